@@ -1,0 +1,100 @@
+"""The Master Key Tuple (RFC 5925 3.1), the socket pair it protects, and the names of algorithms.
+
+Data only: deriving traffic keys is in `tcpao.kdf`, installing in `tcpao.installer`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
+
+from keymaterial import Secret
+
+IPAddress = IPv4Address | IPv6Address
+IPNetwork = IPv4Network | IPv6Network
+
+
+@dataclass(frozen=True, slots=True)
+class SocketPair:
+    """One TCP connection as this host sees it; ports in host byte order."""
+
+    local: IPAddress
+    local_port: int
+    remote: IPAddress
+    remote_port: int
+
+    def __post_init__(self) -> None:
+        if self.local.version != self.remote.version:
+            raise ValueError(f'{self.local} and {self.remote} are of different families')
+        for port in (self.local_port, self.remote_port):
+            if not 0 < port < 65536:
+                raise ValueError(f'{port} is not a TCP port')
+
+    def reversed(self) -> SocketPair:
+        """The same connection as the peer sees it."""
+        return SocketPair(self.remote, self.remote_port, self.local, self.local_port)
+
+    def __str__(self) -> str:
+        return f'{endpoint(self.local, self.local_port)} -> {endpoint(self.remote, self.remote_port)}'
+
+
+def endpoint(address: IPAddress, port: int) -> str:
+    """`10.0.0.1:179` or `[fd00::1]:179`."""
+    return f'[{address}]:{port}' if address.version == 6 else f'{address}:{port}'
+
+
+@dataclass(frozen=True, slots=True)
+class Algorithm:
+    """A TCP-AO suite: a KDF and a MAC under the name that operators use."""
+
+    name: str
+    mac_length: int
+    """Octets of the MAC in the option."""
+    key_length: int
+    """Octets of a negotiated master key."""
+    linux_name: str | None
+    """What the kernel calls it, None where it has no such suite."""
+
+
+ALGORITHMS: dict[str, Algorithm] = {
+    algorithm.name: algorithm
+    for algorithm in (
+        Algorithm('hmac-sha-1-96', 12, 20, 'hmac(sha1)'),
+        Algorithm('aes-128-cmac-96', 12, 16, 'cmac(aes128)'),
+        Algorithm('hmac-sha-256-96', 12, 32, 'hmac(sha256)'),
+        Algorithm('hmac-sha-256-128', 16, 32, 'hmac(sha256)'),
+        Algorithm('hmac-sha256-128-hkdf', 16, 32, None),
+        Algorithm('kmac256-128', 16, 32, None),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Mkt:
+    """A Master Key Tuple (RFC 5925 3.1) for one socket pair.
+
+    Equality is by identity name: two MKTs never share one.
+    """
+
+    identity: str
+    """AdminKeyName (RFC 7210): unique in this process, holds nothing secret."""
+    pair: SocketPair
+    algorithm: Algorithm
+    tcp_options: bool
+    """True if the MAC covers TCP options other than TCP-AO (RFC 5925 3.1)."""
+    send_id: int
+    recv_id: int
+    master_key: Secret
+    not_after: float
+    """Hard lifetime's end, seconds of CLOCK_BOOTTIME."""
+
+    @property
+    def peer(self) -> IPNetwork:
+        """The peer's address as a host prefix."""
+        return ip_network(self.pair.remote)
+
+    def __eq__(self, other: object) -> bool:
+        return self.identity == other.identity if isinstance(other, Mkt) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.identity)
