@@ -1,0 +1,232 @@
+"""What passes between the IKEv2 endpoint and its user: requests, offers, outcomes.
+
+Data only. "Exchange" numbers are the endpoint's own, one for each request it was given; "token"
+numbers stand for a peer's request that waits for our answer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv6Address
+
+from keymaterial import Secret
+
+IPAddress = IPv4Address | IPv6Address
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """A traffic selector (RFC 7296 3.13.1): TCP, one address, one port."""
+
+    address: IPAddress
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Datagram:
+    """A UDP datagram. `data` has no non-ESP marker: the UDP adapter adds and takes it."""
+
+    data: bytes
+    local: IPAddress
+    local_port: int
+    remote: IPAddress
+    remote_port: int
+
+
+class Cause(StrEnum):
+    """Why an IKE SA or an exchange failed, as an operator must be told."""
+
+    NO_ANSWER = 'no IKE answer'
+    AUTHENTICATION_FAILED = 'authentication failed'
+    UNKNOWN_IDENTITY = 'peer identity is not the configured one'
+    NO_PROPOSAL_CHOSEN = 'no acceptable proposal'
+    NO_PROFILE = "peer doesn't speak this profile"
+    NAT = 'a NAT was found on the path'
+    REFUSED = 'refused by the peer'
+    """A notify of an error type that has no cause of its own here; see `notify`."""
+    MALFORMED = 'malformed answer'
+    SELECTORS_CHANGED = 'the answer changed the traffic selectors'
+    IKE_SA_LOST = 'the IKE SA was lost'
+    CANCELLED = 'cancelled'
+    DELETED = 'deleted by the peer'
+    STOPPED = 'the endpoint was stopped'
+
+
+# --- routing-protocol SAs -------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RpSaRequest:
+    """A routing-protocol SA that we ask for, new or (with `rekey_spi`) as a successor."""
+
+    keyid: int
+    """Our SendID for it: the SPI of our proposals."""
+    suites: tuple[str, ...]
+    """Names of ikev2.constants.RP_SUITES, most wanted first."""
+    tcp_options: bool
+    tsi: Selector
+    tsr: Selector
+    session_id: bytes | None
+    """Octets of the SESSION_ID notify; None in a rekey."""
+    lifetime: int
+    """MKT_LIFETIME, seconds."""
+    rekey_keyid: int | None = None
+    """REKEY_SA: our SendID of the MKT to be replaced; None for a new MKT."""
+    keyids_in_use: tuple[int, ...] = ()
+    """KEYID_IN_USE: SendIDs of the peer that we can't take as RecvIDs."""
+
+
+@dataclass(frozen=True, slots=True)
+class RpSaOffer:
+    """A routing-protocol SA that the peer asks for."""
+
+    keyid: int
+    """The peer's SendID."""
+    tsi: Selector
+    tsr: Selector
+    session_id: bytes | None
+    lifetime: int | None
+    rekey_keyid: int | None
+    """REKEY_SA: the peer's SendID (our RecvID) of the MKT to be replaced."""
+    keyids_in_use: tuple[int, ...]
+    """Our SendIDs that the peer can't take."""
+    proposals: tuple[tuple[str, bool], ...]
+    """(suite name, TCP options covered) pairs on offer, in the peer's order."""
+
+
+@dataclass(frozen=True, slots=True)
+class RpSaKeys:
+    """A negotiated routing-protocol SA."""
+
+    suite: str
+    tcp_options: bool
+    send_id: int
+    recv_id: int
+    master_key: Secret
+    lifetime: int | None
+    """What the peer sent, seconds; None if it sent none."""
+    lowest_nonce: bytes
+    """The lower of Ni and Nr: which of two crossing rekeys stays (RFC 7296 2.8.1)."""
+
+
+# --- events ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class IkeMessage:
+    """A message of an exchange was sent or received: for the operator's timeline only."""
+
+    peer: str
+    exchange: str
+    """`IKE_SA_INIT`, `IKE_AUTH`, `CREATE_CHILD_SA` or `INFORMATIONAL`."""
+    sent: bool
+    response: bool
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class IkeSaUp:
+    """An IKE SA to the peer is authenticated."""
+
+    peer: str
+    initiator: bool
+    profile: bool
+    """False if the peer sent no Vendor ID of this profile."""
+    nat: bool
+    spis: str
+    """Both IKE SPIs in hex, for `show` and logs."""
+    suite: str
+    """The IKE suite in words."""
+    peer_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class IkeSaDown:
+    """No IKE SA to the peer is left. MKTs stay."""
+
+    peer: str
+    cause: Cause
+
+
+@dataclass(frozen=True, slots=True)
+class IkeSaFailed:
+    """An attempt to make an IKE SA failed. The endpoint doesn't retry by itself."""
+
+    peer: str
+    step: str
+    cause: Cause
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class InitialContact:
+    """The peer says that all its connections from before this IKE SA are dead."""
+
+    peer: str
+    before: float
+    """`now` of this IKE SA's IKE_SA_INIT: MKTs complete before it are dead, others stay."""
+
+
+@dataclass(frozen=True, slots=True)
+class RpSaRequested:
+    """The peer asks for an RP SA: call `prepare` then `answer`, or `refuse`."""
+
+    token: int
+    peer: str
+    offer: RpSaOffer
+
+
+@dataclass(frozen=True, slots=True)
+class RpSaNegotiated:
+    """Our request was answered."""
+
+    exchange: int
+    peer: str
+    keys: RpSaKeys
+
+
+@dataclass(frozen=True, slots=True)
+class RpSaFailed:
+    """Our request failed and left nothing at the peer (or a Delete was sent for it)."""
+
+    exchange: int
+    peer: str
+    cause: Cause
+    notify: int | None
+    """The error notify's type, if the peer sent one."""
+    data: bytes
+    """Its notification data."""
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeysDeleted:
+    """The peer deletes MKTs: its SendIDs, our RecvIDs. Call `answer_delete`."""
+
+    token: int
+    peer: str
+    recv_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteAnswered:
+    """Our DELETE was answered, or (`answered` False) never will be."""
+
+    exchange: int
+    peer: str
+    answered: bool
+
+
+Event = (
+    IkeMessage
+    | IkeSaUp
+    | IkeSaDown
+    | IkeSaFailed
+    | InitialContact
+    | RpSaRequested
+    | RpSaNegotiated
+    | RpSaFailed
+    | KeysDeleted
+    | DeleteAnswered
+)
