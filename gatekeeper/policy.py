@@ -1,0 +1,89 @@
+"""What an operator wants: sessions, and the peers that they are made with.
+
+Plain data, made by a routing protocol's adapter from its configuration; no state lives here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+
+from ikev2.auth import LocalCredential, PeerCredential
+from ikev2.identity import Identity
+
+IPAddress = IPv4Address | IPv6Address
+
+SHORTEST_LIFETIME = 15
+"""Seconds: a rotation needs several round trips and probes at 1 s."""
+
+
+class PolicyError(ValueError):
+    """A set of policies that can't be served together; the message names the neighbor."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionId:
+    """Which session of a routing protocol: the SESSION_ID notify."""
+
+    service: str
+    """`bgp`"""
+    name: str
+    """What operators call it: `ipv4 unicast`; several families are joined by a comma."""
+    families: tuple[tuple[int, int], ...] = ()
+    """(AFI, SAFI), ascending."""
+
+    def encode(self) -> bytes:
+        """Octet 0 the number of families, then AFI (2, network order) and SAFI (1) of each, then
+        the service name in ASCII."""
+        families = b''.join(
+            afi.to_bytes(2, 'big') + safi.to_bytes(1, 'big') for afi, safi in sorted(self.families)
+        )
+        return bytes((len(self.families),)) + families + self.service.encode('ascii')
+
+
+@dataclass(frozen=True, slots=True)
+class PadEntry:
+    """Who the peer must prove to be and how we prove ourselves (RFC 4301 4.4.3)."""
+
+    local_id: Identity
+    peer_id: Identity
+    local_credential: LocalCredential
+    peer_credential: PeerCredential
+    ike_port: int = 500
+    """The peer's UDP port."""
+
+    @property
+    def name(self) -> str:
+        """The pair of identities: what MKTs belong to."""
+        return f'{self.local_id} - {self.peer_id}'
+
+
+@dataclass(frozen=True, slots=True)
+class SessionPolicy:
+    """One protected session: the part of a gatekeeper record that is configured."""
+
+    key: str
+    """Unique name of the session in the daemon."""
+    neighbor: str
+    """The neighbor as the operator wrote it."""
+    session: SessionId
+    local: IPAddress
+    remote: IPAddress
+    connect_port: int | None
+    """The service port that we connect to; None for a session that only listens."""
+    listen_port: int | None
+    """The service port on which the peer's SYN may arrive; None for one that only connects."""
+    pad: PadEntry
+    source_port: int | None = None
+    """Pinned source port of our connections."""
+    peer_port: int | None = None
+    """Pinned source port of the peer's connections."""
+    algorithms: tuple[str, ...] = ('hmac-sha-1-96', 'aes-128-cmac-96')
+    """Acceptable suites, most wanted first."""
+    tcp_options: bool = True
+    lifetime: int = 3600
+    """Hard lifetime of an MKT, seconds."""
+    grace: int = 60
+    """Bound on a rotation, seconds."""
+    timeout: int = 30
+    """Bound on one gate attempt, seconds."""
