@@ -1,0 +1,103 @@
+"""The life of an MKT, as a table, and the record of one life.
+
+Everything that may happen to an MKT's state is in TRANSITIONS. What makes it happen is in
+`opening`, `accepting`, `rotation` and `ending`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from tcpao.mkt import Mkt, SocketPair
+
+
+class MktState(StrEnum):
+    """Where an MKT is in its life."""
+
+    REQUESTED = 'requested'
+    """An exchange is under way; ids are taken, there is no key yet."""
+    NEGOTIATING = 'negotiating'
+    """There is a key; it is being installed here (and, by the responder, not yet answered)."""
+    INSTALLED = 'installed'
+    """Ready: waits for its connection, or for traffic to move to it."""
+    IN_USE = 'in use'
+    """Current of a proven connection."""
+    RETIRING = 'retiring'
+    """Has a successor in use; goes after its last segments can have arrived."""
+    GONE = 'gone'
+    FAILED = 'failed'
+    REVOKED = 'revoked'
+
+
+TRANSITIONS: dict[MktState, frozenset[MktState]] = {
+    MktState.REQUESTED: frozenset(
+        {MktState.NEGOTIATING, MktState.FAILED, MktState.REVOKED, MktState.GONE}
+    ),
+    MktState.NEGOTIATING: frozenset(
+        {MktState.INSTALLED, MktState.FAILED, MktState.REVOKED, MktState.GONE}
+    ),
+    MktState.INSTALLED: frozenset(
+        {MktState.IN_USE, MktState.FAILED, MktState.REVOKED, MktState.GONE}
+    ),
+    MktState.IN_USE: frozenset({MktState.RETIRING, MktState.REVOKED, MktState.GONE}),
+    MktState.RETIRING: frozenset({MktState.REVOKED, MktState.GONE}),
+    MktState.GONE: frozenset(),
+    MktState.FAILED: frozenset(),
+    MktState.REVOKED: frozenset(),
+}
+
+ENDED = frozenset({MktState.GONE, MktState.FAILED, MktState.REVOKED})
+
+
+@dataclass(slots=True, eq=False)
+class Life:
+    """One MKT from its request to its end."""
+
+    name: str
+    """AdminKeyName (RFC 7210)."""
+    peer: str
+    session_key: str
+    pair: SocketPair
+    send_id: int
+    initiator: bool
+    """We asked for it in IKE."""
+    state: MktState = MktState.REQUESTED
+    recv_id: int | None = None
+    mkt: Mkt | None = None
+    lifetime: int = 0
+    installed_at: float = 0.0
+    hard_at: float = 0.0
+    soft_at: float = 0.0
+    lowest_nonce: bytes = b''
+    exchange: int | None = None
+    """Our request's number while it is under way."""
+    token: int | None = None
+    """The peer's request, while it waits for our answer."""
+    on_listener: bool = False
+    deleting: bool = False
+    """Our DELETE for it is on its way."""
+    deleted_by_peer: bool = False
+
+    def move(self, state: MktState) -> None:
+        """Raises AssertionError for a step that the table doesn't have: a defect of ours."""
+        assert state in TRANSITIONS[self.state], f'{self.name}: {self.state} -> {state}'
+        self.state = state
+
+    def end(self, state: MktState = MktState.GONE) -> None:
+        """The last step, from wherever it is; idempotent. The key is wiped."""
+        if self.state not in ENDED:
+            self.move(state)
+        if self.mkt is not None:
+            self.mkt.master_key.wipe()
+
+    @property
+    def ended(self) -> bool:
+        """True after its last step."""
+        return self.state in ENDED
+
+    @property
+    def key(self) -> Mkt:
+        """The MKT of a life that has one."""
+        assert self.mkt is not None
+        return self.mkt

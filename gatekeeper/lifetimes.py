@@ -1,0 +1,58 @@
+"""How long things last. Limits and timers that are ours, in seconds; no clock.
+
+The hard lifetime is a promise; the soft one is when a successor is asked for.
+"""
+
+from __future__ import annotations
+
+CONNECT_WITHIN = 10.0
+"""The opener connects this long after the answer, at the latest."""
+LISTENER_HOLDS = 180.0
+"""A responder removes an MKT that got no connection (a Linux SYN is retried for 127 s)."""
+PROOF_WITHIN = 10.0
+"""Bound on proving a connection."""
+ABORT_WITHIN = 5.0
+"""Bound on the daemon closing a connection that a new request replaces, and on TCP saying the
+same as a DELETE of a connection's only MKT."""
+OLD_KEY_LINGERS = 60.0
+"""After the DELETE of an MKT was answered, its ids and its key stay: segments may be in flight."""
+CEASE_BEFORE = 5.0
+"""The session gets its NOTIFICATION this long before the hard lifetime."""
+RETRY_REMOVE = 1.0
+READS = (0.2, 0.5, 1.0)
+"""Waits between looks at a rotating connection; the last one repeats, as keepalive probes do."""
+OPENING_RETRY = 1.0
+"""Before a request that the peer answered with TEMPORARY_FAILURE is repeated."""
+REKEY_BACKOFF = (2.0, 60.0)
+"""First and longest wait before a rekey is tried again."""
+IKE_BACKOFF = (1.0, 60.0)
+"""First and longest wait before an IKE SA is tried again."""
+DOUBT_FOR = 3.0
+"""After CHILD_SA_NOT_FOUND a connection has this long to show a good segment."""
+LIVENESS_AT = 0.7
+"""Of the soft lifetime: the IKE SA is asked whether it lives, before it is needed."""
+
+
+def soft_lifetime(hard: float, fraction: float, *, began_last: bool) -> float:
+    """Seconds from installation to the rekey.
+
+    The gap between soft and hard is 10 to 20 % of hard, at least five minutes where hard is 30
+    minutes or more, half of hard where hard is under 60 s; `fraction` in [0, 1] is the jitter,
+    which only enlarges the gap. The side that began the last exchange takes the earlier half of
+    the jitter, so that the two sides rarely begin at once.
+    """
+    jitter = 0.1 * hard * (0.5 + fraction / 2 if began_last else fraction / 2)
+    if hard < 60:
+        gap = hard / 2
+    elif hard >= 1800:
+        gap = max(300.0, 0.1 * hard)
+    else:
+        gap = 0.1 * hard
+    return hard - gap - jitter
+
+
+def backoff(bounds: tuple[float, float], attempt: int, fraction: float) -> float:
+    """Doubling from the first bound to the second, less up to a quarter of jitter."""
+    first, longest = bounds
+    wait = min(longest, first * 2.0 ** min(attempt, 16))
+    return wait * (1 - fraction / 4)
