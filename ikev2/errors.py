@@ -6,11 +6,14 @@ unauthenticated response, never in answer to an error) is the engine's business.
 No error text holds a secret.
 """
 
+# Named after the notify types of RFC 7296, 3.10.1, which don't end in "Error".
+# ruff: noqa: N818
+
 from __future__ import annotations
 
 from typing import ClassVar
 
-from .constants import NotifyType
+from ikev2.constants import NotifyType
 
 
 class IkeError(Exception):
