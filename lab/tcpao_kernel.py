@@ -1,0 +1,74 @@
+"""`python -m lab.tcpao_kernel run -- COMMAND...`: a command under a kernel with TCP-AO.
+
+The host's own kernel where it has TCP-AO, else a User Mode Linux. Used by the Makefile, the
+tests and the demo alike. Inside the guest it finds TCP-AO and runs the command directly.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import socket
+import subprocess
+import sys
+
+from lab.uml.__main__ import add_guest_options, guest_from
+from lab.uml.boot import TIMED_OUT, Guest
+from lab.uml.boot import run as run_in_guest
+from lab.uml.build import BuildError
+
+# include/uapi/linux/tcp.h
+TCP_AO_INFO = 40
+TCP_AO_INFO_SIZE = 48
+
+
+def has_tcp_ao() -> bool:
+    """Whether the kernel that runs this process has TCP-AO (Linux 6.7, CONFIG_TCP_AO)."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        try:
+            probe.setsockopt(socket.IPPROTO_TCP, TCP_AO_INFO, bytes(TCP_AO_INFO_SIZE))
+        except OSError as error:
+            return error.errno != errno.ENOPROTOOPT
+    return True
+
+
+def run(command: list[str], guest: Guest, *, force_guest: bool = False) -> int:
+    """Run a command where TCP-AO is, and return its exit status. Raises BuildError."""
+    if force_guest or not has_tcp_ao():
+        return run_in_guest(command, guest)
+    if guest.time_travel:
+        raise BuildError('time travel needs the guest: use --force-guest')
+    environment = os.environ | dict(guest.environment)
+    try:
+        return subprocess.run(
+            command, env=environment, timeout=guest.timeout, check=False
+        ).returncode
+    except subprocess.TimeoutExpired:
+        print(f'{command[0]} did not end within {guest.timeout:g} s', file=sys.stderr)
+        return TIMED_OUT
+
+
+def main() -> int:
+    """Command line; returns the command's exit status."""
+    parser = argparse.ArgumentParser(prog='python -m lab.tcpao_kernel', description=__doc__)
+    verbs = parser.add_subparsers(dest='verb', required=True)
+    verbs.add_parser('probe', help='say whether this kernel has TCP-AO (exit status 0 or 1)')
+    runner = verbs.add_parser('run', help='run a command')
+    runner.add_argument(
+        '--force-guest', action='store_true', help="the guest, whatever the host's kernel has"
+    )
+    add_guest_options(runner)
+    arguments = parser.parse_args()
+    if arguments.verb == 'probe':
+        print('TCP-AO' if has_tcp_ao() else 'no TCP-AO')
+        return 0 if has_tcp_ao() else 1
+    try:
+        return run(arguments.command, guest_from(arguments), force_guest=arguments.force_guest)
+    except BuildError as error:
+        print(f'kernel: {error}', file=sys.stderr)
+        return 1
+
+
+if __name__ == '__main__':
+    sys.exit(main())
