@@ -35,7 +35,9 @@ class SocketPair:
         return SocketPair(self.remote, self.remote_port, self.local, self.local_port)
 
     def __str__(self) -> str:
-        return f'{endpoint(self.local, self.local_port)} -> {endpoint(self.remote, self.remote_port)}'
+        return (
+            f'{endpoint(self.local, self.local_port)} -> {endpoint(self.remote, self.remote_port)}'
+        )
 
 
 def endpoint(address: IPAddress, port: int) -> str:

@@ -1,0 +1,352 @@
+"""The installer's commands, carried out on sockets: order of steps, roll-back, pruning, guards.
+
+Not a backend: what a key on a socket *is* comes from a KeySocket (`tcpao.linux`, or the double of
+the tests). Not thread-safe: one instance belongs to the one thread that owns its sockets.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Generic, TypeVar, assert_never
+
+from keymaterial import Secret
+from tcpao.installer import (
+    Abort,
+    Cause,
+    Close,
+    Command,
+    Done,
+    Event,
+    Failed,
+    Guard,
+    Install,
+    KeyCounters,
+    KeyState,
+    Probe,
+    Prune,
+    Read,
+    Remove,
+    SetRNext,
+    Unguard,
+    Where,
+)
+from tcpao.mkt import ALGORITHMS, IPNetwork, Mkt, SocketPair
+from tcpao.sockets import InstalledKey, InstallError, Key, KeySocket
+
+# The deny key: nobody ever knows its secret, so no segment can be signed with it.
+DENY_SEND_ID = 0
+DENY_RECV_ID = 0
+DENY_ALGORITHM = ALGORITHMS['hmac-sha-1-96']
+DENY_SECRET_LENGTH = 32
+
+Handle = TypeVar('Handle')
+
+
+class SocketInstaller(Generic[Handle]):
+    """Carries out the installer's commands; `Handle` is what the sockets' owner knows them by."""
+
+    def __init__(
+        self,
+        wrap: Callable[[Handle], KeySocket],
+        random: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        self._wrap = wrap
+        self._random = random
+        self._connections: dict[SocketPair, KeySocket] = {}
+        self._listeners: list[tuple[Handle, KeySocket]] = []
+        self._guards: list[Guard] = []
+        self._on_listeners: dict[str, Mkt] = {}
+        self._events: list[Event] = []
+
+    # --- sockets, handed over by their owner ------------------------------------------------
+
+    def add_connection(self, pair: SocketPair, handle: Handle) -> None:
+        """Take charge of the keys of a connected socket, or of a bound one about to connect.
+
+        Raises InstallError (GONE) if the socket isn't this connection: better than a key on
+        the wrong one.
+        """
+        socket = self._wrap(handle)
+        if not socket.is_open() or not socket.carries(pair):
+            raise InstallError(Cause.GONE, f'the socket handed over is not {pair}')
+        self._connections[pair] = socket
+
+    def drop_connection(self, pair: SocketPair) -> None:
+        """Forget a connection; its keys go with the socket, which its owner closes."""
+        self._connections.pop(pair, None)
+
+    def add_listener(self, handle: Handle) -> None:
+        """Take charge of a bound socket that listens or is about to.
+
+        It gets the deny keys and the MKTs that are active for it. Raises InstallError if it
+        can't: then it has none of them, isn't known here, and must not listen.
+        """
+        socket = self._wrap(handle)
+        self._add_all(
+            deny=[(socket, guard.peer) for guard in self._guards if _guarded(socket, guard)],
+            keys=[
+                (socket, Key.of(mkt)) for mkt in self._on_listeners.values() if _awaits(socket, mkt)
+            ],
+        )
+        self._listeners.append((handle, socket))
+
+    def drop_listener(self, handle: Handle) -> None:
+        """Forget a listening socket, which its owner closes; its keys stay until then."""
+        self._listeners = [known for known in self._listeners if known[0] is not handle]
+
+    # --- the installer's interface ----------------------------------------------------------
+
+    def submit(self, command: Command) -> None:
+        """Carry a command out; its event is then in `events`."""
+        try:
+            event = self._carry_out(command)
+        except InstallError as error:
+            event = Failed(command, error.cause, error.text)
+        self._events.append(event)
+
+    def events(self) -> list[Event]:
+        """Everything that happened since the last call, oldest first."""
+        events, self._events = self._events, []
+        return events
+
+    def _carry_out(self, command: Command) -> Event:
+        match command:
+            case Guard():
+                self._guard(command)
+            case Unguard(peer, service_port):
+                self._unguard(Guard(peer, service_port))
+            case Install(mkt, Where.LISTENER):
+                self._install_on_listeners(mkt)
+            case Install(mkt, Where.CONNECTION):
+                self._install_on_connection(mkt)
+            case SetRNext(mkt):
+                socket = self._living(mkt.pair)
+                _find(_keys(socket, mkt.pair), mkt)
+                socket.set_rnext(mkt.recv_id)
+            case Read(pair):
+                return self._read(pair)
+            case Remove(mkt, Where.LISTENER):
+                self._remove_from_listeners(mkt)
+            case Remove(mkt, Where.CONNECTION, switch_to):
+                self._remove_from_connection(mkt, switch_to)
+            case Prune(keep):
+                self._prune(keep)
+            case Probe(pair, on):
+                self._living(pair).probe(on)
+            case Abort(pair):
+                self._connection(pair).abort()
+                # The descriptor is its owner's to close, and must never connect again.
+                del self._connections[pair]
+            case Close():
+                raise InstallError(
+                    Cause.UNSUPPORTED, 'closing with a NOTIFICATION is the BGP side, not TCP-AO'
+                )
+            case Install() | Remove():
+                raise InstallError(Cause.UNSUPPORTED, f'no such place for a key: {command.where}')
+            case _:
+                assert_never(command)
+        return Done(command)
+
+    # --- listeners --------------------------------------------------------------------------
+
+    def _guard(self, guard: Guard) -> None:
+        if guard in self._guards:
+            return
+        for other in self._guards:
+            if other.service_port == guard.service_port and other.peer.overlaps(guard.peer):
+                raise InstallError(
+                    Cause.KEYID_IN_USE,
+                    f'{guard.peer} overlaps {other.peer}, which has a deny key already: '
+                    f'remove that neighbor first, or give both one prefix',
+                )
+        sockets = [socket for socket in self._open_listeners() if _guarded(socket, guard)]
+        self._add_all(deny=[(socket, guard.peer) for socket in sockets])
+        self._guards.append(guard)
+
+    def _unguard(self, guard: Guard) -> None:
+        if guard not in self._guards:
+            raise InstallError(Cause.GONE, f'{guard.peer} has no deny key')
+        sockets = [socket for socket in self._open_listeners() if _guarded(socket, guard)]
+        bare: list[KeySocket] = []
+        try:
+            for socket in sockets:
+                _delete_if_there(socket, guard.peer, DENY_SEND_ID, DENY_RECV_ID)
+                bare.append(socket)
+        except InstallError:
+            # Still guarded, so guarded everywhere.
+            self._add_all(deny=[(socket, guard.peer) for socket in bare])
+            raise
+        self._guards.remove(guard)
+
+    def _install_on_listeners(self, mkt: Mkt) -> None:
+        sockets = [socket for socket in self._open_listeners() if _awaits(socket, mkt)]
+        if not sockets:
+            raise InstallError(
+                Cause.NO_LISTENER,
+                f'no listening socket takes a SYN from {mkt.pair.remote} to '
+                f'{mkt.pair.local} port {mkt.pair.local_port}: is the daemon told to listen there?',
+            )
+        self._add_all(keys=[(socket, Key.of(mkt)) for socket in sockets])
+        self._on_listeners[mkt.identity] = mkt
+
+    def _remove_from_listeners(self, mkt: Mkt) -> None:
+        if mkt.identity not in self._on_listeners:
+            raise InstallError(Cause.GONE, f'{mkt.identity} is on no listening socket')
+        for socket in self._open_listeners():
+            if _awaits(socket, mkt):
+                _delete_if_there(socket, mkt.peer, mkt.send_id, mkt.recv_id)
+        del self._on_listeners[mkt.identity]
+
+    def _open_listeners(self) -> list[KeySocket]:
+        self._listeners = [known for known in self._listeners if known[1].is_open()]
+        return [socket for _, socket in self._listeners]
+
+    def _add_all(
+        self,
+        *,
+        deny: Sequence[tuple[KeySocket, IPNetwork]] = (),
+        keys: Sequence[tuple[KeySocket, Key]] = (),
+    ) -> None:
+        """Add every deny key and every key, or none of them."""
+        deny_keys = [(socket, self._deny_key(peer)) for socket, peer in deny]
+        added: list[tuple[KeySocket, Key]] = []
+        try:
+            for socket, key in (*deny_keys, *keys):
+                socket.add(key, select=False)
+                added.append((socket, key))
+        except InstallError:
+            for socket, key in reversed(added):
+                # The first refusal is the one to report.
+                with suppress(InstallError):
+                    socket.delete(key.peer, key.send_id, key.recv_id)
+            raise
+        finally:
+            for _, key in deny_keys:
+                key.master_key.wipe()
+
+    def _deny_key(self, peer: IPNetwork) -> Key:
+        return Key(
+            peer=peer,
+            send_id=DENY_SEND_ID,
+            recv_id=DENY_RECV_ID,
+            algorithm=DENY_ALGORITHM,
+            tcp_options=True,
+            master_key=Secret(self._random(DENY_SECRET_LENGTH)),
+        )
+
+    # --- connections ------------------------------------------------------------------------
+
+    def _connection(self, pair: SocketPair) -> KeySocket:
+        socket = self._connections.get(pair)
+        if socket is None:
+            raise InstallError(Cause.GONE, f'no socket is known for {pair}')
+        if not socket.is_open() or not socket.carries(pair):
+            del self._connections[pair]
+            raise InstallError(Cause.GONE, f'the socket of {pair} is closed')
+        return socket
+
+    def _living(self, pair: SocketPair) -> KeySocket:
+        socket = self._connection(pair)
+        if socket.is_dead():
+            raise InstallError(Cause.GONE, f'the connection {pair} has ended, or never came up')
+        return socket
+
+    def _install_on_connection(self, mkt: Mkt) -> None:
+        socket = self._living(mkt.pair)
+        socket.add(Key.of(mkt), select=socket.is_fresh())
+
+    def _read(self, pair: SocketPair) -> KeyState:
+        state = self._connection(pair).read()
+        if state is None:
+            return KeyState(pair, None, None, (), 0, 0)
+        return KeyState(
+            pair=pair,
+            current=state.current,
+            rnext=state.rnext,
+            keys=tuple(
+                KeyCounters(key.send_id, key.recv_id, key.good, key.bad) for key in state.keys
+            ),
+            not_found=state.not_found,
+            unsigned=state.unsigned,
+        )
+
+    def _remove_from_connection(self, mkt: Mkt, switch_to: Mkt | None) -> None:
+        socket = self._connection(mkt.pair)
+        keys = _keys(socket, mkt.pair)
+        key = _find(keys, mkt)
+        if switch_to is not None:
+            if switch_to == mkt:
+                raise InstallError(Cause.REFUSED, f'{mkt.identity} cannot be its own successor')
+            socket.delete(key.peer, key.send_id, key.recv_id, switch_to=_find(keys, switch_to))
+        else:
+            # Asked first: even a refused delete takes the key off for a moment, and segments
+            # under it are then dropped.
+            _refuse_if_in_use(mkt.pair, key)
+            socket.delete(key.peer, key.send_id, key.recv_id)
+
+    def _prune(self, keep: Mkt) -> None:
+        socket = self._connection(keep.pair)
+        keys = _keys(socket, keep.pair)
+        kept = _find(keys, keep)
+        others = [key for key in keys if key is not kept]
+        for key in others:
+            _refuse_if_in_use(keep.pair, key)
+        # The deny key first: whatever else goes wrong, it is nobody's.
+        for key in sorted(others, key=_is_deny_key, reverse=True):
+            socket.delete(key.peer, key.send_id, key.recv_id)
+        left = _keys(socket, keep.pair)
+        if [(key.send_id, key.recv_id) for key in left] != [(keep.send_id, keep.recv_id)]:
+            raise InstallError(
+                Cause.REFUSED, f'{keep.pair} still has {len(left)} keys after pruning'
+            )
+
+
+def _keys(socket: KeySocket, pair: SocketPair) -> tuple[InstalledKey, ...]:
+    state = socket.read()
+    if state is None:
+        raise InstallError(Cause.GONE, f'{pair} has no TCP-AO at all')
+    return state.keys
+
+
+def _find(keys: tuple[InstalledKey, ...], mkt: Mkt) -> InstalledKey:
+    for key in keys:
+        if (key.send_id, key.recv_id) == (mkt.send_id, mkt.recv_id):
+            return key
+    raise InstallError(
+        Cause.GONE,
+        f'{mkt.pair} has no key with SendID {mkt.send_id} and RecvID {mkt.recv_id}',
+    )
+
+
+def _guarded(socket: KeySocket, guard: Guard) -> bool:
+    return socket.hears(guard.peer, None, guard.service_port)
+
+
+def _awaits(socket: KeySocket, mkt: Mkt) -> bool:
+    return socket.hears(mkt.peer, mkt.pair.local, mkt.pair.local_port)
+
+
+def _is_deny_key(key: InstalledKey) -> bool:
+    return (key.send_id, key.recv_id) == (DENY_SEND_ID, DENY_RECV_ID)
+
+
+def _refuse_if_in_use(pair: SocketPair, key: InstalledKey) -> None:
+    if key.in_use:
+        roles = [
+            name for name, has in (('Current', key.is_current), ('RNext', key.is_rnext)) if has
+        ]
+        raise InstallError(
+            Cause.BUSY,
+            f'on {pair} the key with SendID {key.send_id} and RecvID {key.recv_id} is '
+            f'{" and ".join(roles)}',
+        )
+
+
+def _delete_if_there(socket: KeySocket, peer: IPNetwork, send_id: int, recv_id: int) -> None:
+    try:
+        socket.delete(peer, send_id, recv_id)
+    except InstallError as error:
+        if error.cause is not Cause.GONE:
+            raise

@@ -1,0 +1,118 @@
+"""One socket's TCP-AO keys: what a backend must be able to do to a socket, and how it refuses.
+
+`tcpao.socket_installer` turns the installer's commands into these few operations, so the order of
+steps, the roll-back and the pruning are the same code above every backend. Nothing here touches
+a socket.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from keymaterial import Secret
+from tcpao.installer import Cause
+from tcpao.mkt import Algorithm, IPAddress, IPNetwork, Mkt, SocketPair
+
+
+class InstallError(Exception):
+    """A backend refused; `cause` and `text` are those of the Failed event."""
+
+    def __init__(self, cause: Cause, text: str) -> None:
+        super().__init__(f'{cause}: {text}')
+        self.cause = cause
+        self.text = text
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What a socket is given: an MKT without its ports, for backends match by address."""
+
+    peer: IPNetwork
+    send_id: int
+    recv_id: int
+    algorithm: Algorithm
+    tcp_options: bool
+    master_key: Secret
+
+    @classmethod
+    def of(cls, mkt: Mkt) -> Key:
+        """The key of an MKT."""
+        return cls(
+            peer=mkt.peer,
+            send_id=mkt.send_id,
+            recv_id=mkt.recv_id,
+            algorithm=mkt.algorithm,
+            tcp_options=mkt.tcp_options,
+            master_key=mkt.master_key,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class InstalledKey:
+    """A key as the socket reports it, without its secret."""
+
+    peer: IPNetwork
+    send_id: int
+    recv_id: int
+    is_current: bool
+    is_rnext: bool
+    good: int
+    bad: int
+
+    @property
+    def in_use(self) -> bool:
+        """True while it is Current or RNext: removing it then would be EBUSY."""
+        return self.is_current or self.is_rnext
+
+
+@dataclass(frozen=True, slots=True)
+class SocketState:
+    """A connected socket's TCP-AO state; counters are of received segments."""
+
+    current: int | None
+    """SendID of Current, None before there is one."""
+    rnext: int | None
+    """RecvID of RNext, None before there is one."""
+    keys: tuple[InstalledKey, ...]
+    not_found: int
+    unsigned: int
+
+
+class KeySocket(Protocol):
+    """One TCP socket, as a backend sees it. Every method raises InstallError."""
+
+    def is_open(self) -> bool:
+        """False once the descriptor is closed; nothing else is asked of it then."""
+
+    def carries(self, pair: SocketPair) -> bool:
+        """True if this is (still) the connection `pair`, or a closed socket bound for it."""
+
+    def is_fresh(self) -> bool:
+        """True if it never connected and doesn't listen."""
+
+    def is_dead(self) -> bool:
+        """True if its connection has ended, or never came up."""
+
+    def hears(self, peer: IPNetwork, local: IPAddress | None, port: int) -> bool:
+        """True if, listening, it could get a SYN from `peer` to `local` (None: any) and `port`."""
+
+    def add(self, key: Key, *, select: bool) -> None:
+        """Add a key; `select` makes it Current and RNext (never on a listener)."""
+
+    def delete(
+        self, peer: IPNetwork, send_id: int, recv_id: int, switch_to: InstalledKey | None = None
+    ) -> None:
+        """Remove a key; `switch_to` becomes Current and RNext in the same step."""
+
+    def read(self) -> SocketState | None:
+        """What the socket says of its keys; None if it has no TCP-AO at all."""
+
+    def set_rnext(self, recv_id: int) -> None:
+        """Make the key with this RecvID RNext."""
+
+    def probe(self, on: bool) -> None:
+        """SO_KEEPALIVE with 1 s idle and interval, or what it was before."""
+
+    def abort(self) -> None:
+        """End the connection with a signed RST, now; the descriptor stays valid."""
