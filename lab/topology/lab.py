@@ -1,0 +1,112 @@
+"""A lab that is up: nodes, links, and a clean-up that always happens.
+
+The order is containerlab's: main processes start, then the links appear, then exec runs.
+What a killed run left behind is removed when the same topology comes up the next time.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lab.topology import links
+from lab.topology.model import Topology
+from lab.topology.node import Node, NodeError, kill_all_in
+
+LOCKS = Path('/run/exabgp-gatekeeper-lab')
+# What a daemon is given to say good-bye before it is killed, in seconds.
+TERM_SECONDS = 3.0
+
+LabError = NodeError
+
+
+class Lab:
+    """The nodes of a topology that is up, by name."""
+
+    def __init__(self, topology: Topology, logs: Path) -> None:
+        self.topology = topology
+        self.logs = logs
+        self.nodes: dict[str, Node] = {}
+
+    def node(self, name: str) -> Node:
+        """The node of that name. Raises KeyError."""
+        return self.nodes[name]
+
+    def namespace(self, name: str) -> str:
+        """A node's network namespace is named as containerlab names its container."""
+        return f'clab-{self.topology.name}-{name}'
+
+    def bring_up(self) -> None:
+        """Make and start everything; on a failure remove all of it again. Raises LabError."""
+        if os.geteuid() != 0:
+            raise LabError('network namespaces need root')
+        self.remove()
+        self.logs.mkdir(parents=True, exist_ok=True)
+        try:
+            namespaces = {}
+            for plan in self.topology.nodes:
+                namespaces[plan.name] = links.create_namespace(self.namespace(plan.name))
+                self.nodes[plan.name] = Node(plan, namespaces[plan.name], self.logs)
+            for node in self.nodes.values():
+                node.start()
+            for first, second in self.topology.links:
+                links.connect(first, second, namespaces)
+            for node in self.nodes.values():
+                node.execute()
+        except BaseException:
+            self.remove()
+            raise
+
+    def take_down(self) -> None:
+        """Ask the main processes to end, then remove everything."""
+        running = [
+            node.process
+            for node in self.nodes.values()
+            if node.process is not None and node.process.poll() is None
+        ]
+        for process in running:
+            process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + TERM_SECONDS
+        for process in running:
+            try:
+                process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                break  # The others are killed with it.
+        self.remove()
+
+    def remove(self) -> None:
+        """Kill every process in the lab's namespaces and remove these, whoever made them."""
+        for plan in self.topology.nodes:
+            name = self.namespace(plan.name)
+            if links.namespace_exists(name):
+                kill_all_in(links.NAMESPACES / name)
+                links.remove_namespace(name)
+        for node in self.nodes.values():
+            node.reap()
+        self.nodes.clear()
+
+
+@contextmanager
+def up(topology: Topology, logs: Path) -> Iterator[Lab]:
+    """A lab for the length of a with block; one log file per node in the folder `logs`.
+
+    Raises LabError when it can't come up, or is up already.
+    """
+    LOCKS.mkdir(parents=True, exist_ok=True)
+    with (LOCKS / f'{topology.name}.lock').open('w') as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LabError(f'lab {topology.name} is up in another process') from None
+        lab = Lab(topology, logs)
+        lab.bring_up()
+        try:
+            yield lab
+        finally:
+            lab.take_down()

@@ -1,0 +1,197 @@
+"""One node that is up: its namespaces, its log and the processes in it.
+
+Not a container: a node shares the host's processes and, but for /run and its binds, its files.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lab.topology.model import NodePlan
+
+SETUP = Path(__file__).with_name('node-setup')
+# A container starts with its image's environment, not with that of whoever started it.
+PASSED_ON = frozenset({'CI', 'HOME', 'LANG', 'LC_ALL', 'PATH', 'TERM', 'TZ'})
+PASSED_ON_PREFIXES = ('COVERAGE', 'PYTHON')
+KILL_SECONDS = 5.0
+
+
+class NodeError(Exception):
+    """A node can't be set up, or a command in it failed; says which and shows its output."""
+
+
+class Node:
+    """A node of a lab. Its main process, if any, is the file's entrypoint and cmd."""
+
+    def __init__(self, plan: NodePlan, namespace: Path, logs: Path) -> None:
+        self.name = plan.name
+        self.namespace = namespace
+        self.log = logs / f'{plan.name}.log'
+        self.process: subprocess.Popen[bytes] | None = None
+        self._plan = plan
+        self._holder = self._furnish()
+
+    def _furnish(self) -> subprocess.Popen[bytes]:
+        command = ['nsenter', f'--net={self.namespace}', 'unshare', '--mount', '--uts']
+        command += [str(SETUP), self.name]
+        for bind in self._plan.binds:
+            command += [str(bind.source), bind.target, 'ro' if bind.read_only else 'rw']
+        holder = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd='/',
+            start_new_session=True,
+        )
+        assert holder.stdout is not None
+        assert holder.stderr is not None
+        with holder.stdout, holder.stderr:
+            if holder.stdout.readline() != b'ready\n':
+                reason = holder.stderr.read().decode(errors='replace').strip()
+                holder.wait()
+                raise NodeError(f'node {self.name}: {reason}')
+        return holder
+
+    @property
+    def enter(self) -> list[str]:
+        """The words before a command that is to run in the node."""
+        # nsenter becomes the command, without a process of its own between.
+        return ['nsenter', f'--target={self._holder.pid}', '--net', '--mount', '--uts']
+
+    @property
+    def pid(self) -> int:
+        """The main process. Raises NodeError if the node has none or it has ended."""
+        if self.process is None or self.process.poll() is not None:
+            raise NodeError(f'node {self.name} runs no main process; its log: {self.log}')
+        return self.process.pid
+
+    def start(self) -> None:
+        """Start the main process, its output appended to the node's log; nothing without one."""
+        if not self._plan.command:
+            return
+        if self.process is not None and self.process.poll() is None:
+            raise NodeError(f'node {self.name} runs already')
+        with self.log.open('ab') as log:
+            self.process = self.popen(self._plan.command, stdout=log, stderr=subprocess.STDOUT)
+
+    def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
+        """Send the main process a signal and wait for its end. Raises NodeError."""
+        os.kill(self.pid, number)
+        assert self.process is not None
+        self.process.wait(KILL_SECONDS)
+
+    def restart(self) -> None:
+        """Kill (-9) the main process if it runs, and start it again."""
+        if self.process is not None and self.process.poll() is None:
+            self.kill()
+        self.start()
+
+    def popen(
+        self,
+        command: Sequence[str],
+        *,
+        environment: Mapping[str, str] | None = None,
+        cwd: str | Path = '/',
+        **options: Any,
+    ) -> subprocess.Popen[Any]:
+        """Start a command in the node; options are subprocess.Popen's.
+
+        The returned process is the command itself: its pid can be killed.
+        """
+        passed_on = {
+            name: value
+            for name, value in os.environ.items()
+            if name in PASSED_ON or name.startswith(PASSED_ON_PREFIXES)
+        }
+        variables = passed_on | self._plan.environment | dict(environment or {})
+        options.setdefault('stdin', subprocess.DEVNULL)
+        options.setdefault('start_new_session', True)
+        return subprocess.Popen(
+            [*self.enter, 'env', f'--chdir={cwd}', *command], env=variables, **options
+        )
+
+    def run(
+        self,
+        command: Sequence[str],
+        *,
+        check: bool = True,
+        timeout: float | None = 60.0,
+        input: str | None = None,  # noqa: A002 (as subprocess names it)
+        environment: Mapping[str, str] | None = None,
+        cwd: str | Path = '/',
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command in the node to its end, output captured as text, stderr with stdout.
+
+        Raises NodeError if it fails and check is set, subprocess.TimeoutExpired after timeout
+        seconds (it is killed then).
+        """
+        process = self.popen(
+            command,
+            environment=environment,
+            cwd=cwd,
+            stdin=subprocess.PIPE if input is not None else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        try:
+            output, _ = process.communicate(input, timeout)
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+        if check and process.returncode:
+            raise NodeError(
+                f'node {self.name}: {" ".join(command)} ended with {process.returncode}:\n{output}'
+            )
+        return subprocess.CompletedProcess(list(command), process.returncode, output)
+
+    def execute(self) -> None:
+        """Run the file's exec commands, in order, their output in the log. Raises NodeError."""
+        for command in self._plan.execute:
+            done = self.run(command)
+            with self.log.open('a') as log:
+                log.write(done.stdout)
+
+    def reap(self) -> None:
+        """Collect this node's own processes after all of the namespace's have been killed."""
+        for process in (self._holder, self.process):
+            if process is not None:
+                process.wait(KILL_SECONDS)
+
+
+def processes_in(namespace: Path) -> list[int]:
+    """The processes whose network namespace this is, whoever started them."""
+    wanted = namespace.stat()
+    found = []
+    for entry in Path('/proc').iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            status = (entry / 'ns' / 'net').stat()
+        except OSError:
+            continue  # It has ended meanwhile, or is a zombie.
+        if (status.st_dev, status.st_ino) == (wanted.st_dev, wanted.st_ino):
+            found.append(int(entry.name))
+    return found
+
+
+def kill_all_in(namespace: Path) -> None:
+    """Kill (-9) every process in a network namespace, those born meanwhile too."""
+    deadline = time.monotonic() + KILL_SECONDS
+    while alive := processes_in(namespace):
+        for pid in alive:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        if time.monotonic() > deadline:
+            raise NodeError(f'processes {alive} in {namespace} do not die')
+        time.sleep(0.01)
