@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, Final, Self
+from typing import Any, Final, NoReturn, Self
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.exceptions import UnsupportedAlgorithm as _Unsupported
@@ -107,10 +107,8 @@ class PublicKey:
     def load(cls, data: bytes) -> Self:
         """From the content of a file: PEM or DER, SubjectPublicKeyInfo. Raises CredentialError."""
         try:
-            if data.lstrip().startswith(b'-----'):
-                key: object = load_pem_public_key(data)
-            else:
-                key = load_der_public_key(data)
+            pem = data.lstrip().startswith(b'-----')
+            key = load_pem_public_key(data) if pem else load_der_public_key(data)
         except (ValueError, _Unsupported):
             raise CredentialError(
                 'this is no public key in PEM or DER (SubjectPublicKeyInfo)'
@@ -145,13 +143,13 @@ class PrivateKey:
 
     __slots__ = ('_key', 'public_key')
 
-    def __init__(self, key: object) -> None:
-        if not isinstance(key, tuple(scheme.private_type for scheme in SCHEMES)):
+    def __init__(self, key: Any) -> None:
+        if not any(isinstance(key, scheme.private_type) for scheme in SCHEMES):
             raise CredentialError(
                 f'private keys must be of type {", ".join(scheme.name for scheme in SCHEMES)}'
             )
-        self._key: Any = key
-        self.public_key = PublicKey(_spki(self._key.public_key()))
+        self._key = key
+        self.public_key = PublicKey(_spki(key.public_key()))
 
     @classmethod
     def load(cls, pem: Secret) -> Self:
@@ -176,10 +174,19 @@ class PrivateKey:
         names = ', '.join(scheme.name for scheme in fitting)
         raise AuthenticationFailed(f"the peer didn't announce that it takes {names} signatures")
 
+    # A configuration that is read again holds the same key: nothing has changed.
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, PrivateKey):
+            return NotImplemented
+        return self.public_key == other.public_key
+
+    def __hash__(self) -> int:
+        return hash(self.public_key)
+
     def __repr__(self) -> str:
         return f'<PrivateKey {self.public_key.fingerprint}>'
 
-    def __reduce__(self) -> str:
+    def __reduce__(self) -> NoReturn:
         raise TypeError('a PrivateKey is never serialised')
 
 
@@ -191,7 +198,7 @@ def _split(data: bytes) -> tuple[bytes, bytes]:
 
 
 def _spki(key: Any) -> bytes:
-    if not isinstance(key, tuple(scheme.public_type for scheme in SCHEMES)):
+    if not any(isinstance(key, scheme.public_type) for scheme in SCHEMES):
         raise CredentialError(
             f'public keys must be of type {", ".join(scheme.name for scheme in SCHEMES)}'
         )
