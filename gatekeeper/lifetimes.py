@@ -25,6 +25,8 @@ OPENING_RETRY = 1.0
 """Before a request that the peer answered with TEMPORARY_FAILURE is repeated."""
 REKEY_BACKOFF = (2.0, 60.0)
 """First and longest wait before a rekey is tried again."""
+REKEY_UNANSWERED = 30.0
+"""A rekey request unanswered for so long means a new IKE SA at once."""
 IKE_BACKOFF = (1.0, 60.0)
 """First and longest wait before an IKE SA is tried again."""
 DOUBT_FOR = 3.0

@@ -1,0 +1,202 @@
+"""The passive side: an authenticated peer asks for an MKT; install first, then answer.
+
+Which session it is for is found from the peer's identity, the addresses, the service port and the
+session named in the request, never from what the request alone claims.
+"""
+
+from __future__ import annotations
+
+from gatekeeper import ending
+from gatekeeper.deadlines import Due
+from gatekeeper.keyids import NoKeyId
+from gatekeeper.life import MktState
+from gatekeeper.lifetimes import ABORT_WITHIN, LISTENER_HOLDS
+from gatekeeper.opening import note_installed
+from gatekeeper.policy import SessionPolicy
+from gatekeeper.records import EventName
+from gatekeeper.state import Connection, Peer, Phase, State
+from ikev2.constants import NotifyType
+from ikev2.events import RpSaOffer, RpSaRequested
+from tcpao.installer import Cause, Failed, Install, Where
+from tcpao.mkt import SocketPair
+
+REFUSALS: dict[Cause, NotifyType] = {
+    Cause.NO_LISTENER: NotifyType.TS_UNACCEPTABLE,
+    Cause.UNSUPPORTED: NotifyType.NO_PROPOSAL_CHOSEN,
+    Cause.KEYID_IN_USE: NotifyType.KEYID_IN_USE,
+}
+"""How the peer is told that we can't install; anything else is TEMPORARY_FAILURE."""
+
+
+class Refusal(Exception):
+    """The request is answered with this notify, and changes nothing."""
+
+    def __init__(
+        self,
+        notify: NotifyType,
+        reason: str,
+        data: bytes = b'',
+        policy: SessionPolicy | None = None,
+    ) -> None:
+        super().__init__(reason)
+        self.notify = notify
+        self.reason = reason
+        self.data = data
+        self.policy = policy
+
+
+def requested(state: State, event: RpSaRequested, now: float) -> None:
+    """A request for a new MKT: refuse it, or install and then answer."""
+    peer = state.peers[event.peer]
+    try:
+        _requested(state, peer, event, now)
+    except Refusal as refusal:
+        state.endpoint.refuse(event.token, refusal.notify, refusal.data, now)
+        state.note(
+            refusal.policy,
+            EventName.REFUSED,
+            step='request from the peer',
+            peer_id=peer.pad.peer_id,
+            cause=refusal.reason,
+            notify=refusal.notify.name,
+        )
+
+
+def find_policy(state: State, peer: Peer, offer: RpSaOffer) -> SessionPolicy:
+    """The one session that the request is for. Raises Refusal (TS_UNACCEPTABLE)."""
+    opener, service = offer.tsi, offer.tsr
+    if opener.port == service.port:
+        raise Refusal(NotifyType.TS_UNACCEPTABLE, "the opener's port is the service port")
+    candidates = [
+        policy
+        for policy in state.policies.values()
+        if policy.pad.name == peer.pad.name
+        and (policy.local, policy.remote, policy.listen_port)
+        == (service.address, opener.address, service.port)
+    ]
+    if not candidates:
+        raise Refusal(
+            NotifyType.TS_UNACCEPTABLE,
+            f'no session of this peer from {opener.address} to {service.address} port '
+            f'{service.port}',
+        )
+    pinned = [policy for policy in candidates if policy.peer_port == opener.port]
+    named = [policy for policy in pinned or candidates if policy.peer_port in (None, opener.port)]
+    if offer.session_id is not None:
+        named = [policy for policy in named if policy.session.encode() == offer.session_id]
+    elif not pinned:
+        named = []
+    if len(named) != 1:
+        raise Refusal(
+            NotifyType.TS_UNACCEPTABLE,
+            f'{len(named)} sessions fit source port {opener.port} and the SESSION_ID',
+        )
+    return named[0]
+
+
+def choose(state: State, policy: SessionPolicy, offer: RpSaOffer) -> str:
+    """The first suite of ours that is on offer. Raises Refusal (NO_PROPOSAL_CHOSEN)."""
+    for name in policy.algorithms:
+        if name in state.algorithms and (name, policy.tcp_options) in offer.proposals:
+            return name
+    raise Refusal(
+        NotifyType.NO_PROPOSAL_CHOSEN,
+        'none of the algorithms on offer is allowed here, or tcp-options differ',
+        policy=policy,
+    )
+
+
+def take_ids(peer: Peer, policy: SessionPolicy, offer: RpSaOffer) -> int:
+    """Take the peer's SendID as RecvID, and one of ours. Raises Refusal; then nothing is taken."""
+    if offer.keyid in peer.keyids.receiving or not offer.keyid:
+        raise Refusal(
+            NotifyType.KEYID_IN_USE,
+            f'KeyID {offer.keyid} is in use',
+            bytes(sorted(peer.keyids.receiving | {offer.keyid})),
+            policy,
+        )
+    try:
+        send_id = peer.keyids.take_send_id(offer.keyids_in_use)
+    except NoKeyId as error:
+        raise Refusal(NotifyType.TEMPORARY_FAILURE, str(error), policy=policy) from None
+    peer.keyids.take_recv_id(offer.keyid)
+    return send_id
+
+
+def _requested(state: State, peer: Peer, event: RpSaRequested, now: float) -> None:
+    offer = event.offer
+    policy = find_policy(state, peer, offer)
+    suite = choose(state, policy, offer)
+    pair = SocketPair(
+        offer.tsr.address, offer.tsr.port, offer.tsi.address, offer.tsi.port
+    )
+    old = state.connections.get(pair)
+    if old is not None and old.phase in (Phase.PROVING, Phase.PROVEN, Phase.ENDING):
+        # "I have no connection on this socket pair": what survives here swallows every new SYN.
+        # The new key goes on only when the daemon has closed the old connection.
+        old.replacement = event
+        ending.abort(state, old, 'replaced by a new request of the peer', now)
+        state.deadlines.set(Due.REPLACED, old, now + ABORT_WITHIN)
+        return
+    for other in list(state.connections.values()):
+        # One pending MKT per session and opener: a newer request replaces it.
+        if (
+            other.policy.key == policy.key
+            and not other.opener
+            and other.phase in (Phase.NEGOTIATING, Phase.WAITING)
+        ):
+            ending.drop(state, other, now, tell_peer=False)
+    if peer.keyids.full_for_new_sessions:
+        raise Refusal(
+            NotifyType.NO_ADDITIONAL_SAS, 'too many MKTs with this peer', policy=policy
+        )
+    send_id = take_ids(peer, policy, offer)
+    life = state.new_life(policy, peer, pair, send_id, initiator=False)
+    life.token = event.token
+    conn = Connection(pair, policy, peer, opener=False, life=life, since=now)
+    state.connections[pair] = conn
+    keys = state.endpoint.prepare(
+        event.token, suite, policy.tcp_options, send_id, policy.lifetime, now
+    )
+    state.give_key(conn, life, keys, policy.lifetime, now)
+    life.on_listener = True
+    state.command(Install(life.key, Where.LISTENER))
+
+
+def not_closed(state: State, conn: Connection, now: float) -> None:
+    """Due.REPLACED: the daemon did not close the old connection in time."""
+    if conn.replacement is not None:
+        ending.refuse_for_now(state, conn.replacement.token, now)
+        conn.replacement = None
+
+
+def installed(state: State, conn: Connection, now: float) -> None:
+    """The SYN would be accepted: answer now, and hold the key for so long."""
+    life = conn.life
+    life.move(MktState.INSTALLED)
+    conn.phase = Phase.WAITING
+    note_installed(state, conn, life)
+    if life.token is not None:
+        state.endpoint.answer(life.token, now)
+        life.token = None
+    state.deadlines.set(Due.SYN, conn, now + LISTENER_HOLDS)
+
+
+def not_installed(state: State, conn: Connection, failure: Failed, now: float) -> None:
+    """Refuse with the reason; the exchange fails and leaves nothing."""
+    life, peer = conn.life, conn.peer
+    life.on_listener = False
+    state.refuse(
+        conn.policy,
+        'installing the key on the listener',
+        failure.text,
+        'check that the daemon listens on this address and port',
+    )
+    if life.token is not None:
+        notify = REFUSALS.get(failure.cause, NotifyType.TEMPORARY_FAILURE)
+        data = bytes(sorted(peer.keyids.receiving)) if notify is NotifyType.KEYID_IN_USE else b''
+        state.endpoint.refuse(life.token, notify, data, now)
+        life.token = None
+    life.end(MktState.FAILED)
+    state.release(peer, life)
+    ending.forget(state, conn)

@@ -1,0 +1,388 @@
+"""The gatekeeper's core: every event goes in here with `now`, and is handed to whom it concerns.
+
+No I/O: what is to be done comes out as commands for the installer, datagrams for the peer, notes
+for operators and settled waiters. The tables at the end say who handles what.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from gatekeeper import accepting, deleting, ending, opening, proving, rekeying, rotation
+from gatekeeper.deadlines import Due
+from gatekeeper.keyids import KeyIds
+from gatekeeper.life import Life
+from gatekeeper.lifetimes import IKE_BACKOFF, backoff
+from gatekeeper.policy import SessionPolicy
+from gatekeeper.records import EventName
+from gatekeeper.state import Connection, Note, Peer, Phase, State, Waiter
+from ikev2 import events as ike
+from ikev2.endpoint import Endpoint
+from ikev2.peer import Peer as IkePeer
+from tcpao.installer import (
+    AdapterDied,
+    Command,
+    ConnectionGone,
+    ConnectionUp,
+    Done,
+    Event,
+    Failed,
+    Guard,
+    Install,
+    KeyState,
+    Read,
+    Remove,
+    SetRNext,
+    Where,
+)
+from tcpao.mkt import Mkt, SocketPair
+
+
+class Core:
+    """Two sessions' worth of protocol without a socket: see `gatekeeper.service` for those."""
+
+    def __init__(
+        self,
+        *,
+        random: Callable[[int], bytes],
+        ike_ports: tuple[int, int],
+        algorithms: frozenset[str],
+        backend: str,
+    ) -> None:
+        self.endpoint = Endpoint(
+            random=random, local_ports=ike_ports, has_mkts=self._has_mkts
+        )
+        self.state = State(self.endpoint, random, algorithms, backend)
+
+    def _has_mkts(self, peer: str) -> bool:
+        found = self.state.peers.get(peer)
+        return found is not None and any(not life.ended and life.mkt for life in found.lives)
+
+    # --- what comes out -----------------------------------------------------------------------
+
+    def take_commands(self) -> list[Command]:
+        """Commands for the installer, oldest first."""
+        taken, self.state.commands = self.state.commands, []
+        return taken
+
+    def take_notes(self) -> list[Note]:
+        """Events for operators."""
+        taken, self.state.notes = self.state.notes, []
+        return taken
+
+    def take_keyed(self) -> list[tuple[SessionPolicy, bool, Mkt]]:
+        """MKTs made since the last call, and whether we open their connection."""
+        taken, self.state.keyed = self.state.keyed, []
+        return taken
+
+    def datagrams_to_send(self) -> list[ike.Datagram]:
+        """UDP datagrams, oldest first."""
+        return self.endpoint.datagrams_to_send()
+
+    def next_timer(self) -> float | None:
+        """When `handle_timer` must be called next."""
+        deadlines = (self.state.deadlines.next(), self.endpoint.next_timer())
+        return min((when for when in deadlines if when is not None), default=None)
+
+    # --- what goes in -------------------------------------------------------------------------
+
+    def configure(self, policies: Sequence[SessionPolicy], now: float) -> None:
+        """The whole new set of sessions; it has been checked by `policy.check`."""
+        state = self.state
+        wanted = {policy.key: policy for policy in policies}
+        for conn in list(state.connections.values()):
+            policy = wanted.get(conn.policy.key)
+            if policy is None or not _permits(policy, conn):
+                conn.waiter = None if conn.phase is Phase.ENDING else conn.waiter
+                ending.close(state, conn, 'the configuration changed')
+            else:
+                conn.policy = policy
+        state.policies = wanted
+        for key in set(state.errors) - set(wanted):
+            del state.errors[key]
+        pads = {policy.pad.name: policy.pad for policy in policies}
+        for name in set(state.peers) - set(pads):
+            self.endpoint.remove_peer(name, now)
+            for life in state.peers.pop(name).lives:
+                state.deadlines.cancel_all(life)
+        for name, pad in pads.items():
+            addresses = sorted(
+                {(p.local, p.remote) for p in policies if p.pad.name == name}, key=str
+            )
+            known = state.peers.get(name)
+            if known is None:
+                state.peers[name] = Peer(pad, KeyIds(state.random))
+            else:
+                known.pad = pad
+            self.endpoint.set_peer(
+                IkePeer(
+                    name=name,
+                    local_id=pad.local_id,
+                    remote_id=pad.peer_id,
+                    local_credential=pad.local_credential,
+                    remote_credential=pad.peer_credential,
+                    addresses=tuple(addresses),
+                    remote_port=pad.ike_port,
+                ),
+                now,
+            )
+            self.endpoint.connect(name, now)
+        self._drain(now)
+
+    def open(self, session_key: str, pair: SocketPair, waiter: Waiter, now: float) -> None:
+        """Active side: a socket for `pair` is bound and closed."""
+        opening.open_connection(self.state, session_key, pair, waiter, now)
+        self._drain(now)
+
+    def cancel(self, pair: SocketPair, waiter: Waiter, now: float) -> None:
+        """Nobody waits for this any more."""
+        opening.cancelled(self.state, pair, waiter, now)
+        self._drain(now)
+
+    def prove(self, pair: SocketPair, waiter: Waiter, now: float) -> None:
+        """TCP is established on `pair`, and nothing has been sent."""
+        proving.prove(self.state, pair, waiter, now)
+        self._drain(now)
+
+    def receive_datagram(self, datagram: ike.Datagram, now: float) -> None:
+        """A UDP datagram came."""
+        self.endpoint.receive_datagram(datagram, now)
+        self._drain(now)
+
+    def handle_timer(self, now: float) -> None:
+        """Do what is due."""
+        self.endpoint.handle_timer(now)
+        self._drain(now)
+        while (due := self.state.deadlines.pop(now)) is not None:
+            DUE[due[0]](self.state, due[1], now)  # type: ignore[arg-type]
+            self._drain(now)
+
+    def stop(self, now: float) -> None:
+        """Say good-bye to the peers; keys on sockets are the daemon's to end."""
+        self.endpoint.close(now)
+
+    def handle(self, event: Event, now: float) -> None:
+        """The installer, or the daemon about its connections."""
+        state = self.state
+        match event:
+            case Done(Install(mkt, where)):
+                self._installed(mkt, where, now)
+            case Failed(Install(mkt, where)):
+                self._not_installed(event, mkt, where, now)
+            case Done(SetRNext(mkt)):
+                conn = state.connections.get(mkt.pair)
+                if conn is not None:
+                    state.note(
+                        conn.policy,
+                        EventName.RNEXT_MOVED,
+                        recv_id=mkt.recv_id,
+                        send_id=mkt.send_id,
+                    )
+            case Done(Remove(mkt, where)):
+                self._removed(mkt, where)
+            case Failed(Remove(mkt, Where.CONNECTION)):
+                conn, life = self._find(mkt)
+                if conn is not None and life is not None:
+                    rotation.not_removed(state, conn, life, event, now)
+            case Failed(Read(pair)):
+                conn = state.connections.get(pair)
+                if conn is not None and conn.phase is Phase.PROVING:
+                    proving.refuse(state, conn, f'the socket is not readable: {event.text}', now)
+            case KeyState(pair=pair):
+                self._read(pair, event, now)
+            case ConnectionGone(pair):
+                self._gone(pair, now)
+            case AdapterDied(cause):
+                for conn in list(state.connections.values()):
+                    ending.abort(state, conn, cause, now)
+            case Done() | Failed() | ConnectionUp():
+                # A failed Probe, Prune, SetRNext or Abort means that the socket is gone, which
+                # ConnectionGone says, or shows in the next Read.
+                pass
+        self._drain(now)
+
+    # --- the installer's answers ----------------------------------------------------------------
+
+    def _find(self, mkt: Mkt) -> tuple[Connection | None, Life | None]:
+        conn = self.state.connections.get(mkt.pair)
+        lives = conn.lives() if conn is not None else []
+        return conn, next((life for life in lives if life.name == mkt.identity), None)
+
+    def _installed(self, mkt: Mkt, where: Where, now: float) -> None:
+        conn, life = self._find(mkt)
+        if conn is None or life is None:
+            return
+        if where is Where.LISTENER:
+            accepting.installed(self.state, conn, now)
+        elif life is conn.life:
+            opening.installed(self.state, conn, now)
+        else:
+            rekeying.installed(self.state, conn, life, now)
+
+    def _not_installed(self, event: Failed, mkt: Mkt, where: Where, now: float) -> None:
+        conn, life = self._find(mkt)
+        if conn is None or life is None:
+            return
+        if where is Where.LISTENER:
+            accepting.not_installed(self.state, conn, event, now)
+        elif life is conn.life:
+            opening.not_installed(self.state, conn, event, now)
+        else:
+            rekeying.not_installed(self.state, conn, life, event, now)
+
+    def _removed(self, mkt: Mkt, where: Where) -> None:
+        conn, life = self._find(mkt)
+        if where is Where.CONNECTION and conn is not None and life is not None:
+            rotation.removed(self.state, conn, life)
+
+    def _read(self, pair: SocketPair, seen: KeyState, now: float) -> None:
+        conn = self.state.connections.get(pair)
+        if conn is None:
+            return
+        if conn.phase is Phase.PROVING:
+            proving.read(self.state, conn, seen, now)
+        elif conn.phase is Phase.PROVEN:
+            if conn.doubt is not None:
+                rekeying.read(self.state, conn, seen, now)
+            if conn.rotation is not None and conn.phase is Phase.PROVEN:
+                rotation.read(self.state, conn, seen, now)
+
+    def _gone(self, pair: SocketPair, now: float) -> None:
+        conn = self.state.connections.get(pair)
+        ending.gone(self.state, pair, now)
+        if conn is not None and conn.replacement is not None:
+            event, conn.replacement = conn.replacement, None
+            accepting.requested(self.state, event, now)
+
+    # --- IKE ------------------------------------------------------------------------------------
+
+    def _drain(self, now: float) -> None:
+        while (event := self.endpoint.next_event()) is not None:
+            self._ike(event, now)
+
+    def _ike(self, event: ike.Event, now: float) -> None:
+        state = self.state
+        peer = state.peers.get(event.peer)
+        if peer is None:
+            return
+        match event:
+            case ike.IkeMessage():
+                self._ike_message(event)
+            case ike.IkeSaUp():
+                peer.up, peer.attempts, peer.last_error = True, 0, None
+                peer.profile, peer.nat = event.profile, event.nat
+                state.deadlines.cancel(Due.IKE, peer)
+                undeleted, peer.undeleted = peer.undeleted, []
+                for life in undeleted:
+                    life.deleting = False
+                state.delete(peer, undeleted, now)
+            case ike.IkeSaDown():
+                peer.up = False
+                peer.last_error = str(event.cause)
+                self._ike_again(peer, now)
+            case ike.IkeSaFailed():
+                peer.last_error = f'{event.step}: {event.cause}'
+                state.note(
+                    None,
+                    EventName.REFUSED,
+                    step=event.step,
+                    cause=event.cause,
+                    text=event.text,
+                    peer_id=peer.pad.peer_id,
+                )
+                if not peer.up:
+                    self._ike_again(peer, now)
+            case ike.InitialContact():
+                deleting.initial_contact(state, event, now)
+            case ike.RpSaRequested(offer=offer) if offer.rekey_keyid is not None:
+                rekeying.requested(state, event, now)
+            case ike.RpSaRequested():
+                accepting.requested(state, event, now)
+            case ike.RpSaNegotiated():
+                self._negotiated(event, now)
+            case ike.RpSaFailed():
+                self._failed(event, now)
+            case ike.KeysDeleted():
+                deleting.keys_deleted(state, event, now)
+            case ike.DeleteAnswered():
+                deleting.delete_answered(state, event, now)
+
+    def _ike_message(self, event: ike.IkeMessage) -> None:
+        name = {'IKE_SA_INIT': EventName.IKE_INIT, 'IKE_AUTH': EventName.IKE_AUTH}.get(
+            event.exchange
+        )
+        if name is not None:
+            self.state.note(
+                None, name, sent=event.sent, response=event.response, detail=event.detail
+            )
+
+    def _ike_again(self, peer: Peer, now: float) -> None:
+        wait = backoff(IKE_BACKOFF, peer.attempts, self.state.fraction())
+        peer.attempts += 1
+        self.state.deadlines.set(Due.IKE, peer, now + wait)
+
+    def _negotiated(self, event: ike.RpSaNegotiated, now: float) -> None:
+        conn, life = self.state.exchanges.pop(event.exchange, (None, None))
+        if conn is None or life is None:
+            event.keys.master_key.wipe()
+            return
+        life.exchange = None
+        if life is conn.life:
+            opening.negotiated(self.state, conn, event.keys, now)
+        else:
+            rekeying.negotiated(self.state, conn, life, event.keys, now)
+
+    def _failed(self, event: ike.RpSaFailed, now: float) -> None:
+        conn, life = self.state.exchanges.pop(event.exchange, (None, None))
+        if conn is None or life is None:
+            return
+        life.exchange = None
+        if life is conn.life:
+            opening.refused(self.state, conn, event, now)
+        else:
+            rekeying.failed(self.state, conn, life, event, now)
+
+
+def _permits(policy: SessionPolicy, conn: Connection) -> bool:
+    """Whether the new policy lets this connection run on."""
+    old = conn.policy
+    algorithm = conn.life.mkt.algorithm.name if conn.life.mkt is not None else None
+    return (
+        (policy.local, policy.remote, policy.pad) == (old.local, old.remote, old.pad)
+        and policy.tcp_options == old.tcp_options
+        and (algorithm is None or algorithm in policy.algorithms)
+    )
+
+
+def _retry_ike(state: State, peer: Peer, now: float) -> None:
+    state.endpoint.connect(peer.pad.name, now)
+
+
+def _check_liveness(state: State, life: Life, now: float) -> None:
+    state.endpoint.check_liveness(life.peer, now)
+
+
+def _look(state: State, conn: Connection, now: float) -> None:
+    state.command(Read(conn.pair))
+
+
+DUE: dict[Due, Callable[..., None]] = {
+    Due.GATE: opening.too_late,
+    Due.ASK_AGAIN: opening.ask,
+    Due.SYN: ending.drop,
+    Due.PROOF: proving.too_late,
+    Due.REKEY: rekeying.ask,
+    Due.UNANSWERED: rekeying.unanswered,
+    Due.READ: _look,
+    Due.GRACE: rotation.grace_over,
+    Due.DOUBT: _look,
+    Due.DELETED: deleting.not_closed,
+    Due.REPLACED: accepting.not_closed,
+    Due.CEASE: rotation.cease,
+    Due.HARD: rotation.expired,
+    Due.LIVENESS: _check_liveness,
+    Due.RETIRE: rotation.retire,
+    Due.IDS: State.ids_due,
+    Due.IKE: _retry_ike,
+}
+"""Who handles each deadline: (state, subject, now)."""

@@ -1,0 +1,77 @@
+"""Deadlines: what is due when, and for whom. No clock: `now` is always an argument.
+
+What is done when one has come is in a table in `core`.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Hashable
+from enum import StrEnum
+from itertools import count
+
+
+class Due(StrEnum):
+    """Every deadline that there is."""
+
+    # of a connection
+    GATE = 'the attempt to open must have its key'
+    ASK_AGAIN = 'repeat the request for a new MKT'
+    SYN = 'the listener holds a key no longer for a SYN that does not come'
+    PROOF = 'the socket must have been read'
+    REKEY = 'soft lifetime'
+    UNANSWERED = 'the rekey request must have been answered'
+    READ = 'look how far traffic has moved to the successor'
+    GRACE = 'traffic must have moved to the successor'
+    DOUBT = 'a key that the peer does not know must have shown a good segment'
+    DELETED = 'TCP must have said the same as a DELETE'
+    REPLACED = 'the daemon must have closed a connection that a new request replaces'
+    CEASE = 'shortly before the hard lifetime'
+    HARD = 'hard lifetime'
+    # of the life of an MKT
+    LIVENESS = 'ask whether the IKE SA lives, before the rekey needs it'
+    RETIRE = 'take an old key off its connection'
+    IDS = 'its KeyIDs may be used again'
+    # of a peer
+    IKE = 'try to make an IKE SA again'
+
+
+class Deadlines:
+    """When each thing is due for each subject; setting one again moves it."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, Due, Hashable]] = []
+        self._live: dict[tuple[Due, Hashable], int] = {}
+        self._numbers = count()
+
+    def set(self, due: Due, subject: Hashable, when: float) -> None:
+        """`due` comes at `when` for `subject`, and not when it was set for before."""
+        number = self._live[due, subject] = next(self._numbers)
+        heapq.heappush(self._heap, (when, number, due, subject))
+
+    def cancel(self, due: Due, subject: Hashable) -> None:
+        """Forget it, if it is set."""
+        self._live.pop((due, subject), None)
+
+    def cancel_all(self, subject: Hashable) -> None:
+        """Forget everything of a subject that is no more."""
+        for due in Due:
+            self.cancel(due, subject)
+
+    def next(self) -> float | None:
+        """The earliest deadline."""
+        while self._heap:
+            when, number, due, subject = self._heap[0]
+            if self._live.get((due, subject)) == number:
+                return when
+            heapq.heappop(self._heap)
+        return None
+
+    def pop(self, now: float) -> tuple[Due, Hashable] | None:
+        """The earliest that has come, which is thereby no longer set; None if there is none."""
+        when = self.next()
+        if when is None or when > now:
+            return None
+        _, _, due, subject = heapq.heappop(self._heap)
+        del self._live[due, subject]
+        return due, subject

@@ -1,0 +1,80 @@
+"""MKTs that end because IKE says so: DELETE from the peer, the answer to ours, INITIAL_CONTACT."""
+
+from __future__ import annotations
+
+from gatekeeper import ending, rotation
+from gatekeeper.deadlines import Due
+from gatekeeper.life import Life
+from gatekeeper.lifetimes import ABORT_WITHIN, OLD_KEY_LINGERS
+from gatekeeper.state import Connection, Peer, Phase, State
+from ikev2.events import DeleteAnswered, InitialContact, KeysDeleted
+
+
+
+def keys_deleted(state: State, event: KeysDeleted, now: float) -> None:
+    """The peer deletes MKTs: answer at once, with ours of the same MKTs."""
+    peer = state.peers[event.peer]
+    known = [life for life in map(peer.by_recv_id, event.recv_ids) if life is not None]
+    state.endpoint.answer_delete(
+        event.token, tuple(life.send_id for life in known if not life.deleting), now
+    )
+    for life in known:
+        state.deleted(peer, life, now)
+        conn = state.connections.get(life.pair)
+        if conn is None or life not in conn.lives():
+            continue
+        if life is not conn.life or conn.rotation is not None or conn.offered is not None:
+            rotation.deleted(state, conn, life, now)
+        elif conn.phase is Phase.PROVEN:
+            # An authenticated RST; TCP gets some time to say the same.
+            state.deadlines.set(Due.DELETED, conn, now + ABORT_WITHIN)
+        elif conn.opener:
+            ending.abort(state, conn, 'the peer deleted its key', now)
+        else:
+            ending.drop(state, conn, now, tell_peer=False)
+
+
+def delete_answered(state: State, event: DeleteAnswered, now: float) -> None:
+    """Our DELETE was answered, or never will be."""
+    peer = state.peers.get(event.peer)
+    if peer is None:
+        return
+    for life in peer.deletes.pop(event.exchange, []):
+        life.deleting = False
+        if not event.answered:
+            peer.undeleted.append(life)
+            continue
+        state.deleted(peer, life, now)
+        conn = state.connections.get(life.pair)
+        if conn is not None and life in conn.retiring:
+            rotation.retire_at(state, conn, life, now + OLD_KEY_LINGERS)
+
+
+def initial_contact(state: State, event: InitialContact, now: float) -> None:
+    """The peer has restarted: what was complete before its new IKE SA is dead."""
+    peer = state.peers[event.peer]
+    for conn in [c for c in state.connections.values() if c.peer is peer]:
+        if conn.life.mkt is None or conn.life.installed_at >= event.before:
+            continue
+        for life in conn.lives():
+            life.deleted_by_peer = True
+        if conn.phase is Phase.WAITING and not conn.opener:
+            ending.drop(state, conn, now)
+        else:
+            ending.abort(state, conn, 'the peer has restarted (INITIAL_CONTACT)', now)
+    for life in list(peer.lives):
+        if life.mkt is not None and life.installed_at < event.before:
+            _dead(state, peer, life, now)
+
+
+def _dead(state: State, peer: Peer, life: Life, now: float) -> None:
+    """Its ids need not wait for a DELETE."""
+    if life.ended:
+        state.release(peer, life)
+    else:
+        state.release_at(peer, life, now)
+
+
+def not_closed(state: State, conn: Connection, now: float) -> None:
+    """Due.DELETED: the peer deleted the connection's only key and TCP did not end."""
+    ending.abort(state, conn, 'the peer deleted its only key', now)

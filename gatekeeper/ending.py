@@ -1,0 +1,90 @@
+"""How connections and their MKTs end here: closed, aborted, never came up.
+
+A DELETE follows TCP, never precedes it, so that a last NOTIFICATION isn't cut off.
+"""
+
+from __future__ import annotations
+
+from gatekeeper.deadlines import Due
+from gatekeeper.life import Life, MktState
+from gatekeeper.lifetimes import OLD_KEY_LINGERS
+from gatekeeper.records import EventName
+from gatekeeper.state import Connection, Phase, State
+from gatekeeper.ticket import GateError
+from ikev2.constants import NotifyType
+from tcpao.installer import Abort, Close, Remove, Where
+from tcpao.mkt import SocketPair
+
+def abort(state: State, conn: Connection, cause: str, now: float) -> None:
+    """Have the socket closed at once; `gone` follows from the daemon."""
+    conn.phase = Phase.ENDING
+    state.command(Abort(conn.pair, cause))
+
+
+def close(state: State, conn: Connection, cause: str) -> None:
+    """Have the session ended with NOTIFICATION Cease; `gone` follows from the daemon."""
+    state.command(Close(conn.pair, cause))
+
+
+def gone(state: State, pair: SocketPair, now: float) -> None:
+    """The daemon: this socket is closed, or never came up."""
+    conn = state.connections.get(pair)
+    if conn is not None:
+        drop(state, conn, now)
+
+
+def drop(state: State, conn: Connection, now: float, *, tell_peer: bool = True) -> None:
+    """The connection is no more: its keys go, here and (by DELETE) at the peer."""
+    forget(state, conn)
+    if conn.waiter is not None:
+        waiter, conn.waiter = conn.waiter, None
+        waiter.fail(GateError(f'connection {conn.pair} is closed'))
+    lives = conn.lives()
+    for life in lives:
+        end_life(state, conn, life, now)
+    keyed = [life for life in lives if life.mkt is not None]
+    if tell_peer:
+        state.delete(conn.peer, keyed, now)
+    else:
+        for life in keyed:
+            state.release_at(conn.peer, life, life.installed_at + 2.0 * life.lifetime)
+
+
+def end_life(state: State, conn: Connection, life: Life, now: float) -> None:
+    """One MKT of a connection whose socket is gone."""
+    peer = conn.peer
+    if life.exchange is not None:
+        del state.exchanges[life.exchange]
+        state.endpoint.cancel(life.exchange, now)
+        life.exchange = None
+    if life.token is not None:
+        refuse_for_now(state, life.token, now)
+        life.token = None
+    if life.on_listener:
+        life.on_listener = False
+        state.command(Remove(life.key, Where.LISTENER))
+    if life.mkt is None:
+        life.end(MktState.FAILED)
+        # A cancelled request may still be answered, and is then deleted.
+        state.release_at(peer, life, now + OLD_KEY_LINGERS)
+        return
+    if life.state is not MktState.NEGOTIATING:
+        state.note(
+            conn.policy, EventName.MKT_REMOVED, send_id=life.send_id, recv_id=life.recv_id
+        )
+    life.end()
+
+
+def forget(state: State, conn: Connection) -> None:
+    """Take it out of the tables, with its deadlines."""
+    if state.connections.get(conn.pair) is conn:
+        del state.connections[conn.pair]
+    state.deadlines.cancel_all(conn)
+    for life in conn.lives():
+        state.deadlines.cancel(Due.LIVENESS, life)
+        state.deadlines.cancel(Due.RETIRE, life)
+
+
+def refuse_for_now(state: State, token: int, now: float) -> None:
+    """Answer a peer's request with TEMPORARY_FAILURE."""
+    state.endpoint.refuse(token, NotifyType.TEMPORARY_FAILURE, b'', now)

@@ -1,0 +1,205 @@
+"""The active side: from a bound socket to an MKT on it, before the SYN.
+
+The opener asks for a new MKT with each attempt, since only it knows the port; a request says "I
+have no connection on this socket pair".
+"""
+
+from __future__ import annotations
+
+from gatekeeper import ending
+from gatekeeper.deadlines import Due
+from gatekeeper.keyids import NoKeyId
+from gatekeeper.life import Life, MktState
+from gatekeeper.lifetimes import OPENING_RETRY
+from gatekeeper.policy import SessionPolicy
+from gatekeeper.reasons import HINTS, explain
+from gatekeeper.records import EventName
+from gatekeeper.state import Connection, Phase, State, Waiter
+from ikev2.constants import NotifyType
+from ikev2.events import Cause, RpSaFailed, RpSaKeys, RpSaRequest, Selector
+from tcpao.installer import Failed, Install, Where
+from tcpao.mkt import SocketPair
+
+MOST_ATTEMPTS = 3
+"""Requests of one opening that KEYID_IN_USE may repeat."""
+
+
+def offered(state: State, policy: SessionPolicy) -> tuple[str, ...]:
+    """The session's suites that this host can do."""
+    return tuple(name for name in policy.algorithms if name in state.algorithms)
+
+
+def request_for(conn: Connection, life: Life, suites: tuple[str, ...]) -> RpSaRequest:
+    """The request for a new MKT: selectors by the role in TCP, opener first."""
+    pair, policy = conn.pair, conn.policy
+    return RpSaRequest(
+        keyid=life.send_id,
+        suites=suites,
+        tcp_options=policy.tcp_options,
+        tsi=Selector(pair.local, pair.local_port),
+        tsr=Selector(pair.remote, pair.remote_port),
+        session_id=policy.session.encode(),
+        lifetime=policy.lifetime,
+        keyids_in_use=tuple(sorted(conn.keyids_refused)),
+    )
+
+
+def open_connection(
+    state: State, session_key: str, pair: SocketPair, waiter: Waiter, now: float
+) -> None:
+    """A socket for `pair` is bound and closed: get it a key."""
+    policy = state.policies[session_key]
+    step = 'before connect'
+    if (policy.local, policy.remote, policy.connect_port) != (
+        pair.local,
+        pair.remote,
+        pair.remote_port,
+    ):
+        cause = f'the socket pair {pair} is not what the session is configured for'
+        waiter.fail(state.refuse(policy, step, cause, 'check local-address and connect'))
+        return
+    if pair.local_port in (pair.remote_port, policy.listen_port):
+        cause = f'source port {pair.local_port} is the service port'
+        waiter.fail(state.refuse(policy, step, cause, 'choose another source-port'))
+        return
+    if not offered(state, policy):
+        cause = f'this host can do none of: {" ".join(policy.algorithms)}'
+        waiter.fail(state.refuse(policy, step, cause, 'choose another algorithm'))
+        return
+    peer = state.peers[policy.pad.name]
+    # Its socket must be closed, else the pair could not have been bound again.
+    ending.gone(state, pair, now)
+    if peer.keyids.full_for_new_sessions:
+        cause = 'too many MKTs with this peer; the ids that are left are kept for rekeys'
+        waiter.fail(state.refuse(policy, step, cause, 'configure fewer sessions'))
+        return
+    send_id = peer.keyids.take_send_id()
+    life = state.new_life(policy, peer, pair, send_id, initiator=True)
+    conn = Connection(pair, policy, peer, opener=True, life=life, waiter=waiter, since=now)
+    state.connections[pair] = conn
+    state.deadlines.set(Due.GATE, conn, now + policy.timeout)
+    ask(state, conn, now)
+
+
+def ask(state: State, conn: Connection, now: float) -> None:
+    """Ask for the MKT; also Due.ASK_AGAIN."""
+    request = request_for(conn, conn.life, offered(state, conn.policy))
+    state.ask(conn, conn.life, request, now)
+
+
+def too_late(state: State, conn: Connection, now: float) -> None:
+    """Due.GATE."""
+    if conn.life.mkt is not None:
+        step, cause = 'installing the key', 'no answer from the installer'
+    else:
+        step = 'IKE' if not conn.peer.up else 'negotiating the key'
+        cause = conn.peer.last_error or str(Cause.NO_ANSWER)
+    _give_up(state, conn, step, cause, HINTS[Cause.NO_ANSWER], now)
+
+
+def _give_up(
+    state: State, conn: Connection, step: str, cause: str, hint: str, now: float
+) -> None:
+    error = state.refuse(conn.policy, step, cause, hint)
+    if conn.waiter is not None:
+        conn.waiter.fail(error)
+        conn.waiter = None
+    ending.drop(state, conn, now)
+
+
+def cancelled(state: State, pair: SocketPair, waiter: Waiter, now: float) -> None:
+    """Nobody waits for this opening any more."""
+    conn = state.connections.get(pair)
+    if conn is not None and conn.waiter is waiter:
+        conn.waiter = None
+        ending.drop(state, conn, now)
+
+
+def negotiated(state: State, conn: Connection, keys: RpSaKeys, now: float) -> None:
+    """The answer has come: install, before the SYN."""
+    life, peer = conn.life, conn.peer
+    if not peer.keyids.take_recv_id(keys.recv_id):
+        # Delete what the peer now has, and say which of its ids we can't take.
+        keys.master_key.wipe()
+        state.endpoint.delete(peer.pad.name, (life.send_id,), now)
+        conn.keyids_refused.update(peer.keyids.receiving)
+        _again(state, conn, now, f'the peer gave out KeyID {keys.recv_id} twice')
+        return
+    state.give_key(conn, life, keys, conn.policy.lifetime, now)
+    state.command(Install(life.key, Where.CONNECTION))
+
+
+def _again(state: State, conn: Connection, now: float, cause: str) -> None:
+    """Repeat the request under another SendID; the one before stays out of use for a while."""
+    conn.attempts += 1
+    old, peer = conn.life, conn.peer
+    old.end(MktState.FAILED)
+    if conn.attempts >= MOST_ATTEMPTS:
+        _give_up(state, conn, 'negotiating the key', cause, 'look at show ikev2 at both ends', now)
+        return
+    try:
+        send_id = peer.keyids.take_send_id()
+    except NoKeyId as error:
+        _give_up(state, conn, 'negotiating the key', str(error), 'wait for old keys to go', now)
+        return
+    state.release_at(peer, old, now + 2.0 * conn.policy.lifetime)
+    conn.life = state.new_life(conn.policy, peer, conn.pair, send_id, initiator=True)
+    ask(state, conn, now)
+
+
+def refused(state: State, conn: Connection, failure: RpSaFailed, now: float) -> None:
+    """The request failed and left nothing at the peer."""
+    life, peer = conn.life, conn.peer
+    if failure.notify == NotifyType.TEMPORARY_FAILURE and conn.waiter is not None:
+        # The 'open' deadline bounds this.
+        state.deadlines.set(Due.ASK_AGAIN, conn, now + OPENING_RETRY)
+        return
+    if failure.notify == NotifyType.KEYID_IN_USE:
+        unwanted = frozenset(failure.data)
+        life.end(MktState.FAILED)
+        state.release(peer, life)
+        conn.attempts += 1
+        if conn.attempts < MOST_ATTEMPTS and conn.waiter is not None:
+            try:
+                send_id = peer.keyids.take_send_id(unwanted)
+            except NoKeyId:
+                pass
+            else:
+                conn.life = state.new_life(conn.policy, peer, conn.pair, send_id, initiator=True)
+                ask(state, conn, now)
+                return
+    life.end(MktState.FAILED)
+    state.release(peer, life)
+    cause, hint = explain(failure)
+    _give_up(state, conn, 'negotiating the key', cause, hint, now)
+
+
+def installed(state: State, conn: Connection, now: float) -> None:
+    """The key is on the closed socket: connect() may be called."""
+    life = conn.life
+    life.move(MktState.INSTALLED)
+    conn.phase = Phase.WAITING
+    state.deadlines.cancel(Due.GATE, conn)
+    note_installed(state, conn, life)
+    if conn.waiter is not None:
+        conn.waiter.settle(conn.policy.key, life.key)
+        conn.waiter = None
+
+
+def note_installed(state: State, conn: Connection, life: Life) -> None:
+    """Tell operators that a key is in place."""
+    state.note(
+        conn.policy,
+        EventName.MKT_INSTALLED,
+        send_id=life.send_id,
+        recv_id=life.recv_id,
+        algorithm=life.key.algorithm.name,
+        backend=state.backend,
+        pair=life.pair,
+    )
+
+
+def not_installed(state: State, conn: Connection, failure: Failed, now: float) -> None:
+    """The kernel refused the key; the peer is told at once (`ending.drop` sends DELETE)."""
+    cause = f'key refused: {failure.text}'
+    _give_up(state, conn, 'installing the key', cause, HINTS['installer'], now)

@@ -1,0 +1,213 @@
+"""Getting a successor: asking for one, answering the peer that asks, and both at once.
+
+What is done with it when both ends have it is in `rotation`.
+"""
+
+from __future__ import annotations
+
+from gatekeeper import accepting, ending, rotation
+from gatekeeper.accepting import Refusal
+from gatekeeper.deadlines import Due
+from gatekeeper.keyids import NoKeyId
+from gatekeeper.life import Life, MktState
+from gatekeeper.lifetimes import DOUBT_FOR, REKEY_UNANSWERED
+from gatekeeper.opening import note_installed, offered
+from gatekeeper.reasons import explain
+from gatekeeper.records import EventName
+from gatekeeper.state import Connection, Phase, State
+from ikev2.constants import NotifyType
+from ikev2.events import Cause, RpSaFailed, RpSaKeys, RpSaRequest, RpSaRequested, Selector
+from tcpao.installer import Failed, Install, KeyState, Probe, Read, Where
+
+
+def ask(state: State, conn: Connection, now: float) -> None:
+    """The soft lifetime is over: ask for a successor, unless one is on its way."""
+    if conn.phase is not Phase.PROVEN or conn.wanted or conn.offered or conn.rotation:
+        return
+    policy, peer, pair = conn.policy, conn.peer, conn.pair
+    try:
+        send_id = peer.keyids.take_send_id()
+    except NoKeyId as error:
+        state.refuse(policy, 'rekey', str(error), 'wait for old keys to go')
+        rotation.again(state, conn, now)
+        return
+    life = conn.wanted = state.new_life(policy, peer, pair, send_id, initiator=True)
+    ours, theirs = Selector(pair.local, pair.local_port), Selector(pair.remote, pair.remote_port)
+    tsi, tsr = (ours, theirs) if conn.opener else (theirs, ours)
+    request = RpSaRequest(
+        keyid=send_id,
+        suites=offered(state, policy),
+        tcp_options=policy.tcp_options,
+        tsi=tsi,
+        tsr=tsr,
+        session_id=None,
+        lifetime=policy.lifetime,
+        rekey_keyid=conn.life.send_id,
+    )
+    state.note(policy, EventName.REKEY_STARTED, send_id=conn.life.send_id, successor=send_id)
+    state.ask(conn, life, request, now)
+    state.deadlines.set(Due.UNANSWERED, conn, now + REKEY_UNANSWERED)
+
+
+def unanswered(state: State, conn: Connection, now: float) -> None:
+    """Due.UNANSWERED: no answer in 30 s: a new IKE SA at once."""
+    if conn.wanted is not None and conn.wanted.exchange is not None:
+        life, conn.wanted = conn.wanted, None
+        ending.end_life(state, conn, life, now)
+        state.endpoint.replace_ike_sa(conn.peer.pad.name, now)
+        _alone(state, conn, now)
+
+
+def negotiated(state: State, conn: Connection, life: Life, keys: RpSaKeys, now: float) -> None:
+    """Our request was answered: install it on the connection."""
+    state.deadlines.cancel(Due.UNANSWERED, conn)
+    peer = conn.peer
+    if not peer.keyids.take_recv_id(keys.recv_id):
+        keys.master_key.wipe()
+        state.endpoint.delete(peer.pad.name, (life.send_id,), now)
+        conn.wanted = None
+        life.end(MktState.FAILED)
+        state.release_at(peer, life, now + 2.0 * conn.policy.lifetime)
+        _alone(state, conn, now)
+        return
+    state.give_key(conn, life, keys, conn.policy.lifetime, now)
+    state.command(Install(life.key, Where.CONNECTION))
+
+
+def failed(state: State, conn: Connection, life: Life, failure: RpSaFailed, now: float) -> None:
+    """Our request failed; the session stays on its key."""
+    state.deadlines.cancel(Due.UNANSWERED, conn)
+    conn.wanted = None
+    life.end(MktState.FAILED)
+    state.release(conn.peer, life)
+    if failure.notify == NotifyType.CHILD_SA_NOT_FOUND:
+        _doubt(state, conn)
+    if failure.notify != NotifyType.TEMPORARY_FAILURE:
+        cause, hint = explain(failure)
+        state.refuse(conn.policy, 'rekey', cause, hint)
+    if failure.cause is Cause.NO_ANSWER:
+        state.endpoint.replace_ike_sa(conn.peer.pad.name, now)
+    _alone(state, conn, now)
+
+
+def _alone(state: State, conn: Connection, now: float) -> None:
+    """Our request came to nothing: go on with the peer's, or try again."""
+    if conn.offered is not None and conn.offered.state is MktState.INSTALLED:
+        new, conn.offered = conn.offered, None
+        rotation.begin(state, conn, new, now)
+    elif conn.offered is None:
+        rotation.again(state, conn, now)
+
+
+# --- the peer asks --------------------------------------------------------------------------
+
+
+def requested(state: State, event: RpSaRequested, now: float) -> None:
+    """The peer asks for a successor: refuse it, or install and then answer."""
+    try:
+        _requested(state, event, now)
+    except Refusal as refusal:
+        state.endpoint.refuse(event.token, refusal.notify, refusal.data, now)
+        if refusal.notify is not NotifyType.TEMPORARY_FAILURE:
+            state.note(
+                refusal.policy, EventName.REFUSED, step='rekey by the peer', cause=refusal.reason
+            )
+
+
+def _requested(state: State, event: RpSaRequested, now: float) -> None:
+    peer, offer = state.peers[event.peer], event.offer
+    old = peer.by_recv_id(offer.rekey_keyid or 0)
+    conn = state.connections.get(old.pair) if old is not None else None
+    if old is None or conn is None or old.ended:
+        raise Refusal(NotifyType.CHILD_SA_NOT_FOUND, f'no MKT with KeyID {offer.rekey_keyid}')
+    policy, pair = conn.policy, conn.pair
+    ours, theirs = Selector(pair.local, pair.local_port), Selector(pair.remote, pair.remote_port)
+    if (offer.tsi, offer.tsr) != ((ours, theirs) if conn.opener else (theirs, ours)):
+        raise Refusal(NotifyType.TS_UNACCEPTABLE, 'the selectors of the old MKT differ', b'', policy)
+    if old is not conn.life or conn.phase is not Phase.PROVEN or conn.rotation or conn.offered:
+        raise Refusal(NotifyType.TEMPORARY_FAILURE, 'a rekey is under way', b'', policy)
+    suite = accepting.choose(state, policy, offer)
+    send_id = accepting.take_ids(peer, policy, offer)
+    life = conn.offered = state.new_life(policy, peer, pair, send_id, initiator=False)
+    life.token = event.token
+    if conn.wanted is None:
+        state.note(policy, EventName.REKEY_STARTED, send_id=conn.life.send_id, successor=send_id)
+    keys = state.endpoint.prepare(
+        event.token, suite, policy.tcp_options, send_id, policy.lifetime, now
+    )
+    state.give_key(conn, life, keys, policy.lifetime, now)
+    state.command(Install(life.key, Where.CONNECTION))
+
+
+def installed(state: State, conn: Connection, life: Life, now: float) -> None:
+    """A successor, ours or the peer's, is on the connection."""
+    life.move(MktState.INSTALLED)
+    note_installed(state, conn, life)
+    if life.token is not None:
+        state.endpoint.answer(life.token, now)
+        life.token = None
+    if conn.wanted is not None and conn.wanted.state is not MktState.INSTALLED:
+        # A side moves no RNext while a request of its own for the same MKT is unanswered.
+        return
+    ours, theirs = conn.wanted, conn.offered
+    if theirs is not None and theirs.state is not MktState.INSTALLED:
+        return
+    conn.wanted = None
+    if ours is not None and theirs is not None:
+        # Crossing: the exchange with the lowest of the four nonces is deleted by its initiator.
+        if ours.lowest_nonce < theirs.lowest_nonce:
+            rotation.discard(state, conn, ours, now)
+            ours = None
+        else:
+            # Stays in `offered` until its initiator deletes it.
+            rotation.begin(state, conn, ours, now)
+            return
+    if ours is not None:
+        rotation.begin(state, conn, ours, now)
+    elif theirs is not None:
+        conn.offered = None
+        rotation.begin(state, conn, theirs, now)
+
+
+def not_installed(
+    state: State, conn: Connection, life: Life, failure: Failed, now: float
+) -> None:
+    """The peer is told at once: a refusal if it asked, a DELETE if we did."""
+    state.refuse(conn.policy, 'rekey', f'key refused: {failure.text}', 'tried again')
+    if life is conn.offered:
+        conn.offered = None
+        if life.token is not None:
+            ending.refuse_for_now(state, life.token, now)
+            life.token = None
+        life.end(MktState.FAILED)
+        state.release(conn.peer, life)
+        return
+    if life is conn.wanted:
+        conn.wanted = None
+        state.delete(conn.peer, [life], now)
+        life.end(MktState.FAILED)
+        _alone(state, conn, now)
+
+
+# --- the peer does not know our key ---------------------------------------------------------
+
+
+def _doubt(state: State, conn: Connection) -> None:
+    """CHILD_SA_NOT_FOUND removes nothing by itself: see whether good segments still come."""
+    conn.doubt = -1
+    state.command(Probe(conn.pair, on=True))
+    state.command(Read(conn.pair))
+
+
+def read(state: State, conn: Connection, seen: KeyState, now: float) -> None:
+    """While in doubt: the first look counts, the second compares."""
+    good = sum(key.good for key in seen.keys)
+    if conn.doubt == -1:
+        conn.doubt = good
+        state.deadlines.set(Due.DOUBT, conn, now + DOUBT_FOR)
+        return
+    before, conn.doubt = conn.doubt, None
+    if conn.rotation is None:
+        state.command(Probe(conn.pair, on=False))
+    if before is not None and good <= before:
+        ending.abort(state, conn, 'the peer does not know the key and sends nothing under it', now)

@@ -1,0 +1,260 @@
+"""Rekey without a flap: make before break, on one live connection.
+
+The order of steps, each side for itself:
+
+(a) the responder installs the successor, then answers; the initiator installs it on the answer
+    and moves its RNext;
+(b) the responder moves its RNext when its Current has become the successor: the peer's RNextKeyID
+    is the proof that the answer arrived. Nobody sets Current;
+(c) a side is done when Current and RNext are the successor and one segment under it was good;
+(d) when done, the exchange's initiator, and only it, sends DELETE for the old MKT. Each side
+    removes the old one 60 s after that was answered or at its hard lifetime, once done itself;
+(e) bad segments and no good one, or not done in time: RNext back to the old MKT, and when Current
+    is back too the successor is deleted. The session stays on the old MKT;
+(f) at the old one's hard lifetime a completed successor is switched to by force.
+
+While it runs, keepalive probes move both pointers, so idle sessions rotate too (RFC 5925 7.5).
+"""
+
+from __future__ import annotations
+
+from gatekeeper import ending
+from gatekeeper.deadlines import Due
+from gatekeeper.life import Life, MktState
+from gatekeeper.lifetimes import (
+    CEASE_BEFORE,
+    LIVENESS_AT,
+    OLD_KEY_LINGERS,
+    READS,
+    REKEY_BACKOFF,
+    RETRY_REMOVE,
+    backoff,
+)
+from gatekeeper.records import EventName
+from gatekeeper.state import Connection, Phase, Rotation, State
+from tcpao.installer import (
+    Cause,
+    Failed,
+    KeyCounters,
+    KeyState,
+    Probe,
+    Read,
+    Remove,
+    SetRNext,
+    Where,
+)
+
+
+def begin_lifetime(state: State, conn: Connection, life: Life, now: float) -> None:
+    """`life` is in use: set the deadlines that IKEv2 expects somebody to keep."""
+    state.set_soft(conn, life)
+    soft = life.soft_at - life.installed_at
+    state.deadlines.set(Due.REKEY, conn, life.soft_at)
+    state.deadlines.set(Due.LIVENESS, life, life.installed_at + LIVENESS_AT * soft)
+    state.deadlines.set(Due.CEASE, conn, life.hard_at - CEASE_BEFORE)
+    state.deadlines.set(Due.HARD, conn, life.hard_at)
+
+
+def begin(state: State, conn: Connection, new: Life, now: float) -> None:
+    """The successor is installed at both ends, as far as we know: bring it into use."""
+    rotation = conn.rotation = Rotation(new, now)
+    state.command(Probe(conn.pair, on=True))
+    if new.initiator:
+        rotation.rnext_moved = True
+        state.command(SetRNext(new.key))
+    _read_later(state, conn, rotation, now)
+    state.deadlines.set(Due.GRACE, conn, now + conn.policy.grace)
+
+
+def _read_later(state: State, conn: Connection, rotation: Rotation, now: float) -> None:
+    wait = READS[min(rotation.reads, len(READS) - 1)]
+    rotation.reads += 1
+    state.deadlines.set(Due.READ, conn, now + wait)
+
+
+def read(state: State, conn: Connection, seen: KeyState, now: float) -> None:
+    """Look how far traffic has moved."""
+    rotation = conn.rotation
+    if rotation is None:
+        return
+    new = rotation.new
+    if rotation.rolling_back:
+        if seen.current == conn.life.send_id and seen.rnext == conn.life.recv_id:
+            _discard(state, conn, rotation, now)
+        else:
+            _read_later(state, conn, rotation, now)
+        return
+    counted = next(
+        (key for key in seen.keys if key.send_id == new.send_id),
+        KeyCounters(new.send_id, new.recv_id or 0, 0, 0),
+    )
+    if seen.current == new.send_id and not rotation.rnext_moved:
+        rotation.rnext_moved = True
+        state.command(SetRNext(new.key))
+    elif (seen.current, seen.rnext) == (new.send_id, new.recv_id) and counted.good:
+        _finish(state, conn, rotation, now)
+        return
+    elif counted.bad and not counted.good and not _committed(conn):
+        roll_back(state, conn, 'segments under the new key fail the MAC', now)
+        return
+    _read_later(state, conn, rotation, now)
+
+
+def _committed(conn: Connection) -> bool:
+    """A DELETE of the old MKT has been sent or answered: there is no way back."""
+    return conn.life.deleting or conn.life.deleted_by_peer
+
+
+def grace_over(state: State, conn: Connection, now: float) -> None:
+    """Due.GRACE."""
+    if conn.rotation is not None and not conn.rotation.rolling_back and not _committed(conn):
+        roll_back(state, conn, f'traffic did not move to it in {conn.policy.grace} s', now)
+
+
+def roll_back(state: State, conn: Connection, cause: str, now: float) -> None:
+    """Stay on the old MKT; the successor is deleted when nothing is sent under it any more."""
+    rotation = conn.rotation
+    assert rotation is not None
+    state.refuse(conn.policy, 'rekey', cause, 'the session stays on its old key; tried again')
+    rotation.rolling_back = True
+    if rotation.rnext_moved:
+        state.command(SetRNext(conn.life.key))
+    state.command(Read(conn.pair))
+
+
+def _discard(state: State, conn: Connection, rotation: Rotation, now: float) -> None:
+    _over(state, conn)
+    discard(state, conn, rotation.new, now)
+    again(state, conn, now)
+
+
+def again(state: State, conn: Connection, now: float) -> None:
+    """Try the rekey again, later each time."""
+    wait = backoff(REKEY_BACKOFF, conn.rekey_failures, state.fraction())
+    conn.rekey_failures += 1
+    state.deadlines.set(Due.REKEY, conn, now + wait)
+
+
+def discard(state: State, conn: Connection, life: Life, now: float) -> None:
+    """A successor that won't be used: off the socket, and deleted at the peer."""
+    conn.retiring.append(life)
+    state.delete(conn.peer, [life], now)
+    state.command(Remove(life.key, Where.CONNECTION))
+
+
+def _over(state: State, conn: Connection) -> None:
+    conn.rotation = None
+    state.deadlines.cancel(Due.READ, conn)
+    state.deadlines.cancel(Due.GRACE, conn)
+    state.command(Probe(conn.pair, on=False))
+
+
+def _finish(state: State, conn: Connection, rotation: Rotation, now: float) -> None:
+    """Done: the successor is the MKT in use."""
+    old, new = conn.life, rotation.new
+    _over(state, conn)
+    old.move(MktState.RETIRING)
+    new.move(MktState.IN_USE)
+    state.deadlines.cancel(Due.LIVENESS, old)
+    conn.life = new
+    conn.retiring.append(old)
+    conn.rekeys += 1
+    conn.rekey_failures = 0
+    conn.began_last = new.initiator
+    state.errors.pop(conn.policy.key, None)
+    begin_lifetime(state, conn, new, now)
+    if rotation.old_deleted_at is not None:
+        retire_at(state, conn, old, rotation.old_deleted_at + OLD_KEY_LINGERS)
+    else:
+        retire_at(state, conn, old, old.hard_at)
+    if new.initiator:
+        state.delete(conn.peer, [old], now)
+    if conn.offered is not None:
+        # The loser of two that crossed, whose initiator should have deleted it long ago.
+        loser, conn.offered = conn.offered, None
+        discard(state, conn, loser, now)
+
+
+# --- the old key goes -----------------------------------------------------------------------
+
+
+def retire_at(state: State, conn: Connection, old: Life, when: float) -> None:
+    """Remove `old` from the connection then, or at its hard lifetime if that is earlier."""
+    state.deadlines.set(Due.RETIRE, old, min(when, old.hard_at))
+
+
+def retire(state: State, old: Life, now: float) -> None:
+    """Due.RETIRE."""
+    conn = state.connections.get(old.pair)
+    if conn is None or old not in conn.retiring:
+        return
+    # By force only when its time is over: the hard lifetime is a promise.
+    force = conn.life.key if now >= old.hard_at else None
+    state.command(Remove(old.key, Where.CONNECTION, switch_to=force))
+
+
+def removed(state: State, conn: Connection, life: Life) -> None:
+    """An old or discarded MKT is off the connection."""
+    if life in conn.retiring:
+        conn.retiring.remove(life)
+        state.note(
+            conn.policy, EventName.MKT_REMOVED, send_id=life.send_id, recv_id=life.recv_id
+        )
+        life.end()
+
+
+def not_removed(state: State, conn: Connection, life: Life, failure: Failed, now: float) -> None:
+    """EBUSY is retried, never forced before its time."""
+    if life in conn.retiring and failure.cause is Cause.BUSY:
+        retire_at(state, conn, life, now + RETRY_REMOVE)
+        if now >= life.hard_at:
+            ending.abort(state, conn, 'an expired key could not be removed', now)
+
+
+def deleted(state: State, conn: Connection, life: Life, now: float) -> None:
+    """The peer has deleted one of several MKTs of a connection."""
+    rotation = conn.rotation
+    if life in conn.retiring:
+        retire_at(state, conn, life, now + OLD_KEY_LINGERS)
+    elif rotation is not None and life is conn.life:
+        rotation.old_deleted_at = now
+    elif rotation is not None and life is rotation.new:
+        if not rotation.rolling_back:
+            roll_back(state, conn, 'the peer has deleted the new key', now)
+    elif life is conn.offered:
+        # It lost against ours, or its initiator could not install it: nothing was sent under it.
+        conn.offered = None
+        discard(state, conn, life, now)
+
+
+# --- the hard lifetime ----------------------------------------------------------------------
+
+
+def _successor(conn: Connection) -> Life | None:
+    """A successor that both ends have completed, as far as we know."""
+    rotation = conn.rotation
+    if rotation is None or rotation.new.deleted_by_peer or rotation.new.ended:
+        return None
+    return rotation.new
+
+
+def cease(state: State, conn: Connection, now: float) -> None:
+    """Due.CEASE."""
+    if _successor(conn) is None and conn.phase is Phase.PROVEN:
+        cause = 'hard lifetime reached without a successor'
+        state.refuse(conn.policy, 'rekey', cause, 'see the errors before this one')
+        ending.close(state, conn, cause)
+
+
+def expired(state: State, conn: Connection, now: float) -> None:
+    """Due.HARD."""
+    new = _successor(conn)
+    if new is None or conn.rotation is None:
+        ending.abort(state, conn, 'hard lifetime reached without a successor', now)
+        return
+    old = conn.life
+    if conn.rotation.rolling_back:
+        conn.rotation.rolling_back = False
+    _finish(state, conn, conn.rotation, now)
+    state.deadlines.cancel(Due.RETIRE, old)
+    state.command(Remove(old.key, Where.CONNECTION, switch_to=new.key))
