@@ -1,0 +1,119 @@
+"""Traffic keys from master keys: the KDFs of RFC 5926, of Linux, and of the newer drafts.
+
+A traffic key belongs to one direction of one connection. Which ISNs go into the context is the
+business of who knows the connection (`tcpao.verify`); the MAC is in `tcpao.mac`.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+
+from cryptography.hazmat.primitives import cmac, hashes, hmac
+from cryptography.hazmat.primitives.ciphers import algorithms
+
+from keymaterial import Secret
+from tcpao.mkt import Algorithm, IPAddress
+
+LABEL = b'TCP-AO'
+"""RFC 5926 3.1.1."""
+
+
+class KmacUnavailableError(Exception):
+    """KMAC256 needs pycryptodome: install exabgp-gatekeeper[kmac]."""
+
+    def __init__(self) -> None:
+        super().__init__('kmac256-128 needs pycryptodome: pip install "exabgp-gatekeeper[kmac]"')
+
+
+def context(
+    source: IPAddress,
+    destination: IPAddress,
+    source_port: int,
+    destination_port: int,
+    source_isn: int,
+    destination_isn: int,
+) -> bytes:
+    """The KDF's Context (RFC 5925 5.2): 20 octets for IPv4, 44 for IPv6, in network byte order.
+
+    Source is the sender of the segment. `destination_isn` is 0 for a SYN without ACK.
+    """
+    return (
+        source.packed
+        + destination.packed
+        + struct.pack('!HHII', source_port, destination_port, source_isn, destination_isn)
+    )
+
+
+def derive_traffic_key(algorithm: Algorithm, master_key: Secret, context: bytes) -> Secret:
+    """The traffic key of one direction.
+
+    Raises KmacUnavailableError for kmac256-128 without pycryptodome.
+    """
+    return Secret(_KDFS[algorithm.name](master_key.reveal(), context))
+
+
+def _counter_mode_block(context: bytes, bits: int) -> bytes:
+    # RFC 5926 3.1.1: i || Label || Context || Output_Length. One block is enough for each of
+    # these: the PRF's output is as long as the key.
+    return b'\x01' + LABEL + context + struct.pack('!H', bits)
+
+
+def _hmac(algorithm: hashes.HashAlgorithm, key: bytes, message: bytes) -> bytes:
+    prf = hmac.HMAC(key, algorithm)
+    prf.update(message)
+    return prf.finalize()
+
+
+def _aes_cmac(key: bytes, message: bytes) -> bytes:
+    prf = cmac.CMAC(algorithms.AES(key))
+    prf.update(message)
+    return prf.finalize()
+
+
+def _kdf_hmac_sha1(master_key: bytes, context: bytes) -> bytes:
+    """KDF_HMAC_SHA1 (RFC 5926 3.1.1.1)."""
+    return _hmac(hashes.SHA1(), master_key, _counter_mode_block(context, 160))
+
+
+def _kdf_aes_128_cmac(master_key: bytes, context: bytes) -> bytes:
+    """KDF_AES_128_CMAC (RFC 5926 3.1.1.2); a key that isn't 16 octets long is extracted first."""
+    if len(master_key) != 16:
+        master_key = _aes_cmac(bytes(16), master_key)
+    return _aes_cmac(master_key, _counter_mode_block(context, 128))
+
+
+def _kdf_hmac_sha256(master_key: bytes, context: bytes) -> bytes:
+    """RFC 5926's construction with SHA-256: Linux, IOS-XE, draft-nayak-tcp-sha2-03."""
+    return _hmac(hashes.SHA256(), master_key, _counter_mode_block(context, 256))
+
+
+def _kdf_hkdf_sha256(master_key: bytes, context: bytes) -> bytes:
+    """HKDF-SHA256 with a zero salt (draft-ietf-tcpm-tcp-ao-algs-07); one block of expansion."""
+    pseudorandom_key = _hmac(hashes.SHA256(), bytes(32), master_key)
+    return _hmac(hashes.SHA256(), pseudorandom_key, context + b'\x01')
+
+
+def _kdf_kmac256(master_key: bytes, context: bytes) -> bytes:
+    """KMAC256 as one-step KDF (SP 800-56C, draft-ietf-tcpm-tcp-ao-algs-07)."""
+    return kmac256(bytes(132), b'\0\0\0\x01' + master_key + context, 32, b'KDF')
+
+
+def kmac256(key: bytes, message: bytes, length: int, customization: bytes) -> bytes:
+    """KMAC256 (SP 800-185); `length` in octets. Raises KmacUnavailableError."""
+    try:
+        # An extra, and slow to import: only who asks for KMAC pays.
+        from Crypto.Hash import KMAC256
+    except ImportError:
+        raise KmacUnavailableError from None
+    return KMAC256.new(key=key, data=message, mac_len=length, custom=customization).digest()
+
+
+_KDFS: dict[str, Callable[[bytes, bytes], bytes]] = {
+    'hmac-sha-1-96': _kdf_hmac_sha1,
+    'aes-128-cmac-96': _kdf_aes_128_cmac,
+    'hmac-sha-256-96': _kdf_hmac_sha256,
+    'hmac-sha-256-128': _kdf_hmac_sha256,
+    'hmac-sha256-128-hkdf': _kdf_hkdf_sha256,
+    'kmac256-128': _kdf_kmac256,
+}
