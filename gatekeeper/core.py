@@ -13,7 +13,7 @@ from gatekeeper.deadlines import Due
 from gatekeeper.keyids import KeyIds
 from gatekeeper.life import Life
 from gatekeeper.lifetimes import IKE_BACKOFF, backoff
-from gatekeeper.policy import SessionPolicy
+from gatekeeper.policy import SessionPolicy, check
 from gatekeeper.records import EventName
 from gatekeeper.state import Connection, Note, Peer, Phase, State, Waiter
 from ikev2 import events as ike
@@ -39,7 +39,7 @@ from tcpao.mkt import Mkt, SocketPair
 
 
 class Core:
-    """Two sessions' worth of protocol without a socket: see `gatekeeper.service` for those."""
+    """The gatekeeper without its sockets and thread, which are in `gatekeeper.service`."""
 
     def __init__(
         self,
@@ -87,7 +87,8 @@ class Core:
     # --- what goes in -------------------------------------------------------------------------
 
     def configure(self, policies: Sequence[SessionPolicy], now: float) -> None:
-        """The whole new set of sessions; it has been checked by `policy.check`."""
+        """The whole new set of sessions. Raises PolicyError, and then changes nothing."""
+        check(policies)
         state = self.state
         wanted = {policy.key: policy for policy in policies}
         for conn in list(state.connections.values()):

@@ -86,10 +86,13 @@ class Life:
 
     def end(self, state: MktState = MktState.GONE) -> None:
         """The last step, from wherever it is; idempotent. The key is wiped."""
-        if self.state not in ENDED:
-            self.move(state)
-        if self.mkt is not None:
+        if self.state in ENDED:
+            return
+        # An Install of it may still be on its way to the daemon's thread: that one is left to
+        # the collector of garbage.
+        if self.mkt is not None and self.state is not MktState.NEGOTIATING:
             self.mkt.master_key.wipe()
+        self.move(state)
 
     @property
     def ended(self) -> bool:

@@ -5,6 +5,7 @@ Plain data, made by a routing protocol's adapter from its configuration; no stat
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
@@ -87,3 +88,56 @@ class SessionPolicy:
     """Bound on a rotation, seconds."""
     timeout: int = 30
     """Bound on one gate attempt, seconds."""
+
+
+def check(policies: Iterable[SessionPolicy]) -> None:
+    """Raises PolicyError if these can't be served together. Nothing is changed."""
+    pads: dict[str, SessionPolicy] = {}
+    owners: dict[IPAddress, SessionPolicy] = {}
+    keys: set[str] = set()
+    answers: dict[object, SessionPolicy] = {}
+    sources: dict[object, SessionPolicy] = {}
+    for policy in policies:
+        if policy.key in keys:
+            raise PolicyError(f'neighbor {policy.neighbor}: session {policy.key} twice')
+        keys.add(policy.key)
+        if policy.lifetime < SHORTEST_LIFETIME:
+            raise PolicyError(
+                f'neighbor {policy.neighbor} session {policy.session.name}: lifetime '
+                f'{policy.lifetime} is shorter than {SHORTEST_LIFETIME} seconds'
+            )
+        other = pads.setdefault(policy.pad.name, policy)
+        if other.pad != policy.pad:
+            raise PolicyError(
+                f'neighbors {other.neighbor} and {policy.neighbor} have the same local-id and '
+                f'peer-id but different credentials or ike-port'
+            )
+        owner = owners.setdefault(policy.remote, policy)
+        if owner.pad.name != policy.pad.name:
+            raise PolicyError(
+                f'neighbors {owner.neighbor} and {policy.neighbor} have the address '
+                f'{policy.remote} but different identities: an address belongs to one identity'
+            )
+        if policy.listen_port is not None:
+            # What a responder can tell sessions apart by.
+            port = policy.peer_port
+            told = (
+                policy.remote,
+                policy.local,
+                policy.listen_port,
+                port if port is not None else policy.session.encode(),
+            )
+            twin = answers.setdefault(told, policy)
+            if twin is not policy:
+                raise PolicyError(
+                    f'neighbor {policy.neighbor}: sessions {twin.session.name} and '
+                    f'{policy.session.name} cannot be told apart: give them peer-ports'
+                )
+        if policy.source_port is not None:
+            source = (policy.local, policy.source_port, policy.remote, policy.connect_port)
+            twin = sources.setdefault(source, policy)
+            if twin is not policy:
+                raise PolicyError(
+                    f'neighbor {policy.neighbor}: sessions {twin.session.name} and '
+                    f'{policy.session.name} both have source-port {policy.source_port}'
+                )

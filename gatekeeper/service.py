@@ -1,0 +1,382 @@
+"""The gatekeeper's thread: UDP sockets, listening sockets and deadlines around the core.
+
+ExaBGP closes and reuses descriptors on its own thread, so only that thread touches connections:
+their commands wait in a queue until the daemon drains it. Listening sockets are handed over as
+dup()ed descriptors that only this thread changes. The thread sleeps until an input or a deadline.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from ipaddress import ip_network
+from queue import Empty, SimpleQueue
+from typing import TypeVar
+
+from gatekeeper import show
+from gatekeeper.clock import Alarm, boottime
+from gatekeeper.core import Core
+from gatekeeper.policy import IPAddress, PolicyError, SessionPolicy, check
+from gatekeeper.records import EventName, Record
+from gatekeeper.ticket import GateError, Ticket
+from ikev2.udp import UdpSockets
+from tcpao.installer import (
+    Abort,
+    Capabilities,
+    Command,
+    ConnectionGone,
+    ConnectionUp,
+    Event,
+    Failed,
+    Guard,
+    Install,
+    Remove,
+    Unguard,
+    Where,
+)
+from tcpao.linux import LinuxInstaller
+from tcpao.mkt import Mkt, SocketPair
+from tcpao.sockets import InstallError
+
+CALL_WITHIN = 10.0
+"""Seconds that another thread waits for this one, which answers in milliseconds."""
+
+Result = TypeVar('Result')
+
+
+class GatekeeperError(Exception):
+    """The gatekeeper can't do what was asked; the message says why and what to try."""
+
+
+class Gatekeeper:
+    """The face that a routing protocol's adapter sees. Methods may be called from any thread,
+    except `fileno`, `take_commands` and `post`: only from the one that owns the connections."""
+
+    def __init__(
+        self,
+        *,
+        router: str,
+        ike_ports: tuple[int, int] = (500, 4500),
+        addresses: Sequence[IPAddress],
+        record: Callable[[Record], None],
+        key_table: Callable[[SessionPolicy, bool, Mkt], None] | None = None,
+    ) -> None:
+        """`record` and `key_table` are called on the gatekeeper's thread; `key_table` only for
+        a demo or debug run: it gets the policy, whether we open the connection, and the MKT."""
+        self._router = router
+        self._ike_ports = ike_ports
+        self._addresses = tuple(addresses)
+        self._record = record
+        self._key_table = key_table
+        self._calls: SimpleQueue[Callable[[float], None]] = SimpleQueue()
+        self._commands: SimpleQueue[Command] = SimpleQueue()
+        self._waiting: set[Ticket] = set()
+        self._listeners: dict[int, socket.socket] = {}
+        self._ports: set[int] = set()
+        self._guards: set[Guard] = set()
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+        self.alive = False
+        """False before start, after stop, and when the thread died."""
+
+    # --- life -----------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Bind UDP, ask the kernel what it can do, start the thread. Needs the privileges for
+        low ports. Raises GatekeeperError; then nothing is left behind."""
+        self._installer = LinuxInstaller()
+        self.capabilities: Capabilities = self._installer.capabilities()
+        if not self.capabilities.algorithms:
+            raise GatekeeperError(
+                'this kernel has no TCP-AO (CONFIG_TCP_AO, Linux 6.7 or later): no neighbor '
+                'with an ikev2 section can come up on it'
+            )
+        try:
+            self._udp = UdpSockets(self._addresses, self._ike_ports)
+        except OSError as error:
+            raise GatekeeperError(
+                f'cannot bind UDP ports {self._ike_ports} for IKEv2: {error}; does another IKE '
+                f'daemon run here? exabgp.ikev2.port chooses others'
+            ) from error
+        self._core = Core(
+            random=os.urandom,
+            ike_ports=self._ike_ports,
+            algorithms=self.capabilities.algorithms,
+            backend=self.capabilities.backend,
+        )
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._for_daemon = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._alarm = Alarm()
+        self.alive = True
+        self._thread = threading.Thread(target=self._run, name='gatekeeper', daemon=True)
+        self._thread.start()
+
+    def stop(self, timeout: float = 2.0) -> None:
+        """Say good-bye to the peers and end the thread; idempotent."""
+        if self._thread is None:
+            return
+        self._stopping = True
+        if self.alive:
+            self._post(lambda now: None)
+        self._thread.join(timeout)
+        self._thread = None
+
+    # --- what the daemon asks -------------------------------------------------------------------
+
+    def configure(self, policies: Sequence[SessionPolicy]) -> None:
+        """The whole new set of sessions. Returns when the deny keys of all are in place.
+
+        Raises PolicyError or GatekeeperError; then the old set stays in force.
+        """
+        self._call(lambda now: self._configure(tuple(policies), now))
+
+    def add_listener(self, sock: socket.socket) -> None:
+        """A bound socket that is about to listen, or listens: guard it. Raises GatekeeperError;
+        then it must not listen."""
+        duplicate = sock.dup()
+        try:
+            self._call(lambda now: self._add_listener(sock.fileno(), duplicate))
+        except BaseException:
+            duplicate.close()
+            raise
+
+    def drop_listener(self, sock: socket.socket) -> None:
+        """The daemon is about to close this listening socket."""
+        descriptor = sock.fileno()
+        self._call(lambda now: self._drop_listener(descriptor))
+
+    def request(self, session_key: str, pair: SocketPair) -> Ticket:
+        """A socket for `pair` is bound, closed, and known to the daemon's installer. When the
+        ticket is done without error the MKT is on it: connect within 10 s."""
+        return self._ticket(
+            pair, lambda ticket, now: self._core.open(session_key, pair, ticket, now)
+        )
+
+    def prove(self, session_key: str | None, pair: SocketPair) -> Ticket:
+        """TCP is up on `pair` and nothing was sent. Done without error: the socket is protected
+        by the key that was negotiated for it, and belongs to `ticket.session_key`."""
+        return self._ticket(pair, lambda ticket, now: self._core.prove(pair, ticket, now))
+
+    def up(self, pair: SocketPair) -> None:
+        """The routing protocol has the proven connection."""
+        self._post(lambda now: self._core.handle(ConnectionUp(pair), now))
+
+    def gone(self, pair: SocketPair) -> None:
+        """The socket of `pair` is closed, or never came up."""
+        self._post(lambda now: self._core.handle(ConnectionGone(pair), now))
+
+    def snapshot(self) -> list[dict[str, object]]:
+        """Rows for `show`. Raises GatekeeperError."""
+        return self._call(lambda now: show.snapshot(self._core.state, now, time.time()))
+
+    # --- the thread that owns the connections ---------------------------------------------------
+
+    def fileno(self) -> int:
+        """Readable when commands wait or a ticket was settled."""
+        return self._for_daemon
+
+    def take_commands(self) -> list[Command]:
+        """What is to be done on connections, oldest first."""
+        try:
+            os.eventfd_read(self._for_daemon)
+        except BlockingIOError:
+            pass
+        taken = []
+        while True:
+            try:
+                taken.append(self._commands.get_nowait())
+            except Empty:
+                return taken
+
+    def post(self, event: Event) -> None:
+        """What came of a command."""
+        self._post(lambda now: self._core.handle(event, now))
+
+    # --- across threads -------------------------------------------------------------------------
+
+    def _post(self, call: Callable[[float], None]) -> None:
+        self._calls.put(call)
+        os.eventfd_write(self._wake, 1)
+
+    def _call(self, work: Callable[[float], Result]) -> Result:
+        if not self.alive:
+            raise GatekeeperError('the gatekeeper is not running')
+        future: Future[Result] = Future()
+
+        def call(now: float) -> None:
+            try:
+                future.set_result(work(now))
+            except (PolicyError, GatekeeperError) as error:
+                future.set_exception(error)
+            except BaseException as error:
+                future.set_exception(GatekeeperError(f'internal error: {error!r}'))
+                raise
+
+        self._post(call)
+        try:
+            return future.result(CALL_WITHIN)
+        except TimeoutError:
+            raise GatekeeperError('the gatekeeper does not answer') from None
+
+    def _ticket(self, pair: SocketPair, work: Callable[[Ticket, float], None]) -> Ticket:
+        ticket = Ticket(
+            lambda: self._post(lambda now: self._core.cancel(pair, ticket, now))
+        )
+        if not self.alive:
+            ticket.fail(GateError('the gatekeeper is not running: restart the daemon'))
+            return ticket
+
+        def begin(now: float) -> None:
+            self._waiting.add(ticket)
+            work(ticket, now)
+
+        self._post(begin)
+        return ticket
+
+    # --- the gatekeeper's thread ----------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            self._loop()
+        except BaseException as error:
+            self._died(error)
+        finally:
+            self.alive = False
+            self._udp.close()
+            for listener in self._listeners.values():
+                listener.close()
+
+    def _loop(self) -> None:
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._wake, selectors.EVENT_READ)
+            selector.register(self._alarm, selectors.EVENT_READ)
+            for descriptor in self._udp.filenos():
+                selector.register(descriptor, selectors.EVENT_READ)
+            while not self._stopping:
+                self._alarm.set(self._core.next_timer())
+                selector.select()
+                self._turn()
+        self._core.stop(boottime())
+        self._flush(boottime())
+
+    def _turn(self) -> None:
+        self._alarm.clear()
+        try:
+            os.eventfd_read(self._wake)
+        except BlockingIOError:
+            pass
+        now = boottime()
+        while True:
+            try:
+                call = self._calls.get_nowait()
+            except Empty:
+                break
+            call(now)
+        for datagram in self._udp.receive():
+            self._core.receive_datagram(datagram, now)
+        self._core.handle_timer(now)
+        self._flush(now)
+
+    def _flush(self, now: float) -> None:
+        """Carry out what the core wants, until it wants nothing more."""
+        wake = False
+        while commands := self._core.take_commands():
+            for command in commands:
+                if _is_for_listeners(command):
+                    self._installer.submit(command)
+                else:
+                    self._commands.put(command)
+                    wake = True
+            for event in self._installer.events():
+                self._core.handle(event, now)
+        for policy, opener, mkt in self._core.take_keyed():
+            if self._key_table is not None:
+                self._key_table(policy, opener, mkt)
+        for datagram in self._core.datagrams_to_send():
+            self._udp.send(datagram)
+        stamp = time.time()
+        for note in self._core.take_notes():
+            self._record(Record(stamp, self._router, note.session, note.event, note.details))
+        settled = {ticket for ticket in self._waiting if ticket.done}
+        if settled or wake:
+            self._waiting -= settled
+            os.eventfd_write(self._for_daemon, 1)
+
+    def _died(self, error: BaseException) -> None:
+        """Fail closed: every session goes down, and nothing new is granted."""
+        self.alive = False
+        cause = f'the gatekeeper died: {error!r}'
+        for ticket in self._waiting:
+            ticket.fail(GateError(f'{cause}; restart the daemon'))
+        for pair in list(self._core.state.connections):
+            self._commands.put(Abort(pair, cause))
+        os.eventfd_write(self._for_daemon, 1)
+        self._record(
+            Record(time.time(), self._router, None, EventName.REFUSED, {'cause': cause})
+        )
+
+    # --- listeners and deny keys ----------------------------------------------------------------
+
+    def _submit(self, command: Command) -> None:
+        """Raises GatekeeperError if the installer refuses."""
+        self._installer.submit(command)
+        for event in self._installer.events():
+            if isinstance(event, Failed):
+                raise GatekeeperError(f'{event.text} ({event.cause})')
+
+    def _wanted_guards(self, policies: Sequence[SessionPolicy]) -> set[Guard]:
+        ports = self._ports | {p.listen_port for p in policies if p.listen_port is not None}
+        return {Guard(ip_network(policy.remote), port) for policy in policies for port in ports}
+
+    def _set_guards(self, wanted: set[Guard]) -> None:
+        """Put the missing ones on; all or none."""
+        added: list[Guard] = []
+        try:
+            for guard in sorted(wanted - self._guards, key=str):
+                self._submit(guard)
+                added.append(guard)
+        except GatekeeperError:
+            for guard in added:
+                self._submit(Unguard(guard.peer, guard.service_port))
+            raise
+        self._guards |= wanted
+
+    def _configure(self, policies: tuple[SessionPolicy, ...], now: float) -> None:
+        check(policies)
+        wanted = self._wanted_guards(policies)
+        self._set_guards(wanted)
+        self._core.configure(policies, now)
+        for guard in self._guards - wanted:
+            self._submit(Unguard(guard.peer, guard.service_port))
+        self._guards = wanted
+
+    def _add_listener(self, descriptor: int, sock: socket.socket) -> None:
+        port = sock.getsockname()[1]
+        self._ports.add(port)
+        self._set_guards(self._wanted_guards(tuple(self._core.state.policies.values())))
+        try:
+            self._installer.add_listener(sock)
+        except InstallError as error:
+            raise GatekeeperError(f'cannot protect the listening socket: {error.text}') from None
+        self._listeners[descriptor] = sock
+
+    def _drop_listener(self, descriptor: int) -> None:
+        sock = self._listeners.pop(descriptor, None)
+        if sock is not None:
+            self._installer.drop_listener(sock)
+            sock.close()
+
+
+def _is_for_listeners(command: Command) -> bool:
+    match command:
+        case Guard() | Unguard():
+            return True
+        case Install(where=where) | Remove(where=where):
+            return where is Where.LISTENER
+        case _:
+            return False
