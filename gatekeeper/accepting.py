@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from gatekeeper import ending
 from gatekeeper.deadlines import Due
-from gatekeeper.keyids import NoKeyId
+from gatekeeper.keyids import NoKeyIdError
 from gatekeeper.life import MktState
 from gatekeeper.lifetimes import ABORT_WITHIN, LISTENER_HOLDS
 from gatekeeper.opening import note_installed
@@ -28,7 +28,7 @@ REFUSALS: dict[Cause, NotifyType] = {
 """How the peer is told that we can't install; anything else is TEMPORARY_FAILURE."""
 
 
-class Refusal(Exception):
+class RefusedError(Exception):
     """The request is answered with this notify, and changes nothing."""
 
     def __init__(
@@ -50,7 +50,7 @@ def requested(state: State, event: RpSaRequested, now: float) -> None:
     peer = state.peers[event.peer]
     try:
         _requested(state, peer, event, now)
-    except Refusal as refusal:
+    except RefusedError as refusal:
         state.endpoint.refuse(event.token, refusal.notify, refusal.data, now)
         state.note(
             refusal.policy,
@@ -63,10 +63,10 @@ def requested(state: State, event: RpSaRequested, now: float) -> None:
 
 
 def find_policy(state: State, peer: Peer, offer: RpSaOffer) -> SessionPolicy:
-    """The one session that the request is for. Raises Refusal (TS_UNACCEPTABLE)."""
+    """The one session that the request is for. Raises RefusedError (TS_UNACCEPTABLE)."""
     opener, service = offer.tsi, offer.tsr
     if opener.port == service.port:
-        raise Refusal(NotifyType.TS_UNACCEPTABLE, "the opener's port is the service port")
+        raise RefusedError(NotifyType.TS_UNACCEPTABLE, "the opener's port is the service port")
     candidates = [
         policy
         for policy in state.policies.values()
@@ -75,7 +75,7 @@ def find_policy(state: State, peer: Peer, offer: RpSaOffer) -> SessionPolicy:
         == (service.address, opener.address, service.port)
     ]
     if not candidates:
-        raise Refusal(
+        raise RefusedError(
             NotifyType.TS_UNACCEPTABLE,
             f'no session of this peer from {opener.address} to {service.address} port '
             f'{service.port}',
@@ -87,7 +87,7 @@ def find_policy(state: State, peer: Peer, offer: RpSaOffer) -> SessionPolicy:
     elif not pinned:
         named = []
     if len(named) != 1:
-        raise Refusal(
+        raise RefusedError(
             NotifyType.TS_UNACCEPTABLE,
             f'{len(named)} sessions fit source port {opener.port} and the SESSION_ID',
         )
@@ -95,11 +95,11 @@ def find_policy(state: State, peer: Peer, offer: RpSaOffer) -> SessionPolicy:
 
 
 def choose(state: State, policy: SessionPolicy, offer: RpSaOffer) -> str:
-    """The first suite of ours that is on offer. Raises Refusal (NO_PROPOSAL_CHOSEN)."""
+    """The first suite of ours that is on offer. Raises RefusedError (NO_PROPOSAL_CHOSEN)."""
     for name in policy.algorithms:
         if name in state.algorithms and (name, policy.tcp_options) in offer.proposals:
             return name
-    raise Refusal(
+    raise RefusedError(
         NotifyType.NO_PROPOSAL_CHOSEN,
         'none of the algorithms on offer is allowed here, or tcp-options differ',
         policy=policy,
@@ -107,9 +107,9 @@ def choose(state: State, policy: SessionPolicy, offer: RpSaOffer) -> str:
 
 
 def take_ids(peer: Peer, policy: SessionPolicy, offer: RpSaOffer) -> int:
-    """Take the peer's SendID as RecvID, and one of ours. Raises Refusal; then nothing is taken."""
+    """Take the peer's SendID as RecvID, and one of ours. Raises RefusedError; then nothing is taken."""
     if offer.keyid in peer.keyids.receiving or not offer.keyid:
-        raise Refusal(
+        raise RefusedError(
             NotifyType.KEYID_IN_USE,
             f'KeyID {offer.keyid} is in use',
             bytes(sorted(peer.keyids.receiving | {offer.keyid})),
@@ -117,8 +117,8 @@ def take_ids(peer: Peer, policy: SessionPolicy, offer: RpSaOffer) -> int:
         )
     try:
         send_id = peer.keyids.take_send_id(offer.keyids_in_use)
-    except NoKeyId as error:
-        raise Refusal(NotifyType.TEMPORARY_FAILURE, str(error), policy=policy) from None
+    except NoKeyIdError as error:
+        raise RefusedError(NotifyType.TEMPORARY_FAILURE, str(error), policy=policy) from None
     peer.keyids.take_recv_id(offer.keyid)
     return send_id
 
@@ -127,9 +127,7 @@ def _requested(state: State, peer: Peer, event: RpSaRequested, now: float) -> No
     offer = event.offer
     policy = find_policy(state, peer, offer)
     suite = choose(state, policy, offer)
-    pair = SocketPair(
-        offer.tsr.address, offer.tsr.port, offer.tsi.address, offer.tsi.port
-    )
+    pair = SocketPair(offer.tsr.address, offer.tsr.port, offer.tsi.address, offer.tsi.port)
     old = state.connections.get(pair)
     if old is not None and old.phase in (Phase.PROVING, Phase.PROVEN, Phase.ENDING):
         # "I have no connection on this socket pair": what survives here swallows every new SYN.
@@ -147,7 +145,7 @@ def _requested(state: State, peer: Peer, event: RpSaRequested, now: float) -> No
         ):
             ending.drop(state, other, now, tell_peer=False)
     if peer.keyids.full_for_new_sessions:
-        raise Refusal(
+        raise RefusedError(
             NotifyType.NO_ADDITIONAL_SAS, 'too many MKTs with this peer', policy=policy
         )
     send_id = take_ids(peer, policy, offer)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import os
 import time
+from contextlib import suppress
 
 CLOCK_BOOTTIME = time.CLOCK_BOOTTIME
 _TFD_TIMER_ABSTIME = 1
@@ -54,10 +55,8 @@ class Alarm:
 
     def clear(self) -> None:
         """Take the ringing away."""
-        try:
+        with suppress(BlockingIOError):
             os.read(self._descriptor, 8)
-        except BlockingIOError:
-            pass
 
     def close(self) -> None:
         """Give the descriptor back."""

@@ -27,7 +27,6 @@ from tcpao.installer import (
     Done,
     Event,
     Failed,
-    Guard,
     Install,
     KeyState,
     Read,
@@ -49,9 +48,7 @@ class Core:
         algorithms: frozenset[str],
         backend: str,
     ) -> None:
-        self.endpoint = Endpoint(
-            random=random, local_ports=ike_ports, has_mkts=self._has_mkts
-        )
+        self.endpoint = Endpoint(random=random, local_ports=ike_ports, has_mkts=self._has_mkts)
         self.state = State(self.endpoint, random, algorithms, backend)
 
     def _has_mkts(self, peer: str) -> bool:
@@ -155,7 +152,7 @@ class Core:
         self.endpoint.handle_timer(now)
         self._drain(now)
         while (due := self.state.deadlines.pop(now)) is not None:
-            DUE[due[0]](self.state, due[1], now)  # type: ignore[arg-type]
+            DUE[due[0]](self.state, due[1], now)
             self._drain(now)
 
     def stop(self, now: float) -> None:

@@ -10,7 +10,6 @@ from gatekeeper.state import Connection, Peer, Phase, State
 from ikev2.events import DeleteAnswered, InitialContact, KeysDeleted
 
 
-
 def keys_deleted(state: State, event: KeysDeleted, now: float) -> None:
     """The peer deletes MKTs: answer at once, with ours of the same MKTs."""
     peer = state.peers[event.peer]

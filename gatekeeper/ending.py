@@ -15,6 +15,7 @@ from ikev2.constants import NotifyType
 from tcpao.installer import Abort, Close, Remove, Where
 from tcpao.mkt import SocketPair
 
+
 def abort(state: State, conn: Connection, cause: str, now: float) -> None:
     """Have the socket closed at once; `gone` follows from the daemon."""
     conn.phase = Phase.ENDING
@@ -69,9 +70,7 @@ def end_life(state: State, conn: Connection, life: Life, now: float) -> None:
         state.release_at(peer, life, now + OLD_KEY_LINGERS)
         return
     if life.state is not MktState.NEGOTIATING:
-        state.note(
-            conn.policy, EventName.MKT_REMOVED, send_id=life.send_id, recv_id=life.recv_id
-        )
+        state.note(conn.policy, EventName.MKT_REMOVED, send_id=life.send_id, recv_id=life.recv_id)
     life.end()
 
 

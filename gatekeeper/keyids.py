@@ -15,7 +15,7 @@ NEW_SESSION_LIMIT = 127
 """MKTs live or pending from which on no new session is begun: the other half is for rekeys."""
 
 
-class NoKeyId(Exception):
+class NoKeyIdError(Exception):
     """Every SendID towards this peer is taken."""
 
 
@@ -28,14 +28,14 @@ class KeyIds:
     receiving: set[int] = field(default_factory=set)
 
     def take_send_id(self, unwanted: Container[int] = ()) -> int:
-        """A free SendID from a random start on, not one of `unwanted`. Raises NoKeyId."""
+        """A free SendID from a random start on, not one of `unwanted`. Raises NoKeyIdError."""
         start = self.random(1)[0]
         for step in range(LARGEST):
             candidate = (start + step) % LARGEST + 1
             if candidate not in self.sending and candidate not in unwanted:
                 self.sending.add(candidate)
                 return candidate
-        raise NoKeyId(f'all {LARGEST} KeyIDs towards this peer are taken')
+        raise NoKeyIdError(f'all {LARGEST} KeyIDs towards this peer are taken')
 
     def take_recv_id(self, recv_id: int) -> bool:
         """Take the peer's SendID as RecvID; False if it can't be taken."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from gatekeeper import ending
 from gatekeeper.deadlines import Due
-from gatekeeper.keyids import NoKeyId
+from gatekeeper.keyids import NoKeyIdError
 from gatekeeper.life import Life, MktState
 from gatekeeper.lifetimes import OPENING_RETRY
 from gatekeeper.policy import SessionPolicy
@@ -97,9 +97,7 @@ def too_late(state: State, conn: Connection, now: float) -> None:
     _give_up(state, conn, step, cause, HINTS[Cause.NO_ANSWER], now)
 
 
-def _give_up(
-    state: State, conn: Connection, step: str, cause: str, hint: str, now: float
-) -> None:
+def _give_up(state: State, conn: Connection, step: str, cause: str, hint: str, now: float) -> None:
     error = state.refuse(conn.policy, step, cause, hint)
     if conn.waiter is not None:
         conn.waiter.fail(error)
@@ -139,7 +137,7 @@ def _again(state: State, conn: Connection, now: float, cause: str) -> None:
         return
     try:
         send_id = peer.keyids.take_send_id()
-    except NoKeyId as error:
+    except NoKeyIdError as error:
         _give_up(state, conn, 'negotiating the key', str(error), 'wait for old keys to go', now)
         return
     state.release_at(peer, old, now + 2.0 * conn.policy.lifetime)
@@ -162,7 +160,7 @@ def refused(state: State, conn: Connection, failure: RpSaFailed, now: float) -> 
         if conn.attempts < MOST_ATTEMPTS and conn.waiter is not None:
             try:
                 send_id = peer.keyids.take_send_id(unwanted)
-            except NoKeyId:
+            except NoKeyIdError:
                 pass
             else:
                 conn.life = state.new_life(conn.policy, peer, conn.pair, send_id, initiator=True)

@@ -6,9 +6,9 @@ What is done with it when both ends have it is in `rotation`.
 from __future__ import annotations
 
 from gatekeeper import accepting, ending, rotation
-from gatekeeper.accepting import Refusal
+from gatekeeper.accepting import RefusedError
 from gatekeeper.deadlines import Due
-from gatekeeper.keyids import NoKeyId
+from gatekeeper.keyids import NoKeyIdError
 from gatekeeper.life import Life, MktState
 from gatekeeper.lifetimes import DOUBT_FOR, REKEY_UNANSWERED
 from gatekeeper.opening import note_installed, offered
@@ -27,7 +27,7 @@ def ask(state: State, conn: Connection, now: float) -> None:
     policy, peer, pair = conn.policy, conn.peer, conn.pair
     try:
         send_id = peer.keyids.take_send_id()
-    except NoKeyId as error:
+    except NoKeyIdError as error:
         state.refuse(policy, 'rekey', str(error), 'wait for old keys to go')
         rotation.again(state, conn, now)
         return
@@ -106,7 +106,7 @@ def requested(state: State, event: RpSaRequested, now: float) -> None:
     """The peer asks for a successor: refuse it, or install and then answer."""
     try:
         _requested(state, event, now)
-    except Refusal as refusal:
+    except RefusedError as refusal:
         state.endpoint.refuse(event.token, refusal.notify, refusal.data, now)
         if refusal.notify is not NotifyType.TEMPORARY_FAILURE:
             state.note(
@@ -119,13 +119,15 @@ def _requested(state: State, event: RpSaRequested, now: float) -> None:
     old = peer.by_recv_id(offer.rekey_keyid or 0)
     conn = state.connections.get(old.pair) if old is not None else None
     if old is None or conn is None or old.ended:
-        raise Refusal(NotifyType.CHILD_SA_NOT_FOUND, f'no MKT with KeyID {offer.rekey_keyid}')
+        raise RefusedError(NotifyType.CHILD_SA_NOT_FOUND, f'no MKT with KeyID {offer.rekey_keyid}')
     policy, pair = conn.policy, conn.pair
     ours, theirs = Selector(pair.local, pair.local_port), Selector(pair.remote, pair.remote_port)
     if (offer.tsi, offer.tsr) != ((ours, theirs) if conn.opener else (theirs, ours)):
-        raise Refusal(NotifyType.TS_UNACCEPTABLE, 'the selectors of the old MKT differ', b'', policy)
+        raise RefusedError(
+            NotifyType.TS_UNACCEPTABLE, 'the selectors of the old MKT differ', b'', policy
+        )
     if old is not conn.life or conn.phase is not Phase.PROVEN or conn.rotation or conn.offered:
-        raise Refusal(NotifyType.TEMPORARY_FAILURE, 'a rekey is under way', b'', policy)
+        raise RefusedError(NotifyType.TEMPORARY_FAILURE, 'a rekey is under way', policy=policy)
     suite = accepting.choose(state, policy, offer)
     send_id = accepting.take_ids(peer, policy, offer)
     life = conn.offered = state.new_life(policy, peer, pair, send_id, initiator=False)
@@ -169,9 +171,7 @@ def installed(state: State, conn: Connection, life: Life, now: float) -> None:
         rotation.begin(state, conn, theirs, now)
 
 
-def not_installed(
-    state: State, conn: Connection, life: Life, failure: Failed, now: float
-) -> None:
+def not_installed(state: State, conn: Connection, life: Life, failure: Failed, now: float) -> None:
     """The peer is told at once: a refusal if it asked, a DELETE if we did."""
     state.refuse(conn.policy, 'rekey', f'key refused: {failure.text}', 'tried again')
     if life is conn.offered:

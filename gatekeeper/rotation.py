@@ -197,9 +197,7 @@ def removed(state: State, conn: Connection, life: Life) -> None:
     """An old or discarded MKT is off the connection."""
     if life in conn.retiring:
         conn.retiring.remove(life)
-        state.note(
-            conn.policy, EventName.MKT_REMOVED, send_id=life.send_id, recv_id=life.recv_id
-        )
+        state.note(conn.policy, EventName.MKT_REMOVED, send_id=life.send_id, recv_id=life.recv_id)
         life.end()
 
 

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from ipaddress import ip_network
 from queue import Empty, SimpleQueue
 from typing import TypeVar
@@ -182,10 +183,8 @@ class Gatekeeper:
 
     def take_commands(self) -> list[Command]:
         """What is to be done on connections, oldest first."""
-        try:
+        with suppress(BlockingIOError):
             os.eventfd_read(self._for_daemon)
-        except BlockingIOError:
-            pass
         taken = []
         while True:
             try:
@@ -224,9 +223,7 @@ class Gatekeeper:
             raise GatekeeperError('the gatekeeper does not answer') from None
 
     def _ticket(self, pair: SocketPair, work: Callable[[Ticket, float], None]) -> Ticket:
-        ticket = Ticket(
-            lambda: self._post(lambda now: self._core.cancel(pair, ticket, now))
-        )
+        ticket = Ticket(lambda: self._post(lambda now: self._core.cancel(pair, ticket, now)))
         if not self.alive:
             ticket.fail(GateError('the gatekeeper is not running: restart the daemon'))
             return ticket
@@ -266,10 +263,8 @@ class Gatekeeper:
 
     def _turn(self) -> None:
         self._alarm.clear()
-        try:
+        with suppress(BlockingIOError):
             os.eventfd_read(self._wake)
-        except BlockingIOError:
-            pass
         now = boottime()
         while True:
             try:
@@ -316,9 +311,7 @@ class Gatekeeper:
         for pair in list(self._core.state.connections):
             self._commands.put(Abort(pair, cause))
         os.eventfd_write(self._for_daemon, 1)
-        self._record(
-            Record(time.time(), self._router, None, EventName.REFUSED, {'cause': cause})
-        )
+        self._record(Record(time.time(), self._router, None, EventName.REFUSED, {'cause': cause}))
 
     # --- listeners and deny keys ----------------------------------------------------------------
 

@@ -277,9 +277,7 @@ class State:
         for life in wanted:
             life.deleting = True
             self.release_at(peer, life, max(now, life.installed_at) + 2.0 * life.lifetime)
-        exchange = self.endpoint.delete(
-            peer.pad.name, tuple(life.send_id for life in wanted), now
-        )
+        exchange = self.endpoint.delete(peer.pad.name, tuple(life.send_id for life in wanted), now)
         peer.deletes[exchange] = wanted
 
     def deleted(self, peer: Peer, life: Life, now: float) -> None:
