@@ -58,19 +58,30 @@ class Guest:
     init: Path = INIT
 
 
-def run(command: Sequence[str], guest: Guest = Guest()) -> int:
-    """Run a command in a fresh guest, its output streamed to ours; return its exit status.
+def _to_stdout(octets: bytes) -> None:
+    sys.stdout.buffer.write(octets)
+    sys.stdout.buffer.flush()
 
-    The working directory and the environment that matters are the caller's. Returns 124 when
-    the timeout passes and 125 when the guest ends without a result; both are explained on
-    standard error. Raises lab.uml.build.BuildError when there is no kernel and none can be made.
+
+def run(
+    command: Sequence[str],
+    guest: Guest = Guest(),
+    output: Callable[[bytes], None] = _to_stdout,
+) -> int:
+    """Run a command in a fresh guest, its output given to `output`; return its exit status.
+
+    What the command prints on both of its outputs comes as it is printed, in pieces that
+    needn't be lines. The working directory and the environment that matters are the caller's.
+    Returns 124 when the timeout passes and 125 when the guest ends without a result; both are
+    explained on standard error. Raises lab.uml.build.BuildError when there is no kernel and
+    none can be made.
     """
     kernel = ensure_kernel()
     directory = cache_directory()
     job = Path(tempfile.mkdtemp(prefix='run.', dir=directory))
     try:
         _write_job(job, command, guest.environment)
-        return _boot(kernel, job, guest)
+        return _boot(kernel, job, guest, _Console(output))
     finally:
         shutil.rmtree(job, ignore_errors=True)
 
@@ -101,7 +112,7 @@ def _is_hidden_by_scratch(path: Path) -> bool:
     return any(Path(top) in path.parents for top in ('/tmp', '/run'))
 
 
-def _boot(kernel: Path, job: Path, guest: Guest) -> int:
+def _boot(kernel: Path, job: Path, guest: Guest, console: _Console) -> int:
     arguments = [
         str(kernel),
         f'mem={guest.memory}',
@@ -121,7 +132,6 @@ def _boot(kernel: Path, job: Path, guest: Guest) -> int:
     ]
     if guest.time_travel:
         arguments.append('time-travel')
-    console = _Console()
     process = subprocess.Popen(
         arguments,
         stdin=subprocess.DEVNULL,
@@ -173,7 +183,8 @@ class _Console:
     What the kernel says before and after the job is kept, too, but not passed on.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, output: Callable[[bytes], None]) -> None:
+        self._output = output
         self.tail: deque[bytes] = deque(maxlen=TAIL_LINES)
         self._waiting = b''
         self._step: _Step = _before_job
@@ -186,8 +197,8 @@ class _Console:
             *lines, line = (line + chunk).split(b'\n')
             self.tail.extend(lines)
             shown, self._waiting, self._step = self._step(self._waiting + chunk)
-            sys.stdout.buffer.write(shown)
-            sys.stdout.buffer.flush()
+            if shown:
+                self._output(shown)
         self.tail.append(line)
 
 
