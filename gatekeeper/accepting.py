@@ -107,7 +107,7 @@ def choose(state: State, policy: SessionPolicy, offer: RpSaOffer) -> str:
 
 
 def take_ids(peer: Peer, policy: SessionPolicy, offer: RpSaOffer) -> int:
-    """Take the peer's SendID as RecvID, and one of ours. Raises RefusedError; then nothing is taken."""
+    """Take the peer's SendID as RecvID, and one of ours. Raises RefusedError, taking neither."""
     if offer.keyid in peer.keyids.receiving or not offer.keyid:
         raise RefusedError(
             NotifyType.KEYID_IN_USE,

@@ -117,7 +117,7 @@ class Core:
                     name=name,
                     local_id=pad.local_id,
                     remote_id=pad.peer_id,
-                    local_credential=pad.local_credential,
+                    credential=pad.local_credential,
                     remote_credential=pad.peer_credential,
                     addresses=tuple(addresses),
                     remote_port=pad.ike_port,

@@ -106,6 +106,11 @@ def check(policies: Iterable[SessionPolicy]) -> None:
                 f'neighbor {policy.neighbor} session {policy.session.name}: lifetime '
                 f'{policy.lifetime} is shorter than {SHORTEST_LIFETIME} seconds'
             )
+        if policy.pad.local_id == policy.pad.peer_id:
+            # Our own messages sent back to us would authenticate.
+            raise PolicyError(
+                f'neighbor {policy.neighbor}: local-id and peer-id are the same identity'
+            )
         other = pads.setdefault(policy.pad.name, policy)
         if other.pad != policy.pad:
             raise PolicyError(

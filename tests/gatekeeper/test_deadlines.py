@@ -1,0 +1,47 @@
+"""Deadlines by subject."""
+
+from __future__ import annotations
+
+from gatekeeper.deadlines import Deadlines, Due
+
+
+def test_they_come_in_the_order_of_their_time() -> None:
+    deadlines = Deadlines()
+    deadlines.set(Due.REKEY, 'a', 5.0)
+    deadlines.set(Due.READ, 'a', 3.0)
+    deadlines.set(Due.REKEY, 'b', 4.0)
+    assert deadlines.next() == 3.0
+    came = [deadlines.pop(9.0) for _ in range(3)]
+    assert came == [(Due.READ, 'a'), (Due.REKEY, 'b'), (Due.REKEY, 'a')]
+
+
+def test_none_comes_before_its_time() -> None:
+    deadlines = Deadlines()
+    deadlines.set(Due.HARD, 'a', 5.0)
+    assert deadlines.pop(4.9) is None
+    assert deadlines.pop(5.0) == (Due.HARD, 'a')
+    assert deadlines.pop(6.0) is None
+
+
+def test_setting_one_again_moves_it() -> None:
+    deadlines = Deadlines()
+    deadlines.set(Due.HARD, 'a', 5.0)
+    deadlines.set(Due.HARD, 'a', 8.0)
+    assert deadlines.pop(7.0) is None
+    assert deadlines.next() == 8.0
+
+
+def test_a_cancelled_one_never_comes() -> None:
+    deadlines = Deadlines()
+    deadlines.set(Due.HARD, 'a', 5.0)
+    deadlines.cancel(Due.HARD, 'a')
+    assert deadlines.next() is None
+
+
+def test_all_of_a_subject_are_cancelled_and_no_others() -> None:
+    deadlines = Deadlines()
+    deadlines.set(Due.HARD, 'a', 5.0)
+    deadlines.set(Due.REKEY, 'a', 5.0)
+    deadlines.set(Due.REKEY, 'b', 6.0)
+    deadlines.cancel_all('a')
+    assert deadlines.pop(9.0) == (Due.REKEY, 'b')

@@ -1,0 +1,54 @@
+"""KeyIDs: two spaces, never 0, never twice."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gatekeeper.keyids import KeyIds, NoKeyIdError
+
+
+@given(start=st.integers(0, 255))
+def test_every_send_id_from_1_to_255_is_given_out_once_then_none(start: int) -> None:
+    keyids = KeyIds(lambda size: bytes([start]) * size)
+    assert sorted(keyids.take_send_id() for _ in range(255)) == list(range(1, 256))
+    with pytest.raises(NoKeyIdError):
+        keyids.take_send_id()
+
+
+def test_the_start_is_random() -> None:
+    first = KeyIds(lambda size: bytes([9]) * size).take_send_id()
+    second = KeyIds(lambda size: bytes([200]) * size).take_send_id()
+    assert first != second
+
+
+def test_an_unwanted_id_is_not_given_out() -> None:
+    keyids = KeyIds(lambda size: bytes(size))
+    assert keyids.take_send_id(unwanted={1, 2}) == 3
+
+
+def test_0_is_never_a_recv_id() -> None:
+    assert not KeyIds(lambda size: bytes(size)).take_recv_id(0)
+
+
+def test_a_recv_id_is_taken_once_until_it_is_released() -> None:
+    keyids = KeyIds(lambda size: bytes(size))
+    assert keyids.take_recv_id(7)
+    assert not keyids.take_recv_id(7)
+    keyids.release(1, 7)
+    assert keyids.take_recv_id(7)
+
+
+def test_send_ids_and_recv_ids_are_two_spaces() -> None:
+    keyids = KeyIds(lambda size: bytes(size))
+    assert keyids.take_recv_id(1)
+    assert keyids.take_send_id() == 1
+
+
+def test_half_of_the_space_is_kept_for_rekeys() -> None:
+    keyids = KeyIds(lambda size: bytes(size))
+    for _ in range(127):
+        assert not keyids.full_for_new_sessions
+        keyids.take_send_id()
+    assert keyids.full_for_new_sessions

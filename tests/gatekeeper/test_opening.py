@@ -1,0 +1,312 @@
+"""From a bound socket to a proven connection, on both sides."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+from gatekeeper.life import MktState
+from tcpao.installer import Cause, Install, Where
+from tcpao.mkt import SocketPair
+from tests.doubles.memory_network import Kind
+from tests.gatekeeper.world import (
+    FAMILIES,
+    R1,
+    R2,
+    World,
+    open_both,
+    pair_of,
+    policies,
+    two_routers,
+)
+
+
+def test_both_sessions_come_up_each_under_its_own_key() -> None:
+    world = World()
+    r1, r2 = two_routers(world)
+    open_both(r1)
+    world.run(5)
+    assert set(r1.sessions) == {'r1 ipv4 unicast', 'r1 ipv6 unicast'}
+    assert set(r2.sessions) == {'r2 ipv4 unicast', 'r2 ipv6 unicast'}
+    keys = {name: r1.keys_on(name) for name in FAMILIES}
+    assert all(len(found) == 1 for found in keys.values())
+    assert keys['ipv4 unicast'] != keys['ipv6 unicast']
+    for name, ((send_id, recv_id),) in keys.items():
+        assert r2.keys_on(name) == [(recv_id, send_id)]
+
+
+def test_the_gatekeepers_of_both_sides_name_the_same_session() -> None:
+    world = World()
+    r1, r2 = two_routers(world)
+    open_both(r1)
+    world.run(5)
+    for name in FAMILIES:
+        assert r2.sessions[f'r2 {name}'] == r1.sessions[f'r1 {name}'].reversed()
+
+
+def test_no_segment_goes_unsigned() -> None:
+    world = World()
+    r1, _ = two_routers(world)
+    open_both(r1)
+    world.run(5)
+    assert world.network.wire
+    assert all(segment.key_id is not None for segment in world.network.wire)
+
+
+def test_the_responder_installs_before_it_answers_and_the_opener_before_its_syn() -> None:
+    world = World()
+    r1, r2 = two_routers(world)
+    r2.installer.hold()
+    open_both(r1)
+    world.run(3)
+    assert not r1.noted('child_sa')
+    assert not world.network.wire
+    r2.installer.release()
+    for event in r2.installer.events():
+        r2.core.handle(event, world.now)
+    r2.pump()
+    world.run(3)
+    assert len(r1.noted('child_sa')) == 2
+    assert set(r1.sessions) == {'r1 ipv4 unicast', 'r1 ipv6 unicast'}
+
+
+def test_the_mkt_leaves_the_listener_as_soon_as_its_connection_is_proven() -> None:
+    world = World()
+    r1, r2 = two_routers(world)
+    r1.open('r1 ipv4 unicast', pair_of('ipv4 unicast'))
+    world.run(5)
+    assert r2.sessions
+    assert r2.listener_keys() == 0
+
+
+def test_an_accepted_socket_keeps_no_key_but_its_own() -> None:
+    world = World()
+    r1, r2 = two_routers(world)
+    # Both MKTs are on the listener when the SYNs come.
+    open_both(r1)
+    world.run(5)
+    for name in FAMILIES:
+        assert len(r2.keys_on(name)) == 1
+
+
+def test_a_source_port_that_the_kernel_chose_is_matched_by_the_session_id() -> None:
+    world = World()
+    r2 = world.router('r2', policies('r2', peer_port=None), listens=True)
+    r1 = world.router('r1', policies('r1', source_port=None), listens=False)
+    r1.open('r1 ipv6 unicast', SocketPair(R1, 51234, R2, 179))
+    world.run(5)
+    assert set(r2.sessions) == {'r2 ipv6 unicast'}
+
+
+def test_a_connection_under_another_sessions_key_is_refused_without_an_octet() -> None:
+    world = World()
+    r1, r2 = two_routers(world)
+    open_both(r1)
+    # r1's sockets get each other's key: the SYN of one session comes under the other's KeyID.
+    world.network.deliver = lambda segment: True
+    r1.installer.hold()
+    world.run(2)
+    assert not r1.sessions
+    held = [c for c in r1.installer.submitted if isinstance(c, Install)]
+    assert len(held) == 2
+    first, second = (command.mkt for command in held)
+    socket = r1.sockets[first.pair]
+    from tcpao.sockets import Key
+
+    socket.add(Key.of(second), select=True)
+    socket.connect()
+    world.run(2)
+    assert not r2.sessions
+    assert any('under another key' in error for error in r2.errors)
+    assert not any(segment.kind is Kind.DATA for segment in world.network.wire)
+
+
+def test_a_connection_for_which_nothing_was_negotiated_is_refused() -> None:
+    world = World()
+    _, r2 = two_routers(world)
+    world.run(1)
+    stranger = SocketPair(ip_address('10.0.0.9'), 4444, R2, 179)
+    socket = world.network.socket(stranger)
+    socket.connect()
+    r2.pump()
+    assert not r2.sessions
+    assert any('no MKT was negotiated' in error for error in r2.errors)
+    assert not any(segment.kind is Kind.DATA for segment in world.network.wire)
+
+
+def test_an_unsigned_syn_of_the_peer_is_refused_before_the_first_mkt() -> None:
+    world = World()
+    _, r2 = two_routers(world)
+    socket = world.network.socket(SocketPair(R1, 40001, R2, 179))
+    socket.connect()
+    world.run(10)
+    r2.pump()
+    assert not socket.is_established()
+    assert not r2.sockets
+
+
+def test_a_dead_ike_peer_fails_the_gate_in_its_time_and_says_why() -> None:
+    world = World()
+    world.lose = lambda datagram: True
+    r1, _ = two_routers(world, timeout=30)
+    r1.open('r1 ipv4 unicast', pair_of('ipv4 unicast'))
+    world.run(29)
+    assert not r1.errors
+    world.run(2)
+    assert len(r1.errors) == 1
+    assert 'no IKE answer' in r1.errors[0]
+    assert not world.network.wire
+
+
+def test_a_wrong_psk_fails_the_gate_and_names_the_cause() -> None:
+    world = World()
+    world.router('r2', policies('r2', psk=b'one secret that is long enough'), listens=True)
+    r1 = world.router('r1', policies('r1'), listens=False)
+    r1.open('r1 ipv4 unicast', pair_of('ipv4 unicast'))
+    world.run(10)
+    assert any('authentication failed' in error for error in r1.errors)
+    assert not world.network.wire
+
+
+def test_a_session_that_the_peer_does_not_have_is_refused_by_it() -> None:
+    world = World()
+    r2 = world.router('r2', policies('r2')[:1], listens=True)
+    r1 = world.router('r1', policies('r1'), listens=False)
+    open_both(r1)
+    world.run(5)
+    assert set(r1.sessions) == {'r1 ipv4 unicast'}
+    assert any('no such session at the peer' in error for error in r1.errors)
+    assert any('sessions fit' in str(note.details['cause']) for note in r2.noted('refused'))
+
+
+def test_no_common_algorithm_is_refused_by_the_peer() -> None:
+    world = World()
+    world.router('r2', policies('r2', algorithms=('hmac-sha-1-96',)), listens=True)
+    r1 = world.router('r1', policies('r1', algorithms=('aes-128-cmac-96',)), listens=False)
+    r1.open('r1 ipv4 unicast', pair_of('ipv4 unicast'))
+    world.run(5)
+    assert any('no acceptable proposal' in error for error in r1.errors)
+
+
+def test_a_peer_that_does_not_listen_refuses_and_is_left_with_nothing() -> None:
+    world = World()
+    r2 = world.router('r2', policies('r2'), listens=False)
+    r1 = world.router('r1', policies('r1'), listens=False)
+    r1.open('r1 ipv4 unicast', pair_of('ipv4 unicast'))
+    world.run(5)
+    assert any('no such session at the peer' in error for error in r1.errors)
+    assert not r2.core.state.connections
+
+
+def test_a_key_that_the_kernel_refuses_is_deleted_at_the_peer_at_once() -> None:
+    world = World()
+    r1, r2 = two_routers(world)
+    r1.installer.refuse_next(Install, Cause.NO_MEMORY, 'option memory')
+    r1.open('r1 ipv4 unicast', pair_of('ipv4 unicast'))
+    world.run(2)
+    assert any('key refused' in error for error in r1.errors)
+    assert r2.listener_keys() == 0
+    assert not r2.core.state.connections
+
+
+def test_a_responder_out_of_memory_says_so_and_the_opener_tries_again_within_its_time() -> None:
+    world = World()
+    r1, r2 = two_routers(world)
+    r2.installer.refuse_next(Install, Cause.NO_MEMORY, 'option memory')
+    r1.open('r1 ipv4 unicast', pair_of('ipv4 unicast'))
+    world.run(5)
+    assert set(r1.sessions) == {'r1 ipv4 unicast'}
+
+
+def test_an_mkt_without_a_connection_goes_from_the_listener_after_180_seconds() -> None:
+    world = World()
+    r1, r2 = two_routers(world)
+    world.network.deliver = lambda segment: False
+    r1.open('r1 ipv4 unicast', pair_of('ipv4 unicast'))
+    world.run(170)
+    assert r2.listener_keys() == 1
+    world.run(12)
+    assert r2.listener_keys() == 0
+    assert not r2.core.state.connections
+
+
+def test_a_new_attempt_replaces_the_pending_mkt_of_its_session() -> None:
+    world = World()
+    r2 = world.router('r2', policies('r2', peer_port=None), listens=True)
+    r1 = world.router('r1', policies('r1', source_port=None), listens=False)
+    world.network.deliver = lambda segment: False
+    for port in (50001, 50002, 50003):
+        r1.open('r1 ipv4 unicast', SocketPair(R1, port, R2, 179))
+        world.run(3)
+        r1.sockets[SocketPair(R1, port, R2, 179)].vanish()
+    assert r2.listener_keys() == 1
+    (conn,) = r2.core.state.connections.values()
+    assert conn.pair.remote_port == 50003
+
+
+def test_a_cancelled_attempt_leaves_nothing_at_either_end() -> None:
+    world = World()
+    r1, r2 = two_routers(world)
+    ticket = r1.open('r1 ipv4 unicast', pair_of('ipv4 unicast'))
+    ticket.cancel()
+    r1.close(pair_of('ipv4 unicast'))
+    world.run(5)
+    assert not r1.core.state.connections
+    assert not r2.core.state.connections
+    assert r2.listener_keys() == 0
+
+
+def test_a_request_answered_too_late_for_anybody_is_deleted_at_the_peer() -> None:
+    world = World()
+    world.copies = lambda datagram: (0.5,)
+    r1, r2 = two_routers(world)
+    world.run(5)
+    r1.open('r1 ipv4 unicast', pair_of('ipv4 unicast'))
+    world.run(0.7)
+    assert r2.listener_keys() == 1
+    r1.close(pair_of('ipv4 unicast'))
+    world.run(5)
+    assert r2.listener_keys() == 0
+
+
+def test_a_closed_connection_frees_its_ids_a_minute_after_its_delete() -> None:
+    world = World()
+    r1, r2 = two_routers(world)
+    open_both(r1)
+    world.run(5)
+    r1.close(pair_of('ipv4 unicast'))
+    world.run(5)
+    for router in (r1, r2):
+        (peer,) = router.core.state.peers.values()
+        assert len(peer.keyids.sending) == 2
+        assert [life.state for life in peer.lives].count(MktState.GONE) == 1
+    world.run(61)
+    for router in (r1, r2):
+        (peer,) = router.core.state.peers.values()
+        assert len(peer.keyids.sending) == len(peer.keyids.receiving) == 1
+
+
+def test_a_lost_syn_is_retried_under_the_same_key() -> None:
+    world = World()
+    r1, r2 = two_routers(world)
+    syns = []
+
+    def deliver(segment: object) -> bool:
+        if getattr(segment, 'kind', None) is Kind.SYN:
+            syns.append(segment)
+            return len(syns) > 3
+        return True
+
+    world.network.deliver = deliver  # type: ignore[assignment]
+    r1.open('r1 ipv4 unicast', pair_of('ipv4 unicast'))
+    world.run(10)
+    assert set(r2.sessions) == {'r2 ipv4 unicast'}
+    assert len(r1.noted('child_sa')) == 1
+
+
+def test_where_of_the_first_install_is_the_listener_at_the_responder() -> None:
+    world = World()
+    r1, r2 = two_routers(world)
+    r1.open('r1 ipv4 unicast', pair_of('ipv4 unicast'))
+    world.run(5)
+    installs = [c for c in r2.installer.submitted if isinstance(c, Install)]
+    assert [command.where for command in installs] == [Where.LISTENER]

@@ -1,0 +1,66 @@
+"""What policies say, and which sets of them can't be served."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import ip_address
+
+import pytest
+
+from gatekeeper.policy import PolicyError, SessionId, check
+from ikev2.identity import Identity
+from tests.gatekeeper.world import policies
+
+
+def test_a_session_id_is_the_families_in_order_then_the_service() -> None:
+    session = SessionId('bgp', 'both', ((2, 1), (1, 1)))
+    assert session.encode() == bytes.fromhex('02 0001 01 0002 01') + b'bgp'
+
+
+def test_two_families_of_one_peer_are_served_together() -> None:
+    check(policies('r1'))
+    check(policies('r2'))
+
+
+def test_an_address_belongs_to_one_identity() -> None:
+    one, other = policies('r2')
+    stranger = replace(other.pad, peer_id=Identity.parse('fqdn', 'other.lab'))
+    with pytest.raises(PolicyError, match='an address belongs to one identity'):
+        check([one, replace(other, pad=stranger)])
+
+
+def test_one_pair_of_identities_has_one_credential() -> None:
+    one, other = policies('r2')
+    with pytest.raises(PolicyError, match='different credentials'):
+        check([one, replace(other, pad=policies('r2', psk=b'another secret')[0].pad)])
+
+
+def test_sessions_that_a_responder_cannot_tell_apart_are_refused() -> None:
+    one, other = policies('r2')
+    with pytest.raises(PolicyError, match='cannot be told apart'):
+        check([one, replace(other, peer_port=one.peer_port)])
+
+
+def test_two_sessions_cannot_share_a_source_port() -> None:
+    one, other = policies('r1')
+    with pytest.raises(PolicyError, match='both have source-port'):
+        check([one, replace(other, source_port=one.source_port)])
+
+
+def test_a_source_port_may_serve_two_peers() -> None:
+    one, other = policies('r1')
+    pad = replace(other.pad, peer_id=Identity.parse('fqdn', 'r3.lab'))
+    check(
+        [one, replace(other, source_port=one.source_port, remote=ip_address('10.0.0.3'), pad=pad)]
+    )
+
+
+def test_a_lifetime_too_short_to_rotate_in_is_refused() -> None:
+    with pytest.raises(PolicyError, match='shorter than 15 seconds'):
+        check(policies('r1', lifetime=14))
+
+
+def test_a_peer_with_our_own_identity_is_refused() -> None:
+    one, _ = policies('r1')
+    with pytest.raises(PolicyError, match='same identity'):
+        check([replace(one, pad=replace(one.pad, peer_id=one.pad.local_id))])

@@ -1,0 +1,323 @@
+"""Routers in memory with simulated time: the real core and IKEv2 endpoint, sockets that aren't.
+
+A Router is a gatekeeper's core, an installer double, and the little of a BGP daemon that matters:
+it binds, asks, connects, proves, accepts and closes. A World is the wire between them and the one
+clock; nothing happens between two deadlines.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from ipaddress import ip_address, ip_network
+
+from gatekeeper.core import Core
+from gatekeeper.policy import PadEntry, SessionId, SessionPolicy
+from gatekeeper.state import Connection, Note
+from gatekeeper.ticket import Ticket
+from ikev2.auth import PresharedKey
+from ikev2.events import Datagram
+from ikev2.identity import Identity
+from keymaterial import Secret
+from tcpao.installer import Abort, Close, ConnectionGone, Guard
+from tcpao.mkt import ALGORITHMS, Mkt, SocketPair
+from tests.doubles.memory_installer import MemoryInstaller, MemorySocket, Network
+
+R1, R2 = ip_address('10.0.0.1'), ip_address('10.0.0.2')
+FAMILIES = {'ipv4 unicast': (1, 1), 'ipv6 unicast': (2, 1)}
+PORTS = {'ipv4 unicast': 40001, 'ipv6 unicast': 40002}
+DELAY = 0.005
+"""Seconds that a datagram takes."""
+
+
+def policies(
+    router: str, *, psk: bytes = b'not the real secret, long enough', **changes: object
+) -> list[SessionPolicy]:
+    """Both sessions of r1 (which connects) or r2 (which listens)."""
+    connects = router == 'r1'
+    names = ('r1', 'r2') if connects else ('r2', 'r1')
+    pad = PadEntry(
+        local_id=Identity.parse('fqdn', f'{names[0]}.lab'),
+        peer_id=Identity.parse('fqdn', f'{names[1]}.lab'),
+        local_credential=PresharedKey(Secret(psk)),
+        peer_credential=PresharedKey(Secret(psk)),
+    )
+    made = []
+    for name, family in FAMILIES.items():
+        policy = SessionPolicy(
+            key=f'{router} {name}',
+            neighbor=str(R2 if connects else R1),
+            session=SessionId('bgp', name, (family,)),
+            local=R1 if connects else R2,
+            remote=R2 if connects else R1,
+            connect_port=179 if connects else None,
+            listen_port=None if connects else 179,
+            pad=pad,
+            source_port=PORTS[name] if connects else None,
+            peer_port=None if connects else PORTS[name],
+        )
+        made.append(replace(policy, **changes))  # type: ignore[arg-type]
+    return made
+
+
+def pair_of(name: str) -> SocketPair:
+    """The session's socket pair as r1 sees it."""
+    return SocketPair(R1, PORTS[name], R2, 179)
+
+
+@dataclass(eq=False)
+class World:
+    """The clock, the network and the UDP path between routers."""
+
+    seed: int = 1
+    now: float = 1000.0
+    network: Network = field(default_factory=Network)
+    lose: Callable[[Datagram], bool] = lambda _: False
+    """Asked for every IKE datagram."""
+    copies: Callable[[Datagram], tuple[float, ...]] = lambda _: (DELAY,)
+    """Delays with which a datagram is delivered: two for a duplicate."""
+
+    def __post_init__(self) -> None:
+        self.routers: list[Router] = []
+        self.flying: list[tuple[float, int, Datagram]] = []
+        self.datagrams = 0
+        self.random = random.Random(self.seed)
+
+    def router(self, name: str, wanted: list[SessionPolicy], *, listens: bool) -> Router:
+        """A new router; its IKE starts at once."""
+        router = Router(self, name, wanted, listens=listens)
+        self.routers.append(router)
+        router.pump()
+        return router
+
+    def send(self, datagram: Datagram) -> None:
+        """Put a datagram on the wire."""
+        self.datagrams += 1
+        if not self.lose(datagram):
+            for delay in self.copies(datagram):
+                self.flying.append((self.now + delay, self.datagrams, datagram))
+
+    def next_deadline(self) -> float | None:
+        """The earliest thing that will happen."""
+        deadlines = [router.core.next_timer() for router in self.routers]
+        deadlines.append(self.network.next_deadline())
+        deadlines += [when for when, _, _ in self.flying]
+        return min((when for when in deadlines if when is not None), default=None)
+
+    def run(self, seconds: float) -> None:
+        """Let this much time pass."""
+        end = self.now + seconds
+        for _ in range(1_000_000):
+            when = self.next_deadline()
+            if when is None or when > end:
+                self.now = end
+                self.network.advance(end)
+                return
+            self.now = max(self.now, when)
+            self.network.advance(self.now)
+            arriving = sorted(item for item in self.flying if item[0] <= self.now)
+            self.flying = [item for item in self.flying if item[0] > self.now]
+            for _, _, datagram in arriving:
+                for router in list(self.routers):
+                    if router.hears(datagram):
+                        router.core.receive_datagram(
+                            Datagram(
+                                datagram.data,
+                                datagram.remote,
+                                datagram.remote_port,
+                                datagram.local,
+                                datagram.local_port,
+                            ),
+                            self.now,
+                        )
+            for router in list(self.routers):
+                router.core.handle_timer(self.now)
+            for router in list(self.routers):
+                router.pump()
+        raise AssertionError('the world never comes to rest')
+
+
+class Router:
+    """A daemon with a gatekeeper."""
+
+    def __init__(
+        self, world: World, name: str, wanted: list[SessionPolicy], *, listens: bool
+    ) -> None:
+        self.world = world
+        self.name = name
+        self.address = wanted[0].local
+        self.core = Core(
+            random=world.random.randbytes,
+            ike_ports=(500, 4500),
+            algorithms=frozenset(n for n, a in ALGORITHMS.items() if a.linux_name),
+            backend='memory',
+        )
+        self.installer = MemoryInstaller(world.network)
+        self.notes: list[Note] = []
+        self.keyed: list[Mkt] = []
+        self.sockets: dict[SocketPair, MemorySocket] = {}
+        self.connecting: dict[SocketPair, tuple[str, Ticket]] = {}
+        self.proving: dict[SocketPair, Ticket] = {}
+        self.sessions: dict[str, SocketPair] = {}
+        """Session key to the pair that BGP was given."""
+        self.errors: list[str] = []
+        self.closed: list[tuple[SocketPair, str]] = []
+        self.listener: MemorySocket | None = None
+        if listens:
+            self.installer.submit(Guard(ip_network(wanted[0].remote), 179))
+            self.listener = world.network.listen(self.address, 179)
+            self.installer.add_listener(self.listener)
+        self.core.configure(wanted, world.now)
+
+    def hears(self, datagram: Datagram) -> bool:
+        return datagram.remote == self.address
+
+    # --- the daemon -----------------------------------------------------------------------------
+
+    def open(self, session_key: str, pair: SocketPair) -> Ticket:
+        """Bind, hand over, ask."""
+        socket = self.world.network.socket(pair)
+        self.sockets[pair] = socket
+        self.installer.add_connection(pair, socket)
+        ticket = Ticket(lambda: self.core.cancel(pair, ticket, self.world.now))
+        self.connecting[pair] = (session_key, ticket)
+        self.core.open(session_key, pair, ticket, self.world.now)
+        self.pump()
+        return ticket
+
+    def close(self, pair: SocketPair, *, silently: bool = False) -> None:
+        """Close a socket and say so, as the daemon does for every socket."""
+        socket = self.sockets.pop(pair, None)
+        self.connecting.pop(pair, None)
+        self.proving.pop(pair, None)
+        for key, mine in list(self.sessions.items()):
+            if mine == pair:
+                del self.sessions[key]
+        self.installer.drop_connection(pair)
+        if socket is not None:
+            socket.vanish() if silently else socket.close()
+        self.core.handle(ConnectionGone(pair), self.world.now)
+
+    def kill(self) -> None:
+        """kill -9: sockets abort (SO_LINGER {1, 0}), nothing else is said."""
+        self.world.routers.remove(self)
+        for socket in self.sockets.values():
+            socket.close()
+        if self.listener is not None:
+            self.listener.vanish()
+
+    def pump(self) -> None:
+        """Carry out everything that can happen now."""
+        for _ in range(10_000):
+            busy = self._commands() | self._daemon()
+            if not busy:
+                break
+        else:
+            raise AssertionError('the router never comes to rest')
+        for datagram in self.core.datagrams_to_send():
+            self.world.send(datagram)
+        self.notes += self.core.take_notes()
+        self.keyed += [mkt for _, _, mkt in self.core.take_keyed()]
+
+    def _commands(self) -> bool:
+        commands = self.core.take_commands()
+        for command in commands:
+            if isinstance(command, Close):
+                self.closed.append((command.pair, command.cause))
+                self.close(command.pair)
+                continue
+            self.installer.submit(command)
+            for event in self.installer.events():
+                self.core.handle(event, self.world.now)
+            if isinstance(command, Abort) and command.pair in self.sockets:
+                self.closed.append((command.pair, command.cause))
+                self.close(command.pair)
+        return bool(commands)
+
+    def _daemon(self) -> bool:
+        busy = False
+        for pair, (_, ticket) in list(self.connecting.items()):
+            socket = self.sockets[pair]
+            if ticket.done and ticket.error is not None:
+                self.errors.append(str(ticket.error))
+                self.close(pair)
+                busy = True
+            elif ticket.done and socket.is_fresh():
+                socket.connect()
+                busy = True
+            elif ticket.done and socket.is_established():
+                del self.connecting[pair]
+                self._prove(pair)
+                busy = True
+            elif ticket.done and socket.is_dead():
+                self.close(pair)
+                busy = True
+        while self.listener is not None and (child := self.listener.accept()) is not None:
+            assert child.pair is not None
+            self.sockets[child.pair] = child
+            self.installer.add_connection(child.pair, child)
+            self._prove(child.pair)
+            busy = True
+        for pair, ticket in list(self.proving.items()):
+            if not ticket.done:
+                continue
+            busy = True
+            del self.proving[pair]
+            if ticket.error is not None:
+                self.errors.append(str(ticket.error))
+                if pair in self.sockets:
+                    self.close(pair)
+            else:
+                assert ticket.session_key is not None
+                self.sessions[ticket.session_key] = pair
+        for pair in list(self.sessions.values()):
+            # TCP tells the daemon that the peer's RST came.
+            if self.sockets[pair].is_dead():
+                self.close(pair)
+                busy = True
+        return busy
+
+    def _prove(self, pair: SocketPair) -> None:
+        ticket = Ticket(lambda: None)
+        self.proving[pair] = ticket
+        self.core.prove(pair, ticket, self.world.now)
+
+    # --- what tests look at ---------------------------------------------------------------------
+
+    def connection(self, session: str) -> Connection:
+        """The gatekeeper's view of a session's connection."""
+        pair = self.sessions[f'{self.name} {session}']
+        return self.core.state.connections[pair]
+
+    def socket(self, session: str) -> MemorySocket:
+        """The session's socket."""
+        return self.sockets[self.sessions[f'{self.name} {session}']]
+
+    def keys_on(self, session: str) -> list[tuple[int, int]]:
+        """(SendID, RecvID) of the keys on the session's socket."""
+        state = self.socket(session).read()
+        return [(key.send_id, key.recv_id) for key in state.keys] if state else []
+
+    def listener_keys(self) -> int:
+        """Keys on the listener, the deny key not counted."""
+        assert self.listener is not None
+        state = self.listener.read()
+        return sum(key.send_id != 0 for key in state.keys) if state else 0
+
+    def noted(self, name: str) -> list[Note]:
+        """Events of this name."""
+        return [note for note in self.notes if note.event == name]
+
+
+def two_routers(world: World, **changes: object) -> tuple[Router, Router]:
+    """r2 listens, r1 will connect; both sessions' sockets are asked for."""
+    r2 = world.router('r2', policies('r2', **changes), listens=True)
+    r1 = world.router('r1', policies('r1', **changes), listens=False)
+    return r1, r2
+
+
+def open_both(r1: Router) -> None:
+    """r1 asks for both sessions."""
+    for name in FAMILIES:
+        r1.open(f'r1 {name}', pair_of(name))
