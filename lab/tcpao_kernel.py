@@ -16,7 +16,7 @@ import sys
 from lab.uml.__main__ import add_guest_options, guest_from
 from lab.uml.boot import TIMED_OUT, Guest
 from lab.uml.boot import run as run_in_guest
-from lab.uml.build import BuildError
+from lab.uml.build import BuildError, ensure_kernel
 
 # include/uapi/linux/tcp.h
 TCP_AO_INFO = 40
@@ -54,6 +54,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog='python -m lab.tcpao_kernel', description=__doc__)
     verbs = parser.add_subparsers(dest='verb', required=True)
     verbs.add_parser('probe', help='say whether this kernel has TCP-AO (exit status 0 or 1)')
+    verbs.add_parser('prepare', help='build the guest unless it is not needed or cached')
     runner = verbs.add_parser('run', help='run a command')
     runner.add_argument(
         '--force-guest', action='store_true', help="the guest, whatever the host's kernel has"
@@ -64,6 +65,10 @@ def main() -> int:
         print('TCP-AO' if has_tcp_ao() else 'no TCP-AO')
         return 0 if has_tcp_ao() else 1
     try:
+        if arguments.verb == 'prepare':
+            if not has_tcp_ao():
+                ensure_kernel()
+            return 0
         return run(arguments.command, guest_from(arguments), force_guest=arguments.force_guest)
     except BuildError as error:
         print(f'kernel: {error}', file=sys.stderr)

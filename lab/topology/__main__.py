@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lab.topology.lab import Lab, LabError
 from lab.topology.model import Topology, TopologyError
+from lab.unprivileged import daemon_environment
 
 
 def main() -> int:
@@ -26,7 +27,8 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         topology = Topology.load(arguments.file)
-        lab = Lab(topology, getattr(arguments, 'logs', Path()).absolute() / topology.name)
+        logs = getattr(arguments, 'logs', Path()).absolute() / topology.name
+        lab = Lab(topology, logs, daemon_environment() if arguments.verb == 'up' else None)
         if arguments.verb == 'check':
             _describe(topology)
         elif arguments.verb == 'up':

@@ -11,7 +11,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -29,9 +29,12 @@ LabError = NodeError
 class Lab:
     """The nodes of a topology that is up, by name."""
 
-    def __init__(self, topology: Topology, logs: Path) -> None:
+    def __init__(
+        self, topology: Topology, logs: Path, environment: Mapping[str, str] | None = None
+    ) -> None:
         self.topology = topology
         self.logs = logs
+        self._environment = dict(environment or {})
         self.nodes: dict[str, Node] = {}
 
     def node(self, name: str) -> Node:
@@ -49,14 +52,12 @@ class Lab:
         self.remove()
         self.logs.mkdir(parents=True, exist_ok=True)
         try:
-            namespaces = {}
             for plan in self.topology.nodes:
-                namespaces[plan.name] = links.create_namespace(self.namespace(plan.name))
-                self.nodes[plan.name] = Node(plan, namespaces[plan.name], self.logs)
+                namespace = links.create_namespace(self.namespace(plan.name))
+                self.nodes[plan.name] = Node(plan, namespace, self.logs, self._environment)
             for node in self.nodes.values():
                 node.start()
-            for first, second in self.topology.links:
-                links.connect(first, second, namespaces)
+            links.connect(self.topology.links, {name: self.namespace(name) for name in self.nodes})
             for node in self.nodes.values():
                 node.execute()
         except BaseException:
@@ -82,20 +83,23 @@ class Lab:
 
     def remove(self) -> None:
         """Kill every process in the lab's namespaces and remove these, whoever made them."""
-        for plan in self.topology.nodes:
-            name = self.namespace(plan.name)
-            if links.namespace_exists(name):
-                kill_all_in(links.NAMESPACES / name)
-                links.remove_namespace(name)
+        names = [self.namespace(plan.name) for plan in self.topology.nodes]
+        there = [name for name in names if links.namespace_exists(name)]
+        kill_all_in([links.NAMESPACES / name for name in there])
+        for name in there:
+            links.remove_namespace(name)
         for node in self.nodes.values():
             node.reap()
         self.nodes.clear()
 
 
 @contextmanager
-def up(topology: Topology, logs: Path) -> Iterator[Lab]:
+def up(
+    topology: Topology, logs: Path, environment: Mapping[str, str] | None = None
+) -> Iterator[Lab]:
     """A lab for the length of a with block; one log file per node in the folder `logs`.
 
+    environment is for every node's processes, below what the file says for a node.
     Raises LabError when it can't come up, or is up already.
     """
     LOCKS.mkdir(parents=True, exist_ok=True)
@@ -104,7 +108,7 @@ def up(topology: Topology, logs: Path) -> Iterator[Lab]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise LabError(f'lab {topology.name} is up in another process') from None
-        lab = Lab(topology, logs)
+        lab = Lab(topology, logs, environment)
         lab.bring_up()
         try:
             yield lab

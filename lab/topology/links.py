@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 from pyroute2 import IPRoute, netns
@@ -27,15 +30,21 @@ def namespace_exists(name: str) -> bool:
     return (NAMESPACES / name).exists()
 
 
-def connect(first: Endpoint, second: Endpoint, namespaces: dict[str, Path]) -> None:
-    """Lay a veth pair between two nodes and switch both ends on."""
-    with IPRoute(netns=namespaces[first.node].name) as near:
-        near.link(
-            'add',
-            ifname=first.interface,
-            kind='veth',
-            peer={'ifname': second.interface, 'net_ns_fd': namespaces[second.node].name},
-        )
-        near.link('set', index=near.link_lookup(ifname=first.interface)[0], state='up')
-    with IPRoute(netns=namespaces[second.node].name) as far:
-        far.link('set', index=far.link_lookup(ifname=second.interface)[0], state='up')
+def connect(links: Sequence[tuple[Endpoint, Endpoint]], namespaces: Mapping[str, str]) -> None:
+    """Lay veth pairs between nodes and switch both ends on; namespaces are names by node."""
+    with IPRoute() as here:
+        for near, far in links:
+            here.link(
+                'add',
+                kind='veth',
+                ifname=near.interface,
+                net_ns_fd=namespaces[near.node],
+                state='up',
+                peer={'ifname': far.interface, 'net_ns_fd': namespaces[far.node]},
+            )
+    # A pair is made with one end on; opening a namespace is what costs time.
+    far_ends = sorted((far.node, far.interface) for _, far in links)
+    for node, ends in groupby(far_ends, key=itemgetter(0)):
+        with IPRoute(netns=namespaces[node]) as there:
+            for _, interface in ends:
+                there.link('set', ifname=interface, state='up')

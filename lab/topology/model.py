@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -73,12 +73,14 @@ class Topology:
         """Read a `*.clab.yml` file. Raises TopologyError."""
         return _Reader(Path(path)).topology()
 
-    def up(self, logs: str | Path) -> AbstractContextManager[Lab]:
+    def up(
+        self, logs: str | Path, environment: Mapping[str, str] | None = None
+    ) -> AbstractContextManager[Lab]:
         """Bring the lab up; see lab.topology.lab.up."""
         # Reading a file must not need what bringing it up needs.
         from lab.topology.lab import up
 
-        return up(self, Path(logs))
+        return up(self, Path(logs).absolute(), environment)
 
 
 class _Reader:

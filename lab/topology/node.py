@@ -5,11 +5,13 @@ Not a container: a node shares the host's processes and, but for /run and its bi
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
+import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +31,15 @@ class NodeError(Exception):
 class Node:
     """A node of a lab. Its main process, if any, is the file's entrypoint and cmd."""
 
-    def __init__(self, plan: NodePlan, namespace: Path, logs: Path) -> None:
+    def __init__(
+        self, plan: NodePlan, namespace: Path, logs: Path, environment: Mapping[str, str]
+    ) -> None:
         self.name = plan.name
         self.namespace = namespace
         self.log = logs / f'{plan.name}.log'
         self.process: subprocess.Popen[bytes] | None = None
         self._plan = plan
+        self._environment = environment
         self._holder = self._furnish()
 
     def _furnish(self) -> subprocess.Popen[bytes]:
@@ -110,7 +115,10 @@ class Node:
             for name, value in os.environ.items()
             if name in PASSED_ON or name.startswith(PASSED_ON_PREFIXES)
         }
-        variables = passed_on | self._plan.environment | dict(environment or {})
+        # The image's part is played by the Python environment that runs the lab.
+        tools = f'{Path(sys.executable).parent}:{passed_on.get("PATH", os.defpath)}'
+        variables = passed_on | {'PATH': tools} | dict(self._environment)
+        variables |= self._plan.environment | dict(environment or {})
         options.setdefault('stdin', subprocess.DEVNULL)
         options.setdefault('start_new_session', True)
         return subprocess.Popen(
@@ -167,31 +175,26 @@ class Node:
                 process.wait(KILL_SECONDS)
 
 
-def processes_in(namespace: Path) -> list[int]:
-    """The processes whose network namespace this is, whoever started them."""
-    wanted = namespace.stat()
+def processes_in(namespaces: Collection[Path]) -> list[int]:
+    """The processes whose network namespace is one of these, whoever started them."""
+    wanted = {os.stat(namespace).st_ino for namespace in namespaces}
     found = []
-    for entry in Path('/proc').iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            status = (entry / 'ns' / 'net').stat()
-        except OSError:
-            continue  # It has ended meanwhile, or is a zombie.
-        if (status.st_dev, status.st_ino) == (wanted.st_dev, wanted.st_ino):
-            found.append(int(entry.name))
+    for name in os.listdir('/proc'):
+        if name.isdigit():
+            # It may have ended meanwhile; a zombie has no namespace.
+            with contextlib.suppress(OSError):
+                if os.stat(f'/proc/{name}/ns/net').st_ino in wanted:
+                    found.append(int(name))
     return found
 
 
-def kill_all_in(namespace: Path) -> None:
-    """Kill (-9) every process in a network namespace, those born meanwhile too."""
+def kill_all_in(namespaces: Collection[Path]) -> None:
+    """Kill (-9) every process in network namespaces, those born meanwhile too."""
     deadline = time.monotonic() + KILL_SECONDS
-    while alive := processes_in(namespace):
+    while alive := processes_in(namespaces):
         for pid in alive:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
         if time.monotonic() > deadline:
-            raise NodeError(f'processes {alive} in {namespace} do not die')
+            raise NodeError(f'processes {alive} do not die')
         time.sleep(0.01)

@@ -20,7 +20,7 @@ topology:
   nodes:
     a:
       kind: linux
-      binds: [note:/etc/gatekeeper-lab-test/note:ro, out:/srv]
+      binds: [note:/etc/gatekeeper-lab-test/note:ro, out:/etc/gatekeeper-lab-test/out]
       env: {{GREETING: hello}}
       exec: [ip address add 10.0.0.1/24 dev eth1]
       cmd: sh -c "ls /sys/class/net; echo $GREETING; exec sleep infinity"
@@ -70,7 +70,7 @@ def test_a_read_only_bind_cannot_be_written(pair: Topology, tmp_path: Path) -> N
 
 def test_a_folder_that_is_bound_writable_takes_files(pair: Topology, tmp_path: Path) -> None:
     with pair.up(tmp_path / 'logs') as lab:
-        lab.node('a').run(['sh', '-c', 'echo done > /srv/file'])
+        lab.node('a').run(['sh', '-c', 'echo done > /etc/gatekeeper-lab-test/out/file'])
     assert (tmp_path / 'out' / 'file').read_text() == 'done\n'
 
 

@@ -1,0 +1,73 @@
+# From nothing on a fresh Debian 12, as root, after `apt-get install -y git make`:
+#   make demo   two routers, two sessions, negotiated keys, a rekey, refused impostors
+#   make test   lint, types, and every test, in a kernel with TCP-AO
+
+VENV   := build/venv
+PYTHON := $(VENV)/bin/python
+
+# Debian's own Python where it is new enough: a Python below a private home can't be read by
+# ExaBGP once it has dropped its privileges.
+BASE_PYTHON := $(shell for python in /usr/bin/python3 python3; do \
+    $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null \
+    && echo $$python && break; done)
+
+RUN_PACKAGES  := python3 python3-venv ca-certificates iproute2 iputils-ping tcpdump util-linux
+TEST_PACKAGES := iptables nftables strongswan-charon strongswan-swanctl \
+    libstrongswan-standard-plugins libstrongswan-extra-plugins
+
+# The demo and the tests find their tools in the environment.
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+.PHONY: help setup kernel lint test demo clean
+.DELETE_ON_ERROR:
+
+help:
+	@sed -n 's/^#   make/make/p' Makefile
+	@echo 'make setup  Debian packages and the Python environment in $(VENV)'
+	@echo 'make kernel a kernel with TCP-AO, built once where the host has none'
+	@echo 'make lint   ruff and mypy'
+
+setup: packages-run $(VENV)/.complete
+
+# Quick and without network when everything is there.
+packages-%:
+	@missing=$$(for name in $(PACKAGES); do \
+	    dpkg-query -W -f '$${db:Status-Abbrev}' $$name 2> /dev/null | grep -q '^ii' \
+	    || echo $$name; done); \
+	if [ "$$missing" ]; then \
+	    echo "setup: installing" $$missing; \
+	    command -v apt-get > /dev/null || { echo "setup: no apt-get here" >&2; exit 1; }; \
+	    export DEBIAN_FRONTEND=noninteractive; \
+	    { apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing; } \
+	        > build/packages.log 2>&1 || { tail -n 20 build/packages.log >&2; exit 1; }; \
+	fi
+packages-run: PACKAGES := $(RUN_PACKAGES)
+packages-test: PACKAGES := $(TEST_PACKAGES)
+packages-run packages-test: | build
+
+build:
+	@mkdir -p build
+
+$(VENV)/.complete: pyproject.toml | packages-run
+	@echo 'setup: Python environment in $(VENV)'
+	@set -e; base='$(BASE_PYTHON)'; [ "$$base" ] || base=/usr/bin/python3; \
+	[ -x $(PYTHON) ] || $$base -m venv $(VENV)
+	@$(PYTHON) -m pip install -q --disable-pip-version-check -e '.[test,kmac]'
+	@touch $@
+
+kernel: setup
+	@$(PYTHON) -m lab.tcpao_kernel prepare
+
+lint: setup
+	@$(PYTHON) -m ruff check -q .
+	@$(PYTHON) -m ruff format -q --check .
+	@$(PYTHON) -m mypy
+
+test: packages-test lint kernel
+	@$(PYTHON) -m pytest
+
+demo: kernel
+	@$(PYTHON) -m lab.demo
+
+clean:
+	rm -rf build .mypy_cache .ruff_cache .pytest_cache .hypothesis
