@@ -7,6 +7,7 @@ the tests). Not thread-safe: one instance belongs to the one thread that owns it
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Generic, TypeVar, assert_never
@@ -14,6 +15,7 @@ from typing import Generic, TypeVar, assert_never
 from keymaterial import Secret
 from tcpao.installer import (
     Abort,
+    Capabilities,
     Cause,
     Close,
     Command,
@@ -44,7 +46,7 @@ DENY_SECRET_LENGTH = 32
 Handle = TypeVar('Handle')
 
 
-class SocketInstaller(Generic[Handle]):
+class SocketInstaller(ABC, Generic[Handle]):
     """Carries out the installer's commands; `Handle` is what the sockets' owner knows them by."""
 
     def __init__(
@@ -97,6 +99,10 @@ class SocketInstaller(Generic[Handle]):
         self._listeners = [known for known in self._listeners if known[0] is not handle]
 
     # --- the installer's interface ----------------------------------------------------------
+
+    @abstractmethod
+    def capabilities(self) -> Capabilities:
+        """What this backend can do, asked of the system."""
 
     def submit(self, command: Command) -> None:
         """Carry a command out; its event is then in `events`."""

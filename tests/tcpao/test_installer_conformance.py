@@ -1,0 +1,661 @@
+"""What every backend of the installer does, the double included: one test for all.
+
+`a` connects, `b` listens, `c` is somebody else. An MKT's two ends are made by `mkts`.
+"""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+
+import pytest
+
+from keymaterial import Secret
+from tcpao.installer import (
+    Abort,
+    Cause,
+    Close,
+    Command,
+    Done,
+    Event,
+    Failed,
+    Guard,
+    Install,
+    KeyState,
+    Probe,
+    Prune,
+    Read,
+    Remove,
+    SetRNext,
+    Unguard,
+    Where,
+)
+from tcpao.mkt import ALGORITHMS, IPNetwork, Mkt, SocketPair
+from tcpao.socket_installer import SocketInstaller
+from tcpao.sockets import InstallError
+from tests.tcpao.benches import Bench, Connection, Listener
+
+PORT = 179
+
+
+def pair_of(bench: Bench, source_port: int = 40001) -> SocketPair:
+    return SocketPair(bench.a, source_port, bench.b, PORT)
+
+
+def mkts(
+    pair: SocketPair,
+    ids: tuple[int, int] = (1, 2),
+    secret: bytes = b'a secret',
+    algorithm: str = 'hmac-sha-1-96',
+    tcp_options: bool = True,
+) -> tuple[Mkt, Mkt]:
+    """One key as the client and as the server has it; `ids` are the client's SendID, RecvID."""
+
+    def end(name: str, pair: SocketPair, send_id: int, recv_id: int) -> Mkt:
+        return Mkt(
+            identity=f'{name} {pair} {ids} {secret!r} {algorithm} {tcp_options}',
+            pair=pair,
+            algorithm=ALGORITHMS[algorithm],
+            tcp_options=tcp_options,
+            send_id=send_id,
+            recv_id=recv_id,
+            master_key=Secret(secret),
+            not_after=0.0,
+        )
+
+    return end('client', pair, *ids), end('server', pair.reversed(), ids[1], ids[0])
+
+
+def answer(installer: SocketInstaller[object], command: Command) -> Event:
+    installer.submit(command)
+    events = installer.events()
+    assert len(events) == 1
+    return events[0]
+
+
+def do(installer: SocketInstaller[object], *commands: Command) -> None:
+    for command in commands:
+        assert answer(installer, command) == Done(command)
+
+
+def refused(installer: SocketInstaller[object], command: Command) -> Cause:
+    event = answer(installer, command)
+    assert isinstance(event, Failed), event
+    assert event.command == command
+    assert event.text
+    return event.cause
+
+
+def state(installer: SocketInstaller[object], pair: SocketPair) -> KeyState:
+    event = answer(installer, Read(pair))
+    assert isinstance(event, KeyState)
+    assert event.pair == pair
+    return event
+
+
+def ids(installer: SocketInstaller[object], pair: SocketPair) -> set[tuple[int, int]]:
+    return {(key.send_id, key.recv_id) for key in state(installer, pair).keys}
+
+
+def good(installer: SocketInstaller[object], pair: SocketPair, send_id: int) -> int:
+    (count,) = [k.good for k in state(installer, pair).keys if k.send_id == send_id]
+    return count
+
+
+def host(bench: Bench) -> IPNetwork:
+    """The client as the server's peer."""
+    return ip_network(bench.a)
+
+
+def listening(bench: Bench) -> Listener:
+    listener = bench.listen(bench.b, PORT)
+    bench.server.add_listener(listener.handle)
+    return listener
+
+
+def bound(bench: Bench, pair: SocketPair) -> Connection:
+    connection = bench.bind(pair)
+    bench.client.add_connection(pair, connection.handle)
+    return connection
+
+
+def accepted(bench: Bench, listener: Listener, pair: SocketPair) -> Connection:
+    child = listener.accept()
+    bench.server.add_connection(pair.reversed(), child.handle)
+    return child
+
+
+def opened(
+    bench: Bench, listener: Listener, client: Mkt, server: Mkt
+) -> tuple[Connection, Connection]:
+    """A connection under this key: both ends, the server's accepted but not pruned."""
+    do(bench.server, Install(server, Where.LISTENER))
+    connection = bound(bench, client.pair)
+    do(bench.client, Install(client, Where.CONNECTION))
+    assert connection.connect()
+    return connection, accepted(bench, listener, client.pair)
+
+
+def established(bench: Bench) -> tuple[Connection, Connection, Mkt, Mkt]:
+    """A proven connection: one key on each end, none on the listener."""
+    client, server = mkts(pair_of(bench))
+    listener = listening(bench)
+    do(bench.server, Guard(host(bench), PORT))
+    near, far = opened(bench, listener, client, server)
+    do(bench.server, Prune(server), Remove(server, Where.LISTENER))
+    return near, far, client, server
+
+
+def talk(one: Connection, other: Connection, octets: bytes = b'route') -> None:
+    one.send(octets)
+    assert other.receive(len(octets)) == octets
+    other.send(octets)
+    assert one.receive(len(octets)) == octets
+
+
+# --- opening --------------------------------------------------------------------------------
+
+
+def test_a_connection_comes_up_under_the_key_of_both_ends(bench: Bench) -> None:
+    near, far, client, server = established(bench)
+    talk(near, far)
+    for installer, mkt in ((bench.client, client), (bench.server, server)):
+        seen = state(installer, mkt.pair)
+        assert (seen.current, seen.rnext) == (mkt.send_id, mkt.recv_id)
+        assert [(k.send_id, k.recv_id) for k in seen.keys] == [(mkt.send_id, mkt.recv_id)]
+        assert seen.keys[0].good > 0
+        assert seen.keys[0].bad == seen.not_found == seen.unsigned == 0
+
+
+def test_what_is_installed_on_a_closed_socket_becomes_current_and_rnext(bench: Bench) -> None:
+    pair = pair_of(bench)
+    first, second = mkts(pair)[0], mkts(pair, (3, 4))[0]
+    bound(bench, pair)
+    do(bench.client, Install(first, Where.CONNECTION))
+    assert (state(bench.client, pair).current, state(bench.client, pair).rnext) == (1, 2)
+    do(bench.client, Install(second, Where.CONNECTION))
+    assert (state(bench.client, pair).current, state(bench.client, pair).rnext) == (3, 4)
+
+
+@pytest.mark.parametrize(
+    'wrong',
+    [
+        pytest.param({'secret': b'another secret'}, id='secret'),
+        pytest.param({'algorithm': 'aes-128-cmac-96'}, id='algorithm'),
+        pytest.param({'tcp_options': False}, id='options flag'),
+        pytest.param({'ids': (7, 2)}, id='SendID'),
+    ],
+)
+def test_a_wrong_key_never_comes_up(bench: Bench, wrong: dict[str, object]) -> None:
+    listener = listening(bench)
+    do(bench.server, Install(mkts(pair_of(bench))[1], Where.LISTENER))
+    impostor = bound(bench, pair_of(bench))
+    do(bench.client, Install(mkts(pair_of(bench), **wrong)[0], Where.CONNECTION))  # type: ignore[arg-type]
+    assert not impostor.connect()
+    assert not listener.has_connections()
+
+
+def test_every_algorithm_that_a_backend_claims_works(bench: Bench) -> None:
+    listener = listening(bench)
+    claimed = bench.server.capabilities().algorithms
+    assert claimed >= {'hmac-sha-1-96', 'aes-128-cmac-96'}
+    for number, name in enumerate(sorted(claimed)):
+        pair = pair_of(bench, 41000 + number)
+        client, server = mkts(
+            pair, (10 + number, 20 + number), secret=b'k' * 40, algorithm=name, tcp_options=False
+        )
+        near, far = opened(bench, listener, client, server)
+        talk(near, far)
+
+
+def test_an_algorithm_that_it_does_not_claim_is_refused(bench: Bench) -> None:
+    claimed = bench.client.capabilities().algorithms
+    pair = pair_of(bench)
+    bound(bench, pair)
+    for name in ALGORITHMS.keys() - claimed:
+        mkt, _ = mkts(pair, algorithm=name)
+        assert refused(bench.client, Install(mkt, Where.CONNECTION)) is Cause.UNSUPPORTED
+    assert state(bench.client, pair).keys == ()
+
+
+def test_two_sessions_of_one_peer_each_have_their_own_key(bench: Bench) -> None:
+    listener = listening(bench)
+    ends = []
+    for port, numbers, secret in ((40001, (1, 2), b'one'), (40002, (3, 4), b'other')):
+        client, server = mkts(pair_of(bench, port), numbers, secret)
+        near, far = opened(bench, listener, client, server)
+        do(bench.server, Prune(server))
+        ends.append((near, far, server))
+    for near, far, server in ends:
+        talk(near, far)
+        assert ids(bench.server, server.pair) == {(server.send_id, server.recv_id)}
+
+
+# --- the deny key ---------------------------------------------------------------------------
+
+
+def test_a_guard_refuses_unsigned_syns_before_and_after_the_first_mkt(bench: Bench) -> None:
+    listener = listening(bench)
+    do(bench.server, Guard(host(bench), PORT))
+    assert not bench.bind(pair_of(bench, 40001)).connect()
+    do(bench.server, Install(mkts(pair_of(bench))[1], Where.LISTENER))
+    assert not bench.bind(pair_of(bench, 40002)).connect()
+    do(bench.server, Remove(mkts(pair_of(bench))[1], Where.LISTENER))
+    assert not bench.bind(pair_of(bench, 40003)).connect()
+    assert not listener.has_connections()
+
+
+def test_without_a_guard_or_key_an_unsigned_syn_is_accepted_and_seen_as_such(bench: Bench) -> None:
+    listener = listening(bench)
+    pair = pair_of(bench)
+    assert bench.bind(pair).connect()
+    accepted(bench, listener, pair)
+    unprotected = KeyState(pair.reversed(), None, None, (), 0, 0)
+    assert state(bench.server, pair.reversed()) == unprotected
+
+
+def test_a_guard_leaves_other_peers_alone(bench: Bench) -> None:
+    listener = listening(bench)
+    do(bench.server, Guard(host(bench), PORT))
+    assert bench.bind(SocketPair(bench.c, 40001, bench.b, PORT)).connect()
+    assert listener.accept().is_established()
+
+
+def test_unguard_takes_the_deny_key_off(bench: Bench) -> None:
+    listener = listening(bench)
+    do(bench.server, Guard(host(bench), PORT), Unguard(host(bench), PORT))
+    assert bench.bind(pair_of(bench)).connect()
+    assert listener.accept().is_established()
+
+
+def test_guarding_twice_is_guarding(bench: Bench) -> None:
+    listening(bench)
+    do(bench.server, Guard(host(bench), PORT), Guard(host(bench), PORT))
+    do(bench.server, Unguard(host(bench), PORT))
+    assert refused(bench.server, Unguard(host(bench), PORT)) is Cause.GONE
+
+
+def test_overlapping_guards_are_refused(bench: Bench) -> None:
+    listening(bench)
+    do(bench.server, Guard(host(bench), PORT))
+    wider = ip_network((bench.a.packed[:-1] + b'\0', bench.a.max_prefixlen - 8))
+    assert refused(bench.server, Guard(wider, PORT)) is Cause.KEYID_IN_USE
+
+
+def test_a_guard_may_cover_a_prefix_and_is_pruned_from_a_child(bench: Bench) -> None:
+    listener = listening(bench)
+    wider = ip_network((bench.a.packed[:-1] + b'\0', bench.a.max_prefixlen - 8))
+    do(bench.server, Guard(wider, PORT))
+    assert not bench.bind(SocketPair(bench.c, 40001, bench.b, PORT)).connect()
+    client, server = mkts(pair_of(bench))
+    near, far = opened(bench, listener, client, server)
+    do(bench.server, Prune(server))
+    talk(near, far)
+    assert ids(bench.server, server.pair) == {(2, 1)}
+
+
+def test_a_listener_that_comes_later_gets_the_guards_and_the_mkts(bench: Bench) -> None:
+    client, server = mkts(pair_of(bench))
+    first = listening(bench)
+    do(bench.server, Guard(host(bench), PORT), Install(server, Where.LISTENER))
+    first.close()
+    bench.server.drop_listener(first.handle)
+    later = listening(bench)
+    assert not bench.bind(pair_of(bench, 40009)).connect()
+    connection = bound(bench, client.pair)
+    do(bench.client, Install(client, Where.CONNECTION))
+    assert connection.connect()
+    assert later.accept().is_established()
+
+
+def test_a_guard_without_a_listener_waits_for_one(bench: Bench) -> None:
+    do(bench.server, Guard(host(bench), PORT))
+    listening(bench)
+    assert not bench.bind(pair_of(bench)).connect()
+
+
+def test_a_listener_that_cannot_be_guarded_is_refused_and_left_as_it_was(bench: Bench) -> None:
+    # It already has a key of somebody else's with the deny key's ids.
+    do(bench.server, Guard(ip_network(bench.c), PORT), Guard(host(bench), PORT))
+    listener = bench.listen(bench.b, PORT)
+    other = bench.another_installer()
+    other.add_listener(listener.handle)
+    do(other, Guard(host(bench), PORT))
+    with pytest.raises(InstallError) as caught:
+        bench.server.add_listener(listener.handle)
+    assert caught.value.cause is Cause.KEYID_IN_USE
+    assert refused(bench.server, Install(mkts(pair_of(bench))[1], Where.LISTENER)) is (
+        Cause.NO_LISTENER
+    )
+    assert bench.bind(SocketPair(bench.c, 40001, bench.b, PORT)).connect(), 'c is not guarded'
+
+
+# --- listener and connection ----------------------------------------------------------------
+
+
+def test_a_child_inherits_every_key_of_its_peer_and_pruning_leaves_one(bench: Bench) -> None:
+    listener = listening(bench)
+    do(bench.server, Guard(host(bench), PORT))
+    _, other = mkts(pair_of(bench, 40002), (3, 4), b'other')
+    somebody = Mkt(
+        'somebody',
+        SocketPair(bench.b, PORT, bench.c, 40001),
+        ALGORITHMS['hmac-sha-1-96'],
+        True,
+        9,
+        9,
+        Secret(b'third'),
+        0.0,
+    )
+    do(bench.server, Install(other, Where.LISTENER), Install(somebody, Where.LISTENER))
+    client, server = mkts(pair_of(bench))
+    near, far = opened(bench, listener, client, server)
+    assert ids(bench.server, server.pair) == {(2, 1), (4, 3), (0, 0)}
+    assert (state(bench.server, server.pair).current) == 2
+    do(bench.server, Prune(server))
+    assert ids(bench.server, server.pair) == {(2, 1)}
+    talk(near, far)
+
+
+def test_pruning_proves_nothing_for_another_key_than_the_one_in_use(bench: Bench) -> None:
+    listener = listening(bench)
+    _, other = mkts(pair_of(bench, 40002), (3, 4), b'other')
+    do(bench.server, Install(other, Where.LISTENER))
+    client, server = mkts(pair_of(bench))
+    opened(bench, listener, client, server)
+    wanted = Mkt(
+        'wanted', server.pair, other.algorithm, True, 4, 3, Secret(b'other'), not_after=0.0
+    )
+    assert refused(bench.server, Prune(wanted)) is Cause.BUSY
+    assert ids(bench.server, server.pair) == {(2, 1), (4, 3)}, 'and changes nothing'
+
+
+def test_pruning_to_a_key_that_is_not_there_changes_nothing(bench: Bench) -> None:
+    _, _, _, server = established(bench)
+    absent = Mkt('absent', server.pair, server.algorithm, True, 8, 8, Secret(b'x'), 0.0)
+    assert refused(bench.server, Prune(absent)) is Cause.GONE
+    assert ids(bench.server, server.pair) == {(2, 1)}
+
+
+def test_a_key_taken_off_the_listener_stays_with_the_child(bench: Bench) -> None:
+    near, far, _, server = established(bench)
+    assert refused(bench.server, Remove(server, Where.LISTENER)) is Cause.GONE
+    talk(near, far)
+
+
+def test_a_key_put_on_the_listener_later_does_not_reach_the_child(bench: Bench) -> None:
+    near, far, _, server = established(bench)
+    do(bench.server, Install(mkts(pair_of(bench, 40002), (3, 4))[1], Where.LISTENER))
+    assert ids(bench.server, server.pair) == {(2, 1)}
+    talk(near, far)
+
+
+def test_no_listener_for_the_syn(bench: Bench) -> None:
+    _, server = mkts(pair_of(bench))
+    assert refused(bench.server, Install(server, Where.LISTENER)) is Cause.NO_LISTENER
+    listener = bench.listen(bench.b, PORT + 1)
+    bench.server.add_listener(listener.handle)
+    assert refused(bench.server, Install(server, Where.LISTENER)) is Cause.NO_LISTENER
+    elsewhere = bench.listen(bench.c, PORT)
+    bench.server.add_listener(elsewhere.handle)
+    assert refused(bench.server, Install(server, Where.LISTENER)) is Cause.NO_LISTENER
+
+
+def test_a_wildcard_listener_takes_the_syn(bench: Bench) -> None:
+    listener = bench.listen(bench.any, PORT)
+    bench.server.add_listener(listener.handle)
+    do(bench.server, Guard(host(bench), PORT))
+    client, server = mkts(pair_of(bench))
+    near, far = opened(bench, listener, client, server)
+    do(bench.server, Prune(server))
+    talk(near, far)
+
+
+def test_ids_that_are_taken_are_refused_and_change_nothing(bench: Bench) -> None:
+    listener = listening(bench)
+    client, server = mkts(pair_of(bench))
+    do(bench.server, Install(server, Where.LISTENER))
+    for numbers in ((1, 9), (9, 2)):
+        _, clash = mkts(pair_of(bench, 40002), numbers, b'another')
+        assert refused(bench.server, Install(clash, Where.LISTENER)) is Cause.KEYID_IN_USE
+    connection = bound(bench, client.pair)
+    do(bench.client, Install(client, Where.CONNECTION))
+    assert connection.connect()
+    accepted(bench, listener, client.pair)
+    assert ids(bench.server, server.pair) == {(2, 1)}
+
+
+def test_an_install_that_fails_on_one_of_two_listeners_is_on_neither(bench: Bench) -> None:
+    specific, general = bench.listen(bench.b, PORT), bench.listen(bench.any, PORT)
+    bench.server.add_listener(specific.handle)
+    bench.server.add_listener(general.handle)
+    # Another instance has put a key with these ids on the second one.
+    other = bench.another_installer()
+    other.add_listener(general.handle)
+    client, server = mkts(pair_of(bench))
+    do(other, Install(server, Where.LISTENER))
+    assert refused(bench.server, Install(server, Where.LISTENER)) is Cause.KEYID_IN_USE
+    assert refused(bench.server, Remove(server, Where.LISTENER)) is Cause.GONE
+    assert bench.bind(client.pair).connect(), 'unsigned: the specific listener has no key left'
+
+
+# --- rotation -------------------------------------------------------------------------------
+
+
+def test_rotation_loses_nothing(bench: Bench) -> None:
+    near, far, client, server = established(bench)
+    new_client, new_server = mkts(client.pair, (5, 6), b'successor')
+    do(bench.server, Install(new_server, Where.CONNECTION))
+    do(bench.client, Install(new_client, Where.CONNECTION))
+    assert state(bench.client, client.pair).current == 1, 'installing alone moves nothing'
+    do(bench.client, SetRNext(new_client))
+    talk(near, far, b'one')
+    assert state(bench.server, server.pair).current == 6, "follows the peer's RNextKeyID"
+    assert state(bench.client, client.pair).current == 1
+    do(bench.server, SetRNext(new_server))
+    talk(near, far, b'two')
+    talk(near, far, b'three')
+    for installer, old, new in (
+        (bench.client, client, new_client),
+        (bench.server, server, new_server),
+    ):
+        seen = state(installer, old.pair)
+        assert (seen.current, seen.rnext) == (new.send_id, new.recv_id)
+        assert good(installer, old.pair, new.send_id) > 0
+        do(installer, Remove(old, Where.CONNECTION))
+        assert ids(installer, old.pair) == {(new.send_id, new.recv_id)}
+    talk(near, far, b'four')
+
+
+def test_probes_alone_complete_a_rotation(bench: Bench) -> None:
+    _, _, client, server = established(bench)
+    new_client, new_server = mkts(client.pair, (5, 6), b'successor')
+    do(bench.server, Install(new_server, Where.CONNECTION), Probe(server.pair, True))
+    do(bench.client, Install(new_client, Where.CONNECTION), SetRNext(new_client))
+    bench.wait_until(lambda: state(bench.server, server.pair).current == 6)
+    do(bench.server, SetRNext(new_server))
+    bench.wait_until(lambda: state(bench.client, client.pair).current == 5)
+    bench.wait_until(lambda: good(bench.server, server.pair, 6) > 0)
+    do(bench.server, Probe(server.pair, False))
+
+
+def test_an_rnext_that_the_peer_does_not_know_does_no_harm(bench: Bench) -> None:
+    near, far, client, server = established(bench)
+    lonely, _ = mkts(client.pair, (5, 6), b'successor')
+    do(bench.client, Install(lonely, Where.CONNECTION), SetRNext(lonely))
+    talk(near, far)
+    assert state(bench.server, server.pair).current == server.send_id
+    assert state(bench.client, client.pair).rnext == 6
+
+
+def test_segments_under_an_unknown_key_id_are_dropped_and_counted(bench: Bench) -> None:
+    near, _, client, server = established(bench)
+    new_client, _ = mkts(client.pair, (5, 6), b'successor')
+    do(bench.client, Install(new_client, Where.CONNECTION))
+    # Forced on one end only: the other doesn't have it.
+    do(bench.client, Remove(client, Where.CONNECTION, switch_to=new_client))
+    near.send(b'lost')
+    bench.wait_until(lambda: state(bench.server, server.pair).not_found > 0)
+
+
+def test_segments_that_fail_the_mac_are_counted_under_their_key(bench: Bench) -> None:
+    near, _, client, server = established(bench)
+    new_client, _ = mkts(client.pair, (5, 6), b'one secret')
+    _, new_server = mkts(client.pair, (5, 6), b'another')
+    do(bench.server, Install(new_server, Where.CONNECTION))
+    do(bench.client, Install(new_client, Where.CONNECTION))
+    do(bench.client, Remove(client, Where.CONNECTION, switch_to=new_client))
+    near.send(b'lost')
+    bench.wait_until(
+        lambda: (
+            [k.bad > 0 for k in state(bench.server, server.pair).keys if k.send_id == 6] == [True]
+        )
+    )
+    assert good(bench.server, server.pair, 6) == 0
+
+
+def test_a_hard_switch_on_both_ends_keeps_the_connection(bench: Bench) -> None:
+    near, far, client, server = established(bench)
+    new_client, new_server = mkts(client.pair, (5, 6), b'successor')
+    do(bench.server, Install(new_server, Where.CONNECTION))
+    do(bench.client, Install(new_client, Where.CONNECTION))
+    do(bench.client, Remove(client, Where.CONNECTION, switch_to=new_client))
+    do(bench.server, Remove(server, Where.CONNECTION, switch_to=new_server))
+    talk(near, far)
+    assert ids(bench.server, server.pair) == {(6, 5)}
+
+
+def test_a_key_in_use_is_not_removed(bench: Bench) -> None:
+    near, far, client, _ = established(bench)
+    new_client, _ = mkts(client.pair, (5, 6), b'successor')
+    do(bench.client, Install(new_client, Where.CONNECTION), SetRNext(new_client))
+    assert refused(bench.client, Remove(client, Where.CONNECTION)) is Cause.BUSY, 'Current'
+    assert refused(bench.client, Remove(new_client, Where.CONNECTION)) is Cause.BUSY, 'RNext'
+    assert ids(bench.client, client.pair) == {(1, 2), (5, 6)}
+    talk(near, far)
+
+
+def test_a_successor_given_up_can_be_removed(bench: Bench) -> None:
+    near, far, client, _ = established(bench)
+    new_client, _ = mkts(client.pair, (5, 6), b'successor')
+    do(bench.client, Install(new_client, Where.CONNECTION), SetRNext(new_client))
+    do(bench.client, SetRNext(client), Remove(new_client, Where.CONNECTION))
+    talk(near, far)
+
+
+def test_the_last_key_of_a_connection_stays(bench: Bench) -> None:
+    _, _, client, _ = established(bench)
+    assert refused(bench.client, Remove(client, Where.CONNECTION)) is Cause.BUSY
+
+
+def test_an_mkt_is_not_its_own_successor(bench: Bench) -> None:
+    _, _, client, _ = established(bench)
+    switch = Remove(client, Where.CONNECTION, switch_to=client)
+    assert refused(bench.client, switch) is Cause.REFUSED
+    assert ids(bench.client, client.pair) == {(1, 2)}
+
+
+def test_what_is_not_there_is_gone(bench: Bench) -> None:
+    _, _, client, _ = established(bench)
+    absent, _ = mkts(client.pair, (5, 6))
+    assert refused(bench.client, SetRNext(absent)) is Cause.GONE
+    assert refused(bench.client, Remove(absent, Where.CONNECTION)) is Cause.GONE
+    switch = Remove(client, Where.CONNECTION, switch_to=absent)
+    assert refused(bench.client, switch) is Cause.GONE
+    assert state(bench.client, client.pair).rnext == client.recv_id
+
+
+# --- ending ---------------------------------------------------------------------------------
+
+
+def test_abort_resets_the_connection_at_once(bench: Bench) -> None:
+    near, far, _, server = established(bench)
+    do(bench.server, Abort(server.pair, 'hard lifetime'))
+    assert near.was_reset(), 'a signed RST: an unsigned one would be ignored'
+    assert not far.is_established()
+    assert refused(bench.server, Read(server.pair)) is Cause.GONE
+
+
+def test_abort_frees_the_port_at_once(bench: Bench) -> None:
+    near, far, client, server = established(bench)
+    do(bench.client, Abort(client.pair, 'again'))
+    near.close()
+    assert far.was_reset()
+    far.close()
+    bench.server.drop_connection(server.pair)
+    do(bench.server, Install(server, Where.LISTENER))
+    again = bound(bench, client.pair)
+    do(bench.client, Install(client, Where.CONNECTION))
+    assert again.connect()
+
+
+def test_commands_for_a_connection_that_is_not_there(bench: Bench) -> None:
+    client, _ = mkts(pair_of(bench))
+    for command in (
+        Install(client, Where.CONNECTION),
+        Read(client.pair),
+        SetRNext(client),
+        Remove(client, Where.CONNECTION),
+        Prune(client),
+        Probe(client.pair, True),
+        Abort(client.pair, 'why not'),
+    ):
+        assert refused(bench.client, command) is Cause.GONE
+
+
+def test_a_dropped_connection_is_not_touched(bench: Bench) -> None:
+    near, far, client, _ = established(bench)
+    bench.client.drop_connection(client.pair)
+    assert refused(bench.client, Abort(client.pair, 'too late')) is Cause.GONE
+    talk(near, far)
+
+
+def test_a_closed_descriptor_is_gone(bench: Bench) -> None:
+    near, _, client, _ = established(bench)
+    near.close()
+    assert refused(bench.client, Read(client.pair)) is Cause.GONE
+
+
+def test_no_key_goes_on_a_connection_that_has_ended(bench: Bench) -> None:
+    near, _, client, server = established(bench)
+    do(bench.server, Abort(server.pair, 'end'))
+    assert near.was_reset()
+    successor, _ = mkts(client.pair, (5, 6))
+    assert refused(bench.client, Install(successor, Where.CONNECTION)) is Cause.GONE
+    assert refused(bench.client, SetRNext(client)) is Cause.GONE
+
+
+def test_a_connection_that_is_up_without_tcp_ao_gets_no_key(bench: Bench) -> None:
+    listening(bench)
+    client, _ = mkts(pair_of(bench))
+    connection = bound(bench, client.pair)
+    assert connection.connect()
+    assert refused(bench.client, Install(client, Where.CONNECTION)) is Cause.REFUSED
+    assert refused(bench.client, Prune(client)) is Cause.GONE
+
+
+def test_a_socket_that_is_not_this_connection_is_refused(bench: Bench) -> None:
+    connection = bench.bind(pair_of(bench, 40002))
+    with pytest.raises(InstallError) as caught:
+        bench.client.add_connection(pair_of(bench, 40001), connection.handle)
+    assert caught.value.cause is Cause.GONE
+
+
+def test_close_is_not_a_backends_business(bench: Bench) -> None:
+    near, far, client, _ = established(bench)
+    assert refused(bench.client, Close(client.pair, 'cease')) is Cause.UNSUPPORTED
+    talk(near, far)
+
+
+def test_a_counter_says_why_nothing_comes_up(bench: Bench) -> None:
+    # The server signs its SYN-ACK with a key that the client has under the same ids, but not
+    # with the same secret: the client sees segments that fail the MAC.
+    listening(bench)
+    client, server = mkts(pair_of(bench))
+    _, reply = mkts(pair_of(bench), (3, 4), b'one')
+    do(bench.server, Install(server, Where.LISTENER), Install(reply, Where.LISTENER))
+    connection = bound(bench, client.pair)
+    asked, _ = mkts(pair_of(bench), (3, 4), b'another')
+    do(bench.client, Install(asked, Where.CONNECTION), Install(client, Where.CONNECTION))
+    do(bench.client, SetRNext(asked))
+    assert not connection.connect()
+    assert [k.bad > 0 for k in state(bench.client, client.pair).keys if k.send_id == 3] == [True]
