@@ -100,7 +100,8 @@ def test_losing_the_ike_sa_removes_no_key() -> None:
     r1.pump()
     world.run(30)
     assert len(r1.sessions) == len(r2.sessions) == 2
-    assert not r1.closed and not r2.closed
+    assert not r1.closed
+    assert not r2.closed
 
 
 def test_a_delete_lost_with_its_ike_sa_is_said_again_under_the_next() -> None:
@@ -155,7 +156,9 @@ def test_a_removed_peer_leaves_no_state() -> None:
     r1.pump()
     world.run(200)
     state = r1.core.state
-    assert not state.connections and not state.peers and not state.policies
+    assert not state.connections
+    assert not state.peers
+    assert not state.policies
     assert state.deadlines.next() is None
 
 

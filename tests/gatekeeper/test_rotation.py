@@ -27,7 +27,8 @@ def up(lifetime: int = LIFETIME, seed: int = 1) -> tuple[World, Router, Router]:
     r1, r2 = two_routers(world, lifetime=lifetime)
     r1.open('r1 ipv4 unicast', pair_of('ipv4 unicast'))
     world.run(5)
-    assert r1.sessions and r2.sessions
+    assert r1.sessions
+    assert r2.sessions
     return world, r1, r2
 
 
@@ -38,9 +39,11 @@ def test_a_rekey_moves_both_sides_to_the_successor_and_nothing_flaps() -> None:
     world.run(LIFETIME)
     assert r1.connection('ipv4 unicast').rekeys == r2.connection('ipv4 unicast').rekeys == 1
     assert r1.socket('ipv4 unicast') is socket
-    assert not r1.closed and not r2.closed
+    assert not r1.closed
+    assert not r2.closed
     after = r1.keys_on('ipv4 unicast')
-    assert len(after) == 1 and after != before
+    assert len(after) == 1
+    assert after != before
     assert r2.keys_on('ipv4 unicast') == [(recv, send) for send, recv in after]
 
 
@@ -48,7 +51,8 @@ def test_a_rekey_moves_both_sides_to_the_successor_and_nothing_flaps() -> None:
 def test_sessions_outlive_twenty_hard_lifetimes(lifetime: int) -> None:
     world, r1, r2 = up(lifetime)
     world.run(20 * lifetime)
-    assert not r1.closed and not r2.closed
+    assert not r1.closed
+    assert not r2.closed
     assert r1.connection('ipv4 unicast').rekeys >= 20
 
 
@@ -112,7 +116,8 @@ def test_both_sessions_rotate_by_themselves() -> None:
     world.run(3 * LIFETIME)
     for name in FAMILIES:
         assert r1.connection(name).rekeys >= 2
-    assert not r1.closed and not r2.closed
+    assert not r1.closed
+    assert not r2.closed
 
 
 def test_rekeys_that_cross_end_in_one_successor() -> None:
@@ -128,7 +133,8 @@ def test_rekeys_that_cross_end_in_one_successor() -> None:
     one, two = r1.keys_on('ipv4 unicast'), r2.keys_on('ipv4 unicast')
     assert len(one) == 1
     assert two == [(recv, send) for send, recv in one]
-    assert not r1.closed and not r2.closed
+    assert not r1.closed
+    assert not r2.closed
 
 
 def test_a_crossing_rekey_that_the_peer_refuses_leaves_the_other_one() -> None:
@@ -141,7 +147,8 @@ def test_a_crossing_rekey_that_the_peer_refuses_leaves_the_other_one() -> None:
     r2.installer.refuse_next(Install, Cause.NO_MEMORY)
     world.run(30)
     assert r1.connection('ipv4 unicast').rekeys >= 1
-    assert not r1.closed and not r2.closed
+    assert not r1.closed
+    assert not r2.closed
 
 
 def test_a_successor_that_fails_its_mac_is_rolled_back_and_the_session_stays() -> None:
@@ -154,7 +161,8 @@ def test_a_successor_that_fails_its_mac_is_rolled_back_and_the_session_stays() -
 
     world.network.deliver = corrupt
     world.run(LIFETIME * 0.95)
-    assert not r1.closed and not r2.closed
+    assert not r1.closed
+    assert not r2.closed
     assert r1.keys_on('ipv4 unicast')[-1:] == old or old[0] in r1.keys_on('ipv4 unicast')
 
 
@@ -171,7 +179,8 @@ def test_a_successor_that_traffic_never_moves_to_is_rolled_back_after_the_grace_
     assert any('did not move' in str(n.details) for r in (r1, r2) for n in r.noted('refused'))
     world.network.deliver = lambda segment: True
     world.run(60)
-    assert not r1.closed and not r2.closed
+    assert not r1.closed
+    assert not r2.closed
     assert r1.connection('ipv4 unicast').rekeys >= 1
 
 
@@ -179,11 +188,13 @@ def test_without_a_successor_the_session_ceases_before_its_hard_lifetime() -> No
     world, r1, r2 = up()
     world.lose = lambda datagram: True
     world.run(LIFETIME - 11)
-    assert not r1.closed and not r2.closed
+    assert not r1.closed
+    assert not r2.closed
     world.run(11)
     causes = {cause for _, cause in r1.closed + r2.closed}
     assert 'hard lifetime reached without a successor' in causes
-    assert not r1.sessions and not r2.sessions
+    assert not r1.sessions
+    assert not r2.sessions
 
 
 def test_nothing_is_signed_under_a_key_after_its_hard_lifetime() -> None:
@@ -202,7 +213,8 @@ def test_ike_down_for_most_of_a_lifetime_does_no_harm() -> None:
     world.run(3300)
     world.lose = lambda datagram: False
     world.run(600)
-    assert not r1.closed and not r2.closed
+    assert not r1.closed
+    assert not r2.closed
     assert r1.connection('ipv4 unicast').rekeys == 1
 
 
@@ -211,7 +223,8 @@ def test_a_refused_key_at_the_initiator_is_tried_again() -> None:
     r1.installer.refuse_next(Install, Cause.NO_MEMORY)
     r2.installer.refuse_next(Install, Cause.NO_MEMORY)
     world.run(LIFETIME)
-    assert not r1.closed and not r2.closed
+    assert not r1.closed
+    assert not r2.closed
     assert r1.connection('ipv4 unicast').rekeys == 1
 
 
@@ -252,6 +265,7 @@ def test_any_pattern_of_loss_and_duplication_leaves_the_session_up(
         return
     world.network.deliver = lambda segment: chance.random() >= segments
     world.run(5 * 900)
-    assert not r1.closed and not r2.closed
+    assert not r1.closed
+    assert not r2.closed
     for name in FAMILIES:
         assert r1.connection(name).rekeys >= 4

@@ -1,0 +1,80 @@
+"""`gatekeeper`: our own tools. What belongs to a running daemon is in the daemon's own CLI."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from gatekeeper.keygen import make_psk, make_raw_key
+from ikev2.errors import CredentialError
+from ikev2.signatures import PrivateKey, PublicKey
+from keymaterial import KeyFileError, read_secret_file
+
+
+class ToolError(Exception):
+    """What was asked can't be done; the message says why."""
+
+
+def _keygen(arguments: argparse.Namespace) -> int:
+    path: Path = arguments.file
+    try:
+        if arguments.kind == 'psk':
+            make_psk(path)
+            print(f'{path}: pre-shared key, copy it to the peer by a safe way')
+            return 0
+        public = path.with_suffix('.pub')
+        make_raw_key(path, public)
+    except FileExistsError as error:
+        raise ToolError(f'{error.filename} exists: keys are never overwritten') from None
+    except OSError as error:
+        raise ToolError(f'cannot write {error.filename}: {error.strerror}') from None
+    print(f'{path}: Ed25519 private key, stays here')
+    print(f'{public}: public key, give it to the peer')
+    print(PublicKey.load(public.read_bytes()).fingerprint)
+    return 0
+
+
+def _fingerprint(arguments: argparse.Namespace) -> int:
+    path: Path = arguments.file
+    try:
+        octets = path.read_bytes()
+        if b'PRIVATE KEY' in octets:
+            key = PrivateKey.load(read_secret_file(path)).public_key
+        else:
+            key = PublicKey.load(octets)
+    except OSError as error:
+        raise ToolError(f'cannot read {path}: {error.strerror}') from None
+    except (CredentialError, KeyFileError) as error:
+        raise ToolError(f'{path}: {error}') from None
+    print(key.fingerprint)
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(
+        prog='gatekeeper', description='tools for IKEv2-negotiated TCP-AO keys'
+    )
+    verbs = top.add_subparsers(dest='verb', required=True)
+    keygen = verbs.add_parser('keygen', help='make a credential for IKE (mode 0600)')
+    keygen.add_argument('kind', choices=('ed25519', 'psk'))
+    keygen.add_argument('file', type=Path, help='where; ed25519 also writes FILE with .pub')
+    keygen.set_defaults(run=_keygen)
+    fingerprint = verbs.add_parser(
+        'fingerprint', help='SHA-256 over a SubjectPublicKeyInfo, as peer-fingerprint takes it'
+    )
+    fingerprint.add_argument('file', type=Path, help='a public or private key (PEM, or DER public)')
+    fingerprint.set_defaults(run=_fingerprint)
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit status 0 if it was done, 1 if it could not be."""
+    parsed = parser().parse_args(arguments)
+    try:
+        return int(parsed.run(parsed))
+    except ToolError as error:
+        print(f'gatekeeper {parsed.verb}: {error}', file=sys.stderr)
+        return 1
