@@ -1,0 +1,245 @@
+"""The directives of an `ikev2 { }` section and of its `session` blocks: words in, values out.
+
+Strict: the order is free, a repetition is an error and so is a word too many. Pure: no file is
+read, no ExaBGP object is known. What depends on several directives is in `plugin.protection`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from gatekeeper.policy import SHORTEST_LIFETIME
+from ikev2.errors import CredentialError
+from ikev2.identity import Identity, IdentityError
+from ikev2.signatures import Fingerprint
+from plugin.draft import Directive, Draft, Family
+from plugin.places import Place, SectionError
+from tcpao.mkt import ALGORITHMS
+
+LONGEST_LIFETIME = 366 * 86400
+"""Seconds. A key that outlives a year isn't rekeyed, it is forgotten."""
+LONGEST_GRACE = 3600
+LONGEST_TIMEOUT = 600
+LOWEST_SOURCE_PORT = 1024
+"""Ports below need privileges, which ExaBGP has dropped when it connects."""
+
+_NUMBER = re.compile(r'[0-9]{1,10}', re.ASCII)
+
+
+class WordError(ValueError):
+    """Words that aren't a value of the directive: cause and what was expected."""
+
+    def __init__(self, cause: str, expected: str) -> None:
+        super().__init__(cause)
+        self.cause = cause
+        self.expected = expected
+
+
+Words = Sequence[str]
+Parser = Callable[[Words], object]
+
+
+def _one(words: Words, expected: str) -> str:
+    if not words or not words[0]:
+        raise WordError('nothing follows', expected)
+    if len(words) > 1:
+        raise WordError(f'words too many: {" ".join(words[1:])}', expected)
+    return words[0]
+
+
+def _number(lowest: int, highest: int, what: str, reason: str = '') -> Parser:
+    expected = f'{what} from {lowest} to {highest}{reason}'
+
+    def parse(words: Words) -> int:
+        word = _one(words, expected)
+        if not _NUMBER.fullmatch(word):
+            raise WordError(f'{word!r} is not a number', expected)
+        value = int(word)
+        if value < lowest:
+            raise WordError(f'{value} is too small', expected)
+        if value > highest:
+            raise WordError(f'{value} is too large', expected)
+        return value
+
+    return parse
+
+
+def _choice(*choices: str) -> Parser:
+    expected = ' or '.join(choices)
+
+    def parse(words: Words) -> str:
+        word = _one(words, expected)
+        if word not in choices:
+            raise WordError(f'{word!r} is unknown', expected)
+        return word
+
+    return parse
+
+
+def _path(words: Words) -> str:
+    path = _one(words, "a file's path")
+    try:
+        usable = b'\0' not in os.fsencode(path)
+    except UnicodeEncodeError:
+        usable = False
+    if not usable:
+        raise WordError(f'{path!r} cannot be a path', "a file's path")
+    return path
+
+
+def _identity(words: Words) -> Identity:
+    expected = 'ip, fqdn, user-fqdn, key-id or dn, and a value'
+    if len(words) < 2:
+        raise WordError('type or value is missing', expected)
+    value = _one(words[1:], expected)
+    try:
+        return Identity.parse(words[0], value)
+    except IdentityError as error:
+        raise WordError(str(error), expected) from None
+    except ValueError:
+        # A lone surrogate (ExaBGP knows \\uXXXX), or a dn that DER can't hold.
+        raise WordError(f'{value!r} is not an identity of type {words[0]}', expected) from None
+
+
+def _fingerprint(words: Words) -> Fingerprint:
+    expected = "sha256: and the 64 hex digits of the SHA-256 of the key's SubjectPublicKeyInfo"
+    word = _one(words, expected)
+    try:
+        return Fingerprint.parse(word)
+    except CredentialError as error:
+        raise WordError(str(error), expected) from None
+
+
+def _algorithms(words: Words) -> tuple[str, ...]:
+    usable = [name for name, algorithm in ALGORITHMS.items() if algorithm.linux_name]
+    expected = f'one of {", ".join(usable)}, or several in [ ], most wanted first'
+    if words and words[0] == '[':
+        if ']' not in words:
+            raise WordError('the list does not end', expected)
+        end = list(words).index(']')
+        if words[end + 1 :]:
+            raise WordError(f'words too many: {" ".join(words[end + 1 :])}', expected)
+        names = [word for word in words[1:end] if word != ',']
+    else:
+        names = [_one(words, expected)]
+    if not names:
+        raise WordError('the list is empty', expected)
+    for name in names:
+        if name not in ALGORITHMS:
+            raise WordError(f'{name!r} is unknown', expected)
+        if name not in usable:
+            raise WordError(f"Linux's TCP-AO has no {name}", expected)
+        if names.count(name) > 1:
+            raise WordError(f'{name} is repeated', expected)
+    return tuple(names)
+
+
+def _backend(words: Words) -> str:
+    expected = 'kernel or auto'
+    word = _one(words, expected)
+    if word == 'userspace':
+        raise WordError('this version has no userspace TCP-AO yet', expected)
+    if word not in ('kernel', 'auto'):
+        raise WordError(f'{word!r} is unknown', expected)
+    return word
+
+
+def _not_in_this_version(expected: str) -> Parser:
+    def parse(words: Words) -> object:
+        raise WordError('not in this version', expected)
+
+    return parse
+
+
+def _port(lowest: int, what: str, reason: str = '') -> Parser:
+    return _number(lowest, 65535, what, reason)
+
+
+_CREDENTIAL = 'psk-file, or private-key with peer-key or peer-fingerprint'
+
+# What may stand in a session block too; there it wins.
+_SESSION_TOO: dict[str, Parser] = {
+    'algorithm': _algorithms,
+    'tcp-options': _choice('included', 'excluded'),
+    'lifetime': _number(SHORTEST_LIFETIME, LONGEST_LIFETIME, 'seconds'),
+    'grace': _number(5, LONGEST_GRACE, 'seconds'),
+    'timeout': _number(1, LONGEST_TIMEOUT, 'seconds'),
+    'keychain': _not_in_this_version(f'an ikev2 section with {_CREDENTIAL}'),
+}
+
+SECTION: dict[str, Parser] = {
+    'local-id': _identity,
+    'peer-id': _identity,
+    'psk-file': _path,
+    'private-key': _path,
+    'peer-key': _path,
+    'peer-fingerprint': _fingerprint,
+    'certificate': _not_in_this_version(_CREDENTIAL),
+    'trust-anchor': _not_in_this_version(_CREDENTIAL),
+    'ike-port': _port(1, 'a UDP port'),
+    'tcp-ao-backend': _backend,
+    **_SESSION_TOO,
+}
+
+SESSION: dict[str, Parser] = {
+    'source-port': _port(
+        LOWEST_SOURCE_PORT, 'a TCP port', ' (lower ones need privileges that ExaBGP has dropped)'
+    ),
+    'peer-port': _port(1, 'a TCP port'),
+    **_SESSION_TOO,
+}
+
+
+@dataclass(slots=True)
+class DraftBuilder:
+    """Collects the directives of one section as they come."""
+
+    place: Place
+    name: str = 'ikev2'
+    parsers: dict[str, Parser] = field(default_factory=lambda: SECTION)
+    directives: dict[str, Directive] = field(default_factory=dict)
+    sessions: dict[Family, DraftBuilder] = field(default_factory=dict)
+
+    def add(self, words: Words, place: Place) -> None:
+        """One statement, without its semicolon. Raises SectionError."""
+        keyword = words[0] if words else ''
+        label = f'{self.name} {keyword}'
+        parser = self.parsers.get(keyword)
+        if parser is None:
+            choices = ', '.join(sorted(self.parsers))
+            raise SectionError(place, self.name, f'{keyword!r} is unknown', f'one of {choices}')
+        if keyword in self.directives:
+            first = self.directives[keyword].place.line
+            raise SectionError(place, label, f'repeated, it stands on line {first} already')
+        try:
+            value = parser(words[1:])
+        except WordError as error:
+            raise SectionError(place, label, error.cause, error.expected) from None
+        self.directives[keyword] = Directive(value, place)
+
+    def begin_session(self, words: Words, place: Place, known: Sequence[Family]) -> DraftBuilder:
+        """`session AFI SAFI {`: the words between. Raises SectionError."""
+        label = f'{self.name} session'
+        expected = 'an AFI and a SAFI, as in a family block: session ipv4 unicast { ... }'
+        if len(words) != 2:
+            cause = 'words too many' if len(words) > 2 else 'AFI or SAFI is missing'
+            raise SectionError(place, label, cause, expected)
+        family = (words[0].lower(), words[1].lower())
+        if family not in known:
+            raise SectionError(place, label, f'{" ".join(words)!r} is no family', expected)
+        if family in self.sessions:
+            first = self.sessions[family].place.line
+            raise SectionError(
+                place, f'{label} {" ".join(family)}', f'repeated, it stands on line {first} already'
+            )
+        session = DraftBuilder(place, f'{label} {" ".join(family)}', SESSION)
+        self.sessions[family] = session
+        return session
+
+    def build(self) -> Draft:
+        """What was collected."""
+        sessions = {family: builder.build() for family, builder in self.sessions.items()}
+        return Draft(self.place, dict(self.directives), sessions)

@@ -1,0 +1,89 @@
+"""Key files named in the configuration, read while it is parsed, and kept for later reloads.
+
+ExaBGP drops its privileges after the first load, so on a reload a private file usually can't be
+read any more. Then: a file that is the same (device, inode, size, time of modification) or that
+can't even be looked at (its folder is closed to us) keeps what was read before; one that has
+changed, or is gone, is an error, and the reload changes nothing. A file that can be read is read.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from keymaterial import KeyFileError, Secret, read_secret_file
+
+LARGEST_PUBLIC_KEY = 16 * 1024
+"""Octets; a PEM of any public key is far smaller."""
+
+_Signature = tuple[int, int, int, int]
+
+
+@dataclass(slots=True)
+class KeyFiles:
+    """What was read from which file."""
+
+    _known: dict[Path, tuple[_Signature, Secret]] = field(default_factory=dict)
+
+    def secret(self, path: Path) -> Secret:
+        """A private file's content. Raises KeyFileError."""
+        signature = _signature(path)
+        kept = self._kept(path, signature)
+        if kept is not None:
+            return kept
+        secret = read_secret_file(path)
+        if signature is not None:
+            self._known[path] = (signature, secret)
+        return secret
+
+    def public(self, path: Path) -> bytes:
+        """A public key's file, which may be readable by all. Raises KeyFileError."""
+        signature = _signature(path)
+        kept = self._kept(path, signature)
+        if kept is not None:
+            return kept.reveal()
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            with os.fdopen(descriptor, 'rb') as file:
+                octets = file.read(LARGEST_PUBLIC_KEY + 1)
+        except OSError as error:
+            raise KeyFileError(f'cannot read key file {path}: {error.strerror}') from None
+        if not octets or len(octets) > LARGEST_PUBLIC_KEY:
+            raise KeyFileError(f'key file {path} is empty or larger than {LARGEST_PUBLIC_KEY}')
+        if signature is not None:
+            self._known[path] = (signature, Secret(octets))
+        return octets
+
+    def _kept(self, path: Path, signature: _Signature | None) -> Secret | None:
+        """What was read before, if the file can't be read now and isn't known to be another."""
+        known = self._known.get(path)
+        if known is None or os.access(path, os.R_OK, effective_ids=True):
+            return None
+        if signature is None and not _hidden(path):
+            return None
+        if signature is not None and signature != known[0]:
+            raise KeyFileError(
+                f'key file {path} has changed and cannot be read by user {os.geteuid()}, to which '
+                f'the privileges were dropped: restart the daemon to read it'
+            )
+        return known[1]
+
+
+def _signature(path: Path) -> _Signature | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _hidden(path: Path) -> bool:
+    """True if a folder on the way doesn't let us look."""
+    try:
+        os.stat(path)
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return False

@@ -1,0 +1,130 @@
+"""From ExaBGP's neighbors to the gatekeeper's session policies, and what must hold among them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Any
+
+from exabgp.environment import getenv
+
+from gatekeeper.policy import PolicyError, SessionId, SessionPolicy, check
+from plugin.neighbors import families_of, protection_of, session_name
+from plugin.places import SectionError
+
+SERVICE = 'bgp'
+BGP_PORT = 179
+
+
+def address_of(value: object) -> IPv4Address | IPv6Address:
+    """An address as the gatekeeper wants it, from ExaBGP's or the socket's."""
+    address = ip_address(str(value).partition('%')[0])
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return mapped or address
+
+
+def policies_of(neighbors: Mapping[str, Any]) -> list[SessionPolicy]:
+    """One policy per gated session. Raises SectionError if they can't be served together."""
+    gated = {key: neighbor for key, neighbor in neighbors.items() if protection_of(neighbor)}
+    _check_gating(neighbors.values())
+    policies = [_policy(key, neighbor) for key, neighbor in gated.items()]
+    try:
+        check(policies)
+    except PolicyError:
+        _blame(policies, gated)
+        raise
+    return policies
+
+
+def _check_gating(neighbors: Iterable[Any]) -> None:
+    """A peer's address is gated or it isn't: keys on a listener know no more than it."""
+    open_ones = [neighbor for neighbor in neighbors if protection_of(neighbor) is None]
+    for neighbor in neighbors:
+        protection = protection_of(neighbor)
+        if protection is None:
+            continue
+        address = neighbor['peer-address'].address()
+        for other in open_ones:
+            start = other['peer-address'].address()
+            if start <= address < start + other.range_size and _same_family(neighbor, other):
+                raise SectionError(
+                    protection.place,
+                    'ikev2',
+                    f'another neighbor block covers {neighbor["peer-address"]} without ikev2',
+                    'all neighbor blocks of one peer address gated, or none',
+                )
+
+
+def _same_family(one: Any, other: Any) -> bool:
+    return bool(one['peer-address'].afi == other['peer-address'].afi)
+
+
+def _blame(policies: list[SessionPolicy], gated: Mapping[str, Any]) -> None:
+    """Name the place of the first section that doesn't go with those before it."""
+    for count in range(1, len(policies) + 1):
+        try:
+            check(policies[:count])
+        except PolicyError as error:
+            protection = protection_of(gated[policies[count - 1].key])
+            assert protection is not None
+            raise SectionError(protection.place, 'ikev2', str(error)) from None
+
+
+def _policy(key: str, neighbor: Any) -> SessionPolicy:
+    protection = protection_of(neighbor)
+    assert protection is not None
+    families = families_of(neighbor)
+    settings = protection.sessions[families if families in protection.sessions else families[:1]]
+    listen = _listen_port(neighbor)
+    connect = None if neighbor['passive'] or getenv().bgp.passive else connect_port(neighbor)
+    if listen is None and connect is None:
+        raise SectionError(
+            protection.place,
+            'ikev2',
+            f'neighbor {neighbor["peer-address"]} is passive, and nothing listens for it',
+            'listen and a port in the neighbor, or exabgp.tcp.bind in the environment',
+        )
+    return SessionPolicy(
+        key=key,
+        neighbor=str(neighbor['peer-address']),
+        session=SessionId(
+            SERVICE,
+            session_name(neighbor),
+            tuple(sorted((int(afi), int(safi)) for afi, safi in neighbor.families())),
+        ),
+        local=address_of(neighbor['local-address']),
+        remote=address_of(neighbor['peer-address']),
+        connect_port=connect,
+        listen_port=listen,
+        pad=protection.pad,
+        source_port=settings.source_port,
+        peer_port=settings.peer_port,
+        algorithms=settings.algorithms,
+        tcp_options=settings.tcp_options,
+        lifetime=settings.lifetime,
+        grace=settings.grace,
+        timeout=settings.timeout,
+    )
+
+
+def connect_port(neighbor: Any) -> int:
+    """The port that ExaBGP connects to: exabgp.reactor.protocol.Protocol's own rule."""
+    if neighbor['connect']:
+        return int(neighbor['connect'])
+    for name in ('exabgp.tcp.port', 'exabgp_tcp_port'):
+        value = os.environ.get(name, '')
+        if value.isdigit():
+            return int(value)
+    return BGP_PORT
+
+
+def _listen_port(neighbor: Any) -> int | None:
+    """The port on which this peer's SYN may arrive: its own, or that of the global bind."""
+    if neighbor['listen']:
+        return int(neighbor['listen'])
+    local = neighbor['local-address']
+    for ip in getenv().tcp.bind:
+        if ip.afi == local.afi and ip.top() in (local.top(), '0.0.0.0', '::'):
+            return int(getenv().tcp.port)
+    return None

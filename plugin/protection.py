@@ -1,0 +1,192 @@
+"""What a neighbor's `ikev2 { }` section amounts to: the PAD entry and each session's settings.
+
+Pure but for the key files, which are read here. What ExaBGP knows of the neighbor comes in as
+`Facts`; no ExaBGP object does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+from gatekeeper.policy import PadEntry
+from ikev2.identity import Identity
+from plugin.credentials import credentials
+from plugin.draft import Draft, Family
+from plugin.keyfiles import KeyFiles
+from plugin.places import Place, SectionError
+
+DEFAULTS: dict[str, Any] = {
+    'algorithm': ('hmac-sha-1-96', 'aes-128-cmac-96'),
+    'tcp-options': 'included',
+    'lifetime': 3600,
+    'grace': 60,
+    'timeout': 30,
+    'ike-port': 500,
+    'source-port': None,
+    'peer-port': None,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the neighbor's other directives say."""
+
+    families: Sequence[Family]
+    """Those of an explicit family block; empty without one, or with `all`."""
+    multi_session: bool
+    local_address: bool
+    """True if it is an address, not auto-discovered."""
+    md5: bool
+    range: bool
+    """True if the peer is a range of addresses."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSettings:
+    """One session's part of the policy."""
+
+    algorithms: tuple[str, ...]
+    tcp_options: bool
+    lifetime: int
+    grace: int
+    timeout: int
+    source_port: int | None
+    peer_port: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Protection:
+    """A gated neighbor's `neighbor['ikev2']`: plain data that ExaBGP may copy. Holds secrets
+    only inside Secret and PrivateKey, which never print."""
+
+    draft: Draft
+    pad: PadEntry
+    sessions: dict[tuple[Family, ...], SessionSettings]
+    """By the families that a session carries."""
+
+    @property
+    def place(self) -> Place:
+        """Where the section stands."""
+        return self.draft.place
+
+    def pins(self) -> object:
+        """What a session can't take up while it runs: a change of it needs a new connection."""
+        return {
+            families: (settings.source_port, settings.peer_port)
+            for families, settings in self.sessions.items()
+        }
+
+    # ExaBGP deep-copies neighbors; keys can't be copied and needn't be.
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def __copy__(self) -> Self:
+        return self
+
+
+def protect(draft: Draft, facts: Facts, files: KeyFiles) -> Protection:
+    """Check the section against the neighbor and read its keys. Raises SectionError."""
+    _check_neighbor(draft, facts)
+    sessions = _sessions(draft, facts)
+    local_id, peer_id = (_mandatory(draft, name) for name in ('local-id', 'peer-id'))
+    if local_id == peer_id:
+        raise SectionError(
+            draft.directives['peer-id'].place,
+            'ikev2 peer-id',
+            f'{peer_id} is the local-id too',
+            "the peer's own identity",
+        )
+    local, peer = credentials(draft, files)
+    pad = PadEntry(local_id, peer_id, local, peer, _value(draft, 'ike-port'))
+    return Protection(draft, pad, sessions)
+
+
+def _check_neighbor(draft: Draft, facts: Facts) -> None:
+    def refuse(cause: str, expected: str) -> SectionError:
+        return SectionError(draft.place, 'ikev2', cause, expected)
+
+    if not facts.local_address:
+        raise refuse('the neighbor has no local-address of its own', 'local-address and an address')
+    if facts.range:
+        raise refuse('peers that are a range of addresses are not in this version', 'one address')
+    if facts.md5:
+        raise refuse('the neighbor has a md5-password too', 'TCP-AO or TCP MD5, not both')
+    if not facts.families:
+        raise refuse(
+            'the neighbor has no family block that names its families',
+            'family { ipv4 unicast; } or the like: each becomes a session with multi-session',
+        )
+
+
+def _sessions(draft: Draft, facts: Facts) -> dict[tuple[Family, ...], SessionSettings]:
+    for family, block in draft.sessions.items():
+        if family not in facts.families:
+            raise SectionError(
+                block.place,
+                f'ikev2 session {" ".join(family)}',
+                'the neighbor does not have this family',
+                f'one of {", ".join(" ".join(known) for known in facts.families)}',
+            )
+        if len(facts.families) > 1 and not facts.multi_session:
+            raise SectionError(
+                block.place,
+                f'ikev2 session {" ".join(family)}',
+                'the neighbor has one session for all its families',
+                'capability { multi-session; }, or no session block',
+            )
+    groups: list[tuple[Family, ...]] = [tuple(facts.families)]
+    if facts.multi_session:
+        groups = [(family,) for family in facts.families]
+    sessions = {group: _settings(draft, draft.sessions.get(group[0])) for group in groups}
+    _check_ports(draft)
+    return sessions
+
+
+def _settings(draft: Draft, block: Draft | None) -> SessionSettings:
+    def value(name: str) -> Any:
+        if block is not None and name in block.directives:
+            return block.directives[name].value
+        return _value(draft, name)
+
+    return SessionSettings(
+        algorithms=value('algorithm'),
+        tcp_options=value('tcp-options') == 'included',
+        lifetime=value('lifetime'),
+        grace=value('grace'),
+        timeout=value('timeout'),
+        source_port=value('source-port'),
+        peer_port=value('peer-port'),
+    )
+
+
+def _check_ports(draft: Draft) -> None:
+    """Two sessions with one peer can't share a port that is to tell them apart."""
+    for name in ('source-port', 'peer-port'):
+        seen: dict[object, Place] = {}
+        for family, block in draft.sessions.items():
+            directive = block.directives.get(name)
+            if directive is None:
+                continue
+            first = seen.setdefault(directive.value, directive.place)
+            if first is not directive.place:
+                raise SectionError(
+                    directive.place,
+                    f'ikev2 session {" ".join(family)} {name}',
+                    f'{directive.value} is taken on line {first.line}',
+                    'a port of its own for each session',
+                )
+
+
+def _mandatory(draft: Draft, name: str) -> Identity:
+    directive = draft.directives.get(name)
+    if directive is None:
+        raise SectionError(draft.place, 'ikev2', f'incomplete, {name} is missing', f'{name} ...')
+    assert isinstance(directive.value, Identity)
+    return directive.value
+
+
+def _value(draft: Draft, name: str) -> Any:
+    directive = draft.directives.get(name)
+    return DEFAULTS[name] if directive is None else directive.value

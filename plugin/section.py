@@ -1,0 +1,199 @@
+"""The `ikev2 { }` section in ExaBGP's parser, inside neighbors and templates.
+
+Only the way in and out: the words are judged by `plugin.grammar`. What was read is left in the
+scope as a Draft; `plugin.neighbors` takes it from there.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from exabgp.configuration.configuration import Configuration
+from exabgp.configuration.core import Section
+from exabgp.configuration.neighbor import ParseNeighbor
+from exabgp.configuration.neighbor.family import ParseFamily
+
+from plugin.draft import Family
+from plugin.grammar import DraftBuilder
+from plugin.patching import add, wrap
+from plugin.places import SectionError
+from plugin.truelines import place_of
+
+SCOPE = 'ikev2'
+DRAFT = 'draft'
+
+FAMILIES: dict[Family, tuple[Any, Any]] = {
+    (afi, safi): pair for afi, known in ParseFamily.convert.items() for safi, pair in known.items()
+}
+"""ExaBGP's (AFI, SAFI) of every family that it can be configured with."""
+
+_NO_KEYCHAIN = 'not in this version'
+_INSTEAD = 'an ikev2 section with psk-file, or private-key with peer-key or peer-fingerprint'
+
+
+class _Everything(dict[str, str]):
+    """Sections or commands of which none is unknown to ExaBGP, so that ours is the error."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+    def __missing__(self, name: str) -> str:
+        return 'ikev2-unknown'
+
+
+def fault(section: Any, error: SectionError) -> bool:
+    """Give ExaBGP our error; `plugin.reloading` makes it the whole message."""
+    section.error.ikev2 = str(error)
+    return bool(section.error.set(str(error)))
+
+
+class Ikev2Section(Section):
+    """`ikev2 { ... }`."""
+
+    name = 'ikev2'
+    syntax = 'ikev2 {\n   local-id fqdn "r1.lab"; peer-id fqdn "r2.lab"; psk-file "r2.psk";\n}'
+    known = _Everything()
+
+    def __init__(self, tokeniser: Any, scope: Any, error: Any) -> None:
+        super().__init__(tokeniser, scope, error)
+        self.builder: DraftBuilder | None = None
+
+    def clear(self) -> None:
+        super().clear()
+        self.builder = None
+
+    def pre(self) -> bool:
+        place = place_of(self.tokeniser)
+        if sys.platform != 'linux':
+            cause = f'TCP-AO needs Linux, this is {sys.platform}'
+            return fault(self, SectionError(place, 'ikev2', cause, 'a neighbor without ikev2'))
+        extra = self.tokeniser.line[1:-1]
+        if extra:
+            cause = f'words too many: {" ".join(extra)}'
+            return fault(self, SectionError(place, 'ikev2', cause, 'ikev2 { ... }'))
+        earlier = self.scope.get(DRAFT)
+        if earlier is not None:
+            cause = f'repeated, it stands on line {earlier.place.line} already'
+            return fault(self, SectionError(place, 'ikev2', cause, 'one section'))
+        self.builder = DraftBuilder(place)
+        return True
+
+    def parse(self, name: str, command: str) -> bool:
+        return _add(self, self.builder)
+
+    def post(self) -> bool:
+        if not _closed(self):
+            return False
+        assert self.builder is not None
+        self.scope.set(DRAFT, self.builder.build())
+        self.builder = None
+        return True
+
+
+class SessionSection(Section):
+    """`session AFI SAFI { ... }` inside the section."""
+
+    name = 'ikev2-session'
+    syntax = 'session ipv4 unicast {\n   source-port 40001;\n}'
+    known = _Everything()
+
+    def __init__(self, tokeniser: Any, scope: Any, error: Any, outer: Ikev2Section) -> None:
+        super().__init__(tokeniser, scope, error)
+        self.outer = outer
+        self.builder: DraftBuilder | None = None
+
+    def pre(self) -> bool:
+        assert self.outer.builder is not None
+        try:
+            self.builder = self.outer.builder.begin_session(
+                self.tokeniser.line[1:-1], place_of(self.tokeniser), tuple(FAMILIES)
+            )
+        except SectionError as error:
+            return fault(self, error)
+        return True
+
+    def parse(self, name: str, command: str) -> bool:
+        return _add(self, self.builder)
+
+    def post(self) -> bool:
+        return _closed(self)
+
+
+class UnknownSection(Section):
+    """Any other block inside the section."""
+
+    name = 'ikev2-unknown'
+    known = _Everything()
+
+    def pre(self) -> bool:
+        word = self.tokeniser.line[0]
+        cause = f'a block {word!r} is unknown here'
+        expected = 'session AFI SAFI { ... }, directly inside ikev2'
+        return fault(self, SectionError(place_of(self.tokeniser), 'ikev2', cause, expected))
+
+
+class KeychainSection(Section):
+    """`keychain NAME { ... }` at the top."""
+
+    name = 'ikev2-keychain'
+    known = _Everything()
+
+    def pre(self) -> bool:
+        place = place_of(self.tokeniser)
+        return fault(self, SectionError(place, 'keychain', _NO_KEYCHAIN, _INSTEAD))
+
+
+def _closed(section: Any) -> bool:
+    """ExaBGP takes the end of the file for the end of every block."""
+    if section.tokeniser.end == '}':
+        return True
+    assert section.builder is not None
+    place, name = section.builder.place, section.builder.name
+    return fault(section, SectionError(place, name, 'the block does not end', '}'))
+
+
+def _add(section: Any, builder: DraftBuilder | None) -> bool:
+    assert builder is not None
+    try:
+        builder.add(section.tokeniser.line[:-1], place_of(section.tokeniser))
+    except SectionError as error:
+        return fault(section, error)
+    return True
+
+
+def _configuration_init(original: Any, self: Any, *arguments: Any, **named: Any) -> None:
+    original(self, *arguments, **named)
+    shared = (self.tokeniser, self.scope, self.error)
+    section = Ikev2Section(*shared)
+    everything, nothing = _Everything(), _Everything()
+    everything['session'] = SessionSection.name
+    for instance, sections in (
+        (section, everything),
+        (SessionSection(*shared, section), nothing),
+        (UnknownSection(*shared), nothing),
+        (KeychainSection(*shared), nothing),
+    ):
+        self._structure[instance.name] = {
+            'class': instance,
+            'commands': _Everything(),
+            'sections': sections,
+        }
+    for parent in ('neighbor', 'template-neighbor'):
+        self._structure[parent]['sections']['ikev2'] = Ikev2Section.name
+    self._structure['root']['sections']['keychain'] = KeychainSection.name
+
+
+def _neighbor_parse(original: Any, self: Any, name: str, command: str) -> Any:
+    if command == 'keychain':
+        place = place_of(self.tokeniser)
+        return fault(self, SectionError(place, 'keychain', _NO_KEYCHAIN, _INSTEAD))
+    return original(self, name, command)
+
+
+def install() -> None:
+    """Patch ExaBGP's grammar."""
+    wrap(Configuration, '__init__', _configuration_init)
+    wrap(Section, 'parse', _neighbor_parse)
+    # A known word, in neighbors and templates (they share the table), so that ours is the error.
+    add(ParseNeighbor.known, 'keychain', None)
