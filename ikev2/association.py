@@ -1,0 +1,280 @@
+"""All that an endpoint holds for one peer: its IKE SAs, and the requests that wait for one.
+
+Decides when an IKE SA is begun, which one carries a request, and which of two goes. The messages
+are made elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from ikev2.constants import NotifyType
+from ikev2.context import Context, Counters
+from ikev2.events import (
+    Cause,
+    Event,
+    IkeSaDown,
+    IkeSaFailed,
+    IkeSaUp,
+    InitialContact,
+)
+from ikev2.exchange import Exchange, Job
+from ikev2.ike_init import Attempt
+from ikev2.ike_rekey import schedule_rekey
+from ikev2.ike_sa import IkeSa
+from ikev2.informational import DeleteIkeSa, Liveness
+from ikev2.peer import Peer
+from ikev2.rate import Rate
+from ikev2.timers import Timer
+from ikev2.transitions import USABLE, Happening, State
+from ikev2.words import notify_name
+
+_WORTH_TELLING = frozenset(
+    {Cause.AUTHENTICATION_FAILED, Cause.UNKNOWN_IDENTITY, Cause.MALFORMED, Cause.REFUSED}
+)
+
+
+class Association:
+    """One peer's side of an endpoint."""
+
+    def __init__(self, peer: Peer, context: Context) -> None:
+        self.peer = peer
+        self.context = context
+        self.counters = Counters()
+        self.attempt: Attempt | None = None
+        self.sas: list[IkeSa] = []
+        """All that aren't closed."""
+        self.jobs: deque[Job] = deque()
+        limits = context.limits
+        self.child_requests = Rate(limits.child_requests_per_second, 1.0)
+        self.unprotected_errors = Rate(limits.unprotected_errors_per_second, 1.0)
+        self.stopped = False
+        """The peer was removed; only Deletes are still under way."""
+        self._redundant: Timer | None = None
+
+    def tell(self, event: Event) -> None:
+        """Emit an event, unless the peer was removed."""
+        if not self.stopped:
+            self.context.emit(event)
+
+    # --- which IKE SA ------------------------------------------------------------------------
+
+    @property
+    def half_open(self) -> int:
+        """IKE SAs that the peer began and hasn't authenticated yet."""
+        return sum(sa.state == State.HALF_OPEN for sa in self.sas)
+
+    @property
+    def usable(self) -> list[IkeSa]:
+        """IKE SAs that our requests may use."""
+        return [sa for sa in self.sas if sa.state in USABLE]
+
+    def best(self) -> IkeSa | None:
+        """The IKE SA for the next request: the one from which we heard last."""
+        return max(self.usable, key=lambda sa: (sa.heard, sa.origin.lowest_nonce), default=None)
+
+    def connect(self, now: float) -> None:
+        """Begin an IKE SA unless one is up or under way."""
+        if self.stopped or self.attempt is not None:
+            return
+        if any(sa.state in _SERVING for sa in self.sas):
+            return
+        self.attempt = Attempt(self, now)
+
+    # --- requests ----------------------------------------------------------------------------
+
+    def submit(self, job: Job, now: float) -> None:
+        """Send a request as soon as there is an IKE SA whose window is free."""
+        self.jobs.append(job)
+        self.pump(now)
+
+    def pump(self, now: float) -> None:
+        """Send the next request, if it may go."""
+        while self.jobs:
+            sa = self.best()
+            if sa is None:
+                if any(job.needs_connection for job in self.jobs):
+                    self.connect(now)
+                return
+            if sa.busy:
+                return
+            sa.ask(self.jobs.popleft(), now)
+
+    def in_flight(self) -> list[Exchange]:
+        """The requests that wait for an answer."""
+        return [sa.asking for sa in self.sas if sa.asking is not None]
+
+    # --- an IKE SA's life --------------------------------------------------------------------
+
+    def established(self, sa: IkeSa, now: float, *, initial_contact: bool) -> None:
+        """An IKE SA was authenticated."""
+        sa.happen(Happening.AUTHENTICATED)
+        sa.handshake = None
+        if self.attempt is not None:
+            # Nothing was proven in ours yet, so nothing is lost; the peer forgets its half.
+            self.attempt.abandon()
+            self.attempt = None
+        if initial_contact:
+            begun = sa.origin.begun
+            for other in list(self.sas):
+                if other.established is not None and other.established < begun:
+                    other.close(Cause.IKE_SA_LOST, now)
+            self.tell(InitialContact(self.peer.name, begun))
+        origin = sa.origin
+        self.tell(
+            IkeSaUp(
+                self.peer.name,
+                origin.initiator,
+                origin.profile,
+                origin.nat,
+                origin.spis,
+                str(origin.suite),
+                str(self.peer.remote_id),
+            )
+        )
+        self.adopted(sa, now)
+        self.pump(now)
+
+    def adopted(self, sa: IkeSa, now: float) -> None:
+        """An IKE SA is up, by IKE_AUTH or by a rekey: its timers begin."""
+        sa.established = now
+        serving = sorted(self.usable, key=lambda one: one.established or now)
+        for oldest in serving[: -self.context.limits.established_most]:
+            oldest.close(Cause.IKE_SA_LOST, now)
+        schedule_rekey(sa, now)
+        if self.peer.liveness_idle is not None:
+            self._watch(sa, self.peer.liveness_idle, now)
+        if self.stopped:
+            sa.queue(DeleteIkeSa(), now)
+        self._look_for_redundant(now)
+
+    def ended(self, sa: IkeSa, was: State, cause: Cause, text: str, now: float) -> None:
+        """An IKE SA was closed."""
+        self.sas.remove(sa)
+        if was == State.HALF_OPEN:
+            self.context.half_open -= 1
+            if cause in _WORTH_TELLING:
+                self.counters.refused_auth += 1
+                self.tell(IkeSaFailed(self.peer.name, 'IKE_AUTH', cause, text))
+        elif was == State.AUTH_SENT:
+            self.counters.refused_auth += cause in _WORTH_TELLING
+            self.failed('IKE_AUTH', cause, text, now)
+        elif sa.established is not None and not any(other.finished for other in self.sas):
+            self.tell(IkeSaDown(self.peer.name, cause))
+        self.pump(now)
+
+    def forgotten(self, sa: IkeSa) -> None:
+        """A closed IKE SA's answers needn't be repeated any more."""
+        for key in [key for key, other in self.context.initials.items() if other is sa]:
+            del self.context.initials[key]
+
+    def failed(self, step: str, cause: Cause, text: str, now: float) -> None:
+        """Our attempt to make an IKE SA failed; so do the requests that waited for it."""
+        if any(sa.state in _SERVING for sa in self.sas):
+            return
+        self.tell(IkeSaFailed(self.peer.name, step, cause, text))
+        jobs, self.jobs = self.jobs, deque()
+        for job in jobs:
+            job.lost(cause, text, now)
+
+    def init_refused(self, notify: int | None, now: float) -> None:
+        """IKE_SA_INIT came to nothing; `notify` is the last refusal, which may be forged."""
+        self.attempt = None
+        if notify is None:
+            self.failed('IKE_SA_INIT', Cause.NO_ANSWER, self._silence(), now)
+            return
+        cause = (
+            Cause.NO_PROPOSAL_CHOSEN if notify == NotifyType.NO_PROPOSAL_CHOSEN else Cause.REFUSED
+        )
+        self.failed('IKE_SA_INIT', cause, f'the peer answered {notify_name(notify)}', now)
+
+    def _silence(self) -> str:
+        remote = self.peer.addresses[0][1]
+        return f'no answer from {remote} UDP port {self.peer.remote_port}'
+
+    # --- redundant and silent ones -----------------------------------------------------------
+
+    def _watch(self, sa: IkeSa, idle: float, now: float) -> None:
+        def look(now: float) -> None:
+            if sa.state not in USABLE:
+                return
+            if now < sa.heard + idle:
+                sa.at(sa.heard + idle, look)
+                return
+            sa.at(now + idle, look)
+            if not sa.busy:
+                sa.queue(Liveness(), now)
+
+        sa.at(now + idle, look)
+
+    def _look_for_redundant(self, now: float) -> None:
+        if self._redundant is not None:
+            self._redundant.cancel()
+            self._redundant = None
+        if len(self.usable) > 1:
+            when = now + self.context.limits.redundant_idle
+            self._redundant = self.context.timers.at(when, self._settle_redundant)
+
+    def _settle_redundant(self, now: float) -> None:
+        """Two IKE SAs: when idle, the one with the lowest nonce goes, by its initiator.
+
+        The other one must have shown that it lives, at both ends: hence the liveness check.
+        """
+        usable = self.usable
+        if len(usable) < 2:
+            return
+        idle_from = max(sa.spoken for sa in usable) + self.context.limits.redundant_idle
+        if now < idle_from or any(sa.busy or sa.answering for sa in usable):
+            self._look_for_redundant(max(now, idle_from - self.context.limits.redundant_idle))
+            return
+        winner = max(usable, key=lambda sa: sa.origin.lowest_nonce)
+        losers = [sa for sa in usable if sa is not winner]
+        ours = [sa for sa in losers if sa.origin.initiator]
+
+        def delete(now: float) -> None:
+            for sa in ours:
+                if sa.state in USABLE:
+                    sa.queue(DeleteIkeSa(), now)
+
+        winner.queue(Liveness(delete if ours else None), now)
+        for sa in losers:
+            if sa not in ours:
+                # The peer deletes it. If it has lost it long ago, this finds out.
+                self._check_later(sa, now)
+
+    def _check_later(self, sa: IkeSa, now: float) -> None:
+        def check(now: float) -> None:
+            if sa.state in USABLE and not sa.busy:
+                sa.queue(Liveness(), now)
+
+        sa.at(now + self.context.limits.give_up, check)
+
+    # --- the end -----------------------------------------------------------------------------
+
+    def drop(self, cause: Cause, now: float) -> None:
+        """Forget all finished IKE SAs without a word to the peer."""
+        for sa in list(self.sas):
+            if sa.finished:
+                sa.close(cause, now)
+
+    def stop(self, now: float) -> None:
+        """The peer is gone from the configuration: Delete its IKE SAs. No event follows."""
+        if self.attempt is not None:
+            self.attempt.abandon()
+            self.attempt = None
+        jobs, self.jobs = self.jobs, deque()
+        for exchange in [*self.in_flight(), *jobs]:
+            exchange.lost(Cause.STOPPED, '', now)
+        if any(sa.finished for sa in self.sas):
+            self.tell(IkeSaDown(self.peer.name, Cause.STOPPED))
+        self.stopped = True
+        self.jobs.clear()
+        for sa in list(self.sas):
+            if sa.finished:
+                sa.queue(DeleteIkeSa(), now)
+            else:
+                sa.close(Cause.STOPPED, now)
+
+
+_SERVING = frozenset({State.AUTH_SENT, State.ESTABLISHED, State.REKEYING})
+"""States of an IKE SA that is up, or that will be if all goes well."""

@@ -1,0 +1,130 @@
+"""What everything in one endpoint shares: clock-less timers, the way out, names for IKE SAs.
+
+No decisions here.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ikev2.cookies import CookieJar
+from ikev2.events import Datagram, Event, IPAddress
+from ikev2.limits import Limits
+from ikev2.timers import Timers
+from ikev2.window import Datagrams
+
+if TYPE_CHECKING:
+    from ikev2.ike_init import Attempt
+    from ikev2.ike_sa import IkeSa
+    from ikev2.message import Message
+    from ikev2.rp_responder import Pending
+
+    Server = Callable[[IkeSa, Message, float], None]
+
+NON_ESP_MARKER = bytes(4)  # RFC 7296, 2.23
+SPI_LENGTH = 8
+NONCE_LENGTH = 32  # RFC 7296, 2.10: at least half the PRF's key, 16 octets or more
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """Where the messages of an IKE SA go."""
+
+    local: IPAddress
+    local_port: int
+    remote: IPAddress
+    remote_port: int
+
+    @classmethod
+    def back(cls, datagram: Datagram) -> Path:
+        """To where a datagram came from."""
+        return cls(datagram.local, datagram.local_port, datagram.remote, datagram.remote_port)
+
+
+@dataclass(slots=True)
+class Counters:
+    """What was dropped, repeated and refused; for `show`."""
+
+    malformed: int = 0
+    """Datagrams that aren't IKEv2, or messages with an error in them."""
+    not_authentic: int = 0
+    """Failed the integrity check."""
+    unknown_address: int = 0
+    """From an address that no peer has: dropped before any key exchange."""
+    unknown_spi: int = 0
+    unexpected: int = 0
+    """Outside the window, in the wrong state or direction, or an answer to nothing."""
+    repeated: int = 0
+    """Requests that came again; their answers were repeated."""
+    retransmitted: int = 0
+    """Requests of ours that were sent again."""
+    refused_auth: int = 0
+    """IKE_AUTH that failed, in either role."""
+    refused: int = 0
+    """Requests of the peer that were answered with an error notify."""
+    limited: int = 0
+    """Refused, dropped or asked for a cookie because there were too many."""
+
+    def add(self, other: Counters) -> None:
+        """Add another's figures to these."""
+        for name in self.__slots__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+
+@dataclass(slots=True)
+class Context:
+    """One per endpoint."""
+
+    random: Callable[[int], bytes]
+    """`n` octets from the system's generator, or a test's."""
+    local_ports: tuple[int, int]
+    """Without and with NAT traversal: 500 and 4500."""
+    has_mkts: Callable[[str], bool]
+    limits: Limits
+    cookies: CookieJar
+    timers: Timers = field(default_factory=Timers)
+    events: deque[Event] = field(default_factory=deque)
+    outbox: list[Datagram] = field(default_factory=list)
+    sas: dict[bytes, IkeSa] = field(default_factory=dict)
+    """By the SPI that we gave; closed ones too while they linger."""
+    attempts: dict[bytes, Attempt] = field(default_factory=dict)
+    """IKE_SA_INIT exchanges that we began, by our SPI."""
+    initials: dict[tuple[IPAddress, bytes], IkeSa] = field(default_factory=dict)
+    """IKE SAs that a peer began, by its address and the digest of its IKE_SA_INIT request."""
+    pending: dict[int, Pending] = field(default_factory=dict)
+    """RP SA requests and Deletes of peers that wait for our user's answer, by token."""
+    servers: Mapping[int, Server] = field(default_factory=dict)
+    """What serves a peer's request, by exchange type."""
+    half_open: int = 0
+    """IKE SAs of all peers that wait for IKE_AUTH."""
+    _numbers: int = 0
+
+    def number(self) -> int:
+        """A new exchange number or token."""
+        self._numbers += 1
+        return self._numbers
+
+    def emit(self, event: Event) -> None:
+        """Tell the user."""
+        self.events.append(event)
+
+    def send(self, path: Path, datagrams: Datagrams) -> None:
+        """Send the datagrams of one message."""
+        self.outbox.extend(
+            Datagram(data, path.local, path.local_port, path.remote, path.remote_port)
+            for data in datagrams
+        )
+
+    def new_spi(self) -> bytes:
+        """An IKE SPI of ours: unique, and never to be taken for a non-ESP marker."""
+        while True:
+            spi = self.random(SPI_LENGTH)
+            if (
+                not spi.startswith(NON_ESP_MARKER)
+                and spi not in self.sas
+                and spi not in self.attempts
+            ):
+                return spi

@@ -1,0 +1,289 @@
+"""The IKEv2 endpoint: what the gatekeeper calls, and where datagrams are given to IKE SAs.
+
+No I/O and no clock: datagrams, `now` (seconds, any origin, never going back) and randomness come
+in; datagrams, events and the next deadline go out. The protocol is in the modules beside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from ikev2.association import Association
+from ikev2.constants import ExchangeType, NotifyType
+from ikev2.context import NONCE_LENGTH, Context, Counters
+from ikev2.cookies import CookieJar
+from ikev2.create_child import serve_create_child
+from ikev2.errors import LocalError, MalformedMessage, UnsupportedVersion
+from ikev2.events import Cause, Datagram, Event, IPAddress, RpSaKeys, RpSaRequest
+from ikev2.ike_auth import serve_ike_auth
+from ikev2.ike_init import answer_unknown_version, serve_ike_init
+from ikev2.ike_rekey import rekey
+from ikev2.informational import DeleteKeys, Liveness, serve_informational
+from ikev2.limits import Limits
+from ikev2.message import SPI_LENGTH, Header
+from ikev2.peer import Peer
+from ikev2.rp_initiator import RequestRpSa
+from ikev2.rp_responder import PendingDelete, PendingRpSa
+from ikev2.snapshot import Snapshot, snapshot_of
+
+_NO_SPI = bytes(SPI_LENGTH)
+
+
+class Endpoint:
+    """All IKE SAs of this host, with all peers. One thread at a time.
+
+    Nothing that arrives in a datagram raises. Calls with arguments that can't be right (an unknown
+    peer, a suite that wasn't offered) raise LocalError and change nothing.
+    """
+
+    def __init__(
+        self,
+        *,
+        random: Callable[[int], bytes],
+        local_ports: tuple[int, int] = (500, 4500),
+        has_mkts: Callable[[str], bool],
+        limits: Limits | None = None,
+    ) -> None:
+        """`random(n)` gives n octets: `os.urandom`, or a test's.
+
+        `local_ports` are our UDP ports without and with NAT traversal. `has_mkts(peer)` tells
+        whether an MKT with that peer lives: it decides about INITIAL_CONTACT.
+        """
+        limits = limits or Limits()
+        self._context = Context(
+            random=random,
+            local_ports=local_ports,
+            has_mkts=has_mkts,
+            limits=limits,
+            cookies=CookieJar(random, limits.cookie_secret_lifetime),
+            servers={
+                ExchangeType.IKE_AUTH: serve_ike_auth,
+                ExchangeType.CREATE_CHILD_SA: serve_create_child,
+                ExchangeType.INFORMATIONAL: serve_informational,
+            },
+        )
+        self._associations: dict[str, Association] = {}
+        self._by_address: dict[tuple[IPAddress, IPAddress], Association] = {}
+        self._strangers = Counters()
+
+    # --- configuration -----------------------------------------------------------------------
+
+    def set_peer(self, peer: Peer, now: float) -> None:
+        """Add a peer, or change one: then its IKE SAs are deleted, to be authenticated anew.
+
+        Raises LocalError if a remote address of it belongs to another peer.
+        """
+        known = self._associations.get(peer.name)
+        if known is not None and known.peer == peer:
+            return
+        for local, remote in peer.addresses:
+            other = self._by_address.get((local, remote))
+            if other is not None and other is not known:
+                raise LocalError(
+                    f'{remote} belongs to peer {other.peer.name} and to peer {peer.name}'
+                )
+        if known is not None:
+            self.remove_peer(peer.name, now)
+        association = Association(peer, self._context)
+        self._associations[peer.name] = association
+        for pair in peer.addresses:
+            self._by_address[pair] = association
+
+    def remove_peer(self, name: str, now: float) -> None:
+        """Delete a peer's IKE SAs and forget it. Its requests fail with STOPPED."""
+        association = self._association(name)
+        del self._associations[name]
+        for pair in association.peer.addresses:
+            del self._by_address[pair]
+        association.stop(now)
+
+    def close(self, now: float) -> None:
+        """Remove all peers. What `datagrams_to_send` gives then is all that there will be."""
+        for name in list(self._associations):
+            self.remove_peer(name, now)
+
+    # --- the way in and out ------------------------------------------------------------------
+
+    def receive_datagram(self, datagram: Datagram, now: float) -> None:
+        """A datagram from the network, without non-ESP marker."""
+        association = self._by_address.get((datagram.local, datagram.remote))
+        counters = association.counters if association else self._strangers
+        try:
+            header = Header.decode(datagram.data)
+        except UnsupportedVersion as error:
+            counters.malformed += 1
+            if association is not None:
+                answer_unknown_version(association, datagram, error, now)
+            return
+        except MalformedMessage:
+            counters.malformed += 1
+            return
+        if header.exchange_type == ExchangeType.IKE_SA_INIT:
+            if association is None:
+                self._strangers.unknown_address += 1
+            else:
+                self._receive_init(association, datagram, header, now)
+            return
+        sa = self._context.sas.get(
+            header.responder_spi if header.initiator else header.initiator_spi
+        )
+        if sa is None or not sa.named_by(header):
+            counters.unknown_spi += 1
+        elif (datagram.local, datagram.remote) not in sa.association.peer.addresses:
+            counters.unknown_address += 1
+        else:
+            sa.receive(datagram, header, now)
+
+    def _receive_init(
+        self, association: Association, datagram: Datagram, header: Header, now: float
+    ) -> None:
+        attempt = self._context.attempts.get(header.initiator_spi)
+        if header.initiator and not header.response:
+            if header.responder_spi == _NO_SPI != header.initiator_spi and not header.message_id:
+                serve_ike_init(association, datagram, header, now)
+                return
+        elif header.response and not header.initiator and attempt is not None:
+            attempt.receive(datagram, header, now)
+            return
+        association.counters.unexpected += 1
+
+    def handle_timer(self, now: float) -> None:
+        """Do what is due. To be called when `next_timer` has come; earlier does no harm."""
+        self._context.timers.run(now)
+
+    def next_timer(self) -> float | None:
+        """When `handle_timer` wants to be called."""
+        return self._context.timers.next()
+
+    def datagrams_to_send(self) -> list[Datagram]:
+        """What is to be sent now, in order; each datagram once."""
+        outbox, self._context.outbox = self._context.outbox, []
+        return outbox
+
+    def next_event(self) -> Event | None:
+        """The next event, or None."""
+        return self._context.events.popleft() if self._context.events else None
+
+    # --- IKE SAs -----------------------------------------------------------------------------
+
+    def connect(self, peer: str, now: float) -> None:
+        """Make an IKE SA unless one is up, or under way from our side."""
+        self._association(peer).connect(now)
+
+    def check_liveness(self, peer: str, now: float) -> None:
+        """Ask whether the peer lives, unless a request that shows it is under way."""
+        association = self._association(peer)
+        sa = association.best()
+        if sa is not None and not sa.busy:
+            sa.queue(Liveness(), now)
+
+    def rekey_ike_sa(self, peer: str, now: float) -> None:
+        """Rekey the IKE SA now, not only before its lifetime ends."""
+        sa = self._association(peer).best()
+        if sa is not None:
+            rekey(sa, now)
+
+    def replace_ike_sa(self, peer: str, now: float) -> None:
+        """Forget the peer's IKE SAs, which don't answer, and make a new one."""
+        association = self._association(peer)
+        association.drop(Cause.IKE_SA_LOST, now)
+        association.connect(now)
+
+    # --- routing-protocol SAs that we ask for ------------------------------------------------
+
+    def request(
+        self, peer: str, request: RpSaRequest, now: float, *, without_profile: bool = False
+    ) -> int:
+        """Ask for an RP SA; makes an IKE SA if there is none.
+
+        Ends in RpSaNegotiated or RpSaFailed with the number that is returned. Without the peer's
+        Vendor ID it fails with NO_PROFILE, unless a probe or a test wants it `without_profile`.
+        Raises LocalError for a request that can't be sent.
+        """
+        association = self._association(peer)
+        number = self._context.number()
+        try:
+            job = RequestRpSa(association, number, request, without_profile=without_profile)
+        except (KeyError, ValueError) as error:
+            raise LocalError(f'not a request for an RP SA: {error}') from None
+        association.submit(job, now)
+        return number
+
+    def cancel(self, exchange: int, now: float) -> None:
+        """The answer to `request` isn't wanted any more; it ends in RpSaFailed(CANCELLED).
+
+        If the request is on its way, the event comes with the answer, and a DELETE is sent.
+        Without effect on an exchange that has ended.
+        """
+        for association in self._associations.values():
+            for job in list(association.jobs):
+                if isinstance(job, RequestRpSa) and job.number == exchange:
+                    association.jobs.remove(job)
+                    job.lost(Cause.CANCELLED, '', now)
+                    return
+            for flying in association.in_flight():
+                if isinstance(flying, RequestRpSa) and flying.number == exchange:
+                    flying.cancelled = True
+                    return
+
+    def delete(self, peer: str, send_ids: Sequence[int], now: float) -> int:
+        """Send DELETE for MKTs, named by our SendIDs; ends in DeleteAnswered."""
+        if not send_ids or not all(1 <= keyid <= 255 for keyid in send_ids):
+            raise LocalError('a DELETE names KeyIDs from 1 to 255')
+        association = self._association(peer)
+        number = self._context.number()
+        association.submit(DeleteKeys(association, send_ids, number), now)
+        return number
+
+    # --- routing-protocol SAs that a peer asks for -------------------------------------------
+
+    def prepare(
+        self, token: int, suite: str, tcp_options: bool, keyid: int, lifetime: int, now: float
+    ) -> RpSaKeys:
+        """Choose from an offer: the keys, before the answer leaves. Then install, then `answer`.
+
+        `keyid` is our SendID, `lifetime` our hard lifetime in seconds. Raises LocalError.
+        """
+        nr = self._context.random(NONCE_LENGTH)
+        return self._request(token).prepare(suite, tcp_options, keyid, lifetime, nr)
+
+    def answer(self, token: int, now: float) -> None:
+        """Send the answer that was prepared. Without effect if the IKE SA is gone."""
+        self._request(token).send(now)
+        del self._context.pending[token]
+
+    def refuse(self, token: int, notify: NotifyType, data: bytes, now: float) -> None:
+        """Answer a request with an error notify; CHILD_SA_NOT_FOUND gets its SPI here."""
+        request = self._request(token)
+        del self._context.pending[token]
+        request.refuse(notify, data, now)
+
+    def answer_delete(self, token: int, send_ids: Sequence[int], now: float) -> None:
+        """Answer a DELETE with our SendIDs of the MKTs that it removed; there may be none."""
+        pending = self._context.pending.get(token)
+        if not isinstance(pending, PendingDelete):
+            raise LocalError(f'{token} is not the token of a DELETE')
+        del self._context.pending[token]
+        pending.answer(send_ids, now)
+
+    # --- show --------------------------------------------------------------------------------
+
+    def snapshot(self) -> Snapshot:
+        """What there is, for `show`; nothing secret."""
+        return Snapshot(
+            tuple(snapshot_of(association) for association in self._associations.values()),
+            replace(self._strangers),
+        )
+
+    def _association(self, peer: str) -> Association:
+        try:
+            return self._associations[peer]
+        except KeyError:
+            raise LocalError(f'there is no peer {peer}') from None
+
+    def _request(self, token: int) -> PendingRpSa:
+        pending = self._context.pending.get(token)
+        if not isinstance(pending, PendingRpSa):
+            raise LocalError(f'{token} is not the token of a request for an RP SA')
+        return pending

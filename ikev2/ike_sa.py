@@ -1,0 +1,399 @@
+"""One IKE SA: its keys, its state, its two windows. Sends and receives protected messages.
+
+What the exchanges mean is in a module for each of them; when an IKE SA is made, chosen and
+dropped is in association.py; the states are in transitions.py.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ikev2.constants import ExchangeType, NotifyType
+from ikev2.context import Context, Path
+from ikev2.errors import AuthenticationFailed, IntegrityFailure, PeerError
+from ikev2.events import Cause, Datagram, IkeMessage
+from ikev2.exchange import Exchange
+from ikev2.keys import IkeKeys
+from ikev2.message import Header, Message
+from ikev2.payload import Payload
+from ikev2.payloads import CertificateRequestPayload, NotifyPayload
+from ikev2.proposals import IkeSuite
+from ikev2.protection import open_message, seal_message
+from ikev2.timers import Timer
+from ikev2.transitions import DEFERRED, FINISHED, SERVED, Happening, State, follow
+from ikev2.window import AnswerWindow, Datagrams, Retransmission, Verdict
+from ikev2.words import describe, notify_name
+
+if TYPE_CHECKING:
+    from ikev2.association import Association
+
+FATAL = frozenset({NotifyType.INVALID_SYNTAX, NotifyType.AUTHENTICATION_FAILED})
+"""Errors that end the IKE SA at both ends without a Delete (RFC 7296, 2.21)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """How an IKE SA came to be; never changes."""
+
+    initiator: bool
+    """We are the original initiator."""
+    spi_i: bytes
+    spi_r: bytes
+    suite: IkeSuite
+    ni: bytes
+    nr: bytes
+    """Nonces of the exchange that made it."""
+    begun: float
+    """`now` of its IKE_SA_INIT, or of its first ancestor's."""
+    profile: bool
+    """The peer sent our Vendor ID."""
+    nat: bool
+
+    @property
+    def our_spi(self) -> bytes:
+        """The one that finds this IKE SA here."""
+        return self.spi_i if self.initiator else self.spi_r
+
+    @property
+    def lowest_nonce(self) -> bytes:
+        """Of two IKE SAs the one with the lower goes (RFC 7296, 2.8.1, 2.8.2)."""
+        return min(self.ni, self.nr)
+
+    @property
+    def spis(self) -> str:
+        """Both in hex, for people."""
+        return f'{self.spi_i.hex()}:{self.spi_r.hex()}'
+
+
+@dataclass(frozen=True, slots=True)
+class Handshake:
+    """What IKE_AUTH needs of IKE_SA_INIT (RFC 7296, 2.15)."""
+
+    request: bytes
+    response: bytes
+    peer_hashes: frozenset[int]
+    certificate_requests: tuple[CertificateRequestPayload, ...] = ()
+
+
+@dataclass(slots=True)
+class _Asking:
+    exchange: Exchange
+    message_id: int
+    retransmission: Retransmission
+
+
+class IkeSa:
+    """An IKE SA that has keys. The association that it belongs to decides about it."""
+
+    def __init__(
+        self,
+        association: Association,
+        origin: Origin,
+        keys: IkeKeys,
+        path: Path,
+        state: State,
+        *,
+        next_id: int,
+        expected_id: int,
+        now: float,
+    ) -> None:
+        self.association = association
+        self.origin = origin
+        self.keys = keys
+        self.path = path
+        self.state = state
+        self.heard = now
+        """`now` of the last authentic message from the peer."""
+        self.spoken = now
+        """`now` of the last message in either direction."""
+        self.established: float | None = None
+        self.handshake: Handshake | None = None
+        """Until it is authenticated."""
+        self.control: deque[Exchange] = deque()
+        """Requests about this very IKE SA; they go before those of the association."""
+        self._context: Context = association.context
+        self._next_id = next_id
+        self._answers = AnswerWindow(expected_id)
+        self._asking: _Asking | None = None
+        self._request: Header | None = None
+        self._timers: list[Timer] = []
+        self._sealed = 0
+        ours = keys.initiator_cipher(origin.suite.encryption)
+        theirs = keys.responder_cipher(origin.suite.encryption)
+        self._out, self._in = (ours, theirs) if origin.initiator else (theirs, ours)
+        self._context.sas[origin.our_spi] = self
+
+    def named_by(self, header: Header) -> bool:
+        """Both SPIs are this IKE SA's."""
+        return (header.initiator_spi, header.responder_spi) == (
+            self.origin.spi_i,
+            self.origin.spi_r,
+        )
+
+    # --- state -------------------------------------------------------------------------------
+
+    @property
+    def finished(self) -> bool:
+        """Authenticated and not closed."""
+        return self.state in FINISHED
+
+    @property
+    def busy(self) -> bool:
+        """A request of ours waits for its answer: no second one may go (RFC 7296, 2.3)."""
+        return self._asking is not None
+
+    @property
+    def answering(self) -> bool:
+        """A request of the peer waits for our answer."""
+        return self._answers.pending
+
+    @property
+    def asking(self) -> Exchange | None:
+        """The exchange that waits for its answer."""
+        return self._asking.exchange if self._asking else None
+
+    def happen(self, happening: Happening) -> None:
+        """Go where the table says."""
+        self.state = follow(self.state, happening)
+
+    def at(self, when: float, action: Callable[[float], None]) -> Timer:
+        """A timer that goes with this IKE SA."""
+        self._timers = [timer for timer in self._timers if timer.pending]
+        timer = self._context.timers.at(when, action)
+        self._timers.append(timer)
+        return timer
+
+    def close(self, cause: Cause, now: float, text: str = '') -> None:
+        """The end, without a word to the peer. The last answer is still repeated for a while."""
+        if self.state == State.CLOSED:
+            return
+        was = self.state
+        self.happen(Happening.ENDED)
+        asking, self._asking = self._asking, None
+        if asking:
+            asking.retransmission.stop()
+        waiting = [*([asking.exchange] if asking else []), *self.control]
+        self.control.clear()
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
+        self.keys.wipe()
+        self._context.timers.at(now + self._context.limits.linger, self._forget)
+        for exchange in waiting:
+            exchange.lost(cause, text, now)
+        self.association.ended(self, was, cause, text, now)
+
+    def _forget(self, now: float) -> None:
+        self._context.sas.pop(self.origin.our_spi, None)
+        self.association.forgotten(self)
+
+    # --- our requests ------------------------------------------------------------------------
+
+    def ask(self, exchange: Exchange, now: float) -> None:
+        """Send a request. Only while not `busy`."""
+        if self._asking is not None:
+            raise ValueError('the window of an IKE SA holds one request')
+        payloads = exchange.request(self, now)
+        if payloads is None:
+            return
+        message_id = self._next_id
+        self._next_id += 1
+        kind = exchange.exchange_type
+        datagrams = self._protect(kind, message_id, payloads, response=False)
+        self.spoken = now
+        self._tell(kind, payloads, sent=True, response=False)
+        retransmission = Retransmission(
+            datagrams,
+            send=self._send_again,
+            lost=self._unanswered,
+            timers=self._context.timers,
+            limits=self._context.limits,
+            random=self._context.random,
+            now=now,
+            end=now + self._context.limits.give_up,
+        )
+        self._context.send(self.path, datagrams)
+        self._asking = _Asking(exchange, message_id, retransmission)
+
+    def queue(self, exchange: Exchange, now: float) -> None:
+        """Send a request about this IKE SA as soon as its window is free."""
+        self.control.append(exchange)
+        self.pump(now)
+
+    def pump(self, now: float) -> None:
+        """Send the next of the requests about this IKE SA, if there is one and it may go."""
+        while self.control and not self.busy and self.state != State.CLOSED:
+            self.ask(self.control.popleft(), now)
+
+    def _send_again(self, datagrams: Datagrams) -> None:
+        self.association.counters.retransmitted += 1
+        self._context.send(self.path, datagrams)
+
+    def _unanswered(self, now: float) -> None:
+        self.close(Cause.NO_ANSWER, now)
+
+    # --- receiving ---------------------------------------------------------------------------
+
+    def receive(self, datagram: Datagram, header: Header, now: float) -> None:
+        """A datagram whose SPIs are this IKE SA's."""
+        if header.initiator == self.origin.initiator:
+            # Our own message come back: flag I says who began this IKE SA (RFC 7296, 2.2).
+            self.association.counters.unexpected += 1
+        elif header.response:
+            self._receive_answer(datagram, header, now)
+        else:
+            self._receive_request(datagram, header, now)
+
+    def _receive_answer(self, datagram: Datagram, header: Header, now: float) -> None:
+        asking = self._asking
+        if (
+            asking is None
+            or header.message_id != asking.message_id
+            or header.exchange_type != asking.exchange.exchange_type
+        ):
+            self.association.counters.unexpected += 1
+            return
+        broken: PeerError | None = None
+        try:
+            message = open_message(datagram.data, self._in)
+        except IntegrityFailure:
+            self.association.counters.not_authentic += 1
+            return
+        except PeerError as error:
+            broken = error
+        asking.retransmission.stop()
+        self._asking = None
+        self._fresh(datagram, now)
+        if broken is None:
+            self._tell(header.exchange_type, message.payloads, sent=False, response=True)
+            try:
+                asking.exchange.answered(self, message, now)
+            except PeerError as error:
+                broken = error
+        if broken is not None:
+            self.association.counters.malformed += 1
+            asking.exchange.broken(self, broken, now)
+        elif fatal := next((n for n in message.all(NotifyPayload) if n.notify_type in FATAL), None):
+            name = notify_name(fatal.notify_type)
+            self.close(Cause.REFUSED, now, f'the peer answered {name}')
+        self.pump(now)
+        self.association.pump(now)
+
+    def _receive_request(self, datagram: Datagram, header: Header, now: float) -> None:
+        counters = self.association.counters
+        verdict = self._answers.judge(header.message_id, datagram.data)
+        if verdict is Verdict.REPEATED:
+            counters.repeated += 1
+            self._context.send(Path.back(datagram), self._answers.answer)
+            return
+        if verdict is Verdict.PENDING:
+            counters.repeated += 1
+            return
+        kind = header.exchange_type
+        known = kind in SERVED[self.state] or kind in DEFERRED.get(self.state, ())
+        if verdict is Verdict.OUTSIDE or not (known or self.finished):
+            counters.unexpected += 1
+            return
+        broken: PeerError | None = None
+        message = Message(header, ())
+        try:
+            message = open_message(datagram.data, self._in)
+        except IntegrityFailure:
+            counters.not_authentic += 1
+            return
+        except PeerError as error:
+            broken = error
+        self._answers.accept(datagram.data)
+        self._request = header
+        self._fresh(datagram, now)
+        if broken is not None:
+            self.refuse(broken, now)
+            return
+        self._tell(kind, message.payloads, sent=False, response=False)
+        try:
+            self._serve(kind, message, now)
+        except PeerError as error:
+            self.refuse(error, now)
+
+    def _serve(self, kind: int, message: Message, now: float) -> None:
+        if kind in DEFERRED.get(self.state, ()):
+            self.refuse_with(NotifyType.TEMPORARY_FAILURE, now)
+            return
+        serve = self._context.servers.get(kind) if kind in SERVED[self.state] else None
+        if serve is None:
+            # RFC 7296, 2.21.3: every request of an authenticated peer gets an answer.
+            self.refuse_with(NotifyType.INVALID_SYNTAX, now)
+            return
+        serve(self, message, now)
+
+    def _fresh(self, datagram: Datagram, now: float) -> None:
+        """An authentic message that isn't a repetition: go on where the peer is (2.23)."""
+        self.heard = self.spoken = now
+        self.path = Path.back(datagram)
+
+    # --- our answers -------------------------------------------------------------------------
+
+    def answer(self, payloads: Sequence[Payload], now: float) -> None:
+        """Answer the peer's last request. Without effect once the IKE SA is closed."""
+        if self.state == State.CLOSED or self._request is None:
+            return
+        kind, message_id = self._request.exchange_type, self._request.message_id
+        datagrams = self._protect(kind, message_id, payloads, response=True)
+        self._answers.answered(datagrams)
+        self.spoken = now
+        self._tell(kind, payloads, sent=True, response=True)
+        self._context.send(self.path, datagrams)
+
+    def refuse_with(
+        self,
+        notify: NotifyType,
+        now: float,
+        data: bytes = b'',
+        *,
+        protocol: int = 0,
+        spi: bytes = b'',
+        cause: Cause = Cause.MALFORMED,
+        text: str = '',
+    ) -> None:
+        """Answer with an error notify.
+
+        `cause` and `text` tell why, where that ends the IKE SA: if the error is fatal, or if the
+        IKE SA isn't authenticated yet (RFC 7296, 2.21.2, 2.21.3).
+        """
+        self.association.counters.refused += 1
+        self.answer([NotifyPayload(notify, data, protocol, spi)], now)
+        if notify in FATAL or self.state == State.HALF_OPEN:
+            self.close(cause, now, text)
+
+    def refuse(self, error: PeerError, now: float) -> None:
+        """Answer what went wrong in the peer's last request."""
+        cause = Cause.MALFORMED
+        if isinstance(error, AuthenticationFailed):
+            cause = Cause.AUTHENTICATION_FAILED
+        notify = error.notify or NotifyType.INVALID_SYNTAX
+        if notify in (NotifyType.INVALID_SYNTAX, NotifyType.UNSUPPORTED_CRITICAL_PAYLOAD):
+            self.association.counters.malformed += 1
+        self.refuse_with(notify, now, error.notify_data, cause=cause, text=str(error))
+
+    def _protect(
+        self, kind: int, message_id: int, payloads: Sequence[Payload], *, response: bool
+    ) -> Datagrams:
+        origin = self.origin
+        header = Header(
+            origin.spi_i, origin.spi_r, kind, message_id, origin.initiator, response=response
+        )
+        iv = self._out.make_iv(self._sealed, self._context.random)
+        self._sealed += 1
+        return (seal_message(header, payloads, self._out, iv),)
+
+    def _tell(self, kind: int, payloads: Sequence[Payload], *, sent: bool, response: bool) -> None:
+        name = ExchangeType(kind).name if kind in _EXCHANGES else f'exchange {kind}'
+        self.association.tell(
+            IkeMessage(self.association.peer.name, name, sent, response, describe(payloads))
+        )
+
+
+_EXCHANGES = frozenset(ExchangeType)

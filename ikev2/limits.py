@@ -1,0 +1,57 @@
+"""Our own limits and timers: nothing here is the protocol's, any of it may be changed.
+
+Times are in seconds. The numbers of the protocol are in constants.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What an endpoint allows itself and others."""
+
+    retransmit_first: float = 0.5
+    """A request is repeated after this long; each further wait is twice the last one."""
+    retransmit_longest: float = 8.0
+    retransmit_jitter: float = 0.2
+    """Every wait is longer or shorter by up to this part of it."""
+    give_up: float = 30.0
+    """A request without an answer has failed (RFC 7296, 2.4); the IKE SA with it."""
+
+    unproven_refusal: float = 10.0
+    """A refusal in IKE_SA_INIT may be forged: how long to go on asking (RFC 7296, 2.21.1)."""
+    init_retries: int = 8
+    """Of one IKE_SA_INIT, for COOKIE and INVALID_KE_PAYLOAD together."""
+
+    half_open_lifetime: float = 30.0
+    """Responder: IKE_AUTH must follow IKE_SA_INIT within this time."""
+    half_open_before_cookies: int = 4
+    """Half-open IKE SAs per peer from which a cookie is asked for (RFC 7296, 2.6)."""
+    half_open_most: int = 32
+    """Half-open IKE SAs per peer; further IKE_SA_INIT requests are dropped."""
+    half_open_total: int = 256
+    """Half-open IKE SAs of all peers from which everybody is asked for a cookie."""
+    cookie_secret_lifetime: float = 60.0
+    established_most: int = 16
+    """IKE SAs per peer: the oldest goes when one more is authenticated."""
+
+    child_requests_per_second: int = 10
+    """CREATE_CHILD_SA requests per peer; more get TEMPORARY_FAILURE."""
+    unprotected_errors_per_second: int = 10
+    """Error answers per peer to messages that prove nothing (RFC 7296, 2.21.4)."""
+    group_retries: int = 3
+    """CREATE_CHILD_SA requests repeated for INVALID_KE_PAYLOAD."""
+
+    redundant_idle: float = 3.0
+    """One of two IKE SAs goes when both have been silent this long."""
+    linger: float = 40.0
+    """A closed IKE SA still repeats its last answer, longer than a peer of ours asks for it."""
+    replaced_lifetime: float = 30.0
+    """A rekeyed IKE SA that its peer hasn't deleted by then is deleted by us."""
+    rekey_jitter: float = 0.1
+    """An IKE SA is rekeyed earlier by up to this part of its lifetime."""
+    rekey_margin: float = 0.1
+    """And at the latest this part of its lifetime before the end."""
+    rekey_retry: float = 10.0

@@ -1,0 +1,55 @@
+"""A peer as IKE sees it: an entry of the Peer Authorization Database (RFC 4301, 4.4.3).
+
+Configuration only. Which sessions the peer may ask for is the gatekeeper's part of the entry.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ikev2.auth import LocalCredential, PeerCredential
+from ikev2.errors import LocalError
+from ikev2.events import IPAddress
+from ikev2.identity import Identity
+from ikev2.proposals import IkePolicy
+
+_SHORTEST_IKE_LIFETIME = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who a peer must prove to be, how we prove ourselves, and where IKE runs.
+
+    Raises LocalError for a combination that can't work.
+    """
+
+    name: str
+    """Ours, unique in an endpoint."""
+    local_id: Identity
+    remote_id: Identity
+    credential: LocalCredential
+    remote_credential: PeerCredential
+    addresses: tuple[tuple[IPAddress, IPAddress], ...]
+    """(local, remote): IKE runs between any of these pairs, and begins with the first."""
+    remote_port: int = 500
+    """The peer's UDP port for IKE without NAT traversal."""
+    remote_natt_port: int = 4500
+    policy: IkePolicy = field(default_factory=IkePolicy)
+    """Also of the key exchange of RP SAs."""
+    liveness_idle: float | None = None
+    """Seconds without an authentic message from the peer before we ask whether it lives."""
+    ike_lifetime: float = 4 * 3600.0
+    """Seconds; an IKE SA is rekeyed before, and deleted at its end."""
+
+    def __post_init__(self) -> None:
+        if not self.addresses:
+            raise LocalError(f'peer {self.name} has no addresses')
+        if any(local.version != remote.version for local, remote in self.addresses):
+            raise LocalError(f'peer {self.name}: both addresses of a pair are IPv4 or both IPv6')
+        if self.local_id == self.remote_id:
+            # With one identity for both, our own messages sent back would authenticate.
+            raise LocalError(f'peer {self.name}: local and remote identity are the same')
+        if self.ike_lifetime < _SHORTEST_IKE_LIFETIME:
+            raise LocalError(f'peer {self.name}: an IKE SA lives at least a minute')
+        if self.liveness_idle is not None and self.liveness_idle <= 0:
+            raise LocalError(f'peer {self.name}: the liveness idle time is more than 0 s')

@@ -1,0 +1,196 @@
+"""CREATE_CHILD_SA that we ask for: a routing-protocol SA, new or as a successor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from ikev2.constants import (
+    FIRST_STATUS_NOTIFY,
+    RP_SUITES,
+    ExchangeType,
+    NotifyType,
+    ProtocolId,
+)
+from ikev2.context import NONCE_LENGTH
+from ikev2.errors import InvalidAnswer, MalformedMessage, PeerError
+from ikev2.events import Cause, RpSaFailed, RpSaKeys, RpSaNegotiated, RpSaRequest
+from ikev2.exchange import Job
+from ikev2.informational import DeleteKeys
+from ikev2.key_exchange import KeyExchange
+from ikev2.keys import child_keymat
+from ikev2.message import Message
+from ikev2.payload import Payload
+from ikev2.payloads import KeyExchangePayload, NoncePayload, NotifyPayload
+from ikev2.payloads_sa import SaPayload
+from ikev2.payloads_ts import TsiPayload, TsrPayload
+from ikev2.rp_proposals import offer_rp, verify_rp_answer
+from ikev2.rp_responder import lifetime_notify, read_lifetime
+from ikev2.words import notify_name
+
+if TYPE_CHECKING:
+    from ikev2.association import Association
+    from ikev2.ike_sa import IkeSa
+
+
+class _SelectorsChanged(InvalidAnswer):
+    """TSi and TSr must come back as they went."""
+
+
+class RequestRpSa(Job):
+    """One request, with its repetitions in other key exchange groups."""
+
+    exchange_type: ClassVar[ExchangeType] = ExchangeType.CREATE_CHILD_SA
+
+    def __init__(
+        self,
+        association: Association,
+        number: int,
+        request: RpSaRequest,
+        *,
+        without_profile: bool,
+    ) -> None:
+        self.number: int | None = number
+        self.cancelled = False
+        self._association = association
+        self._number = number
+        self._request = request
+        self._without_profile = without_profile
+        self._groups = association.peer.policy.groups
+        self._group = self._groups[0]
+        self._retries = 0
+        self._sent = False
+        self._ended = False
+        self._exchange: KeyExchange | None = None
+        self._nonce = b''
+        self._offer = offer_rp(request.keyid, request.suites, [request.tcp_options], self._groups)
+        self._tsi = TsiPayload.of(request.tsi)
+        self._tsr = TsrPayload.of(request.tsr)
+
+    # --- asking ------------------------------------------------------------------------------
+
+    def request(self, sa: IkeSa, now: float) -> Sequence[Payload] | None:
+        if self._ended:
+            return None
+        if self.cancelled:
+            self._fail(Cause.CANCELLED)
+            return None
+        if not sa.origin.profile and not self._without_profile:
+            self._fail(Cause.NO_PROFILE)
+            return None
+        if sa.origin.nat and not self._without_profile:
+            self._fail(Cause.NAT)
+            return None
+        self._sent = True
+        self._exchange = KeyExchange.generate(self._group)
+        self._nonce = self._association.context.random(NONCE_LENGTH)
+        request = self._request
+        payloads: list[Payload] = []
+        if request.rekey_keyid is not None:
+            spi = bytes([request.rekey_keyid])
+            payloads.append(NotifyPayload(NotifyType.REKEY_SA, b'', ProtocolId.TCP_AO, spi))
+        payloads += [
+            self._offer,
+            NoncePayload(self._nonce),
+            KeyExchangePayload(self._group, self._exchange.public_value),
+            self._tsi,
+            self._tsr,
+            lifetime_notify(request.lifetime),
+        ]
+        if request.session_id is not None:
+            payloads.append(NotifyPayload(NotifyType.SESSION_ID, request.session_id))
+        if request.keyids_in_use:
+            data = bytes(request.keyids_in_use)
+            payloads.append(NotifyPayload(NotifyType.KEYID_IN_USE, data))
+        return payloads
+
+    # --- the answer --------------------------------------------------------------------------
+
+    def answered(self, sa: IkeSa, message: Message, now: float) -> None:
+        if message.find(SaPayload) is None:
+            self._refused(sa, message, now)
+            return
+        if self.cancelled or self._ended:
+            self._undo(now)
+            self._fail(Cause.CANCELLED)
+            return
+        keys = self._keys(sa, message)
+        self._ended = True
+        peer = self._association.peer.name
+        self._association.tell(RpSaNegotiated(self._number, peer, keys))
+
+    def _keys(self, sa: IkeSa, message: Message) -> RpSaKeys:
+        choice = verify_rp_answer(self._offer, message.require(SaPayload))
+        nr = message.require(NoncePayload).data
+        ke = message.require(KeyExchangePayload)
+        if self._exchange is None or ke.group != self._group or choice.group != self._group:
+            raise InvalidAnswer('the KE payload is of another group than the chosen one')
+        lifetime = read_lifetime(message)
+        if (message.require(TsiPayload), message.require(TsrPayload)) != (self._tsi, self._tsr):
+            raise _SelectorsChanged('the answer changed the traffic selectors')
+        shared = self._exchange.shared_secret(ke.data)
+        prf = sa.origin.suite.prf
+        length = RP_SUITES[choice.suite].master_key_length
+        master_key = child_keymat(prf, sa.keys.sk_d, self._nonce, nr, length, shared)
+        shared.wipe()
+        return RpSaKeys(
+            choice.suite,
+            choice.tcp_options,
+            self._request.keyid,
+            choice.peer_keyid,
+            master_key,
+            lifetime,
+            min(self._nonce, nr),
+        )
+
+    def _refused(self, sa: IkeSa, message: Message, now: float) -> None:
+        errors = [n for n in message.all(NotifyPayload) if n.notify_type < FIRST_STATUS_NOTIFY]
+        if not errors:
+            raise MalformedMessage('CREATE_CHILD_SA answer with neither an SA nor an error')
+        error = errors[0]
+        if error.notify_type == NotifyType.INVALID_KE_PAYLOAD and self._change_group(error.data):
+            self._association.jobs.appendleft(self)  # RFC 7296, 1.3: our caller sends it
+            return
+        cause = Cause.REFUSED
+        if error.notify_type == NotifyType.NO_PROPOSAL_CHOSEN:
+            cause = Cause.NO_PROPOSAL_CHOSEN if sa.origin.profile else Cause.NO_PROFILE
+        text = f'the peer answered {notify_name(error.notify_type)}'
+        self._fail(cause, text, error.notify_type, error.data)
+
+    def _change_group(self, data: bytes) -> bool:
+        group = next((g for g in self._groups if g.to_bytes(2, 'big') == data), None)
+        most = self._association.context.limits.group_retries
+        if group is None or group == self._group or self._retries == most or self._ended:
+            return False
+        self._retries += 1
+        self._group = group
+        self._sent = False
+        return True
+
+    def broken(self, sa: IkeSa, error: PeerError, now: float) -> None:
+        self._undo(now)
+        changed = isinstance(error, _SelectorsChanged)
+        self._fail(Cause.SELECTORS_CHANGED if changed else Cause.MALFORMED, str(error))
+
+    def lost(self, cause: Cause, text: str, now: float) -> None:
+        if self._sent:
+            self._undo(now)
+        self._fail(Cause.CANCELLED if self.cancelled else cause, text)
+
+    # --- the end -----------------------------------------------------------------------------
+
+    def _undo(self, now: float) -> None:
+        """The peer may hold an MKT that we don't have: it goes first, before a new request."""
+        undo = DeleteKeys(self._association, [self._request.keyid])
+        self._association.jobs.appendleft(undo)
+
+    def _fail(
+        self, cause: Cause, text: str = '', notify: int | None = None, data: bytes = b''
+    ) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        peer = self._association.peer.name
+        self._association.tell(
+            RpSaFailed(self._number, peer, cause, notify, data, text or str(cause))
+        )

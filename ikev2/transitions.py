@@ -1,0 +1,109 @@
+"""The life of an IKE SA as data: every transition is in this file.
+
+An IKE SA exists from the moment that it has keys: as AUTH_SENT if we began (ike_init.py keeps
+what comes before), as HALF_OPEN if the peer did, as ESTABLISHED if a rekey made it. Two rules:
+
+1. Everything that moves an IKE SA from one state to another is a `Happening` and is listed in
+   `TRANSITIONS`. What isn't listed can't happen, and asking for it is a mistake of ours.
+2. What a peer may ask for in a state is listed in `SERVED`. Anything else never reaches the code
+   that serves exchanges: RFC 7296, 2.25 wants TEMPORARY_FAILURE for a CREATE_CHILD_SA request
+   (`DEFERRED`), and everything else is dropped.
+
+A rekeyed IKE SA serves until its peer, or we, delete it: the last request over it is that Delete
+(RFC 7296, 2.8). CLOSED is final: keys are gone, and only the last answer can be repeated.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from types import MappingProxyType
+
+from ikev2.constants import ExchangeType
+
+
+class State(StrEnum):
+    """Where an IKE SA is."""
+
+    AUTH_SENT = 'IKE_AUTH sent'
+    HALF_OPEN = 'half open'
+    ESTABLISHED = 'established'
+    REKEYING = 'rekeying'
+    REKEYED = 'rekeyed'
+    DELETING = 'deleting'
+    CLOSED = 'closed'
+
+
+class Happening(StrEnum):
+    """What can happen to an IKE SA."""
+
+    AUTHENTICATED = 'IKE_AUTH succeeded'
+    REKEY_SENT = 'we asked to rekey the IKE SA'
+    REKEY_FAILED = 'the peer refused to rekey it'
+    REPLACED = 'a rekey made its successor'
+    DELETE_SENT = 'we sent a Delete for it'
+    ENDED = 'deleted, refused, given up or dropped'
+
+
+_S = State
+_H = Happening
+
+TRANSITIONS = MappingProxyType(
+    {
+        (_S.AUTH_SENT, _H.AUTHENTICATED): _S.ESTABLISHED,
+        (_S.HALF_OPEN, _H.AUTHENTICATED): _S.ESTABLISHED,
+        # An initiator that refuses the responder's AUTH says so (RFC 7296, 2.21.2).
+        (_S.AUTH_SENT, _H.DELETE_SENT): _S.DELETING,
+        (_S.ESTABLISHED, _H.REKEY_SENT): _S.REKEYING,
+        (_S.REKEYING, _H.REKEY_FAILED): _S.ESTABLISHED,
+        # By our request, by the peer's, or by both when they cross (RFC 7296, 2.8.2).
+        (_S.ESTABLISHED, _H.REPLACED): _S.REKEYED,
+        (_S.REKEYING, _H.REPLACED): _S.REKEYED,
+        (_S.REKEYED, _H.REPLACED): _S.REKEYED,
+        (_S.REKEYED, _H.REKEY_FAILED): _S.REKEYED,
+        (_S.ESTABLISHED, _H.DELETE_SENT): _S.DELETING,
+        (_S.REKEYED, _H.DELETE_SENT): _S.DELETING,
+        (_S.AUTH_SENT, _H.ENDED): _S.CLOSED,
+        (_S.HALF_OPEN, _H.ENDED): _S.CLOSED,
+        (_S.ESTABLISHED, _H.ENDED): _S.CLOSED,
+        (_S.REKEYING, _H.ENDED): _S.CLOSED,
+        (_S.REKEYED, _H.ENDED): _S.CLOSED,
+        (_S.DELETING, _H.ENDED): _S.CLOSED,
+    }
+)
+
+_AUTH = ExchangeType.IKE_AUTH
+_CHILD = ExchangeType.CREATE_CHILD_SA
+_INFORMATIONAL = ExchangeType.INFORMATIONAL
+
+SERVED = MappingProxyType(
+    {
+        _S.AUTH_SENT: frozenset[ExchangeType](),
+        _S.HALF_OPEN: frozenset({_AUTH}),
+        _S.ESTABLISHED: frozenset({_CHILD, _INFORMATIONAL}),
+        _S.REKEYING: frozenset({_CHILD, _INFORMATIONAL}),
+        _S.REKEYED: frozenset({_INFORMATIONAL}),
+        _S.DELETING: frozenset({_INFORMATIONAL}),
+        _S.CLOSED: frozenset[ExchangeType](),
+    }
+)
+
+DEFERRED = MappingProxyType(
+    {
+        _S.REKEYED: frozenset({_CHILD}),
+        _S.DELETING: frozenset({_CHILD}),
+    }
+)
+
+FINISHED = frozenset({_S.ESTABLISHED, _S.REKEYING, _S.REKEYED, _S.DELETING})
+"""Authenticated both ways; the peer's requests are proven to be its own."""
+
+USABLE = frozenset({_S.ESTABLISHED})
+"""Our own new requests may start here (RFC 7296, 1.3.2: not while it is being rekeyed)."""
+
+
+def follow(state: State, happening: Happening) -> State:
+    """The next state. ValueError for a transition that isn't in the table: our own mistake."""
+    try:
+        return TRANSITIONS[state, happening]
+    except KeyError:
+        raise ValueError(f'an IKE SA that is {state} meets: {happening}') from None

@@ -1,0 +1,68 @@
+"""Messages in words, for an operator's timeline. No secrets, no octets of keys or nonces."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ikev2.constants import NotifyType, PayloadType, ProtocolId
+from ikev2.errors import TrafficSelectorsUnacceptable
+from ikev2.payload import Payload
+from ikev2.payloads import DeletePayload, NotifyPayload
+from ikev2.payloads_sa import SaPayload
+from ikev2.payloads_ts import TrafficSelectorsPayload
+
+_NAMES = {
+    PayloadType.IDI: 'IDi',
+    PayloadType.IDR: 'IDr',
+    PayloadType.NONCE: 'Nonce',
+    PayloadType.VENDOR_ID: 'V',
+    PayloadType.TSI: 'TSi',
+    PayloadType.TSR: 'TSr',
+}
+
+
+def describe(payloads: Sequence[Payload]) -> str:
+    """The payloads by the names of RFC 7296, 1.2, with what an operator may want to see inside."""
+    return ', '.join(map(_describe, payloads))
+
+
+def notify_name(notify_type: int) -> str:
+    """A notify's name, or its number."""
+    try:
+        return NotifyType(notify_type).name
+    except ValueError:
+        return f'notify {notify_type}'
+
+
+def _describe(payload: Payload) -> str:
+    name = _name(payload.payload_type)
+    if isinstance(payload, NotifyPayload):
+        spi = f' {payload.spi.hex()}' if payload.spi else ''
+        return f'N({notify_name(payload.notify_type)}{spi})'
+    if isinstance(payload, DeletePayload):
+        spis = ' '.join(['', *(spi.hex() for spi in payload.spis)])
+        return f'D({_protocol(payload.protocol)}{spis})'
+    if isinstance(payload, SaPayload):
+        return f'SA({_protocol(payload.proposals[0].protocol)})'
+    if isinstance(payload, TrafficSelectorsPayload):
+        try:
+            single = payload.single()
+        except TrafficSelectorsUnacceptable:
+            return f'{name}(...)'
+        return f'{name}({single.address} {single.port})'
+    return name
+
+
+def _name(payload_type: int) -> str:
+    try:
+        kind = PayloadType(payload_type)
+    except ValueError:
+        return f'payload {payload_type}'
+    return _NAMES.get(kind, kind.name)
+
+
+def _protocol(protocol: int) -> str:
+    try:
+        return ProtocolId(protocol).name
+    except ValueError:
+        return f'protocol {protocol}'

@@ -1,0 +1,289 @@
+"""Two endpoints in memory, a clock that jumps, and a network that does what a test says.
+
+Nothing waits and nothing is random but key pairs: a run with the same seed has the same SPIs,
+nonces, losses and retransmissions.
+"""
+
+from __future__ import annotations
+
+import random as pseudo
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from heapq import heappop, heappush
+from ipaddress import ip_address
+from itertools import count
+from typing import TypeVar
+
+from ikev2.auth import LocalCredential, PeerCredential, PresharedKey
+from ikev2.constants import ExchangeType
+from ikev2.endpoint import Endpoint
+from ikev2.events import (
+    Datagram,
+    Event,
+    IkeMessage,
+    KeysDeleted,
+    RpSaKeys,
+    RpSaRequest,
+    RpSaRequested,
+    Selector,
+)
+from ikev2.identity import Identity
+from ikev2.limits import Limits
+from ikev2.message import Header
+from ikev2.peer import Peer
+from keymaterial import Secret
+
+A_ADDRESS = ip_address('10.0.0.1')
+B_ADDRESS = ip_address('10.0.0.2')
+A_ID = Identity.parse('fqdn', 'a.example')
+B_ID = Identity.parse('fqdn', 'b.example')
+LATENCY = 0.01
+SESSION_ID = bytes.fromhex('01000101') + b'bgp'
+
+_E = TypeVar('_E')
+
+
+def psk(text: str = 'a secret of both that is long enough') -> PresharedKey:
+    """A pre-shared key."""
+    return PresharedKey(Secret(text.encode()))
+
+
+def peer_b(
+    credential: LocalCredential | None = None,
+    remote_credential: PeerCredential | None = None,
+) -> Peer:
+    """B as A configures it."""
+    return Peer(
+        name='b',
+        local_id=A_ID,
+        remote_id=B_ID,
+        credential=credential or psk(),
+        remote_credential=remote_credential or psk(),
+        addresses=((A_ADDRESS, B_ADDRESS),),
+    )
+
+
+def peer_a(
+    credential: LocalCredential | None = None,
+    remote_credential: PeerCredential | None = None,
+) -> Peer:
+    """A as B configures it."""
+    return Peer(
+        name='a',
+        local_id=B_ID,
+        remote_id=A_ID,
+        credential=credential or psk(),
+        remote_credential=remote_credential or psk(),
+        addresses=((B_ADDRESS, A_ADDRESS),),
+    )
+
+
+def rp_request(
+    keyid: int = 1,
+    *,
+    port: int = 40001,
+    rekey: int | None = None,
+    suites: tuple[str, ...] = ('hmac-sha-1-96', 'aes-128-cmac-96'),
+) -> RpSaRequest:
+    """A request by A for its connection to B's BGP port."""
+    return RpSaRequest(
+        keyid=keyid,
+        suites=suites,
+        tcp_options=True,
+        tsi=Selector(A_ADDRESS, port),
+        tsr=Selector(B_ADDRESS, 179),
+        session_id=None if rekey else SESSION_ID,
+        lifetime=3600,
+        rekey_keyid=rekey,
+    )
+
+
+@dataclass
+class Node:
+    """An endpoint, what it said, and a user that accepts whatever it is asked."""
+
+    name: str
+    endpoint: Endpoint
+    events: list[Event] = field(default_factory=list)
+    obliging: bool = True
+    """Answers requests and Deletes at once; a test may want to do it itself."""
+    accepted: list[RpSaKeys] = field(default_factory=list)
+    next_keyid: int = 0x11
+    mkts: bool = False
+    suite: str | None = None
+
+    def all(self, kind: type[_E]) -> list[_E]:
+        """The events of one class so far."""
+        return [event for event in self.events if isinstance(event, kind)]
+
+    def last(self, kind: type[_E]) -> _E:
+        """The last event of one class; a failed assertion if there is none."""
+        found = self.all(kind)
+        assert found, f'{self.name} had no {kind.__name__}: {self.story()}'
+        return found[-1]
+
+    def story(self) -> list[Event]:
+        """What happened, without the messages."""
+        return [event for event in self.events if not isinstance(event, IkeMessage)]
+
+    def collect(self, now: float) -> None:
+        """Take the endpoint's events, and serve those that want an answer."""
+        while (event := self.endpoint.next_event()) is not None:
+            self.events.append(event)
+            if isinstance(event, RpSaRequested) and self.obliging:
+                self.accept(event, now)
+            if isinstance(event, KeysDeleted) and self.obliging:
+                self.endpoint.answer_delete(event.token, event.recv_ids, now)
+
+    def accept(self, event: RpSaRequested, now: float) -> RpSaKeys:
+        """Prepare and answer with the first suite on offer."""
+        suite, options = event.offer.proposals[0]
+        keyid, self.next_keyid = self.next_keyid, self.next_keyid % 255 + 1
+        keys = self.endpoint.prepare(event.token, suite, options, keyid, 1800, now)
+        self.accepted.append(keys)
+        self.endpoint.answer(event.token, now)
+        return keys
+
+
+Fate = Callable[[Datagram], list[float]]
+"""When copies of a datagram arrive, seconds after it was sent; an empty list loses it."""
+
+
+def deliver(datagram: Datagram) -> list[float]:
+    """A network without faults."""
+    return [LATENCY]
+
+
+class Bench:
+    """Two nodes and a network between them."""
+
+    def __init__(
+        self,
+        *,
+        a: Peer | None = None,
+        b: Peer | None = None,
+        limits: Limits | None = None,
+        seed: int = 1,
+    ) -> None:
+        """`a` is B's view of A, `b` A's view of B."""
+        self.now = 1000.0
+        self.fate: Fate = deliver
+        self.wire: list[Datagram] = []
+        """Everything that was ever sent."""
+        self.nodes: dict[str, Node] = {}
+        self.random = pseudo.Random(seed)
+        self._limits = limits
+        self._order = count()
+        self._air: list[tuple[float, int, Datagram]] = []
+        self.a = self.boot('a')
+        self.b = self.boot('b')
+        self.a.endpoint.set_peer(b or peer_b(), self.now)
+        self.b.endpoint.set_peer(a or peer_a(), self.now)
+
+    def boot(self, name: str) -> Node:
+        """A node from nothing, in the place of the one with its name."""
+        node = Node(
+            name,
+            Endpoint(
+                random=self.random.randbytes,
+                has_mkts=lambda peer: self.nodes[name].mkts,
+                limits=self._limits,
+            ),
+        )
+        self.nodes[name] = node
+        return node
+
+    # --- the network -------------------------------------------------------------------------
+
+    def inject(self, datagram: Datagram) -> None:
+        """Give a datagram, as it is sent, to whoever has its destination address."""
+        target = self.a if datagram.remote == A_ADDRESS else self.b
+        arrived = Datagram(
+            datagram.data,
+            datagram.remote,
+            datagram.remote_port,
+            datagram.local,
+            datagram.local_port,
+        )
+        target.endpoint.receive_datagram(arrived, self.now)
+        self.collect()
+
+    def collect(self) -> None:
+        """Take what the nodes said, and put what they sent on the wire."""
+        for node in (self.a, self.b):
+            node.collect(self.now)
+            for datagram in node.endpoint.datagrams_to_send():
+                self.wire.append(datagram)
+                for delay in self.fate(datagram):
+                    heappush(self._air, (self.now + delay, next(self._order), datagram))
+
+    def step(self) -> bool:
+        """Jump to whatever comes next; False if nothing ever will."""
+        self.collect()
+        times = [self._air[0][0]] if self._air else []
+        times += [
+            when for node in (self.a, self.b) if (when := node.endpoint.next_timer()) is not None
+        ]
+        if not times:
+            return False
+        self.now = max(self.now, min(times))
+        while self._air and self._air[0][0] <= self.now:
+            self.inject(heappop(self._air)[2])
+        for node in (self.a, self.b):
+            node.endpoint.handle_timer(self.now)
+        self.collect()
+        return True
+
+    def run(self, seconds: float) -> None:
+        """Let that much time pass."""
+        end = self.now + seconds
+        self.collect()
+        while (when := self._next()) is not None and when <= end:
+            self.step()
+        self.now = end
+
+    def settle(self) -> None:
+        """Let a second pass: enough for any exchange on a network without faults."""
+        self.run(1.0)
+
+    def _next(self) -> float | None:
+        times = [self._air[0][0]] if self._air else []
+        for node in (self.a, self.b):
+            when = node.endpoint.next_timer()
+            if when is not None:
+                times.append(when)
+        return min(times, default=None)
+
+    # --- shorthand ---------------------------------------------------------------------------
+
+    def connect(self) -> None:
+        """A makes an IKE SA with B."""
+        self.a.endpoint.connect('b', self.now)
+        self.settle()
+
+    def negotiate(self, request: RpSaRequest | None = None) -> int:
+        """A asks B for an RP SA."""
+        number = self.a.endpoint.request('b', request or rp_request(), self.now)
+        self.settle()
+        return number
+
+    def sent_by(self, node: Node) -> Iterator[Datagram]:
+        """What one node sent."""
+        address = A_ADDRESS if node is self.a else B_ADDRESS
+        return (datagram for datagram in self.wire if datagram.local == address)
+
+
+def header_of(datagram: Datagram) -> Header:
+    """A datagram's IKE header."""
+    return Header.decode(datagram.data)
+
+
+def is_kind(datagram: Datagram, kind: ExchangeType, *, response: bool) -> bool:
+    """By its header."""
+    header = header_of(datagram)
+    return header.exchange_type == kind and header.response == response
+
+
+def altered(datagram: Datagram, data: bytes) -> Datagram:
+    """The same way with other octets."""
+    return replace(datagram, data=data)
