@@ -10,6 +10,7 @@ randomness from us; a private key can be given instead, for published vectors on
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Final
@@ -21,6 +22,10 @@ from ikev2.constants import KeyExchangeId
 from ikev2.errors import InvalidKeyExchange, UnsupportedAlgorithm
 from ikev2.modp import MODP_2048_PRIME, MODP_3072_PRIME, MODP_4096_PRIME, MODP_GENERATOR
 from keymaterial import Secret
+
+# cryptography 50 announces that it will drop these groups. They are here for peers that have
+# nothing better, and an operator can't do anything about the warning at every use.
+warnings.filterwarnings('ignore', message='Diffie-Hellman over finite fields')
 
 
 class KeyExchange(ABC):
@@ -117,12 +122,11 @@ class _Modp(KeyExchange):
 
     __slots__ = ('_length', '_parameters', '_private')
 
-    def __init__(
-        self, group: int, parameters: dh.DHParameterNumbers, private_key: Secret | None
-    ) -> None:
+    def __init__(self, group: int, prime: int, private_key: Secret | None) -> None:
+        parameters = dh.DHParameterNumbers(prime, MODP_GENERATOR)
         self.group = group
         self._parameters = parameters
-        self._length = parameters.p.bit_length() // 8
+        self._length = prime.bit_length() // 8
         if private_key is None:
             self._private = parameters.parameters().generate_private_key()
         else:
@@ -148,8 +152,7 @@ def _ecp(group: int, curve: ec.EllipticCurve) -> Callable[[Secret | None], KeyEx
 
 
 def _modp(group: int, prime: int) -> Callable[[Secret | None], KeyExchange]:
-    parameters = dh.DHParameterNumbers(prime, MODP_GENERATOR)
-    return lambda private_key: _Modp(group, parameters, private_key)
+    return lambda private_key: _Modp(group, prime, private_key)
 
 
 _METHODS: Final[dict[int, Callable[[Secret | None], KeyExchange]]] = {

@@ -189,6 +189,13 @@ class PrivateKey:
     def __reduce__(self) -> NoReturn:
         raise TypeError('a PrivateKey is never serialised')
 
+    # ExaBGP deep-copies its neighbors.
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
 
 def _split(data: bytes) -> tuple[bytes, bytes]:
     """AlgorithmIdentifier and signature value."""

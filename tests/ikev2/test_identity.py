@@ -1,0 +1,112 @@
+"""Identities: RFC 7296, 3.5, and an operator's words for them."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ikev2.constants import IdType
+from ikev2.errors import LocalError
+from ikev2.identity import Identity, IdentityError
+from ikev2.payloads import IdiPayload
+
+
+@pytest.mark.parametrize(
+    ('kind', 'value', 'id_type', 'data', 'printed'),
+    [
+        ('ip', '192.0.2.1', 1, b'\xc0\x00\x02\x01', 'ip 192.0.2.1'),
+        ('ip', '2001:db8::1', 5, b'\x20\x01\x0d\xb8' + bytes(11) + b'\x01', 'ip 2001:db8::1'),
+        ('fqdn', 'r1.lab', 2, b'r1.lab', 'fqdn r1.lab'),
+        ('user-fqdn', 'noc@r1.lab', 3, b'noc@r1.lab', 'user-fqdn noc@r1.lab'),
+        ('key-id', 'router one', 11, b'router one', 'key-id router one'),
+        ('key-id', '0x00ff', 11, b'\x00\xff', 'key-id 0x00ff'),
+        (
+            'dn',
+            'CN=r1,O=lab',
+            9,
+            bytes.fromhex('301b310c300a060355040a0c036c6162310b300906035504030c027231'),
+            'dn CN=r1,O=lab',
+        ),
+    ],
+)
+def test_words_octets_and_print(
+    kind: str, value: str, id_type: int, data: bytes, printed: str
+) -> None:
+    identity = Identity.parse(kind, value)
+    assert (identity.id_type, identity.data) == (id_type, data)
+    assert str(identity) == printed
+
+
+@pytest.mark.parametrize(
+    ('kind', 'value'),
+    [
+        ('fqdn', ''),
+        ('fqdn', 'r1 lab'),
+        ('fqdn', 'r1.lab\n'),
+        ('fqdn', 'noc@r1.lab'),
+        ('fqdn', 'r\u00e9.lab'),
+        ('fqdn', 'x' * 256),
+        ('ip', 'r1.lab'),
+        ('ip', '192.0.2.0/24'),
+        ('ip', '192.0.2.256'),
+        ('user-fqdn', 'r1.lab'),
+        ('user-fqdn', '@r1.lab'),
+        ('user-fqdn', 'noc@'),
+        ('key-id', ''),
+        ('key-id', '0x'),
+        ('key-id', '0xfg'),
+        ('key-id', '0xf'),
+        ('dn', 'r1'),
+        ('dn', ''),
+        ('name', 'r1'),
+    ],
+)
+def test_what_an_operator_can_not_mean_is_refused(kind: str, value: str) -> None:
+    with pytest.raises(IdentityError) as caught:
+        Identity.parse(kind, value)
+    assert isinstance(caught.value, LocalError)
+
+
+def test_comparison_is_exact() -> None:
+    assert Identity.parse('fqdn', 'r1.lab') == Identity(IdType.FQDN, b'r1.lab')
+    assert Identity.parse('fqdn', 'r1.lab') != Identity.parse('fqdn', 'R1.lab')
+    assert Identity.parse('fqdn', 'r1.lab') != Identity.parse('key-id', 'r1.lab')
+    assert Identity.parse('fqdn', 'r1.lab') != Identity(IdType.FQDN, b'r1.lab\0')
+
+
+def test_a_name_from_the_wire_equals_the_configured_one() -> None:
+    configured = Identity.parse('dn', 'CN=r1,O=lab')
+    assert Identity.of(IdiPayload(configured.id_type, configured.data)) == configured
+    assert hash(Identity(configured.id_type, configured.data)) == hash(configured)
+
+
+def test_an_identity_goes_into_either_payload() -> None:
+    identity = Identity.parse('fqdn', 'r1.lab')
+    assert identity.as_idi().encode(0) == bytes.fromhex('00 00 000e 02 000000') + b'r1.lab'
+    assert identity.as_idi().payload_type == 35
+    assert identity.as_idr().payload_type == 36
+    assert Identity.of(identity.as_idr()) == identity
+
+
+@given(st.integers(0, 255), st.binary(max_size=40))
+def test_what_a_peer_claims_prints_on_one_line_of_plain_text(id_type: int, data: bytes) -> None:
+    text = str(Identity(id_type, data))
+    assert text.isprintable()
+
+
+@pytest.mark.parametrize(
+    ('id_type', 'data', 'printed'),
+    [
+        (IdType.FQDN, b'r1\x1b[2J', 'fqdn 0x72311b5b324a'),
+        (IdType.FQDN, b'\xff', 'fqdn 0xff'),
+        (IdType.IPV4_ADDR, b'\x01', 'ip 0x01'),
+        (IdType.KEY_ID, b'0xab', 'key-id 0x30786162'),
+        (IdType.DER_ASN1_DN, b'0', 'dn 0x30'),
+        (13, b'', 'id-type-13 0x'),
+    ],
+)
+def test_octets_that_are_no_plain_text_print_as_hex(
+    id_type: int, data: bytes, printed: str
+) -> None:
+    assert str(Identity(id_type, data)) == printed
