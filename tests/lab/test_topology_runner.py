@@ -23,7 +23,9 @@ topology:
       binds: [note:/etc/gatekeeper-lab-test/note:ro, out:/etc/gatekeeper-lab-test/out]
       env: {{GREETING: hello}}
       exec: [ip address add 10.0.0.1/24 dev eth1]
-      cmd: sh -c "ls /sys/class/net; echo $GREETING; exec sleep infinity"
+      entrypoint: sh -c
+      cmd: '"until [ -e /sys/class/net/eth1 ]; do sleep 0.1; done; echo $GREETING;
+        touch /run/greeted; exec sleep infinity"'
     b:
       kind: linux
       exec: [ip address add 10.0.0.2/24 dev eth1]
@@ -91,11 +93,16 @@ def test_each_node_has_a_run_folder_of_its_own(pair: Topology, tmp_path: Path) -
     assert not Path('/run/mine').exists()
 
 
-def test_the_main_process_starts_before_the_links_and_logs(pair: Topology, tmp_path: Path) -> None:
+def test_the_main_process_sees_its_links_and_logs(pair: Topology, tmp_path: Path) -> None:
     with pair.up(tmp_path / 'logs') as lab:
+        lab.node('a').run(['sh', '-c', 'until [ -e /run/greeted ]; do sleep 0.1; done'])
         log = lab.node('a').log
-        lab.node('a').kill(signal.SIGTERM)
-    assert log.read_text() == 'lo\nhello\n'
+    assert log.read_text() == 'hello\n'
+
+
+def test_a_node_has_no_other_interfaces_than_its_links(pair: Topology, tmp_path: Path) -> None:
+    with pair.up(tmp_path / 'logs') as lab:
+        assert lab.node('a').run(['ls', '/sys/class/net']).stdout == 'eth1\nlo\n'
 
 
 def test_a_killed_main_process_can_be_started_again(pair: Topology, tmp_path: Path) -> None:
