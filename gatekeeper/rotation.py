@@ -79,7 +79,15 @@ def read(state: State, conn: Connection, seen: KeyState, now: float) -> None:
         return
     new = rotation.new
     if rotation.rolling_back:
-        if seen.current == conn.life.send_id and seen.rnext == conn.life.recv_id:
+        old_good = sum(key.good for key in seen.keys if key.send_id == conn.life.send_id)
+        if rotation.old_good is None:
+            rotation.old_good = old_good
+        # The peer may still be sending under the successor. Only a segment under the old MKT
+        # shows that our RNextKeyID has reached it: removed before, the successor would swallow
+        # the probes of an idle session for ever.
+        if (seen.current, seen.rnext) == (conn.life.send_id, conn.life.recv_id) and (
+            old_good > rotation.old_good
+        ):
             _discard(state, conn, rotation, now)
         else:
             _read_later(state, conn, rotation, now)

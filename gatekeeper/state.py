@@ -65,8 +65,8 @@ class Rotation:
     reads: int = 0
     rnext_moved: bool = False
     rolling_back: bool = False
-    new_deleted: bool = False
-    """The peer has deleted the successor: it can't come into use any more."""
+    old_good: int | None = None
+    """While rolling back: good segments under the old MKT at the first look."""
     old_deleted_at: float | None = None
     """When the DELETE of the old MKT was answered by us."""
 
@@ -272,7 +272,8 @@ class State:
             for life in lives
             if life.recv_id is not None and not life.deleting and not life.deleted_by_peer
         ]
-        if not wanted:
+        if not wanted or self.peers.get(peer.pad.name) is not peer:
+            # A removed peer's IKE SAs are deleted with everything under them.
             return
         for life in wanted:
             life.deleting = True

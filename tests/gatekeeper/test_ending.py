@@ -110,7 +110,8 @@ def test_a_delete_lost_with_its_ike_sa_is_said_again_under_the_next() -> None:
     r1.close(pair_of('ipv4 unicast'))
     world.run(120)
     world.lose = lambda datagram: False
-    world.run(120)
+    # A minute of backoff at most, and a minute more in which the ids linger.
+    world.run(180)
     (peer,) = r2.core.state.peers.values()
     assert len(peer.lives) == 1
     assert not r1.core.state.peers[next(iter(r1.core.state.peers))].undeleted

@@ -133,9 +133,13 @@ class World:
                         )
             for router in list(self.routers):
                 router.core.handle_timer(self.now)
-            for router in list(self.routers):
-                router.pump()
+            self.settle()
         raise AssertionError('the world never comes to rest')
+
+    def settle(self) -> None:
+        """Let every router do what it can do now; one's segments are another's work."""
+        while any([router.pump() for router in list(self.routers)]):
+            pass
 
 
 class Router:
@@ -207,18 +211,17 @@ class Router:
         if self.listener is not None:
             self.listener.vanish()
 
-    def pump(self) -> None:
-        """Carry out everything that can happen now."""
-        for _ in range(10_000):
-            busy = self._commands() | self._daemon()
-            if not busy:
-                break
-        else:
-            raise AssertionError('the router never comes to rest')
+    def pump(self) -> bool:
+        """Carry out everything that can happen now; True if there was anything."""
+        rounds = 0
+        while self._commands() | self._daemon():
+            rounds += 1
+            assert rounds < 10_000, 'the router never comes to rest'
         for datagram in self.core.datagrams_to_send():
             self.world.send(datagram)
         self.notes += self.core.take_notes()
         self.keyed += [mkt for _, _, mkt in self.core.take_keyed()]
+        return rounds > 0
 
     def _commands(self) -> bool:
         commands = self.core.take_commands()
