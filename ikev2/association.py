@@ -19,7 +19,7 @@ from ikev2.events import (
     InitialContact,
 )
 from ikev2.exchange import Exchange, Job
-from ikev2.ike_init import Attempt
+from ikev2.ike_init_initiator import Attempt
 from ikev2.ike_rekey import schedule_rekey
 from ikev2.ike_sa import IkeSa
 from ikev2.informational import DeleteIkeSa, Liveness

@@ -17,7 +17,7 @@ from ikev2.timers import Timers
 from ikev2.window import Datagrams
 
 if TYPE_CHECKING:
-    from ikev2.ike_init import Attempt
+    from ikev2.ike_init_initiator import Attempt
     from ikev2.ike_sa import IkeSa
     from ikev2.message import Message
     from ikev2.rp_responder import Pending

@@ -17,7 +17,7 @@ from ikev2.create_child import serve_create_child
 from ikev2.errors import LocalError, MalformedMessage, UnsupportedVersion
 from ikev2.events import Cause, Datagram, Event, IPAddress, RpSaKeys, RpSaRequest
 from ikev2.ike_auth import serve_ike_auth
-from ikev2.ike_init import answer_unknown_version, serve_ike_init
+from ikev2.ike_init_responder import answer_unknown_version, serve_ike_init
 from ikev2.ike_rekey import rekey
 from ikev2.informational import DeleteKeys, Liveness, serve_informational
 from ikev2.limits import Limits

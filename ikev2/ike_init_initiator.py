@@ -1,0 +1,204 @@
+"""IKE_SA_INIT as initiator (RFC 7296, 1.2, 2.6, 2.7, 2.21.1; RFC 6023).
+
+Nothing in the answer is authenticated: what doesn't fit is dropped and counted while the true
+answer may still come, and a refusal is only a hint.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ikev2.auth import read_signature_hashes, signature_hashes
+from ikev2.constants import FIRST_STATUS_NOTIFY, VENDOR_ID, ExchangeType, NotifyType
+from ikev2.context import NONCE_LENGTH, Path
+from ikev2.errors import InvalidAnswer, MalformedMessage, PeerError
+from ikev2.events import Datagram
+from ikev2.ike_auth import Authenticate
+from ikev2.ike_init import NO_SPI, begin, nat_detection, speaks_profile, tell
+from ikev2.ike_sa import Handshake, Origin
+from ikev2.key_exchange import KeyExchange
+from ikev2.message import Header, Message
+from ikev2.nat import on_path
+from ikev2.payload import Payload
+from ikev2.payloads import (
+    CertificateRequestPayload,
+    KeyExchangePayload,
+    NoncePayload,
+    NotifyPayload,
+    VendorIdPayload,
+)
+from ikev2.payloads_sa import SaPayload
+from ikev2.proposals import verify_ike_answer
+from ikev2.transitions import State
+from ikev2.window import Datagrams, Retransmission
+
+if TYPE_CHECKING:
+    from ikev2.association import Association
+
+_LARGEST_COOKIE = 64
+
+
+class Attempt:
+    """One IKE_SA_INIT exchange, with its repetitions for COOKIE and INVALID_KE_PAYLOAD."""
+
+    def __init__(self, association: Association, now: float) -> None:
+        self._association = association
+        self._context = association.context
+        peer = association.peer
+        local, remote = peer.addresses[0]
+        self.path = Path(local, self._context.local_ports[0], remote, peer.remote_port)
+        self._begun = now
+        self._end = now + self._context.limits.give_up
+        self._spi = self._context.new_spi()
+        self._nonce = self._context.random(NONCE_LENGTH)
+        self._offer = peer.policy.offer()
+        self._exchange = KeyExchange.generate(peer.policy.groups[0])
+        self._cookie = b''
+        self._retries = 0
+        self._refusal: int | None = None
+        self._context.attempts[self._spi] = self
+        self._request = b''
+        self._retransmission = self._send(now)
+
+    def abandon(self) -> None:
+        """Stop asking; no answer is taken any more."""
+        self._retransmission.stop()
+        self._context.attempts.pop(self._spi, None)
+
+    # --- asking ------------------------------------------------------------------------------
+
+    def _send(self, now: float) -> Retransmission:
+        header = Header(self._spi, NO_SPI, ExchangeType.IKE_SA_INIT, 0, True, False)
+        payloads: list[Payload] = []
+        if self._cookie:
+            payloads.append(NotifyPayload(NotifyType.COOKIE, self._cookie))
+        payloads += [
+            self._offer,
+            KeyExchangePayload(self._exchange.group, self._exchange.public_value),
+            NoncePayload(self._nonce),
+            *nat_detection(self._spi, NO_SPI, self.path),
+            VendorIdPayload(VENDOR_ID),
+            signature_hashes(),
+        ]
+        self._request = Message(header, tuple(payloads)).encode()
+        tell(self._association, payloads, sent=True, response=False)
+        datagrams = (self._request,)
+        self._context.send(self.path, datagrams)
+        return Retransmission(
+            datagrams,
+            send=self._send_again,
+            lost=self._give_up,
+            timers=self._context.timers,
+            limits=self._context.limits,
+            random=self._context.random,
+            now=now,
+            end=self._end,
+        )
+
+    def _send_again(self, datagrams: Datagrams) -> None:
+        self._association.counters.retransmitted += 1
+        self._context.send(self.path, datagrams)
+
+    def _give_up(self, now: float) -> None:
+        self.abandon()
+        self._association.init_refused(self._refusal, now)
+
+    def _retry(self, now: float) -> None:
+        """RFC 7296, 2.6.1: the same SPI, nonce and offer; the cookie stays in."""
+        if self._retries == self._context.limits.init_retries:
+            self._association.counters.limited += 1
+            return
+        self._retries += 1
+        self._retransmission.stop()
+        self._retransmission = self._send(now)
+
+    # --- the answer --------------------------------------------------------------------------
+
+    def receive(self, datagram: Datagram, header: Header, now: float) -> None:
+        """A message that claims to be the answer."""
+        if Path.back(datagram) != self.path or header.message_id:
+            self._association.counters.unexpected += 1
+            return
+        try:
+            self._take(Message.decode(datagram.data), datagram, now)
+        except PeerError:
+            # It may be forged: the true answer may still come (RFC 7296, 2.4, 2.21.1).
+            self._association.counters.malformed += 1
+
+    def _take(self, message: Message, datagram: Datagram, now: float) -> None:
+        tell(self._association, message.payloads, sent=False, response=True)
+        cookie = message.notify(NotifyType.COOKIE)
+        wrong_group = message.notify(NotifyType.INVALID_KE_PAYLOAD)
+        if message.find(SaPayload) is not None:
+            self._complete(message, datagram, now)
+        elif cookie is not None:
+            if not 1 <= len(cookie.data) <= _LARGEST_COOKIE:
+                raise MalformedMessage(f'cookie of {len(cookie.data)} octets')
+            self._cookie = cookie.data
+            self._retry(now)
+        elif wrong_group is not None:
+            self._change_group(wrong_group.data, now)
+        else:
+            self._note_refusal(message, now)
+
+    def _change_group(self, data: bytes, now: float) -> None:
+        group = int.from_bytes(data, 'big')
+        groups = self._association.peer.policy.groups
+        if len(data) != 2 or group not in groups or group == self._exchange.group:
+            raise MalformedMessage('INVALID_KE_PAYLOAD that names none of our other groups')
+        self._exchange = KeyExchange.generate(group)
+        self._retry(now)
+
+    def _note_refusal(self, message: Message, now: float) -> None:
+        errors = [n for n in message.all(NotifyPayload) if n.notify_type < FIRST_STATUS_NOTIFY]
+        if not errors:
+            raise MalformedMessage('neither an SA nor an error')
+        self._refuse(errors[0].notify_type, now)
+
+    def _refuse(self, notify: int, now: float) -> None:
+        if self._refusal is None:
+            self._retransmission.give_up_by(now + self._context.limits.unproven_refusal)
+        self._refusal = notify
+
+    def _complete(self, message: Message, datagram: Datagram, now: float) -> None:
+        peer = self._association.peer
+        spi_r = message.header.responder_spi
+        if spi_r == NO_SPI:
+            raise MalformedMessage('responder SPI of zero')
+        answer = message.require(SaPayload)
+        choice = verify_ike_answer(self._offer, answer, peer.policy)
+        ke = message.require(KeyExchangePayload)
+        nonce = message.require(NoncePayload).data
+        if ke.group != choice.suite.group or ke.group != self._exchange.group:
+            raise InvalidAnswer('the KE payload is of another group than the chosen one')
+        hashes = read_signature_hashes(message.notify(NotifyType.SIGNATURE_HASH_ALGORITHMS))
+        if message.notify(NotifyType.CHILDLESS_IKEV2_SUPPORTED) is None:
+            # RFC 6023, 3: without it the responder must not be sent an IKE_AUTH without a child.
+            self._refuse(NotifyType.CHILDLESS_IKEV2_SUPPORTED, now)
+            return
+        shared = self._exchange.shared_secret(ke.data)
+        self.abandon()
+        self._association.attempt = None
+        nat = on_path(message, datagram)
+        origin = Origin(
+            initiator=True,
+            spi_i=self._spi,
+            spi_r=spi_r,
+            suite=choice.suite,
+            ni=self._nonce,
+            nr=nonce,
+            begun=self._begun,
+            profile=speaks_profile(message),
+            nat=nat,
+        )
+        path = self.path
+        if nat:
+            # RFC 7296, 2.23: everything from here on goes over the port for NAT traversal.
+            path = Path(
+                path.local, self._context.local_ports[1], path.remote, peer.remote_natt_port
+            )
+        handshake = Handshake(
+            self._request, datagram.data, hashes, tuple(message.all(CertificateRequestPayload))
+        )
+        sa = begin(self._association, origin, shared, path, handshake, State.AUTH_SENT, now)
+        sa.queue(Authenticate(), now)

@@ -1,0 +1,185 @@
+"""IKE_SA_INIT as responder (RFC 7296, 1.2, 2.1, 2.6, 2.7, 2.21.1).
+
+Asked by addresses of configured peers only (endpoint.py). Before the cookie, if one is wanted,
+nothing is kept and nothing computed that costs.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from ikev2.auth import certificate_requests, read_signature_hashes, signature_hashes
+from ikev2.constants import VENDOR_ID, ExchangeType, HeaderFlag, NotifyType
+from ikev2.context import NONCE_LENGTH, SPI_LENGTH, Path
+from ikev2.errors import (
+    InvalidKeyExchange,
+    MalformedMessage,
+    PeerError,
+    UnsupportedCriticalPayload,
+    WrongKeyExchangeGroup,
+)
+from ikev2.events import Cause, Datagram
+from ikev2.ike_init import begin, nat_detection, speaks_profile, tell
+from ikev2.ike_sa import Handshake, IkeSa, Origin
+from ikev2.key_exchange import respond
+from ikev2.message import HEADER_LENGTH, Header, Message
+from ikev2.nat import on_path
+from ikev2.payload import Payload
+from ikev2.payloads import (
+    KeyExchangePayload,
+    NoncePayload,
+    NotifyPayload,
+    VendorIdPayload,
+)
+from ikev2.payloads_sa import SaPayload
+from ikev2.proposals import select_ike
+from ikev2.transitions import State
+
+if TYPE_CHECKING:
+    from ikev2.association import Association
+
+
+def serve_ike_init(
+    association: Association, datagram: Datagram, header: Header, now: float
+) -> None:
+    """A peer's IKE_SA_INIT request, from one of its addresses."""
+    context = association.context
+    counters = association.counters
+    key = datagram.remote, sha256(datagram.data).digest()
+    known = context.initials.get(key)
+    if known is not None:
+        # RFC 7296, 2.1: by the whole packet. Once IKE_AUTH has come, it is ignored.
+        counters.repeated += 1
+        if known.state == State.HALF_OPEN and known.handshake is not None:
+            context.send(Path.back(datagram), (known.handshake.response,))
+        return
+    try:
+        message = Message.decode(datagram.data)
+        nonce = message.require(NoncePayload).data
+        if not _may_go_on(association, message, nonce, datagram, now):
+            return
+        tell(association, message.payloads, sent=False, response=False)
+        context.initials[key] = _answer_init(association, message, nonce, datagram, now)
+    except (MalformedMessage, InvalidKeyExchange):
+        counters.malformed += 1
+    except PeerError as error:
+        if isinstance(error, UnsupportedCriticalPayload):
+            counters.malformed += 1
+        if error.notify is not None:
+            counters.refused += 1
+            notify = NotifyPayload(error.notify, error.notify_data)
+            _answer_unprotected(association, header, notify, datagram, now)
+
+
+def _may_go_on(
+    association: Association, message: Message, nonce: bytes, datagram: Datagram, now: float
+) -> bool:
+    """Nothing is kept and nothing computed for an initiator before this says yes (2.6)."""
+    context = association.context
+    limits = context.limits
+    half_open = association.half_open
+    if half_open >= limits.half_open_most:
+        association.counters.limited += 1
+        return False
+    if half_open < limits.half_open_before_cookies and context.half_open < limits.half_open_total:
+        return True
+    spi = message.header.initiator_spi
+    cookie = message.notify(NotifyType.COOKIE)
+    if cookie and context.cookies.knows(cookie.data, spi, nonce, datagram.remote, now):
+        return True
+    association.counters.limited += 1
+    fresh = context.cookies.make(spi, nonce, datagram.remote, now)
+    notify = NotifyPayload(NotifyType.COOKIE, fresh)
+    _answer_unprotected(association, message.header, notify, datagram, now)
+    return False
+
+
+def _answer_init(
+    association: Association, message: Message, nonce: bytes, datagram: Datagram, now: float
+) -> IkeSa:
+    context = association.context
+    peer = association.peer
+    ke = message.require(KeyExchangePayload)
+    hashes = read_signature_hashes(message.notify(NotifyType.SIGNATURE_HASH_ALGORITHMS))
+    choice = select_ike(message.require(SaPayload), peer.policy, ke.group)
+    if choice.suite.group != ke.group:
+        raise WrongKeyExchangeGroup(choice.suite.group)
+    public_value, shared = respond(ke.group, ke.data)
+    spi_i, spi_r = message.header.initiator_spi, context.new_spi()
+    our_nonce = context.random(NONCE_LENGTH)
+    path = Path.back(datagram)
+    payloads: list[Payload] = [
+        choice.answer(),
+        KeyExchangePayload(ke.group, public_value),
+        NoncePayload(our_nonce),
+        *nat_detection(spi_i, spi_r, path),
+        *certificate_requests(peer.remote_credential),
+        VendorIdPayload(VENDOR_ID),
+        signature_hashes(),
+        NotifyPayload(NotifyType.CHILDLESS_IKEV2_SUPPORTED),
+    ]
+    header = Header(spi_i, spi_r, ExchangeType.IKE_SA_INIT, 0, False, True)
+    response = Message(header, tuple(payloads)).encode()
+    origin = Origin(
+        initiator=False,
+        spi_i=spi_i,
+        spi_r=spi_r,
+        suite=choice.suite,
+        ni=nonce,
+        nr=our_nonce,
+        begun=now,
+        profile=speaks_profile(message),
+        nat=on_path(message, datagram),
+    )
+    handshake = Handshake(datagram.data, response, hashes)
+    sa = begin(association, origin, shared, path, handshake, State.HALF_OPEN, now)
+    context.half_open += 1
+    sa.at(now + context.limits.half_open_lifetime, lambda now: _expire(sa, now))
+    tell(association, payloads, sent=True, response=True)
+    context.send(path, (response,))
+    return sa
+
+
+def _expire(sa: IkeSa, now: float) -> None:
+    if sa.state == State.HALF_OPEN:
+        sa.close(Cause.NO_ANSWER, now)
+
+
+def answer_unknown_version(
+    association: Association, datagram: Datagram, error: PeerError, now: float
+) -> None:
+    """INVALID_MAJOR_VERSION to a request of a newer version (RFC 7296, 1.5 and 2.5)."""
+    data = datagram.data
+    if len(data) < HEADER_LENGTH or data[19] & HeaderFlag.RESPONSE:
+        return
+    spi_i, spi_r = data[:SPI_LENGTH], data[SPI_LENGTH : 2 * SPI_LENGTH]
+    message_id = int.from_bytes(data[20:24], 'big')
+    header = Header(spi_i, spi_r, data[18], message_id, True, False)
+    if error.notify is not None:
+        notify = NotifyPayload(error.notify, error.notify_data)
+        _answer_unprotected(association, header, notify, datagram, now)
+
+
+def _answer_unprotected(
+    association: Association,
+    header: Header,
+    notify: NotifyPayload,
+    datagram: Datagram,
+    now: float,
+) -> None:
+    """An error or a cookie, to where the request came from; the responder SPI as it was."""
+    if not association.unprotected_errors.allow(now):
+        association.counters.limited += 1
+        return
+    answer = Header(
+        header.initiator_spi,
+        header.responder_spi,
+        header.exchange_type,
+        header.message_id,
+        initiator=False,
+        response=True,
+    )
+    if header.exchange_type == ExchangeType.IKE_SA_INIT:
+        tell(association, [notify], sent=True, response=True)
+    association.context.send(Path.back(datagram), (Message(answer, (notify,)).encode(),))

@@ -1,0 +1,190 @@
+"""UDP sockets for an endpoint: the only module of this package that does I/O.
+
+Doesn't wait and has no thread: whoever drives the endpoint polls `filenos`, and calls `receive`
+and `send`. Adds and takes the non-ESP marker (RFC 7296, 2.23), and makes answers leave from the
+address that was asked.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv6Address
+
+from ikev2.errors import LocalError
+from ikev2.events import Datagram
+
+_MARKER = bytes(4)
+_MARKERLESS_PORT = 500
+_KEEPALIVE = b'\xff'  # RFC 3948, 2.3: keeps a NAT's mapping alive, says nothing
+_LARGEST = 65535
+_MOST_AT_ONCE = 64
+# <linux/in.h>, <linux/in6.h>: Python 3.11 doesn't have these.
+_IP_PKTINFO = 8
+_IP_MTU_DISCOVER = 10
+_IPV6_MTU_DISCOVER = 23
+_PMTUDISC_DONT = 0
+_IN_PKTINFO = struct.Struct('=i4s4s')
+_IN6_PKTINFO = struct.Struct('=16si')
+
+
+class UdpError(LocalError):
+    """A port can't be opened; the text says which, why, and what to do."""
+
+
+class UdpSockets:
+    """Both ports, over IPv4 and IPv6, on all addresses of this host (of this namespace).
+
+    Raises UdpError. IPv6 is left out where the kernel has none; `families` tells.
+    """
+
+    def __init__(
+        self,
+        ports: tuple[int, int] = (500, 4500),
+        families: Iterable[int] = (socket.AF_INET, socket.AF_INET6),
+    ) -> None:
+        self.ports = ports
+        self.families: tuple[int, ...] = ()
+        self.send_failures = 0
+        self.last_failure = ''
+        """Why the last datagram that couldn't be sent wasn't; IKE sends it again by itself."""
+        self._sockets: dict[tuple[int, int], socket.socket] = {}
+        try:
+            for family in families:
+                self._open(family)
+        except UdpError:
+            self.close()
+            raise
+        if not self._sockets:
+            raise UdpError('this host has neither IPv4 nor IPv6')
+
+    def filenos(self) -> list[int]:
+        """The descriptors to poll for input."""
+        return [one.fileno() for one in self._sockets.values()]
+
+    def close(self) -> None:
+        """Close all sockets."""
+        for one in self._sockets.values():
+            one.close()
+        self._sockets.clear()
+
+    def receive(self) -> list[Datagram]:
+        """What has arrived, up to 64 datagrams per socket: poll says if there are more."""
+        found: list[Datagram] = []
+        for (family, port), one in self._sockets.items():
+            for _ in range(_MOST_AT_ONCE):
+                try:
+                    data, ancillary, flags, source = one.recvmsg(_LARGEST, 128)
+                except BlockingIOError:
+                    break
+                except OSError:
+                    continue  # an ICMP error that somebody sent us; RFC 7296, 2.4: no proof
+                datagram = _arrived(family, port, data, ancillary, flags, source)
+                if datagram is not None:
+                    found.append(datagram)
+        return found
+
+    def send(self, datagram: Datagram) -> None:
+        """Send from the datagram's local address and port.
+
+        A datagram that the kernel refuses is counted and forgotten, like one lost on the way.
+        """
+        data = datagram.data
+        if _MARKERLESS_PORT not in (datagram.local_port, datagram.remote_port):
+            data = _MARKER + data
+        local = datagram.local
+        if isinstance(local, IPv4Address):
+            key = socket.AF_INET, datagram.local_port
+            info = (
+                socket.IPPROTO_IP,
+                _IP_PKTINFO,
+                _IN_PKTINFO.pack(0, local.packed, bytes(4)),
+            )
+        else:
+            key = socket.AF_INET6, datagram.local_port
+            info = (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, _IN6_PKTINFO.pack(local.packed, 0))
+        one = self._sockets.get(key)
+        if one is None:
+            self._failed(f'no socket on port {datagram.local_port} for {local}')
+            return
+        try:
+            one.sendmsg([data], [info], 0, (str(datagram.remote), datagram.remote_port))
+        except OSError as error:
+            self._failed(f'{local} to {datagram.remote}: {error.strerror}')
+
+    def _failed(self, text: str) -> None:
+        self.send_failures += 1
+        self.last_failure = text
+
+    def _open(self, family: int) -> None:
+        for port in self.ports:
+            try:
+                one = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+            except OSError as error:
+                if error.errno == errno.EAFNOSUPPORT:
+                    return
+                raise UdpError(f'cannot make a UDP socket: {error.strerror}') from None
+            self._sockets[family, port] = one
+            try:
+                _configure(one, family)
+                one.bind(('' if family == socket.AF_INET else '::', port))
+            except OSError as error:
+                raise UdpError(_why_not(port, error)) from None
+        self.families += (family,)
+
+
+def _configure(one: socket.socket, family: int) -> None:
+    # No DF bit: IKE messages may be longer than a path's MTU, and IKE looks for no MTU.
+    if family == socket.AF_INET:
+        one.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+        one.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_DONT)
+    else:
+        one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+        one.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _PMTUDISC_DONT)
+
+
+def _why_not(port: int, error: OSError) -> str:
+    text = f'cannot use UDP port {port}: {os.strerror(error.errno or 0)}'
+    if error.errno == errno.EADDRINUSE:
+        return f'{text}; stop the other IKE daemon, or configure other ports'
+    if error.errno == errno.EACCES:
+        return f'{text}; ports below 1024 need root or CAP_NET_BIND_SERVICE'
+    return text
+
+
+def _arrived(
+    family: int,
+    port: int,
+    data: bytes,
+    ancillary: list[tuple[int, int, bytes]],
+    flags: int,
+    source: tuple[str, int],
+) -> Datagram | None:
+    """None if it can't be IKE, or doesn't say to which address it came."""
+    if flags & socket.MSG_TRUNC or data == _KEEPALIVE:
+        return None
+    local = _asked_address(family, ancillary)
+    if local is None:
+        return None
+    remote = IPv4Address(source[0]) if family == socket.AF_INET else _ipv6(source[0])
+    return Datagram(data.removeprefix(_MARKER), local, port, remote, source[1])
+
+
+def _asked_address(
+    family: int, ancillary: list[tuple[int, int, bytes]]
+) -> IPv4Address | IPv6Address | None:
+    for level, kind, octets in ancillary:
+        if family == socket.AF_INET and (level, kind) == (socket.IPPROTO_IP, _IP_PKTINFO):
+            return IPv4Address(_IN_PKTINFO.unpack(octets)[2])
+        if (level, kind) == (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO):
+            return IPv6Address(_IN6_PKTINFO.unpack(octets)[0])
+    return None
+
+
+def _ipv6(text: str) -> IPv6Address:
+    """Without the zone, which the selectors can't carry."""
+    return IPv6Address(text.partition('%')[0])
