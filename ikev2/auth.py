@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Self
 
 from cryptography.hazmat.primitives.constant_time import bytes_eq
 
@@ -41,14 +42,29 @@ __all__ = [
     'verify_auth',
 ]
 
+_HEX_PREFIX = b'0x'
 _KEY_PAD = b'Key Pad for IKEv2'  # RFC 7296, 2.15: 17 octets, no terminator
 
 
 @dataclass(frozen=True, slots=True)
 class PresharedKey:
-    """A secret that both sides hold. The octets are used as they are, of any length but 0."""
+    """A secret that both sides hold: octets of any length but 0, used as they are."""
 
     secret: Secret
+
+    @classmethod
+    def load(cls, content: Secret) -> Self:
+        """From the content of a file: octets, or 0x and hex digits (RFC 7296, 2.15 wants both).
+
+        Raises CredentialError.
+        """
+        octets = content.reveal()
+        if not octets.startswith(_HEX_PREFIX):
+            return cls(content)
+        try:
+            return cls(Secret(bytes.fromhex(octets.removeprefix(_HEX_PREFIX).decode('ascii'))))
+        except ValueError:
+            raise CredentialError('the pre-shared key begins with 0x but is not hex') from None
 
     def __post_init__(self) -> None:
         if not len(self.secret):

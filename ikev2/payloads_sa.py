@@ -19,6 +19,9 @@ _MORE_PROPOSALS = 2
 _MORE_TRANSFORMS = 3
 _TV_FORMAT = 0x8000
 
+# Both are numbered, or counted, in one octet (RFC 7296, 3.3.1): no honest list is longer.
+LARGEST_LIST = 255
+
 _Substructure = TypeVar('_Substructure')
 
 
@@ -156,8 +159,10 @@ def _read_substructures(
     reader: Reader, more: int, decode: Callable[[bytes], _Substructure]
 ) -> tuple[_Substructure, ...]:
     """Read a list to the reader's end; the "last" mark must be on the last one and only there."""
-    found = []
+    found: list[_Substructure] = []
     while reader.remaining:
+        if len(found) == LARGEST_LIST:
+            raise MalformedMessage(f'more than {LARGEST_LIST} proposals or transforms')
         mark = reader.uint8()
         reader.take(1)
         length = reader.uint16()

@@ -320,9 +320,26 @@ def test_a_private_key_with_a_password_is_refused_with_the_reason() -> None:
         PrivateKey.load(Secret(private_pem(password=b'secret')))
 
 
-def test_an_empty_preshared_key_is_refused() -> None:
+@pytest.mark.parametrize('content', [b'', b'0x'])
+def test_an_empty_preshared_key_is_refused(content: bytes) -> None:
     with pytest.raises(CredentialError, match='empty'):
-        PresharedKey(Secret(b''))
+        PresharedKey.load(Secret(content))
+
+
+def test_preshared_keys_are_read_as_octets_and_as_hex() -> None:
+    # RFC 7296, 2.15: ASCII strings of at least 64 octets, and a hex encoding.
+    long = b'a' * 64
+    assert PresharedKey.load(Secret(long)).secret == Secret(long)
+    assert PresharedKey.load(Secret(b'0x00fF10')).secret == Secret(b'\x00\xff\x10')
+
+
+@pytest.mark.parametrize('content', [b'0xabc', b'0xzz', b'0x\xff'])
+def test_hex_that_is_none_is_refused_without_quoting_it(content: bytes) -> None:
+    with pytest.raises(CredentialError, match='not hex') as caught:
+        PresharedKey.load(Secret(content))
+    assert content.decode('latin-1') not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__
 
 
 def test_fingerprints() -> None:

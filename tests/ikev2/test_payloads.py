@@ -201,6 +201,28 @@ def test_an_sa_payload_without_a_proposal_is_malformed() -> None:
         SaPayload.decode_body(b'')
 
 
+def test_no_list_is_longer_than_an_octet_can_count() -> None:
+    def many(count: int) -> bytes:
+        empty = Proposal(1, ProtocolId.IKE, b'', ())
+        return empty.encode(last=False) * (count - 1) + empty.encode(last=True)
+
+    assert len(SaPayload.decode_body(many(255)).proposals) == 255
+    with pytest.raises(MalformedMessage, match='more than 255'):
+        SaPayload.decode_body(many(256))
+
+
+@pytest.mark.parametrize('size', [2, 4])
+def test_the_reserved_field_of_an_id_has_three_octets(size: int) -> None:
+    with pytest.raises(ValueError, match='three octets'):
+        IdiPayload(2, b'r1.lab', bytes(size))
+
+
+@pytest.mark.parametrize(('number', 'total'), [(0, 1), (2, 1), (1, 0x10000)])
+def test_we_make_no_impossible_fragment(number: int, total: int) -> None:
+    with pytest.raises(ValueError, match='there is no fragment'):
+        EncryptedFragmentPayload(number, total, b'')
+
+
 def test_a_substructure_shorter_than_its_own_header_is_malformed() -> None:
     with pytest.raises(MalformedMessage):
         SaPayload.decode_body(bytes.fromhex('00000003'))

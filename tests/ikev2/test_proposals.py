@@ -266,6 +266,15 @@ def test_an_answer_has_one_proposal() -> None:
         verify_ike_answer(offer, SaPayload((chosen, chosen)), POLICY)
 
 
+def test_an_answer_within_a_careless_offer_must_still_be_a_suite() -> None:
+    careless = sa(GCM, CBC, PRF, SHA256_128, X25519)
+    with pytest.raises(InvalidAnswer, match='no complete IKE suite'):
+        verify_ike_answer(careless, sa(GCM, PRF, SHA256_128, X25519), BOTH_KINDS)
+    answer = sa(CBC, PRF, SHA256_128, X25519)
+    choice = verify_ike_answer(careless, answer, BOTH_KINDS)
+    assert choice.suite.encryption == AES_256_CBC_HMAC_SHA2_256_128
+
+
 def test_an_answer_may_list_the_types_in_another_order() -> None:
     answer = sa(X25519, PRF, GCM)
     assert verify_ike_answer(POLICY.offer(), answer, POLICY).suite == GOOD
