@@ -270,10 +270,7 @@ class Core:
                 peer.up, peer.attempts, peer.last_error = True, 0, None
                 peer.profile, peer.nat = event.profile, event.nat
                 state.deadlines.cancel(Due.IKE, peer)
-                undeleted, peer.undeleted = peer.undeleted, []
-                for life in undeleted:
-                    life.deleting = False
-                state.delete(peer, undeleted, now)
+                state.delete_again(peer, now)
             case ike.IkeSaDown():
                 peer.up = False
                 peer.last_error = str(event.cause)
@@ -304,6 +301,8 @@ class Core:
                 deleting.keys_deleted(state, event, now)
             case ike.DeleteAnswered():
                 deleting.delete_answered(state, event, now)
+                if not event.answered:
+                    self._ike_again(peer, now)
 
     def _ike_message(self, event: ike.IkeMessage) -> None:
         name = {'IKE_SA_INIT': EventName.IKE_INIT, 'IKE_AUTH': EventName.IKE_AUTH}.get(
@@ -354,6 +353,9 @@ def _permits(policy: SessionPolicy, conn: Connection) -> bool:
 
 def _retry_ike(state: State, peer: Peer, now: float) -> None:
     state.endpoint.connect(peer.pad.name, now)
+    if peer.up:
+        # Another IKE SA than the one under which a DELETE was lost.
+        state.delete_again(peer, now)
 
 
 def _check_liveness(state: State, life: Life, now: float) -> None:

@@ -22,10 +22,10 @@ from typing import TypeVar
 from gatekeeper import show
 from gatekeeper.clock import Alarm, boottime
 from gatekeeper.core import Core
-from gatekeeper.policy import IPAddress, PolicyError, SessionPolicy, check
+from gatekeeper.policy import PolicyError, SessionPolicy, check
 from gatekeeper.records import EventName, Record
 from gatekeeper.ticket import GateError, Ticket
-from ikev2.udp import UdpSockets
+from ikev2.udp import UdpError, UdpSockets
 from tcpao.installer import (
     Abort,
     Capabilities,
@@ -63,7 +63,6 @@ class Gatekeeper:
         *,
         router: str,
         ike_ports: tuple[int, int] = (500, 4500),
-        addresses: Sequence[IPAddress],
         record: Callable[[Record], None],
         key_table: Callable[[SessionPolicy, bool, Mkt], None] | None = None,
     ) -> None:
@@ -71,7 +70,6 @@ class Gatekeeper:
         a demo or debug run: it gets the policy, whether we open the connection, and the MKT."""
         self._router = router
         self._ike_ports = ike_ports
-        self._addresses = tuple(addresses)
         self._record = record
         self._key_table = key_table
         self._calls: SimpleQueue[Callable[[float], None]] = SimpleQueue()
@@ -98,12 +96,9 @@ class Gatekeeper:
                 'with an ikev2 section can come up on it'
             )
         try:
-            self._udp = UdpSockets(self._addresses, self._ike_ports)
-        except OSError as error:
-            raise GatekeeperError(
-                f'cannot bind UDP ports {self._ike_ports} for IKEv2: {error}; does another IKE '
-                f'daemon run here? exabgp.ikev2.port chooses others'
-            ) from error
+            self._udp = UdpSockets(self._ike_ports)
+        except UdpError as error:
+            raise GatekeeperError(f'{error}; exabgp.ikev2.port chooses other ports') from None
         self._core = Core(
             random=os.urandom,
             ike_ports=self._ike_ports,

@@ -281,6 +281,11 @@ class State:
         exchange = self.endpoint.delete(peer.pad.name, tuple(life.send_id for life in wanted), now)
         peer.deletes[exchange] = wanted
 
+    def delete_again(self, peer: Peer, now: float) -> None:
+        """Say the DELETEs that were never answered again."""
+        undeleted, peer.undeleted = peer.undeleted, []
+        self.delete(peer, undeleted, now)
+
     def deleted(self, peer: Peer, life: Life, now: float) -> None:
         """Both ends know that it ends."""
         life.deleted_by_peer = True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.doubles.memory_network import Kind
@@ -18,7 +20,7 @@ from tests.gatekeeper.world import (
 )
 
 
-def up(**changes: object) -> tuple[World, Router, Router]:
+def up(**changes: Any) -> tuple[World, Router, Router]:
     """Both sessions, up."""
     world = World()
     r1, r2 = two_routers(world, **changes)

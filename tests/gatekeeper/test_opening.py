@@ -296,7 +296,7 @@ def test_a_lost_syn_is_retried_under_the_same_key() -> None:
             return len(syns) > 3
         return True
 
-    world.network.deliver = deliver  # type: ignore[assignment]
+    world.network.deliver = deliver
     r1.open('r1 ipv4 unicast', pair_of('ipv4 unicast'))
     world.run(10)
     assert set(r2.sessions) == {'r2 ipv4 unicast'}

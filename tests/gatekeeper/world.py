@@ -11,6 +11,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address, ip_network
+from typing import Any
 
 from gatekeeper.core import Core
 from gatekeeper.policy import PadEntry, SessionId, SessionPolicy
@@ -32,7 +33,7 @@ DELAY = 0.005
 
 
 def policies(
-    router: str, *, psk: bytes = b'not the real secret, long enough', **changes: object
+    router: str, *, psk: bytes = b'not the real secret, long enough', **changes: Any
 ) -> list[SessionPolicy]:
     """Both sessions of r1 (which connects) or r2 (which listens)."""
     connects = router == 'r1'
@@ -57,7 +58,7 @@ def policies(
             source_port=PORTS[name] if connects else None,
             peer_port=None if connects else PORTS[name],
         )
-        made.append(replace(policy, **changes))  # type: ignore[arg-type]
+        made.append(replace(policy, **changes))
     return made
 
 
@@ -138,8 +139,11 @@ class World:
 
     def settle(self) -> None:
         """Let every router do what it can do now; one's segments are another's work."""
-        while any([router.pump() for router in list(self.routers)]):
-            pass
+        busy = True
+        while busy:
+            busy = False
+            for router in list(self.routers):
+                busy |= router.pump()
 
 
 class Router:
@@ -313,7 +317,7 @@ class Router:
         return [note for note in self.notes if note.event == name]
 
 
-def two_routers(world: World, **changes: object) -> tuple[Router, Router]:
+def two_routers(world: World, **changes: Any) -> tuple[Router, Router]:
     """r2 listens, r1 will connect; both sessions' sockets are asked for."""
     r2 = world.router('r2', policies('r2', **changes), listens=True)
     r1 = world.router('r1', policies('r1', **changes), listens=False)
