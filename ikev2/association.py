@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import deque
 
-from ikev2.constants import NotifyType
 from ikev2.context import Context, Counters
 from ikev2.events import (
     Cause,
@@ -27,7 +26,6 @@ from ikev2.peer import Peer
 from ikev2.rate import Rate
 from ikev2.timers import Timer
 from ikev2.transitions import USABLE, Happening, State
-from ikev2.words import notify_name
 
 _WORTH_TELLING = frozenset(
     {Cause.AUTHENTICATION_FAILED, Cause.UNKNOWN_IDENTITY, Cause.MALFORMED, Cause.REFUSED}
@@ -176,21 +174,6 @@ class Association:
         jobs, self.jobs = self.jobs, deque()
         for job in jobs:
             job.lost(cause, text, now)
-
-    def init_refused(self, notify: int | None, now: float) -> None:
-        """IKE_SA_INIT came to nothing; `notify` is the last refusal, which may be forged."""
-        self.attempt = None
-        if notify is None:
-            self.failed('IKE_SA_INIT', Cause.NO_ANSWER, self._silence(), now)
-            return
-        cause = (
-            Cause.NO_PROPOSAL_CHOSEN if notify == NotifyType.NO_PROPOSAL_CHOSEN else Cause.REFUSED
-        )
-        self.failed('IKE_SA_INIT', cause, f'the peer answered {notify_name(notify)}', now)
-
-    def _silence(self) -> str:
-        remote = self.peer.addresses[0][1]
-        return f'no answer from {remote} UDP port {self.peer.remote_port}'
 
     # --- redundant and silent ones -----------------------------------------------------------
 

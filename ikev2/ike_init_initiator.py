@@ -12,7 +12,7 @@ from ikev2.auth import read_signature_hashes, signature_hashes
 from ikev2.constants import FIRST_STATUS_NOTIFY, VENDOR_ID, ExchangeType, NotifyType
 from ikev2.context import NONCE_LENGTH, Path
 from ikev2.errors import InvalidAnswer, MalformedMessage, PeerError
-from ikev2.events import Datagram
+from ikev2.events import Cause, Datagram
 from ikev2.ike_auth import Authenticate
 from ikev2.ike_init import NO_SPI, begin, nat_detection, speaks_profile, tell
 from ikev2.ike_sa import Handshake, Origin
@@ -31,6 +31,7 @@ from ikev2.payloads_sa import SaPayload
 from ikev2.proposals import verify_ike_answer
 from ikev2.transitions import State
 from ikev2.window import Datagrams, Retransmission
+from ikev2.words import notify_name
 
 if TYPE_CHECKING:
     from ikev2.association import Association
@@ -55,7 +56,7 @@ class Attempt:
         self._exchange = KeyExchange.generate(peer.policy.groups[0])
         self._cookie = b''
         self._retries = 0
-        self._refusal: int | None = None
+        self._refusal: tuple[Cause, str] | None = None
         self._context.attempts[self._spi] = self
         self._request = b''
         self._retransmission = self._send(now)
@@ -101,7 +102,12 @@ class Attempt:
 
     def _give_up(self, now: float) -> None:
         self.abandon()
-        self._association.init_refused(self._refusal, now)
+        self._association.attempt = None
+        cause, text = self._refusal or (
+            Cause.NO_ANSWER,
+            f'no answer from {self.path.remote} UDP port {self.path.remote_port}',
+        )
+        self._association.failed('IKE_SA_INIT', cause, text, now)
 
     def _retry(self, now: float) -> None:
         """RFC 7296, 2.6.1: the same SPI, nonce and offer; the cookie stays in."""
@@ -153,12 +159,15 @@ class Attempt:
         errors = [n for n in message.all(NotifyPayload) if n.notify_type < FIRST_STATUS_NOTIFY]
         if not errors:
             raise MalformedMessage('neither an SA nor an error')
-        self._refuse(errors[0].notify_type, now)
+        notify = errors[0].notify_type
+        none = notify == NotifyType.NO_PROPOSAL_CHOSEN
+        cause = Cause.NO_PROPOSAL_CHOSEN if none else Cause.REFUSED
+        self._refuse(cause, f'the peer answered {notify_name(notify)}', now)
 
-    def _refuse(self, notify: int, now: float) -> None:
+    def _refuse(self, cause: Cause, text: str, now: float) -> None:
         if self._refusal is None:
             self._retransmission.give_up_by(now + self._context.limits.unproven_refusal)
-        self._refusal = notify
+        self._refusal = cause, text
 
     def _complete(self, message: Message, datagram: Datagram, now: float) -> None:
         peer = self._association.peer
@@ -174,7 +183,8 @@ class Attempt:
         hashes = read_signature_hashes(message.notify(NotifyType.SIGNATURE_HASH_ALGORITHMS))
         if message.notify(NotifyType.CHILDLESS_IKEV2_SUPPORTED) is None:
             # RFC 6023, 3: without it the responder must not be sent an IKE_AUTH without a child.
-            self._refuse(NotifyType.CHILDLESS_IKEV2_SUPPORTED, now)
+            text = 'the peer does not support childless IKE_AUTH (RFC 6023)'
+            self._refuse(Cause.REFUSED, text, now)
             return
         shared = self._exchange.shared_secret(ke.data)
         self.abandon()

@@ -7,7 +7,7 @@ nonces, losses and retransmissions.
 from __future__ import annotations
 
 import random as pseudo
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
 from ipaddress import ip_address
@@ -17,7 +17,9 @@ from typing import TypeVar
 from ikev2.auth import LocalCredential, PeerCredential, PresharedKey
 from ikev2.constants import ExchangeType
 from ikev2.endpoint import Endpoint
+from ikev2.errors import PeerError
 from ikev2.events import (
+    Cause,
     Datagram,
     Event,
     IkeMessage,
@@ -27,10 +29,15 @@ from ikev2.events import (
     RpSaRequested,
     Selector,
 )
+from ikev2.exchange import Exchange
 from ikev2.identity import Identity
+from ikev2.ike_sa import IkeSa
 from ikev2.limits import Limits
-from ikev2.message import Header
+from ikev2.message import Header, Message
+from ikev2.payload import Payload
+from ikev2.payloads import NotifyPayload
 from ikev2.peer import Peer
+from ikev2.transitions import State
 from keymaterial import Secret
 
 A_ADDRESS = ip_address('10.0.0.1')
@@ -287,3 +294,47 @@ def is_kind(datagram: Datagram, kind: ExchangeType, *, response: bool) -> bool:
 def altered(datagram: Datagram, data: bytes) -> Datagram:
     """The same way with other octets."""
     return replace(datagram, data=data)
+
+
+class Anything(Exchange):
+    """A request with whatever payloads a test wants; keeps what became of it."""
+
+    exchange_type = ExchangeType.INFORMATIONAL
+
+    def __init__(self, kind: ExchangeType, payloads: Sequence[Payload]) -> None:
+        self.exchange_type = kind  # type: ignore[misc]
+        self.payloads = payloads
+        self.answer: Message | None = None
+        self.error: PeerError | None = None
+        self.cause: Cause | None = None
+
+    def request(self, sa: IkeSa, now: float) -> Sequence[Payload]:
+        return self.payloads
+
+    def answered(self, sa: IkeSa, message: Message, now: float) -> None:
+        self.answer = message
+
+    def broken(self, sa: IkeSa, error: PeerError, now: float) -> None:
+        self.error = error
+
+    def lost(self, cause: Cause, text: str, now: float) -> None:
+        self.cause = cause
+
+    def notifies(self) -> list[int]:
+        """The notify types in the answer."""
+        assert self.answer is not None, 'no answer'
+        return [notify.notify_type for notify in self.answer.all(NotifyPayload)]
+
+
+def sas_of(node: Node) -> list[IkeSa]:
+    """A node's IKE SAs that aren't closed, the oldest first."""
+    return [sa for sa in node.endpoint._context.sas.values() if sa.state != State.CLOSED]
+
+
+def say(bench: Bench, node: Node, kind: ExchangeType, payloads: Sequence[Payload]) -> Anything:
+    """Send a request of any content over a node's one IKE SA, and let it be answered."""
+    (sa,) = sas_of(node)
+    exchange = Anything(kind, payloads)
+    sa.queue(exchange, bench.now)
+    bench.settle()
+    return exchange

@@ -1,0 +1,460 @@
+"""IKE_SA_INIT (RFC 7296, 1.2, 2.1, 2.6, 2.7, 2.21.1, 2.23): what proves nothing decides little."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import ip_address
+
+import pytest
+
+import ikev2.ike_init_responder as responder
+from ikev2.cipher import AES_128_GCM_16
+from ikev2.constants import VENDOR_ID, ExchangeType, KeyExchangeId, NotifyType
+from ikev2.events import (
+    Cause,
+    Datagram,
+    IkeSaFailed,
+    IkeSaUp,
+    RpSaFailed,
+)
+from ikev2.limits import Limits
+from ikev2.message import Header, Message
+from ikev2.payload import Payload
+from ikev2.payloads import (
+    KeyExchangePayload,
+    NoncePayload,
+    NotifyPayload,
+    UnknownPayload,
+    VendorIdPayload,
+)
+from ikev2.payloads_sa import SaPayload
+from ikev2.proposals import IkePolicy
+from tests.ikev2.bench import (
+    A_ADDRESS,
+    B_ADDRESS,
+    LATENCY,
+    Bench,
+    altered,
+    deliver,
+    header_of,
+    is_kind,
+    peer_a,
+    peer_b,
+    rp_request,
+    sas_of,
+)
+
+SPI = bytes.fromhex('0102030405060708')
+STRANGER = ip_address('10.0.0.3')
+
+
+def init_request(
+    *, spi: bytes = SPI, nonce: bytes = bytes(range(32)), extra: tuple[Payload, ...] = ()
+) -> Datagram:
+    """An IKE_SA_INIT request that A might send."""
+    ke = KeyExchangePayload(KeyExchangeId.CURVE25519, bytes([9]) + bytes(31))
+    payloads = (*extra, IkePolicy().offer(), ke, NoncePayload(nonce))
+    header = Header(spi, bytes(8), ExchangeType.IKE_SA_INIT, 0, True, False)
+    return Datagram(Message(header, payloads).encode(), A_ADDRESS, 500, B_ADDRESS, 500)
+
+
+def answers(bench: Bench) -> list[Message]:
+    """What B sent without protection."""
+    return [Message.decode(d.data) for d in bench.sent_by(bench.b)]
+
+
+def the_notify(message: Message) -> NotifyPayload:
+    """Of a message that is nothing else."""
+    (payload,) = message.payloads
+    assert isinstance(payload, NotifyPayload)
+    return payload
+
+
+# --- who may ask -------------------------------------------------------------------------------
+
+
+def test_a_stranger_is_dropped_before_any_key_exchange(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError('a key exchange for a stranger')
+
+    monkeypatch.setattr(responder, 'respond', never)
+    bench = Bench()
+    bench.inject(replace(init_request(), local=STRANGER))
+    assert not list(bench.sent_by(bench.b))
+    assert bench.b.endpoint.snapshot().strangers.unknown_address == 1
+    assert not sas_of(bench.b)
+
+
+def test_a_peer_may_ask_only_the_address_that_is_configured_for_it() -> None:
+    bench = Bench()
+    bench.inject(replace(init_request(), remote=ip_address('10.0.0.9')))
+    assert bench.b.endpoint.snapshot().strangers.unknown_address == 1
+
+
+def test_a_request_with_a_message_id_or_a_responder_spi_is_no_ike_sa_init() -> None:
+    bench = Bench()
+    for octet in (8, 23):
+        request = bytearray(init_request().data)
+        request[octet] = 1
+        bench.inject(altered(init_request(), bytes(request)))
+    assert not answers(bench)
+    assert bench.b.endpoint.snapshot().peer('a').counters.unexpected == 2
+
+
+# --- the cookie --------------------------------------------------------------------------------
+
+
+def test_an_initiator_that_is_asked_for_a_cookie_comes_back_with_it_first() -> None:
+    bench = Bench(limits=Limits(half_open_before_cookies=0))
+    bench.connect()
+    assert bench.a.last(IkeSaUp)
+    first, again = [
+        Message.decode(d.data)
+        for d in bench.sent_by(bench.a)
+        if is_kind(d, ExchangeType.IKE_SA_INIT, response=False)
+    ]
+    cookie, *rest = again.payloads
+    assert isinstance(cookie, NotifyPayload)
+    assert cookie.notify_type == NotifyType.COOKIE
+    assert tuple(rest) == first.payloads  # RFC 7296, 2.6: "all other payloads unchanged"
+    assert the_notify(answers(bench)[0]) == cookie
+
+
+def test_nothing_is_kept_for_an_initiator_before_its_cookie() -> None:
+    bench = Bench(limits=Limits(half_open_before_cookies=0))
+    bench.inject(init_request())
+    assert the_notify(answers(bench)[0]).notify_type == NotifyType.COOKIE
+    assert not sas_of(bench.b)
+
+
+@pytest.mark.parametrize('change', ['spi', 'nonce', 'address', 'cookie'])
+def test_a_cookie_is_good_for_one_spi_nonce_and_address(change: str) -> None:
+    pair = (B_ADDRESS, STRANGER)
+    a = replace(peer_a(), addresses=(*peer_a().addresses, pair))
+    bench = Bench(a=a, limits=Limits(half_open_before_cookies=0))
+    bench.inject(init_request())
+    cookie = the_notify(answers(bench)[0])
+    if change == 'cookie':
+        cookie = replace(cookie, data=cookie.data[:-1] + bytes([cookie.data[-1] ^ 1]))
+    spi = SPI[::-1] if change == 'spi' else SPI
+    nonce = bytes(32) if change == 'nonce' else bytes(range(32))
+    request = init_request(spi=spi, nonce=nonce, extra=(cookie,))
+    if change == 'address':
+        request = replace(request, local=STRANGER)
+    bench.inject(request)
+    assert the_notify(answers(bench)[1]).notify_type == NotifyType.COOKIE
+    assert not sas_of(bench.b)
+
+
+def test_a_cookie_of_the_last_secret_is_good_and_one_of_the_last_but_one_is_not() -> None:
+    for minutes, good in ((1.5, True), (2.5, False)):
+        bench = Bench(limits=Limits(half_open_before_cookies=0, unprotected_errors_per_second=99))
+        bench.inject(init_request())
+        cookie = the_notify(answers(bench)[0])
+        bench.run(45)
+        bench.inject(init_request(spi=SPI[::-1]))  # time passes for the secrets, too
+        bench.run(minutes * 60 - 45)
+        bench.inject(init_request(extra=(cookie,)))
+        assert bool(sas_of(bench.b)) is good
+
+
+def test_cookies_begin_at_the_threshold_and_beyond_the_limit_nobody_is_served() -> None:
+    bench = Bench(limits=Limits(half_open_before_cookies=2, half_open_most=3))
+    for number in range(3):
+        bench.inject(init_request(spi=SPI[:7] + bytes([number])))
+    assert len(sas_of(bench.b)) == 2
+    cookie = the_notify(answers(bench)[2])
+    bench.inject(init_request(spi=SPI[:7] + bytes([2]), extra=(cookie,)))
+    assert len(sas_of(bench.b)) == 3
+    bench.inject(init_request(spi=SPI[:7] + bytes([3]), extra=(cookie,)))
+    assert len(answers(bench)) == 4
+    assert len(sas_of(bench.b)) == 3
+
+
+def test_half_open_ike_sas_go_after_a_while() -> None:
+    bench = Bench()
+    bench.inject(init_request())
+    assert len(sas_of(bench.b)) == 1
+    bench.run(31)
+    assert not sas_of(bench.b)
+    assert bench.b.endpoint._context.half_open == 0
+
+
+def test_a_responder_that_wants_cookies_for_ever_is_given_up() -> None:
+    bench = Bench()
+
+    def always_a_cookie(datagram: Datagram) -> list[float]:
+        if datagram.local == A_ADDRESS:
+            header = replace(header_of(datagram), initiator=False, response=True)
+            cookie = NotifyPayload(NotifyType.COOKIE, bytes([len(bench.wire) % 256]))
+            data = Message(header, (cookie,)).encode()
+            bench._air.append(
+                (bench.now + LATENCY, 0, Datagram(data, B_ADDRESS, 500, A_ADDRESS, 500))
+            )
+        return []
+
+    bench.fate = always_a_cookie
+    bench.a.endpoint.connect('b', bench.now)
+    bench.run(40)
+    assert bench.a.last(IkeSaFailed).cause == Cause.NO_ANSWER
+    assert len(list(bench.sent_by(bench.a))) < 30
+
+
+# --- the group ---------------------------------------------------------------------------------
+
+
+def policies(a_groups: tuple[int, ...], b_groups: tuple[int, ...]) -> Bench:
+    """A and B with the key exchange methods that they want, in order."""
+    a_policy = IkePolicy(groups=tuple(KeyExchangeId(g) for g in a_groups))
+    b_policy = IkePolicy(groups=tuple(KeyExchangeId(g) for g in b_groups))
+    return Bench(b=replace(peer_b(), policy=a_policy), a=replace(peer_a(), policy=b_policy))
+
+
+def test_a_responder_without_the_group_names_its_own_and_the_initiator_comes_again() -> None:
+    bench = policies((31, 19), (19,))
+    bench.connect()
+    assert 'ecp-256' in bench.a.last(IkeSaUp).suite
+    wrong = the_notify(answers(bench)[0])
+    assert (wrong.notify_type, wrong.data) == (NotifyType.INVALID_KE_PAYLOAD, b'\0\x13')
+    first, again = [
+        Message.decode(d.data)
+        for d in bench.sent_by(bench.a)
+        if is_kind(d, ExchangeType.IKE_SA_INIT, response=False)
+    ]
+    # RFC 7296, 1.2: the whole offer again, against a downgrade by a forged answer.
+    assert first.require(SaPayload) == again.require(SaPayload)
+
+
+def test_cookie_and_group_together_end_well() -> None:
+    bench = policies((31, 19), (19,))
+    bench.b.endpoint._context.limits = Limits(half_open_before_cookies=0)
+    bench.connect()
+    assert bench.a.last(IkeSaUp)
+
+
+def test_a_group_that_we_never_offered_is_not_taken() -> None:
+    bench = Bench()
+    bench.fate = lambda datagram: []
+    bench.a.endpoint.connect('b', bench.now)
+    bench.collect()
+    header = replace(header_of(bench.wire[0]), initiator=False, response=True)
+    wrong = NotifyPayload(NotifyType.INVALID_KE_PAYLOAD, b'\0\x02')
+    bench.inject(Datagram(Message(header, (wrong,)).encode(), B_ADDRESS, 500, A_ADDRESS, 500))
+    assert len(bench.wire) == 1
+
+
+def test_no_common_suite_is_told_at_both_ends() -> None:
+    b = replace(peer_b(), policy=IkePolicy(encryptions=(AES_128_GCM_16,)))
+    bench = Bench(b=b)
+    bench.a.endpoint.connect('b', bench.now)
+    bench.run(20)
+    failed = bench.a.last(IkeSaFailed)
+    assert (failed.step, failed.cause) == ('IKE_SA_INIT', Cause.NO_PROPOSAL_CHOSEN)
+    assert bench.b.endpoint.snapshot().peer('a').counters.refused > 0
+
+
+# --- repetition and forgery --------------------------------------------------------------------
+
+
+def test_a_repeated_request_gets_the_very_same_answer_and_no_second_ike_sa() -> None:
+    bench = Bench()
+    bench.inject(init_request())
+    bench.inject(init_request())
+    first, second = bench.sent_by(bench.b)
+    assert first.data == second.data
+    assert len(sas_of(bench.b)) == 1
+
+
+def test_a_request_repeated_after_ike_auth_is_ignored() -> None:
+    bench = Bench()
+    bench.connect()
+    before = len(bench.wire)
+    bench.inject(bench.wire[0])
+    assert len(bench.wire) == before
+    assert len(sas_of(bench.b)) == 1
+
+
+def test_a_forged_refusal_does_not_stop_the_initiator() -> None:
+    bench = Bench()
+    bench.fate = lambda datagram: []
+    bench.a.endpoint.connect('b', bench.now)
+    bench.collect()
+    header = replace(header_of(bench.wire[0]), initiator=False, response=True)
+    refusal = Message(header, (NotifyPayload(NotifyType.NO_PROPOSAL_CHOSEN),))
+    bench.inject(Datagram(refusal.encode(), B_ADDRESS, 500, A_ADDRESS, 500))
+    bench.fate = deliver
+    bench.run(5)
+    assert bench.a.last(IkeSaUp)
+
+
+@pytest.mark.parametrize('octet', [20, 40, 60, 100])
+def test_a_garbled_answer_does_not_stop_the_initiator(octet: int) -> None:
+    bench = Bench()
+    garbled: list[Datagram] = []
+
+    def garble(datagram: Datagram) -> list[float]:
+        if datagram.local == B_ADDRESS and not garbled:
+            data = bytearray(datagram.data)
+            data[octet] ^= 0xFF
+            garbled.append(altered(datagram, bytes(data)))
+            return []
+        return [LATENCY]
+
+    bench.fate = garble
+    bench.a.endpoint.connect('b', bench.now)
+    bench.run(0.1)
+    bench.inject(garbled[0])
+    bench.run(20)
+    assert bench.a.all(IkeSaUp) or bench.a.last(IkeSaFailed)
+    if bench.a.all(IkeSaFailed):
+        # Only an octet that isn't checked before IKE_AUTH (a nonce, a public value) costs this.
+        assert bench.a.last(IkeSaFailed).step == 'IKE_AUTH'
+
+
+def test_an_answer_from_elsewhere_is_not_taken() -> None:
+    bench = Bench()
+
+    def from_elsewhere(datagram: Datagram) -> list[float]:
+        return [LATENCY] if datagram.local == A_ADDRESS else []
+
+    bench.fate = from_elsewhere
+    bench.a.endpoint.connect('b', bench.now)
+    bench.settle()
+    answer = next(bench.sent_by(bench.b))
+    bench.inject(replace(answer, local_port=501))
+    assert bench.a.endpoint.snapshot().peer('b').counters.unexpected == 1
+    assert not bench.a.all(IkeSaUp)
+
+
+def test_nobody_there() -> None:
+    bench = Bench()
+    bench.fate = lambda datagram: []
+    number = bench.a.endpoint.request('b', rp_request(), bench.now)
+    bench.run(31)
+    failed = bench.a.last(IkeSaFailed)
+    assert (failed.step, failed.cause) == ('IKE_SA_INIT', Cause.NO_ANSWER)
+    assert '10.0.0.2' in failed.text
+    lost = bench.a.last(RpSaFailed)
+    assert (lost.exchange, lost.cause) == (number, Cause.NO_ANSWER)
+    assert bench.a.endpoint.next_timer() is None
+
+
+# --- form --------------------------------------------------------------------------------------
+
+
+def test_an_unknown_critical_payload_is_refused_by_its_number() -> None:
+    bench = Bench()
+    bench.inject(init_request(extra=(UnknownPayload(200, b'x', critical=True),)))
+    refusal = the_notify(answers(bench)[0])
+    assert refusal.notify_type == NotifyType.UNSUPPORTED_CRITICAL_PAYLOAD
+    assert refusal.data == bytes([200])
+
+
+def test_an_unknown_payload_that_is_not_critical_is_skipped() -> None:
+    bench = Bench()
+    bench.inject(init_request(extra=(UnknownPayload(200, b'x'),)))
+    assert len(sas_of(bench.b)) == 1
+
+
+def test_a_newer_major_version_is_told_ours() -> None:
+    bench = Bench()
+    request = bytearray(init_request().data)
+    request[17] = 0x30
+    bench.inject(altered(init_request(), bytes(request)))
+    (answer,) = answers(bench)
+    assert answer.header.initiator_spi == SPI
+    assert the_notify(answer) == NotifyPayload(NotifyType.INVALID_MAJOR_VERSION, b'\x02')
+
+
+def test_errors_without_protection_are_limited() -> None:
+    bench = Bench()
+    for number in range(50):
+        request = bytearray(init_request(spi=SPI[:7] + bytes([number])).data)
+        request[17] = 0x30
+        bench.inject(altered(init_request(), bytes(request)))
+    assert len(answers(bench)) == Limits().unprotected_errors_per_second
+
+
+def test_malformed_requests_are_counted_and_get_no_answer() -> None:
+    bench = Bench()
+    bench.inject(altered(init_request(), init_request().data[:-1]))
+    bench.inject(altered(init_request(), b'not IKE'))
+    bench.inject(altered(init_request(), b''))
+    assert not answers(bench)
+    assert bench.b.endpoint.snapshot().peer('a').counters.malformed == 3
+
+
+def test_a_peer_of_this_profile_is_known_by_its_vendor_id() -> None:
+    assert VENDOR_ID.hex() == '666dabb99f967d6741fdf6774d5f6084'
+    bench = Bench()
+    bench.connect()
+    for message in (Message.decode(d.data) for d in bench.wire[:2]):
+        assert VendorIdPayload(VENDOR_ID) in message.payloads
+    assert bench.a.last(IkeSaUp).profile
+    assert bench.b.last(IkeSaUp).profile
+
+
+# --- NAT detection -----------------------------------------------------------------------------
+
+
+class NattingBench(Bench):
+    """B sees A at another port and A's messages pass a box that changes it."""
+
+    def inject(self, datagram: Datagram) -> None:
+        if datagram.remote == B_ADDRESS:
+            datagram = replace(datagram, local_port=datagram.local_port + 10000)
+        else:
+            datagram = replace(datagram, remote_port=datagram.remote_port - 10000)
+        super().inject(datagram)
+
+
+def test_without_a_nat_none_is_found() -> None:
+    bench = Bench()
+    bench.connect()
+    assert not bench.a.last(IkeSaUp).nat
+    assert not bench.b.last(IkeSaUp).nat
+
+
+def test_a_nat_is_found_at_both_ends_and_ike_moves_to_port_4500() -> None:
+    bench = NattingBench()
+    bench.connect()
+    assert bench.a.last(IkeSaUp).nat
+    assert bench.b.last(IkeSaUp).nat
+    auth = next(d for d in bench.wire if is_kind(d, ExchangeType.IKE_AUTH, response=False))
+    assert (auth.local_port, auth.remote_port) == (4500, 4500)
+
+
+def test_no_rp_sa_is_asked_for_through_a_nat() -> None:
+    bench = NattingBench()
+    bench.negotiate()
+    assert bench.a.last(RpSaFailed).cause == Cause.NAT
+
+
+def test_without_childless_support_at_the_responder_the_attempt_fails(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bench = Bench()
+
+    def strip(datagram: Datagram) -> list[float]:
+        return [LATENCY]
+
+    original = Bench.inject
+
+    def inject(self: Bench, datagram: Datagram) -> None:
+        if is_kind(datagram, ExchangeType.IKE_SA_INIT, response=True):
+            message = Message.decode(datagram.data)
+            kept = tuple(
+                p
+                for p in message.payloads
+                if p != NotifyPayload(NotifyType.CHILDLESS_IKEV2_SUPPORTED)
+            )
+            datagram = altered(datagram, Message(message.header, kept).encode())
+        original(self, datagram)
+
+    monkeypatch.setattr(Bench, 'inject', inject)
+    bench.fate = strip
+    bench.a.endpoint.connect('b', bench.now)
+    bench.run(20)
+    failed = bench.a.last(IkeSaFailed)
+    assert failed.step == 'IKE_SA_INIT'
+    assert 'RFC 6023' in failed.text
