@@ -188,9 +188,8 @@ def test_a_responder_that_wants_cookies_for_ever_is_given_up() -> None:
             header = replace(header_of(datagram), initiator=False, response=True)
             cookie = NotifyPayload(NotifyType.COOKIE, bytes([len(bench.wire) % 256]))
             data = Message(header, (cookie,)).encode()
-            bench._air.append(
-                (bench.now + LATENCY, 0, Datagram(data, B_ADDRESS, 500, A_ADDRESS, 500))
-            )
+            answer = Datagram(data, B_ADDRESS, 500, A_ADDRESS, 500)
+            bench._air.append((bench.now + LATENCY, 0, answer))
         return []
 
     bench.fate = always_a_cookie
@@ -287,7 +286,7 @@ def test_a_forged_refusal_does_not_stop_the_initiator() -> None:
     assert bench.a.last(IkeSaUp)
 
 
-@pytest.mark.parametrize('octet', [20, 40, 60, 100])
+@pytest.mark.parametrize('octet', [18, 20, 29, 40, 50])
 def test_a_garbled_answer_does_not_stop_the_initiator(octet: int) -> None:
     bench = Bench()
     garbled: list[Datagram] = []
@@ -305,10 +304,7 @@ def test_a_garbled_answer_does_not_stop_the_initiator(octet: int) -> None:
     bench.run(0.1)
     bench.inject(garbled[0])
     bench.run(20)
-    assert bench.a.all(IkeSaUp) or bench.a.last(IkeSaFailed)
-    if bench.a.all(IkeSaFailed):
-        # Only an octet that isn't checked before IKE_AUTH (a nonce, a public value) costs this.
-        assert bench.a.last(IkeSaFailed).step == 'IKE_AUTH'
+    assert bench.a.last(IkeSaUp)
 
 
 def test_an_answer_from_elsewhere_is_not_taken() -> None:
