@@ -22,7 +22,17 @@ from typing import TextIO
 
 SOURCE_PACKAGE = 'linux-source-6.12'
 SOURCE_ARCHIVE = Path('/usr/src/linux-source-6.12.tar.xz')
-BUILD_PACKAGES = (SOURCE_PACKAGE, 'gcc', 'make', 'flex', 'bison', 'bc', 'libelf-dev', 'xz-utils')
+BUILD_PACKAGES = (
+    SOURCE_PACKAGE,
+    'gcc',
+    'libc6-dev',
+    'make',
+    'flex',
+    'bison',
+    'bc',
+    'libelf-dev',
+    'xz-utils',
+)
 FRAGMENT = Path(__file__).with_name('kernel.config')
 # The unpacked source and its objects, in bytes.
 DISK_NEEDED = 3 * 1024**3
