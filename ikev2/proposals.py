@@ -18,9 +18,9 @@ IKE_SPI_LENGTH = 8
 
 # All that we understand in an IKE proposal; another type makes the proposal unacceptable
 # (RFC 7296, 3.3.6). An additional key exchange is acceptable where NONE is on offer (RFC 9370).
-_ADDITIONAL = tuple(range(TransformType.ADDKE1, TransformType.ADDKE7 + 1))
+ADDITIONAL = tuple(range(TransformType.ADDKE1, TransformType.ADDKE7 + 1))
 _UNDERSTOOD = frozenset(
-    (TransformType.ENCR, TransformType.PRF, TransformType.INTEG, TransformType.KE, *_ADDITIONAL)
+    (TransformType.ENCR, TransformType.PRF, TransformType.INTEG, TransformType.KE, *ADDITIONAL)
 )
 
 
@@ -119,10 +119,9 @@ def verify_ike_answer(
     chosen = check_answer(offer, answer)
     if len(chosen.spi) != (IKE_SPI_LENGTH if rekey else 0):
         raise InvalidAnswer(f'IKE SPI of {len(chosen.spi)} octets in the answer')
-    for suite, transforms in _acceptable(chosen, policy, None):
-        # Equal up to order: the answer may list the types in another one.
-        if set(transforms) == set(chosen.transforms):
-            return IkeChoice(suite, chosen)
+    # With one transform of each type there is at most one suite, and it uses all of them.
+    for suite, _ in _acceptable(chosen, policy, None):
+        return IkeChoice(suite, chosen)
     raise InvalidAnswer('the answer is no complete IKE suite')
 
 
@@ -149,6 +148,16 @@ def check_answer(offer: SaPayload, answer: SaPayload) -> Proposal:
     return chosen
 
 
+def none_of_additional(proposal: Proposal) -> tuple[Transform, ...]:
+    """NONE for every type of additional key exchange in a proposal (RFC 9370, 2.2.1).
+
+    A choice must have them; where NONE isn't on offer, no choice is possible.
+    """
+    return tuple(
+        Transform(kind, KeyExchangeId.NONE) for kind in ADDITIONAL if proposal.of_type(kind)
+    )
+
+
 def _acceptable(
     proposal: Proposal, policy: IkePolicy, ke_group: int | None
 ) -> Iterator[tuple[IkeSuite, tuple[Transform, ...]]]:
@@ -156,13 +165,7 @@ def _acceptable(
     if any(t.transform_type not in _UNDERSTOOD for t in proposal.transforms):
         return
     offered = frozenset(proposal.transforms)
-    additional = []
-    for kind in _ADDITIONAL:
-        if proposal.of_type(kind):
-            none = Transform(kind, KeyExchangeId.NONE)
-            if none not in offered:
-                return
-            additional.append(none)
+    additional = none_of_additional(proposal)
     groups = sorted(policy.groups, key=lambda group: group != ke_group)
     for encryption in policy.encryptions:
         integ = _integrity(proposal, encryption)

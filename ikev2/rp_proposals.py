@@ -21,18 +21,17 @@ from ikev2.constants import (
 )
 from ikev2.errors import InvalidAnswer, NoProposalChosen
 from ikev2.payloads_sa import Proposal, SaPayload, Transform
-from ikev2.proposals import check_answer
+from ikev2.proposals import ADDITIONAL, check_answer, none_of_additional
 
 KEYID_LENGTH = 1
 
-_ADDITIONAL = tuple(range(TransformType.ADDKE1, TransformType.ADDKE7 + 1))
 _UNDERSTOOD = frozenset(
     (
         TransformType.INTEG,
         TransformType.KE,
         TransformType.TCP_OPTIONS,
         TransformType.TCP_AO_KDF,
-        *_ADDITIONAL,
+        *ADDITIONAL,
     )
 )
 
@@ -183,9 +182,7 @@ def _choices(
     kdf = _kdf(proposal, suite)
     if integ not in offered or kdf is None:
         return
-    additional = _none_of_additional(proposal)
-    if additional is None:
-        return
+    additional = none_of_additional(proposal)
     exchanges: list[tuple[Transform, ...]] = [
         (Transform(TransformType.KE, group),) for group in groups
     ]
@@ -211,19 +208,6 @@ def _kdf(proposal: Proposal, suite: RpSuite) -> tuple[Transform, ...] | None:
         return () if IMPLIED_KDF.get(suite.integ) == suite.kdf else None
     wanted = Transform(TransformType.TCP_AO_KDF, suite.kdf)
     return (wanted,) if wanted in offered else None
-
-
-def _none_of_additional(proposal: Proposal) -> tuple[Transform, ...] | None:
-    """NONE for every additional key exchange on offer; None where one is demanded (RFC 9370)."""
-    chosen = []
-    for kind in _ADDITIONAL:
-        offered = proposal.of_type(kind)
-        none = Transform(kind, KeyExchangeId.NONE)
-        if offered and none not in offered:
-            return None
-        if offered:
-            chosen.append(none)
-    return tuple(chosen)
 
 
 def _products(suites: Sequence[str]) -> list[list[RpSuite]]:

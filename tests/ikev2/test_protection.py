@@ -216,6 +216,22 @@ def test_padding_longer_than_the_plaintext_is_malformed(encryption: Encryption) 
 
 
 @EACH
+def test_a_plaintext_without_even_a_pad_length_is_refused(encryption: Encryption) -> None:
+    subject = cipher(encryption)
+    with pytest.raises(IntegrityFailure, match='octets'):
+        open_message(_sealed(subject, 0, b''), subject)
+
+
+def test_authentic_ciphertext_that_is_no_whole_number_of_blocks_is_refused() -> None:
+    encryption = AES_128_CBC_HMAC_SHA2_256_128
+    integrity_key = bytes(range(100, 132))
+    body = iv(encryption) + bytes(17)
+    check_value = hmac.digest(integrity_key, b'header' + body, sha256)[:16]
+    with pytest.raises(IntegrityFailure, match='blocks'):
+        cipher(encryption).open(body + check_value, b'header')
+
+
+@EACH
 def test_padding_is_as_short_as_it_can_be(encryption: Encryption) -> None:
     subject = cipher(encryption)
     datagram = seal_message(HEADER, (VendorIdPayload(b'123'),), subject, iv(encryption))

@@ -1,0 +1,36 @@
+"""The cursor under all decoders."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ikev2.errors import MalformedMessage
+from ikev2.reader import Reader
+
+
+def test_reading_from_front_to_back() -> None:
+    reader = Reader(bytes.fromhex('01 0203 0405 06'), 'test')
+    assert reader.uint8() == 1
+    assert reader.uint16() == 0x0203
+    assert reader.take(2) == b'\x04\x05'
+    assert reader.remaining == 1
+    assert reader.rest() == b'\x06'
+    reader.expect_end()
+
+
+@given(st.binary(max_size=10), st.integers(-20, 20))
+def test_nothing_is_read_beyond_the_end_or_backwards(data: bytes, length: int) -> None:
+    reader = Reader(data, 'test')
+    if 0 <= length <= len(data):
+        assert reader.take(length) == data[:length]
+        return
+    with pytest.raises(MalformedMessage, match='test'):
+        reader.take(length)
+    assert reader.remaining == len(data)
+
+
+def test_octets_that_are_left_over_are_malformed() -> None:
+    with pytest.raises(MalformedMessage, match='1 octets too many'):
+        Reader(b'x', 'test').expect_end()
