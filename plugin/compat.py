@@ -1,0 +1,117 @@
+"""What of ExaBGP we lean on: its version, and every name and signature that we wrap or call.
+
+Checked at start: an ExaBGP that looks different is refused, rather than patched by guess.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+
+LOWEST = (5, 0, 13)
+"""A security release; older ones let API streams be injected into."""
+BELOW = (6,)
+
+_C = 'exabgp.configuration.'
+_R = 'exabgp.reactor.'
+
+# (module, name, names of parameters, None for what isn't a function)
+LEANED_ON: tuple[tuple[str, str, str | None], ...] = (
+    (_C + 'core.tokeniser', 'tokens', 'stream'),
+    (_C + 'core.format', 'unescape', None),
+    (_C + 'core.tokeniser', 'Tokeniser._tokenise', 'self iterator'),
+    (_C + 'core.tokeniser', 'Tokeniser.__call__', 'self'),
+    (_C + 'core', 'Section.parse', 'self name command'),
+    (_C + 'configuration', 'Configuration.__init__', 'self configurations text'),
+    (_C + 'configuration', 'Configuration.parse_section', 'self name'),
+    (_C + 'configuration', 'Configuration._reload', 'self'),
+    (_C + 'configuration', 'Configuration._cleanup', 'self'),
+    (_C + 'configuration', '_Configuration.inject_change', 'self peers change'),
+    (_C + 'configuration', '_Configuration.inject_eor', 'self peers family'),
+    (_C + 'configuration', '_Configuration.inject_operational', 'self peers operational'),
+    (_C + 'configuration', '_Configuration.inject_refresh', 'self peers refreshes'),
+    (_C + 'neighbor', 'ParseNeighbor._post_get_scope', 'self'),
+    (_C + 'neighbor', 'ParseNeighbor.post', 'self'),
+    (_C + 'neighbor', 'ParseNeighbor._init_neighbor', 'self neighbor local'),
+    (_C + 'neighbor', 'ParseNeighbor.known', None),
+    (_C + 'neighbor.family', 'ParseFamily.convert', None),
+    ('exabgp.bgp.neighbor', 'Neighbor.defaults', None),
+    ('exabgp.bgp.neighbor', 'Neighbor._GLOBAL', None),
+    ('exabgp.bgp.neighbor', 'Neighbor.__eq__', 'self other'),
+    ('exabgp.bgp.neighbor', 'Neighbor.index', 'self'),
+    ('exabgp.bgp.neighbor', 'Neighbor.name', 'self'),
+    ('exabgp.bgp.neighbor', 'Neighbor.make_rib', 'self'),
+    ('exabgp.bgp.neighbor', 'NeighborTemplate.configuration', 'neighbor with_changes'),
+    (_R + 'peer', 'Protocol', None),
+    (_R + 'peer', 'Peer._reset', 'self message error'),
+    (_R + 'peer', 'Peer.teardown', 'self code restart'),
+    (_R + 'peer', 'Peer.handle_connection', 'self connection'),
+    (_R + 'protocol', 'Protocol.__init__', 'self peer'),
+    (_R + 'protocol', 'Protocol.connect', 'self'),
+    (_R + 'protocol', 'Protocol.new_open', 'self'),
+    (_R + 'protocol', 'Protocol.new_notification', 'self notification'),
+    (_R + 'protocol', 'Protocol.validate_open', 'self'),
+    (_R + 'network.outgoing', 'bind', 'io ip afi'),
+    (_R + 'network.outgoing', 'connect', 'io ip port afi md5'),
+    (_R + 'network.outgoing', 'Outgoing._setup', 'self'),
+    (_R + 'network.outgoing', 'Outgoing.establish', 'self'),
+    (_R + 'network.incoming', 'Incoming.__init__', 'self afi peer local io'),
+    (_R + 'network.incoming', 'Incoming.notification', 'self code subcode message'),
+    (_R + 'network.connection', 'Connection.close', 'self'),
+    (_R + 'network.connection', 'Connection.success', 'self'),
+    (_R + 'listener', 'Listener._new_socket', 'self ip'),
+    (_R + 'listener', 'Listener.incoming', 'self'),
+    (_R + 'loop', 'Reactor._wait_for_io', 'self sleeptime'),
+    (_R + 'loop', 'Reactor._pending_adjribout', 'self'),
+    (_R + 'loop', 'Reactor.established_peers', 'self'),
+    (_R + 'loop', 'Reactor.handle_connection', 'self peer_name connection'),
+    (_R + 'loop', 'Reactor.reload', 'self'),
+    (_R + 'loop', 'Reactor.shutdown', 'self'),
+    (_R + 'delay', 'Delay.backoff', 'self'),
+    (_R + 'api.command.command', 'Command.callback', None),
+    (_R + 'api.command.command', 'Command.functions', None),
+    ('exabgp.environment.environment', 'Env.setup', 'configuration'),
+)
+
+
+class IncompatibleError(Exception):
+    """This ExaBGP isn't one that we know; the message says what is different."""
+
+
+def check() -> None:
+    """Raises IncompatibleError."""
+    from exabgp.version import version  # after the launcher has settled its environment
+
+    check_version(version)
+    for module, name, parameters in LEANED_ON:
+        _check_name(module, name, parameters)
+
+
+def check_version(version: str) -> None:
+    """Raises IncompatibleError for one that is out of range or that can't be read."""
+    numbers = tuple(int(number) for number in re.findall(r'[0-9]+', version.split('-')[0])[:3])
+    if not numbers or not numbers >= LOWEST or numbers >= BELOW:
+        raise IncompatibleError(
+            f'exabgp {version} is installed; this plugin is for 5.0.13 and later, below 6: '
+            f"pip install 'exabgp>=5.0.13,<6'"
+        )
+
+
+def _check_name(module: str, name: str, parameters: str | None) -> None:
+    try:
+        found: object = importlib.import_module(module)
+        for part in name.split('.'):
+            found = getattr(found, part)
+    except (ImportError, AttributeError):
+        raise IncompatibleError(
+            f'this exabgp has no {module}.{name}: it is newer than this plugin, or changed'
+        ) from None
+    if parameters is None:
+        return
+    has = ' '.join(inspect.signature(found).parameters) if callable(found) else ''
+    if has != parameters:
+        raise IncompatibleError(
+            f'in this exabgp {module}.{name} takes ({has}) instead of ({parameters}): it is newer '
+            f'than this plugin, or changed'
+        )

@@ -1,0 +1,176 @@
+"""Where ExaBGP's connections, listeners and main loop call us. Each hook is a few lines: what is
+to be done is in the rooms. Without a gated neighbor every one of them does what upstream does.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+from exabgp.bgp.message import Notify
+from exabgp.bgp.message.open.capability import Capability
+from exabgp.protocol.family import AFI, SAFI
+from exabgp.reactor import peer as peer_module
+from exabgp.reactor.listener import Listener
+from exabgp.reactor.loop import Reactor
+from exabgp.reactor.network import outgoing as outgoing_module
+from exabgp.reactor.network.connection import Connection
+from exabgp.reactor.network.error import NetworkError, NotConnected
+from exabgp.reactor.network.outgoing import Outgoing
+from exabgp.reactor.protocol import Protocol
+
+from gatekeeper.records import EventName
+from gatekeeper.service import GatekeeperError
+from plugin import gate, runtime, sessions
+from plugin.neighbors import protection_of
+from plugin.patching import replace, wrap
+
+UNSUPPORTED_CAPABILITY = (2, 7)
+
+# --- connections --------------------------------------------------------------------------------
+
+
+class GatedProtocol(Protocol):
+    """ExaBGP's Protocol, whose connection knows the peer that it is for."""
+
+    @property
+    def connection(self) -> Any:
+        return self._connection
+
+    @connection.setter
+    def connection(self, connection: Any) -> None:
+        self._connection = connection
+        if connection is not None:
+            connection.ikev2_peer = self.peer
+
+
+def _establish(original: Any, self: Any) -> Any:
+    peer = getattr(self, 'ikev2_peer', None)
+    if peer is None or protection_of(peer.neighbor) is None:
+        return original(self)
+    running = runtime.of(peer.reactor)
+    if running is None:
+        raise NotConnected('the neighbor is gated, and there is no gatekeeper')
+    return gate.establish(running, self, peer)
+
+
+def _close(original: Any, self: Any) -> None:
+    if getattr(self, 'ikev2', None) is None:
+        original(self)
+    else:
+        sessions.closed(self)
+
+
+def _new_notification(original: Any, self: Any, notification: Any) -> Any:
+    if getattr(self.connection, 'ikev2', None) is not None:
+        sessions.parts(self.connection, notification.code)
+    return original(self, notification)
+
+
+def _new_open(original: Any, self: Any) -> Iterator[Any]:
+    yield from original(self)
+    _note(self, EventName.OPEN, sent=True)
+
+
+def _validate_open(original: Any, self: Any) -> None:
+    """The session that was negotiated in IKE is the one that the OPEN is for."""
+    original(self)
+    if protection_of(self.neighbor) is None:
+        return
+    capabilities = self.negotiated.received_open.capabilities
+    spoken = capabilities.get(Capability.CODE.MULTIPROTOCOL, [(AFI.ipv4, SAFI.unicast)])
+    if {tuple(family) for family in spoken} != {*self.neighbor.families()}:
+        cause = "the families in the peer's OPEN are not the session's"
+        _note(self, EventName.REFUSED, step='open', cause=cause)
+        raise Notify(*UNSUPPORTED_CAPABILITY, cause)
+
+
+def _note(protocol: Any, event: EventName, **details: str | bool) -> None:
+    running = runtime.of(protocol.peer.reactor)
+    policy = running.policies.get(protocol.neighbor.name()) if running is not None else None
+    if running is not None and policy is not None:
+        running.recorder.note(policy, event, **details)
+
+
+# --- listeners ----------------------------------------------------------------------------------
+
+
+class GuardedListener(socket.socket):
+    """A listening socket that has its deny keys before it listens."""
+
+    reactor: Any = None
+
+    def listen(self, *arguments: Any) -> None:
+        running = runtime.of(self.reactor)
+        if running is not None:
+            try:
+                running.guard(self)
+            except GatekeeperError as error:
+                raise NetworkError(f'{self.getsockname()} may not listen: {error}') from None
+        super().listen(*arguments)
+        if running is not None:
+            running.listens(self)
+
+    def close(self) -> None:
+        running = runtime.of(self.reactor)
+        if running is not None and self.fileno() != -1:
+            running.unguard(self)
+        super().close()
+
+
+def _new_socket(original: Any, self: Any, ip: Any) -> Any:
+    made = original(self, ip)
+    listener = GuardedListener(made.family, made.type, made.proto, made.detach())
+    listener.reactor = self._reactor
+    return listener
+
+
+def _incoming(original: Any, self: Any) -> Any:
+    accepted = original(self)
+    running = runtime.of(self._reactor)
+    if running is None:
+        return accepted
+    if accepted:
+        # One connection of each listener is taken in a turn; there may be more.
+        running.again = True
+    running.accepting.take(self._accepted)
+    # Not only the new ones: upstream can leave some of the last turn behind.
+    return bool(self._accepted)
+
+
+# --- the main loop ------------------------------------------------------------------------------
+
+
+def _wait_for_io(original: Any, self: Any, sleep: Any) -> Iterator[Any]:
+    running = runtime.of(self)
+    if running is None:
+        yield from original(self, sleep)
+        return
+    waker = running.waker.fileno()
+    self._poller.register(waker, select.POLLIN)
+    for descriptor in original(self, running.bounded(sleep)):
+        if descriptor != waker:
+            yield descriptor
+    running.turn()
+
+
+def _pending_adjribout(original: Any, self: Any) -> bool:
+    """Only established peers: routes of one that isn't up wait for ever, and so would a reload."""
+    return any(self._peers[key].neighbor.rib.outgoing.pending() for key in self.established_peers())
+
+
+def install() -> None:
+    """Patch ExaBGP's reactor and network."""
+    replace(peer_module, 'Protocol', GatedProtocol)
+    wrap(outgoing_module, 'bind', gate.bind)
+    wrap(Outgoing, 'establish', _establish)
+    wrap(Connection, 'close', _close)
+    wrap(Protocol, 'new_notification', _new_notification)
+    wrap(Protocol, 'new_open', _new_open)
+    wrap(Protocol, 'validate_open', _validate_open)
+    wrap(Listener, '_new_socket', _new_socket)
+    wrap(Listener, 'incoming', _incoming)
+    wrap(Reactor, '_wait_for_io', _wait_for_io)
+    wrap(Reactor, '_pending_adjribout', _pending_adjribout)

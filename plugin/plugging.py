@@ -1,0 +1,36 @@
+"""Everything of ours put into ExaBGP, once, in the order in which it is needed."""
+
+from __future__ import annotations
+
+from plugin import (
+    hooks,
+    injecting,
+    lifecycle,
+    neighbors,
+    patching,
+    reloading,
+    section,
+    showing,
+    surroundings,
+    truelines,
+)
+
+PARTS = (
+    surroundings,
+    truelines,
+    section,
+    neighbors,
+    reloading,
+    injecting,
+    hooks,
+    lifecycle,
+    showing,
+)
+
+
+def install() -> None:
+    """Patch ExaBGP. Idempotent; `compat.check` comes first."""
+    if patching.installed():
+        return
+    for part in PARTS:
+        part.install()

@@ -1,0 +1,191 @@
+"""What a daemon with gated neighbors has: the gatekeeper, the sockets, and their turn in ExaBGP's
+loop. Everything here runs in the reactor's thread, the only one that touches connections.
+
+The rooms: `gate` before connect(), `accepting` after accept(), `parting` after NOTIFICATION.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+from exabgp.bgp.fsm import FSM
+from exabgp.debug.report import format_exception
+from exabgp.logger import log
+
+from gatekeeper.policy import SessionPolicy
+from gatekeeper.service import Gatekeeper, GatekeeperError
+from plugin import sessions
+from plugin.accepting import Accepting
+from plugin.keytable import KeyTable
+from plugin.links import Links
+from plugin.neighbors import protection_of
+from plugin.parting import Parting
+from plugin.recording import LOG, Recorder
+from plugin.waker import COMMANDS, INCOMING, Waker
+from tcpao.installer import Abort, Close, Command
+from tcpao.mkt import SocketPair
+from tcpao.socket_installer import SocketInstaller
+
+
+class Runtime:
+    """One per reactor, from the first gated neighbor on."""
+
+    def __init__(
+        self,
+        reactor: Any,
+        gatekeeper: Gatekeeper,
+        installer: SocketInstaller[socket.socket],
+        recorder: Recorder,
+        key_table: KeyTable | None = None,
+    ) -> None:
+        self.reactor = reactor
+        self.gatekeeper = gatekeeper
+        self.installer = installer
+        self.recorder = recorder
+        self.key_table = key_table
+        self.policies: dict[str, SessionPolicy] = {}
+        self.failures: dict[str, str] = {}
+        """Per session key: what its last attempt died of, so that a log line tells news."""
+        self.waker = Waker()
+        self.waker.watch(gatekeeper.fileno(), COMMANDS)
+        self.links = Links(installer, self._gone, self.waker)
+        self.parting = Parting(self.links, self.waker)
+        self.accepting = Accepting(self)
+        self.again = False
+        """True if the next turn should come at once."""
+        self._dead = False
+        self._stopped = False
+
+    # --- policies and listeners -----------------------------------------------------------------
+
+    def configure(self, policies: Sequence[SessionPolicy]) -> None:
+        """Put policies in force: deny keys first. Raises PolicyError or GatekeeperError; then
+        the old ones stay."""
+        self.gatekeeper.configure(policies)
+        self.policies = {policy.key: policy for policy in policies}
+        for key in set(self.failures) - set(self.policies):
+            del self.failures[key]
+
+    def guard(self, listener: socket.socket) -> None:
+        """Deny keys for a bound socket, before listen() where that is still possible. Raises
+        GatekeeperError; then it must not listen."""
+        self.gatekeeper.add_listener(listener)
+
+    def listens(self, listener: socket.socket) -> None:
+        """The socket listens: wake for arrivals."""
+        self.waker.watch(listener, INCOMING)
+
+    def unguard(self, listener: socket.socket) -> None:
+        """The socket is about to be closed."""
+        self.waker.forget(listener)
+        # A gatekeeper that died has closed its own descriptor of it.
+        with suppress(GatekeeperError):
+            self.gatekeeper.drop_listener(listener)
+
+    # --- the reactor's turn ---------------------------------------------------------------------
+
+    def bounded(self, sleep: float) -> float:
+        """How long the reactor may sleep: milliseconds, at most `sleep`."""
+        if self.again:
+            self.again = False
+            return 0
+        now = time.monotonic()
+        dues = [link.deadline - now for link in self.links if link.deadline is not None]
+        wall = time.time()
+        for peer in self.reactor._peers.values():
+            if _backs_off(peer):
+                dues.append(peer._delay._time - wall)
+        if not dues:
+            return sleep
+        # Rounded up: a millisecond too early is a turn for nothing.
+        return min(sleep, max(0.0, min(dues)) * 1000 + 1)
+
+    def turn(self) -> None:
+        """Carry out what the gatekeeper wants, hand back what came of it, settle what is due."""
+        if self._stopped:
+            return
+        try:
+            self._turn()
+        except Exception as error:
+            # Our fault must not take the neighbors down that aren't ours.
+            report = format_exception(error)
+            log.critical(lambda: report, LOG)
+            self._fail_closed(f'internal error: {error!r}')
+
+    def _turn(self) -> None:
+        self.waker.clear()
+        for command in self.gatekeeper.take_commands():
+            self._run(command)
+        for event in self.installer.events():
+            self.gatekeeper.post(event)
+        if not self.gatekeeper.alive and not self._dead:
+            self._dead = True
+            self.waker.forget(self.gatekeeper.fileno())
+            self._fail_closed('the gatekeeper is dead')
+        self.accepting.settle()
+        self.parting.settle()
+
+    def _run(self, command: Command) -> None:
+        match command:
+            case Close(pair, cause):
+                link = self.links.get(pair)
+                if link is not None:
+                    sessions.close(self, link, cause)
+            case Abort(pair, cause):
+                self.installer.submit(command)
+                link = self.links.get(pair)
+                if link is not None:
+                    sessions.abort(self, link, cause)
+            case _:
+                self.installer.submit(command)
+
+    def _fail_closed(self, cause: str) -> None:
+        """Loudly: nothing can be proven now."""
+        log.critical(
+            lambda: f'{cause}: every neighbor with an ikev2 section goes down; restart the daemon',
+            LOG,
+        )
+        for link in self.links:
+            sessions.abort(self, link, cause)
+
+    def _gone(self, pair: SocketPair) -> None:
+        if self.gatekeeper.alive:
+            self.gatekeeper.gone(pair)
+
+    # --- the end --------------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """The daemon ends. Idempotent."""
+        if self._stopped:
+            return
+        self._stopped = True
+        for link in self.links:
+            self.links.end(link, 'the daemon stops')
+        self.gatekeeper.stop()
+        with suppress(KeyError):
+            self.reactor._poller.unregister(self.waker.fileno())
+        self.waker.close()
+        self.recorder.close()
+        if self.key_table is not None:
+            self.key_table.close()
+
+
+def _backs_off(peer: Any) -> bool:
+    """A gated peer of which nothing but the end of its backoff will wake the reactor."""
+    return (
+        protection_of(peer.neighbor) is not None
+        and not peer.neighbor['passive']
+        and peer.generator is None
+        and peer.fsm != FSM.ESTABLISHED
+        and bool(peer._delay.backoff())
+    )
+
+
+def of(reactor: Any) -> Runtime | None:
+    """The reactor's runtime; None while it has had no gated neighbor."""
+    found: Runtime | None = getattr(reactor, 'ikev2', None)
+    return found

@@ -1,0 +1,120 @@
+"""Ending and starting BGP on a link: what the gatekeeper's Close and Abort mean to ExaBGP.
+
+ExaBGP's Peer and Connection are only touched from here and from the hooks in `plugin.hooks`.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from exabgp.bgp.fsm import FSM
+from exabgp.bgp.message import Notify
+from exabgp.logger import log
+from exabgp.reactor.network.error import NetworkError
+
+from plugin.links import Link
+from plugin.recording import LOG
+
+if TYPE_CHECKING:
+    from plugin.runtime import Runtime
+
+CEASE = 6
+ADMINISTRATIVE_RESET = 4
+HOLD_TIMER_EXPIRED = 4
+
+_WRITES = 4
+"""Turns that a NOTIFICATION's generator gets: more than it needs on a socket that takes it."""
+
+
+def abort(runtime: Runtime, link: Link, cause: str) -> None:
+    """Close the socket now, without an octet; BGP, if it has it, starts anew after its delay."""
+    peer, connection = link.peer, link.connection
+    runtime.links.end(link, cause)
+    if connection is None:
+        return
+    log.error(lambda: f'{named(runtime, link)}: connection aborted: {cause}', LOG)
+    _forget(runtime, connection)
+    _reset(peer, connection, cause)
+
+
+def close(runtime: Runtime, link: Link, cause: str) -> None:
+    """End the session with NOTIFICATION Cease; a socket that BGP doesn't have yet just ends."""
+    peer, connection = link.peer, link.connection
+    if connection is None:
+        runtime.links.end(link, cause)
+        return
+    log.warning(lambda: f'{named(runtime, link)}: closing with Cease: {cause}', LOG)
+    if peer.fsm == FSM.ESTABLISHED:
+        # Its next turn, which comes at once, sends the NOTIFICATION and closes.
+        peer.teardown(ADMINISTRATIVE_RESET)
+        return
+    with suppress(OSError):
+        link.sock.send(Notify(CEASE, ADMINISTRATIVE_RESET).message())
+    link.parting = True
+    _reset(peer, connection, cause)
+
+
+def give(runtime: Runtime, link: Link, connection: Any, peer: Any) -> None:
+    """From here on ExaBGP's connection has the proven socket."""
+    link.deadline = None
+    link.connection, link.peer = connection, peer
+    connection.ikev2 = (runtime, link)
+    runtime.gatekeeper.up(link.pair)
+
+
+def closed(connection: Any) -> None:
+    """ExaBGP closes a connection that has one of our sockets."""
+    runtime, link = connection.ikev2
+    _forget(runtime, connection)
+    if link.ended is not None:
+        return
+    if link.parting:
+        runtime.parting.begin(link)
+    else:
+        runtime.links.end(link, 'closed by BGP')
+
+
+def parts(connection: Any, code: int) -> None:
+    """A NOTIFICATION is about to be the last message; when the hold timer expired nobody reads."""
+    link: Link = connection.ikev2[1]
+    link.parting = code != HOLD_TIMER_EXPIRED
+
+
+def deny(runtime: Runtime, link: Link, connection: Any, notification: Any) -> None:
+    """A proven connection that BGP has no use for: the NOTIFICATION, then the end.
+
+    Upstream drops the generator that would have sent it.
+    """
+    connection.ikev2 = (runtime, link)
+    link.parting = True
+    with suppress(NetworkError):
+        for _ in islice(notification, _WRITES):
+            pass
+    # Its socket was ready to write and empty: if the message didn't go, it never will.
+    connection.close()
+
+
+def named(runtime: Runtime, link: Link) -> str:
+    """`neighbor 10.0.0.2 session ipv4 unicast`, for a log line."""
+    policy = runtime.policies.get(link.session_key or '')
+    if policy is None:
+        return f'connection {link.pair}'
+    return f'neighbor {policy.neighbor} session {policy.session.name}'
+
+
+def _forget(runtime: Runtime, connection: Any) -> None:
+    """Take the socket out of ExaBGP's hands; its poll set would never forget it."""
+    if connection.io is not None:
+        descriptor = connection.io.fileno()
+        if descriptor != -1:
+            with suppress(KeyError):
+                runtime.reactor._poller.unregister(descriptor)
+    connection.io = None
+    connection.ikev2 = None
+
+
+def _reset(peer: Any, connection: Any, cause: str) -> None:
+    if peer.proto is not None and peer.proto.connection is connection:
+        peer._reset('ended by the gatekeeper', cause)

@@ -1,0 +1,109 @@
+"""`show ikev2` and `show ikev2 json` in ExaBGP's own command line and API.
+
+Read only, ASCII only (ExaBGP's pipes take nothing else), and nothing secret: the gatekeeper's
+snapshot has none.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from exabgp.reactor.api.command.command import Command
+
+from gatekeeper.service import GatekeeperError
+from plugin import runtime
+from plugin.patching import add
+
+NAME = 'show ikev2'
+NOTHING = 'no neighbor has an ikev2 section'
+
+Row = dict[str, object]
+
+
+def _since(row: Row, now: float) -> str:
+    value = row.get('since')
+    return f'{max(0, now - value):.0f} s' if isinstance(value, int | float) else '-'
+
+
+def _left(row: Row, now: float) -> str:
+    value = row.get('expires')
+    return f'{max(0, value - now):.0f} s' if isinstance(value, int | float) else '-'
+
+
+def _plain(name: str) -> Callable[[Row, float], str]:
+    def cell(row: Row, now: float) -> str:
+        value = row.get(name)
+        return '-' if value is None else str(value)
+
+    return cell
+
+
+def _keyids(row: Row, now: float) -> str:
+    send_id, recv_id = row.get('send_id'), row.get('recv_id')
+    return '-' if send_id is None else f'{send_id}/{recv_id}'
+
+
+COLUMNS: tuple[tuple[str, Callable[[Row, float], str]], ...] = (
+    ('Neighbor', _plain('neighbor')),
+    ('Session', _plain('session')),
+    ('State', _plain('state')),
+    ('Local', _plain('local')),
+    ('Remote', _plain('remote')),
+    ('Algorithm', _plain('algorithm')),
+    ('Send/Recv', _keyids),
+    ('Since', _since),
+    ('Expires', _left),
+    ('Rekeys', _plain('rekeys')),
+    ('Peer', _plain('peer_id')),
+    ('Last error', _plain('last_error')),
+)
+
+
+def table(rows: Sequence[Row], now: float) -> list[str]:
+    """One line each, a head line first; columns as wide as their widest cell."""
+    lines = [[title for title, _ in COLUMNS]]
+    lines += [[cell(row, now) for _, cell in COLUMNS] for row in rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(COLUMNS))]
+    return [
+        '  '.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    ]
+
+
+def ascii_only(text: str) -> str:
+    """What an identity may hold beyond ASCII, escaped."""
+    return text.encode('ascii', 'backslashreplace').decode()
+
+
+def show(self: Any, reactor: Any, service: str, line: str, use_json: bool) -> bool:
+    """The command."""
+    running = runtime.of(reactor)
+    try:
+        rows = running.gatekeeper.snapshot() if running is not None else []
+        error = None
+    except GatekeeperError as fault:
+        rows, error = [], str(fault)
+    if use_json:
+        text = [json.dumps({'error': error} if error else rows)]
+    elif error is not None:
+        text = [f'error: {error}']
+    else:
+        text = table(rows, time.time()) if rows else [NOTHING]
+    for one in text:
+        reactor.processes.write(service, ascii_only(one))
+    reactor.processes.answer_done(service)
+    return True
+
+
+def install() -> None:
+    """Register the command. JSON support too: without it the word `json` would be fatal."""
+    tables = Command.callback
+    for kind in ('text', 'json'):
+        add(tables[kind], NAME, show)
+    add(tables['neighbor'], NAME, False)
+    add(tables['options'], NAME, ['json'])
+    Command.functions.append(NAME)
+    Command.functions.sort(reverse=True)

@@ -1,0 +1,60 @@
+"""`exabgp.ikev2.*` in ExaBGP's environment, so that `exabgp env` shows it and files may set it.
+
+ExaBGP sets its environment up lazily, after it has looked at --env-file: so must we.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from exabgp.environment import Env, parsing
+
+from plugin.patching import replace
+
+DEFAULT_PORTS = (500, 4500)
+
+
+def read_ports(text: str) -> tuple[int, int]:
+    """Two UDP ports. Raises ValueError."""
+    words = text.replace(',', ' ').split()
+    if len(words) == 2 and all(word.isdecimal() and word.isascii() for word in words):
+        first, second = (int(word) for word in words)
+        if 0 < first < 65536 and 0 < second < 65536 and first != second:
+            return first, second
+    raise ValueError(
+        f'exabgp.ikev2.port is {text!r}; expected two UDP ports, for IKE and for IKE behind the '
+        f'non-ESP marker: "500 4500"'
+    )
+
+
+def write_ports(ports: tuple[int, int]) -> str:
+    """As `read_ports` takes them."""
+    return f"'{ports[0]} {ports[1]}'"
+
+
+def _text(name: str) -> dict[str, Any]:
+    return {'read': parsing.unquote, 'write': parsing.quote, 'value': '', 'help': name}
+
+
+SECTION: dict[str, Any] = {
+    'port': {
+        'read': read_ports,
+        'write': write_ports,
+        'value': ' '.join(map(str, DEFAULT_PORTS)),
+        'help': 'our UDP ports for IKEv2, two numbers',
+    },
+    'router': _text('name of this router in events, empty means the host name'),
+    'timeline': _text('file to which events are appended as JSON lines'),
+    'keytable': _text('file for ALL MASTER KEYS, for demonstrations and debugging only'),
+}
+
+
+def install() -> None:
+    """Add our section whenever ExaBGP reads its environment."""
+    original = Env.setup.__func__
+
+    def setup(cls: Any, configuration: Any) -> Any:
+        configuration.setdefault('ikev2', SECTION)
+        return original(cls, configuration)
+
+    replace(Env, 'setup', classmethod(setup))
