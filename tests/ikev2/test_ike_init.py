@@ -286,7 +286,7 @@ def test_a_forged_refusal_does_not_stop_the_initiator() -> None:
     assert bench.a.last(IkeSaUp)
 
 
-@pytest.mark.parametrize('octet', [18, 20, 29, 40, 50])
+@pytest.mark.parametrize('octet', [18, 20, 40, 50])
 def test_a_garbled_answer_does_not_stop_the_initiator(octet: int) -> None:
     bench = Bench()
     garbled: list[Datagram] = []

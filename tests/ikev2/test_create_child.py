@@ -1,0 +1,592 @@
+"""CREATE_CHILD_SA for routing-protocol SAs (RFC 7296, 1.3, 2.9, 2.17, 2.25): what may go wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from ipaddress import ip_address
+
+import pytest
+
+from ikev2.constants import (
+    ExchangeType,
+    IpProtocol,
+    KeyExchangeId,
+    NotifyType,
+    ProtocolId,
+)
+from ikev2.errors import LocalError
+from ikev2.events import (
+    Cause,
+    Datagram,
+    DeleteAnswered,
+    IkeMessage,
+    IkeSaDown,
+    KeysDeleted,
+    RpSaFailed,
+    RpSaNegotiated,
+    RpSaRequested,
+    Selector,
+)
+from ikev2.key_exchange import KeyExchange
+from ikev2.keys import child_keymat
+from ikev2.limits import Limits
+from ikev2.payload import Payload
+from ikev2.payloads import KeyExchangePayload, NoncePayload, NotifyPayload, UnknownPayload
+from ikev2.payloads_sa import Proposal, SaPayload
+from ikev2.payloads_ts import TrafficSelector, TrafficSelectorsPayload, TsiPayload, TsrPayload
+from ikev2.proposals import IkePolicy
+from ikev2.rp_proposals import offer_rp
+from keymaterial import Secret
+from tests.ikev2.bench import (
+    A_ADDRESS,
+    B_ADDRESS,
+    SESSION_ID,
+    Bench,
+    deliver,
+    is_kind,
+    peer_a,
+    peer_b,
+    rp_request,
+    sas_of,
+    say,
+)
+
+CHILD = ExchangeType.CREATE_CHILD_SA
+
+
+def request_payloads(
+    *,
+    offer: SaPayload | None = None,
+    ke: KeyExchangePayload | None = None,
+    tsi: TsiPayload | None = None,
+    extra: tuple[Payload, ...] = (),
+    leave_out: type[object] | None = None,
+) -> list[Payload]:
+    """A well-formed request for an RP SA, but for what a test changes."""
+    exchange = KeyExchange.generate(KeyExchangeId.CURVE25519)
+    payloads: list[Payload] = [
+        offer or offer_rp(1, ['hmac-sha-1-96'], [True], [KeyExchangeId.CURVE25519]),
+        NoncePayload(bytes(32)),
+        ke or KeyExchangePayload(exchange.group, exchange.public_value),
+        tsi or TsiPayload.of(Selector(A_ADDRESS, 40001)),
+        TsrPayload.of(Selector(B_ADDRESS, 179)),
+        NotifyPayload(NotifyType.SESSION_ID, SESSION_ID),
+        *extra,
+    ]
+    return [p for p in payloads if leave_out is None or not isinstance(p, leave_out)]
+
+
+def up(**peers: object) -> Bench:
+    """An IKE SA is up."""
+    bench = Bench(**peers)  # type: ignore[arg-type]
+    bench.connect()
+    return bench
+
+
+# --- the keys ----------------------------------------------------------------------------------
+
+
+def test_the_master_key_is_keymat_of_sk_d_the_new_secret_and_the_new_nonces() -> None:
+    bench = up()
+    bench.b.obliging = False
+    exchange = KeyExchange.generate(KeyExchangeId.CURVE25519)
+    ke = KeyExchangePayload(exchange.group, exchange.public_value)
+    (sa,) = sas_of(bench.a)
+    sk_d = Secret(sa.keys.sk_d.reveal())
+    asked = say(bench, bench.a, CHILD, request_payloads(ke=ke))
+    keys = bench.b.accept(bench.b.last(RpSaRequested), bench.now)
+    bench.settle()
+    assert asked.answer is not None
+    nr = asked.answer.require(NoncePayload).data
+    shared = exchange.shared_secret(asked.answer.require(KeyExchangePayload).data)
+    expected = child_keymat(sa.origin.suite.prf, sk_d, bytes(32), nr, 20, shared)
+    assert keys.master_key == expected
+
+
+@pytest.mark.parametrize(
+    ('suite', 'length'), [('hmac-sha-1-96', 20), ('aes-128-cmac-96', 16), ('hmac-sha-256-128', 32)]
+)
+def test_a_master_key_is_as_long_as_its_suite_wants(suite: str, length: int) -> None:
+    bench = up()
+    bench.negotiate(rp_request(suites=(suite,)))
+    done = bench.a.last(RpSaNegotiated)
+    assert (done.keys.suite, len(done.keys.master_key)) == (suite, length)
+    assert done.keys.master_key == bench.b.accepted[0].master_key
+
+
+def test_tcp_options_covered_or_not_is_what_was_asked_for() -> None:
+    bench = up()
+    bench.negotiate(replace(rp_request(), tcp_options=False))
+    assert bench.a.last(RpSaNegotiated).keys.tcp_options is False
+    assert bench.b.accepted[0].tcp_options is False
+
+
+def test_the_keys_are_ready_before_the_answer_leaves() -> None:
+    bench = up()
+    bench.b.obliging = False
+    bench.negotiate()
+    event = bench.b.last(RpSaRequested)
+    before = len(bench.wire)
+    keys = bench.b.endpoint.prepare(event.token, 'hmac-sha-1-96', True, 5, 60, bench.now)
+    bench.collect()
+    assert len(bench.wire) == before
+    bench.b.endpoint.answer(event.token, bench.now)
+    bench.settle()
+    assert bench.a.last(RpSaNegotiated).keys.master_key == keys.master_key
+
+
+# --- refusals ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ('notify', 'data', 'cause'),
+    [
+        (NotifyType.TS_UNACCEPTABLE, b'', Cause.REFUSED),
+        (NotifyType.NO_PROPOSAL_CHOSEN, b'', Cause.NO_PROPOSAL_CHOSEN),
+        (NotifyType.TEMPORARY_FAILURE, b'', Cause.REFUSED),
+        (NotifyType.NO_ADDITIONAL_SAS, b'', Cause.REFUSED),
+        (NotifyType.KEYID_IN_USE, b'\x01\x05', Cause.REFUSED),
+    ],
+)
+def test_a_refusal_reaches_the_other_end_with_its_data(
+    notify: NotifyType, data: bytes, cause: Cause
+) -> None:
+    bench = up()
+    bench.b.obliging = False
+    number = bench.negotiate()
+    bench.b.endpoint.refuse(bench.b.last(RpSaRequested).token, notify, data, bench.now)
+    bench.settle()
+    failed = bench.a.last(RpSaFailed)
+    assert (failed.exchange, failed.cause, failed.notify, failed.data) == (
+        number,
+        cause,
+        notify,
+        data,
+    )
+    assert notify.name in failed.text
+    assert not bench.a.all(IkeSaDown)
+
+
+def test_child_sa_not_found_names_protocol_and_keyid_of_the_rekey_sa() -> None:
+    bench = up()
+    bench.b.obliging = False
+    rekey = NotifyPayload(NotifyType.REKEY_SA, b'', ProtocolId.TCP_AO, b'\x2a')
+    asked = say(bench, bench.a, CHILD, request_payloads(extra=(rekey,)))
+    event = bench.b.last(RpSaRequested)
+    assert event.offer.rekey_keyid == 0x2A
+    bench.b.endpoint.refuse(event.token, NotifyType.CHILD_SA_NOT_FOUND, b'', bench.now)
+    bench.settle()
+    assert asked.answer is not None
+    (notify,) = asked.answer.payloads
+    assert notify == NotifyPayload(NotifyType.CHILD_SA_NOT_FOUND, b'', ProtocolId.TCP_AO, b'\x2a')
+
+
+def test_keyids_that_the_initiator_cannot_take_reach_the_responder() -> None:
+    bench = up()
+    bench.negotiate(replace(rp_request(), keyids_in_use=(0x11, 0x12)))
+    assert bench.b.last(RpSaRequested).offer.keyids_in_use == (0x11, 0x12)
+
+
+@pytest.mark.parametrize(
+    ('payloads', 'notify'),
+    [
+        (lambda: request_payloads(leave_out=KeyExchangePayload), NotifyType.NO_PROPOSAL_CHOSEN),
+        (
+            lambda: request_payloads(offer=offer_rp(1, ['hmac-sha-1-96'], [True], [])),
+            NotifyType.NO_PROPOSAL_CHOSEN,
+        ),
+        (
+            lambda: request_payloads(
+                offer=SaPayload((Proposal(1, ProtocolId.ESP, b'\1\2\3\4', ()),))
+            ),
+            NotifyType.NO_PROPOSAL_CHOSEN,
+        ),
+        (
+            lambda: request_payloads(
+                offer=SaPayload(
+                    (
+                        Proposal(1, ProtocolId.TCP_AO, b'', ()),
+                        *offer_rp(1, ['hmac-sha-1-96'], [True], [31]).proposals,
+                    )
+                ),
+            ),
+            None,
+        ),
+        (lambda: request_payloads(tsi=selectors(ports=(1024, 65535))), NotifyType.TS_UNACCEPTABLE),
+        (lambda: request_payloads(tsi=selectors(protocol=17)), NotifyType.TS_UNACCEPTABLE),
+        (lambda: request_payloads(tsi=selectors(count=2)), NotifyType.TS_UNACCEPTABLE),
+        (
+            lambda: request_payloads(extra=(UnknownPayload(201, b'', critical=True),)),
+            NotifyType.UNSUPPORTED_CRITICAL_PAYLOAD,
+        ),
+    ],
+    ids=[
+        'no KE payload',
+        'no KE transform',
+        'ESP',
+        'one proposal is unusable, the other good',
+        'port range',
+        'UDP',
+        'two selectors',
+        'critical payload',
+    ],
+)
+def test_what_ike_itself_refuses_leaves_the_ike_sa_up(
+    payloads: Callable[[], list[Payload]], notify: NotifyType | None
+) -> None:
+    bench = up()
+    asked = say(bench, bench.a, CHILD, payloads())
+    assert asked.notifies()[:1] == [notify or NotifyType.MKT_LIFETIME]
+    assert bool(bench.b.all(RpSaRequested)) is (notify is None)
+    bench.negotiate()
+    assert bench.a.last(RpSaNegotiated)
+
+
+def selectors(
+    *, protocol: int = IpProtocol.TCP, ports: tuple[int, int] = (40001, 40001), count: int = 1
+) -> TsiPayload:
+    """TSi as this profile doesn't have it."""
+    one = TrafficSelector(protocol, *ports, A_ADDRESS.packed, A_ADDRESS.packed)
+    return TsiPayload((one,) * count)
+
+
+@pytest.mark.parametrize(
+    'payloads',
+    [
+        lambda: request_payloads(leave_out=NoncePayload),
+        lambda: request_payloads(leave_out=SaPayload),
+        lambda: request_payloads(leave_out=TrafficSelectorsPayload),
+        lambda: request_payloads(extra=(NotifyPayload(NotifyType.MKT_LIFETIME, b'\0\0\1'),)),
+        lambda: request_payloads(
+            extra=(NotifyPayload(NotifyType.REKEY_SA, b'', ProtocolId.TCP_AO, b'\0\1'),)
+        ),
+        lambda: request_payloads(ke=KeyExchangePayload(KeyExchangeId.CURVE25519, bytes(32))),
+        lambda: request_payloads(ke=KeyExchangePayload(KeyExchangeId.CURVE25519, b'short')),
+    ],
+    ids=['no nonce', 'no SA', 'no selectors', 'lifetime', 'REKEY_SA', 'zero point', 'short KE'],
+)
+def test_bad_syntax_ends_the_ike_sa_at_both_ends(payloads: Callable[[], list[Payload]]) -> None:
+    """RFC 7296, 2.21.3: INVALID_SYNTAX is fatal, without a Delete."""
+    bench = up()
+    asked = say(bench, bench.a, CHILD, payloads())
+    assert asked.notifies() == [NotifyType.INVALID_SYNTAX]
+    assert not sas_of(bench.a)
+    assert not sas_of(bench.b)
+    assert bench.b.last(IkeSaDown)
+    assert not bench.b.all(RpSaRequested)
+
+
+def test_an_exchange_that_we_do_not_know_is_answered_too() -> None:
+    bench = up()
+    asked = say(bench, bench.a, ExchangeType.IKE_FOLLOWUP_KE, [])
+    assert asked.notifies() == [NotifyType.INVALID_SYNTAX]
+
+
+def test_more_than_ten_requests_a_second_are_put_off() -> None:
+    bench = up()
+    bench.run(2)
+    for keyid in range(1, 13):
+        bench.a.endpoint.request('b', rp_request(keyid), bench.now)
+    bench.run(0.5)
+    assert len(bench.a.all(RpSaNegotiated)) == Limits().child_requests_per_second
+    refused = bench.a.all(RpSaFailed)
+    assert [f.notify for f in refused] == [NotifyType.TEMPORARY_FAILURE] * 2
+    bench.run(1)
+    bench.negotiate(rp_request(20))
+    assert len(bench.a.all(RpSaNegotiated)) == 11
+
+
+# --- the group ---------------------------------------------------------------------------------
+
+
+def test_a_responder_with_another_group_for_children_gets_a_second_request() -> None:
+    both = IkePolicy(groups=(KeyExchangeId.CURVE25519, KeyExchangeId.ECP_256))
+    bench = Bench(b=replace(peer_b(), policy=both), a=replace(peer_a(), policy=both))
+    bench.connect()
+    (association,) = bench.b.endpoint._associations.values()
+    association.peer = replace(association.peer, policy=IkePolicy(groups=(KeyExchangeId.ECP_256,)))
+    number = bench.negotiate()
+    done = bench.a.last(RpSaNegotiated)
+    assert done.exchange == number
+    assert done.keys.master_key == bench.b.accepted[0].master_key
+    details = [m.detail for m in bench.a.all(IkeMessage) if m.exchange == 'CREATE_CHILD_SA']
+    assert details[1] == 'N(INVALID_KE_PAYLOAD)'
+    assert len(details) == 4
+
+
+def test_a_group_that_is_wanted_for_ever_fails() -> None:
+    bench = up()
+    (association,) = bench.b.endpoint._associations.values()
+    association.peer = replace(association.peer, policy=IkePolicy(groups=(KeyExchangeId.ECP_384,)))
+    bench.negotiate()
+    assert bench.a.last(RpSaFailed).notify == NotifyType.NO_PROPOSAL_CHOSEN
+
+
+# --- a strange answer --------------------------------------------------------------------------
+
+
+def answering(bench: Bench, change: Callable[[list[Payload]], list[Payload]]) -> None:
+    """Let B change the answer that it prepared."""
+    bench.b.obliging = False
+    bench.negotiate()
+    event = bench.b.last(RpSaRequested)
+    bench.b.endpoint.prepare(event.token, 'hmac-sha-1-96', True, 0x33, 60, bench.now)
+    pending = bench.b.endpoint._request(event.token)
+    pending.prepared = change(pending.prepared)
+    bench.b.endpoint.answer(event.token, bench.now)
+    bench.b.obliging = True
+    bench.settle()
+
+
+def swap(old: type[object], new: Payload | None) -> Callable[[list[Payload]], list[Payload]]:
+    """Replace, or take out, a payload."""
+
+    def change(payloads: list[Payload]) -> list[Payload]:
+        found = [new if isinstance(p, old) else p for p in payloads]
+        return [p for p in found if p is not None]
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ('change', 'cause'),
+    [
+        (
+            swap(TsiPayload, TsiPayload.of(Selector(A_ADDRESS, 40002))),
+            Cause.SELECTORS_CHANGED,
+        ),
+        (
+            swap(TsrPayload, TsrPayload.of(Selector(ip_address('10.9.9.9'), 179))),
+            Cause.SELECTORS_CHANGED,
+        ),
+        (swap(TsrPayload, None), Cause.MALFORMED),
+        (swap(NoncePayload, None), Cause.MALFORMED),
+        (swap(KeyExchangePayload, None), Cause.MALFORMED),
+        (
+            swap(KeyExchangePayload, KeyExchangePayload(KeyExchangeId.CURVE25519, bytes(32))),
+            Cause.MALFORMED,
+        ),
+        (
+            swap(SaPayload, offer_rp(0x33, ['kmac256-128'], [True], [31])),
+            Cause.MALFORMED,
+        ),
+        (
+            swap(SaPayload, offer_rp(0x33, ['hmac-sha-1-96'], [False], [31])),
+            Cause.MALFORMED,
+        ),
+    ],
+    ids=['TSi', 'TSr', 'no TSr', 'no nonce', 'no KE', 'zero KE', 'suite', 'options'],
+)
+def test_an_answer_to_another_question_fails_and_is_undone_at_the_peer(
+    change: Callable[[list[Payload]], list[Payload]], cause: Cause
+) -> None:
+    bench = up()
+    answering(bench, change)
+    assert bench.a.last(RpSaFailed).cause == cause
+    assert not bench.a.all(RpSaNegotiated)
+    assert bench.b.last(KeysDeleted).recv_ids == (1,)
+    assert not bench.a.all(DeleteAnswered)
+
+
+# --- cancelling --------------------------------------------------------------------------------
+
+
+def test_a_request_that_was_not_sent_is_cancelled_without_a_trace() -> None:
+    bench = Bench()
+    number = bench.a.endpoint.request('b', rp_request(), bench.now)
+    bench.a.endpoint.cancel(number, bench.now)
+    bench.settle()
+    assert bench.a.last(RpSaFailed).cause == Cause.CANCELLED
+    assert not bench.b.all(RpSaRequested)
+
+
+def test_a_request_on_its_way_is_cancelled_by_a_delete_for_its_answer() -> None:
+    bench = up()
+    number = bench.a.endpoint.request('b', rp_request(6), bench.now)
+    bench.a.endpoint.cancel(number, bench.now)
+    assert not bench.a.all(RpSaFailed)
+    bench.settle()
+    assert bench.a.last(RpSaFailed).cause == Cause.CANCELLED
+    assert bench.b.last(KeysDeleted).recv_ids == (6,)
+    assert not bench.a.all(RpSaNegotiated)
+
+
+def test_the_delete_of_a_cancelled_request_goes_before_the_next_request() -> None:
+    bench = up()
+    number = bench.a.endpoint.request('b', rp_request(6), bench.now)
+    again = bench.a.endpoint.request('b', rp_request(6), bench.now)
+    bench.a.endpoint.cancel(number, bench.now)
+    bench.settle()
+    story = [type(e) for e in bench.b.story() if isinstance(e, RpSaRequested | KeysDeleted)]
+    assert story == [RpSaRequested, KeysDeleted, RpSaRequested]
+    assert bench.a.last(RpSaNegotiated).exchange == again
+
+
+def test_cancelling_what_has_ended_does_nothing() -> None:
+    bench = up()
+    number = bench.negotiate()
+    bench.a.endpoint.cancel(number, bench.now)
+    bench.settle()
+    assert not bench.a.all(RpSaFailed)
+
+
+# --- loss --------------------------------------------------------------------------------------
+
+
+def test_a_request_repeated_while_our_user_thinks_is_swallowed_and_answered_once() -> None:
+    bench = up()
+    bench.b.obliging = False
+    bench.a.endpoint.request('b', rp_request(), bench.now)
+    bench.run(5)
+    assert len(bench.b.all(RpSaRequested)) == 1
+    requests = [d for d in bench.wire if is_kind(d, CHILD, response=False)]
+    assert len(requests) > 2
+    assert len({d.data for d in requests}) == 1
+    bench.b.accept(bench.b.last(RpSaRequested), bench.now)
+    bench.settle()
+    assert bench.a.last(RpSaNegotiated)
+    assert len([d for d in bench.wire if is_kind(d, CHILD, response=True)]) == 1
+
+
+def test_a_lost_answer_is_repeated_octet_by_octet_and_nothing_is_made_twice() -> None:
+    bench = up()
+    lost: list[Datagram] = []
+
+    def lose(datagram: Datagram) -> list[float]:
+        if is_kind(datagram, CHILD, response=True) and len(lost) < 3:
+            lost.append(datagram)
+            return []
+        return deliver(datagram)
+
+    bench.fate = lose
+    bench.a.endpoint.request('b', rp_request(), bench.now)
+    bench.run(10)
+    assert bench.a.last(RpSaNegotiated).keys.master_key == bench.b.accepted[0].master_key
+    assert len(bench.b.accepted) == 1
+    assert len({d.data for d in bench.wire if is_kind(d, CHILD, response=True)}) == 1
+    assert bench.b.endpoint.snapshot().peer('a').counters.repeated == 3
+
+
+def test_requests_wait_for_one_another_a_window_is_one() -> None:
+    bench = up()
+    bench.b.obliging = False
+    for keyid in (1, 2, 3):
+        bench.a.endpoint.request('b', rp_request(keyid), bench.now)
+    bench.settle()
+    assert [e.offer.keyid for e in bench.b.all(RpSaRequested)] == [1]
+    bench.b.accept(bench.b.last(RpSaRequested), bench.now)
+    bench.settle()
+    assert [e.offer.keyid for e in bench.b.all(RpSaRequested)] == [1, 2]
+
+
+def test_half_a_minute_without_an_answer_ends_request_and_ike_sa() -> None:
+    bench = up()
+    bench.fate = lambda datagram: []
+    number = bench.a.endpoint.request('b', rp_request(), bench.now)
+    bench.run(31)
+    failed = bench.a.last(RpSaFailed)
+    assert (failed.exchange, failed.cause) == (number, Cause.NO_ANSWER)
+    assert bench.a.last(IkeSaDown).cause == Cause.NO_ANSWER
+
+
+def test_a_request_lost_with_its_ike_sa_is_undone_before_the_next_one() -> None:
+    """The peer may have made an MKT whose answer never came."""
+    bench = up()
+    bench.fate = lambda d: [] if d.local == B_ADDRESS else deliver(d)
+    bench.a.endpoint.request('b', rp_request(9), bench.now)
+    bench.run(31)
+    bench.fate = deliver
+    bench.negotiate(rp_request(9))
+    story = [type(e) for e in bench.b.story() if isinstance(e, RpSaRequested | KeysDeleted)]
+    assert story == [RpSaRequested, KeysDeleted, RpSaRequested]
+    assert bench.b.last(KeysDeleted).recv_ids == (9,)
+    assert bench.a.last(RpSaNegotiated)
+
+
+# --- a peer without this profile ---------------------------------------------------------------
+
+
+def without_vendor_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody recognises the Vendor ID."""
+    for module in ('ikev2.ike_init_initiator', 'ikev2.ike_init_responder'):
+        monkeypatch.setattr(f'{module}.speaks_profile', lambda message: False)
+
+
+def test_a_peer_without_the_vendor_id_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    without_vendor_id(monkeypatch)
+    bench = up()
+    bench.negotiate()
+    assert bench.a.last(RpSaFailed).cause == Cause.NO_PROFILE
+    assert not [d for d in bench.wire if is_kind(d, CHILD, response=False)]
+
+
+def test_a_probe_may_ask_it_and_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    without_vendor_id(monkeypatch)
+    bench = up()
+    bench.a.endpoint.request('b', rp_request(), bench.now, without_profile=True)
+    bench.settle()
+    failed = bench.a.last(RpSaFailed)
+    assert (failed.cause, failed.notify) == (Cause.NO_PROFILE, NotifyType.NO_PROPOSAL_CHOSEN)
+    assert sas_of(bench.a)
+    assert not bench.b.all(RpSaRequested)
+
+
+def test_it_is_sent_no_delete_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    without_vendor_id(monkeypatch)
+    bench = up()
+    bench.a.endpoint.delete('b', (1,), bench.now)
+    bench.settle()
+    assert bench.a.last(DeleteAnswered).answered is False
+
+
+# --- our own mistakes --------------------------------------------------------------------------
+
+
+def test_wrong_arguments_are_refused_and_change_nothing() -> None:
+    bench = up()
+    endpoint = bench.a.endpoint
+    for call in (
+        lambda: endpoint.request('nobody', rp_request(), bench.now),
+        lambda: endpoint.request('b', rp_request(0), bench.now),
+        lambda: endpoint.request('b', rp_request(suites=('md5',)), bench.now),
+        lambda: endpoint.request('b', rp_request(suites=()), bench.now),
+        lambda: endpoint.delete('b', (), bench.now),
+        lambda: endpoint.delete('b', (0,), bench.now),
+        lambda: endpoint.prepare(99, 'hmac-sha-1-96', True, 1, 60, bench.now),
+        lambda: endpoint.answer(99, bench.now),
+        lambda: endpoint.refuse(99, NotifyType.TEMPORARY_FAILURE, b'', bench.now),
+        lambda: endpoint.answer_delete(99, (), bench.now),
+    ):
+        with pytest.raises(LocalError):
+            call()
+    before = len(bench.wire)
+    bench.settle()
+    assert len(bench.wire) == before
+
+
+def test_a_suite_that_was_not_offered_cannot_be_chosen() -> None:
+    bench = up()
+    bench.b.obliging = False
+    bench.negotiate(rp_request(suites=('hmac-sha-1-96',)))
+    token = bench.b.last(RpSaRequested).token
+    with pytest.raises(LocalError):
+        bench.b.endpoint.prepare(token, 'aes-128-cmac-96', True, 1, 60, bench.now)
+    with pytest.raises(LocalError):
+        bench.b.endpoint.answer(token, bench.now)
+    bench.b.endpoint.prepare(token, 'hmac-sha-1-96', True, 1, 60, bench.now)
+    bench.b.endpoint.answer(token, bench.now)
+    bench.settle()
+    assert bench.a.last(RpSaNegotiated)
+
+
+def test_a_request_answered_after_its_ike_sa_is_gone_harms_nobody() -> None:
+    bench = up()
+    bench.b.obliging = False
+    bench.a.endpoint.request('b', rp_request(), bench.now)
+    bench.run(0.1)
+    bench.b.endpoint.replace_ike_sa('a', bench.now)
+    keys = bench.b.accept(bench.b.last(RpSaRequested), bench.now)
+    assert len(keys.master_key) == 20
+    bench.settle()
+    assert not bench.a.all(RpSaNegotiated)

@@ -1,0 +1,409 @@
+"""IKE_AUTH (RFC 7296, 1.2, 2.4, 2.15, 2.21.2; RFC 6023; RFC 7670): who it is, and what follows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from ikev2.auth import PrivateKey
+from ikev2.constants import (
+    EncryptionId,
+    ExchangeType,
+    NotifyType,
+    ProtocolId,
+    TransformType,
+)
+from ikev2.errors import LocalError
+from ikev2.events import (
+    Cause,
+    Datagram,
+    IkeMessage,
+    IkeSaDown,
+    IkeSaFailed,
+    IkeSaUp,
+    InitialContact,
+    RpSaFailed,
+    RpSaNegotiated,
+)
+from ikev2.identity import Identity
+from ikev2.ike_auth import Authenticate
+from ikev2.ike_sa import IkeSa
+from ikev2.payload import Payload
+from ikev2.payloads import IdiPayload, NotifyPayload, UnknownPayload
+from ikev2.payloads_sa import Proposal, SaPayload, Transform
+from tests.ikev2.bench import (
+    A_ADDRESS,
+    A_ID,
+    B_ADDRESS,
+    LATENCY,
+    Bench,
+    deliver,
+    is_kind,
+    peer_a,
+    peer_b,
+    psk,
+    rp_request,
+    sas_of,
+)
+
+
+def key() -> PrivateKey:
+    """A throw-away Ed25519 key."""
+    return PrivateKey(Ed25519PrivateKey.generate())
+
+
+def asking_with(monkeypatch: pytest.MonkeyPatch, *extra: Payload) -> None:
+    """Let every initiator add payloads to its IKE_AUTH request."""
+    original = Authenticate.request
+
+    def request(self: Authenticate, sa: IkeSa, now: float) -> list[Payload] | None:
+        payloads = original(self, sa, now)
+        return None if payloads is None else [*payloads, *extra]
+
+    monkeypatch.setattr(Authenticate, 'request', request)
+
+
+# --- credentials -------------------------------------------------------------------------------
+
+
+def test_ed25519_keys_that_both_have_on_file() -> None:
+    a, b = key(), key()
+    bench = Bench(b=peer_b(a, b.public_key), a=peer_a(b, a.public_key))
+    bench.connect()
+    assert bench.a.last(IkeSaUp)
+    assert bench.b.last(IkeSaUp)
+    details = [m.detail for m in bench.a.all(IkeMessage) if m.exchange == 'IKE_AUTH']
+    assert not any('CERT' in detail for detail in details)
+
+
+def test_keys_that_are_known_by_their_fingerprints_come_in_cert_payloads() -> None:
+    a, b = key(), key()
+    bench = Bench(b=peer_b(a, b.public_key.fingerprint), a=peer_a(b, a.public_key.fingerprint))
+    bench.connect()
+    assert bench.a.last(IkeSaUp)
+    assert bench.b.last(IkeSaUp)
+    sent, received = [m.detail for m in bench.a.all(IkeMessage) if m.exchange == 'IKE_AUTH']
+    assert sent == 'IDi, CERT, N(INITIAL_CONTACT), CERTREQ, IDr, AUTH'
+    assert received == 'IDr, CERT, AUTH, N(INITIAL_CONTACT)'
+
+
+def test_the_two_sides_may_use_different_methods() -> None:
+    a = key()
+    bench = Bench(b=peer_b(a, psk()), a=peer_a(psk(), a.public_key))
+    bench.connect()
+    assert bench.b.last(IkeSaUp)
+
+
+@pytest.mark.parametrize('pinned', ['key', 'fingerprint'])
+def test_another_key_than_the_configured_one_is_refused(pinned: str) -> None:
+    a, b, other = key(), key(), key().public_key
+    credential = other if pinned == 'key' else other.fingerprint
+    bench = Bench(b=peer_b(a, b.public_key), a=peer_a(b, credential))
+    bench.connect()
+    failed = bench.b.last(IkeSaFailed)
+    assert (failed.peer, failed.step, failed.cause) == (
+        'a',
+        'IKE_AUTH',
+        Cause.AUTHENTICATION_FAILED,
+    )
+    assert bench.a.last(IkeSaFailed).cause == Cause.AUTHENTICATION_FAILED
+    assert not sas_of(bench.a)
+    assert not sas_of(bench.b)
+
+
+def test_another_pre_shared_key_is_refused_and_both_ends_are_told() -> None:
+    bench = Bench(b=peer_b(psk('not what B has'), psk('not what B has')))
+    number = bench.a.endpoint.request('b', rp_request(), bench.now)
+    bench.settle()
+    assert bench.b.last(IkeSaFailed).cause == Cause.AUTHENTICATION_FAILED
+    assert bench.b.endpoint.snapshot().peer('a').counters.refused_auth == 1
+    failed = bench.a.last(IkeSaFailed)
+    assert (failed.step, failed.cause) == ('IKE_AUTH', Cause.AUTHENTICATION_FAILED)
+    assert bench.a.last(RpSaFailed).exchange == number
+    assert bench.a.last(RpSaFailed).cause == Cause.AUTHENTICATION_FAILED
+
+
+def test_a_responder_that_proves_nothing_is_told_so_and_its_half_ends() -> None:
+    bench = Bench(b=peer_b(psk(), psk('what B should have')))
+    bench.connect()
+    assert bench.a.last(IkeSaFailed).cause == Cause.AUTHENTICATION_FAILED
+    assert not bench.a.all(IkeSaUp)
+    assert bench.b.last(IkeSaDown).cause == Cause.AUTHENTICATION_FAILED
+    assert not sas_of(bench.a)
+    assert not sas_of(bench.b)
+
+
+@pytest.mark.parametrize('who', ['initiator', 'responder'])
+def test_another_identity_than_the_configured_one_is_refused_by_its_name(who: str) -> None:
+    impostor = Identity.parse('fqdn', 'impostor.example')
+    if who == 'initiator':
+        bench = Bench(b=replace(peer_b(), local_id=impostor))
+        victim = bench.b
+    else:
+        bench = Bench(a=replace(peer_a(), local_id=impostor))
+        victim = bench.a
+    bench.connect()
+    failed = victim.last(IkeSaFailed)
+    assert failed.cause == Cause.UNKNOWN_IDENTITY
+    assert 'impostor.example' in failed.text
+    assert not victim.all(IkeSaUp)
+
+
+def test_a_peer_with_our_own_identity_is_a_configuration_error() -> None:
+    with pytest.raises(LocalError, match='identity are the same'):
+        replace(peer_b(), remote_id=A_ID)
+
+
+def test_our_own_messages_sent_back_authenticate_nobody() -> None:
+    """Reflection: A's IKE_SA_INIT comes back as if B had begun one, and so on."""
+    bench = Bench()
+
+    def mirror(datagram: Datagram) -> list[float]:
+        if datagram.local == A_ADDRESS and len(bench.wire) < 40:
+            back = replace(datagram, local=B_ADDRESS, remote=A_ADDRESS)
+            bench._air.append((bench.now + LATENCY, len(bench.wire), back))
+        return []
+
+    bench.fate = mirror
+    bench.a.endpoint.connect('b', bench.now)
+    bench.run(60)
+    assert not bench.a.all(IkeSaUp)
+
+
+# --- children in IKE_AUTH ----------------------------------------------------------------------
+
+
+def test_esp_on_offer_in_ike_auth_is_refused_and_the_ike_sa_stays_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    esp = Proposal(
+        1,
+        ProtocolId.ESP,
+        b'\1\2\3\4',
+        (Transform.make(TransformType.ENCR, EncryptionId.AES_GCM_16, 256),),
+    )
+    asking_with(monkeypatch, SaPayload((esp,)))
+    bench = Bench()
+    bench.connect()
+    answer = [m.detail for m in bench.a.all(IkeMessage) if m.exchange == 'IKE_AUTH'][1]
+    assert 'N(NO_PROPOSAL_CHOSEN)' in answer
+    assert 'AUTH' in answer
+    bench.negotiate()
+    assert bench.a.last(RpSaNegotiated)
+
+
+def test_a_critical_payload_that_is_unknown_ends_the_attempt(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asking_with(monkeypatch, UnknownPayload(200, b'', critical=True))
+    bench = Bench()
+    bench.connect()
+    assert 'UNSUPPORTED_CRITICAL_PAYLOAD' in bench.a.last(IkeSaFailed).text
+    assert not sas_of(bench.b)
+
+
+def test_two_id_payloads_are_invalid_syntax(monkeypatch: pytest.MonkeyPatch) -> None:
+    asking_with(monkeypatch, IdiPayload(A_ID.id_type, A_ID.data))
+    bench = Bench()
+    bench.connect()
+    assert 'INVALID_SYNTAX' in bench.a.last(IkeSaFailed).text
+    assert bench.b.last(IkeSaFailed).cause == Cause.MALFORMED
+    assert bench.b.endpoint.snapshot().peer('a').counters.malformed == 1
+
+
+# --- INITIAL_CONTACT ---------------------------------------------------------------------------
+
+
+def test_a_side_without_mkts_says_initial_contact_and_the_other_hears_since_when() -> None:
+    bench = Bench()
+    begun = bench.now
+    bench.connect()
+    assert bench.b.last(InitialContact) == InitialContact('a', begun + LATENCY)
+    assert bench.a.last(InitialContact) == InitialContact('b', begun)
+
+
+def test_a_side_with_mkts_does_not_say_it() -> None:
+    bench = Bench()
+    bench.a.mkts = True
+    bench.connect()
+    assert not bench.b.all(InitialContact)
+    assert bench.a.all(InitialContact)
+
+
+def test_a_side_with_another_finished_ike_sa_does_not_say_it() -> None:
+    bench = Bench()
+    bench.connect()
+    again = bench.boot('b')
+    bench.b = again
+    again.endpoint.set_peer(peer_a(), bench.now)
+    before = len(again.all(InitialContact))
+    again.endpoint.connect('a', bench.now)
+    bench.settle()
+    assert len(again.all(InitialContact)) == before  # A still held its old IKE SA
+    assert len(bench.a.all(InitialContact)) == 2
+
+
+def test_a_restarted_peer_is_known_by_it_and_its_old_ike_sas_are_forgotten() -> None:
+    bench = Bench()
+    bench.connect()
+    old = bench.a.last(IkeSaUp).spis
+    bench.run(10)
+    bench.b = bench.boot('b')
+    bench.b.endpoint.set_peer(peer_a(), bench.now)
+    begun = bench.now
+    bench.b.endpoint.connect('a', bench.now)
+    bench.settle()
+    assert bench.a.last(InitialContact).before == begun + LATENCY
+    assert bench.a.last(IkeSaUp).spis != old
+    assert [sa.origin.spis for sa in sas_of(bench.a)] == [bench.a.last(IkeSaUp).spis]
+    assert not bench.a.all(IkeSaDown)
+
+
+def test_initial_contact_spares_an_ike_sa_that_came_up_after_its_ike_sa_init() -> None:
+    bench = Bench()
+    held: list[Datagram] = []
+
+    def hold_b(datagram: Datagram) -> list[float]:
+        if datagram.local == B_ADDRESS and is_kind(datagram, ExchangeType.IKE_AUTH, response=False):
+            return [0.5]
+        return deliver(datagram)
+
+    bench.fate = hold_b
+    bench.a.endpoint.connect('b', bench.now)
+    bench.b.endpoint.connect('a', bench.now)
+    bench.run(2)
+    assert not held
+    assert len(bench.a.all(IkeSaUp)) == 2
+    assert len(sas_of(bench.a)) == 2
+
+
+# --- the two at once ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('seed', range(8))
+def test_of_two_crossing_ike_sas_the_one_with_the_lowest_nonce_goes_by_its_initiator(
+    seed: int,
+) -> None:
+    bench = Bench(seed=seed)
+    bench.a.endpoint.connect('b', bench.now)
+    bench.b.endpoint.connect('a', bench.now)
+    bench.run(1)
+    assert len(sas_of(bench.a)) == len(sas_of(bench.b)) == 2
+    loser, winner = sorted(sas_of(bench.a), key=lambda sa: min(sa.origin.ni, sa.origin.nr))
+    bench.run(30)
+    assert [sa.origin.spis for sa in sas_of(bench.a)] == [winner.origin.spis]
+    assert [sa.origin.spis for sa in sas_of(bench.b)] == [winner.origin.spis]
+    deleted_by = [
+        name
+        for name, node in bench.nodes.items()
+        for m in node.all(IkeMessage)
+        if m.sent and not m.response and 'D(IKE' in m.detail
+    ]
+    assert deleted_by == ['a' if loser.origin.initiator else 'b']
+    assert not bench.a.all(IkeSaDown)
+    assert not bench.b.all(IkeSaDown)
+
+
+def test_crossing_ike_sas_both_serve_while_they_are_there() -> None:
+    bench = Bench()
+    bench.a.endpoint.request('b', rp_request(1), bench.now)
+    bench.b.endpoint.request('a', rp_request(1), bench.now)
+    bench.settle()
+    assert bench.a.last(RpSaNegotiated)
+    assert bench.b.last(RpSaNegotiated)
+
+
+def test_an_own_attempt_that_nobody_answered_yet_ends_when_the_peers_is_up() -> None:
+    bench = Bench()
+
+    def a_is_slow(datagram: Datagram) -> list[float]:
+        return [5.0] if datagram is bench.wire[0] else deliver(datagram)
+
+    bench.fate = a_is_slow
+    bench.a.endpoint.connect('b', bench.now)
+    bench.b.endpoint.connect('a', bench.now)
+    bench.run(0.3)
+    assert bench.a.last(IkeSaUp)
+    bench.run(60)
+    assert len(bench.a.all(IkeSaUp)) == 1
+    assert not bench.a.all(IkeSaFailed)
+
+
+# --- loss --------------------------------------------------------------------------------------
+
+
+def test_a_lost_ike_auth_answer_is_repeated_octet_by_octet() -> None:
+    bench = Bench()
+    lost: list[Datagram] = []
+
+    def lose_first(datagram: Datagram) -> list[float]:
+        if is_kind(datagram, ExchangeType.IKE_AUTH, response=True) and not lost:
+            lost.append(datagram)
+            return []
+        return deliver(datagram)
+
+    bench.fate = lose_first
+    bench.connect()
+    assert bench.a.last(IkeSaUp)
+    answers = [d for d in bench.wire if is_kind(d, ExchangeType.IKE_AUTH, response=True)]
+    assert answers[0] == answers[1]
+    assert len(bench.b.all(IkeSaUp)) == 1
+
+
+def test_a_lost_refusal_is_repeated_although_the_ike_sa_is_gone() -> None:
+    bench = Bench(b=peer_b(psk('wrong'), psk('wrong')))
+    lost: list[Datagram] = []
+
+    def lose_first(datagram: Datagram) -> list[float]:
+        if is_kind(datagram, ExchangeType.IKE_AUTH, response=True) and not lost:
+            lost.append(datagram)
+            return []
+        return deliver(datagram)
+
+    bench.fate = lose_first
+    bench.connect()
+    assert bench.a.last(IkeSaFailed).cause == Cause.AUTHENTICATION_FAILED
+    assert len(bench.b.all(IkeSaFailed)) == 1
+
+
+def test_an_initiator_that_falls_silent_after_ike_sa_init_is_forgotten() -> None:
+    bench = Bench()
+    bench.fate = lambda d: [] if is_kind(d, ExchangeType.IKE_AUTH, response=False) else [LATENCY]
+    bench.a.endpoint.connect('b', bench.now)
+    bench.run(31)
+    assert not sas_of(bench.b)
+    failed = bench.a.last(IkeSaFailed)
+    assert (failed.step, failed.cause) == ('IKE_AUTH', Cause.NO_ANSWER)
+    assert not bench.b.all(IkeSaFailed)
+
+
+def test_the_peer_may_go_on_from_another_port() -> None:
+    """strongSwan sends IKE_AUTH from and to 4500 when MOBIKE is on."""
+    bench = Bench()
+    original = Bench.inject
+
+    def inject(datagram: Datagram) -> None:
+        if is_kind(datagram, ExchangeType.IKE_AUTH, response=False):
+            datagram = replace(datagram, local_port=4500, remote_port=4500)
+        elif datagram.remote == A_ADDRESS and datagram.remote_port == 4500:
+            datagram = replace(datagram, local_port=500, remote_port=500)
+        original(bench, datagram)
+
+    bench.inject = inject  # type: ignore[method-assign]
+    bench.connect()
+    answer = next(d for d in bench.wire if is_kind(d, ExchangeType.IKE_AUTH, response=True))
+    assert (answer.local_port, answer.remote_port) == (4500, 4500)
+    assert bench.a.last(IkeSaUp)
+
+
+def test_a_notify_that_we_do_not_know_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    asking_with(
+        monkeypatch,
+        NotifyPayload(NotifyType.MOBIKE_SUPPORTED),
+        NotifyPayload(40000, b'private'),
+    )
+    bench = Bench()
+    bench.connect()
+    assert bench.b.last(IkeSaUp)
