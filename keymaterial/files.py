@@ -19,11 +19,11 @@ class KeyFileError(Exception):
     """A key file can't be used; the message says which, why, and what to do."""
 
 
-def read_secret_file(path: str | Path) -> Secret:
+def read_secret_file(path: str | Path, *, largest: int = LARGEST_FILE) -> Secret:
     """Read a private file whole, without one final newline.
 
     Raises KeyFileError when it can't be read, isn't a regular file, is readable by others than
-    its owner, belongs to somebody else, is empty or is larger than 64 KiB.
+    its owner, belongs to somebody else, is empty or is larger than `largest` octets.
     """
     try:
         # O_NONBLOCK: opening a FIFO must not hang the daemon; a regular file ignores it.
@@ -44,9 +44,9 @@ def read_secret_file(path: str | Path) -> Secret:
                 f'key file {path} has mode {stat.S_IMODE(status.st_mode):04o}: others may read '
                 f'it; make it private with chmod 0600'
             )
-        octets = bytearray(file.read(LARGEST_FILE + 1))
-    if len(octets) > LARGEST_FILE:
-        raise KeyFileError(f'key file {path} is larger than {LARGEST_FILE} octets')
+        octets = bytearray(file.read(largest + 1))
+    if len(octets) > largest:
+        raise KeyFileError(f'key file {path} is larger than {largest} octets')
     # A secret file's final newline, as editors write it, isn't part of the secret.
     if octets.endswith(b'\r\n'):
         del octets[-2:]

@@ -38,6 +38,10 @@ class SneFollower:
         """The SNE of a segment that begins at `sequence`; changes nothing."""
         return sne_of(self._next, sequence)
 
+    def is_new(self, sequence: int, length: int) -> bool:
+        """False for a retransmission: sequence space that good segments have covered already."""
+        return not length or _nearest(self._next, sequence) + length > self._next
+
     def advance(self, sequence: int, length: int) -> None:
         """A segment was good: `length` octets of sequence space from `sequence` on.
 

@@ -1,0 +1,171 @@
+"""Reading captures: every format and link type that we say we read, and damaged files."""
+
+from __future__ import annotations
+
+import struct
+from contextlib import suppress
+from pathlib import Path
+
+import dpkt
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tcpao.capture import CaptureError, LinkType, read_packets
+from tests.tcpao.wire import Talk, write_pcap
+
+V4 = Talk().open().packets[0]
+MAC = bytes(12)
+
+
+def block(kind: int, body: bytes, order: str = '<') -> bytes:
+    body += bytes(-len(body) % 4)
+    length = struct.pack(f'{order}I', len(body) + 12)
+    return struct.pack(f'{order}I', kind) + length + body + length
+
+
+def section(order: str = '<') -> bytes:
+    return block(0x0A0D0D0A, struct.pack(f'{order}IHHq', 0x1A2B3C4D, 1, 0, -1), order)
+
+
+def interface(link: LinkType, order: str = '<', options: bytes = b'') -> bytes:
+    return block(1, struct.pack(f'{order}HHI', link, 0, 0) + options, order)
+
+
+def packet(octets: bytes, order: str = '<', number: int = 0, time: int = 5_000_000) -> bytes:
+    head = struct.pack(f'{order}IIIII', number, time >> 32, time & 0xFFFFFFFF, *[len(octets)] * 2)
+    return block(6, head + octets + bytes(-len(octets) % 4), order)
+
+
+def written(tmp_path: Path, octets: bytes) -> Path:
+    path = tmp_path / 'capture'
+    path.write_bytes(octets)
+    return path
+
+
+@pytest.mark.parametrize(
+    ('link', 'frame'),
+    [
+        (LinkType.ETHERNET, MAC + b'\x08\x00' + V4),
+        (LinkType.ETHERNET, MAC + b'\x88\xa8\0\x01\x81\x00\0\x02\x08\x00' + V4),
+        (LinkType.LINUX_SLL, bytes(14) + b'\x08\x00' + V4),
+        (LinkType.LINUX_SLL2, b'\x08\x00' + bytes(18) + V4),
+        (LinkType.RAW, V4),
+        (LinkType.RAW_BSD, V4),
+        (LinkType.RAW_OPENBSD, V4),
+        (LinkType.IPV4, V4),
+    ],
+)
+def test_link_types(tmp_path: Path, link: LinkType, frame: bytes) -> None:
+    ((number, time, octets),) = read_packets(write_pcap(tmp_path / 'c', [frame], link))
+    assert (number, time, octets) == (1, 1000.0, V4)
+
+
+@pytest.mark.parametrize(
+    ('link', 'frame'),
+    [
+        (LinkType.ETHERNET, MAC + b'\x08\x06' + bytes(28)),
+        (LinkType.ETHERNET, b'short'),
+        (LinkType.ETHERNET, MAC + b'\x81\x00\0\x01' * 400),
+        (LinkType.LINUX_SLL, b''),
+        (LinkType.LINUX_SLL2, b'\x08\x06' + bytes(30)),
+        (LinkType.RAW, b''),
+    ],
+)
+def test_what_is_not_ip_is_passed_over(tmp_path: Path, link: LinkType, frame: bytes) -> None:
+    path = write_pcap(tmp_path / 'c', [frame, MAC + b'\x08\x00' + V4], link)
+    assert [p.number for p in read_packets(path) if p.octets == V4] in ([], [2])
+    assert all(p.number == 2 for p in read_packets(path))
+
+
+@pytest.mark.parametrize('order', '<>')
+def test_pcap_of_both_byte_orders_and_resolutions(tmp_path: Path, order: str) -> None:
+    for magic, fraction in ((0xA1B2C3D4, 500_000), (0xA1B23C4D, 500_000_000)):
+        head = struct.pack(f'{order}IHHiIII', magic, 2, 4, 0, 0, 65535, LinkType.RAW)
+        record = struct.pack(f'{order}IIII', 7, fraction, len(V4), len(V4)) + V4
+        ((_, time, octets),) = read_packets(written(tmp_path, head + record))
+        assert (time, octets) == (7.5, V4)
+
+
+@pytest.mark.parametrize('order', '<>')
+def test_pcapng_of_both_byte_orders(tmp_path: Path, order: str) -> None:
+    path = written(tmp_path, section(order) + interface(LinkType.RAW, order) + packet(V4, order))
+    ((number, time, octets),) = read_packets(path)
+    assert (number, octets) == (1, V4)
+    assert time == pytest.approx(5.0)
+
+
+def test_pcapng_written_by_dpkt(tmp_path: Path) -> None:
+    path = tmp_path / 'c'
+    with path.open('wb') as file:
+        dpkt.pcapng.Writer(file).writepkt(MAC + b'\x08\x00' + V4, ts=1000.25)
+    ((_, time, octets),) = read_packets(path)
+    assert octets == V4
+    assert time == pytest.approx(1000.25)
+
+
+def test_pcapng_interfaces_have_their_own_link_type_and_clock(tmp_path: Path) -> None:
+    nanoseconds = struct.pack('<HHB3x', 9, 1, 9) + struct.pack('<HHq', 14, 8, 100) + bytes(4)
+    path = written(
+        tmp_path,
+        section()
+        + interface(LinkType.RAW)
+        + interface(LinkType.ETHERNET, options=nanoseconds)
+        + packet(MAC + b'\x08\x00' + V4, number=1, time=2_500_000_000)
+        + block(5, bytes(12))
+        + packet(V4, number=0)
+        + section()
+        + interface(LinkType.LINUX_SLL)
+        + packet(bytes(14) + b'\x08\x00' + V4),
+    )
+    packets = list(read_packets(path))
+    assert [p.octets for p in packets] == [V4] * 3
+    assert [p.time for p in packets] == pytest.approx([102.5, 5.0, 5.0])
+
+
+def test_an_empty_capture(tmp_path: Path) -> None:
+    assert list(read_packets(write_pcap(tmp_path / 'c', []))) == []
+
+
+PCAP = struct.pack('<IHHiIII', 0xA1B2C3D4, 2, 4, 0, 0, 65535, LinkType.RAW)
+RECORD = struct.pack('<IIII', 7, 0, len(V4), len(V4)) + V4
+
+
+@pytest.mark.parametrize(
+    ('octets', 'reason'),
+    [
+        (b'', 'neither'),
+        (b'#!/bin/sh', 'neither'),
+        (PCAP[:20], 'breaks off'),
+        (PCAP + RECORD[:10], 'breaks off'),
+        (PCAP + RECORD[:16], 'breaks off'),
+        (PCAP + RECORD + RECORD[:-1], 'breaks off'),
+        (PCAP + struct.pack('<IIII', 7, 0, 1 << 31, 1 << 31), 'packet of 2147483648'),
+        (PCAP[:-4] + struct.pack('<I', 105), 'link type 105 is not one of'),
+        (section() + interface(LinkType.RAW) + packet(V4)[:-1], 'breaks off'),
+        (section() + interface(LinkType.RAW) + packet(V4, number=1), 'unknown interface'),
+        (section() + packet(V4), 'unknown interface'),
+        (section() + b'\x06\0\0\0\x08\0\0\0', 'block of 8'),
+        (section() + b'\x06\0\0\0\xff\xff\xff\xfc', 'block of'),
+        (section() + block(3, bytes(8)), 'save it anew'),
+        (section()[:9], 'breaks off|damaged|block of'),
+    ],
+)
+def test_damaged_files(tmp_path: Path, octets: bytes, reason: str) -> None:
+    with pytest.raises(CaptureError, match=reason):
+        list(read_packets(written(tmp_path, octets)))
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(CaptureError, match='No such file'):
+        list(read_packets(tmp_path / 'nothing'))
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.sampled_from([PCAP, section(), section() + interface(LinkType.RAW), section('>')]),
+    st.binary(max_size=80),
+)
+def test_files_of_anybody_raise_nothing_else(tmp_path: Path, head: bytes, rest: bytes) -> None:
+    with suppress(CaptureError):
+        list(read_packets(written(tmp_path, head + rest)))
