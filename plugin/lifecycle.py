@@ -82,6 +82,7 @@ def _commit(reactor: Any, policies: list[SessionPolicy]) -> str | None:
     """Put policies in force before their neighbors are; returns why not."""
     running = runtime.of(reactor)
     try:
+        _check_reachable(policies)
         if running is None:
             if policies:
                 _begin(reactor, policies)
@@ -91,6 +92,16 @@ def _commit(reactor: Any, policies: list[SessionPolicy]) -> str | None:
         hint = '' if os.geteuid() == 0 else f' (as user {os.geteuid()}, privileges are dropped)'
         return f'ikev2: {error}{hint}'
     return None
+
+
+def _check_reachable(policies: list[SessionPolicy]) -> None:
+    """Only a daemon knows its environment, and with it what will listen. Raises PolicyError."""
+    for policy in policies:
+        if policy.connect_port is None and policy.listen_port is None:
+            raise PolicyError(
+                f'neighbor {policy.neighbor} is passive, and nothing listens for it: say listen '
+                f'and a port in the neighbor, or set exabgp.tcp.bind to {policy.local}'
+            )
 
 
 def _reload(original: Any, self: Any) -> Any:

@@ -78,13 +78,6 @@ def _policy(key: str, neighbor: Any) -> SessionPolicy:
     settings = protection.sessions[families if families in protection.sessions else families[:1]]
     listen = _listen_port(neighbor)
     connect = None if neighbor['passive'] or getenv().bgp.passive else connect_port(neighbor)
-    if listen is None and connect is None:
-        raise SectionError(
-            protection.place,
-            'ikev2',
-            f'neighbor {neighbor["peer-address"]} is passive, and nothing listens for it',
-            'listen and a port in the neighbor, or exabgp.tcp.bind in the environment',
-        )
     return SessionPolicy(
         key=key,
         neighbor=str(neighbor['peer-address']),
