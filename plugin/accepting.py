@@ -18,7 +18,6 @@ from exabgp.reactor import listener as module
 from exabgp.reactor.network.error import NetworkError
 from exabgp.reactor.network.incoming import Incoming
 
-from gatekeeper.records import EventName
 from gatekeeper.ticket import Ticket
 from plugin import sessions
 from plugin.links import Link, abort_on_close, pair_of
@@ -114,6 +113,9 @@ class Accepting:
         if peer is None:
             self._abort(link, f'no session {ticket.session_key} is configured any more')
             return
+        if not link.established():
+            runtime.links.end(link, 'the peer has closed it already')
+            return
         try:
             connection = _incoming(link, peer)
         except NetworkError as error:
@@ -122,9 +124,8 @@ class Accepting:
         refused = _refused(runtime, peer, link.pair)
         if refused is not None:
             code, cause = refused
-            policy = runtime.policies.get(ticket.session_key or '')
-            if policy is not None:
-                runtime.recorder.note(policy, EventName.REFUSED, cause=cause, pair=str(link.pair))
+            name = sessions.named(runtime, link)
+            log.info(lambda: f'{name}: connection {link.pair} is denied: {cause}', LOG)
             sessions.deny(runtime, link, connection, connection.notification(*code, cause))
             return
         # Its key in the reactor's table: the neighbor's name may be that of a newer definition.

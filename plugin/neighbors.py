@@ -17,7 +17,7 @@ from plugin.draft import Directive, Draft, Family
 from plugin.keyfiles import KeyFiles
 from plugin.patching import add, wrap
 from plugin.places import SectionError
-from plugin.protection import Facts, Protection, protect
+from plugin.protection import Facts, Protection, SessionSettings, protect
 from plugin.section import DRAFT, FAMILIES, SCOPE, fault
 
 files = KeyFiles()
@@ -128,7 +128,20 @@ def _eq(original: Any, self: Any, other: Any) -> Any:
     ours, theirs = protection_of(self), protection_of(other)
     if ours is None or theirs is None:
         return ours is theirs and original(self, other)
-    return ours.pins() == theirs.pins() and original(self, other)
+    return _pins(self) == _pins(other) and original(self, other)
+
+
+def settings_of(neighbor: Any) -> SessionSettings:
+    """The settings of a gated neighbor's session."""
+    protection = protection_of(neighbor)
+    assert protection is not None
+    return protection.settings(families_of(neighbor))
+
+
+def _pins(neighbor: Any) -> tuple[int | None, int | None]:
+    """What a session can't take up while it runs."""
+    settings = settings_of(neighbor)
+    return settings.source_port, settings.peer_port
 
 
 def _index(original: Any, self: Any) -> Any:
@@ -147,13 +160,17 @@ def _configuration(original: Any, neighbor: Any, *arguments: Any, **named: Any) 
         return text
     family_block = '\n  family {'
     before, found, after = text.partition(family_block)
-    return before + '\n' + _printed(protection.draft, '  ') + found + after
+    families = families_of(neighbor)
+    return before + '\n' + _printed(protection.draft, families, '  ') + found + after
 
 
-def _printed(draft: Draft, indent: str) -> str:
+def _printed(draft: Draft, families: tuple[Family, ...], indent: str) -> str:
     lines = [f'{indent}ikev2 {{']
     lines += _directives(draft, indent * 2)
-    for family, session in draft.sessions.items():
+    for family in families:
+        session = draft.sessions.get(family)
+        if session is None:
+            continue
         lines.append(f'{indent * 2}session {" ".join(family)} {{')
         lines += _directives(session, indent * 3)
         lines.append(f'{indent * 2}}}')

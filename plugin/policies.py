@@ -10,7 +10,7 @@ from typing import Any
 from exabgp.environment import getenv
 
 from gatekeeper.policy import PolicyError, SessionId, SessionPolicy, check
-from plugin.neighbors import families_of, protection_of, session_name
+from plugin.neighbors import protection_of, session_name, settings_of
 from plugin.places import SectionError
 
 SERVICE = 'bgp'
@@ -74,8 +74,7 @@ def _blame(policies: list[SessionPolicy], gated: Mapping[str, Any]) -> None:
 def _policy(key: str, neighbor: Any) -> SessionPolicy:
     protection = protection_of(neighbor)
     assert protection is not None
-    families = families_of(neighbor)
-    settings = protection.sessions[families if families in protection.sessions else families[:1]]
+    settings = settings_of(neighbor)
     listen = _listen_port(neighbor)
     connect = None if neighbor['passive'] or getenv().bgp.passive else connect_port(neighbor)
     return SessionPolicy(

@@ -71,12 +71,9 @@ class Protection:
         """Where the section stands."""
         return self.draft.place
 
-    def pins(self) -> object:
-        """What a session can't take up while it runs: a change of it needs a new connection."""
-        return {
-            families: (settings.source_port, settings.peer_port)
-            for families, settings in self.sessions.items()
-        }
+    def settings(self, families: tuple[Family, ...]) -> SessionSettings:
+        """Those of the session that carries these families."""
+        return self.sessions[families]
 
     # ExaBGP deep-copies neighbors; keys can't be copied and needn't be.
     def __deepcopy__(self, memo: object) -> Self:
