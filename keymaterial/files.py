@@ -30,30 +30,46 @@ def read_secret_file(path: str | Path, *, largest: int = LARGEST_FILE) -> Secret
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise KeyFileError(f'cannot read key file {path}: {error.strerror}') from None
-    with os.fdopen(descriptor, 'rb') as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise KeyFileError(f'key file {path} is not a regular file')
-        if status.st_uid not in (0, os.geteuid()):
-            raise KeyFileError(
-                f'key file {path} belongs to user {status.st_uid}, neither root nor the user '
-                f'that reads it ({os.geteuid()}): chown it'
-            )
-        if status.st_mode & 0o077:
-            raise KeyFileError(
-                f'key file {path} has mode {stat.S_IMODE(status.st_mode):04o}: others may read '
-                f'it; make it private with chmod 0600'
-            )
-        octets = bytearray(file.read(largest + 1))
-    if len(octets) > largest:
-        raise KeyFileError(f'key file {path} is larger than {largest} octets')
+    try:
+        status = os.fstat(descriptor)
+        _refuse_unless_private(path, status)
+        # Straight into what can be wiped; one octet more shows that there is more.
+        octets = bytearray(min(status.st_size, largest) + 1)
+        with open(descriptor, 'rb', buffering=0, closefd=False) as file:
+            length = file.readinto(octets)
+    except OSError as error:
+        raise KeyFileError(f'cannot read key file {path}: {error.strerror}') from None
+    finally:
+        os.close(descriptor)
+    try:
+        if length > largest:
+            raise KeyFileError(f'key file {path} is larger than {largest} octets')
+        return _secret_of(path, octets, length)
+    finally:
+        octets[:] = bytes(len(octets))
+
+
+def _refuse_unless_private(path: str | Path, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise KeyFileError(f'key file {path} is not a regular file')
+    if status.st_uid not in (0, os.geteuid()):
+        raise KeyFileError(
+            f'key file {path} belongs to user {status.st_uid}, neither root nor the user '
+            f'that reads it ({os.geteuid()}): chown it'
+        )
+    if status.st_mode & 0o077:
+        raise KeyFileError(
+            f'key file {path} has mode {stat.S_IMODE(status.st_mode):04o}: others may read '
+            f'it; make it private with chmod 0600'
+        )
+
+
+def _secret_of(path: str | Path, octets: bytearray, length: int) -> Secret:
     # A secret file's final newline, as editors write it, isn't part of the secret.
-    if octets.endswith(b'\r\n'):
-        del octets[-2:]
-    elif octets.endswith(b'\n'):
-        del octets[-1:]
-    if not octets:
+    if octets.endswith(b'\r\n', 0, length):
+        length -= 2
+    elif octets.endswith(b'\n', 0, length):
+        length -= 1
+    if not length:
         raise KeyFileError(f'key file {path} is empty')
-    secret = Secret(octets)
-    octets[:] = bytes(len(octets))
-    return secret
+    return Secret(memoryview(octets)[:length])

@@ -14,12 +14,15 @@ from typing import NoReturn
 class Secret:
     """Secret octets; `reveal()` is the only way to read them.
 
-    Raises ValueError on `reveal()` after `wipe()`.
+    Raises TypeError if it isn't made of octets, ValueError on `reveal()` after `wipe()`.
     """
 
     __slots__ = ('_octets', '_wiped')
 
-    def __init__(self, octets: bytes | bytearray) -> None:
+    def __init__(self, octets: bytes | bytearray | memoryview) -> None:
+        # bytearray(7) would be seven known octets.
+        if not isinstance(octets, bytes | bytearray | memoryview):
+            raise TypeError(f'a Secret is made of octets, not of {type(octets).__name__}')
         self._octets = bytearray(octets)
         self._wiped = False
 
@@ -45,6 +48,9 @@ class Secret:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Secret):
             return NotImplemented
+        # What was wiped is all zero: anybody could make its equal.
+        if self._wiped or other._wiped:
+            return self is other
         return hmac.compare_digest(self._octets, other._octets)
 
     # Equal secrets must not be found by their place in a dictionary or set.

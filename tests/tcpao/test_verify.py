@@ -8,13 +8,16 @@ from typing import Any
 
 import pytest
 import scapy.contrib.tcpao as oracle
+from hypothesis import given
+from hypothesis import strategies as st
 from scapy.layers.inet import IP
 from scapy.layers.inet6 import IPv6
 
+from tcpao.capture import Packet
 from tcpao.known_keys import parse_known_keys
 from tcpao.mkt import ALGORITHMS
 from tcpao.segment import Flag
-from tcpao.verify import Outcome
+from tcpao.verify import Outcome, Verifier
 from tcpao.verify_report import Report, verify_capture
 from tests.tcpao.test_vectors import DRAFT_ALGS, RFC_9235, SUITES, Vector, octets
 from tests.tcpao.wire import SPACE, Key, Talk, write_pcap
@@ -434,3 +437,27 @@ def test_the_table_and_the_json_hold_no_secret(tmp_path: Path) -> None:
     ]
     assert 'packet 4 00:16:43.000 client to server ACK: bad: the MAC fails under KeyID 1' in text
     assert text.splitlines()[-1] == '3 good, 1 bad, 0 unsigned, 0 unverifiable'
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 5), st.integers(0, 70), st.integers(0, 255), st.integers(0, 90)),
+        max_size=12,
+    )
+)
+def test_packets_of_anybody_raise_nothing(changes: list[tuple[int, int, int, int]]) -> None:
+    """Packets of a real connection, in any order, with octets changed and ends cut off."""
+    talk = Talk().open().say(True).say(False)
+    talk.segment(True, Flag.RST)
+    verifier = Verifier(parse_known_keys(json.dumps([Key(1, 2).known()]).encode()))
+    for number, (which, offset, octet, length) in enumerate(changes):
+        packet = bytearray(talk.packets[which])
+        packet[offset % len(packet)] = octet
+        verifier.feed(
+            Packet(number, float(number), bytes(packet[:length] if octet % 2 else packet))
+        )
+    report = Report(verifier)
+    report.to_text()
+    json.dumps(report.to_json())
+    judged = sum(len(connection.verdicts) for connection in report.connections)
+    assert sum(counts(report)) == judged + report.malformed

@@ -1,0 +1,127 @@
+"""Secret files: private or refused, and the reason is told."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from keymaterial import KeyFileError, read_secret_file
+from keymaterial.files import LARGEST_FILE
+
+OCTETS = b'a pre-shared key'
+
+
+def written(tmp_path: Path, octets: bytes = OCTETS, mode: int = 0o600) -> Path:
+    path = tmp_path / 'key'
+    path.write_bytes(octets)
+    path.chmod(mode)
+    return path
+
+
+@pytest.mark.parametrize('mode', [0o600, 0o400, 0o700])
+def test_a_private_file_is_read(tmp_path: Path, mode: int) -> None:
+    assert read_secret_file(written(tmp_path, mode=mode)).reveal() == OCTETS
+
+
+@pytest.mark.parametrize('as_type', [str, Path])
+def test_paths_of_both_types(tmp_path: Path, as_type: type) -> None:
+    assert read_secret_file(as_type(written(tmp_path))).reveal() == OCTETS
+
+
+@pytest.mark.parametrize(
+    ('octets', 'secret'),
+    [
+        (b'key\n', b'key'),
+        (b'key\r\n', b'key'),
+        (b'key\n\n', b'key\n'),
+        (b'key\r', b'key\r'),
+        (b' key \n', b' key '),
+        (b'\x00\xff\n\x00', b'\x00\xff\n\x00'),
+    ],
+)
+def test_one_final_newline_is_not_part_of_the_secret(
+    tmp_path: Path, octets: bytes, secret: bytes
+) -> None:
+    assert read_secret_file(written(tmp_path, octets)).reveal() == secret
+
+
+@pytest.mark.parametrize('mode', [0o640, 0o604, 0o620, 0o602, 0o610, 0o644, 0o666])
+def test_a_file_that_others_may_use_is_refused(tmp_path: Path, mode: int) -> None:
+    path = written(tmp_path, mode=mode)
+    with pytest.raises(KeyFileError, match=f'{path} has mode {mode:04o}.*chmod 0600') as caught:
+        read_secret_file(path)
+    assert OCTETS.decode() not in str(caught.value)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason='giving a file away takes root')
+def test_a_file_of_another_user_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    os.chown(path, 12345, -1)
+    with pytest.raises(KeyFileError, match=r'belongs to user 12345.*chown'):
+        read_secret_file(path)
+
+
+@pytest.mark.parametrize('octets', [b'', b'\n', b'\r\n'])
+def test_an_empty_file_is_refused(tmp_path: Path, octets: bytes) -> None:
+    with pytest.raises(KeyFileError, match='is empty'):
+        read_secret_file(written(tmp_path, octets))
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(KeyFileError, match='No such file'):
+        read_secret_file(tmp_path / 'nothing')
+
+
+def test_a_file_that_is_too_large(tmp_path: Path) -> None:
+    assert len(read_secret_file(written(tmp_path, b'k' * LARGEST_FILE))) == LARGEST_FILE
+    with pytest.raises(KeyFileError, match='larger than 65536 octets'):
+        read_secret_file(written(tmp_path, b'k' * (LARGEST_FILE + 1)))
+
+
+def test_the_caller_may_allow_more(tmp_path: Path) -> None:
+    path = written(tmp_path, b'k' * (LARGEST_FILE + 1))
+    assert len(read_secret_file(path, largest=LARGEST_FILE + 1)) == LARGEST_FILE + 1
+
+
+def test_a_directory_is_refused(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    with pytest.raises(KeyFileError, match='not a regular file'):
+        read_secret_file(tmp_path)
+
+
+def test_a_fifo_is_refused_and_does_not_hang(tmp_path: Path) -> None:
+    path = tmp_path / 'fifo'
+    os.mkfifo(path, 0o600)
+    with pytest.raises(KeyFileError, match='not a regular file'):
+        read_secret_file(path)
+
+
+def test_a_socket_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / 's'
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        with pytest.raises(KeyFileError, match='cannot read key file'):
+            read_secret_file(path)
+
+
+def test_a_symbolic_link_is_judged_by_its_target(tmp_path: Path) -> None:
+    target = written(tmp_path, mode=0o644)
+    link = tmp_path / 'link'
+    link.symlink_to(target)
+    with pytest.raises(KeyFileError, match='has mode 0644'):
+        read_secret_file(link)
+    target.chmod(0o600)
+    assert read_secret_file(link).reveal() == OCTETS
+
+
+def test_no_descriptor_stays_open(tmp_path: Path) -> None:
+    before = len(os.listdir('/proc/self/fd'))
+    read_secret_file(written(tmp_path))
+    with pytest.raises(KeyFileError):
+        read_secret_file(written(tmp_path, mode=0o644))
+    with pytest.raises(KeyFileError):
+        read_secret_file(tmp_path)
+    assert len(os.listdir('/proc/self/fd')) == before
