@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ikev2.constants import ExchangeType, NotifyType
 from ikev2.context import NONCE_LENGTH
-from ikev2.errors import InvalidAnswer, PeerError, WrongKeyExchangeGroup
+from ikev2.errors import InvalidAnswer, MalformedMessage, PeerError, WrongKeyExchangeGroup
 from ikev2.events import Cause
 from ikev2.exchange import Exchange, Job
 from ikev2.ike_sa import IkeSa, Origin
@@ -95,6 +95,7 @@ class RekeyIkeSa(Exchange):
         ke = message.require(KeyExchangePayload)
         if ke.group != choice.suite.group or ke.group != self._exchange.group:
             raise InvalidAnswer('the KE payload is of another group than the chosen one')
+        _check_spi(choice.peer_spi)
         shared = self._exchange.shared_secret(ke.data)
         spis = self._spi, choice.peer_spi
         _succeed(sa, True, spis, choice.suite, (self._nonce, nonce), shared, now)
@@ -136,6 +137,7 @@ def serve_ike_rekey(sa: IkeSa, message: Message, now: float) -> None:
     choice = select_ike(message.require(SaPayload), peer.policy, ke.group, rekey=True)
     if choice.suite.group != ke.group:
         raise WrongKeyExchangeGroup(choice.suite.group)
+    _check_spi(choice.peer_spi)
     public_value, shared = respond(ke.group, ke.data)
     nr = context.random(NONCE_LENGTH)
     spi = context.new_spi()
@@ -147,6 +149,11 @@ def serve_ike_rekey(sa: IkeSa, message: Message, now: float) -> None:
         now + context.limits.replaced_lifetime,
         lambda now: sa.queue(DeleteIkeSa(), now) if sa.state == State.REKEYED else None,
     )
+
+
+def _check_spi(spi: bytes) -> None:
+    if not any(spi):
+        raise MalformedMessage('an IKE SPI of zero')  # RFC 7296, 3.1
 
 
 def _succeed(

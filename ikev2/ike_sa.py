@@ -238,11 +238,12 @@ class IkeSa:
     # --- receiving ---------------------------------------------------------------------------
 
     def receive(self, datagram: Datagram, header: Header, now: float) -> None:
-        """A datagram whose SPIs are this IKE SA's."""
-        if header.initiator == self.origin.initiator:
-            # Our own message come back: flag I says who began this IKE SA (RFC 7296, 2.2).
-            self.association.counters.unexpected += 1
-        elif header.response:
+        """A datagram whose SPIs are this IKE SA's, with flag I as the peer has to set it.
+
+        Our own message sent back would be found under neither, or fail the integrity check: each
+        direction has keys of its own.
+        """
+        if header.response:
             self._receive_answer(datagram, header, now)
         else:
             self._receive_request(datagram, header, now)

@@ -1,0 +1,269 @@
+"""Rekeying the IKE SA (RFC 7296, 1.3.2, 2.8, 2.8.2, 2.18, 2.25)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from ikev2.constants import ExchangeType, KeyExchangeId, NotifyType
+from ikev2.events import (
+    Cause,
+    Datagram,
+    IkeMessage,
+    IkeSaDown,
+    IkeSaUp,
+    RpSaFailed,
+    RpSaNegotiated,
+    RpSaRequested,
+)
+from ikev2.payloads import KeyExchangePayload, NoncePayload
+from ikev2.payloads_sa import SaPayload
+from ikev2.proposals import IkePolicy
+from ikev2.transitions import State
+from tests.ikev2.bench import (
+    Bench,
+    deliver,
+    header_of,
+    is_kind,
+    peer_a,
+    peer_b,
+    rp_request,
+    sas_of,
+    say,
+)
+
+CHILD = ExchangeType.CREATE_CHILD_SA
+
+
+def up(**peers: object) -> Bench:
+    """An IKE SA is up."""
+    bench = Bench(**peers)  # type: ignore[arg-type]
+    bench.connect()
+    return bench
+
+
+def spis(bench: Bench) -> tuple[list[str], list[str]]:
+    """The IKE SAs at both ends."""
+    return [sa.origin.spis for sa in sas_of(bench.a)], [sa.origin.spis for sa in sas_of(bench.b)]
+
+
+@pytest.mark.parametrize('by', ['a', 'b'])
+def test_either_end_can_replace_the_ike_sa_and_it_serves(by: str) -> None:
+    bench = up()
+    before = spis(bench)
+    peer = 'b' if by == 'a' else 'a'
+    bench.nodes[by].endpoint.rekey_ike_sa(peer, bench.now)
+    bench.settle()
+    after = spis(bench)
+    assert after[0] == after[1]
+    assert len(after[0]) == 1
+    assert after != before
+    (sa,) = sas_of(bench.nodes[by])
+    assert sa.origin.initiator  # "the new original initiator" (RFC 7296, 1.3.2)
+    bench.negotiate(rp_request(1))
+    assert bench.a.last(RpSaNegotiated).keys.master_key == bench.b.accepted[0].master_key
+    bench.b.endpoint.request('a', rp_request(2), bench.now)
+    bench.settle()
+    assert bench.b.last(RpSaNegotiated).keys.master_key == bench.a.accepted[0].master_key
+    assert not bench.a.all(IkeSaDown)
+    assert not bench.b.all(IkeSaDown)
+
+
+def test_message_ids_begin_at_zero_again() -> None:
+    bench = up()
+    bench.a.endpoint.rekey_ike_sa('b', bench.now)
+    bench.settle()
+    sent = len(bench.wire)
+    bench.a.endpoint.check_liveness('b', bench.now)
+    bench.b.endpoint.check_liveness('a', bench.now)
+    bench.settle()
+    assert {header_of(d).message_id for d in bench.wire[sent:]} == {0}
+
+
+def test_the_keys_are_new() -> None:
+    bench = up()
+    (old,) = sas_of(bench.a)
+    sk_d = old.keys.sk_d.reveal()
+    bench.a.endpoint.rekey_ike_sa('b', bench.now)
+    bench.settle()
+    (a,), (b,) = sas_of(bench.a), sas_of(bench.b)
+    assert a.keys.sk_d.reveal() != sk_d
+    assert a.keys.sk_d == b.keys.sk_d
+    assert old.keys.sk_d.wiped
+
+
+def test_it_is_rekeyed_before_its_lifetime_ends_and_again_and_again() -> None:
+    bench = up(b=replace(peer_b(), ike_lifetime=600.0))
+    seen = [spis(bench)[0][0]]
+    for _ in range(5):
+        bench.run(600)
+        a, b = spis(bench)
+        assert a == b
+        assert len(a) == 1
+        assert a[0] not in seen
+        seen.append(a[0])
+    assert not bench.a.all(IkeSaDown)
+    assert len(bench.a.all(IkeSaUp)) == 1
+
+
+def test_one_that_cannot_be_rekeyed_is_deleted_at_its_end() -> None:
+    bench = up(b=replace(peer_b(), ike_lifetime=600.0))
+    (association,) = bench.b.endpoint._associations.values()
+    association.peer = replace(association.peer, policy=IkePolicy(groups=(KeyExchangeId.ECP_384,)))
+    bench.run(601)
+    assert not sas_of(bench.a)
+    assert bench.a.last(IkeSaDown).cause == Cause.STOPPED
+    assert bench.b.last(IkeSaDown).cause == Cause.DELETED
+
+
+def test_a_lost_answer_is_repeated_and_one_successor_is_made() -> None:
+    bench = up()
+    lost: list[Datagram] = []
+
+    def lose(datagram: Datagram) -> list[float]:
+        if is_kind(datagram, CHILD, response=True) and len(lost) < 2:
+            lost.append(datagram)
+            return []
+        return deliver(datagram)
+
+    bench.fate = lose
+    bench.a.endpoint.rekey_ike_sa('b', bench.now)
+    bench.run(10)
+    a, b = spis(bench)
+    assert a == b
+    assert len(a) == 1
+
+
+@pytest.mark.parametrize('seed', range(8))
+def test_when_both_rekey_at_once_one_successor_is_left(seed: int) -> None:
+    bench = up(seed=seed)
+    old = spis(bench)[0]
+    bench.a.endpoint.rekey_ike_sa('b', bench.now)
+    bench.b.endpoint.rekey_ike_sa('a', bench.now)
+    bench.run(1)
+    both = [sa for sa in sas_of(bench.a) if sa.origin.spis not in old]
+    assert len(both) == 2
+    winner = max(both, key=lambda sa: min(sa.origin.ni, sa.origin.nr)).origin.spis
+    bench.run(30)
+    assert spis(bench) == ([winner], [winner])
+    bench.negotiate()
+    assert bench.a.last(RpSaNegotiated)
+    assert not bench.a.all(IkeSaDown)
+    assert not bench.b.all(IkeSaDown)
+
+
+def test_when_only_one_end_notices_the_other_answers_temporary_failure() -> None:
+    """RFC 7296, 2.8.2: A's request is late, B is done with its own."""
+    bench = up()
+
+    def a_is_late(datagram: Datagram) -> list[float]:
+        if is_kind(datagram, CHILD, response=False) and datagram.local == bench.wire[0].local:
+            return [0.035]
+        return deliver(datagram)
+
+    bench.fate = a_is_late
+    bench.a.endpoint.rekey_ike_sa('b', bench.now)
+    bench.b.endpoint.rekey_ike_sa('a', bench.now)
+    bench.run(30)
+    a, b = spis(bench)
+    assert a == b
+    assert len(a) == 1
+    bench.negotiate()
+    assert bench.a.last(RpSaNegotiated)
+
+
+def test_a_child_asked_for_while_we_rekey_the_ike_sa_is_put_off() -> None:
+    bench = up()
+    bench.b.endpoint.rekey_ike_sa('a', bench.now)
+    bench.a.endpoint.request('b', rp_request(), bench.now)
+    bench.settle()
+    assert bench.a.last(RpSaFailed).notify == NotifyType.TEMPORARY_FAILURE
+    assert not bench.b.all(RpSaRequested)
+
+
+def test_a_rekey_asked_for_while_we_create_a_child_is_put_off_and_tried_again() -> None:
+    bench = up()
+    bench.b.obliging = False
+    bench.a.endpoint.request('b', rp_request(), bench.now)
+    bench.run(0.05)
+    payloads = [
+        IkePolicy().offer(b'\1\2\3\4\5\6\7\x08'),
+        NoncePayload(bytes(32)),
+        KeyExchangePayload(KeyExchangeId.CURVE25519, bytes([9]) + bytes(31)),
+    ]
+    asked = say(bench, bench.b, CHILD, payloads)
+    assert asked.notifies() == [NotifyType.TEMPORARY_FAILURE]
+
+
+def test_a_rekey_waits_until_the_peer_has_its_answer() -> None:
+    bench = up()
+    bench.b.obliging = False
+    bench.a.endpoint.request('b', rp_request(), bench.now)
+    bench.run(0.05)
+    before = spis(bench)
+    bench.b.endpoint.rekey_ike_sa('a', bench.now)
+    bench.run(1)
+    assert spis(bench) == before
+    bench.b.accept(bench.b.last(RpSaRequested), bench.now)
+    bench.run(15)
+    assert bench.a.last(RpSaNegotiated)
+    assert spis(bench) != before
+
+
+def test_requests_made_during_a_rekey_go_over_the_successor() -> None:
+    bench = up()
+    bench.a.endpoint.rekey_ike_sa('b', bench.now)
+    bench.a.endpoint.request('b', rp_request(), bench.now)
+    bench.settle()
+    assert bench.a.last(RpSaNegotiated)
+    assert len(bench.a.all(IkeSaUp)) == 1
+
+
+def test_the_group_is_negotiated_in_a_rekey_too() -> None:
+    both = IkePolicy(groups=(KeyExchangeId.CURVE25519, KeyExchangeId.ECP_256))
+    bench = up(b=replace(peer_b(), policy=both), a=replace(peer_a(), policy=both))
+    (association,) = bench.b.endpoint._associations.values()
+    association.peer = replace(association.peer, policy=IkePolicy(groups=(KeyExchangeId.ECP_256,)))
+    bench.a.endpoint.rekey_ike_sa('b', bench.now)
+    bench.settle()
+    (sa,) = sas_of(bench.a)
+    assert sa.origin.suite.group == KeyExchangeId.ECP_256
+
+
+def test_an_answer_that_makes_no_sense_ends_the_ike_sa(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = up()
+    monkeypatch.setattr(
+        'ikev2.ike_rekey.NoncePayload', lambda data: KeyExchangePayload(31, bytes(32))
+    )
+    bench.b.endpoint.rekey_ike_sa('a', bench.now)
+    bench.settle()
+    assert not bench.a.all(RpSaNegotiated)
+
+
+def test_an_old_ike_sa_that_its_peer_never_deletes_is_deleted_by_us() -> None:
+    bench = up()
+    payloads = [
+        IkePolicy().offer(b'\1\2\3\4\5\6\7\x08'),
+        NoncePayload(bytes(32)),
+        KeyExchangePayload(KeyExchangeId.CURVE25519, bytes([9]) + bytes(31)),
+    ]
+    asked = say(bench, bench.a, CHILD, payloads)
+    assert asked.answer is not None
+    assert asked.answer.find(SaPayload) is not None
+    old = next(sa for sa in sas_of(bench.b) if sa.state == State.REKEYED)
+    bench.run(35)
+    assert old.state == State.CLOSED
+    deletes = [m for m in bench.b.all(IkeMessage) if m.detail.startswith('D(IKE')]
+    assert len(deletes) == 1
+
+
+def test_an_ike_spi_of_zero_is_not_taken() -> None:
+    bench = up()
+    payloads = [
+        IkePolicy().offer(bytes(8)),
+        NoncePayload(bytes(32)),
+        KeyExchangePayload(KeyExchangeId.CURVE25519, bytes([9]) + bytes(31)),
+    ]
+    asked = say(bench, bench.a, CHILD, payloads)
+    assert asked.notifies() == [NotifyType.INVALID_SYNTAX]

@@ -1,0 +1,449 @@
+"""INFORMATIONAL (RFC 7296, 1.4, 2.4, 2.21), and the life of an IKE SA after IKE_AUTH."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import ip_address
+
+import pytest
+
+from ikev2.constants import ExchangeType, NotifyType, ProtocolId
+from ikev2.endpoint import Endpoint
+from ikev2.errors import LocalError
+from ikev2.events import (
+    Cause,
+    Datagram,
+    DeleteAnswered,
+    IkeMessage,
+    IkeSaDown,
+    IkeSaFailed,
+    IkeSaUp,
+    KeysDeleted,
+    RpSaFailed,
+    RpSaNegotiated,
+    RpSaRequested,
+)
+from ikev2.message import Header, Message
+from ikev2.payload import Payload
+from ikev2.payloads import DeletePayload, NotifyPayload
+from tests.ikev2.bench import (
+    A_ADDRESS,
+    B_ADDRESS,
+    LATENCY,
+    Bench,
+    altered,
+    deliver,
+    is_kind,
+    peer_a,
+    peer_b,
+    rp_request,
+    sas_of,
+    say,
+)
+
+INFORMATIONAL = ExchangeType.INFORMATIONAL
+
+
+def up(bench: Bench | None = None) -> Bench:
+    """An IKE SA is up."""
+    bench = bench or Bench()
+    bench.connect()
+    return bench
+
+
+# --- Delete ------------------------------------------------------------------------------------
+
+
+def test_the_answer_to_a_delete_names_what_the_other_end_says() -> None:
+    bench = up()
+    bench.b.obliging = False
+    asked_payload = DeletePayload(ProtocolId.TCP_AO, (b'\x01', b'\x02'))
+    asked = say(bench, bench.a, INFORMATIONAL, [asked_payload])
+    event = bench.b.last(KeysDeleted)
+    assert event.recv_ids == (1, 2)
+    bench.b.endpoint.answer_delete(event.token, (0x11,), bench.now)
+    bench.settle()
+    assert asked.answer is not None
+    assert asked.answer.payloads == (DeletePayload(ProtocolId.TCP_AO, (b'\x11',)),)
+
+
+def test_the_answer_is_empty_if_nothing_is_named() -> None:
+    bench = up()
+    bench.b.obliging = False
+    asked = say(bench, bench.a, INFORMATIONAL, [DeletePayload(ProtocolId.TCP_AO, (b'\x01',))])
+    bench.b.endpoint.answer_delete(bench.b.last(KeysDeleted).token, (), bench.now)
+    bench.settle()
+    assert asked.answer is not None
+    assert asked.answer.payloads == ()
+
+
+def test_crossing_deletes_are_both_answered() -> None:
+    bench = up()
+    bench.negotiate()
+    first = bench.a.endpoint.delete('b', (1,), bench.now)
+    second = bench.b.endpoint.delete('a', (0x11,), bench.now)
+    bench.settle()
+    assert bench.a.last(DeleteAnswered) == DeleteAnswered(first, 'b', True)
+    assert bench.b.last(DeleteAnswered) == DeleteAnswered(second, 'a', True)
+
+
+@pytest.mark.parametrize('protocol', [ProtocolId.ESP, ProtocolId.AH, 77])
+def test_a_delete_for_another_protocol_is_answered_and_ignored(protocol: int) -> None:
+    bench = up()
+    asked = say(bench, bench.a, INFORMATIONAL, [DeletePayload(protocol, (b'\1\2\3\4',))])
+    assert asked.answer is not None
+    assert asked.answer.payloads == ()
+    assert not bench.b.all(KeysDeleted)
+
+
+def test_a_delete_whose_spis_are_no_keyids_is_bad_syntax() -> None:
+    bench = up()
+    asked = say(bench, bench.a, INFORMATIONAL, [DeletePayload(ProtocolId.TCP_AO, (b'\1\2',))])
+    assert asked.notifies() == [NotifyType.INVALID_SYNTAX]
+    assert not sas_of(bench.b)
+
+
+def test_a_delete_that_nobody_answers_ends_unanswered() -> None:
+    bench = up()
+    bench.fate = lambda datagram: []
+    number = bench.a.endpoint.delete('b', (1,), bench.now)
+    bench.run(31)
+    assert bench.a.last(DeleteAnswered) == DeleteAnswered(number, 'b', False)
+
+
+def test_the_ike_sa_is_deleted_with_the_peer() -> None:
+    bench = up()
+    bench.a.endpoint.remove_peer('b', bench.now)
+    bench.settle()
+    assert bench.b.last(IkeSaDown).cause == Cause.DELETED
+    assert bench.a.last(IkeSaDown).cause == Cause.STOPPED
+    assert not sas_of(bench.a)
+    assert not sas_of(bench.b)
+
+
+def test_a_lost_delete_is_sent_again_after_the_peer_is_gone_from_the_configuration() -> None:
+    bench = up()
+    bench.fate = lambda datagram: []
+    bench.a.endpoint.remove_peer('b', bench.now)
+    bench.settle()
+    bench.fate = deliver
+    bench.run(5)
+    assert bench.b.last(IkeSaDown).cause == Cause.DELETED
+    assert not sas_of(bench.a)
+
+
+def test_a_lost_answer_to_the_delete_of_an_ike_sa_is_repeated() -> None:
+    bench = up()
+    lost: list[Datagram] = []
+
+    def lose(datagram: Datagram) -> list[float]:
+        if is_kind(datagram, INFORMATIONAL, response=True) and not lost:
+            lost.append(datagram)
+            return []
+        return deliver(datagram)
+
+    bench.fate = lose
+    bench.a.endpoint.remove_peer('b', bench.now)
+    bench.run(3)
+    assert not sas_of(bench.a)
+    answers = [d.data for d in bench.wire if is_kind(d, INFORMATIONAL, response=True)]
+    assert len(answers) == 2
+    assert len(set(answers)) == 1
+
+
+def test_crossing_deletes_of_the_ike_sa_end_it_at_both_ends() -> None:
+    bench = up()
+    bench.a.endpoint.close(bench.now)
+    bench.b.endpoint.close(bench.now)
+    bench.settle()
+    assert not sas_of(bench.a)
+    assert not sas_of(bench.b)
+
+
+def test_a_child_requested_while_we_delete_the_ike_sa_is_put_off() -> None:
+    bench = up()
+    bench.fate = lambda d: [] if is_kind(d, INFORMATIONAL, response=False) else deliver(d)
+    bench.a.endpoint.remove_peer('b', bench.now)
+    bench.b.endpoint.request('a', rp_request(), bench.now)
+    bench.settle()
+    answer = next(
+        m for m in bench.b.all(IkeMessage) if m.exchange == 'CREATE_CHILD_SA' and m.response
+    )
+    assert answer.detail == 'N(TEMPORARY_FAILURE)'
+
+
+def test_requests_that_wait_fail_when_the_peer_is_removed_and_no_event_comes_later() -> None:
+    bench = up()
+    first = bench.a.endpoint.request('b', rp_request(1), bench.now)
+    second = bench.a.endpoint.request('b', rp_request(2), bench.now)
+    bench.a.endpoint.remove_peer('b', bench.now)
+    bench.collect()
+    assert [(f.exchange, f.cause) for f in bench.a.all(RpSaFailed)] == [
+        (first, Cause.STOPPED),
+        (second, Cause.STOPPED),
+    ]
+    told = len(bench.a.events)
+    bench.run(60)
+    assert len(bench.a.events) == told
+    assert not sas_of(bench.a)
+    assert not sas_of(bench.b)
+
+
+# --- liveness ----------------------------------------------------------------------------------
+
+
+def test_an_empty_request_is_answered_empty() -> None:
+    bench = up()
+    bench.a.endpoint.check_liveness('b', bench.now)
+    bench.settle()
+    messages = [m for m in bench.a.all(IkeMessage) if m.exchange == 'INFORMATIONAL']
+    assert [(m.sent, m.response, m.detail) for m in messages] == [
+        (True, False, ''),
+        (False, True, ''),
+    ]
+
+
+def test_a_peer_that_does_not_answer_is_lost() -> None:
+    bench = up()
+    bench.fate = lambda datagram: []
+    bench.a.endpoint.check_liveness('b', bench.now)
+    bench.run(31)
+    assert bench.a.last(IkeSaDown) == IkeSaDown('b', Cause.NO_ANSWER)
+    assert not sas_of(bench.a)
+
+
+def test_silence_is_noticed_where_that_is_configured() -> None:
+    bench = up(Bench(b=replace(peer_b(), liveness_idle=60)))
+    bench.run(59)
+    sent = len(bench.wire)
+    bench.run(2)
+    assert len(bench.wire) == sent + 2
+    bench.fate = lambda datagram: []
+    bench.run(95)
+    assert bench.a.last(IkeSaDown).cause == Cause.NO_ANSWER
+
+
+def test_a_silent_ike_sa_costs_no_wakeups_where_it_is_not() -> None:
+    bench = up()
+    bench.run(100)
+    sent = len(bench.wire)
+    timer = bench.a.endpoint.next_timer()
+    assert timer is not None
+    assert timer > bench.now + 3600
+    bench.run(3600)
+    assert len(bench.wire) == sent
+
+
+# --- errors ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('notify', [NotifyType.INVALID_SYNTAX, NotifyType.AUTHENTICATION_FAILED])
+def test_a_fatal_notify_in_a_request_ends_the_ike_sa(notify: NotifyType) -> None:
+    bench = up()
+    asked = say(bench, bench.a, INFORMATIONAL, [NotifyPayload(notify)])
+    assert asked.answer is not None
+    assert not sas_of(bench.b)
+    assert bench.b.last(IkeSaDown)
+
+
+def test_another_notify_in_a_request_does_not() -> None:
+    bench = up()
+    payloads: list[Payload] = [NotifyPayload(NotifyType.INVALID_SPI, b'\1\2\3\4')]
+    asked = say(bench, bench.a, INFORMATIONAL, payloads)
+    assert asked.answer is not None
+    assert sas_of(bench.b)
+
+
+def test_an_unprotected_notify_changes_nothing() -> None:
+    """RFC 7296, 2.4 and 2.21.4: it might be a forgery."""
+    bench = up()
+    bench.a.endpoint.check_liveness('b', bench.now)
+    request = next(d for d in bench.a.endpoint.datagrams_to_send())
+    (sa,) = sas_of(bench.a)
+    header = Header(sa.origin.spi_i, sa.origin.spi_r, INFORMATIONAL, 2, False, True)
+    forged = Message(header, (NotifyPayload(NotifyType.INVALID_IKE_SPI),)).encode()
+    bench.inject(Datagram(forged, B_ADDRESS, 500, A_ADDRESS, 500))
+    assert sas_of(bench.a)
+    assert bench.a.endpoint.snapshot().peer('b').counters.not_authentic == 1
+    bench.inject(request)
+    bench.settle()
+    assert sas_of(bench.a)
+
+
+def test_our_own_messages_sent_back_to_us_are_dropped() -> None:
+    bench = up()
+    bench.a.endpoint.check_liveness('b', bench.now)
+    bench.settle()
+    ours = [d for d in bench.sent_by(bench.a) if is_kind(d, INFORMATIONAL, response=False)]
+    for datagram in ours:
+        bench.inject(replace(datagram, local=B_ADDRESS, remote=A_ADDRESS))
+    assert bench.a.endpoint.snapshot().peer('b').counters.unknown_spi == len(ours)
+
+
+def test_replayed_messages_change_nothing() -> None:
+    bench = up()
+    bench.negotiate(rp_request(1))
+    bench.negotiate(rp_request(2))
+    bench.a.endpoint.delete('b', (1,), bench.now)
+    bench.settle()
+    story_a, story_b = list(bench.a.story()), list(bench.b.story())
+    for datagram in list(bench.wire):
+        bench.inject(datagram)
+    bench.settle()
+    assert bench.a.story() == story_a
+    assert bench.b.story() == story_b
+
+
+def test_a_datagram_of_an_ike_sa_from_another_address_is_dropped() -> None:
+    bench = up()
+    bench.a.endpoint.check_liveness('b', bench.now)
+    (request,) = bench.a.endpoint.datagrams_to_send()
+    sent = len(bench.wire)
+    bench.inject(replace(request, local=ip_address('10.0.0.66')))
+    assert len(bench.wire) == sent
+
+
+def test_every_flipped_bit_of_a_protected_message_is_noticed() -> None:
+    bench = up()
+    bench.a.endpoint.check_liveness('b', bench.now)
+    (request,) = bench.a.endpoint.datagrams_to_send()
+    sent = len(bench.wire)
+    for position in range(len(request.data) * 8):
+        data = bytearray(request.data)
+        data[position // 8] ^= 1 << position % 8
+        bench.inject(altered(request, bytes(data)))
+        bench.b.endpoint._associations['a'].unprotected_errors._times.clear()
+    unprotected = [d for d in bench.wire[sent:] if d.data[16] == 41]
+    assert len(bench.wire) - sent == len(unprotected)  # only "unknown major version"
+    bench.inject(request)
+    assert is_kind(bench.wire[-1], INFORMATIONAL, response=True)
+
+
+# --- configuration and loss --------------------------------------------------------------------
+
+
+def test_replacing_an_ike_sa_forgets_it_and_makes_another() -> None:
+    bench = up()
+    first = bench.a.last(IkeSaUp).spis
+    bench.fate = lambda datagram: []
+    number = bench.a.endpoint.request('b', rp_request(), bench.now)
+    bench.run(5)
+    bench.fate = deliver
+    bench.a.endpoint.replace_ike_sa('b', bench.now)
+    bench.settle()
+    assert bench.a.last(RpSaFailed).exchange == number
+    assert bench.a.last(RpSaFailed).cause == Cause.IKE_SA_LOST
+    assert bench.a.last(IkeSaUp).spis != first
+    bench.negotiate()
+    assert bench.a.last(RpSaNegotiated)
+
+
+def test_the_half_that_was_forgotten_goes_at_the_other_end_too() -> None:
+    bench = up()
+    bench.a.mkts = True  # so there is no INITIAL_CONTACT that would do it
+    bench.a.endpoint.replace_ike_sa('b', bench.now)
+    bench.settle()
+    assert len(sas_of(bench.b)) == 2
+    bench.run(120)
+    assert len(sas_of(bench.b)) == len(sas_of(bench.a)) == 1
+
+
+def test_requests_go_over_the_ike_sa_from_which_the_peer_was_heard_last() -> None:
+    bench = up()
+    bench.a.mkts = True
+    bench.run(5)
+    bench.a.endpoint.replace_ike_sa('b', bench.now)
+    bench.settle()
+    bench.b.endpoint.request('a', rp_request(), bench.now)
+    bench.run(0.2)
+    assert bench.a.last(RpSaRequested)
+
+
+def test_a_changed_peer_is_authenticated_anew_and_an_unchanged_one_is_not() -> None:
+    bench = up()
+    bench.a.endpoint.set_peer(peer_b(), bench.now)
+    bench.settle()
+    assert not bench.a.all(IkeSaDown)
+    bench.a.endpoint.set_peer(replace(peer_b(), liveness_idle=30), bench.now)
+    bench.settle()
+    assert bench.a.last(IkeSaDown).cause == Cause.STOPPED
+    assert bench.b.last(IkeSaDown).cause == Cause.DELETED
+    bench.connect()
+    assert len(bench.a.all(IkeSaUp)) == 2
+
+
+def test_an_address_belongs_to_one_peer() -> None:
+    bench = Bench()
+    with pytest.raises(LocalError, match=r'10\.0\.0\.2 belongs to peer b'):
+        bench.a.endpoint.set_peer(replace(peer_b(), name='other'), bench.now)
+
+
+def test_connecting_twice_makes_one_ike_sa() -> None:
+    bench = Bench()
+    bench.a.endpoint.connect('b', bench.now)
+    bench.a.endpoint.connect('b', bench.now)
+    bench.settle()
+    bench.a.endpoint.connect('b', bench.now)
+    bench.settle()
+    assert len(bench.a.all(IkeSaUp)) == 1
+
+
+def test_closing_stops_everything() -> None:
+    bench = Bench()
+    bench.a.endpoint.request('b', rp_request(), bench.now)
+    bench.a.endpoint.close(bench.now)
+    bench.run(100)
+    assert bench.a.last(RpSaFailed).cause == Cause.STOPPED
+    assert not bench.a.all(IkeSaUp)
+    assert not bench.a.all(IkeSaFailed)
+    assert bench.a.endpoint.next_timer() is None
+
+
+def test_no_secret_stays_with_an_ike_sa_that_is_gone() -> None:
+    bench = up()
+    (sa,) = sas_of(bench.a)
+    bench.a.endpoint.close(bench.now)
+    bench.settle()
+    assert sa.keys.sk_d.wiped
+    assert sa.keys.sk_ei.wiped
+
+
+def test_nothing_is_left_of_ike_sas_that_ended_long_ago() -> None:
+    bench = Bench()
+    for _ in range(5):
+        bench.connect()
+        bench.b.endpoint.remove_peer('a', bench.now)
+        bench.settle()
+        bench.b.endpoint.set_peer(peer_a(), bench.now)
+    bench.run(60)
+    for node in (bench.a, bench.b):
+        assert not node.endpoint._context.sas
+        assert not node.endpoint._context.initials
+        assert not node.endpoint._context.attempts
+        assert node.endpoint.next_timer() is None
+
+
+def test_a_snapshot_shows_what_there_is_and_no_secret() -> None:
+    bench = up()
+    bench.negotiate()
+    peer = bench.a.endpoint.snapshot().peer('b')
+    assert peer.up
+    assert not peer.connecting
+    (ike_sa,) = peer.ike_sas
+    assert ike_sa.spis == bench.a.last(IkeSaUp).spis
+    assert ike_sa.since == 1000.0 + 4 * LATENCY
+    assert ike_sa.suite == 'aes-256-gcm-16/hmac-sha2-256/curve25519'
+    text = repr(bench.a.endpoint.snapshot()) + repr(bench.a.events) + repr(bench.b.events)
+    (sa,) = sas_of(bench.a)
+    for secret in (sa.keys.sk_d, bench.b.accepted[0].master_key):
+        assert secret.reveal().hex() not in text
+        assert repr(secret.reveal())[2:-1] not in text
+
+
+def test_memory_of_an_endpoint_is_its_own() -> None:
+    def build() -> Endpoint:
+        return Endpoint(random=bytes, has_mkts=lambda peer: False)
+
+    assert build().snapshot().peers == ()
+    with pytest.raises(LocalError):
+        build().connect('b', 0.0)

@@ -1,0 +1,143 @@
+"""The UDP adapter, over the loopback: markers, addresses, and what the kernel refuses."""
+
+from __future__ import annotations
+
+import select
+import socket
+from collections.abc import Iterator
+from ipaddress import ip_address
+
+import pytest
+
+import ikev2.udp
+from ikev2.events import Datagram
+from ikev2.udp import UdpError, UdpSockets
+
+HOME = ip_address('127.0.0.1')
+OTHER = ip_address('127.0.0.2')
+HOME6 = ip_address('::1')
+
+
+def free_ports() -> tuple[int, int]:
+    """Two ports that nobody uses."""
+    with (
+        socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as one,
+        socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as two,
+    ):
+        one.bind(('::', 0))
+        two.bind(('::', 0))
+        return one.getsockname()[1], two.getsockname()[1]
+
+
+@pytest.fixture
+def sockets() -> Iterator[UdpSockets]:
+    opened = UdpSockets(free_ports())
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def peer() -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+        one.bind(('127.0.0.1', 0))
+        one.settimeout(5)
+        yield one
+
+
+def receive(sockets: UdpSockets) -> list[Datagram]:
+    """What comes within five seconds."""
+    poll = select.poll()
+    for descriptor in sockets.filenos():
+        poll.register(descriptor, select.POLLIN)
+    poll.poll(5000)
+    return sockets.receive()
+
+
+def test_the_address_that_was_asked_is_known_and_the_answer_leaves_from_it(
+    sockets: UdpSockets, peer: socket.socket
+) -> None:
+    port = sockets.ports[0]
+    peer.sendto(b'hello there', ('127.0.0.2', port))
+    (datagram,) = receive(sockets)
+    assert datagram == Datagram(b'hello there', OTHER, port, HOME, peer.getsockname()[1])
+    sockets.send(Datagram(b'x', datagram.local, port, datagram.remote, datagram.remote_port))
+    _, source = peer.recvfrom(100)
+    assert source == ('127.0.0.2', port)
+
+
+def test_the_same_over_ipv6(sockets: UdpSockets) -> None:
+    port = sockets.ports[1]
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as peer:
+        peer.bind(('::1', 0))
+        peer.settimeout(5)
+        peer.sendto(b'hello there', ('::1', port))
+        (datagram,) = receive(sockets)
+        assert (datagram.local, datagram.remote) == (HOME6, HOME6)
+        assert datagram.local_port == port
+        sockets.send(Datagram(b'x', HOME6, port, HOME6, peer.getsockname()[1]))
+        assert peer.recvfrom(100)[1][:2] == ('::1', port)
+
+
+def test_a_marker_is_taken_on_any_port_and_one_datagram_may_lack_it(
+    sockets: UdpSockets, peer: socket.socket
+) -> None:
+    for port in sockets.ports:
+        peer.sendto(bytes(4) + b'message', ('127.0.0.1', port))
+        assert [d.data for d in receive(sockets)] == [b'message']
+        peer.sendto(b'message', ('127.0.0.1', port))
+        assert [d.data for d in receive(sockets)] == [b'message']
+
+
+def test_a_marker_is_sent_when_neither_port_is_500(
+    sockets: UdpSockets, peer: socket.socket
+) -> None:
+    port = peer.getsockname()[1]
+    for ours in sockets.ports:
+        sockets.send(Datagram(b'message', HOME, ours, HOME, port))
+        assert peer.recv(100) == bytes(4) + b'message'
+
+
+@pytest.mark.parametrize('end', ['local', 'remote'])
+def test_no_marker_is_sent_when_one_port_is_500(
+    end: str, sockets: UdpSockets, peer: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = peer.getsockname()[1]
+    markerless = sockets.ports[0] if end == 'local' else port
+    monkeypatch.setattr(ikev2.udp, '_MARKERLESS_PORT', markerless)
+    sockets.send(Datagram(b'message', HOME, sockets.ports[0], HOME, port))
+    assert peer.recv(100) == b'message'
+
+
+def test_a_nat_keepalive_is_nothing(sockets: UdpSockets, peer: socket.socket) -> None:
+    peer.sendto(b'\xff', ('127.0.0.1', sockets.ports[1]))
+    peer.sendto(b'then', ('127.0.0.1', sockets.ports[1]))
+    assert [d.data for d in receive(sockets)] == [b'then']
+
+
+def test_large_messages_pass(sockets: UdpSockets, peer: socket.socket) -> None:
+    sockets.send(Datagram(bytes(9000), HOME, sockets.ports[0], HOME, peer.getsockname()[1]))
+    assert len(peer.recv(65535)) == 9004
+
+
+def test_nothing_there_is_no_error(sockets: UdpSockets) -> None:
+    assert sockets.receive() == []
+
+
+def test_what_the_kernel_refuses_is_counted_with_its_reason(sockets: UdpSockets) -> None:
+    nowhere = ip_address('198.51.100.1')
+    sockets.send(Datagram(b'x', nowhere, sockets.ports[0], HOME, 500))
+    sockets.send(Datagram(b'x', HOME, 1, HOME, 500))
+    assert sockets.send_failures == 2
+    assert 'port 1' in sockets.last_failure
+
+
+def test_a_port_in_use_is_told_with_what_to_do(sockets: UdpSockets) -> None:
+    with pytest.raises(UdpError, match=rf'UDP port {sockets.ports[0]}.*other IKE daemon'):
+        UdpSockets(sockets.ports)
+
+
+def test_descriptors_are_gone_after_close() -> None:
+    sockets = UdpSockets(free_ports())
+    assert len(sockets.filenos()) == 2 * len(sockets.families)
+    sockets.close()
+    assert sockets.filenos() == []
