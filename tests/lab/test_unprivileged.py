@@ -33,6 +33,8 @@ def test_behind_a_private_home_the_daemon_stays_root_and_says_so(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     home.parent.chmod(0o700)
+    # This checkout may itself lie in a private home.
+    monkeypatch.setattr(unprivileged, 'PROJECT', home)
     monkeypatch.setattr(sys, 'prefix', str(home))
     assert unprivileged.daemon_environment() == {'exabgp_daemon_user': 'root'}
     assert str(home.parent) in capsys.readouterr().err
