@@ -15,6 +15,7 @@ from exabgp.bgp.fsm import FSM
 from exabgp.logger import log
 from exabgp.protocol.family import AFI
 from exabgp.reactor import listener as module
+from exabgp.reactor.api.processes import ProcessError
 from exabgp.reactor.network.error import NetworkError
 from exabgp.reactor.network.incoming import Incoming
 
@@ -129,7 +130,12 @@ class Accepting:
             sessions.deny(runtime, link, connection, connection.notification(*code, cause))
             return
         # Its key in the reactor's table: the neighbor's name may be that of a newer definition.
-        denied = runtime.reactor.handle_connection(ticket.session_key, connection)
+        try:
+            denied = runtime.reactor.handle_connection(ticket.session_key, connection)
+        except ProcessError:
+            connection.io = None
+            self._abort(link, 'an API process could not be told of it')
+            return
         if denied:
             sessions.deny(runtime, link, connection, denied)
             return

@@ -43,6 +43,7 @@ LEANED_ON: tuple[tuple[str, str, str | None], ...] = (
     ('exabgp.bgp.neighbor', 'Neighbor.name', 'self'),
     ('exabgp.bgp.neighbor', 'Neighbor.make_rib', 'self'),
     ('exabgp.bgp.neighbor', 'NeighborTemplate.configuration', 'neighbor with_changes'),
+    ('exabgp.protocol.ip', 'IPRange', None),
     (_R + 'peer', 'Protocol', None),
     (_R + 'peer', 'Peer._reset', 'self message error'),
     (_R + 'peer', 'Peer.teardown', 'self code restart'),

@@ -56,11 +56,18 @@ def _post_get_scope(original: Any, self: Any) -> Any:
         for template, section in hidden:
             template[SCOPE] = section
     if drafts:
+        _settle_mask(local['peer-address'])
         draft = drafts[0]
         for later in drafts[1:]:
             draft = later.over(draft)
         local[SCOPE] = protect(draft, _facts(self, local), files)
     return local
+
+
+def _settle_mask(peer: Any) -> None:
+    """Netmasks of one length are one object in ExaBGP, IPv4 or IPv6: a route for an IPv6 /32
+    makes ranges of 2**96 addresses of all IPv4 peers parsed before it."""
+    peer.mask.maximum = 32 if peer.ipv4() else 128
 
 
 def _facts(parser: Any, local: dict[str, Any]) -> Facts:

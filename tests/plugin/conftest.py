@@ -1,0 +1,82 @@
+"""ExaBGP with the plugin in place, for every test of this folder."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from exabgp.environment import getenv
+from exabgp.logger import log
+
+from plugin import lifecycle, neighbors, patching, plugging
+from plugin.keyfiles import KeyFiles
+from tests.plugin.doubles import Daemon, FakeGatekeeper
+
+
+@pytest.fixture(scope='session', autouse=True)
+def patched() -> Iterator[None]:
+    plugging.install()
+    log.init(getenv())
+    yield
+    patching.restore()
+
+
+@pytest.fixture(autouse=True)
+def fresh_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What an ExaBGP process has once: key files read before, working directory, umask, signals."""
+    monkeypatch.setattr(neighbors, 'files', KeyFiles())
+    folder, mask = os.getcwd(), os.umask(0o022)
+    taken = (signal.SIGTERM, signal.SIGHUP, signal.SIGALRM, signal.SIGUSR1, signal.SIGUSR2)
+    handlers = {number: signal.getsignal(number) for number in taken}
+    yield
+    os.chdir(folder)
+    os.umask(mask)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def psk(tmp_path: Path) -> Path:
+    """A private key file beside the configuration."""
+    path = tmp_path / 'r.psk'
+    path.write_bytes(b'correct horse battery staple\n')
+    path.chmod(0o600)
+    return path
+
+
+@pytest.fixture
+def write(tmp_path: Path, psk: Path) -> Callable[[str], Path]:
+    """Writes a configuration file."""
+
+    def writer(text: str) -> Path:
+        path = tmp_path / 'exabgp.conf'
+        path.write_text(text)
+        return path
+
+    return writer
+
+
+@pytest.fixture
+def daemon(
+    write: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., Daemon]]:
+    """Starts daemons up to the point where their loop begins."""
+    daemons: list[Daemon] = []
+
+    def start(text: str, **environment: Any) -> Daemon:
+        for name, value in environment.items():
+            section, option = name.split('_')
+            monkeypatch.setitem(getenv()[section], option, value)
+        gatekeeper = FakeGatekeeper()
+        started = Daemon(write(text), gatekeeper)
+        monkeypatch.setattr(lifecycle, 'starter', started.starter)
+        daemons.append(started)
+        return started
+
+    yield start
+    for one in daemons:
+        one.stop()

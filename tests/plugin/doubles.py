@@ -1,0 +1,229 @@
+"""A gatekeeper that grants what the test tells it to, and an ExaBGP daemon turned by hand."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from exabgp.configuration.configuration import Configuration
+from exabgp.reactor.loop import Reactor
+
+from gatekeeper.policy import PolicyError, SessionPolicy
+from gatekeeper.records import Record
+from gatekeeper.service import Gatekeeper, GatekeeperError
+from gatekeeper.ticket import GateError, Ticket
+from keymaterial import Secret
+from plugin import runtime
+from plugin.recording import Recorder
+from plugin.runtime import Runtime
+from tcpao.installer import Command, Event
+from tcpao.linux import LinuxInstaller
+from tcpao.mkt import ALGORITHMS, Mkt, SocketPair
+
+SECONDS = 5.0
+"""How long a test waits for what must happen; nothing waits that long when all is well."""
+
+
+def an_mkt(pair: SocketPair) -> Mkt:
+    return Mkt(
+        identity=f'test {pair}',
+        pair=pair,
+        algorithm=ALGORITHMS['hmac-sha-1-96'],
+        tcp_options=True,
+        send_id=1,
+        recv_id=17,
+        master_key=Secret(bytes(range(20))),
+        not_after=0.0,
+    )
+
+
+class Asked:
+    """A request or a proof that was asked for."""
+
+    def __init__(self, session_key: str | None, pair: SocketPair, wake: Callable[[], None]) -> None:
+        self.session_key = session_key
+        self.pair = pair
+        self.cancelled = False
+        self.ticket = Ticket(self._cancel)
+        self._wake = wake
+
+    def _cancel(self) -> None:
+        self.cancelled = True
+
+    def grant(self, session_key: str | None = None) -> None:
+        key = session_key or self.session_key
+        assert key is not None
+        self.ticket.settle(key, an_mkt(self.pair))
+        self._wake()
+
+    def refuse(self, text: str) -> None:
+        self.ticket.fail(GateError(text))
+        self._wake()
+
+
+class FakeGatekeeper(Gatekeeper):
+    """The gatekeeper's face; nothing behind it but what the test says."""
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+        super().__init__(router='test', record=self.records.append)
+        self.alive = True
+        self._wake_daemon = os.eventfd(0, os.EFD_NONBLOCK)
+        self.requests: list[Asked] = []
+        self.proofs: list[Asked] = []
+        self.is_gone: list[SocketPair] = []
+        self.is_up: list[SocketPair] = []
+        self.posted: list[Event] = []
+        self.log: list[str] = []
+        self.policies: list[SessionPolicy] = []
+        self.refuse_policies: str | None = None
+        self.refuse_listeners: str | None = None
+        self._waiting_commands: list[Command] = []
+
+    def start(self) -> None:
+        self.log.append('start')
+
+    def stop(self, timeout: float = 2.0) -> None:
+        self.log.append('stop')
+        self.alive = False
+
+    def configure(self, policies: Sequence[SessionPolicy]) -> None:
+        if self.refuse_policies is not None:
+            raise PolicyError(self.refuse_policies)
+        self.policies = list(policies)
+        self.log.append('configure')
+
+    def add_listener(self, sock: socket.socket) -> None:
+        if self.refuse_listeners is not None:
+            raise GatekeeperError(self.refuse_listeners)
+        listening = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+        state = 'listening' if listening else 'bound'
+        self.log.append(f'add_listener {sock.getsockname()[1]} {state}')
+
+    def drop_listener(self, sock: socket.socket) -> None:
+        self.log.append(f'drop_listener {sock.getsockname()[1]}')
+
+    def request(self, session_key: str, pair: SocketPair) -> Ticket:
+        asked = Asked(session_key, pair, self.wake)
+        self.requests.append(asked)
+        return asked.ticket
+
+    def prove(self, session_key: str | None, pair: SocketPair) -> Ticket:
+        asked = Asked(session_key, pair, self.wake)
+        self.proofs.append(asked)
+        return asked.ticket
+
+    def gone(self, pair: SocketPair) -> None:
+        self.is_gone.append(pair)
+
+    def up(self, pair: SocketPair) -> None:
+        self.is_up.append(pair)
+
+    def snapshot(self) -> list[dict[str, object]]:
+        return [{'neighbor': policy.neighbor} for policy in self.policies]
+
+    def fileno(self) -> int:
+        return self._wake_daemon
+
+    def wake(self) -> None:
+        os.eventfd_write(self._wake_daemon, 1)
+
+    def command(self, command: Command) -> None:
+        self._waiting_commands.append(command)
+        self.wake()
+
+    def take_commands(self) -> list[Command]:
+        with suppress(BlockingIOError):
+            os.eventfd_read(self._wake_daemon)
+        taken, self._waiting_commands = self._waiting_commands, []
+        return taken
+
+    def post(self, event: Event) -> None:
+        self.posted.append(event)
+
+
+class Processes:
+    """ExaBGP's helper processes: none; what is written to them is kept."""
+
+    def __init__(self) -> None:
+        self.written: list[str] = []
+        self.fds: list[int] = []
+
+    def write(self, service: str, text: str) -> None:
+        text.encode('ascii')
+        self.written.append(text)
+
+    def received(self) -> list[Any]:
+        return []
+
+    def __getattr__(self, name: str) -> Callable[..., bool]:
+        return lambda *arguments, **named: False
+
+
+class Daemon:
+    """A real Reactor, brought to where its loop begins, and turned by hand."""
+
+    def __init__(self, path: Path, gatekeeper: FakeGatekeeper) -> None:
+        self.path = path
+        self.gatekeeper = gatekeeper
+        self.configuration = Configuration([str(path)])
+        self.reactor = Reactor(self.configuration)
+        self.processes = Processes()
+        self.reactor.processes = self.processes
+        self.slept: list[float] = []
+
+    def starter(self, reactor: Any) -> Runtime:
+        self.gatekeeper.start()
+        return Runtime(reactor, self.gatekeeper, LinuxInstaller(), Recorder('test'))
+
+    @property
+    def runtime(self) -> Runtime:
+        running = runtime.of(self.reactor)
+        assert running is not None
+        return running
+
+    def begin(self) -> bool:
+        """What Reactor.run does before its loop."""
+        for ip in self.reactor._ips:
+            self.reactor.listener.listen_on(ip, None, self.reactor._port, None, False, None)
+        return bool(self.reactor.reload())
+
+    def reload(self, text: str) -> bool:
+        self.path.write_text(text)
+        return bool(self.reactor.reload())
+
+    def peer(self, family: str = '') -> Any:
+        (found,) = [peer for key, peer in self.reactor._peers.items() if family in key]
+        return found
+
+    def turn(self, sleep: float = 20) -> None:
+        """One turn of Reactor.run's loop, in its order."""
+        reactor = self.reactor
+        if reactor.listener.incoming():
+            reactor.asynchronous.schedule('test', 'accept', reactor.listener.new_connections())
+        for key in reactor.active_peers():
+            peer = reactor._peers[key]
+            action = peer.run()
+            if action == 2 and peer.socket() != -1:
+                reactor._poller.register(peer.socket(), 1)
+        reactor.asynchronous.run()
+        before = time.monotonic()
+        for _ in reactor._wait_for_io(sleep):
+            pass
+        self.slept.append(time.monotonic() - before)
+
+    def until(self, what: Callable[[], object]) -> None:
+        """Turn until it is so. Fails if it never is."""
+        deadline = time.monotonic() + SECONDS
+        while not what():
+            assert time.monotonic() < deadline, 'it never happened'
+            self.turn()
+
+    def stop(self) -> None:
+        if self.reactor.listener is not None:
+            self.reactor.shutdown()

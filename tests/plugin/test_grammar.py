@@ -1,0 +1,220 @@
+"""The section's directives, word by word."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ikev2.identity import Identity
+from ikev2.signatures import Fingerprint
+from plugin.grammar import SECTION, SESSION, DraftBuilder
+from plugin.places import Place, SectionError
+
+HERE = Place('/etc/exabgp/r1.conf', 7)
+FAMILIES = (('ipv4', 'unicast'), ('ipv6', 'unicast'))
+HEX = '0a' * 32
+
+
+def section() -> DraftBuilder:
+    return DraftBuilder(HERE)
+
+
+@pytest.mark.parametrize(
+    ('statement', 'value'),
+    [
+        ('local-id fqdn r1.lab', Identity.parse('fqdn', 'r1.lab')),
+        ('peer-id ip 10.0.0.2', Identity.parse('ip', '10.0.0.2')),
+        ('peer-id user-fqdn bgp@r2.lab', Identity.parse('user-fqdn', 'bgp@r2.lab')),
+        ('peer-id key-id 0x0102', Identity.parse('key-id', '0x0102')),
+        ('psk-file r2.psk', 'r2.psk'),
+        ('private-key /etc/k.pem', '/etc/k.pem'),
+        ('peer-key r2.pub', 'r2.pub'),
+        (f'peer-fingerprint sha256:{HEX}', Fingerprint(bytes.fromhex(HEX))),
+        ('algorithm hmac-sha-1-96', ('hmac-sha-1-96',)),
+        (
+            'algorithm [ aes-128-cmac-96 hmac-sha-256-128 ]',
+            ('aes-128-cmac-96', 'hmac-sha-256-128'),
+        ),
+        ('tcp-options excluded', 'excluded'),
+        ('lifetime 15', 15),
+        ('lifetime 31622400', 31622400),
+        ('grace 5', 5),
+        ('timeout 600', 600),
+        ('ike-port 65535', 65535),
+        ('tcp-ao-backend auto', 'auto'),
+        ('tcp-ao-backend kernel', 'kernel'),
+    ],
+)
+def test_a_directive_has_its_value(statement: str, value: object) -> None:
+    builder = section()
+    builder.add(statement.split(), HERE)
+    assert builder.build().directives[statement.split()[0]].value == value
+
+
+@pytest.mark.parametrize(
+    ('statement', 'cause'),
+    [
+        ('', "'' is unknown"),
+        ('required', "'required' is unknown"),
+        ('source-port 40001', "'source-port' is unknown"),
+        ('local-id', 'type or value is missing'),
+        ('local-id fqdn', 'type or value is missing'),
+        ('local-id fqdn r1.lab r2.lab', 'words too many: r2.lab'),
+        ('local-id dns r1.lab', "'dns'"),
+        ('local-id ip r1.lab', "'r1.lab' is not an IP address"),
+        ('peer-id user-fqdn r1.lab', 'user@domain'),
+        ('peer-id key-id 0x', 'key-id identity is empty'),
+        ('peer-id key-id \ud800', 'is not an identity of type key-id'),
+        ('psk-file', 'nothing follows'),
+        ('psk-file a b', 'words too many: b'),
+        ('psk-file a\0b', 'cannot be a path'),
+        ('psk-file \ud800', 'cannot be a path'),
+        ('peer-fingerprint sha1:00', 'begins with sha256:'),
+        ('peer-fingerprint sha256:00', '64 hex digits'),
+        ('certificate r1.crt', 'not in this version'),
+        ('trust-anchor ca.crt', 'not in this version'),
+        ('keychain k', 'not in this version'),
+        ('algorithm', 'nothing follows'),
+        ('algorithm md5', "'md5' is unknown"),
+        ('algorithm hmac-sha-1-96 aes-128-cmac-96', 'words too many'),
+        ('algorithm [ ]', 'the list is empty'),
+        ('algorithm [ hmac-sha-1-96', 'the list does not end'),
+        ('algorithm [ hmac-sha-1-96 ] x', 'words too many: x'),
+        ('algorithm [ hmac-sha-1-96 hmac-sha-1-96 ]', 'hmac-sha-1-96 is repeated'),
+        ('algorithm kmac256-128', "Linux's TCP-AO has no kmac256-128"),
+        ('tcp-options on', "'on' is unknown"),
+        ('lifetime', 'nothing follows'),
+        ('lifetime 14', '14 is too small'),
+        ('lifetime 31622401', '31622401 is too large'),
+        ('lifetime 99999999999999999999', 'is not a number'),
+        ('lifetime -20', "'-20' is not a number"),
+        ('lifetime ٢٠', 'is not a number'),
+        ('lifetime 20 seconds', 'words too many: seconds'),
+        ('grace 4', '4 is too small'),
+        ('grace 3601', '3601 is too large'),
+        ('timeout 0', '0 is too small'),
+        ('timeout 601', '601 is too large'),
+        ('ike-port 0', '0 is too small'),
+        ('ike-port 65536', '65536 is too large'),
+        ('tcp-ao-backend userspace', 'no userspace TCP-AO yet'),
+        ('tcp-ao-backend vpp', "'vpp' is unknown"),
+    ],
+)
+def test_what_is_no_value_is_refused_with_cause_and_expectation(
+    statement: str, cause: str
+) -> None:
+    with pytest.raises(SectionError) as caught:
+        section().add(statement.split(' ') if statement else [], HERE)
+    text = str(caught.value)
+    assert text.startswith('/etc/exabgp/r1.conf line 7: ikev2')
+    assert cause in text
+    assert '; expected ' in text
+
+
+@pytest.mark.parametrize('name', sorted(SECTION))
+def test_no_directive_may_stand_twice(name: str) -> None:
+    values = {
+        'local-id': 'fqdn r1.lab',
+        'peer-id': 'fqdn r2.lab',
+        'peer-fingerprint': f'sha256:{HEX}',
+        'algorithm': 'hmac-sha-1-96',
+        'tcp-options': 'included',
+        'tcp-ao-backend': 'auto',
+    }
+    statement = [name, *values.get(name, '100').split()]
+    builder = section()
+    try:
+        builder.add(statement, HERE)
+    except SectionError as error:
+        assert 'not in this version' in str(error)
+        return
+    with pytest.raises(SectionError, match=f'line 9: ikev2 {name}: repeated, .* line 7 already'):
+        builder.add(statement, Place(HERE.file, 9))
+
+
+def test_a_session_block_has_ports_and_what_it_overrides() -> None:
+    builder = section()
+    session = builder.begin_session(['ipv4', 'unicast'], HERE, FAMILIES)
+    for statement in ('source-port 40001', 'peer-port 40002', 'lifetime 600', 'grace 30'):
+        session.add(statement.split(), HERE)
+    draft = builder.build().sessions['ipv4', 'unicast']
+    assert {name: entry.value for name, entry in draft.directives.items()} == {
+        'source-port': 40001,
+        'peer-port': 40002,
+        'lifetime': 600,
+        'grace': 30,
+    }
+
+
+@pytest.mark.parametrize(
+    ('statement', 'cause'),
+    [
+        ('source-port 1023', '1023 is too small'),
+        ('source-port 65536', '65536 is too large'),
+        ('peer-port 0', '0 is too small'),
+        ('psk-file x', "'psk-file' is unknown"),
+        ('ike-port 500', "'ike-port' is unknown"),
+        ('keychain k', 'not in this version'),
+    ],
+)
+def test_a_session_block_refuses_what_is_not_its_own(statement: str, cause: str) -> None:
+    session = section().begin_session(['ipv4', 'unicast'], HERE, FAMILIES)
+    with pytest.raises(SectionError, match='ikev2 session ipv4 unicast') as caught:
+        session.add(statement.split(), HERE)
+    assert cause in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ('words', 'cause'),
+    [
+        ([], 'AFI or SAFI is missing'),
+        (['ipv4'], 'AFI or SAFI is missing'),
+        (['ipv4', 'unicast', 'x'], 'words too many'),
+        (['ipv5', 'unicast'], "'ipv5 unicast' is no family"),
+    ],
+)
+def test_a_session_block_is_for_one_family(words: list[str], cause: str) -> None:
+    with pytest.raises(SectionError, match=cause):
+        section().begin_session(words, HERE, FAMILIES)
+
+
+def test_a_family_has_one_session_block() -> None:
+    builder = section()
+    builder.begin_session(['ipv4', 'unicast'], HERE, FAMILIES)
+    with pytest.raises(SectionError, match='session ipv4 unicast: repeated, .* line 7'):
+        builder.begin_session(['IPv4', 'Unicast'], Place(HERE.file, 8), FAMILIES)
+
+
+WORDS = st.lists(
+    st.one_of(
+        st.sampled_from([*SECTION, *SESSION, '[', ']', ',', 'fqdn', 'ip', 'dn', 'key-id', '']),
+        # Surrogates too: ExaBGP's escapes can make them.
+        st.text(st.characters(exclude_categories=()), max_size=40),
+        st.integers(-(10**12), 10**12).map(str),
+    ),
+    max_size=6,
+)
+
+
+@given(st.lists(WORDS, max_size=8), st.booleans())
+def test_no_words_raise_anything_but_the_configuration_error(
+    statements: list[list[str]], in_session: bool
+) -> None:
+    builder = section()
+    if in_session:
+        builder = builder.begin_session(['ipv4', 'unicast'], HERE, FAMILIES)
+    for words in statements:
+        try:
+            builder.add(words, HERE)
+        except SectionError as error:
+            assert str(HERE) in str(error)
+    builder.build()
+
+
+@given(WORDS)
+def test_no_session_words_raise_anything_but_the_configuration_error(words: list[str]) -> None:
+    try:
+        section().begin_session(words, HERE, FAMILIES)
+    except SectionError as error:
+        assert str(HERE) in str(error)

@@ -1,0 +1,105 @@
+"""Errors name the line on which the faulty statement stands, as an editor counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from exabgp.configuration.configuration import Configuration
+from hypothesis import given
+from hypothesis import strategies as st
+
+from plugin.truelines import Statement
+from tests.plugin.texts import neighbor
+
+Write = Callable[[str], Path]
+
+
+def error_of(path: Path) -> str:
+    configuration = Configuration([str(path)])
+    assert configuration.reload() is False
+    return str(configuration.error)
+
+
+def line_of(text: str, needle: str) -> int:
+    (line,) = [n for n, line in enumerate(text.split('\n'), 1) if needle in line]
+    return line
+
+
+LAYOUTS = {
+    'one statement a line': 'ikev2 {\n  local-id fqdn a;\n  lifetime 2;\n}\n',
+    'several on a line': 'ikev2 { local-id fqdn a; lifetime 2; peer-id fqdn b;\n}\n',
+    'comments and blank lines': '# x\n\nikev2 { # y\n\n\n  # lifetime; {\n  lifetime 2; # z\n}\n',
+    'after a continuation': 'ikev2 {\n  algorithm [ hmac-sha-1-96 \\\n   aes-128-cmac-96 ];\n'
+    '  lifetime 2;\n}\n',
+    'inside a continuation': 'ikev2 {\n  local-id fqdn a; \\\n  grace 7; lifetime \\\n  2;\n}\n',
+    'after a quoted hash': 'ikev2 {\n  local-id key-id "a#b;{";\n\n  lifetime 2;\n}\n',
+}
+
+
+@pytest.mark.parametrize('layout', LAYOUTS)
+def test_the_line_of_a_faulty_directive(write: Write, layout: str) -> None:
+    text = '\n# head\n' + neighbor(section=LAYOUTS[layout])
+    path = write(text)
+    needle = 'lifetime 2' if 'inside' not in layout else 'grace 7; lifetime'
+    expected = f'{path} line {line_of(text, needle)}: ikev2 lifetime: 2 is too small'
+    assert error_of(path).startswith(expected)
+
+
+def test_the_line_of_a_faulty_directive_in_a_template(write: Write) -> None:
+    text = (
+        'template {\n  neighbor base {\n    hold-time 30;\n\n    ikev2 {\n'
+        '      lifetime 2;\n    }\n  }\n}\n' + neighbor(section='    inherit base;\n')
+    )
+    path = write(text)
+    assert error_of(path).startswith(f'{path} line 6: ikev2 lifetime')
+
+
+def test_what_is_missing_in_the_end_is_told_with_the_line_of_its_section(write: Write) -> None:
+    text = '#\n' * 3 + neighbor(section='    ikev2 { local-id fqdn a;\n }\n')
+    path = write(text)
+    error = error_of(path)
+    assert error.startswith(f'{path} line {line_of(text, "ikev2")}: ikev2: incomplete, peer-id')
+
+
+def test_a_key_file_that_fails_is_told_with_the_line_of_its_directive(write: Write) -> None:
+    text = neighbor(
+        section='    ikev2 {\n local-id fqdn a; peer-id fqdn b;\n\n psk-file "none";\n }\n'
+    )
+    path = write(text)
+    error = error_of(path)
+    assert error.startswith(f'{path} line {line_of(text, "psk-file")}: ikev2 psk-file: cannot read')
+
+
+def test_exabgps_own_errors_name_the_true_line_too(write: Write) -> None:
+    text = '# one\n\n# three\n' + neighbor(section='', more='\n\n    bogus 1;\n')
+    assert f'line {line_of(text, "bogus")}: bogus 1 ;' in error_of(write(text))
+
+
+@given(st.lists(st.sampled_from(['a b;', '', '# c', 'x "#;" y;', 'p; q r;', 'u \\', 's {', '}'])))
+def test_every_statement_of_a_file_gets_the_line_on_which_it_begins(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[str]
+) -> None:
+    # A continued line needs something to continue with that ends the statement.
+    numbered = [f'{line} v;' if lines[i - 1 : i] == ['u \\'] else line for i, line in enumerate(lines)]
+    if numbered and numbered[-1].endswith('\\'):
+        numbered.append(' v;')
+    path = tmp_path_factory.mktemp('lines') / 'file'
+    path.write_text('\n'.join(numbered) + '\n')
+    configuration = Configuration([str(path)])
+    tokeniser = configuration.tokeniser
+    seen = []
+    try:
+        if not tokeniser.set_file(str(path)):
+            return
+        while tokeniser():
+            seen.append(tokeniser.line)
+    except ValueError:
+        return  # no configuration: words without an end
+    assert all(isinstance(statement, Statement) for statement in seen)
+    found = [statement.line for statement in seen]
+    assert found == sorted(found)
+    for statement in seen:
+        first = next(word for word in statement if word)
+        assert first.split()[0][0] in numbered[statement.line - 1]
