@@ -159,6 +159,7 @@ class Association:
             self.failed('IKE_AUTH', cause, text, now)
         elif sa.established is not None and not any(other.finished for other in self.sas):
             self.tell(IkeSaDown(self.peer.name, cause))
+        self._look_for_redundant(now)
         self.pump(now)
 
     def forgotten(self, sa: IkeSa) -> None:
