@@ -164,8 +164,8 @@ class Association:
 
     def forgotten(self, sa: IkeSa) -> None:
         """A closed IKE SA's answers needn't be repeated any more."""
-        for key in [key for key, other in self.context.initials.items() if other is sa]:
-            del self.context.initials[key]
+        if sa.initial is not None:
+            del self.context.initials[sa.initial]
 
     def failed(self, step: str, cause: Cause, text: str, now: float) -> None:
         """Our attempt to make an IKE SA failed; so do the requests that waited for it."""

@@ -68,11 +68,6 @@ class Counters:
     limited: int = 0
     """Refused, dropped or asked for a cookie because there were too many."""
 
-    def add(self, other: Counters) -> None:
-        """Add another's figures to these."""
-        for name in self.__slots__:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-
 
 @dataclass(slots=True)
 class Context:

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 from ikev2.constants import VENDOR_ID, ExchangeType
 from ikev2.context import SPI_LENGTH, Path
 from ikev2.events import IkeMessage
-from ikev2.ike_sa import Handshake, IkeSa, Origin
+from ikev2.ike_sa import IkeSa
 from ikev2.keys import derive_ike_keys, skeyseed
 from ikev2.message import Message
 from ikev2.nat import detection
+from ikev2.origin import Handshake, Origin
 from ikev2.payload import Payload
 from ikev2.payloads import NotifyPayload, VendorIdPayload
 from ikev2.transitions import State

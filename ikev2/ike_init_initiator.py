@@ -15,10 +15,10 @@ from ikev2.errors import InvalidAnswer, MalformedMessage, PeerError
 from ikev2.events import Cause, Datagram
 from ikev2.ike_auth import Authenticate
 from ikev2.ike_init import NO_SPI, begin, nat_detection, speaks_profile, tell
-from ikev2.ike_sa import Handshake, Origin
 from ikev2.key_exchange import KeyExchange
 from ikev2.message import Header, Message
 from ikev2.nat import on_path
+from ikev2.origin import Handshake, Origin
 from ikev2.payload import Payload
 from ikev2.payloads import (
     CertificateRequestPayload,

@@ -21,10 +21,11 @@ from ikev2.errors import (
 )
 from ikev2.events import Cause, Datagram
 from ikev2.ike_init import begin, nat_detection, speaks_profile, tell
-from ikev2.ike_sa import Handshake, IkeSa, Origin
+from ikev2.ike_sa import IkeSa
 from ikev2.key_exchange import respond
 from ikev2.message import HEADER_LENGTH, Header, Message
 from ikev2.nat import on_path
+from ikev2.origin import Handshake, Origin
 from ikev2.payload import Payload
 from ikev2.payloads import (
     KeyExchangePayload,
@@ -60,7 +61,9 @@ def serve_ike_init(
         if not _may_go_on(association, message, nonce, datagram, now):
             return
         tell(association, message.payloads, sent=False, response=False)
-        context.initials[key] = _answer_init(association, message, nonce, datagram, now)
+        sa = _answer_init(association, message, nonce, datagram, now)
+        sa.initial = key
+        context.initials[key] = sa
     except (MalformedMessage, InvalidKeyExchange):
         counters.malformed += 1
     except PeerError as error:
@@ -90,8 +93,10 @@ def _may_go_on(
         return True
     association.counters.limited += 1
     fresh = context.cookies.make(spi, nonce, datagram.remote, now)
-    notify = NotifyPayload(NotifyType.COOKIE, fresh)
-    _answer_unprotected(association, message.header, notify, datagram, now)
+    # Not among the errors that are limited: whoever floods us must not keep it from the true peer.
+    _send_unprotected(
+        association, message.header, NotifyPayload(NotifyType.COOKIE, fresh), datagram
+    )
     return False
 
 
@@ -168,10 +173,17 @@ def _answer_unprotected(
     datagram: Datagram,
     now: float,
 ) -> None:
-    """An error or a cookie, to where the request came from; the responder SPI as it was."""
-    if not association.unprotected_errors.allow(now):
+    """An error, if there weren't too many."""
+    if association.unprotected_errors.allow(now):
+        _send_unprotected(association, header, notify, datagram)
+    else:
         association.counters.limited += 1
-        return
+
+
+def _send_unprotected(
+    association: Association, header: Header, notify: NotifyPayload, datagram: Datagram
+) -> None:
+    """To where the request came from; the responder SPI as it was (RFC 7296, 2.21.4)."""
     answer = Header(
         header.initiator_spi,
         header.responder_spi,

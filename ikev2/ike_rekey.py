@@ -14,11 +14,12 @@ from ikev2.context import NONCE_LENGTH
 from ikev2.errors import InvalidAnswer, MalformedMessage, PeerError, WrongKeyExchangeGroup
 from ikev2.events import Cause
 from ikev2.exchange import Exchange, Job
-from ikev2.ike_sa import IkeSa, Origin
+from ikev2.ike_sa import IkeSa
 from ikev2.informational import DeleteIkeSa
 from ikev2.key_exchange import KeyExchange, respond
 from ikev2.keys import derive_ike_keys, skeyseed_rekey
 from ikev2.message import Message
+from ikev2.origin import Origin
 from ikev2.payload import Payload
 from ikev2.payloads import KeyExchangePayload, NoncePayload
 from ikev2.payloads_sa import SaPayload

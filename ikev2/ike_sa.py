@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 from ikev2.constants import ExchangeType, NotifyType
 from ikev2.context import Context, Path
 from ikev2.errors import AuthenticationFailed, IntegrityFailure, PeerError
-from ikev2.events import Cause, Datagram, IkeMessage
+from ikev2.events import Cause, Datagram, IkeMessage, IPAddress
 from ikev2.exchange import Exchange
 from ikev2.keys import IkeKeys
 from ikev2.message import Header, Message
+from ikev2.origin import Handshake, Origin
 from ikev2.payload import Payload
-from ikev2.payloads import CertificateRequestPayload, NotifyPayload
-from ikev2.proposals import IkeSuite
+from ikev2.payloads import NotifyPayload
 from ikev2.protection import open_message, seal_message
 from ikev2.timers import Timer
 from ikev2.transitions import DEFERRED, FINISHED, SERVED, Happening, State, follow
@@ -32,50 +32,6 @@ if TYPE_CHECKING:
 
 FATAL = frozenset({NotifyType.INVALID_SYNTAX, NotifyType.AUTHENTICATION_FAILED})
 """Errors that end the IKE SA at both ends without a Delete (RFC 7296, 2.21)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """How an IKE SA came to be; never changes."""
-
-    initiator: bool
-    """We are the original initiator."""
-    spi_i: bytes
-    spi_r: bytes
-    suite: IkeSuite
-    ni: bytes
-    nr: bytes
-    """Nonces of the exchange that made it."""
-    begun: float
-    """`now` of its IKE_SA_INIT, or of its first ancestor's."""
-    profile: bool
-    """The peer sent our Vendor ID."""
-    nat: bool
-
-    @property
-    def our_spi(self) -> bytes:
-        """The one that finds this IKE SA here."""
-        return self.spi_i if self.initiator else self.spi_r
-
-    @property
-    def lowest_nonce(self) -> bytes:
-        """Of two IKE SAs the one with the lower goes (RFC 7296, 2.8.1, 2.8.2)."""
-        return min(self.ni, self.nr)
-
-    @property
-    def spis(self) -> str:
-        """Both in hex, for people."""
-        return f'{self.spi_i.hex()}:{self.spi_r.hex()}'
-
-
-@dataclass(frozen=True, slots=True)
-class Handshake:
-    """What IKE_AUTH needs of IKE_SA_INIT (RFC 7296, 2.15)."""
-
-    request: bytes
-    response: bytes
-    peer_hashes: frozenset[int]
-    certificate_requests: tuple[CertificateRequestPayload, ...] = ()
 
 
 @dataclass(slots=True)
@@ -112,6 +68,8 @@ class IkeSa:
         self.established: float | None = None
         self.handshake: Handshake | None = None
         """Until it is authenticated."""
+        self.initial: tuple[IPAddress, bytes] | None = None
+        """Its key in `Context.initials`, if the peer began it."""
         self.control: deque[Exchange] = deque()
         """Requests about this very IKE SA; they go before those of the association."""
         self._context: Context = association.context
