@@ -12,6 +12,8 @@ import os
 import socket
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 
 from lab.uml.__main__ import add_guest_options, guest_from
 from lab.uml.boot import TIMED_OUT, Guest
@@ -33,20 +35,55 @@ def has_tcp_ao() -> bool:
     return True
 
 
-def run(command: list[str], guest: Guest, *, force_guest: bool = False) -> int:
-    """Run a command where TCP-AO is, and return its exit status. Raises BuildError."""
+def run(
+    command: list[str],
+    guest: Guest,
+    *,
+    force_guest: bool = False,
+    output: Callable[[bytes], None] | None = None,
+) -> int:
+    """Run a command where TCP-AO is, and return its exit status. Raises BuildError.
+
+    With `output`, what it prints on both of its outputs goes there as it comes, in pieces of any
+    size; otherwise to this process's own.
+    """
     if force_guest or not has_tcp_ao():
-        return run_in_guest(command, guest)
+        return run_in_guest(command, guest, output) if output else run_in_guest(command, guest)
     if guest.time_travel:
         raise BuildError('time travel needs the guest: use --force-guest')
+    return _run_here(command, guest, output)
+
+
+def _run_here(command: list[str], guest: Guest, output: Callable[[bytes], None] | None) -> int:
     environment = os.environ | dict(guest.environment)
+    process = subprocess.Popen(
+        command,
+        env=environment,
+        stdout=subprocess.PIPE if output else None,
+        stderr=subprocess.STDOUT if output else None,
+    )
+    late = threading.Event()
+
+    def give_up() -> None:
+        late.set()
+        process.kill()
+
+    timer = threading.Timer(guest.timeout, give_up) if guest.timeout else None
+    if timer is not None:
+        timer.start()
     try:
-        return subprocess.run(
-            command, env=environment, timeout=guest.timeout, check=False
-        ).returncode
-    except subprocess.TimeoutExpired:
+        while output and process.stdout and (chunk := os.read(process.stdout.fileno(), 65536)):
+            output(chunk)
+        process.wait()
+    finally:
+        if timer is not None:
+            timer.cancel()
+        process.kill()
+        process.wait()
+    if late.is_set():
         print(f'{command[0]} did not end within {guest.timeout:g} s', file=sys.stderr)
         return TIMED_OUT
+    return process.returncode
 
 
 def main() -> int:

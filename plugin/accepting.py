@@ -19,12 +19,13 @@ from exabgp.reactor.api.processes import ProcessError
 from exabgp.reactor.network.error import NetworkError
 from exabgp.reactor.network.incoming import Incoming
 
+from gatekeeper.records import EventName, Record
 from gatekeeper.ticket import Ticket
 from plugin import sessions
 from plugin.links import Link, abort_on_close, pair_of
 from plugin.policies import address_of
 from plugin.recording import LOG
-from tcpao.mkt import SocketPair
+from tcpao.mkt import IPAddress, SocketPair
 from tcpao.sockets import InstallError
 
 if TYPE_CHECKING:
@@ -67,6 +68,23 @@ class Accepting:
             if remote in gated:
                 del accepted[listener]
                 self._hold(sock)
+            elif not _has_neighbor(self._runtime.reactor, remote):
+                # Upstream would tell a stranger so, in a NOTIFICATION.
+                del accepted[listener]
+                self._turn_away(sock, remote)
+
+    def _turn_away(self, sock: socket.socket, remote: object) -> None:
+        recorder = self._runtime.recorder
+        event = Record(
+            time.time(),
+            recorder.router,
+            None,
+            EventName.REFUSED,
+            {'step': 'accept', 'cause': f'no neighbor has the address {remote}'},
+        )
+        recorder.record(event)
+        abort_on_close(sock)
+        sock.close()
 
     def _hold(self, sock: socket.socket) -> None:
         runtime = self._runtime
@@ -142,6 +160,17 @@ class Accepting:
         sessions.give(runtime, link, connection, peer)
         # Its first turn is due.
         runtime.again = True
+
+
+def _has_neighbor(reactor: Any, remote: IPAddress) -> bool:
+    """True if a neighbor block, of one address or of a range, covers this one."""
+    for key in reactor.peers():
+        neighbor = reactor.neighbor(key)
+        first = address_of(neighbor['peer-address'])
+        offset = int(remote) - int(first)
+        if first.version == remote.version and 0 <= offset < neighbor.range_size:
+            return True
+    return False
 
 
 def _incoming(link: Link, peer: Any) -> Any:

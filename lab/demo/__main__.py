@@ -1,0 +1,96 @@
+"""`python -m lab.demo`: the demo, from nothing to a verdict. Exit status 0 if all of it holds."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+
+from gatekeeper.records import Record
+from lab.demo import checks, timeline
+from lab.demo.evidence import SynFollower
+from lab.demo.places import ALGORITHMS, EVIDENCE, PORTS, TIMELINE, WIRE
+from lab.demo.timeline import Screen
+from lab.tcpao_kernel import has_tcp_ao, run
+from lab.uml.boot import Guest
+from lab.uml.build import BuildError
+
+# A machine that is busy with other things is slow.
+STAGE_SECONDS = 150.0
+
+INTRODUCTION = """\
+r1 (10.0.0.1) opens two BGP sessions to r2 (10.0.0.2), one per family, each from its own port:
+{sessions}
+Every key is negotiated by IKEv2 before the SYN, lives for 15 s, and is replaced while BGP runs.
+Times are seconds since the first event; nothing below is scripted output.
+"""
+
+
+class Audience:
+    """Takes what the stage prints: keeps events, shows them, passes the rest on."""
+
+    def __init__(self, screen: Screen) -> None:
+        self._screen = screen
+        self._syns = SynFollower(EVIDENCE / WIRE, {port: name for name, port in PORTS.items()})
+        self._partial = b''
+        self._batch: list[Record] = []
+        self.events: list[Record] = []
+
+    def receive(self, octets: bytes) -> None:
+        """Octets of the stage's output, in pieces of any size."""
+        *lines, self._partial = (self._partial + octets).split(b'\n')
+        for line in lines:
+            self._line(line.decode(errors='replace').rstrip('\r'))
+
+    def _line(self, line: str) -> None:
+        event = timeline.parse(line)
+        if event is not None:
+            self._batch.append(event)
+        elif line:
+            self._screen.say(line)
+        else:
+            batch = sorted([*self._batch, *self._syns.news()], key=lambda event: event.time)
+            self._batch.clear()
+            self.events += batch
+            for one in batch:
+                self._screen.show(one)
+
+
+def main() -> int:
+    """Run the stage, keep its timeline, judge the evidence."""
+    started = time.monotonic()
+    if os.geteuid() != 0:
+        print('demo: network namespaces and TCP-AO keys need root', file=sys.stderr)
+        return 1
+    shutil.rmtree(EVIDENCE, ignore_errors=True)
+    EVIDENCE.mkdir(parents=True)
+    colour = sys.stdout.isatty() and 'NO_COLOR' not in os.environ
+    screen = Screen(sys.stdout, colour=colour)
+    kernel = "the host's kernel" if has_tcp_ao() else 'User Mode Linux'
+    sessions = '\n'.join(
+        f'  {name} from port {port} under {ALGORITHMS[name]}' for name, port in PORTS.items()
+    )
+    screen.say(INTRODUCTION.format(sessions=sessions))
+    audience = Audience(screen)
+    try:
+        command = [sys.executable, '-m', 'lab.demo.stage', str(EVIDENCE)]
+        status = run(command, Guest(timeout=STAGE_SECONDS), output=audience.receive)
+    except BuildError as error:
+        print(f'kernel: {error}', file=sys.stderr)
+        return 1
+    timeline.write(EVIDENCE / TIMELINE, audience.events)
+    screen.say(f'\nUnder {kernel}. What the evidence in {EVIDENCE} says:')
+    if status:
+        screen.verdict(False, f'the stage ended with status {status}; logs are there')
+    outcomes = list(checks.judge(EVIDENCE))
+    for passed, text in outcomes:
+        screen.verdict(passed, text)
+    good = not status and all(passed for passed, _ in outcomes)
+    word = 'All of it holds' if good else 'NOT ALL OF IT HOLDS'
+    screen.say(f'{word}; {time.monotonic() - started:.1f} s.')
+    return 0 if good else 1
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,142 @@
+"""The impostors of the demo: what each one is, and what counts as refused.
+
+Two of them sit where an attacker sits who owns nothing: on a link of its own, with an address
+that nobody has configured. The others have won the path: r2's way to r1's address leads to them.
+
+`python -m lab.demo.attacks` runs in the impostor's node: it takes orders on standard input, and
+prints an event for each attack and an empty line after the last one of an order.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from gatekeeper.records import EventName, Record
+from ikev2 import Fingerprint, Identity, PrivateKey
+from lab.demo.places import BGP, IMPOSTOR, IMPOSTOR_PORTS, R1, R2
+from lab.impostors import (
+    Ending,
+    IkeOutcome,
+    WrongKey,
+    ask_for_ike_sa,
+    bgp_open,
+    speak,
+)
+from tcpao.mkt import ALGORITHMS
+
+# How long an attacker waits for what must not come, in seconds: a SYN is sent twice in it.
+PATIENCE = 1.5
+TARGET = (R2, BGP)
+OPEN = bgp_open(65001, R1)
+
+Attack = Callable[[], tuple[str, bool]]
+"""Its outcome in words, and whether it was refused without a BGP octet."""
+
+
+def _spoken(source: str, port: int = 0, key: WrongKey | None = None) -> tuple[str, bool]:
+    heard = speak(source, TARGET, PATIENCE, source_port=port, key=key, hello=OPEN)
+    refused = not heard.octets and heard.ending is not Ending.STILL_OPEN
+    return f'{heard.ending}, {len(heard.octets)} octets received', refused
+
+
+def _connection(source: str, port: int, key: WrongKey | None) -> tuple[str, bool]:
+    """One that mustn't even come up."""
+    heard = speak(source, TARGET, PATIENCE, source_port=port, key=key, hello=OPEN)
+    return str(heard.ending), heard.ending is Ending.NO_CONNECTION and not heard.octets
+
+
+def _ike(source: str, name: str) -> IkeOutcome:
+    return ask_for_ike_sa(
+        source=source,
+        target=R2,
+        local_id=Identity.parse('fqdn', name),
+        remote_id=Identity.parse('fqdn', 'r2.lab'),
+        credential=PrivateKey(Ed25519PrivateKey.generate()),
+        # Whatever r2 proves to be: the attacker would be content with anybody.
+        expected=Fingerprint(bytes(32)),
+        seconds=PATIENCE,
+    )
+
+
+def _ignored_ike(source: str, name: str) -> tuple[str, bool]:
+    outcome = _ike(source, name)
+    return outcome.text, not outcome.up and not outcome.answered
+
+
+def _refused_ike(source: str, name: str) -> tuple[str, bool]:
+    outcome = _ike(source, name)
+    return outcome.text, outcome.answered and not outcome.up
+
+
+def from_own_address() -> dict[str, Attack]:
+    """Attacks from an address that no neighbor has."""
+    return {
+        'plain TCP from an unknown address': lambda: _spoken(IMPOSTOR),
+        'IKE with an unknown identity from an unknown address': lambda: _ignored_ike(
+            IMPOSTOR, 'impostor.lab'
+        ),
+    }
+
+
+def from_address_of_r1(send_id: int, recv_id: int) -> dict[str, Attack]:
+    """Attacks from r1's address; the ids are those of the key that is in use."""
+    wrong = WrongKey(ALGORITHMS['hmac-sha-1-96'], send_id, recv_id, os.urandom(20))
+    deny = WrongKey(ALGORITHMS['hmac-sha-1-96'], 0, 0, os.urandom(32))
+    first, second, third = IMPOSTOR_PORTS
+    return {
+        "unsigned SYN from r1's address": lambda: _connection(R1, first, None),
+        "SYN from r1's address under a wrong key with the live key's ids": lambda: _connection(
+            R1, second, wrong
+        ),
+        "SYN from r1's address under a wrong key with the deny key's ids": lambda: _connection(
+            R1, third, deny
+        ),
+        "IKE as r1.lab from r1's address with another key": lambda: _refused_ike(R1, 'r1.lab'),
+        "IKE from r1's address with an unknown identity": lambda: _refused_ike(R1, 'mallory.lab'),
+    }
+
+
+def run(attacks: dict[str, Attack]) -> None:
+    """Print a `refused` event for each; those by IKE, with its one port, one after the other.
+
+    The event's detail `refused` is False for an attack that got somewhere.
+    """
+    by_ike = [name for name in attacks if name.startswith('IKE')]
+    groups = [by_ike, *([name] for name in attacks if name not in by_ike)]
+
+    def in_turn(names: list[str]) -> list[Record]:
+        return [_attempt(name, attacks[name]) for name in names]
+
+    with ThreadPoolExecutor(len(groups)) as pool:
+        for done in as_completed([pool.submit(in_turn, group) for group in groups]):
+            for event in done.result():
+                print(event.to_json())
+    print(flush=True)
+
+
+def _attempt(name: str, attempt: Attack) -> Record:
+    outcome, refused = attempt()
+    return Record(
+        time.time(),
+        'r2',
+        None,
+        EventName.REFUSED,
+        {'impostor': name, 'outcome': outcome, 'refused': refused},
+    )
+
+
+def main() -> None:
+    """Orders, one a line, until there are no more."""
+    for line in sys.stdin:
+        who, *ids = line.split()
+        run(from_own_address() if who == 'stranger' else from_address_of_r1(*map(int, ids)))
+
+
+if __name__ == '__main__':
+    main()

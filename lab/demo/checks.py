@@ -1,0 +1,323 @@
+"""What the demo shows, judged by the evidence alone: one function for each claim.
+
+A check raises AssertionError with the reason, or returns the words for the summary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from gatekeeper.records import EventName, Record
+from ikev2.constants import ExchangeType
+from lab.demo import oracle
+from lab.demo.evidence import Evidence, IkePacket, ike, tcp
+from lab.demo.places import (
+    ALGORITHMS,
+    BGP,
+    EVIDENCE,
+    IMPOSTOR,
+    IMPOSTOR_PORTS,
+    KEYS,
+    PORTS,
+    R1,
+    R2,
+)
+from tcpao.verify import Connection
+
+Check = Callable[[Evidence], str]
+
+ATTACKS = 7
+# Sampling is every 100 ms; how much later one may come on a machine that does other things too.
+LONGEST_GAP = 1.0
+SHORTEST_SECRET = 16
+
+
+def require(truth: object, otherwise: str) -> None:
+    """Raises AssertionError, which `python -O` would not."""
+    if not truth:
+        raise AssertionError(otherwise)
+
+
+# --- the wire -----------------------------------------------------------------------------------
+
+
+def begins_before_ike(evidence: Evidence) -> str:
+    """The capture holds the first IKE packet there was."""
+    messages = list(ike(evidence.wire))
+    require(messages, 'no IKE in the capture')
+    require(messages[0].begins, 'the first IKE message is not a request of IKE_SA_INIT')
+    started = _number(evidence.named(EventName.END)[0], 'captured_from')
+    first = evidence.named(EventName.IKE_INIT)[0]
+    require(started < first.time, 'a router spoke IKE before the capture began')
+    return f'captured from {first.time - started:.1f} s before the first IKE_SA_INIT'
+
+
+def ike_before_syn(evidence: Evidence) -> str:
+    """IKE_SA_INIT, IKE_AUTH, and a CREATE_CHILD_SA for each session before its SYN."""
+    syns = sorted(p.time for p in tcp(evidence.wire) if p.segment.is_opening)
+    require(len(syns) == len(PORTS), f'{len(syns)} SYNs for {len(PORTS)} sessions')
+    for count, syn in enumerate(syns, 1):
+        before = [message for message in ike(evidence.wire) if message.time < syn]
+        for exchange in (ExchangeType.IKE_SA_INIT, ExchangeType.IKE_AUTH):
+            require(_completed(before, exchange), f'SYN {count} before {exchange.name}')
+        done = len(_completed(before, ExchangeType.CREATE_CHILD_SA))
+        require(done >= count, f'SYN {count} after {done} CREATE_CHILD_SA')
+    for session in PORTS:
+        syn = _captured_syn(evidence, session).time
+        made = [e for e in evidence.named(EventName.CHILD_SA, 'r1') if e.session == session]
+        require(made and made[0].time < syn, f'{session}: SYN before its CREATE_CHILD_SA')
+    return 'IKE_SA_INIT, IKE_AUTH and a CREATE_CHILD_SA for each session before its SYN'
+
+
+def _completed(messages: list[IkePacket], exchange: ExchangeType) -> set[tuple[bytes, bool, int]]:
+    """Exchanges of which request and response are among the messages."""
+    seen: dict[bool, set[tuple[bytes, bool, int]]] = {False: set(), True: set()}
+    for message in messages:
+        if message.is_a(exchange):
+            header = message.header
+            # Who began the exchange, which needn't be who began the IKE SA.
+            begun = header.initiator != header.response
+            seen[header.response].add((header.initiator_spi, begun, header.message_id))
+    return seen[False] & seen[True]
+
+
+def every_segment_is_signed(evidence: Evidence) -> str:
+    """Option 29 on every TCP segment, the SYNs included."""
+    segments = [packet.segment for packet in tcp(evidence.wire)]
+    bare = sum(segment.ao_option() is None for segment in segments)
+    require(segments, 'no TCP in the capture')
+    require(not bare, f'{bare} of {len(segments)} TCP segments have no option 29')
+    return f'all {len(segments)} TCP segments carry option 29'
+
+
+def macs_verify(evidence: Evidence) -> str:
+    """Our own verification of every MAC."""
+    report, total = evidence.report, len(tcp(evidence.wire))
+    counts = f'{report.bad} bad, {report.unsigned} unsigned, {report.unverifiable} unverifiable'
+    require(report.passed(require_all=True) and report.good == total, counts)
+    return f'all {report.good} MACs verify with our own code'
+
+
+def macs_verify_with_scapy(evidence: Evidence) -> str:
+    """The same by scapy."""
+    total, good = len(tcp(evidence.wire)), oracle.agreed(evidence.report.verdicts())
+    require(good == total, f'scapy finds {good} of {total} MACs right')
+    return f'all {good} MACs verify with scapy'
+
+
+def each_session_has_its_own_key(evidence: Evidence) -> str:
+    """One connection per session, each under the algorithm that it asked for."""
+    connections = evidence.report.connections
+    require(len(connections) == len(PORTS), f'{len(connections)} connections')
+    secrets = {key.master_key.reveal() for key in evidence.keys}
+    require(len(secrets) == len(evidence.keys), 'two MKTs have one master key')
+    for session in PORTS:
+        used = {key.algorithm.name for key in evidence.keys if key.session == session}
+        require(used == {ALGORITHMS[session]}, f'{session} ran under {used}')
+        syn = _captured_syn(evidence, session).details
+        ids = [(k.send_id, k.recv_id) for k in evidence.keys if k.session == session]
+        require((syn['key_id'], syn['rnext_key_id']) == ids[0], f'{session}: SYN under {syn}')
+    names = ', '.join(f'{session} under {name}' for session, name in ALGORITHMS.items())
+    return f'{names}; {len(evidence.keys)} master keys, no two alike'
+
+
+# --- routes and rekey ---------------------------------------------------------------------------
+
+
+def keys_are_replaced(evidence: Evidence) -> str:
+    """On both routers, for both sessions: RNext moved, and then the first key removed."""
+    for session in PORTS:
+        for router in ('r1', 'r2'):
+            steps = [
+                next((e.time for e in evidence.named(name, router) if e.session == session), None)
+                for name in (EventName.REKEY_STARTED, EventName.RNEXT_MOVED, EventName.MKT_REMOVED)
+            ]
+            require(None not in steps, f'{router} {session}: no rekey to its end')
+            require(steps == sorted(steps, key=lambda t: t or 0), f'{router} {session}: {steps}')
+    changed = {c.client[1]: _key_ids(c) for c in evidence.report.connections}
+    for session, port in PORTS.items():
+        both = changed.get(port, {})
+        require(
+            min((len(ids) for ids in both.values()), default=0) > 1,
+            f'{session}: KeyIDs on the wire {both}',
+        )
+    counts = ', '.join(
+        f'{len(changed[port][True])} keys in turn for {session}' for session, port in PORTS.items()
+    )
+    return f'both sessions rekeyed, the old key removed at both ends ({counts})'
+
+
+def _key_ids(connection: Connection) -> dict[bool, set[int]]:
+    """The KeyIDs that were good, by direction (True: from the client)."""
+    ids: dict[bool, set[int]] = {True: set(), False: set()}
+    for verdict in connection.verdicts:
+        if verdict.key is not None and verdict.option is not None:
+            ids[verdict.from_client].add(verdict.option.key_id)
+    return ids
+
+
+def routes_stay(evidence: Evidence) -> str:
+    """Both prefixes in every sample, from before the first rekey to the very end."""
+    started = evidence.named(EventName.REKEY_STARTED)[0].time
+    removed = max(e.time for e in evidence.named(EventName.MKT_REMOVED))
+    words = []
+    for session in PORTS:
+        # Of the time in which the wire was captured.
+        summary = _samplings(evidence, session)[0]
+        d = summary.details
+        require(d['samples'] == d['present'], f'{session}: {d}')
+        first, last = _number(summary, 'first'), _number(summary, 'last')
+        require(first < started and last > removed, f'{session}: samples miss the rekey')
+        gap = _number(summary, 'longest_gap')
+        require(gap < LONGEST_GAP, f'{session}: nothing sampled for {gap} s')
+        words.append(f'{d["prefix"]} in {d["present"]} of {d["samples"]}')
+    return f'both routes there through the rekeys ({", ".join(words)} samples)'
+
+
+def sessions_stay(evidence: Evidence) -> str:
+    """The up-time doesn't reset, impostors included."""
+    opened = {
+        session: max(
+            e.time for e in evidence.named(EventName.ESTABLISHED, 'r2') if e.session == session
+        )
+        for session in PORTS
+    }
+    uptimes = []
+    for session, since in opened.items():
+        summary = _samplings(evidence, session)[-1]
+        d = summary.details
+        require(d['resets'] == 0 and d['samples'] == d['present'], f'{session}: {d}')
+        uptime, expected = _number(summary, 'uptime'), summary.time - since
+        # In whole seconds, and a moment after the key was proven.
+        require(abs(expected - uptime) < 3, f'{session}: up {uptime} s of {expected:.1f} s')
+        uptimes.append(uptime)
+    return f'both sessions up without a reset (for {min(uptimes):.0f} s)'
+
+
+def _samplings(evidence: Evidence, session: str) -> list[Record]:
+    return [
+        event
+        for event in evidence.named(EventName.ROUTE, 'r2')
+        if event.session == session and 'samples' in event.details
+    ]
+
+
+# --- impostors ----------------------------------------------------------------------------------
+
+
+def impostors_are_refused(evidence: Evidence) -> str:
+    """By what each of them saw."""
+    outcomes = [e for e in evidence.named(EventName.REFUSED) if 'impostor' in e.details]
+    require(len(outcomes) == ATTACKS, f'{len(outcomes)} attacks of {ATTACKS}')
+    for outcome in outcomes:
+        d = outcome.details
+        require(d['refused'] is True, f'{d["impostor"]}: {d["outcome"]}')
+    return f'all {len(outcomes)} impostors were refused'
+
+
+def impostors_hear_no_bgp(evidence: Evidence) -> str:
+    """By their link's capture: not an octet of TCP payload from r2."""
+    answers = [p.segment for p in tcp(evidence.refused) if str(p.segment.source) == R2]
+    asked = [p.segment for p in tcp(evidence.refused) if str(p.segment.source) != R2]
+    require(any(segment.payload for segment in asked), 'no impostor ever said anything')
+    octets = sum(len(segment.payload) for segment in answers)
+    require(not octets, f'{octets} octets of BGP went to impostors')
+    to_strangers = [p for p in ike(evidence.refused) if p.source == R2]
+    require(
+        not any(p.is_a(ExchangeType.CREATE_CHILD_SA) for p in to_strangers),
+        'an impostor was given a CREATE_CHILD_SA',
+    )
+    return f'no octet of BGP in the {len(answers)} segments that impostors got'
+
+
+def forged_syns_get_no_answer(evidence: Evidence) -> str:
+    """A SYN that claims to be r1's, unsigned or under a wrong key, is dropped in silence."""
+    segments = [packet.segment for packet in tcp(evidence.refused)]
+    for port in IMPOSTOR_PORTS:
+        sent = [s for s in segments if s.source_port == port and s.destination_port == BGP]
+        got = [s for s in segments if s.destination_port == port]
+        require(sent and all(s.is_opening for s in sent), f'no SYN from port {port}')
+        require(not got, f'{len(got)} answers to port {port}')
+    return "SYNs from r1's address, unsigned or under a wrong key, got no answer"
+
+
+def wire_is_closed_first(evidence: Evidence) -> str:
+    """Nobody used r1's address while the routers' link was captured."""
+    last = max(packet.time for packet in evidence.wire)
+    strangers = [p for p in tcp(evidence.wire) if IMPOSTOR in _ends(p.segment.source)]
+    require(not strangers, "the impostor is on the routers' link")
+    spoofed = [p.time for p in tcp(evidence.refused) if str(p.segment.source) == R1]
+    spoofed += [p.time for p in ike(evidence.refused) if p.source == R1]
+    require(spoofed and min(spoofed) > last, "r1's address was used before the capture was closed")
+    return "r1's address was only used by an impostor after wire.pcap was closed"
+
+
+def _ends(*addresses: object) -> set[str]:
+    return {str(address) for address in addresses}
+
+
+# --- secrets ------------------------------------------------------------------------------------
+
+
+def nothing_secret_is_told(evidence: Evidence) -> str:
+    """No master key in a log, in the timeline or on the wire."""
+    others = [path for path in sorted(EVIDENCE.iterdir()) if path.name != KEYS]
+    for path in others:
+        octets = path.read_bytes()
+        for key in evidence.keys:
+            secret = key.master_key.reveal()
+            require(len(secret) >= SHORTEST_SECRET, 'a short master key')
+            told = secret in octets or secret.hex().encode() in octets.lower()
+            require(not told, f'{path} holds a master key')
+    return f'no master key in {", ".join(path.name for path in others)}'
+
+
+def _captured_syn(evidence: Evidence, session: str) -> Record:
+    found = [
+        event
+        for event in evidence.named(EventName.SYN)
+        if event.session == session and event.details.get('captured')
+    ]
+    require(len(found) == 1, f'{session}: {len(found)} SYNs captured')
+    return found[0]
+
+
+def _number(event: Record, name: str) -> float:
+    value = event.details.get(name)
+    require(isinstance(value, int | float), f'{event.event} has no {name}')
+    assert isinstance(value, int | float)
+    return float(value)
+
+
+CHECKS: tuple[Check, ...] = (
+    begins_before_ike,
+    ike_before_syn,
+    every_segment_is_signed,
+    macs_verify,
+    macs_verify_with_scapy,
+    each_session_has_its_own_key,
+    keys_are_replaced,
+    routes_stay,
+    sessions_stay,
+    impostors_are_refused,
+    impostors_hear_no_bgp,
+    forged_syns_get_no_answer,
+    wire_is_closed_first,
+    nothing_secret_is_told,
+)
+
+
+def judge(folder: Path) -> Iterator[tuple[bool, str]]:
+    """Each check's outcome and words; evidence that can't be read is a failure of its own."""
+    try:
+        evidence = Evidence.read(folder)
+    except Exception as error:
+        yield False, f'the evidence in {folder} is incomplete: {error}'
+        return
+    for check in CHECKS:
+        try:
+            yield True, check(evidence)
+        except Exception as error:
+            # Evidence that a check can't even be made on is no evidence.
+            yield False, f'{check.__name__}: {error or type(error).__name__}'

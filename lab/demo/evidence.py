@@ -1,0 +1,148 @@
+"""What the demo left behind, read back: captures taken apart, keys, timeline.
+
+Reads only; what must be true of it is in `checks`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+
+from dpkt import ip as dpkt_ip
+from dpkt import ip6 as dpkt_ip6
+from dpkt import udp as dpkt_udp
+
+from gatekeeper.records import EventName, Record
+from ikev2.constants import ExchangeType
+from ikev2.errors import PeerError
+from ikev2.message import SPI_LENGTH, Header
+from lab.demo import timeline
+from lab.demo.places import KEYS, REFUSED, TIMELINE, WIRE
+from tcpao.capture import CaptureError, Packet, read_packets
+from tcpao.known_keys import KnownKey, read_known_keys
+from tcpao.mkt import endpoint
+from tcpao.segment import Segment, parse_ip
+from tcpao.verify_report import Report, verify_capture
+
+IKE_PORTS = (500, 4500)
+_MARKER = bytes(4)
+
+
+@dataclass(frozen=True, slots=True)
+class TcpPacket:
+    """A TCP segment of a capture."""
+
+    time: float
+    segment: Segment
+
+
+@dataclass(frozen=True, slots=True)
+class IkePacket:
+    """An IKE message of a capture, by its header."""
+
+    time: float
+    source: str
+    header: Header
+
+    @property
+    def begins(self) -> bool:
+        """True for a request of IKE_SA_INIT."""
+        fresh = self.header.responder_spi == bytes(SPI_LENGTH)
+        return self.is_a(ExchangeType.IKE_SA_INIT) and fresh and not self.header.response
+
+    def is_a(self, exchange: ExchangeType) -> bool:
+        """True for a message of that exchange."""
+        return self.header.exchange_type == exchange
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Everything that is in the folder."""
+
+    wire: list[Packet]
+    refused: list[Packet]
+    keys: list[KnownKey]
+    report: Report
+    events: list[Record]
+
+    @staticmethod
+    def read(folder: Path) -> Evidence:
+        """Raises CaptureError, KeyFileError, KnownKeyError or OSError."""
+        keys = read_known_keys(folder / KEYS)
+        lines = (folder / TIMELINE).read_text().splitlines()
+        return Evidence(
+            wire=list(read_packets(folder / WIRE)),
+            refused=list(read_packets(folder / REFUSED)),
+            keys=keys,
+            report=verify_capture(folder / WIRE, keys),
+            events=[event for event in map(timeline.parse, lines) if event is not None],
+        )
+
+    def named(self, name: EventName, router: str | None = None) -> list[Record]:
+        """The events of that name, in order of time."""
+        return [e for e in self.events if e.event is name and router in (None, e.router)]
+
+
+def tcp(packets: list[Packet]) -> list[TcpPacket]:
+    """The TCP segments among them. Raises MalformedSegmentError."""
+    parsed = ((packet.time, parse_ip(packet.octets)) for packet in packets)
+    return [TcpPacket(time, segment) for time, segment in parsed if segment is not None]
+
+
+def ike(packets: list[Packet]) -> Iterator[IkePacket]:
+    """The IKE messages among them."""
+    for packet in packets:
+        version_6 = packet.octets[0] >> 4 == 6
+        outer = dpkt_ip6.IP6(packet.octets) if version_6 else dpkt_ip.IP(packet.octets)
+        datagram = outer.data
+        if not isinstance(datagram, dpkt_udp.UDP) or datagram.dport not in IKE_PORTS:
+            continue
+        try:
+            header = Header.decode(bytes(datagram.data).removeprefix(_MARKER))
+        except PeerError:
+            continue
+        yield IkePacket(packet.time, str(ip_address(outer.src)), header)
+
+
+class SynFollower:
+    """The SYNs of a capture that is still growing, each once, as events."""
+
+    def __init__(self, path: Path, sessions: dict[int, str]) -> None:
+        """`sessions` gives the session's name for each of the opener's ports."""
+        self._path = path
+        self._sessions = sessions
+        self._seen: set[tuple[int, int]] = set()
+
+    def news(self) -> Iterator[Record]:
+        """What is new."""
+        if len(self._seen) < len(self._sessions):
+            try:
+                yield from self._read()
+            except CaptureError:
+                return  # not there yet, or its last packet isn't whole yet
+
+    def _read(self) -> Iterator[Record]:
+        for packet in read_packets(self._path):
+            segment = parse_ip(packet.octets)
+            if segment is None or not segment.is_opening:
+                continue
+            known = (segment.source_port, segment.sequence)
+            if known not in self._seen:
+                self._seen.add(known)
+                yield _syn(packet, segment, self._sessions.get(segment.source_port))
+
+
+def _syn(packet: Packet, segment: Segment, session: str | None) -> Record:
+    option = segment.ao_option()
+    source = endpoint(segment.source, segment.source_port)
+    target = endpoint(segment.destination, segment.destination_port)
+    details: dict[str, str | int | float | bool | None] = {
+        'captured': True,
+        'pair': f'{source} -> {target}',
+        'key_id': option.key_id if option else None,
+        'rnext_key_id': option.rnext_key_id if option else None,
+        'mac': option.mac.hex() if option else None,
+    }
+    return Record(packet.time, 'r1', session, EventName.SYN, details)

@@ -1,0 +1,109 @@
+"""What r2 has of r1's routes, asked over one open connection to its command line."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from gatekeeper.records import EventName, Record
+from lab.demo.places import PREFIXES
+from lab.exabgp_cli import CommandLine
+
+# Up-times count seconds: they needn't be asked for at every sample.
+SAMPLES_PER_UPTIME = 10
+
+
+@dataclass(slots=True)
+class Sampled:
+    """One session's prefix, sample by sample, from the first time that it was there."""
+
+    samples: int = 0
+    present: int = 0
+    first: float = 0.0
+    last: float = 0.0
+    longest_gap: float = 0.0
+    """Seconds between two samples."""
+    uptime: float = 0.0
+    """Seconds, as r2 tells."""
+    resets: int = 0
+    """How often the up-time was less than before."""
+    there: bool = False
+
+
+class RouteWatch:
+    """Samples; every change is an event."""
+
+    def __init__(self, line: CommandLine) -> None:
+        self._line = line
+        self._asked = 0
+        self.sessions = {session: Sampled() for session in PREFIXES}
+
+    @property
+    def complete(self) -> bool:
+        """True once both prefixes have been there."""
+        return all(sampled.samples for sampled in self.sessions.values())
+
+    def sample(self) -> Iterator[Record]:
+        """Ask once."""
+        routes = self._line.ask('show adj-rib in')
+        now = time.time()
+        for session, prefix in PREFIXES.items():
+            there = any(prefix in line.split() for line in routes)
+            yield from self._count(session, prefix, there, now)
+        if self._asked % SAMPLES_PER_UPTIME == 0:
+            self.ask_uptimes()
+        self._asked += 1
+
+    def _count(self, session: str, prefix: str, there: bool, now: float) -> Iterator[Record]:
+        sampled = self.sessions[session]
+        if not sampled.samples and not there:
+            return
+        if sampled.samples:
+            sampled.longest_gap = max(sampled.longest_gap, now - sampled.last)
+        else:
+            sampled.first = now
+        sampled.last = now
+        sampled.samples += 1
+        sampled.present += there
+        if there != sampled.there:
+            details: dict[str, str | int | float | bool | None]
+            details = {'prefix': prefix, 'present': there}
+            yield Record(now, 'r2', session, EventName.ROUTE, details)
+        sampled.there = there
+
+    def ask_uptimes(self) -> None:
+        """How long r2 has had its sessions."""
+        for answer in self._line.ask('show neighbor json'):
+            for neighbor in json.loads(answer):
+                for family in neighbor['families']:
+                    self._uptime(family, neighbor)
+
+    def _uptime(self, session: str, neighbor: dict[str, object]) -> None:
+        duration = neighbor.get('duration')
+        uptime = float(duration) if isinstance(duration, int | float) else 0.0
+        sampled = self.sessions[session]
+        if uptime < sampled.uptime:
+            sampled.resets += 1
+        sampled.uptime = uptime
+
+    def summary(self) -> Iterator[Record]:
+        """What was sampled in all."""
+        for session, sampled in self.sessions.items():
+            yield Record(
+                sampled.last,
+                'r2',
+                session,
+                EventName.ROUTE,
+                {
+                    'prefix': PREFIXES[session],
+                    'samples': sampled.samples,
+                    'present': sampled.present,
+                    'first': sampled.first,
+                    'last': sampled.last,
+                    'longest_gap': round(sampled.longest_gap, 3),
+                    'uptime': sampled.uptime,
+                    'resets': sampled.resets,
+                },
+            )

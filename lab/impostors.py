@@ -1,0 +1,208 @@
+"""Attackers, for the demo and the end-to-end tests: what each one tries, and what it gets.
+
+Not a test: nothing is judged here. Everything runs in the calling thread, which `inside` puts
+into the attacker's network namespace; a thread of its own leaves the rest of the process alone.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import select
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+
+from ikev2 import Endpoint, Identity, Peer
+from ikev2.auth import LocalCredential, PeerCredential
+from ikev2.events import IkeMessage, IkeSaFailed, IkeSaUp
+from ikev2.udp import UdpSockets
+from keymaterial import Secret
+from tcpao.linux import LinuxSocket
+from tcpao.mkt import Algorithm
+from tcpao.sockets import Key
+
+CLONE_NEWNET = 0x40000000
+
+
+@contextmanager
+def inside(namespace: Path) -> Iterator[None]:
+    """This thread in a network namespace, given by its file; sockets stay where they were made."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    home = os.open('/proc/thread-self/ns/net', os.O_RDONLY | os.O_CLOEXEC)
+    there = os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if libc.setns(there, CLONE_NEWNET) != 0:
+            raise OSError(ctypes.get_errno(), f'cannot enter {namespace}')
+        yield
+    finally:
+        if libc.setns(home, CLONE_NEWNET) != 0:
+            raise OSError(ctypes.get_errno(), 'cannot go back to the first namespace')
+        os.close(home)
+        os.close(there)
+
+
+# --- TCP ----------------------------------------------------------------------------------------
+
+
+def bgp_open(autonomous_system: int, identifier: str) -> bytes:
+    """An OPEN without capabilities (RFC 4271 4.2), as any speaker may begin with."""
+    body = bytes((4,)) + autonomous_system.to_bytes(2, 'big') + (180).to_bytes(2, 'big')
+    body += ip_address(identifier).packed + bytes((0,))
+    return bytes((0xFF,)) * 16 + (19 + len(body)).to_bytes(2, 'big') + bytes((1,)) + body
+
+
+class Ending(StrEnum):
+    """How an attempt to speak ended."""
+
+    NO_CONNECTION = 'the SYN got no answer'
+    REFUSED = 'the SYN was refused'
+    RESET = 'connected, then reset'
+    CLOSED = 'connected, then closed'
+    STILL_OPEN = 'still connected'
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What came of an attempt to speak BGP."""
+
+    ending: Ending
+    octets: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class WrongKey:
+    """A key that the victim doesn't have, under ids that it may have."""
+
+    algorithm: Algorithm
+    send_id: int
+    recv_id: int
+    secret: bytes
+
+
+def speak(
+    source: str,
+    target: tuple[str, int],
+    seconds: float,
+    *,
+    source_port: int = 0,
+    key: WrongKey | None = None,
+    hello: bytes = b'',
+) -> Heard:
+    """Connect, send `hello`, and listen until the peer ends it or the time is over.
+
+    The time bounds the whole attempt; a connection that comes up late may still be listened to
+    for what is left.
+    """
+    deadline = time.monotonic() + seconds
+    family = socket.AF_INET if ip_address(source).version == 4 else socket.AF_INET6
+    with socket.socket(family, socket.SOCK_STREAM) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((source, source_port))
+        if key is not None:
+            _give(sock, target[0], key)
+        sock.settimeout(seconds)
+        try:
+            sock.connect(target)
+        except TimeoutError:
+            return Heard(Ending.NO_CONNECTION, b'')
+        except ConnectionRefusedError:
+            return Heard(Ending.REFUSED, b'')
+        except OSError as error:
+            # No route, or a RST that came while connecting.
+            if isinstance(error, ConnectionResetError):
+                return Heard(Ending.REFUSED, b'')
+            raise
+        return _listen(sock, hello, deadline)
+
+
+def _give(sock: socket.socket, target: str, key: WrongKey) -> None:
+    wanted = Key(
+        peer=ip_network(target),
+        send_id=key.send_id,
+        recv_id=key.recv_id,
+        algorithm=key.algorithm,
+        tcp_options=True,
+        master_key=Secret(key.secret),
+    )
+    LinuxSocket(sock).add(wanted, select=True)
+
+
+def _listen(sock: socket.socket, hello: bytes, deadline: float) -> Heard:
+    heard = b''
+    try:
+        sock.sendall(hello)
+        while True:
+            sock.settimeout(max(0.001, deadline - time.monotonic()))
+            octets = sock.recv(65536)
+            if not octets:
+                return Heard(Ending.CLOSED, heard)
+            heard += octets
+    except TimeoutError:
+        return Heard(Ending.STILL_OPEN, heard)
+    except OSError:
+        return Heard(Ending.RESET, heard)
+
+
+# --- IKE ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class IkeOutcome:
+    """What came of an attempt to make an IKE SA."""
+
+    up: bool
+    answered: bool
+    """The victim sent anything at all."""
+    text: str
+
+
+def ask_for_ike_sa(
+    *,
+    source: str,
+    target: str,
+    local_id: Identity,
+    remote_id: Identity,
+    credential: LocalCredential,
+    expected: PeerCredential,
+    seconds: float,
+) -> IkeOutcome:
+    """Try to make an IKE SA from this namespace, from UDP port 500, as a real initiator does."""
+    peer = Peer(
+        name='victim',
+        local_id=local_id,
+        remote_id=remote_id,
+        credential=credential,
+        remote_credential=expected,
+        addresses=((ip_address(source), ip_address(target)),),
+    )
+    endpoint = Endpoint(random=os.urandom, has_mkts=lambda name: False)
+    deadline = time.monotonic() + seconds
+    answered = False
+    with closing(UdpSockets()) as sockets:
+        now = time.monotonic()
+        endpoint.set_peer(peer, now)
+        endpoint.connect(peer.name, now)
+        while now < deadline:
+            for datagram in endpoint.datagrams_to_send():
+                sockets.send(datagram)
+            while (event := endpoint.next_event()) is not None:
+                match event:
+                    case IkeMessage(sent=False):
+                        answered = True
+                    case IkeSaUp():
+                        return IkeOutcome(True, answered, 'an IKE SA is up')
+                    case IkeSaFailed(step=step, cause=cause, text=text):
+                        return IkeOutcome(False, answered, f'{step}: {cause} {text}'.strip())
+            wake = min(deadline, endpoint.next_timer() or deadline)
+            select.select(sockets.filenos(), [], [], max(0.0, wake - now))
+            now = time.monotonic()
+            for datagram in sockets.receive():
+                endpoint.receive_datagram(datagram, now)
+            endpoint.handle_timer(now)
+    return IkeOutcome(False, answered, 'no answer')
