@@ -37,11 +37,13 @@ from ikev2.payloads_sa import Proposal, SaPayload
 from ikev2.payloads_ts import TrafficSelector, TrafficSelectorsPayload, TsiPayload, TsrPayload
 from ikev2.proposals import IkePolicy
 from ikev2.rp_proposals import offer_rp
+from ikev2.rp_responder import lifetime_notify
 from keymaterial import Secret
 from tests.ikev2.bench import (
     A_ADDRESS,
     B_ADDRESS,
     SESSION_ID,
+    Anything,
     Bench,
     deliver,
     is_kind,
@@ -590,3 +592,69 @@ def test_a_request_answered_after_its_ike_sa_is_gone_harms_nobody() -> None:
     assert len(keys.master_key) == 20
     bench.settle()
     assert not bench.a.all(RpSaNegotiated)
+
+
+def test_crossing_requests_are_both_answered() -> None:
+    """The windows of the two directions are two: each may ask while it is asked."""
+    bench = up()
+    bench.negotiate(rp_request(1))
+    first = bench.a.endpoint.request('b', rp_request(2, rekey=1), bench.now)
+    second = bench.b.endpoint.request('a', rp_request(0x21, rekey=0x11), bench.now)
+    bench.settle()
+    assert bench.a.last(RpSaNegotiated).exchange == first
+    assert bench.b.last(RpSaNegotiated).exchange == second
+    ours = {bench.a.last(RpSaNegotiated).keys.lowest_nonce, bench.a.accepted[0].lowest_nonce}
+    theirs = {bench.b.last(RpSaNegotiated).keys.lowest_nonce, bench.b.accepted[1].lowest_nonce}
+    assert ours == theirs
+    assert len(ours) == 2
+
+
+def test_an_answer_that_cannot_be_read_is_undone_too() -> None:
+    bench = up()
+    answering(bench, lambda payloads: [UnknownPayload(200, b'', critical=True)])
+    assert bench.a.last(RpSaFailed).cause == Cause.MALFORMED
+    assert bench.b.last(KeysDeleted).recv_ids == (1,)
+
+
+def test_an_answer_with_neither_sa_nor_error_is_undone_too() -> None:
+    bench = up()
+    answering(bench, lambda payloads: [lifetime_notify(60)])
+    assert bench.a.last(RpSaFailed).cause == Cause.MALFORMED
+    assert bench.b.last(KeysDeleted).recv_ids == (1,)
+
+
+def test_an_answer_in_another_group_is_undone() -> None:
+    bench = up()
+    wrong = KeyExchangePayload(KeyExchangeId.ECP_256, bytes(64))
+    answering(bench, swap(KeyExchangePayload, wrong))
+    assert bench.a.last(RpSaFailed).cause == Cause.MALFORMED
+
+
+def test_a_request_through_a_nat_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr('ikev2.ike_init_responder.on_path', lambda message, datagram: True)
+    bench = up()
+    bench.negotiate()
+    assert bench.a.last(RpSaFailed).notify == NotifyType.TS_UNACCEPTABLE
+    assert not bench.b.all(RpSaRequested)
+
+
+def test_a_request_can_be_prepared_once_and_with_a_possible_keyid() -> None:
+    bench = up()
+    bench.b.obliging = False
+    bench.negotiate()
+    token = bench.b.last(RpSaRequested).token
+    for keyid in (0, 256):
+        with pytest.raises(LocalError):
+            bench.b.endpoint.prepare(token, 'hmac-sha-1-96', True, keyid, 60, bench.now)
+    bench.b.endpoint.prepare(token, 'hmac-sha-1-96', True, 1, 60, bench.now)
+    with pytest.raises(LocalError):
+        bench.b.endpoint.prepare(token, 'hmac-sha-1-96', True, 2, 60, bench.now)
+
+
+def test_the_window_of_an_ike_sa_holds_one_request() -> None:
+    bench = up()
+    bench.a.endpoint.request('b', rp_request(), bench.now)
+    (sa,) = sas_of(bench.a)
+    assert sa.busy
+    with pytest.raises(ValueError, match='one request'):
+        sa.ask(Anything(CHILD, []), bench.now)

@@ -30,8 +30,10 @@ from ikev2.events import (
 from ikev2.identity import Identity
 from ikev2.ike_auth import Authenticate
 from ikev2.ike_sa import IkeSa
+from ikev2.limits import Limits
+from ikev2.message import Message
 from ikev2.payload import Payload
-from ikev2.payloads import IdiPayload, NotifyPayload, UnknownPayload
+from ikev2.payloads import AuthPayload, IdiPayload, NotifyPayload, UnknownPayload
 from ikev2.payloads_sa import Proposal, SaPayload, Transform
 from tests.ikev2.bench import (
     A_ADDRESS,
@@ -407,3 +409,82 @@ def test_a_notify_that_we_do_not_know_changes_nothing(monkeypatch: pytest.Monkey
     bench = Bench()
     bench.connect()
     assert bench.b.last(IkeSaUp)
+
+
+# --- odd answers -------------------------------------------------------------------------------
+
+
+def answering_with(monkeypatch: pytest.MonkeyPatch, *payloads: Payload) -> None:
+    """Let every responder answer IKE_AUTH with just these."""
+
+    def serve(sa: IkeSa, message: Message, now: float) -> None:
+        sa.answer(payloads, now)
+
+    monkeypatch.setattr('ikev2.endpoint.serve_ike_auth', serve)
+
+
+def test_an_answer_with_neither_proof_nor_error_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    answering_with(monkeypatch)
+    bench = Bench()
+    bench.connect()
+    assert bench.a.last(IkeSaFailed).cause == Cause.MALFORMED
+    assert not sas_of(bench.a)
+
+
+def test_another_error_than_a_failed_proof_is_told_by_its_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answering_with(monkeypatch, NotifyPayload(NotifyType.NO_ADDITIONAL_SAS))
+    bench = Bench()
+    bench.connect()
+    failed = bench.a.last(IkeSaFailed)
+    assert failed.cause == Cause.REFUSED
+    assert 'NO_ADDITIONAL_SAS' in failed.text
+
+
+def test_an_answer_with_a_critical_payload_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    answering_with(monkeypatch, UnknownPayload(200, b'', critical=True))
+    bench = Bench()
+    bench.connect()
+    assert bench.a.last(IkeSaFailed).cause == Cause.MALFORMED
+
+
+def test_an_initiator_that_wants_eap_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """RFC 7296, 2.16: it leaves AUTH out."""
+    original = Authenticate.request
+
+    def request(self: Authenticate, sa: IkeSa, now: float) -> list[Payload] | None:
+        payloads = original(self, sa, now) or []
+        return [p for p in payloads if not isinstance(p, AuthPayload)]
+
+    monkeypatch.setattr(Authenticate, 'request', request)
+    bench = Bench()
+    bench.connect()
+    failed = bench.b.last(IkeSaFailed)
+    assert failed.cause == Cause.AUTHENTICATION_FAILED
+    assert 'EAP' in failed.text
+
+
+def test_a_signature_that_the_peer_cannot_check_is_not_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """RFC 7427, 4: only with a hash that the peer announced."""
+    sha256_only = NotifyPayload(NotifyType.SIGNATURE_HASH_ALGORITHMS, b'\0\2')
+    monkeypatch.setattr('ikev2.ike_init_responder.signature_hashes', lambda: sha256_only)
+    a, b = key(), key()
+    bench = Bench(b=peer_b(a, b.public_key), a=peer_a(b, a.public_key))
+    bench.connect()
+    failed = bench.a.last(IkeSaFailed)
+    assert (failed.step, failed.cause) == ('IKE_AUTH', Cause.AUTHENTICATION_FAILED)
+    assert "didn't announce" in failed.text
+    assert not [d for d in bench.wire if is_kind(d, ExchangeType.IKE_AUTH, response=False)]
+
+
+def test_ike_sas_with_one_peer_have_a_limit() -> None:
+    bench = Bench(limits=Limits(established_most=3))
+    bench.a.mkts = bench.b.mkts = True
+    for _ in range(6):
+        bench.a.endpoint.replace_ike_sa('b', bench.now)
+        bench.settle()
+    assert len(sas_of(bench.b)) == 3
+    assert sas_of(bench.a)[0].origin.spis in [sa.origin.spis for sa in sas_of(bench.b)]

@@ -454,3 +454,47 @@ def test_without_childless_support_at_the_responder_the_attempt_fails(
     failed = bench.a.last(IkeSaFailed)
     assert failed.step == 'IKE_SA_INIT'
     assert 'RFC 6023' in failed.text
+
+
+@pytest.mark.parametrize('cookie', [b'', bytes(65)])
+def test_a_cookie_of_an_impossible_length_is_not_taken(cookie: bytes) -> None:
+    bench = Bench()
+    bench.fate = lambda datagram: []
+    bench.a.endpoint.connect('b', bench.now)
+    bench.collect()
+    header = replace(header_of(bench.wire[0]), initiator=False, response=True)
+    answer = Message(header, (NotifyPayload(NotifyType.COOKIE, cookie),)).encode()
+    bench.inject(Datagram(answer, B_ADDRESS, 500, A_ADDRESS, 500))
+    assert len(bench.wire) == 1
+
+
+@pytest.mark.parametrize('wrong', ['spi', 'group', 'nothing'])
+def test_an_answer_that_does_not_fit_is_dropped(wrong: str) -> None:
+    bench = Bench()
+    bench.fate = lambda d: [LATENCY] if d.local == A_ADDRESS else []
+    bench.a.endpoint.connect('b', bench.now)
+    bench.run(0.1)
+    genuine = next(bench.sent_by(bench.b))
+    message = answers(bench)[0]
+    header, payloads = message.header, message.payloads
+    if wrong == 'spi':
+        header = replace(header, responder_spi=bytes(8))
+    elif wrong == 'group':
+        other = KeyExchangePayload(KeyExchangeId.ECP_256, bytes(64))
+        payloads = tuple(other if isinstance(p, KeyExchangePayload) else p for p in payloads)
+    else:
+        payloads = (VendorIdPayload(VENDOR_ID),)
+    bench.inject(altered(genuine, Message(header, payloads).encode()))
+    assert bench.a.endpoint.snapshot().peer('b').counters.malformed == 1
+    bench.fate = deliver
+    bench.inject(genuine)
+    bench.settle()
+    assert bench.a.last(IkeSaUp)
+
+
+def test_cookies_go_on_when_errors_are_limited() -> None:
+    """Else a flood from a forged address would keep the true peer from ever getting one."""
+    bench = Bench(limits=Limits(half_open_before_cookies=0))
+    for number in range(50):
+        bench.inject(init_request(spi=SPI[:7] + bytes([number])))
+    assert len(answers(bench)) == 50

@@ -17,7 +17,10 @@ from ikev2.events import (
     RpSaNegotiated,
     RpSaRequested,
 )
-from ikev2.payloads import KeyExchangePayload, NoncePayload
+from ikev2.ike_sa import IkeSa
+from ikev2.message import Message
+from ikev2.payload import Payload
+from ikev2.payloads import KeyExchangePayload, NoncePayload, NotifyPayload
 from ikev2.payloads_sa import SaPayload
 from ikev2.proposals import IkePolicy
 from ikev2.transitions import State
@@ -231,14 +234,66 @@ def test_the_group_is_negotiated_in_a_rekey_too() -> None:
     assert sa.origin.suite.group == KeyExchangeId.ECP_256
 
 
-def test_an_answer_that_makes_no_sense_ends_the_ike_sa(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    'broken',
+    [
+        [],
+        [NoncePayload(bytes(32))],
+        [IkePolicy().offer(bytes(7) + b'\1'), NoncePayload(bytes(32))],
+        [NotifyPayload(NotifyType.INVALID_KE_PAYLOAD, b'\0\1')],
+        [NotifyPayload(NotifyType.NO_PROPOSAL_CHOSEN)],
+    ],
+)
+def test_an_answer_that_makes_no_sense_leaves_nothing_half_done(
+    broken: list[Payload], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def serve(sa: IkeSa, message: Message, now: float) -> None:
+        sa.answer(broken, now)
+
+    monkeypatch.setattr('ikev2.create_child.serve_ike_rekey', serve)
     bench = up()
-    monkeypatch.setattr(
-        'ikev2.ike_rekey.NoncePayload', lambda data: KeyExchangePayload(31, bytes(32))
-    )
-    bench.b.endpoint.rekey_ike_sa('a', bench.now)
+    bench.a.endpoint.rekey_ike_sa('b', bench.now)
+    bench.run(5)
+    a, b = spis(bench)
+    assert a == b
+    bench.negotiate()
+    assert bench.a.last(RpSaNegotiated)
+
+
+def test_a_refused_rekey_is_tried_again() -> None:
+    bench = up()
+    (association,) = bench.b.endpoint._associations.values()
+    policy = association.peer.policy
+    nothing = IkePolicy(groups=(KeyExchangeId.ECP_384,))
+    association.peer = replace(association.peer, policy=nothing)
+    before = spis(bench)
+    bench.a.endpoint.rekey_ike_sa('b', bench.now)
     bench.settle()
-    assert not bench.a.all(RpSaNegotiated)
+    assert spis(bench) == before
+    association.peer = replace(association.peer, policy=policy)
+    bench.run(15)
+    assert spis(bench) != before
+    assert not bench.a.all(IkeSaDown)
+
+
+def test_a_peer_that_is_removed_during_a_rekey_leaves_no_successor() -> None:
+    bench = up()
+    bench.a.endpoint.rekey_ike_sa('b', bench.now)
+    bench.a.endpoint.remove_peer('b', bench.now)
+    bench.run(5)
+    assert spis(bench) == ([], [])
+
+
+def test_deleting_beats_rekeying() -> None:
+    """RFC 7296, 2.25.2: whoever is asked to close an IKE SA forgets that it was rekeying it."""
+    bench = up()
+    bench.fate = lambda d: [] if is_kind(d, CHILD, response=False) else deliver(d)
+    bench.b.endpoint.rekey_ike_sa('a', bench.now)
+    bench.run(0.1)
+    bench.a.endpoint.remove_peer('b', bench.now)
+    bench.run(3)
+    assert spis(bench) == ([], [])
+    assert bench.b.last(IkeSaDown).cause == Cause.DELETED
 
 
 def test_an_old_ike_sa_that_its_peer_never_deletes_is_deleted_by_us() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import select
 import socket
 from collections.abc import Iterator
@@ -141,3 +142,35 @@ def test_descriptors_are_gone_after_close() -> None:
     assert len(sockets.filenos()) == 2 * len(sockets.families)
     sockets.close()
     assert sockets.filenos() == []
+
+
+def test_a_host_without_ipv6_does_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    class OnlyIpv4(socket.socket):
+        def __init__(self, family: int, kind: int) -> None:
+            if family == socket.AF_INET6:
+                raise OSError(errno.EAFNOSUPPORT, 'no IPv6')
+            super().__init__(family, kind)
+
+    ports = free_ports()
+    monkeypatch.setattr('ikev2.udp.socket.socket', OnlyIpv4)
+    sockets = UdpSockets(ports)
+    assert sockets.families == (socket.AF_INET,)
+    sockets.close()
+    with pytest.raises(UdpError, match='neither IPv4 nor IPv6'):
+        UdpSockets(ports, families=(socket.AF_INET6,))
+
+
+@pytest.mark.parametrize(
+    ('number', 'advice'),
+    [(errno.EACCES, 'CAP_NET_BIND_SERVICE'), (errno.EADDRNOTAVAIL, 'UDP port')],
+)
+def test_why_a_port_cannot_be_used_is_told(
+    number: int, advice: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Refused(socket.socket):
+        def bind(self, address: object) -> None:
+            raise OSError(number, 'refused')
+
+    monkeypatch.setattr('ikev2.udp.socket.socket', Refused)
+    with pytest.raises(UdpError, match=advice):
+        UdpSockets((500, 4500))

@@ -1,0 +1,76 @@
+"""What a PAD entry must be."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import ip_address
+
+import pytest
+
+from ikev2.errors import LocalError
+from ikev2.rate import Rate
+from ikev2.transitions import DEFERRED, FINISHED, SERVED, TRANSITIONS, Happening, State, follow
+from tests.ikev2.bench import A_ADDRESS, A_ID, Bench, peer_b
+
+
+@pytest.mark.parametrize(
+    ('change', 'complaint'),
+    [
+        ({'addresses': ()}, 'no addresses'),
+        ({'addresses': ((A_ADDRESS, ip_address('fd00::2')),)}, 'both IPv6'),
+        ({'remote_id': A_ID}, 'identity are the same'),
+        ({'ike_lifetime': 59.0}, 'at least a minute'),
+        ({'liveness_idle': 0.0}, 'more than 0'),
+    ],
+)
+def test_what_cannot_work_is_refused_with_the_peers_name(
+    change: dict[str, object], complaint: str
+) -> None:
+    with pytest.raises(LocalError, match=f'peer b.*{complaint}'):
+        replace(peer_b(), **change)  # type: ignore[arg-type]
+
+
+def test_a_peer_may_have_several_address_pairs_and_begins_with_the_first() -> None:
+    pairs = (
+        (ip_address('10.0.0.1'), ip_address('10.0.0.2')),
+        (ip_address('fd00::1'), ip_address('fd00::2')),
+    )
+    bench = Bench(b=replace(peer_b(), addresses=pairs))
+    bench.connect()
+    assert {d.remote for d in bench.sent_by(bench.a)} == {pairs[0][1]}
+
+
+def test_a_snapshot_of_an_unknown_peer_is_an_error() -> None:
+    with pytest.raises(KeyError):
+        Bench().a.endpoint.snapshot().peer('nobody')
+
+
+def test_a_rate_is_counted_in_a_sliding_second() -> None:
+    rate = Rate(2, 1.0)
+    assert [rate.allow(t) for t in (0.0, 0.6, 0.9, 1.0, 1.5, 1.6)] == [
+        True,
+        True,
+        False,
+        True,
+        False,
+        True,
+    ]
+
+
+def test_every_state_can_end_and_nothing_follows_the_end() -> None:
+    for state in State:
+        if state != State.CLOSED:
+            assert follow(state, Happening.ENDED) == State.CLOSED
+    assert not [state for state, _ in TRANSITIONS if state == State.CLOSED]
+
+
+def test_what_is_not_in_the_table_cannot_happen() -> None:
+    with pytest.raises(ValueError, match='half open meets: we asked to rekey'):
+        follow(State.HALF_OPEN, Happening.REKEY_SENT)
+
+
+def test_every_state_says_what_it_serves() -> None:
+    assert set(SERVED) == set(State)
+    for state, deferred in DEFERRED.items():
+        assert state in FINISHED
+        assert not deferred & SERVED[state]
