@@ -7,7 +7,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from ikev2.constants import ExchangeType, NotifyType, ProtocolId
+from ikev2.constants import ExchangeType, NotifyType, PayloadType, ProtocolId
 from ikev2.endpoint import Endpoint
 from ikev2.errors import LocalError
 from ikev2.events import (
@@ -447,3 +447,46 @@ def test_memory_of_an_endpoint_is_its_own() -> None:
     assert build().snapshot().peers == ()
     with pytest.raises(LocalError):
         build().connect('b', 0.0)
+
+
+# --- the window --------------------------------------------------------------------------------
+
+
+def test_an_earlier_answer_is_not_taken_for_a_later_one() -> None:
+    bench = up()
+    bench.a.endpoint.check_liveness('b', bench.now)
+    bench.settle()
+    earlier = next(d for d in bench.wire if is_kind(d, INFORMATIONAL, response=True))
+    bench.fate = lambda datagram: []
+    number = bench.a.endpoint.delete('b', (1,), bench.now)
+    bench.collect()
+    bench.inject(earlier)
+    assert not bench.a.all(DeleteAnswered)
+    assert bench.a.endpoint.snapshot().peer('b').counters.unexpected == 1
+    bench.run(31)
+    assert bench.a.last(DeleteAnswered) == DeleteAnswered(number, 'b', False)
+
+
+def test_an_answer_of_another_exchange_is_not_taken() -> None:
+    bench = up()
+    bench.b.obliging = False
+    bench.a.endpoint.request('b', rp_request(), bench.now)
+    bench.run(0.1)
+    (a,), (b,) = sas_of(bench.a), sas_of(bench.b)
+    (data,) = b._protect(INFORMATIONAL, 2, [], response=True)
+    bench.inject(Datagram(data, B_ADDRESS, 500, A_ADDRESS, 500))
+    assert a.busy
+    assert bench.a.endpoint.snapshot().peer('b').counters.unexpected == 1
+
+
+def test_no_two_messages_of_one_direction_have_the_same_iv() -> None:
+    """RFC 5282, 3.1: with AES-GCM that would give the key away."""
+    bench = up()
+    for keyid in range(1, 6):
+        bench.negotiate(rp_request(keyid))
+        bench.b.endpoint.check_liveness('a', bench.now)
+        bench.settle()
+    for node in (bench.a, bench.b):
+        sealed = {d.data for d in bench.sent_by(node) if d.data[16] == PayloadType.SK}
+        ivs = {data[32:40] for data in sealed}
+        assert len(ivs) == len(sealed) > 10
