@@ -87,7 +87,8 @@ def establish(runtime: Runtime, outgoing: Any, peer: Any) -> Iterator[bool]:
         yield from _negotiated(runtime, policy, link)
         yield from _connected(runtime, policy, link, outgoing)
         yield from _proven(runtime, policy, link)
-        # A turn passes before ExaBGP takes it.
+        # A turn passes before ExaBGP takes it, and nothing else would begin it.
+        runtime.again = True
         yield True
         _still_open(link, 'before OPEN')
         outgoing.success()

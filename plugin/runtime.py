@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from inspect import GEN_CREATED, getgeneratorstate, isgenerator
 from typing import Any
 
 from exabgp.bgp.fsm import FSM
@@ -97,8 +98,9 @@ class Runtime:
         dues = [link.deadline - now for link in self.links if link.deadline is not None]
         wall = time.time()
         for peer in self.reactor._peers.values():
-            if _backs_off(peer):
-                dues.append(peer._delay._time - wall)
+            due = _due(peer, wall)
+            if due is not None:
+                dues.append(due)
         if not dues:
             return sleep
         # Rounded up: a millisecond too early is a turn for nothing.
@@ -174,15 +176,17 @@ class Runtime:
             self.key_table.close()
 
 
-def _backs_off(peer: Any) -> bool:
-    """A gated peer of which nothing but the end of its backoff will wake the reactor."""
-    return (
-        protection_of(peer.neighbor) is not None
-        and not peer.neighbor['passive']
-        and peer.generator is None
-        and peer.fsm != FSM.ESTABLISHED
-        and bool(peer._delay.backoff())
-    )
+def _due(peer: Any, wall: float) -> float | None:
+    """Seconds until a gated peer must have a turn although no descriptor will wake for it."""
+    if protection_of(peer.neighbor) is None:
+        return None
+    if peer.generator is None:
+        idle = peer.fsm == FSM.ESTABLISHED or (peer.neighbor['passive'] and peer.proto is None)
+        return None if idle else float(peer._delay._time - wall)
+    if isgenerator(peer.generator) and getgeneratorstate(peer.generator) == GEN_CREATED:
+        # ExaBGP goes through "a clean loop" before it begins.
+        return 0
+    return None
 
 
 def of(reactor: Any) -> Runtime | None:

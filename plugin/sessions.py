@@ -31,12 +31,12 @@ _WRITES = 4
 def abort(runtime: Runtime, link: Link, cause: str) -> None:
     """Close the socket now, without an octet; BGP, if it has it, starts anew after its delay."""
     peer, connection = link.peer, link.connection
+    if connection is not None:
+        log.error(lambda: f'{named(runtime, link)}: connection aborted: {cause}', LOG)
+        _forget(runtime, connection)
     runtime.links.end(link, cause)
-    if connection is None:
-        return
-    log.error(lambda: f'{named(runtime, link)}: connection aborted: {cause}', LOG)
-    _forget(runtime, connection)
-    _reset(peer, connection, cause)
+    if connection is not None:
+        _reset(peer, connection, cause)
 
 
 def close(runtime: Runtime, link: Link, cause: str) -> None:
@@ -105,7 +105,8 @@ def named(runtime: Runtime, link: Link) -> str:
 
 
 def _forget(runtime: Runtime, connection: Any) -> None:
-    """Take the socket out of ExaBGP's hands; its poll set would never forget it."""
+    """Take the socket, still open, out of ExaBGP's hands: its poll set would never forget it,
+    and spin."""
     if connection.io is not None:
         descriptor = connection.io.fileno()
         if descriptor != -1:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 from exabgp.environment import getenv
 from exabgp.logger import log
+from exabgp.reactor.interrupt import Signal
 
 from plugin import lifecycle, neighbors, patching, plugging
 from plugin.keyfiles import KeyFiles
@@ -27,16 +27,18 @@ def patched() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def fresh_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What an ExaBGP process has once: key files read before, working directory, umask, signals."""
+    """What an ExaBGP process has once: key files read before, working directory, umask."""
     monkeypatch.setattr(neighbors, 'files', KeyFiles())
     folder, mask = os.getcwd(), os.umask(0o022)
-    taken = (signal.SIGTERM, signal.SIGHUP, signal.SIGALRM, signal.SIGUSR1, signal.SIGUSR2)
-    handlers = {number: signal.getsignal(number) for number in taken}
+    # Its handlers would take the test runner's, whose time-out is a signal.
+    monkeypatch.setattr(Signal, 'rearm', _no_handlers)
     yield
     os.chdir(folder)
     os.umask(mask)
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
+
+
+def _no_handlers(self: Any) -> None:
+    self.received, self.number = Signal.NONE, 0
 
 
 @pytest.fixture

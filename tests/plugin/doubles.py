@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 from exabgp.configuration.configuration import Configuration
 from exabgp.reactor.loop import Reactor
+from exabgp.reactor.peer import ACTION
 
 from gatekeeper.policy import PolicyError, SessionPolicy
 from gatekeeper.records import Record
@@ -65,6 +68,10 @@ class Asked:
         self.ticket.fail(GateError(text))
         self._wake()
 
+    def grant_after(self, seconds: float) -> None:
+        """From another thread, as the real one does."""
+        Timer(seconds, self.grant).start()
+
 
 class FakeGatekeeper(Gatekeeper):
     """The gatekeeper's face; nothing behind it but what the test says."""
@@ -81,6 +88,8 @@ class FakeGatekeeper(Gatekeeper):
         self.posted: list[Event] = []
         self.log: list[str] = []
         self.policies: list[SessionPolicy] = []
+        self.grants_after: float | None = None
+        """Seconds after which everything is granted by itself."""
         self.refuse_policies: str | None = None
         self.refuse_listeners: str | None = None
         self._waiting_commands: list[Command] = []
@@ -111,11 +120,15 @@ class FakeGatekeeper(Gatekeeper):
     def request(self, session_key: str, pair: SocketPair) -> Ticket:
         asked = Asked(session_key, pair, self.wake)
         self.requests.append(asked)
+        if self.grants_after is not None:
+            asked.grant_after(self.grants_after)
         return asked.ticket
 
     def prove(self, session_key: str | None, pair: SocketPair) -> Ticket:
         asked = Asked(session_key, pair, self.wake)
         self.proofs.append(asked)
+        if self.grants_after is not None:
+            asked.grant_after(self.grants_after)
         return asked.ticket
 
     def gone(self, pair: SocketPair) -> None:
@@ -175,7 +188,7 @@ class Daemon:
         self.reactor = Reactor(self.configuration)
         self.processes = Processes()
         self.reactor.processes = self.processes
-        self.slept: list[float] = []
+        self._at_once = False
 
     def starter(self, reactor: Any) -> Runtime:
         self.gatekeeper.start()
@@ -201,28 +214,40 @@ class Daemon:
         (found,) = [peer for key, peer in self.reactor._peers.items() if family in key]
         return found
 
-    def turn(self, sleep: float = 20) -> None:
+    def turn(self) -> None:
         """One turn of Reactor.run's loop, in its order."""
+        self.work()
+        self.wait()
+
+    def work(self) -> None:
+        """What comes before the reactor sleeps."""
         reactor = self.reactor
         if reactor.listener.incoming():
             reactor.asynchronous.schedule('test', 'accept', reactor.listener.new_connections())
+        self._at_once = False
         for key in reactor.active_peers():
             peer = reactor._peers[key]
             action = peer.run()
-            if action == 2 and peer.socket() != -1:
-                reactor._poller.register(peer.socket(), 1)
+            if action == ACTION.CLOSE:
+                del reactor._peers[key]
+            elif action == ACTION.LATER and peer.socket() != -1:
+                reactor._poller.register(peer.socket(), select.POLLIN)
+            self._at_once |= action == ACTION.NOW
         reactor.asynchronous.run()
-        before = time.monotonic()
-        for _ in reactor._wait_for_io(sleep):
-            pass
-        self.slept.append(time.monotonic() - before)
 
-    def until(self, what: Callable[[], object]) -> None:
-        """Turn until it is so. Fails if it never is."""
+    def wait(self, milliseconds: float = 20) -> None:
+        """The reactor's sleep, and what it wakes up for."""
+        for _ in self.reactor._wait_for_io(0 if self._at_once else milliseconds):
+            pass
+
+    def until(self, what: Callable[[], object], sleep: float = 20) -> None:
+        """Turn until it is so; `sleep` is as long as the reactor's, in milliseconds."""
         deadline = time.monotonic() + SECONDS
+        self.work()
         while not what():
             assert time.monotonic() < deadline, 'it never happened'
-            self.turn()
+            self.wait(sleep)
+            self.work()
 
     def stop(self) -> None:
         if self.reactor.listener is not None:

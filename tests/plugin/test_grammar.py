@@ -101,9 +101,7 @@ def test_a_directive_has_its_value(statement: str, value: object) -> None:
         ('tcp-ao-backend vpp', "'vpp' is unknown"),
     ],
 )
-def test_what_is_no_value_is_refused_with_cause_and_expectation(
-    statement: str, cause: str
-) -> None:
+def test_what_is_no_value_is_refused_with_cause_and_expectation(statement: str, cause: str) -> None:
     with pytest.raises(SectionError) as caught:
         section().add(statement.split(' ') if statement else [], HERE)
     text = str(caught.value)
@@ -182,7 +180,7 @@ def test_a_session_block_is_for_one_family(words: list[str], cause: str) -> None
 def test_a_family_has_one_session_block() -> None:
     builder = section()
     builder.begin_session(['ipv4', 'unicast'], HERE, FAMILIES)
-    with pytest.raises(SectionError, match='session ipv4 unicast: repeated, .* line 7'):
+    with pytest.raises(SectionError, match=r'session ipv4 unicast: repeated, .* line 7'):
         builder.begin_session(['IPv4', 'Unicast'], Place(HERE.file, 8), FAMILIES)
 
 

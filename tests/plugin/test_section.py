@@ -156,9 +156,7 @@ def test_the_neighbors_word_wins_over_the_templates(write: Write) -> None:
     assert (policy.grace, policy.lifetime, policy.source_port) == (30, 60, 40001)
 
 
-def test_the_neighbors_credential_replaces_the_templates(
-    write: Write, key_pair: PublicKey
-) -> None:
+def test_the_neighbors_credential_replaces_the_templates(write: Write, key_pair: PublicKey) -> None:
     own = '    inherit base;\n    ikev2 { private-key own.pem; peer-key peer.pub; }\n'
     pad = policy_of(write(TEMPLATE + neighbor(section=own))).pad
     assert pad.peer_credential == key_pair
@@ -181,9 +179,7 @@ def test_a_later_template_of_a_list_wins_and_neither_is_changed(write: Write) ->
         'neighbor b { ikev2 { grace 12; peer-id fqdn r2.lab; } } }\n'
     )
     one = neighbor(section='    inherit [ a b ];\n')
-    two = neighbor(
-        section='    inherit a;\n    ikev2 { peer-id fqdn r3.lab; }\n', peer='127.0.0.3'
-    )
+    two = neighbor(section='    inherit a;\n    ikev2 { peer-id fqdn r3.lab; }\n', peer='127.0.0.3')
     first, second = policies_of(load(write(templates + one + two)).neighbors)
     assert (first.grace, second.grace) == (12, 11)
 

@@ -82,7 +82,9 @@ def test_every_statement_of_a_file_gets_the_line_on_which_it_begins(
     tmp_path_factory: pytest.TempPathFactory, lines: list[str]
 ) -> None:
     # A continued line needs something to continue with that ends the statement.
-    numbered = [f'{line} v;' if lines[i - 1 : i] == ['u \\'] else line for i, line in enumerate(lines)]
+    numbered = [
+        f'{line} v;' if lines[i - 1 : i] == ['u \\'] else line for i, line in enumerate(lines)
+    ]
     if numbered and numbered[-1].endswith('\\'):
         numbered.append(' v;')
     path = tmp_path_factory.mktemp('lines') / 'file'

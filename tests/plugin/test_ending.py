@@ -1,0 +1,244 @@
+"""How protected connections end: with the NOTIFICATION delivered, without TIME-WAIT, gone once."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from exabgp.bgp.fsm import FSM
+from exabgp.bgp.message import Notify
+
+from plugin.parting import WAIT_FOR_FIN
+from tcpao.installer import Abort, Close, Done, Failed, Read
+from tcpao.mkt import SocketPair
+from tests.plugin.doubles import Daemon
+from tests.plugin.peers import connected, free_port, received
+from tests.plugin.texts import neighbor
+
+Start = Callable[..., Daemon]
+
+
+class Session:
+    """A daemon with one proven connection, and the peer's end of it."""
+
+    def __init__(self, one: Daemon, end: socket.socket, pair: SocketPair) -> None:
+        self.one = one
+        self.end = end
+        self.pair = pair
+        self.octets = b''
+
+    def told(self) -> bytes:
+        """What the peer has received after the OPEN."""
+        self.octets += received(self.end) or b''
+        return self.octets[int.from_bytes(self.octets[16:18], 'big') :]
+
+    def is_gone(self) -> bool:
+        return self.one.gatekeeper.is_gone == [self.pair]
+
+
+@contextmanager
+def session(daemon: Start) -> Iterator[Session]:
+    port = free_port()
+    one = daemon(neighbor(more=f'    passive;\n    listen {port};\n'))
+    assert one.begin()
+    with connected(port) as end:
+        one.until(lambda: one.gatekeeper.proofs)
+        proof = one.gatekeeper.proofs[0]
+        proof.grant(one.peer().neighbor.name())
+        one.until(lambda: one.peer().stats['send-open'])
+        running = Session(one, end, proof.pair)
+        one.until(lambda: running.told() or running.octets)
+        yield running
+
+
+def speak(one: Daemon, main: Any) -> None:
+    """Have the peer in ESTABLISHED, with this in place of what it does there."""
+    peer = one.peer()
+    peer.fsm.change(FSM.ESTABLISHED)
+    peer.generator = peer._run()
+    peer._establish = lambda: iter(())
+    peer._main = main
+
+
+def until_told_to_stop(one: Daemon) -> Any:
+    def main() -> Iterator[int]:
+        while not one.peer()._teardown:
+            yield 2
+        raise Notify(6, one.peer()._teardown)
+
+    return main
+
+
+def test_close_is_cease_then_the_peers_fin_then_a_reset(daemon: Start) -> None:
+    with session(daemon) as running:
+        one = running.one
+        speak(one, until_told_to_stop(one))
+        one.turn()
+        one.gatekeeper.command(Close(running.pair, 'its lifetime ends'))
+        one.until(lambda: len(running.told()) > 20, sleep=300_000)
+        assert running.told()[18:21] == bytes((3, 6, 4))
+        one.until(lambda: one.peer().proto is None)
+        assert not one.gatekeeper.is_gone  # its keys are needed until the end
+        running.end.shutdown(socket.SHUT_WR)
+        one.until(running.is_gone, sleep=300_000)
+        with pytest.raises(ConnectionResetError):
+            running.end.recv(1)
+
+
+def test_a_peer_that_never_closes_is_waited_for_two_seconds(
+    daemon: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert WAIT_FOR_FIN == 2.0
+    monkeypatch.setattr('plugin.parting.WAIT_FOR_FIN', 0.2)
+    with session(daemon) as running:
+        one = running.one
+        speak(one, until_told_to_stop(one))
+        one.turn()
+        one.gatekeeper.command(Close(running.pair, 'its lifetime ends'))
+        one.until(lambda: one.peer().proto is None, sleep=300_000)
+        parted = time.monotonic()
+        running.end.send(b'more')  # of no interest to anybody
+        one.until(running.is_gone, sleep=300_000)
+        assert time.monotonic() - parted >= 0.2
+
+
+def test_close_before_established_sends_cease_too(daemon: Start) -> None:
+    with session(daemon) as running:
+        one = running.one
+        assert one.peer().fsm != FSM.ESTABLISHED
+        one.gatekeeper.command(Close(running.pair, 'revoked'))
+        one.until(lambda: len(running.told()) > 20)
+        assert running.told()[18:21] == bytes((3, 6, 4))
+        running.end.close()
+        one.until(running.is_gone)
+
+
+def test_abort_is_at_once_and_without_an_octet(daemon: Start) -> None:
+    with session(daemon) as running:
+        one = running.one
+        speak(one, until_told_to_stop(one))
+        one.turn()
+        one.gatekeeper.command(Abort(running.pair, 'its lifetime is over'))
+        one.wait()
+        assert one.peer().proto is None
+        assert one.peer().fsm == FSM.IDLE
+        assert running.is_gone()
+        assert running.told() == b''
+        assert received(running.end) is None
+        for _ in range(3):
+            one.turn()
+        assert running.is_gone()
+
+
+def test_an_expired_hold_timer_closes_at_once(daemon: Start) -> None:
+    def main() -> Iterator[int]:
+        yield 2
+        raise Notify(4, 0)
+
+    with session(daemon) as running:
+        speak(running.one, main)
+        running.one.until(lambda: running.one.peer().proto is None)
+        assert running.is_gone()
+
+
+def test_a_connection_that_the_peer_closes_is_gone_once(daemon: Start) -> None:
+    with session(daemon) as running:
+        running.end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+        running.end.close()
+        running.one.until(lambda: running.one.peer().proto is None)
+        assert running.is_gone()
+
+
+def test_an_ended_connection_leaves_the_reactors_poll_set(daemon: Start) -> None:
+    """Upstream leaves the closed descriptor there, and spins on it."""
+    with session(daemon) as running:
+        one = running.one
+        descriptor = one.peer().socket()
+        one.gatekeeper.command(Abort(running.pair, 'x'))
+        one.wait()
+        with pytest.raises(KeyError):
+            one.reactor._poller.unregister(descriptor)
+
+
+def test_a_new_connection_with_the_same_ports_replaces_one_that_is_parting(daemon: Start) -> None:
+    with session(daemon) as running:
+        one = running.one
+        one.gatekeeper.command(Close(running.pair, 'revoked'))
+        one.until(lambda: one.peer().proto is None)
+        link = one.runtime.links.get(running.pair)
+        assert link is not None
+        sock = link.sock.dup()
+        one.runtime.links.add(running.pair, sock)
+        assert running.is_gone()
+        assert one.runtime.links.get(running.pair) is not link
+
+
+def test_the_daemons_end_closes_everything_and_stops_the_gatekeeper(daemon: Start) -> None:
+    with session(daemon) as running:
+        one = running.one
+        one.reactor.shutdown()
+        assert running.is_gone()
+        assert one.gatekeeper.log.count('stop') == 1
+        assert received(running.end) is None
+        one.runtime.stop()
+        assert one.gatekeeper.log.count('stop') == 1
+
+
+# --- commands and their events ------------------------------------------------------------------
+
+
+def test_commands_are_run_and_answered_in_the_reactors_turn(daemon: Start) -> None:
+    with session(daemon) as running:
+        one = running.one
+        command = Read(running.pair)
+        one.gatekeeper.command(command)
+        one.wait(300_000)
+        (event,) = one.gatekeeper.posted
+        # This kernel may have no TCP-AO: then there is nothing to read.
+        assert not isinstance(event, Done)
+
+
+def test_a_command_for_a_connection_that_is_gone_fails_and_is_answered(daemon: Start) -> None:
+    with session(daemon) as running:
+        one = running.one
+        one.gatekeeper.command(Abort(running.pair, 'x'))
+        one.wait()
+        command = Read(running.pair)
+        one.gatekeeper.command(command)
+        one.gatekeeper.command(Close(running.pair, 'x'))
+        one.wait()
+        assert isinstance(one.gatekeeper.posted[-1], Failed)
+        assert one.gatekeeper.posted[-1].command == command
+        assert running.is_gone()
+
+
+def test_when_the_gatekeeper_dies_every_gated_session_goes_down_and_stays_down(
+    daemon: Start,
+) -> None:
+    with session(daemon) as running:
+        one = running.one
+        one.gatekeeper.alive = False
+        one.wait()
+        assert received(running.end) in (None, running.octets)
+        assert one.peer().proto is None
+        assert not list(one.runtime.links)
+
+
+def test_a_fault_of_ours_closes_gated_sessions_and_not_the_daemon(
+    daemon: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with session(daemon) as running:
+        one = running.one
+
+        def broken() -> list[Any]:
+            raise RuntimeError('broken')
+
+        monkeypatch.setattr(one.gatekeeper, 'take_commands', broken)
+        one.turn()
+        assert running.is_gone()
+        one.turn()
