@@ -145,7 +145,7 @@ def _incoming(original: Any, self: Any) -> Any:
 
 def _wait_for_io(original: Any, self: Any, sleep: Any) -> Iterator[Any]:
     running = runtime.of(self)
-    if running is None:
+    if running is None or running.stopped:
         yield from original(self, sleep)
         return
     waker = running.waker.fileno()
@@ -153,7 +153,8 @@ def _wait_for_io(original: Any, self: Any, sleep: Any) -> Iterator[Any]:
     for descriptor in original(self, running.bounded(sleep)):
         if descriptor != waker:
             yield descriptor
-    running.turn()
+    if not running.stopped:
+        running.turn()
 
 
 def _pending_adjribout(original: Any, self: Any) -> bool:

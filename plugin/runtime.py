@@ -58,8 +58,8 @@ class Runtime:
         self.accepting = Accepting(self)
         self.again = False
         """True if the next turn should come at once."""
+        self.stopped = False
         self._dead = False
-        self._stopped = False
 
     # --- policies and listeners -----------------------------------------------------------------
 
@@ -108,8 +108,6 @@ class Runtime:
 
     def turn(self) -> None:
         """Carry out what the gatekeeper wants, hand back what came of it, settle what is due."""
-        if self._stopped:
-            return
         try:
             self._turn()
         except Exception as error:
@@ -162,9 +160,9 @@ class Runtime:
 
     def stop(self) -> None:
         """The daemon ends. Idempotent."""
-        if self._stopped:
+        if self.stopped:
             return
-        self._stopped = True
+        self.stopped = True
         for link in self.links:
             self.links.end(link, 'the daemon stops')
         self.gatekeeper.stop()

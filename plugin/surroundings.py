@@ -14,14 +14,18 @@ from plugin.patching import replace
 DEFAULT_PORTS = (500, 4500)
 
 
+class PortsError(ValueError):
+    """exabgp.ikev2.port isn't two ports."""
+
+
 def read_ports(text: str) -> tuple[int, int]:
-    """Two UDP ports. Raises ValueError."""
+    """Two UDP ports. Raises PortsError."""
     words = text.replace(',', ' ').split()
     if len(words) == 2 and all(word.isdecimal() and word.isascii() for word in words):
         first, second = (int(word) for word in words)
         if 0 < first < 65536 and 0 < second < 65536 and first != second:
             return first, second
-    raise ValueError(
+    raise PortsError(
         f'exabgp.ikev2.port is {text!r}; expected two UDP ports, for IKE and for IKE behind the '
         f'non-ESP marker: "500 4500"'
     )
@@ -55,6 +59,10 @@ def install() -> None:
 
     def setup(cls: Any, configuration: Any) -> Any:
         configuration.setdefault('ikev2', SECTION)
-        return original(cls, configuration)
+        try:
+            return original(cls, configuration)
+        except PortsError as error:
+            # The environment is read at any time, from anywhere: this is the only way out.
+            raise SystemExit(f'exabgp-gatekeeper: {error}') from None
 
     replace(Env, 'setup', classmethod(setup))

@@ -1,0 +1,272 @@
+"""Timeline, key table, `show ikev2`, and the environment."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from ipaddress import ip_address
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+from exabgp.reactor.api import API
+from exabgp.reactor.api.command.command import Command
+
+from gatekeeper.policy import PadEntry, SessionId, SessionPolicy
+from gatekeeper.records import EventName, Record
+from gatekeeper.service import GatekeeperError
+from ikev2.auth import PresharedKey
+from ikev2.identity import Identity
+from keymaterial import Secret
+from plugin import showing
+from plugin.keytable import KeyTable
+from plugin.recording import Recorder
+from plugin.surroundings import read_ports, write_ports
+from tcpao.mkt import ALGORITHMS, Mkt, SocketPair
+from tests.plugin.doubles import Daemon
+from tests.plugin.texts import neighbor
+
+Start = Callable[..., Daemon]
+
+PSK = PresharedKey(Secret(b'x'))
+POLICY = SessionPolicy(
+    key='k',
+    neighbor='10.0.0.2',
+    session=SessionId('bgp', 'ipv4 unicast', ((1, 1),)),
+    local=ip_address('10.0.0.1'),
+    remote=ip_address('10.0.0.2'),
+    connect_port=179,
+    listen_port=None,
+    pad=PadEntry(Identity.parse('fqdn', 'a'), Identity.parse('fqdn', 'b'), PSK, PSK),
+)
+
+
+def an_mkt(pair: SocketPair) -> Mkt:
+    return Mkt(
+        identity=str(pair),
+        pair=pair,
+        algorithm=ALGORITHMS['hmac-sha-1-96'],
+        tcp_options=True,
+        send_id=1,
+        recv_id=17,
+        master_key=Secret(bytes(range(20))),
+        not_after=0.0,
+    )
+
+
+OPENED = SocketPair(ip_address('10.0.0.1'), 40001, ip_address('10.0.0.2'), 179)
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_a_record_is_one_line_of_the_timeline(tmp_path: Path) -> None:
+    path = tmp_path / 'timeline.jsonl'
+    recorder = Recorder('r1', str(path))
+    before = time.time()
+    recorder.note(POLICY, EventName.BIND, pinned=True)
+    recorder.record(Record(1.5, 'r1', None, EventName.END))
+    bind, end = lines(path)
+    assert before <= bind.pop('time') <= time.time()
+    assert bind == {
+        'router': 'r1',
+        'session': 'ipv4 unicast',
+        'event': 'bind',
+        'details': {'neighbor': '10.0.0.2', 'pinned': True},
+    }
+    assert end == {'time': 1.5, 'router': 'r1', 'session': None, 'event': 'end', 'details': {}}
+
+
+def test_a_timeline_is_appended_to(tmp_path: Path) -> None:
+    path = tmp_path / 'timeline.jsonl'
+    for _ in range(2):
+        recorder = Recorder('r1', str(path))
+        recorder.record(Record(1.0, 'r1', None, EventName.END))
+        recorder.close()
+    assert len(lines(path)) == 2
+
+
+def test_a_router_without_a_name_has_that_of_its_host() -> None:
+    assert Recorder().router == os.uname().nodename
+
+
+def test_a_key_table_shows_the_openers_ends_and_ids_at_either_side(tmp_path: Path) -> None:
+    expected = {
+        'session': 'ipv4 unicast',
+        'local': '10.0.0.1:40001',
+        'remote': '10.0.0.2:179',
+        'algorithm': 'hmac-sha-1-96',
+        'tcp_options': True,
+        'send_id': 1,
+        'recv_id': 17,
+        'master_key': bytes(range(20)).hex(),
+    }
+    table = KeyTable(str(tmp_path / 'keys.json'))
+    table.add(POLICY, True, an_mkt(OPENED))
+    assert json.loads((tmp_path / 'keys.json').read_text()) == [expected]
+    table.add(POLICY, False, an_mkt(OPENED.reversed()))
+    (_, other) = json.loads((tmp_path / 'keys.json').read_text())
+    assert other == expected | {'send_id': 17, 'recv_id': 1}
+
+
+def test_ipv6_ends_are_in_brackets(tmp_path: Path) -> None:
+    table = KeyTable(str(tmp_path / 'keys.json'))
+    pair = SocketPair(ip_address('fd00::1'), 40001, ip_address('fd00::2'), 179)
+    table.add(POLICY, True, an_mkt(pair))
+    (row,) = json.loads((tmp_path / 'keys.json').read_text())
+    assert (row['local'], row['remote']) == ('[fd00::1]:40001', '[fd00::2]:179')
+
+
+def test_a_key_table_is_a_list_after_every_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / 'keys.json'
+    counts = []
+    real = os.pwrite
+
+    def pwrite(descriptor: int, octets: bytes, offset: int) -> int:
+        written = real(descriptor, octets, offset)
+        counts.append(len(json.loads(path.read_text())))
+        return written
+
+    monkeypatch.setattr(os, 'pwrite', pwrite)
+    table = KeyTable(str(path))
+    for _ in range(3):
+        table.add(POLICY, True, an_mkt(OPENED))
+    assert counts == [0, 1, 2, 3]
+
+
+def test_a_key_table_takes_keys_of_two_threads(tmp_path: Path) -> None:
+    table = KeyTable(str(tmp_path / 'keys.json'))
+
+    def work() -> None:
+        for _ in range(20):
+            table.add(POLICY, True, an_mkt(OPENED))
+
+    threads = [Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(json.loads((tmp_path / 'keys.json').read_text())) == 40
+
+
+def test_an_older_key_table_is_emptied_and_made_private(tmp_path: Path) -> None:
+    path = tmp_path / 'keys.json'
+    path.write_text('[{"master_key": "00"}]' * 10)
+    path.chmod(0o644)
+    KeyTable(str(path))
+    assert path.read_text() == '[]\n'
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_key_table_does_not_follow_a_symbolic_link(tmp_path: Path) -> None:
+    (tmp_path / 'keys.json').symlink_to(tmp_path / 'elsewhere')
+    with pytest.raises(OSError, match='symbolic links'):
+        KeyTable(str(tmp_path / 'keys.json'))
+
+
+# --- show ikev2 ---------------------------------------------------------------------------------
+
+ROW: dict[str, object] = {
+    'neighbor': '10.0.0.2',
+    'session': 'ipv4 unicast',
+    'local': '10.0.0.1:40001',
+    'remote': '10.0.0.2:179',
+    'state': 'in use',
+    'backend': 'kernel',
+    'algorithm': 'hmac-sha-1-96',
+    'send_id': 1,
+    'recv_id': 17,
+    'since': 1000.0,
+    'expires': 4000.0,
+    'rekeys': 3,
+    'peer_id': 'fqdn r2.lab',
+    'last_error': None,
+}
+
+
+def ask(one: Daemon, command: str) -> list[str]:
+    del one.processes.written[:]
+    API(one.reactor).process(one.reactor, 'service', command)
+    return one.processes.written
+
+
+def test_show_is_a_table_with_a_line_for_each_session(daemon: Start) -> None:
+    one = daemon(neighbor() + neighbor(peer='127.0.0.3'))
+    assert one.begin()
+    head, *rows = ask(one, 'show ikev2')
+    assert head.startswith('Neighbor')
+    assert [row.split()[0] for row in rows] == ['127.0.0.2', '127.0.0.3']
+
+
+def test_show_json_is_one_list(daemon: Start) -> None:
+    one = daemon(neighbor())
+    assert one.begin()
+    (text,) = ask(one, 'show ikev2 json')
+    assert json.loads(text) == [{'neighbor': '127.0.0.2'}]
+
+
+def test_show_without_gated_neighbors_says_so(daemon: Start) -> None:
+    one = daemon(neighbor(section=''))
+    assert one.begin()
+    assert ask(one, 'show ikev2') == [showing.NOTHING]
+    assert ask(one, 'show ikev2 json') == ['[]']
+
+
+def test_show_of_a_dead_gatekeeper_says_so(daemon: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = daemon(neighbor())
+    assert one.begin()
+
+    def snapshot() -> list[dict[str, object]]:
+        raise GatekeeperError('the gatekeeper is not running')
+
+    monkeypatch.setattr(one.gatekeeper, 'snapshot', snapshot)
+    assert ask(one, 'show ikev2') == ['error: the gatekeeper is not running']
+    assert json.loads(ask(one, 'show ikev2 json')[0]) == {'error': 'the gatekeeper is not running'}
+
+
+def test_the_table_has_every_field() -> None:
+    head, row = showing.table([ROW], now=1060.0)
+    for cell in ('10.0.0.2', 'in use', 'hmac-sha-1-96', '1/17', '60 s', '2940 s', 'fqdn r2.lab'):
+        assert cell in row
+    assert row.index('in use') == head.index('State')
+
+
+def test_what_is_not_ascii_is_escaped(daemon: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ExaBGP's pipes take ASCII only; anything else would end the daemon."""
+    one = daemon(neighbor())
+    assert one.begin()
+    monkeypatch.setattr(one.gatekeeper, 'snapshot', lambda: [ROW | {'peer_id': 'key-id k\u00e9y'}])
+    assert 'k\\xe9y' in ask(one, 'show ikev2')[1]
+    assert json.loads(ask(one, 'show ikev2 json')[0])[0]['peer_id'] == 'key-id k\u00e9y'
+
+
+def test_the_commands_name_is_part_of_no_other_and_the_reverse() -> None:
+    others = [name for name in Command.functions if name != showing.NAME]
+    for name in others:
+        assert not showing.NAME.endswith(' ' + name)
+        assert not name.endswith(' ' + showing.NAME)
+        assert name + ' ' not in showing.NAME + ' '
+        assert showing.NAME + ' ' not in name + ' '
+
+
+# --- environment --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('text', ['500 4500', ' 500, 4500 ', '500,4500'])
+def test_two_ports(text: str) -> None:
+    assert read_ports(text) == (500, 4500)
+    assert read_ports(write_ports(read_ports(text)).strip("'")) == (500, 4500)
+
+
+@pytest.mark.parametrize(
+    'text', ['', '500', '500 500', '0 4500', '500 65536', 'a b', '1 2 3', '\u0665 \u0666']
+)
+def test_what_is_not_two_ports(text: str) -> None:
+    with pytest.raises(ValueError, match=r'exabgp\.ikev2\.port'):
+        read_ports(text)
