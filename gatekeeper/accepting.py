@@ -10,15 +10,15 @@ from gatekeeper import ending
 from gatekeeper.deadlines import Due
 from gatekeeper.keyids import NoKeyIdError
 from gatekeeper.life import MktState
-from gatekeeper.lifetimes import ABORT_WITHIN, LISTENER_HOLDS
+from gatekeeper.lifetimes import ABORT_WITHIN, LISTENER_HOLDS, RETRY_REMOVE
 from gatekeeper.opening import note_installed
 from gatekeeper.policy import SessionPolicy
 from gatekeeper.records import EventName
 from gatekeeper.state import Connection, Peer, Phase, State
 from ikev2.constants import NotifyType
 from ikev2.events import RpSaOffer, RpSaRequested
-from tcpao.installer import Cause, Failed, Install, Where
-from tcpao.mkt import SocketPair
+from tcpao.installer import Cause, Failed, Install, Remove, Where
+from tcpao.mkt import Mkt, SocketPair
 
 REFUSALS: dict[Cause, NotifyType] = {
     Cause.NO_LISTENER: NotifyType.TS_UNACCEPTABLE,
@@ -132,6 +132,8 @@ def _requested(state: State, peer: Peer, event: RpSaRequested, now: float) -> No
     if old is not None and old.phase in (Phase.PROVING, Phase.PROVEN, Phase.ENDING):
         # "I have no connection on this socket pair": what survives here swallows every new SYN.
         # The new key goes on only when the daemon has closed the old connection.
+        if old.replacement is not None:
+            ending.refuse_for_now(state, old.replacement.token, now)
         old.replacement = event
         ending.abort(state, old, 'replaced by a new request of the peer', now)
         state.deadlines.set(Due.REPLACED, old, now + ABORT_WITHIN)
@@ -177,7 +179,7 @@ def installed(state: State, conn: Connection, now: float) -> None:
     if life.token is not None:
         state.endpoint.answer(life.token, now)
         life.token = None
-    state.deadlines.set(Due.SYN, conn, now + LISTENER_HOLDS)
+    state.deadlines.set(Due.SYN, conn, min(now + LISTENER_HOLDS, life.hard_at))
 
 
 def not_installed(state: State, conn: Connection, failure: Failed, now: float) -> None:
@@ -198,3 +200,22 @@ def not_installed(state: State, conn: Connection, failure: Failed, now: float) -
     life.end(MktState.FAILED)
     state.release(peer, life)
     ending.forget(state, conn)
+
+
+def remove(state: State, mkt: Mkt, now: float) -> None:
+    """Due.LISTENER."""
+    state.command(Remove(mkt, Where.LISTENER))
+
+
+def not_removed(state: State, mkt: Mkt, failure: Failed, now: float) -> None:
+    """A key that stays on the listener lets a recorded connection be replayed: try again."""
+    if failure.cause is not Cause.GONE:
+        state.note(
+            None,
+            EventName.REFUSED,
+            step='taking a key off the listener',
+            cause=failure.text,
+            pair=mkt.pair,
+            send_id=mkt.send_id,
+        )
+        state.deadlines.set(Due.LISTENER, mkt, now + RETRY_REMOVE)

@@ -8,17 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from gatekeeper import accepting, deleting, ending, opening, proving, rekeying, rotation
+from gatekeeper import (
+    accepting,
+    deleting,
+    ending,
+    opening,
+    proving,
+    rekeying,
+    reloading,
+    rotation,
+)
 from gatekeeper.deadlines import Due
-from gatekeeper.keyids import KeyIds
-from gatekeeper.life import Life
+from gatekeeper.life import Life, MktState
 from gatekeeper.lifetimes import IKE_BACKOFF, backoff
-from gatekeeper.policy import SessionPolicy, check
+from gatekeeper.policy import SessionPolicy
 from gatekeeper.records import EventName
 from gatekeeper.state import Connection, Note, Peer, Phase, State, Waiter
 from ikev2 import events as ike
 from ikev2.endpoint import Endpoint
-from ikev2.peer import Peer as IkePeer
 from tcpao.installer import (
     AdapterDied,
     Command,
@@ -85,46 +92,7 @@ class Core:
 
     def configure(self, policies: Sequence[SessionPolicy], now: float) -> None:
         """The whole new set of sessions. Raises PolicyError, and then changes nothing."""
-        check(policies)
-        state = self.state
-        wanted = {policy.key: policy for policy in policies}
-        for conn in list(state.connections.values()):
-            policy = wanted.get(conn.policy.key)
-            if policy is None or not _permits(policy, conn):
-                conn.waiter = None if conn.phase is Phase.ENDING else conn.waiter
-                ending.close(state, conn, 'the configuration changed')
-            else:
-                conn.policy = policy
-        state.policies = wanted
-        for key in set(state.errors) - set(wanted):
-            del state.errors[key]
-        pads = {policy.pad.name: policy.pad for policy in policies}
-        for name in set(state.peers) - set(pads):
-            self.endpoint.remove_peer(name, now)
-            for life in state.peers.pop(name).lives:
-                state.deadlines.cancel_all(life)
-        for name, pad in pads.items():
-            addresses = sorted(
-                {(p.local, p.remote) for p in policies if p.pad.name == name}, key=str
-            )
-            known = state.peers.get(name)
-            if known is None:
-                state.peers[name] = Peer(pad, KeyIds(state.random))
-            else:
-                known.pad = pad
-            self.endpoint.set_peer(
-                IkePeer(
-                    name=name,
-                    local_id=pad.local_id,
-                    remote_id=pad.peer_id,
-                    credential=pad.local_credential,
-                    remote_credential=pad.peer_credential,
-                    addresses=tuple(addresses),
-                    remote_port=pad.ike_port,
-                ),
-                now,
-            )
-            self.endpoint.connect(name, now)
+        reloading.configure(self.state, policies, now)
         self._drain(now)
 
     def open(self, session_key: str, pair: SocketPair, waiter: Waiter, now: float) -> None:
@@ -182,6 +150,8 @@ class Core:
                 conn, life = self._find(mkt)
                 if conn is not None and life is not None:
                     rotation.not_removed(state, conn, life, event, now)
+            case Failed(Remove(mkt, Where.LISTENER)):
+                accepting.not_removed(state, mkt, event, now)
             case Failed(Read(pair)):
                 conn = state.connections.get(pair)
                 if conn is not None and conn.phase is Phase.PROVING:
@@ -210,7 +180,9 @@ class Core:
         conn, life = self._find(mkt)
         if conn is None or life is None:
             return
-        if where is Where.LISTENER:
+        if conn.phase is Phase.ENDING:
+            life.move(MktState.INSTALLED)
+        elif where is Where.LISTENER:
             accepting.installed(self.state, conn, now)
         elif life is conn.life:
             opening.installed(self.state, conn, now)
@@ -219,7 +191,7 @@ class Core:
 
     def _not_installed(self, event: Failed, mkt: Mkt, where: Where, now: float) -> None:
         conn, life = self._find(mkt)
-        if conn is None or life is None:
+        if conn is None or life is None or conn.phase is Phase.ENDING:
             return
         if where is Where.LISTENER:
             accepting.not_installed(self.state, conn, event, now)
@@ -250,7 +222,10 @@ class Core:
         ending.gone(self.state, pair, now)
         if conn is not None and conn.replacement is not None:
             event, conn.replacement = conn.replacement, None
-            accepting.requested(self.state, event, now)
+            if event.peer in self.state.peers:
+                accepting.requested(self.state, event, now)
+            else:
+                ending.refuse_for_now(self.state, event.token, now)
 
     # --- IKE ------------------------------------------------------------------------------------
 
@@ -314,6 +289,9 @@ class Core:
             )
 
     def _ike_again(self, peer: Peer, now: float) -> None:
+        if self.state.deadlines.is_set(Due.IKE, peer):
+            # What strangers send in its name must not put it off for ever.
+            return
         wait = backoff(IKE_BACKOFF, peer.attempts, self.state.fraction())
         peer.attempts += 1
         self.state.deadlines.set(Due.IKE, peer, now + wait)
@@ -338,17 +316,6 @@ class Core:
             opening.refused(self.state, conn, event, now)
         else:
             rekeying.failed(self.state, conn, life, event, now)
-
-
-def _permits(policy: SessionPolicy, conn: Connection) -> bool:
-    """Whether the new policy lets this connection run on."""
-    old = conn.policy
-    algorithm = conn.life.mkt.algorithm.name if conn.life.mkt is not None else None
-    return (
-        (policy.local, policy.remote, policy.pad) == (old.local, old.remote, old.pad)
-        and policy.tcp_options == old.tcp_options
-        and (algorithm is None or algorithm in policy.algorithms)
-    )
 
 
 def _retry_ike(state: State, peer: Peer, now: float) -> None:
@@ -380,6 +347,7 @@ DUE: dict[Due, Callable[..., None]] = {
     Due.REPLACED: accepting.not_closed,
     Due.CEASE: rotation.cease,
     Due.HARD: rotation.expired,
+    Due.LISTENER: accepting.remove,
     Due.LIVENESS: _check_liveness,
     Due.RETIRE: rotation.retire,
     Due.IDS: State.ids_due,

@@ -32,6 +32,8 @@ class Due(StrEnum):
     LIVENESS = 'ask whether the IKE SA lives, before the rekey needs it'
     RETIRE = 'take an old key off its connection'
     IDS = 'its KeyIDs may be used again'
+    # of an MKT
+    LISTENER = 'take a key off the listener: the kernel has refused it before'
     # of a peer
     IKE = 'try to make an IKE SA again'
 
@@ -48,6 +50,10 @@ class Deadlines:
         """`due` comes at `when` for `subject`, and not when it was set for before."""
         number = self._live[due, subject] = next(self._numbers)
         heapq.heappush(self._heap, (when, number, due, subject))
+
+    def is_set(self, due: Due, subject: Hashable) -> bool:
+        """True if it will come."""
+        return (due, subject) in self._live
 
     def cancel(self, due: Due, subject: Hashable) -> None:
         """Forget it, if it is set."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gatekeeper import ending, rotation
+from gatekeeper import ending, rekeying, rotation
 from gatekeeper.deadlines import Due
 from gatekeeper.life import Life
 from gatekeeper.lifetimes import ABORT_WITHIN, OLD_KEY_LINGERS
@@ -19,18 +19,31 @@ def keys_deleted(state: State, event: KeysDeleted, now: float) -> None:
     )
     for life in known:
         state.deleted(peer, life, now)
+    for life in known:
         conn = state.connections.get(life.pair)
-        if conn is None or life not in conn.lives():
+        if conn is None or conn.phase is Phase.ENDING or life not in conn.lives():
             continue
-        if life is not conn.life or conn.rotation is not None or conn.offered is not None:
-            rotation.deleted(state, conn, life, now)
-        elif conn.phase is Phase.PROVEN:
-            # An authenticated RST; TCP gets some time to say the same.
-            state.deadlines.set(Due.DELETED, conn, now + ABORT_WITHIN)
-        elif conn.opener:
-            ending.abort(state, conn, 'the peer deleted its key', now)
+        if _is_over(conn):
+            _over(state, conn, now)
+        elif life in (conn.wanted, conn.offered):
+            rekeying.deleted(state, conn, life, now)
         else:
-            ending.drop(state, conn, now, tell_peer=False)
+            rotation.deleted(state, conn, life, now)
+
+
+def _is_over(conn: Connection) -> bool:
+    """The peer has deleted every MKT of it, but those that we are deleting ourselves."""
+    return all(
+        life.deleted_by_peer or life.deleting for life in conn.lives() if life.mkt is not None
+    )
+
+
+def _over(state: State, conn: Connection, now: float) -> None:
+    """An authenticated RST; TCP gets some time to say the same."""
+    if conn.phase is not Phase.PROVEN:
+        ending.abort(state, conn, 'the peer deleted its key', now)
+    elif not state.deadlines.is_set(Due.DELETED, conn):
+        state.deadlines.set(Due.DELETED, conn, now + ABORT_WITHIN)
 
 
 def delete_answered(state: State, event: DeleteAnswered, now: float) -> None:
@@ -41,7 +54,8 @@ def delete_answered(state: State, event: DeleteAnswered, now: float) -> None:
     for life in peer.deletes.pop(event.exchange, []):
         life.deleting = False
         if not event.answered:
-            peer.undeleted.append(life)
+            if life in peer.lives and not life.deleted_by_peer:
+                peer.undeleted.append(life)
             continue
         state.deleted(peer, life, now)
         conn = state.connections.get(life.pair)
@@ -57,10 +71,7 @@ def initial_contact(state: State, event: InitialContact, now: float) -> None:
             continue
         for life in conn.lives():
             life.deleted_by_peer = True
-        if conn.phase is Phase.WAITING and not conn.opener:
-            ending.drop(state, conn, now)
-        else:
-            ending.abort(state, conn, 'the peer has restarted (INITIAL_CONTACT)', now)
+        ending.abort(state, conn, 'the peer has restarted (INITIAL_CONTACT)', now)
     for life in list(peer.lives):
         if life.mkt is not None and life.installed_at < event.before:
             _dead(state, peer, life, now)

@@ -6,15 +6,18 @@ have no connection on this socket pair".
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 from gatekeeper import ending
 from gatekeeper.deadlines import Due
 from gatekeeper.keyids import NoKeyIdError
 from gatekeeper.life import Life, MktState
-from gatekeeper.lifetimes import OPENING_RETRY
+from gatekeeper.lifetimes import OLD_KEY_LINGERS, OPENING_RETRY
 from gatekeeper.policy import SessionPolicy
 from gatekeeper.reasons import HINTS, explain
 from gatekeeper.records import EventName
 from gatekeeper.state import Connection, Phase, State, Waiter
+from gatekeeper.ticket import GateError
 from ikev2.constants import NotifyType
 from ikev2.events import Cause, RpSaFailed, RpSaKeys, RpSaRequest, Selector
 from tcpao.installer import Failed, Install, Where
@@ -22,6 +25,9 @@ from tcpao.mkt import SocketPair
 
 MOST_ATTEMPTS = 3
 """Requests of one opening that KEYID_IN_USE may repeat."""
+
+_FORGOTTEN = frozenset({Cause.IKE_SA_LOST, Cause.DELETED, Cause.STOPPED})
+"""The IKE SA went, and the request with it."""
 
 
 def offered(state: State, policy: SessionPolicy) -> tuple[str, ...]:
@@ -48,8 +54,11 @@ def open_connection(
     state: State, session_key: str, pair: SocketPair, waiter: Waiter, now: float
 ) -> None:
     """A socket for `pair` is bound and closed: get it a key."""
-    policy = state.policies[session_key]
+    policy = state.policies.get(session_key)
     step = 'before connect'
+    if policy is None:
+        waiter.fail(GateError(f'session {session_key}: {step}: it is not configured any more'))
+        return
     if (policy.local, policy.remote, policy.connect_port) != (
         pair.local,
         pair.remote,
@@ -61,10 +70,6 @@ def open_connection(
     if pair.local_port in (pair.remote_port, policy.listen_port):
         cause = f'source port {pair.local_port} is the service port'
         waiter.fail(state.refuse(policy, step, cause, 'choose another source-port'))
-        return
-    if not offered(state, policy):
-        cause = f'this host can do none of: {" ".join(policy.algorithms)}'
-        waiter.fail(state.refuse(policy, step, cause, 'choose another algorithm'))
         return
     peer = state.peers[policy.pad.name]
     # Its socket must be closed, else the pair could not have been bound again.
@@ -83,8 +88,12 @@ def open_connection(
 
 def ask(state: State, conn: Connection, now: float) -> None:
     """Ask for the MKT; also Due.ASK_AGAIN."""
-    request = request_for(conn, conn.life, offered(state, conn.policy))
-    state.ask(conn, conn.life, request, now)
+    suites = offered(state, conn.policy)
+    if not suites:
+        cause = f'this host can do none of: {" ".join(conn.policy.algorithms)}'
+        _give_up(state, conn, 'before connect', cause, 'choose another algorithm', now)
+        return
+    state.ask(conn, conn.life, request_for(conn, conn.life, suites), now)
 
 
 def too_late(state: State, conn: Connection, now: float) -> None:
@@ -108,9 +117,12 @@ def _give_up(state: State, conn: Connection, step: str, cause: str, hint: str, n
 def cancelled(state: State, pair: SocketPair, waiter: Waiter, now: float) -> None:
     """Nobody waits for this opening any more."""
     conn = state.connections.get(pair)
-    if conn is not None and conn.waiter is waiter:
-        conn.waiter = None
+    if conn is None or conn.waiter is not waiter:
+        return
+    conn.waiter = None
+    if conn.phase is Phase.NEGOTIATING:
         ending.drop(state, conn, now)
+    # Otherwise TCP is up, and must end before the DELETE: `gone` follows.
 
 
 def negotiated(state: State, conn: Connection, keys: RpSaKeys, now: float) -> None:
@@ -130,44 +142,48 @@ def negotiated(state: State, conn: Connection, keys: RpSaKeys, now: float) -> No
 def _again(state: State, conn: Connection, now: float, cause: str) -> None:
     """Repeat the request under another SendID; the one before stays out of use for a while."""
     conn.attempts += 1
-    old, peer = conn.life, conn.peer
-    old.end(MktState.FAILED)
-    if conn.attempts >= MOST_ATTEMPTS:
-        _give_up(state, conn, 'negotiating the key', cause, 'look at show ikev2 at both ends', now)
-        return
+    conn.life.end(MktState.FAILED)
+    state.release_at(conn.peer, conn.life, now + 2.0 * conn.policy.lifetime)
+    hint = 'look at show ikev2 at both ends'
+    if conn.attempts >= MOST_ATTEMPTS or not _begin_anew(state, conn):
+        _give_up(state, conn, 'negotiating the key', cause, hint, now)
+    else:
+        ask(state, conn, now)
+
+
+def _begin_anew(state: State, conn: Connection, unwanted: Container[int] = ()) -> bool:
+    """Another life, under another SendID; False if there is none or nobody waits any more."""
+    if conn.waiter is None:
+        return False
     try:
-        send_id = peer.keyids.take_send_id()
-    except NoKeyIdError as error:
-        _give_up(state, conn, 'negotiating the key', str(error), 'wait for old keys to go', now)
-        return
-    state.release_at(peer, old, now + 2.0 * conn.policy.lifetime)
-    conn.life = state.new_life(conn.policy, peer, conn.pair, send_id, initiator=True)
-    ask(state, conn, now)
+        send_id = conn.peer.keyids.take_send_id(unwanted)
+    except NoKeyIdError:
+        return False
+    conn.life = state.new_life(conn.policy, conn.peer, conn.pair, send_id, initiator=True)
+    return True
 
 
 def refused(state: State, conn: Connection, failure: RpSaFailed, now: float) -> None:
-    """The request failed and left nothing at the peer."""
+    """The request failed and left nothing at the peer. GATE bounds what is tried again."""
     life, peer = conn.life, conn.peer
     if failure.notify == NotifyType.TEMPORARY_FAILURE and conn.waiter is not None:
-        # The 'open' deadline bounds this.
         state.deadlines.set(Due.ASK_AGAIN, conn, now + OPENING_RETRY)
         return
-    if failure.notify == NotifyType.KEYID_IN_USE:
-        unwanted = frozenset(failure.data)
-        life.end(MktState.FAILED)
-        state.release(peer, life)
-        conn.attempts += 1
-        if conn.attempts < MOST_ATTEMPTS and conn.waiter is not None:
-            try:
-                send_id = peer.keyids.take_send_id(unwanted)
-            except NoKeyIdError:
-                pass
-            else:
-                conn.life = state.new_life(conn.policy, peer, conn.pair, send_id, initiator=True)
-                ask(state, conn, now)
-                return
     life.end(MktState.FAILED)
-    state.release(peer, life)
+    if failure.cause in _FORGOTTEN:
+        # The peer may have restarted, and be there again. A DELETE of what it may hold under the
+        # lost IKE SA goes first.
+        state.release_at(peer, life, now + OLD_KEY_LINGERS)
+        if _begin_anew(state, conn):
+            state.deadlines.set(Due.ASK_AGAIN, conn, now + OPENING_RETRY)
+            return
+    else:
+        state.release(peer, life)
+    if failure.notify == NotifyType.KEYID_IN_USE:
+        conn.attempts += 1
+        if conn.attempts < MOST_ATTEMPTS and _begin_anew(state, conn, frozenset(failure.data)):
+            ask(state, conn, now)
+            return
     cause, hint = explain(failure)
     _give_up(state, conn, 'negotiating the key', cause, hint, now)
 
@@ -178,6 +194,7 @@ def installed(state: State, conn: Connection, now: float) -> None:
     life.move(MktState.INSTALLED)
     conn.phase = Phase.WAITING
     state.deadlines.cancel(Due.GATE, conn)
+    state.deadlines.set(Due.HARD, conn, life.hard_at)
     note_installed(state, conn, life)
     if conn.waiter is not None:
         conn.waiter.settle(conn.policy.key, life.key)

@@ -16,6 +16,8 @@ IPAddress = IPv4Address | IPv6Address
 
 SHORTEST_LIFETIME = 15
 """Seconds: a rotation needs several round trips and probes at 1 s."""
+LONGEST_LIFETIME = 2**32 - 1
+"""Seconds: MKT_LIFETIME has four octets."""
 
 
 class PolicyError(ValueError):
@@ -105,6 +107,16 @@ def check(policies: Iterable[SessionPolicy]) -> None:
             raise PolicyError(
                 f'neighbor {policy.neighbor} session {policy.session.name}: lifetime '
                 f'{policy.lifetime} is shorter than {SHORTEST_LIFETIME} seconds'
+            )
+        if policy.lifetime > LONGEST_LIFETIME:
+            raise PolicyError(
+                f'neighbor {policy.neighbor} session {policy.session.name}: lifetime '
+                f'{policy.lifetime} is longer than {LONGEST_LIFETIME} seconds'
+            )
+        if policy.local.version != policy.remote.version:
+            raise PolicyError(
+                f'neighbor {policy.neighbor}: {policy.local} and {policy.remote} are of '
+                f'different families'
             )
         if policy.pad.local_id == policy.pad.peer_id:
             # Our own messages sent back to us would authenticate.

@@ -30,6 +30,7 @@ def prove(state: State, pair: SocketPair, waiter: Waiter, now: float) -> None:
     conn.waiter = waiter
     conn.pruned = False
     state.deadlines.cancel(Due.SYN, conn)
+    state.deadlines.set(Due.HARD, conn, conn.life.hard_at)
     state.deadlines.set(Due.PROOF, conn, now + PROOF_WITHIN)
     state.command(Read(pair))
 

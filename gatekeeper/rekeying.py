@@ -55,7 +55,7 @@ def unanswered(state: State, conn: Connection, now: float) -> None:
         life, conn.wanted = conn.wanted, None
         ending.end_life(state, conn, life, now)
         state.endpoint.replace_ike_sa(conn.peer.pad.name, now)
-        _alone(state, conn, now)
+        _go_on(state, conn, now)
 
 
 def negotiated(state: State, conn: Connection, life: Life, keys: RpSaKeys, now: float) -> None:
@@ -68,7 +68,7 @@ def negotiated(state: State, conn: Connection, life: Life, keys: RpSaKeys, now: 
         conn.wanted = None
         life.end(MktState.FAILED)
         state.release_at(peer, life, now + 2.0 * conn.policy.lifetime)
-        _alone(state, conn, now)
+        _go_on(state, conn, now)
         return
     state.give_key(conn, life, keys, conn.policy.lifetime, now)
     state.command(Install(life.key, Where.CONNECTION))
@@ -87,15 +87,30 @@ def failed(state: State, conn: Connection, life: Life, failure: RpSaFailed, now:
         state.refuse(conn.policy, 'rekey', cause, hint)
     if failure.cause is Cause.NO_ANSWER:
         state.endpoint.replace_ike_sa(conn.peer.pad.name, now)
-    _alone(state, conn, now)
+    _go_on(state, conn, now)
 
 
-def _alone(state: State, conn: Connection, now: float) -> None:
-    """Our request came to nothing: go on with the peer's, or try again."""
-    if conn.offered is not None and conn.offered.state is MktState.INSTALLED:
-        new, conn.offered = conn.offered, None
-        rotation.begin(state, conn, new, now)
-    elif conn.offered is None:
+def _go_on(state: State, conn: Connection, now: float) -> None:
+    """Of at most two exchanges for a successor one has ended, well or not: wait for the other,
+    bring one into use, or try again."""
+    ours, theirs = conn.wanted, conn.offered
+    if conn.rotation is not None:
+        return
+    if any(life is not None and life.state is not MktState.INSTALLED for life in (ours, theirs)):
+        # A side moves no RNext while a request of its own for the same MKT is unanswered.
+        return
+    conn.wanted = None
+    if ours is not None and theirs is not None and ours.lowest_nonce < theirs.lowest_nonce:
+        # Crossing: the exchange with the lowest of the four nonces is deleted by its initiator.
+        rotation.discard(state, conn, ours, now)
+        ours = None
+    if ours is not None:
+        # Theirs, if there is one, stays in `offered` until its initiator deletes it.
+        rotation.begin(state, conn, ours, now)
+    elif theirs is not None:
+        conn.offered = None
+        rotation.begin(state, conn, theirs, now)
+    else:
         rotation.again(state, conn, now)
 
 
@@ -148,45 +163,38 @@ def installed(state: State, conn: Connection, life: Life, now: float) -> None:
     if life.token is not None:
         state.endpoint.answer(life.token, now)
         life.token = None
-    if conn.wanted is not None and conn.wanted.state is not MktState.INSTALLED:
-        # A side moves no RNext while a request of its own for the same MKT is unanswered.
-        return
-    ours, theirs = conn.wanted, conn.offered
-    if theirs is not None and theirs.state is not MktState.INSTALLED:
-        return
-    conn.wanted = None
-    if ours is not None and theirs is not None:
-        # Crossing: the exchange with the lowest of the four nonces is deleted by its initiator.
-        if ours.lowest_nonce < theirs.lowest_nonce:
-            rotation.discard(state, conn, ours, now)
-            ours = None
-        else:
-            # Stays in `offered` until its initiator deletes it.
-            rotation.begin(state, conn, ours, now)
-            return
-    if ours is not None:
-        rotation.begin(state, conn, ours, now)
-    elif theirs is not None:
-        conn.offered = None
-        rotation.begin(state, conn, theirs, now)
+    if life in (conn.wanted, conn.offered):
+        _go_on(state, conn, now)
 
 
 def not_installed(state: State, conn: Connection, life: Life, failure: Failed, now: float) -> None:
     """The peer is told at once: a refusal if it asked, a DELETE if we did."""
-    state.refuse(conn.policy, 'rekey', f'key refused: {failure.text}', 'tried again')
     if life is conn.offered:
         conn.offered = None
-        if life.token is not None:
-            ending.refuse_for_now(state, life.token, now)
-            life.token = None
-        life.end(MktState.FAILED)
-        state.release(conn.peer, life)
-        return
-    if life is conn.wanted:
+    elif life is conn.wanted:
         conn.wanted = None
+    else:
+        return
+    state.refuse(conn.policy, 'rekey', f'key refused: {failure.text}', 'tried again')
+    if life.token is not None:
+        ending.refuse_for_now(state, life.token, now)
+        life.token = None
+        state.release(conn.peer, life)
+    else:
         state.delete(conn.peer, [life], now)
-        life.end(MktState.FAILED)
-        _alone(state, conn, now)
+    life.end(MktState.FAILED)
+    _go_on(state, conn, now)
+
+
+def deleted(state: State, conn: Connection, life: Life, now: float) -> None:
+    """The peer has deleted a successor that isn't in a rotation: it lost against the other one,
+    or could not be installed there. Nothing was sent under it."""
+    if life is conn.offered:
+        conn.offered = None
+    else:
+        conn.wanted = None
+    rotation.discard(state, conn, life, now)
+    _go_on(state, conn, now)
 
 
 # --- the peer does not know our key ---------------------------------------------------------
@@ -194,20 +202,22 @@ def not_installed(state: State, conn: Connection, life: Life, failure: Failed, n
 
 def _doubt(state: State, conn: Connection) -> None:
     """CHILD_SA_NOT_FOUND removes nothing by itself: see whether good segments still come."""
-    conn.doubt = -1
-    state.command(Probe(conn.pair, on=True))
-    state.command(Read(conn.pair))
+    if conn.doubt is None:
+        conn.doubt = -1
+        state.command(Probe(conn.pair, on=True))
+        state.command(Read(conn.pair))
 
 
 def read(state: State, conn: Connection, seen: KeyState, now: float) -> None:
-    """While in doubt: the first look counts, the second compares."""
+    """While in doubt: the first look counts, the one after DOUBT_FOR compares."""
     good = sum(key.good for key in seen.keys)
     if conn.doubt == -1:
-        conn.doubt = good
-        state.deadlines.set(Due.DOUBT, conn, now + DOUBT_FOR)
-        return
-    before, conn.doubt = conn.doubt, None
-    if conn.rotation is None:
-        state.command(Probe(conn.pair, on=False))
-    if before is not None and good <= before:
-        ending.abort(state, conn, 'the peer does not know the key and sends nothing under it', now)
+        conn.doubt, conn.doubt_until = good, now + DOUBT_FOR
+        state.deadlines.set(Due.DOUBT, conn, conn.doubt_until)
+    elif conn.doubt is not None and now >= conn.doubt_until:
+        before, conn.doubt = conn.doubt, None
+        if conn.rotation is None:
+            state.command(Probe(conn.pair, on=False))
+        if good <= before:
+            cause = 'the peer does not know the key and sends nothing under it'
+            ending.abort(state, conn, cause, now)

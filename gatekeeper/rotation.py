@@ -145,6 +145,9 @@ def again(state: State, conn: Connection, now: float) -> None:
 
 def discard(state: State, conn: Connection, life: Life, now: float) -> None:
     """A successor that won't be used: off the socket, and deleted at the peer."""
+    if life.token is not None:
+        ending.refuse_for_now(state, life.token, now)
+        life.token = None
     conn.retiring.append(life)
     state.delete(conn.peer, [life], now)
     state.command(Remove(life.key, Where.CONNECTION))
@@ -205,32 +208,38 @@ def removed(state: State, conn: Connection, life: Life) -> None:
     """An old or discarded MKT is off the connection."""
     if life in conn.retiring:
         conn.retiring.remove(life)
+        state.deadlines.cancel(Due.RETIRE, life)
         state.note(conn.policy, EventName.MKT_REMOVED, send_id=life.send_id, recv_id=life.recv_id)
         life.end()
 
 
 def not_removed(state: State, conn: Connection, life: Life, failure: Failed, now: float) -> None:
     """EBUSY is retried, never forced before its time."""
-    if life in conn.retiring and failure.cause is Cause.BUSY:
+    if life not in conn.retiring or conn.phase is Phase.ENDING:
+        return
+    if now >= life.hard_at:
+        ending.abort(state, conn, 'an expired key could not be removed', now)
+    elif failure.cause is Cause.GONE:
+        removed(state, conn, life)
+    else:
         retire_at(state, conn, life, now + RETRY_REMOVE)
-        if now >= life.hard_at:
-            ending.abort(state, conn, 'an expired key could not be removed', now)
 
 
 def deleted(state: State, conn: Connection, life: Life, now: float) -> None:
-    """The peer has deleted one of several MKTs of a connection."""
+    """The peer has deleted one of several MKTs of a connection: an old one, or a rotation's."""
     rotation = conn.rotation
     if life in conn.retiring:
         retire_at(state, conn, life, now + OLD_KEY_LINGERS)
     elif rotation is not None and life is conn.life:
         rotation.old_deleted_at = now
-    elif rotation is not None and life is rotation.new:
-        if not rotation.rolling_back:
-            roll_back(state, conn, 'the peer has deleted the new key', now)
-    elif life is conn.offered:
-        # It lost against ours, or its initiator could not install it: nothing was sent under it.
-        conn.offered = None
-        discard(state, conn, life, now)
+        if rotation.rolling_back:
+            # The initiator is done: there is no way back.
+            rotation.rolling_back = False
+            rotation.old_good = None
+            rotation.rnext_moved = True
+            state.command(SetRNext(rotation.new.key))
+    elif rotation is not None and not rotation.rolling_back:
+        roll_back(state, conn, 'the peer has deleted the new key', now)
 
 
 # --- the hard lifetime ----------------------------------------------------------------------
@@ -245,22 +254,21 @@ def _successor(conn: Connection) -> Life | None:
 
 
 def cease(state: State, conn: Connection, now: float) -> None:
-    """Due.CEASE."""
-    if _successor(conn) is None and conn.phase is Phase.PROVEN:
+    """Due.CEASE. After a suspension it may be too late for another octet."""
+    if _successor(conn) is None and conn.phase is Phase.PROVEN and now < conn.life.hard_at:
         cause = 'hard lifetime reached without a successor'
         state.refuse(conn.policy, 'rekey', cause, 'see the errors before this one')
-        ending.close(state, conn, cause)
+        ending.close(state, conn, cause, now)
 
 
 def expired(state: State, conn: Connection, now: float) -> None:
     """Due.HARD."""
-    new = _successor(conn)
-    if new is None or conn.rotation is None:
+    rotation = conn.rotation
+    if conn.phase is not Phase.PROVEN or rotation is None or _successor(conn) is None:
         ending.abort(state, conn, 'hard lifetime reached without a successor', now)
         return
     old = conn.life
-    if conn.rotation.rolling_back:
-        conn.rotation.rolling_back = False
-    _finish(state, conn, conn.rotation, now)
+    rotation.rolling_back = False
+    _finish(state, conn, rotation, now)
     state.deadlines.cancel(Due.RETIRE, old)
-    state.command(Remove(old.key, Where.CONNECTION, switch_to=new.key))
+    state.command(Remove(old.key, Where.CONNECTION, switch_to=rotation.new.key))

@@ -16,7 +16,7 @@ from gatekeeper.deadlines import Deadlines, Due
 from gatekeeper.keyids import KeyIds
 from gatekeeper.life import Life, MktState
 from gatekeeper.lifetimes import OLD_KEY_LINGERS, RETRY_REMOVE, soft_lifetime
-from gatekeeper.policy import PadEntry, SessionPolicy
+from gatekeeper.policy import SHORTEST_LIFETIME, PadEntry, SessionPolicy
 from gatekeeper.records import EventName
 from gatekeeper.ticket import GateError
 from tcpao.installer import Command
@@ -25,6 +25,7 @@ from tcpao.mkt import ALGORITHMS, Mkt, SocketPair
 if TYPE_CHECKING:
     from ikev2.endpoint import Endpoint
     from ikev2.events import RpSaKeys, RpSaRequest, RpSaRequested
+    from ikev2.peer import Peer as IkePeer
 
 Details = dict[str, str | int | float | bool | None]
 
@@ -99,9 +100,16 @@ class Connection:
     rekeys: int = 0
     doubt: int | None = None
     """After CHILD_SA_NOT_FOUND: good segments counted then; -1 until they have been read."""
+    doubt_until: float = 0.0
+    """What is read before says nothing about it."""
     replacement: RpSaRequested | None = None
     """A request that waits for this connection to be closed."""
     since: float = 0.0
+
+    @property
+    def has_socket(self) -> bool:
+        """The daemon has a socket for it, and will tell when that is gone."""
+        return self.opener or self.phase not in (Phase.NEGOTIATING, Phase.WAITING)
 
     def lives(self) -> list[Life]:
         """Every MKT on this connection that hasn't ended."""
@@ -116,6 +124,8 @@ class Peer:
     """A PAD entry and what is known of the peer."""
 
     pad: PadEntry
+    ike: IkePeer
+    """The same as IKE was given it."""
     keyids: KeyIds
     up: bool = False
     profile: bool = True
@@ -204,7 +214,9 @@ class State:
     ) -> None:
         """The exchange has made the key: from here the MKT exists, with its hard lifetime."""
         life.recv_id = keys.recv_id
-        life.lifetime = min(sent_lifetime, keys.lifetime or sent_lifetime)
+        theirs = sent_lifetime if keys.lifetime is None else keys.lifetime
+        # Below our floor the peer's end is the shorter one, and does the rekeying.
+        life.lifetime = max(SHORTEST_LIFETIME, min(sent_lifetime, theirs))
         life.lowest_nonce = keys.lowest_nonce
         life.installed_at = now
         life.hard_at = now + life.lifetime
@@ -242,6 +254,12 @@ class State:
             life.lifetime, self.fraction(), began_last=conn.began_last
         )
 
+    def forget(self, peer: Peer) -> None:
+        """A removed peer: none of its deadlines comes. Its connections end by themselves."""
+        self.deadlines.cancel_all(peer)
+        for life in peer.lives:
+            self.deadlines.cancel_all(life)
+
     # --- the end of ids ---------------------------------------------------------------------
 
     def release(self, peer: Peer, life: Life) -> None:
@@ -260,7 +278,7 @@ class State:
     def ids_due(self, life: Life, now: float) -> None:
         """Due.IDS."""
         peer = self.peers.get(life.peer)
-        if peer is not None and life.ended:
+        if peer is not None and life.ended and not life.deleting:
             self.release(peer, life)
         elif peer is not None:
             self.release_at(peer, life, now + RETRY_REMOVE)

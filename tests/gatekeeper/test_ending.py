@@ -2,36 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from tests.doubles.memory_network import Kind
 from tests.gatekeeper.world import (
     FAMILIES,
     R1,
     R2,
-    Router,
     World,
+    lose_rsts,
     open_both,
     pair_of,
     policies,
-    two_routers,
+    up,
 )
-
-
-def up(**changes: Any) -> tuple[World, Router, Router]:
-    """Both sessions, up."""
-    world = World()
-    r1, r2 = two_routers(world, **changes)
-    open_both(r1)
-    world.run(5)
-    assert len(r1.sessions) == len(r2.sessions) == 2
-    return world, r1, r2
-
-
-def lose_rsts(world: World) -> None:
-    world.network.deliver = lambda segment: segment.kind is not Kind.RST
 
 
 def test_a_killed_opener_is_back_at_once_with_the_same_ports() -> None:

@@ -15,15 +15,25 @@ from typing import Any
 
 from gatekeeper.core import Core
 from gatekeeper.policy import PadEntry, SessionId, SessionPolicy
-from gatekeeper.state import Connection, Note
+from gatekeeper.state import Connection, Note, Peer
 from gatekeeper.ticket import Ticket
 from ikev2.auth import PresharedKey
 from ikev2.events import Datagram
 from ikev2.identity import Identity
 from keymaterial import Secret
-from tcpao.installer import Abort, Close, ConnectionGone, Guard
+from tcpao.installer import (
+    Abort,
+    Close,
+    Command,
+    ConnectionGone,
+    Guard,
+    Install,
+    Remove,
+    Where,
+)
 from tcpao.mkt import ALGORITHMS, Mkt, SocketPair
 from tests.doubles.memory_installer import MemoryInstaller, MemorySocket, Network
+from tests.doubles.memory_network import Kind
 
 R1, R2 = ip_address('10.0.0.1'), ip_address('10.0.0.2')
 FAMILIES = {'ipv4 unicast': (1, 1), 'ipv6 unicast': (2, 1)}
@@ -82,6 +92,7 @@ class World:
     def __post_init__(self) -> None:
         self.routers: list[Router] = []
         self.flying: list[tuple[float, int, Datagram]] = []
+        self.postponed: list[tuple[float, Callable[[], None]]] = []
         self.datagrams = 0
         self.random = random.Random(self.seed)
 
@@ -91,6 +102,10 @@ class World:
         self.routers.append(router)
         router.pump()
         return router
+
+    def after(self, delay: float, action: Callable[[], None]) -> None:
+        """Have this done later; what is put off first is done first."""
+        self.postponed.append((self.now + delay, action))
 
     def send(self, datagram: Datagram) -> None:
         """Put a datagram on the wire."""
@@ -104,11 +119,13 @@ class World:
         deadlines = [router.core.next_timer() for router in self.routers]
         deadlines.append(self.network.next_deadline())
         deadlines += [when for when, _, _ in self.flying]
+        deadlines += [when for when, _ in self.postponed]
         return min((when for when in deadlines if when is not None), default=None)
 
     def run(self, seconds: float) -> None:
         """Let this much time pass."""
         end = self.now + seconds
+        self.settle()
         for _ in range(1_000_000):
             when = self.next_deadline()
             if when is None or when > end:
@@ -132,10 +149,23 @@ class World:
                             ),
                             self.now,
                         )
+            ripe = [action for when, action in self.postponed if when <= self.now]
+            self.postponed = [item for item in self.postponed if item[0] > self.now]
+            for action in ripe:
+                action()
             for router in list(self.routers):
                 router.core.handle_timer(self.now)
             self.settle()
         raise AssertionError('the world never comes to rest')
+
+    def suspend(self, seconds: float) -> None:
+        """All hosts sleep, and with them their kernels: deadlines pass without anybody acting."""
+        self.now += seconds
+        self.network.now = self.now
+        for socket in self.network.sockets:
+            if socket.due is not None:
+                socket.due += seconds
+        self.flying.clear()
 
     def settle(self) -> None:
         """Let every router do what it can do now; one's segments are another's work."""
@@ -147,7 +177,8 @@ class World:
 
 
 class Router:
-    """A daemon with a gatekeeper."""
+    """A daemon with a gatekeeper. Listeners belong to the gatekeeper's thread, which is always
+    there; connections to the daemon's, which may be `busy`, and tells things `late`."""
 
     def __init__(
         self, world: World, name: str, wanted: list[SessionPolicy], *, listens: bool
@@ -171,6 +202,11 @@ class Router:
         """Session key to the pair that BGP was given."""
         self.errors: list[str] = []
         self.closed: list[tuple[SocketPair, str]] = []
+        self.busy = False
+        """The daemon's thread does something else: its commands wait."""
+        self.late = 0.0
+        """Seconds until the gatekeeper is told of what has happened in the daemon's thread."""
+        self._waiting: list[Command] = []
         self.listener: MemorySocket | None = None
         if listens:
             self.installer.submit(Guard(ip_network(wanted[0].remote), 179))
@@ -190,7 +226,7 @@ class Router:
         self.installer.add_connection(pair, socket)
         ticket = Ticket(lambda: self.core.cancel(pair, ticket, self.world.now))
         self.connecting[pair] = (session_key, ticket)
-        self.core.open(session_key, pair, ticket, self.world.now)
+        self._tell(lambda: self.core.open(session_key, pair, ticket, self.world.now))
         self.pump()
         return ticket
 
@@ -205,7 +241,26 @@ class Router:
         self.installer.drop_connection(pair)
         if socket is not None:
             socket.vanish() if silently else socket.close()
-        self.core.handle(ConnectionGone(pair), self.world.now)
+        self._tell(lambda: self.core.handle(ConnectionGone(pair), self.world.now))
+
+    def _tell(self, call: Callable[[], None]) -> None:
+        """From the daemon's thread to the gatekeeper's, in order."""
+        if not self.late:
+            call()
+            return
+
+        def tell() -> None:
+            if self in self.world.routers:
+                call()
+
+        self.world.after(self.late, tell)
+
+    def release(self) -> None:
+        """Carry out what `installer.hold` kept back."""
+        self.installer.release()
+        for event in self.installer.events():
+            self._tell(lambda event=event: self.core.handle(event, self.world.now))  # type: ignore[misc]
+        self.pump()
 
     def kill(self) -> None:
         """kill -9: sockets abort (SO_LINGER {1, 0}), nothing else is said."""
@@ -228,21 +283,39 @@ class Router:
         return rounds > 0
 
     def _commands(self) -> bool:
-        commands = self.core.take_commands()
-        for command in commands:
-            if isinstance(command, Close):
+        listeners: list[Command] = []
+        for command in self.core.take_commands():
+            here = isinstance(command, Install | Remove) and command.where is Where.LISTENER
+            (listeners if here else self._waiting).append(command)
+        for command in listeners:
+            self._submit(command)
+        if self.busy:
+            return bool(listeners)
+        waiting, self._waiting = self._waiting, []
+        for command in waiting:
+            self._obey(command)
+        return bool(listeners or waiting)
+
+    def _submit(self, command: Command) -> None:
+        self.installer.submit(command)
+        for event in self.installer.events():
+            self.core.handle(event, self.world.now)
+
+    def _obey(self, command: Command) -> None:
+        if isinstance(command, Close | Abort):
+            if isinstance(command, Abort):
+                self.installer.submit(command)
+            if command.pair in self.sockets:
                 self.closed.append((command.pair, command.cause))
                 self.close(command.pair)
-                continue
+        else:
             self.installer.submit(command)
-            for event in self.installer.events():
-                self.core.handle(event, self.world.now)
-            if isinstance(command, Abort) and command.pair in self.sockets:
-                self.closed.append((command.pair, command.cause))
-                self.close(command.pair)
-        return bool(commands)
+        for event in self.installer.events():
+            self._tell(lambda event=event: self.core.handle(event, self.world.now))  # type: ignore[misc]
 
     def _daemon(self) -> bool:
+        if self.busy:
+            return False
         busy = False
         for pair, (_, ticket) in list(self.connecting.items()):
             socket = self.sockets[pair]
@@ -262,6 +335,8 @@ class Router:
                 busy = True
         while self.listener is not None and (child := self.listener.accept()) is not None:
             assert child.pair is not None
+            if child.pair in self.sockets:
+                self.close(child.pair)
             self.sockets[child.pair] = child
             self.installer.add_connection(child.pair, child)
             self._prove(child.pair)
@@ -288,7 +363,7 @@ class Router:
     def _prove(self, pair: SocketPair) -> None:
         ticket = Ticket(lambda: None)
         self.proving[pair] = ticket
-        self.core.prove(pair, ticket, self.world.now)
+        self._tell(lambda: self.core.prove(pair, ticket, self.world.now))
 
     # --- what tests look at ---------------------------------------------------------------------
 
@@ -305,6 +380,12 @@ class Router:
         """(SendID, RecvID) of the keys on the session's socket."""
         state = self.socket(session).read()
         return [(key.send_id, key.recv_id) for key in state.keys] if state else []
+
+    @property
+    def peer(self) -> Peer:
+        """The gatekeeper's view of its only peer."""
+        (peer,) = self.core.state.peers.values()
+        return peer
 
     def listener_keys(self) -> int:
         """Keys on the listener, the deny key not counted."""
@@ -328,3 +409,18 @@ def open_both(r1: Router) -> None:
     """r1 asks for both sessions."""
     for name in FAMILIES:
         r1.open(f'r1 {name}', pair_of(name))
+
+
+def up(**changes: Any) -> tuple[World, Router, Router]:
+    """Both sessions, up."""
+    world = World()
+    r1, r2 = two_routers(world, **changes)
+    open_both(r1)
+    world.run(5)
+    assert len(r1.sessions) == len(r2.sessions) == 2
+    return world, r1, r2
+
+
+def lose_rsts(world: World) -> None:
+    """Who closes isn't heard: as when a host loses its power."""
+    world.network.deliver = lambda segment: segment.kind is not Kind.RST

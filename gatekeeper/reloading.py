@@ -1,0 +1,82 @@
+"""A new set of policies meets what runs: what it forbids ends, the rest goes on.
+
+A lifetime takes effect at the next rekey; other algorithms, if they permit the running one, by a
+rekey at once; what forbids it, or changes addresses or identities, tears down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gatekeeper import ending
+from gatekeeper.deadlines import Due
+from gatekeeper.keyids import KeyIds
+from gatekeeper.policy import PadEntry, PolicyError, SessionPolicy, check
+from gatekeeper.state import Connection, Peer, Phase, State
+from ikev2.errors import LocalError
+from ikev2.peer import Peer as IkePeer
+
+
+def configure(state: State, policies: Sequence[SessionPolicy], now: float) -> None:
+    """The whole new set of sessions. Raises PolicyError, and then changes nothing."""
+    check(policies)
+    pads = {policy.pad.name: policy.pad for policy in policies}
+    ike_peers = {name: _ike_peer(pad, policies) for name, pad in pads.items()}
+    wanted = {policy.key: policy for policy in policies}
+    for conn in list(state.connections.values()):
+        if conn.phase is not Phase.ENDING:
+            _apply(state, conn, wanted.get(conn.policy.key), now)
+    state.policies = wanted
+    for key in set(state.errors) - set(wanted):
+        del state.errors[key]
+    for name in set(state.peers) - set(pads):
+        state.endpoint.remove_peer(name, now)
+        state.forget(state.peers.pop(name))
+    for name, known in state.peers.items():
+        # An address that moves between peers is free once all of them have let go.
+        if known.ike != ike_peers[name]:
+            state.endpoint.remove_peer(name, now)
+    for name, ike_peer in ike_peers.items():
+        if name in state.peers:
+            state.peers[name].pad, state.peers[name].ike = pads[name], ike_peer
+        else:
+            state.peers[name] = Peer(pads[name], ike_peer, KeyIds(state.random))
+        state.endpoint.set_peer(ike_peer, now)
+        state.endpoint.connect(name, now)
+
+
+def _ike_peer(pad: PadEntry, policies: Sequence[SessionPolicy]) -> IkePeer:
+    """The peer as IKE sees it. Raises PolicyError."""
+    addresses = {(p.local, p.remote) for p in policies if p.pad.name == pad.name}
+    try:
+        return IkePeer(
+            name=pad.name,
+            local_id=pad.local_id,
+            remote_id=pad.peer_id,
+            credential=pad.local_credential,
+            remote_credential=pad.peer_credential,
+            addresses=tuple(sorted(addresses, key=str)),
+            remote_port=pad.ike_port,
+        )
+    except LocalError as error:
+        raise PolicyError(str(error)) from None
+
+
+def _apply(state: State, conn: Connection, policy: SessionPolicy | None, now: float) -> None:
+    if policy is None or not _permits(policy, conn):
+        ending.close(state, conn, 'the configuration changed', now)
+        return
+    if conn.phase is Phase.PROVEN and policy.algorithms != conn.policy.algorithms:
+        state.deadlines.set(Due.REKEY, conn, now)
+    conn.policy = policy
+
+
+def _permits(policy: SessionPolicy, conn: Connection) -> bool:
+    """Whether the new policy lets this connection run on."""
+    old = conn.policy
+    algorithm = conn.life.mkt.algorithm.name if conn.life.mkt is not None else None
+    return (
+        (policy.local, policy.remote, policy.pad) == (old.local, old.remote, old.pad)
+        and policy.tcp_options == old.tcp_options
+        and (algorithm is None or algorithm in policy.algorithms)
+    )

@@ -1,0 +1,110 @@
+"""The hard lifetime is a promise: in every phase, through suspensions, whatever the peer says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from gatekeeper.rekeying import ask
+from tests.doubles.memory_network import Kind, Segment
+from tests.gatekeeper.world import World, open_both, pair_of, two_routers, up
+
+PAIR = pair_of('ipv4 unicast')
+
+
+def watch(world: World, *, deliver: bool = True) -> list[tuple[float, Kind]]:
+    """Every segment from now on, with its time."""
+    seen: list[tuple[float, Kind]] = []
+
+    def pass_on(segment: Segment) -> bool:
+        seen.append((world.network.now, segment.kind))
+        return deliver
+
+    world.network.deliver = pass_on
+    return seen
+
+
+def test_no_syn_goes_out_under_an_expired_key() -> None:
+    world = World()
+    r1, _ = two_routers(world, lifetime=15, timeout=60)
+    world.run(1)
+    seen = watch(world, deliver=False)
+    r1.open('r1 ipv4 unicast', PAIR)
+    begin = world.now
+    world.run(60)
+    assert seen
+    assert max(when for when, _ in seen) <= begin + 15.1
+    assert not r1.core.state.connections
+
+
+def test_no_listener_takes_a_syn_under_an_expired_key() -> None:
+    world = World()
+    r1, r2 = two_routers(world, lifetime=15)
+    world.network.deliver = lambda segment: False
+    r1.open('r1 ipv4 unicast', PAIR)
+    world.run(14)
+    assert r2.listener_keys() == 1
+    world.run(2)
+    assert r2.listener_keys() == 0
+
+
+def test_a_key_that_expires_during_the_proof_protects_nothing() -> None:
+    world = World()
+    r1, r2 = two_routers(world, lifetime=15)
+    r1.open('r1 ipv4 unicast', PAIR)
+    r1.late = 0.02
+    while r1.sockets and not r1.proving:
+        world.run(0.001)
+    r1.busy = True
+    world.run(20)
+    r1.busy = False
+    world.run(1)
+    assert not r1.sessions
+    assert not r2.sessions
+
+
+def test_the_peers_lifetime_counts_from_the_floor_on() -> None:
+    world = World()
+    r1, r2 = two_routers(world, lifetime=600)
+    for key, policy in r2.core.state.policies.items():
+        r2.core.state.policies[key] = replace(policy, lifetime=1)
+    r1.open('r1 ipv4 unicast', PAIR)
+    world.run(3)
+    assert r1.connection('ipv4 unicast').life.lifetime == 15
+
+
+def test_sessions_that_slept_beyond_their_hard_lifetime_are_aborted_without_another_octet() -> None:
+    world, r1, r2 = up(lifetime=3600)
+    world.suspend(3 * 3600)
+    seen = watch(world)
+    world.run(1)
+    assert {kind for _, kind in seen} <= {Kind.RST}
+    assert not r1.sessions
+    assert not r2.sessions
+    world.network.deliver = lambda segment: True
+    world.run(120)
+    open_both(r1)
+    world.run(40)
+    assert len(r1.sessions) == len(r2.sessions) == 2
+
+
+def test_sessions_that_slept_in_the_middle_of_a_rotation_leave_nothing_behind() -> None:
+    world, r1, r2 = up(lifetime=3600)
+    for router in (r1, r2):
+        ask(router.core.state, router.connection('ipv4 unicast'), world.now)
+        router.pump()
+    world.run(0.012)
+    world.suspend(3 * 3600)
+    world.run(200)
+    for router in (r1, r2):
+        assert not router.sessions
+        assert not router.core.state.connections
+        assert not router.peer.lives
+
+
+def test_a_suspension_within_the_lifetime_does_no_harm() -> None:
+    world, r1, r2 = up(lifetime=3600)
+    world.suspend(3300)
+    world.run(3600)
+    assert not r1.closed
+    assert not r2.closed
+    assert r1.connection('ipv4 unicast').rekeys >= 1

@@ -1,0 +1,164 @@
+"""INITIAL_CONTACT: the peer has restarted, or both have just started, and what that ends."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+
+from gatekeeper.rekeying import ask
+from gatekeeper.state import Phase
+from ikev2.events import Datagram
+from tests.gatekeeper.world import (
+    FAMILIES,
+    R1,
+    Router,
+    World,
+    lose_rsts,
+    open_both,
+    pair_of,
+    policies,
+    two_routers,
+)
+
+PAIR = pair_of('ipv4 unicast')
+
+
+@pytest.mark.parametrize('delays', list(product((0.005, 0.1, 0.4), repeat=3)))
+def test_ike_sas_that_cross_at_the_start_end_no_session(delays: tuple[float, ...]) -> None:
+    world = World()
+    sent = 0
+
+    def copies(datagram: Datagram) -> tuple[float, ...]:
+        nonlocal sent
+        sent += 1
+        return (delays[sent % 3] if datagram.local == R1 else 0.02,)
+
+    world.copies = copies
+    r1, r2 = two_routers(world)
+    open_both(r1)
+    world.run(60)
+    assert set(r1.sessions) == {f'r1 {name}' for name in FAMILIES}
+    assert set(r2.sessions) == {f'r2 {name}' for name in FAMILIES}
+    assert not r1.errors
+    assert not r1.closed + r2.closed
+
+
+def negotiating(world: World, r1: Router, r2: Router) -> None:
+    r2.installer.hold()
+    r1.open('r1 ipv4 unicast', PAIR)
+    world.run(1)
+    assert r2.core.state.connections[PAIR.reversed()].phase is Phase.NEGOTIATING
+
+
+def waiting(world: World, r1: Router, r2: Router) -> None:
+    world.network.deliver = lambda segment: False
+    r1.open('r1 ipv4 unicast', PAIR)
+    world.run(1)
+    assert r2.core.state.connections[PAIR.reversed()].phase is Phase.WAITING
+
+
+def proving(world: World, r1: Router, r2: Router) -> None:
+    r1.open('r1 ipv4 unicast', PAIR)
+    while not r2.listener_keys():
+        world.run(0.001)
+    r2.installer.hold()
+    world.run(1)
+    assert r2.core.state.connections[PAIR.reversed()].phase is Phase.PROVING
+
+
+def proven(world: World, r1: Router, r2: Router) -> None:
+    r1.open('r1 ipv4 unicast', PAIR)
+    world.run(1)
+    assert r2.connection('ipv4 unicast').phase is Phase.PROVEN
+
+
+def rotating(world: World, r1: Router, r2: Router) -> None:
+    proven(world, r1, r2)
+    world.network.deliver = lambda segment: False
+    ask(r2.core.state, r2.connection('ipv4 unicast'), world.now)
+    r2.pump()
+    world.run(1)
+    assert r2.connection('ipv4 unicast').rotation
+
+
+def crossing(world: World, r1: Router, r2: Router) -> None:
+    proven(world, r1, r2)
+    world.lose = lambda datagram: datagram.local != R1
+    for router in (r1, r2):
+        ask(router.core.state, router.connection('ipv4 unicast'), world.now)
+        router.pump()
+    world.run(0.3)
+    assert r2.connection('ipv4 unicast').wanted
+
+
+def ending(world: World, r1: Router, r2: Router) -> None:
+    proven(world, r1, r2)
+    r2.busy = True
+    r2.core.configure(policies('r2')[1:], world.now)
+    r2.core.configure(policies('r2'), world.now)
+
+
+PHASES = [negotiating, waiting, proving, proven, rotating, crossing, ending]
+
+
+@pytest.mark.parametrize('phase', PHASES, ids=lambda phase: phase.__name__)
+def test_an_opener_that_restarts_finds_the_way_free(phase) -> None:  # type: ignore[no-untyped-def]
+    world = World()
+    r1, r2 = two_routers(world)
+    phase(world, r1, r2)
+    deliver = world.network.deliver
+    lose_rsts(world)
+    r1.kill()
+    world.network.deliver = deliver
+    world.lose = lambda datagram: False
+    r1 = world.router('r1', policies('r1'), listens=False)
+    world.run(2)
+    r2.release()
+    r2.busy = False
+    r2.pump()
+    world.network.deliver = lambda segment: True
+    world.run(2)
+    assert not r2.core.state.connections
+    assert r2.listener_keys() == 0
+    assert not r2.peer.keyids.sending
+    assert not r2.peer.keyids.receiving
+    open_both(r1)
+    world.run(5)
+    assert not r1.errors
+    assert len(r1.sessions) == len(r2.sessions) == 2
+
+
+def test_a_listener_that_restarts_while_it_is_asked_costs_no_attempt() -> None:
+    world = World()
+    r1, r2 = two_routers(world)
+    world.run(30)
+    r2.kill()
+    world.run(1)
+    r1.open('r1 ipv4 unicast', PAIR)
+    world.run(3)
+    r2 = world.router('r2', policies('r2'), listens=True)
+    world.run(3)
+    assert not r1.errors
+    assert 'r1 ipv4 unicast' in r1.sessions
+    assert 'r2 ipv4 unicast' in r2.sessions
+
+
+def test_a_listener_that_restarts_before_the_openers_key_is_installed_ends_the_attempt() -> None:
+    world = World()
+    r1, r2 = two_routers(world)
+    world.run(10)
+    r1.busy = True
+    ticket = r1.open('r1 ipv4 unicast', PAIR)
+    world.run(1)
+    r2.kill()
+    r2 = world.router('r2', policies('r2'), listens=True)
+    world.run(1)
+    assert ticket.error is not None
+    r1.busy = False
+    world.run(1)
+    assert not r1.core.state.connections
+    assert not r1.peer.lives
+    open_both(r1)
+    world.run(5)
+    assert len(r1.sessions) == len(r2.sessions) == 2

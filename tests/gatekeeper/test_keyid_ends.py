@@ -1,0 +1,108 @@
+"""When KeyIDs are free again, and when a DELETE for them is over."""
+
+from __future__ import annotations
+
+import pytest
+
+from gatekeeper.keyids import KeyIds
+from gatekeeper.rekeying import ask
+from tcpao.installer import Cause, Remove
+from tests.gatekeeper.world import (
+    Router,
+    World,
+    lose_rsts,
+    pair_of,
+    two_routers,
+    up,
+)
+
+PAIR = pair_of('ipv4 unicast')
+
+
+def taken(router: Router) -> tuple[int, int]:
+    keyids = router.peer.keyids
+    return len(keyids.sending), len(keyids.receiving)
+
+
+def test_an_attempt_that_never_came_up_frees_its_ids_a_minute_after_its_delete() -> None:
+    world = World()
+    r1, r2 = two_routers(world, lifetime=3600)
+    world.network.deliver = lambda segment: False
+    r1.open('r1 ipv4 unicast', PAIR)
+    world.run(5)
+    r1.close(PAIR)
+    world.run(65)
+    assert taken(r1) == taken(r2) == (0, 0)
+
+
+def test_hours_of_failing_attempts_do_not_use_the_ids_up() -> None:
+    world = World()
+    r1, r2 = two_routers(world, lifetime=3600)
+    world.network.deliver = lambda segment: False
+    for _ in range(300):
+        r1.open('r1 ipv4 unicast', PAIR)
+        world.run(15)
+        r1.close(PAIR)
+        world.run(15)
+    assert not r1.errors
+    for router in (r1, r2):
+        assert max(taken(router)) <= 5
+
+
+def test_ids_of_requests_that_the_peer_answered_with_an_id_in_use_are_freed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(KeyIds, 'take_recv_id', lambda keyids, recv_id: False)
+    world = World()
+    r1, r2 = two_routers(world, lifetime=60)
+    r1.open('r1 ipv4 unicast', PAIR)
+    world.run(10)
+    assert 'gave out KeyID' in r1.errors[0]
+    world.run(130)
+    assert not r1.peer.lives
+    assert taken(r1) == taken(r2) == (0, 0)
+
+
+def test_an_old_key_that_the_socket_does_not_have_any_more_is_gone() -> None:
+    world, r1, _ = up()
+    ask(r1.core.state, r1.connection('ipv4 unicast'), world.now)
+    world.run(10)
+    r1.installer.refuse_next(Remove, Cause.GONE, 'no such key')
+    world.run(130)
+    assert taken(r1) == (2, 2)
+
+
+def test_an_old_key_that_cannot_be_removed_now_is_tried_again() -> None:
+    world, r1, _ = up()
+    ask(r1.core.state, r1.connection('ipv4 unicast'), world.now)
+    world.run(10)
+    r1.installer.refuse_next(Remove, Cause.REFUSED, 'the kernel is in a mood')
+    world.run(130)
+    assert len(r1.keys_on('ipv4 unicast')) == 1
+    assert taken(r1) == (2, 2)
+
+
+def test_a_key_that_cannot_be_taken_off_the_listener_now_is_tried_again() -> None:
+    world = World()
+    r1, r2 = two_routers(world)
+    r2.installer.refuse_next(Remove, Cause.REFUSED, 'the kernel is in a mood')
+    r1.open('r1 ipv4 unicast', PAIR)
+    world.run(0.5)
+    assert r2.sessions
+    assert r2.listener_keys() == 1
+    world.run(2)
+    assert r2.listener_keys() == 0
+
+
+def test_a_delete_is_not_said_again_once_its_ids_are_free() -> None:
+    world, r1, r2 = up(lifetime=15)
+    lose_rsts(world)
+    world.lose = lambda datagram: True
+    r1.close(PAIR)
+    world.run(400)
+    assert not r1.peer.undeleted
+    assert taken(r1)[0] <= 1
+    world.lose = lambda datagram: False
+    world.run(100)
+    assert not r1.peer.deletes
+    assert taken(r1) == taken(r2) == (0, 0)

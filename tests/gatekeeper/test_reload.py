@@ -1,0 +1,159 @@
+"""A new configuration at any moment: what goes, what stays, and nothing that trips over it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import ip_address
+
+import pytest
+
+from gatekeeper.policy import PolicyError, SessionPolicy
+from gatekeeper.state import Phase
+from gatekeeper.ticket import Ticket
+from ikev2.identity import Identity
+from tcpao.installer import Cause, Install
+from tests.gatekeeper.world import (
+    FAMILIES,
+    Router,
+    World,
+    lose_rsts,
+    pair_of,
+    policies,
+    two_routers,
+    up,
+)
+
+
+def configure(router: Router, wanted: list[SessionPolicy]) -> None:
+    router.core.configure(wanted, router.world.now)
+    router.pump()
+
+
+def test_a_peer_that_never_answered_can_be_removed() -> None:
+    world = World()
+    world.lose = lambda datagram: True
+    r1 = world.router('r1', policies('r1'), listens=False)
+    # Its first attempt has failed, the next one waits for its time.
+    world.run(30.1)
+    configure(r1, [])
+    world.run(200)
+    assert r1.core.state.deadlines.next() is None
+
+
+def test_a_removed_peers_connections_begin_nothing_while_they_wait_to_be_closed() -> None:
+    world, r1, _ = up(lifetime=60)
+    r1.busy = True
+    configure(r1, [])
+    world.run(45)
+    assert not r1.noted('rekey_started')
+    r1.busy = False
+    world.run(1)
+    assert not r1.sessions
+    assert not r1.core.state.connections
+
+
+def test_a_connection_that_the_daemon_does_not_close_is_aborted_at_its_hard_lifetime() -> None:
+    world, r1, _ = up(lifetime=60)
+    r1.busy = True
+    configure(r1, [])
+    world.run(70)
+    r1.busy = False
+    world.run(1)
+    assert 'hard lifetime' in r1.closed[-1][1] or not r1.sessions
+
+
+def test_a_peer_can_be_removed_while_its_new_request_waits_for_an_old_connection_to_go() -> None:
+    world, r1, r2 = up()
+    lose_rsts(world)
+    pair = pair_of('ipv4 unicast')
+    r2.busy = True
+    world.lose = lambda datagram: True
+    r1.close(pair)
+    world.lose = lambda datagram: False
+    r1.open('r1 ipv4 unicast', pair)
+    world.run(3)
+    assert r2.core.state.connections[pair.reversed()].replacement is not None
+    configure(r2, [])
+    r2.busy = False
+    world.run(5)
+    assert not r2.core.state.connections
+
+
+def test_addresses_may_move_from_one_peer_to_another() -> None:
+    world = World()
+    one = policies('r1')[0]
+    identity = Identity.parse('fqdn', 'r3.lab')
+    pad = replace(one.pad, peer_id=identity)
+    other = replace(one, key='other', remote=ip_address('10.0.0.3'), pad=pad)
+    r1 = world.router('r1', [one, other], listens=False)
+    configure(r1, [replace(one, remote=other.remote), replace(other, remote=one.remote)])
+    found = {policy.pad.peer_id: policy.remote for policy in r1.core.state.policies.values()}
+    assert found == {one.pad.peer_id: other.remote, identity: one.remote}
+
+
+@pytest.mark.parametrize('change', [{'local': ip_address('fd00::1')}, {'lifetime': 2**32}])
+def test_what_ike_cannot_say_is_refused_and_changes_nothing(change: dict[str, object]) -> None:
+    _, r1, _ = up()
+    before = dict(r1.core.state.policies)
+    with pytest.raises(PolicyError):
+        configure(r1, [replace(policies('r1')[0], **change)])  # type: ignore[arg-type]
+    assert r1.core.state.policies == before
+    assert len(r1.sessions) == 2
+
+
+def test_a_removed_sessions_key_leaves_the_listener_and_the_peer_at_once() -> None:
+    world = World()
+    r1, r2 = two_routers(world)
+    world.network.deliver = lambda segment: False
+    r1.open('r1 ipv4 unicast', pair_of('ipv4 unicast'))
+    world.run(2)
+    assert r2.listener_keys() == 1
+    configure(r2, policies('r2')[1:])
+    assert r2.listener_keys() == 0
+    assert not r2.core.state.connections
+    world.run(1)
+    assert not r1.core.state.connections
+
+
+def test_new_algorithms_that_permit_the_running_one_are_rekeyed_to_at_once() -> None:
+    both = ('hmac-sha-1-96', 'aes-128-cmac-96')
+    world, r1, r2 = up(algorithms=both)
+    for name, router in (('r1', r1), ('r2', r2)):
+        configure(router, policies(name, algorithms=both[::-1]))
+    world.run(10)
+    for name in FAMILIES:
+        assert r1.connection(name).life.key.algorithm.name == 'aes-128-cmac-96'
+    assert not r1.closed
+    assert not r2.closed
+
+
+def test_an_opening_for_a_session_that_has_just_been_removed_is_refused() -> None:
+    _, r1, _ = up()
+    configure(r1, policies('r1')[:1])
+    ticket = Ticket(lambda: None)
+    r1.core.open('r1 ipv6 unicast', pair_of('ipv6 unicast'), ticket, r1.world.now)
+    assert ticket.done
+    assert 'not configured' in str(ticket.error)
+
+
+def test_an_opening_whose_algorithms_this_host_cannot_do_any_more_fails() -> None:
+    world = World()
+    r1, r2 = two_routers(world)
+    world.run(1)
+    r2.installer.refuse_next(Install, Cause.NO_MEMORY)
+    ticket = r1.open('r1 ipv4 unicast', pair_of('ipv4 unicast'))
+    world.run(0.1)
+    configure(r1, policies('r1', algorithms=('kmac256-128',)))
+    world.run(2)
+    assert 'this host can do none of' in str(ticket.error)
+
+
+def test_a_session_that_is_being_closed_takes_no_part_in_anything_more() -> None:
+    world, r1, _ = up(lifetime=60)
+    r1.busy = True
+    configure(r1, policies('r1')[1:])
+    conn = r1.core.state.connections[pair_of('ipv4 unicast')]
+    assert conn.phase is Phase.ENDING
+    world.run(45)
+    assert conn.rekeys == 0
+    assert r1.connection('ipv6 unicast').phase is Phase.PROVEN
