@@ -15,7 +15,7 @@ from ikev2.constants import (
     NotifyType,
     ProtocolId,
 )
-from ikev2.errors import LocalError
+from ikev2.errors import LocalError, WrongKeyExchangeGroup
 from ikev2.events import (
     Cause,
     Datagram,
@@ -28,9 +28,11 @@ from ikev2.events import (
     RpSaRequested,
     Selector,
 )
+from ikev2.ike_sa import IkeSa
 from ikev2.key_exchange import KeyExchange
 from ikev2.keys import child_keymat
 from ikev2.limits import Limits
+from ikev2.message import Message
 from ikev2.payload import Payload
 from ikev2.payloads import KeyExchangePayload, NoncePayload, NotifyPayload, UnknownPayload
 from ikev2.payloads_sa import Proposal, SaPayload
@@ -325,6 +327,19 @@ def test_a_group_that_is_wanted_for_ever_fails() -> None:
     assert bench.a.last(RpSaFailed).notify == NotifyType.NO_PROPOSAL_CHOSEN
 
 
+def test_a_peer_that_never_likes_the_group_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    def serve(sa: IkeSa, message: Message, now: float) -> None:
+        group = message.require(KeyExchangePayload).group
+        raise WrongKeyExchangeGroup(19 if group == 31 else 31)
+
+    monkeypatch.setattr('ikev2.create_child.serve_rp_sa', serve)
+    bench = up()
+    bench.negotiate()
+    assert bench.a.last(RpSaFailed).notify == NotifyType.INVALID_KE_PAYLOAD
+    requests = [d for d in bench.wire if is_kind(d, CHILD, response=False)]
+    assert len(requests) == 1 + Limits().group_retries
+
+
 # --- a strange answer --------------------------------------------------------------------------
 
 
@@ -377,8 +392,12 @@ def swap(old: type[object], new: Payload | None) -> Callable[[list[Payload]], li
             swap(SaPayload, offer_rp(0x33, ['hmac-sha-1-96'], [False], [31])),
             Cause.MALFORMED,
         ),
+        (
+            swap(SaPayload, offer_rp(0x33, ['hmac-sha-1-96'], [True], [19])),
+            Cause.MALFORMED,
+        ),
     ],
-    ids=['TSi', 'TSr', 'no TSr', 'no nonce', 'no KE', 'zero KE', 'suite', 'options'],
+    ids=['TSi', 'TSr', 'no TSr', 'no nonce', 'no KE', 'zero KE', 'suite', 'options', 'group'],
 )
 def test_an_answer_to_another_question_fails_and_is_undone_at_the_peer(
     change: Callable[[list[Payload]], list[Payload]], cause: Cause
@@ -490,6 +509,8 @@ def test_half_a_minute_without_an_answer_ends_request_and_ike_sa() -> None:
     failed = bench.a.last(RpSaFailed)
     assert (failed.exchange, failed.cause) == (number, Cause.NO_ANSWER)
     assert bench.a.last(IkeSaDown).cause == Cause.NO_ANSWER
+    # Our user decides when to begin again: what there is to clear up doesn't.
+    assert not is_kind(bench.wire[-1], ExchangeType.IKE_SA_INIT, response=False)
 
 
 def test_a_request_lost_with_its_ike_sa_is_undone_before_the_next_one() -> None:

@@ -26,6 +26,7 @@ from ikev2.events import (
     InitialContact,
     RpSaFailed,
     RpSaNegotiated,
+    RpSaRequested,
 )
 from ikev2.identity import Identity
 from ikev2.ike_auth import Authenticate
@@ -315,6 +316,21 @@ def test_crossing_ike_sas_both_serve_while_they_are_there() -> None:
     bench.settle()
     assert bench.a.last(RpSaNegotiated)
     assert bench.b.last(RpSaNegotiated)
+
+
+def test_none_of_two_ike_sas_goes_while_one_is_in_use() -> None:
+    bench = Bench()
+    bench.a.endpoint.connect('b', bench.now)
+    bench.b.endpoint.connect('a', bench.now)
+    bench.run(1)
+    bench.a.obliging = bench.b.obliging = False
+    bench.a.endpoint.request('b', rp_request(), bench.now)
+    bench.run(20)
+    assert len(sas_of(bench.a)) == 2
+    bench.b.accept(bench.b.last(RpSaRequested), bench.now)
+    bench.run(20)
+    assert bench.a.last(RpSaNegotiated)
+    assert len(sas_of(bench.a)) == 1
 
 
 def test_an_own_attempt_that_nobody_answered_yet_ends_when_the_peers_is_up() -> None:

@@ -8,7 +8,7 @@ from ipaddress import ip_address
 import pytest
 
 import ikev2.ike_init_responder as responder
-from ikev2.cipher import AES_128_GCM_16
+from ikev2.cipher import AES_128_GCM_16, AES_256_GCM_16
 from ikev2.constants import VENDOR_ID, ExchangeType, KeyExchangeId, NotifyType
 from ikev2.events import (
     Cause,
@@ -231,13 +231,14 @@ def test_cookie_and_group_together_end_well() -> None:
     assert bench.a.last(IkeSaUp)
 
 
-def test_a_group_that_we_never_offered_is_not_taken() -> None:
+@pytest.mark.parametrize('group', [b'\0\x02', b'\0\x1f', b'\0', b''])
+def test_a_group_that_is_no_other_one_of_ours_is_not_taken(group: bytes) -> None:
     bench = Bench()
     bench.fate = lambda datagram: []
     bench.a.endpoint.connect('b', bench.now)
     bench.collect()
     header = replace(header_of(bench.wire[0]), initiator=False, response=True)
-    wrong = NotifyPayload(NotifyType.INVALID_KE_PAYLOAD, b'\0\x02')
+    wrong = NotifyPayload(NotifyType.INVALID_KE_PAYLOAD, group)
     bench.inject(Datagram(Message(header, (wrong,)).encode(), B_ADDRESS, 500, A_ADDRESS, 500))
     assert len(bench.wire) == 1
 
@@ -468,7 +469,7 @@ def test_a_cookie_of_an_impossible_length_is_not_taken(cookie: bytes) -> None:
     assert len(bench.wire) == 1
 
 
-@pytest.mark.parametrize('wrong', ['spi', 'group', 'nothing'])
+@pytest.mark.parametrize('wrong', ['spi', 'group', 'chosen group', 'nothing'])
 def test_an_answer_that_does_not_fit_is_dropped(wrong: str) -> None:
     bench = Bench()
     bench.fate = lambda d: [LATENCY] if d.local == A_ADDRESS else []
@@ -482,6 +483,9 @@ def test_an_answer_that_does_not_fit_is_dropped(wrong: str) -> None:
     elif wrong == 'group':
         other = KeyExchangePayload(KeyExchangeId.ECP_256, bytes(64))
         payloads = tuple(other if isinstance(p, KeyExchangePayload) else p for p in payloads)
+    elif wrong == 'chosen group':
+        policy = IkePolicy(encryptions=(AES_256_GCM_16,), groups=(KeyExchangeId.ECP_256,))
+        payloads = tuple(policy.offer() if isinstance(p, SaPayload) else p for p in payloads)
     else:
         payloads = (VendorIdPayload(VENDOR_ID),)
     bench.inject(altered(genuine, Message(header, payloads).encode()))

@@ -208,6 +208,8 @@ def test_a_rekey_waits_until_the_peer_has_its_answer() -> None:
     bench.b.endpoint.rekey_ike_sa('a', bench.now)
     bench.run(1)
     assert spis(bench) == before
+    asked = [d for d in bench.sent_by(bench.b) if is_kind(d, CHILD, response=False)]
+    assert not asked  # the answer could only be TEMPORARY_FAILURE
     bench.b.accept(bench.b.last(RpSaRequested), bench.now)
     bench.run(15)
     assert bench.a.last(RpSaNegotiated)

@@ -84,6 +84,13 @@ class Users:
     both_begin=False,
     seed=0,
 )
+# B is left with two IKE SAs that A has forgotten, and finds out about the one after the other.
+@example(
+    fates=[],
+    actions=[('a asks', 0.0), ('a asks', 0.5), ('a replaces', 0.0)],
+    both_begin=True,
+    seed=0,
+)
 def test_everything_ends_and_both_ends_agree(
     fates: list[list[float]], actions: list[tuple[str, float]], both_begin: bool, seed: int
 ) -> None:
