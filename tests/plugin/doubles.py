@@ -204,7 +204,15 @@ class Daemon:
         """What Reactor.run does before its loop."""
         for ip in self.reactor._ips:
             self.reactor.listener.listen_on(ip, None, self.reactor._port, None, False, None)
-        return bool(self.reactor.reload())
+        if not self.reactor.reload():
+            return False
+        # From 5.0.14 on the reload has done it already, and this changes nothing.
+        for one in self.configuration.neighbors.values():
+            if one['listen']:
+                self.reactor.listener.listen_on(
+                    one['md5-ip'], one['peer-address'], one['listen'], None, False, None
+                )
+        return True
 
     def reload(self, text: str) -> bool:
         self.path.write_text(text)

@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -193,8 +192,7 @@ def dumped(how: str, paths: Sequence[Path]) -> dict[str, list[object]]:
 
 def test_exabgps_own_examples_load_as_ever() -> None:
     """Every example of ExaBGP's, with and without the plugin: names, families, routes, text."""
-    with resources.as_file(resources.files('exabgp')) as package:
-        home = package.parents[3]
-    examples = sorted((home / 'etc' / 'exabgp' / 'examples').glob('*.conf'))
+    # Its wheel puts them there.
+    examples = sorted((Path(sys.prefix) / 'etc' / 'exabgp' / 'examples').glob('*.conf'))
     assert len(examples) > 30, 'where are the examples of this exabgp?'
     assert dumped('patched', examples) == dumped('upstream', examples)
