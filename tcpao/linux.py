@@ -92,11 +92,11 @@ class LinuxSocket:
 
     def carries(self, pair: SocketPair) -> bool:
         try:
-            local, local_port = _endpoint(self._sock.getsockname())
+            local, local_port = endpoint_of(self._sock.getsockname())
             # A socket that connects from a wildcard address learns its own only then.
             if local_port != pair.local_port or (local != pair.local and any(local.packed)):
                 return False
-            return _endpoint(self._sock.getpeername()) == (pair.remote, pair.remote_port)
+            return endpoint_of(self._sock.getpeername()) == (pair.remote, pair.remote_port)
         except OSError as error:
             return error.errno == errno.ENOTCONN
 
@@ -109,18 +109,11 @@ class LinuxSocket:
         return closed and bool(segments)
 
     def hears(self, peer: IPNetwork, local: IPAddress | None, port: int) -> bool:
-        bound, bound_port = _endpoint(self._sock.getsockname())
-        wildcard = not any(bound.packed)
-        if self._sock.family == socket.AF_INET or bound.version == 4:
-            versions = {4}
-        elif wildcard and not self._sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY):
-            versions = {4, 6}
-        else:
-            versions = {6}
+        bound, bound_port = endpoint_of(self._sock.getsockname())
         return (
             bound_port == port
-            and peer.version in versions
-            and (local is None or wildcard or local == bound)
+            and peer.version in heard_versions(self._sock)
+            and (local is None or not any(bound.packed) or local == bound)
         )
 
     def _tcp_info(self) -> tuple[bool, int]:
@@ -317,7 +310,7 @@ class LinuxInstaller(SocketInstaller[socket.socket]):
 
     def add_listener(self, handle: socket.socket) -> None:
         """As every installer's; raises InstallError for a socket that isn't bound to a port."""
-        if handle.fileno() == -1 or _endpoint(handle.getsockname())[1] == 0:
+        if handle.fileno() == -1 or endpoint_of(handle.getsockname())[1] == 0:
             raise InstallError(Cause.REFUSED, 'a listening socket must be bound to a port first')
         super().add_listener(handle)
 
@@ -354,7 +347,17 @@ def why_unsupported(algorithm: str) -> str | None:
     return None
 
 
-def _endpoint(name: tuple[Any, ...]) -> tuple[IPAddress, int]:
+def heard_versions(sock: socket.socket) -> frozenset[int]:
+    """The families of the peers that a bound socket could hear. Raises OSError."""
+    bound, _ = endpoint_of(sock.getsockname())
+    if sock.family == socket.AF_INET or bound.version == 4:
+        return frozenset({4})
+    if not any(bound.packed) and not sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY):
+        return frozenset({4, 6})
+    return frozenset({6})
+
+
+def endpoint_of(name: tuple[Any, ...]) -> tuple[IPAddress, int]:
     """Address and port of getsockname() or getpeername(), IPv4-mapped addresses as IPv4."""
     # The scope of a link-local address isn't part of a pair.
     address: IPv4Address | IPv6Address = ip_address(str(name[0]).partition('%')[0])

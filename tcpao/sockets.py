@@ -26,7 +26,7 @@ class InstallError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What a socket is given: an MKT without its ports, for backends match by address."""
+    """What a socket is given: an MKT's key and whom it is for."""
 
     peer: IPNetwork
     send_id: int
@@ -34,6 +34,8 @@ class Key:
     algorithm: Algorithm
     tcp_options: bool
     master_key: Secret
+    pair: SocketPair | None = None
+    """The only connection it is for, where a backend matches by port; None: any with the peer."""
 
     @classmethod
     def of(cls, mkt: Mkt) -> Key:
@@ -45,6 +47,7 @@ class Key:
             algorithm=mkt.algorithm,
             tcp_options=mkt.tcp_options,
             master_key=mkt.master_key,
+            pair=mkt.pair,
         )
 
 

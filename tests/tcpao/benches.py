@@ -1,5 +1,7 @@
 """Two ends of TCP, with an installer each: in memory, and on this kernel in a namespace.
 
+On this kernel with its own TCP-AO, or with the packet process.
+
 What the conformance test needs of a backend, besides the installer itself. Every wait is bounded
 and ends as soon as what it waits for is there.
 """
@@ -14,7 +16,7 @@ import socket
 import subprocess
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address
 from pathlib import Path
@@ -23,6 +25,8 @@ from typing import Any
 from tcpao.linux import LinuxInstaller
 from tcpao.mkt import IPAddress, SocketPair
 from tcpao.socket_installer import SocketInstaller
+from tcpao.userspace.backend import UserspaceBackend
+from tcpao.userspace.rules import Kind
 from tests.doubles.memory_installer import MemoryInstaller, MemorySocket, Network
 
 PATIENCE = 10.0
@@ -171,18 +175,25 @@ class MemoryBench(Bench):
 
 
 class KernelConnection(Connection):
-    def __init__(self, handle: socket.socket, pair: SocketPair | None = None) -> None:
+    def __init__(
+        self,
+        handle: socket.socket,
+        pair: SocketPair | None = None,
+        refusals: Callable[[], int] = lambda: 0,
+    ) -> None:
+        """`refusals` counts the segments that this namespace has refused."""
         self.handle: socket.socket = handle
         self.pair = pair
+        self._refusals = refusals
         handle.setblocking(False)
 
     def connect(self) -> bool:
         assert self.pair is not None
-        before = _refusals()
+        before = self._refusals()
         remote = (str(self.pair.remote), self.pair.remote_port)
         if self.handle.connect_ex(remote) not in (0, errno.EINPROGRESS):
             return False
-        _wait(lambda: self.is_established() or _refusals() > before)
+        _wait(lambda: self.is_established() or self._refusals() > before)
         return self.is_established()
 
     def is_established(self) -> bool:
@@ -231,13 +242,17 @@ class KernelListener(Listener):
 
 class KernelBench(Bench):
     def __init__(self, version: int) -> None:
-        self.client = LinuxInstaller()
-        self.server = LinuxInstaller()
+        self.client = self.another_installer()
+        self.server = self.another_installer()
         self.a, self.b, self.c, self.any = ADDRESSES[version]
         self._sockets: list[socket.socket] = []
 
     def bind(self, pair: SocketPair) -> Connection:
-        return KernelConnection(self.bound(pair.local, pair.local_port), pair)
+        return KernelConnection(self.bound(pair.local, pair.local_port), pair, self.refusals)
+
+    def refusals(self) -> int:
+        """Segments that were refused so far."""
+        return sum(map(netstat, ('TCPAORequired', 'TCPAOBad', 'TCPAOKeyNotFound')))
 
     def listen(self, address: IPAddress, port: int) -> Listener:
         sock = self.bound(address, port)
@@ -268,6 +283,26 @@ class KernelBench(Bench):
             sock.close()
 
 
+class UserspaceBench(KernelBench):
+    """Both ends by one packet process."""
+
+    def __init__(self, version: int, kinds: Iterable[Kind] = ()) -> None:
+        self.backend = UserspaceBackend(kinds)
+        self.backend.start()
+        super().__init__(version)
+
+    def another_installer(self) -> SocketInstaller[Any]:
+        return self.backend.connection_installer()
+
+    def refusals(self) -> int:
+        tally = self.backend.tally()
+        return tally.unsigned + tally.bad + tally.not_found
+
+    def close(self) -> None:
+        super().close()
+        self.backend.stop()
+
+
 def _wait(condition: Callable[[], bool]) -> None:
     until = time.monotonic() + PATIENCE
     while not condition():
@@ -280,10 +315,6 @@ def netstat(name: str) -> int:
     lines = Path('/proc/thread-self/net/netstat').read_text().splitlines()
     names, values = (line.split() for line in lines if line.startswith('TcpExt:'))
     return int(values[names.index(name)])
-
-
-def _refusals() -> int:
-    return sum(map(netstat, ('TCPAORequired', 'TCPAOBad', 'TCPAOKeyNotFound')))
 
 
 @contextmanager

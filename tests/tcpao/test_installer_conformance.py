@@ -349,7 +349,9 @@ def test_a_child_inherits_every_key_of_its_peer_and_pruning_leaves_one(bench: Be
     do(bench.server, Install(other, Where.LISTENER), Install(somebody, Where.LISTENER))
     client, server = mkts(pair_of(bench))
     near, far = opened(bench, listener, client, server)
-    assert ids(bench.server, server.pair) == {(2, 1), (4, 3), (0, 0)}
+    # Linux matches keys by address, so the other session's comes along.
+    by_port = bench.server.capabilities().matches_ports
+    assert ids(bench.server, server.pair) == {(2, 1), (0, 0)} | (set() if by_port else {(4, 3)})
     assert (state(bench.server, server.pair).current) == 2
     do(bench.server, Prune(server))
     assert ids(bench.server, server.pair) == {(2, 1)}
@@ -358,7 +360,7 @@ def test_a_child_inherits_every_key_of_its_peer_and_pruning_leaves_one(bench: Be
 
 def test_pruning_proves_nothing_for_another_key_than_the_one_in_use(bench: Bench) -> None:
     listener = listening(bench)
-    _, other = mkts(pair_of(bench, 40002), (3, 4), b'other')
+    _, other = mkts(pair_of(bench), (3, 4), b'other')
     do(bench.server, Install(other, Where.LISTENER))
     client, server = mkts(pair_of(bench))
     opened(bench, listener, client, server)

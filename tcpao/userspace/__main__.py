@@ -1,0 +1,10 @@
+"""The packet process as a program of its own."""
+
+from __future__ import annotations
+
+import sys
+
+from tcpao.userspace.process import main
+
+if __name__ == '__main__':
+    sys.exit(main(sys.argv[1:]))

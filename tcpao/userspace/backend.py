@@ -1,0 +1,145 @@
+"""Starting the packet process, and knowing when it is gone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, Self
+
+import tcpao
+from tcpao.installer import Capabilities
+from tcpao.userspace.channel import Channel, ChannelError
+from tcpao.userspace.installer import UserspaceInstaller
+from tcpao.userspace.messages import Count, NotReady, Ready, Stop
+from tcpao.userspace.rules import Kind
+from tcpao.userspace.seal import Tally
+
+# Seconds between the end of the channel and the end of the process.
+_LAST_WORDS: Final = 5.0
+
+# What the process needs of the daemon's environment; keys are in none.
+_PASSED_ON: Final = ('PATH', 'PYTHONPATH', 'LD_LIBRARY_PATH', 'LANG', 'LC_ALL', 'VIRTUAL_ENV')
+
+
+class BackendError(Exception):
+    """A backend can't be used here; the message says why and what to try."""
+
+
+class UserspaceBackend:
+    """One packet process, in the network namespace of the thread that starts it."""
+
+    name = 'userspace'
+
+    def __init__(self, kinds: Iterable[Kind] = ()) -> None:
+        """`kinds` of rules to try, in this order; all if there are none."""
+        self._kinds = tuple(kinds)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._descriptor = -1
+
+    def start(self) -> None:
+        """Start the process; needs root, so before privileges are dropped. Raises
+        BackendError; then there is no process."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self._process = subprocess.Popen(
+                # -P: the working directory isn't ours.
+                [sys.executable, '-P', '-m', 'tcpao.userspace', str(theirs.fileno())]
+                + [kind.value for kind in self._kinds],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                cwd='/',
+                env=_environment(),
+                pass_fds=(theirs.fileno(),),
+                # A Ctrl-C is for the daemon, which ends the process when it has nothing to sign.
+                start_new_session=True,
+            )
+        self._channel = Channel(ours, self._kill)
+        said = self._channel.listen()
+        if not isinstance(said, Ready):
+            self._kill()
+            self._process.wait()
+            self._channel.close('the packet process did not start')
+            raise BackendError(
+                said.text
+                if isinstance(said, NotReady)
+                else 'the packet process ended before it was ready; see its standard error'
+            )
+        self.ready: Ready = said
+        self._descriptor = os.pidfd_open(self._process.pid)
+
+    def capabilities(self) -> Capabilities:
+        """What the process can do."""
+        return self.listener_installer().capabilities()
+
+    def listener_installer(self) -> UserspaceInstaller:
+        """One for the thread that owns the listening sockets."""
+        return UserspaceInstaller(self._channel, self.ready.algorithms)
+
+    def connection_installer(self) -> UserspaceInstaller:
+        """One for the thread that owns the connections."""
+        return UserspaceInstaller(self._channel, self.ready.algorithms)
+
+    def tally(self) -> Tally:
+        """What the process has counted. Raises tcpao.sockets.InstallError."""
+        reply = self._channel.ask(Count())
+        assert isinstance(reply, Tally)
+        return reply
+
+    def fileno(self) -> int:
+        """Readable once the process has died: then every session is down. Closed by `stop`."""
+        return self._descriptor
+
+    @property
+    def died(self) -> str | None:
+        """Why the process can't be used any more; None while it can."""
+        if self._channel.died is None and self._process is not None:
+            with suppress(ChildProcessError):
+                if self._process.poll() is not None:
+                    self._channel.died = (
+                        f'the packet process ended with status {self._process.returncode}'
+                    )
+        return self._channel.died
+
+    def stop(self) -> None:
+        """Close the sessions first. What is left is reset, the rules go, the process ends;
+        idempotent."""
+        if self._process is None:
+            return
+        if self.died is None:
+            with suppress(ChannelError):
+                self._channel.ask(Stop())
+        self._channel.close('the packet process was stopped')
+        try:
+            self._process.wait(_LAST_WORDS)
+        except subprocess.TimeoutExpired:
+            self._kill()
+            self._process.wait()
+        self._process = None
+        os.close(self._descriptor)
+        self._descriptor = -1
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _kill(self) -> None:
+        # Its rules stay: what they match is dropped until the next start.
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                self._process.send_signal(signal.SIGKILL)
+
+
+def _environment() -> dict[str, str]:
+    environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    home = str(Path(tcpao.__file__).resolve().parents[1])
+    search = [home, *filter(None, [environment.get('PYTHONPATH')])]
+    return environment | {'PYTHONPATH': os.pathsep.join(search)}

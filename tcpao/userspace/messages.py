@@ -1,0 +1,306 @@
+"""What the daemon and its packet process say to each other, one message per datagram.
+
+A message is JSON, and where a key is added the key's octets behind it: a secret is never text. Both
+ends are the same installation, so there are no versions and no leniency.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from ipaddress import ip_address, ip_network
+from struct import Struct
+from typing import Any, Final
+
+from keymaterial import Secret
+from tcpao.installer import Cause
+from tcpao.mkt import ALGORITHMS, IPNetwork, SocketPair
+from tcpao.sockets import InstalledKey, InstallError, Key, SocketState
+from tcpao.userspace.seal import Tally
+from tcpao.userspace.sockets_table import SocketName
+
+# A connection's state with all the ids that there are is far smaller.
+LARGEST: Final = 128 * 1024
+
+_LENGTH: Final = Struct('!I')
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Know a listening socket, keys or not."""
+
+    name: SocketName
+
+
+@dataclass(frozen=True, slots=True)
+class Add:
+    """Add a key; `fresh`: the socket has never connected."""
+
+    name: SocketName
+    key: Key
+    select: bool
+    fresh: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Remove a key; `switch_to`: SendID and RecvID of the one to use instead."""
+
+    name: SocketName
+    peer: IPNetwork
+    send_id: int
+    recv_id: int
+    switch_to: tuple[int, int] | None
+
+
+@dataclass(frozen=True, slots=True)
+class SetRNext:
+    """Make a key RNext."""
+
+    name: SocketName
+    recv_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """Answered by State."""
+
+    name: SocketName
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """The socket is closed, or about to be."""
+
+    name: SocketName
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """Answered by Tally."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Reset what is left, remove the rules, end."""
+
+
+Request = Listen | Add | Delete | SetRNext | Read | Release | Count | Stop
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The first thing that the process says."""
+
+    queue: int
+    rules: str
+    algorithms: frozenset[str]
+    without: tuple[str, ...]
+    removed: tuple[str, ...]
+    """Rules that an earlier process had left behind."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotReady:
+    """The process can't work here, and ends."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A request was carried out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A request was not carried out, and changed nothing."""
+
+    cause: Cause
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A socket's keys; None if it has no TCP-AO at all."""
+
+    state: SocketState | None
+
+
+Reply = Ready | NotReady | Done | Refused | State | Tally
+
+
+# --- requests -------------------------------------------------------------------------------
+
+
+def encode(request: Request) -> bytes:
+    """A request as octets."""
+    fields: dict[str, Any] = {'request': type(request).__name__}
+    secret = b''
+    match request:
+        case Add(name, key, select, fresh):
+            fields |= _name(name) | _key(key) | {'select': select, 'fresh': fresh}
+            secret = key.master_key.reveal()
+        case Delete(name, peer, send_id, recv_id, switch_to):
+            fields |= _name(name)
+            fields |= {'peer': str(peer), 'ids': [send_id, recv_id], 'switch_to': switch_to}
+        case SetRNext(name, recv_id):
+            fields |= _name(name) | {'recv_id': recv_id}
+        case Listen(name) | Read(name) | Release(name):
+            fields |= _name(name)
+        case Count() | Stop():
+            pass
+    text = json.dumps(fields).encode()
+    return _LENGTH.pack(len(text)) + text + secret
+
+
+def decode(octets: bytes) -> Request:
+    """A request from its octets. Raises ValueError or KeyError for what isn't one."""
+    end = _LENGTH.size + _LENGTH.unpack_from(octets)[0]
+    fields = json.loads(octets[_LENGTH.size : end])
+    kind = fields['request']
+    if kind in ('Count', 'Stop'):
+        return Count() if kind == 'Count' else Stop()
+    name = _name_of(fields)
+    if kind == 'Add':
+        return Add(name, _key_of(fields, octets[end:]), fields['select'], fields['fresh'])
+    if kind == 'Delete':
+        send_id, recv_id = fields['ids']
+        switch_to = fields['switch_to']
+        return Delete(
+            name,
+            ip_network(fields['peer']),
+            send_id,
+            recv_id,
+            (switch_to[0], switch_to[1]) if switch_to is not None else None,
+        )
+    if kind == 'SetRNext':
+        return SetRNext(name, fields['recv_id'])
+    simple: dict[str, type[Listen | Read | Release]] = {
+        'Listen': Listen,
+        'Read': Read,
+        'Release': Release,
+    }
+    return simple[kind](name)
+
+
+def _name(name: SocketName) -> dict[str, Any]:
+    return {
+        'cookie': name.cookie,
+        'local': [str(name.local), name.local_port],
+        'versions': sorted(name.versions),
+        'remote': [str(name.remote), name.remote_port] if name.remote is not None else None,
+    }
+
+
+def _name_of(fields: dict[str, Any]) -> SocketName:
+    local, local_port = fields['local']
+    remote, remote_port = fields['remote'] or (None, 0)
+    return SocketName(
+        cookie=fields['cookie'],
+        local=ip_address(local),
+        local_port=local_port,
+        versions=frozenset(fields['versions']),
+        remote=ip_address(remote) if remote is not None else None,
+        remote_port=remote_port,
+    )
+
+
+def _key(key: Key) -> dict[str, Any]:
+    pair = key.pair
+    return {
+        'peer': str(key.peer),
+        'ids': [key.send_id, key.recv_id],
+        'algorithm': key.algorithm.name,
+        'tcp_options': key.tcp_options,
+        'pair': None
+        if pair is None
+        else [str(pair.local), pair.local_port, str(pair.remote), pair.remote_port],
+    }
+
+
+def _key_of(fields: dict[str, Any], secret: bytes) -> Key:
+    send_id, recv_id = fields['ids']
+    pair = fields['pair']
+    if pair is not None:
+        local, local_port, remote, remote_port = pair
+        pair = SocketPair(ip_address(local), local_port, ip_address(remote), remote_port)
+    return Key(
+        peer=ip_network(fields['peer']),
+        send_id=send_id,
+        recv_id=recv_id,
+        algorithm=ALGORITHMS[fields['algorithm']],
+        tcp_options=fields['tcp_options'],
+        master_key=Secret(secret),
+        pair=pair,
+    )
+
+
+# --- replies --------------------------------------------------------------------------------
+
+
+def encode_reply(reply: Reply) -> bytes:
+    """A reply as octets."""
+    fields: dict[str, Any] = {'reply': type(reply).__name__}
+    match reply:
+        case Ready(queue, rules, algorithms, without, removed):
+            fields |= {'queue': queue, 'rules': rules, 'algorithms': sorted(algorithms)}
+            fields |= {'without': without, 'removed': removed}
+        case NotReady(text):
+            fields['text'] = text
+        case Refused(cause, text):
+            fields |= {'cause': cause.value, 'text': text}
+        case State(state):
+            fields['state'] = None if state is None else _state(state)
+        case Tally():
+            fields |= asdict(reply)
+        case Done():
+            pass
+    return json.dumps(fields).encode()
+
+
+def decode_reply(octets: bytes) -> Reply:
+    """A reply from its octets. Raises ValueError or KeyError for what isn't one."""
+    fields = json.loads(octets)
+    kind = fields.pop('reply')
+    match kind:
+        case 'Ready':
+            return Ready(
+                fields['queue'],
+                fields['rules'],
+                frozenset(fields['algorithms']),
+                tuple(fields['without']),
+                tuple(fields['removed']),
+            )
+        case 'NotReady':
+            return NotReady(fields['text'])
+        case 'Refused':
+            return Refused(Cause(fields['cause']), fields['text'])
+        case 'State':
+            return State(_state_of(fields['state']))
+        case 'Tally':
+            return Tally(**fields)
+        case 'Done':
+            return Done()
+    raise ValueError(f'no such reply: {kind}')
+
+
+def refusal(error: InstallError) -> Refused:
+    """The reply that carries an InstallError to the other side."""
+    return Refused(error.cause, error.text)
+
+
+def _state(state: SocketState) -> dict[str, Any]:
+    fields = asdict(state)
+    for key in fields['keys']:
+        key['peer'] = str(key['peer'])
+    return fields
+
+
+def _state_of(fields: dict[str, Any] | None) -> SocketState | None:
+    if fields is None:
+        return None
+    keys = tuple(
+        InstalledKey(**(key | {'peer': ip_network(key['peer'])})) for key in fields.pop('keys')
+    )
+    return SocketState(keys=keys, **fields)

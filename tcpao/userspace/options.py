@@ -1,0 +1,148 @@
+"""TCP options: finding TCP-AO's, taking it out, and making room for it.
+
+TCP doesn't know that its segments grow, so its header may be full: padding goes first, then SACK
+blocks, which are advice, and in a SYN options that can do without an answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+END: Final = 0
+NOP: Final = 1
+MSS: Final = 2
+WINDOW_SCALE: Final = 3
+SACK_PERMITTED: Final = 4
+SACK: Final = 5
+TIMESTAMPS: Final = 8
+TCP_AO: Final = 29
+"""Option kinds (IANA, TCP Parameters); plain numbers, for every segment is searched."""
+
+# Octets: four for kind, length and ids (RFC 5925 2.2), and the longest MAC that we know.
+AO_OVERHEAD: Final = 4
+LONGEST_AO_OPTION: Final = 20
+
+LONGEST_OPTIONS: Final = 40
+_SACK_BLOCK: Final = 8
+
+# RFC 9293 3.7.1: what TCP assumes when a SYN has no MSS option.
+DEFAULT_MSS: Final = {4: 536, 6: 1220}
+# With all headers and a TCP-AO option it is what one netlink attribute can carry (65531 octets).
+LARGEST_MSS: Final = 65000
+# Linux counts anything smaller as an attack.
+SMALLEST_MSS: Final = 48
+
+_KEPT_IN_SYN: Final = frozenset({MSS, WINDOW_SCALE, SACK_PERMITTED, TIMESTAMPS})
+
+
+class MalformedError(Exception):
+    """Options that break off, TCP-AO twice (RFC 5925 2.2) or too short, or a port 0."""
+
+
+def find_ao(options: bytes) -> int:
+    """Where TCP-AO's option begins, -1 if there is none. Raises MalformedError."""
+    found = -1
+    at, end = 0, len(options)
+    while at < end:
+        kind = options[at]
+        if kind == NOP:
+            at += 1
+            continue
+        if kind == END:
+            break
+        if at + 1 >= end:
+            raise MalformedError
+        length = options[at + 1]
+        if length < 2 or at + length > end:
+            raise MalformedError
+        if kind == TCP_AO:
+            if found >= 0 or length < AO_OVERHEAD:
+                raise MalformedError
+            found = at
+        at += length
+    return found
+
+
+def without_ao(options: bytes, at: int) -> bytes:
+    """The options without the TCP-AO option at `at`, padded to a multiple of 4 octets."""
+    left = options[:at] + options[at + options[at + 1] :]
+    return left if not len(left) % 4 else _padded(left)
+
+
+def make_room(options: bytes, taken: int, syn: bool) -> bytes | None:
+    """The options cut down so that `taken` octets (a multiple of 4) fit beside them.
+
+    None if they can't be. Raises MalformedError.
+    """
+    room = LONGEST_OPTIONS - taken
+    if len(options) <= room:
+        return options
+    parts = [part for part in _parts(options) if part[0] != NOP]
+    too_long = sum(map(len, parts)) - room
+    if too_long > 0:
+        parts = list(_with_fewer_blocks(parts, too_long))
+    if syn and sum(map(len, parts)) > room:
+        parts = [part for part in parts if part[0] in _KEPT_IN_SYN]
+    fitting = b''.join(parts)
+    return _padded(fitting) if len(fitting) <= room else None
+
+
+def mss_of(options: bytes) -> int | None:
+    """The MSS that a SYN announces. Raises MalformedError."""
+    for part in _parts(options):
+        if part[0] == MSS and len(part) == 4:
+            return int.from_bytes(part[2:], 'big')
+    return None
+
+
+def with_lower_mss(options: bytes, version: int, ceiling: int | None) -> bytes:
+    """A SYN's options as our TCP should see them, so that its segments leave room for TCP-AO.
+
+    `ceiling` is the MSS that fits our own link: the peer's may be larger than that, and TCP, which
+    heeds both, knows of the option in neither. The longest option is subtracted, for a
+    successor of the MKT may have a longer MAC. Raises MalformedError.
+    """
+    announced = mss_of(options)
+    limit = min(
+        LARGEST_MSS,
+        DEFAULT_MSS[version] if announced is None else announced,
+        LARGEST_MSS if ceiling is None else ceiling,
+    )
+    lower = max(limit - LONGEST_AO_OPTION, SMALLEST_MSS).to_bytes(2, 'big')
+    if announced is None:
+        return _padded(bytes((MSS, 4)) + lower + options)
+    parts = list(_parts(options))
+    return _padded(
+        b''.join(part[:2] + lower if part[0] == MSS and len(part) == 4 else part for part in parts)
+    )
+
+
+def _parts(options: bytes) -> Iterator[bytes]:
+    """Each option by itself, up to the end-of-options mark."""
+    at = 0
+    while at < len(options) and options[at] != END:
+        length = 1
+        if options[at] != NOP:
+            length = options[at + 1] if at + 1 < len(options) else 0
+            if length < 2 or at + length > len(options):
+                raise MalformedError
+        yield options[at : at + length]
+        at += length
+
+
+def _with_fewer_blocks(parts: list[bytes], too_long: int) -> Iterator[bytes]:
+    """SACK blocks off the end: the first one is the most recent news (RFC 2018 4)."""
+    for part in parts:
+        if part[0] == SACK and too_long > 0:
+            blocks = (len(part) - 2) // _SACK_BLOCK
+            kept = blocks - -(-too_long // _SACK_BLOCK)
+            if kept > 0:
+                length = 2 + kept * _SACK_BLOCK
+                yield bytes((SACK, length)) + part[2:length]
+        else:
+            yield part
+
+
+def _padded(options: bytes) -> bytes:
+    return options + bytes((NOP,)) * (-len(options) % 4)

@@ -1,0 +1,155 @@
+"""An IP packet that holds a TCP segment: where it begins, and how it is put together again.
+
+One pass and no objects, for this is done for every segment. What isn't a whole, unfragmented TCP
+segment directly behind an IP header isn't taken apart at all: the caller drops it.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import Final
+
+PROTOCOL: Final = {4: 9, 6: 6}
+"""Where the protocol stands in an IPv4 or IPv6 header."""
+TCP: Final = 6
+ICMP: Final = {4: 1, 6: 58}
+
+IPV6_HEADER: Final = 40
+TCP_HEADER: Final = 20
+LONGEST_TCP_HEADER: Final = 60
+
+SEQUENCE: Final = 4
+OFFSET: Final = 12
+FLAGS: Final = 13
+CHECKSUM: Final = 16
+"""Offsets in the TCP header (RFC 9293 3.1)."""
+
+FIN: Final = 0x01
+SYN: Final = 0x02
+RST: Final = 0x04
+ACK: Final = 0x10
+"""Plain numbers: an IntFlag costs more than the rest of the parsing."""
+
+_SHORT: Final = Struct('!H')
+_ADDRESSES: Final = {4: slice(12, 20), 6: slice(8, 40)}
+
+
+def locate(packet: bytes) -> tuple[int, int] | None:
+    """Where the TCP header and the payload begin.
+
+    None unless the packet is exactly one whole TCP segment: no fragment, no IPv6 extension
+    header, no octet missing or too many.
+    """
+    size = len(packet)
+    if size < 40:
+        return None
+    version = packet[0] >> 4
+    if version == 4:
+        start = (packet[0] & 0x0F) * 4
+        if (
+            packet[9] != TCP
+            or (packet[2] << 8 | packet[3]) != size
+            # More-fragments flag and offset; don't-fragment may be there.
+            or packet[6] & 0x3F
+            or packet[7]
+            or start < 20
+            or size < start + TCP_HEADER
+        ):
+            return None
+    elif version == 6:
+        start = IPV6_HEADER
+        if (
+            packet[6] != TCP
+            or (packet[4] << 8 | packet[5]) + start != size
+            or size < start + TCP_HEADER
+        ):
+            return None
+    else:
+        return None
+    data = start + (packet[start + OFFSET] >> 4) * 4
+    if data < start + TCP_HEADER or data > size:
+        return None
+    return start, data
+
+
+def flow_of(packet: bytes, start: int) -> bytes:
+    """Source, destination, source port, destination port, as on the wire: 12 or 36 octets."""
+    if start == 20:
+        return packet[12:24]
+    if packet[0] >> 4 == 6:
+        return packet[8:44]
+    return packet[12:20] + packet[start : start + 4]
+
+
+def pseudo_header_prefix(source: bytes, destination: bytes) -> bytes:
+    """What of the pseudo-header is the same in every segment; `pseudo_length` is the rest."""
+    addresses = source + destination
+    return addresses + b'\0\x06' if len(source) == 4 else addresses
+
+
+# RFC 9293 3.1: zero, protocol (both above), length. RFC 8200 8.1: length, zeros, protocol.
+_IPV6_LENGTH: Final = Struct('!I4s')
+
+
+def pseudo_length(ipv6: bool, length: int) -> bytes:
+    """The end of the pseudo-header: `length` is that of the whole segment, in octets."""
+    return _IPV6_LENGTH.pack(length, b'\0\0\0\x06') if ipv6 else _SHORT.pack(length)
+
+
+def resized_headers(packet: bytes, start: int, grown: int) -> bytearray:
+    """IP header and first 20 octets of the TCP header for a segment whose options grew.
+
+    `grown` octets (a multiple of 4, perhaps negative) go into the lengths, the data offset and
+    the IPv4 header's checksum. The TCP checksum is zero, as the MAC wants it.
+    """
+    head = bytearray(packet[: start + TCP_HEADER])
+    head[start + OFFSET] += grown << 2
+    head[start + CHECKSUM] = head[start + CHECKSUM + 1] = 0
+    if packet[0] >> 4 == 4:
+        _SHORT.pack_into(head, 2, len(packet) + grown)
+        # RFC 1624: one word of the header has changed.
+        old = packet[10] << 8 | packet[11]
+        _SHORT.pack_into(head, 10, -((old ^ 0xFFFF) + grown) % 0xFFFF)
+    else:
+        _SHORT.pack_into(head, 4, len(packet) - IPV6_HEADER + grown)
+    return head
+
+
+def checksum_after(packet: bytes, start: int, old: bytes, new: bytes) -> int:
+    """The TCP checksum after the options `old` have become `new` (RFC 1624).
+
+    Only what changed is summed: options, data offset, and the pseudo-header's length. A checksum
+    that was wrong stays wrong, so TCP drops what it would have dropped.
+    """
+    was = packet[start + CHECKSUM] << 8 | packet[start + CHECKSUM + 1]
+    grown = len(new) - len(old)
+    delta = int.from_bytes(new, 'big') - int.from_bytes(old, 'big') + grown + (grown << 10)
+    return -((was ^ 0xFFFF) + delta) % 0xFFFF
+
+
+def full_checksum(packet: bytes | bytearray, start: int) -> int:
+    """The TCP checksum of a packet whose own checksum field is ignored."""
+    version = packet[0] >> 4
+    addresses = bytes(packet[_ADDRESSES[version]])
+    segment = packet[start:]
+    was = segment[CHECKSUM] << 8 | segment[CHECKSUM + 1]
+    padding = b'\0' if len(segment) % 2 else b''
+    total = int.from_bytes(addresses + segment + padding, 'big') + TCP + len(segment) - was
+    return -total % 0xFFFF
+
+
+def with_options(
+    packet: bytes, start: int, data: int, options: bytes, partial: bool = False
+) -> bytes:
+    """The packet with other TCP options; `partial` if its checksum was left to the hardware."""
+    old = packet[start + TCP_HEADER : data]
+    head = resized_headers(packet, start, len(options) - len(old))
+    _SHORT.pack_into(head, start + CHECKSUM, checksum_after(packet, start, old, options))
+    changed = b''.join((head, options, packet[data:]))
+    return with_full_checksum(changed, start) if partial else changed
+
+
+def with_full_checksum(packet: bytes, start: int) -> bytes:
+    """The packet with its TCP checksum computed anew."""
+    at = start + CHECKSUM
+    return b''.join((packet[:at], _SHORT.pack(full_checksum(packet, start)), packet[at + 2 :]))

@@ -1,0 +1,295 @@
+"""The packet process: a queue, its rules, the core between them, and the daemon's commands.
+
+It does nothing else, and ends with the daemon. Order is what keeps it closed: it listens on the
+queue before there is a rule, a rule is there before its key is acknowledged, and on the way out
+connections are reset before their rules go. Killed, it leaves the rules, which then drop all
+that they match.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import select
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Iterable
+from typing import Final
+
+from tcpao.installer import Cause
+from tcpao.mkt import IPAddress
+from tcpao.sockets import InstallError
+from tcpao.userspace import messages, orphans
+from tcpao.userspace.core import Core
+from tcpao.userspace.hardening import harden
+from tcpao.userspace.keyring import StoredKey
+from tcpao.userspace.messages import Done, Ready, Reply, Request, State
+from tcpao.userspace.nfqueue import (
+    Hook,
+    Queue,
+    Queued,
+    QueueError,
+    QueueTakenError,
+    bound_queues,
+    verdict,
+)
+from tcpao.userspace.rules import Kind, Rules, RulesError, choose, remove_stale
+from tcpao.userspace.signing import supported
+from tcpao.userspace.sockets_table import Selector
+
+# Verdicts are handed over together, but not so many that TCP waits for them, in octets.
+_BATCH: Final = 64 * 1024
+# Packets dealt with before the channel is looked at again.
+_TURN: Final = 2048
+# Seconds that TCP gets to say its last words when the daemon is gone.
+_LAST_WORDS: Final = 1.0
+# Queue numbers: low ones are what people write into rules by hand.
+_NUMBERS: Final = range(20000, 20256)
+
+
+class Process:
+    """One per daemon."""
+
+    def __init__(self, channel: socket.socket, queue: Queue, rules: Rules) -> None:
+        self._channel = channel
+        self._queue = queue
+        self._rules = rules
+        self._core = Core(mtu_between)
+        self._made: set[Selector] = set()
+        self._verdicts: list[bytes] = []
+        self._waiting = 0
+        self._orphaned = False
+        self._stopping = False
+
+    def run(self) -> None:
+        """Until the daemon says so, or is gone."""
+        poll = select.poll()
+        poll.register(self._channel, select.POLLIN)
+        poll.register(self._queue, select.POLLIN)
+        parent = _parent()
+        if parent is not None:
+            poll.register(parent, select.POLLIN)
+        while not self._stopping:
+            deadline = self._core.next_deadline()
+            timeout = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
+            ready = {descriptor for descriptor, _ in poll.poll(timeout)}
+            # Packets first: what a socket sent before its owner's command belongs before it.
+            self._packets()
+            if self._channel.fileno() in ready:
+                self._command()
+            elif parent in ready:
+                self._stopping = True
+            if deadline is not None and self._core.expire(time.monotonic()):
+                self._adjust_rules()
+        self._end()
+
+    # --- packets ----------------------------------------------------------------------------
+
+    def _packets(self) -> None:
+        for _ in range(_TURN):
+            queued = self._queue.receive()
+            if not queued:
+                break
+            for each in queued:
+                self._judge(each)
+            if self._waiting >= _BATCH:
+                self._hand_over()
+        self._hand_over()
+
+    def _judge(self, queued: Queued) -> None:
+        packet = queued.packet
+        try:
+            if queued.hook == Hook.LOCAL_IN:
+                passed = (
+                    None if self._orphaned else self._core.incoming(packet, partial=queued.partial)
+                )
+            elif self._orphaned:
+                passed = self._core.last_words(packet, partial=queued.partial)
+            else:
+                passed = self._core.outgoing(packet, partial=queued.partial)
+        except Exception:
+            # Ours, and nobody's to exploit: this packet is lost, the sessions live.
+            traceback.print_exc()
+            passed = None
+        decision = verdict(self._queue.number, queued.identity, passed, passed is not packet)
+        self._verdicts.append(decision)
+        self._waiting += len(decision)
+
+    def _hand_over(self) -> None:
+        if self._verdicts:
+            self._queue.send(self._verdicts)
+            self._verdicts = []
+            self._waiting = 0
+
+    # --- commands ---------------------------------------------------------------------------
+
+    def _command(self) -> None:
+        octets = self._channel.recv(messages.LARGEST)
+        if not octets:
+            self._stopping = True
+            return
+        reply: Reply
+        try:
+            reply = self._carry_out(messages.decode(octets))
+        except InstallError as error:
+            reply = messages.refusal(error)
+        except RulesError as error:
+            reply = messages.refusal(InstallError(Cause.REFUSED, f'no rule: {error}'))
+        with contextlib.suppress(OSError):
+            self._channel.sendall(messages.encode_reply(reply))
+
+    def _carry_out(self, request: Request) -> Reply:
+        core = self._core
+        match request:
+            case messages.Listen(name):
+                core.listen(name)
+                return Done()
+            case messages.Add(name, key, select, fresh):
+                stored = StoredKey(
+                    peer=key.peer,
+                    pair=key.pair,
+                    send_id=key.send_id,
+                    recv_id=key.recv_id,
+                    algorithm=key.algorithm,
+                    tcp_options=key.tcp_options,
+                    master_key=key.master_key,
+                )
+                core.add(name, stored, select=select, fresh=fresh)
+                try:
+                    self._adjust_rules()
+                except RulesError:
+                    # Without its rule the key protects nothing.
+                    core.take_back(name, stored)
+                    raise
+            case messages.Delete(name, peer, send_id, recv_id, switch_to):
+                core.delete(name, peer, send_id, recv_id, switch_to)
+                self._adjust_rules()
+            case messages.SetRNext(name, recv_id):
+                core.set_rnext(name, recv_id)
+            case messages.Read(name):
+                return State(core.read(name))
+            case messages.Release(name):
+                core.release(name, time.monotonic())
+                self._adjust_rules()
+            case messages.Count():
+                return core.tally
+            case messages.Stop():
+                self._stopping = True
+        return Done()
+
+    def _adjust_rules(self) -> None:
+        wanted = self._core.selectors()
+        made = self._made
+        if wanted != made:
+            self._rules.change(wanted - made, made - wanted)
+            self._made = wanted
+
+    # --- the end ----------------------------------------------------------------------------
+
+    def _end(self) -> None:
+        """Reset what is left, then let the traffic go: there is nobody to read it any more."""
+        self._orphaned = True
+        self._packets()
+        lasting = []
+        for connection in list(self._core.connections()):
+            if not connection.is_over and not orphans.destroy(connection.pair, connection.cookie):
+                lasting.append(connection)
+        until = time.monotonic() + _LAST_WORDS
+        poll = select.poll()
+        poll.register(self._queue, select.POLLIN)
+        while not all(c.is_over for c in self._core.connections() if c.is_synchronized):
+            left = until - time.monotonic()
+            if left <= 0 or not poll.poll(left * 1000):
+                break
+            self._packets()
+        alive = [str(c.pair) for c in lasting if not c.is_over]
+        if alive:
+            # Somebody may still hold these sockets: rather deaf than open.
+            print(
+                f'packet process: {", ".join(alive)} could not be reset; the rules stay, and '
+                f'drop their packets until the next start',
+                file=sys.stderr,
+            )
+        else:
+            self._rules.remove_all()
+        self._rules.close()
+        self._queue.close()
+
+
+def mtu_between(local: IPAddress, remote: IPAddress) -> int | None:
+    """What the routing table says, path MTU included; None if there is no way."""
+    family, level, option = (
+        (socket.AF_INET, socket.IPPROTO_IP, 14)  # IP_MTU
+        if local.version == 4
+        else (socket.AF_INET6, socket.IPPROTO_IPV6, 24)  # IPV6_MTU
+    )
+    try:
+        # Connecting a datagram socket sends nothing.
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind((str(local), 0))
+            probe.connect((str(remote), 9))
+            return probe.getsockopt(level, option)
+    except OSError:
+        return None
+
+
+def _parent() -> int | None:
+    """A descriptor that is readable when the daemon is gone, however it went."""
+    try:
+        return os.pidfd_open(os.getppid())
+    except OSError:
+        # An old kernel: the end of the channel has to do.
+        return None
+
+
+def _free_queue() -> Queue:
+    """The first one that nobody has. Raises QueueError."""
+    taken = bound_queues()
+    error = QueueError(f'the netfilter queues {_NUMBERS.start} to {_NUMBERS.stop} are all taken')
+    for number in (number for number in _NUMBERS if number not in taken):
+        try:
+            return Queue(number)
+        except QueueTakenError as refused:
+            # Somebody was quicker.
+            error = refused
+    raise error
+
+
+def serve(channel: socket.socket, kinds: Iterable[Kind] = tuple(Kind)) -> int:
+    """The whole life of the process; its exit status."""
+    kinds = tuple(kinds)
+    try:
+        queue = _free_queue()
+        # Before there are rules of ours: with our queue's number they would be taken for stale,
+        # or a dead process's rules with that number for ours.
+        removed = remove_stale(lambda: bound_queues() - {queue.number}, kinds)
+        rules = choose(queue.number, kinds)
+    except (QueueError, RulesError) as error:
+        channel.sendall(messages.encode_reply(messages.NotReady(str(error))))
+        return 1
+    ready = Ready(
+        queue=queue.number,
+        rules=rules.kind.value,
+        algorithms=supported(),
+        without=rules.without,
+        removed=tuple(removed),
+    )
+    channel.sendall(messages.encode_reply(ready))
+    # What is here now stays: no need to look at it again for every few hundred packets.
+    gc.freeze()
+    Process(channel, queue, rules).run()
+    return 0
+
+
+def main(arguments: list[str]) -> int:
+    """`python -m tcpao.userspace DESCRIPTOR [KIND...]`: started by `backend`, never by hand."""
+    channel = socket.socket(fileno=int(arguments[0]))
+    harden()
+    # The daemon decides when the last segment is signed: its end is ours.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    return serve(channel, [Kind(name) for name in arguments[1:]] or tuple(Kind))

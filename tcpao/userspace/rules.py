@@ -1,0 +1,114 @@
+"""Which way protected traffic is sent to the queue: nftables where it can, else iptables.
+
+The kernel is asked, not assumed to: a rule is tried. Each rule says in a comment that it is ours
+and which queue it leads to; a rule whose queue nobody listens on was left behind by a process that
+was killed, and is removed by the next one. Until then it drops what it matches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from enum import StrEnum
+from typing import Final, Protocol
+
+from tcpao.userspace.sockets_table import Selector
+
+NAME: Final = 'exabgp-gatekeeper'
+
+
+class RulesError(Exception):
+    """Rules can't be made; the message says which way was tried and what it said."""
+
+
+class Kind(StrEnum):
+    """Ways to make a rule."""
+
+    NFTABLES = 'nftables'
+    IPTABLES = 'iptables'
+    IPTABLES_LEGACY = 'iptables-legacy'
+    IPTABLES_NFT = 'iptables-nft'
+
+
+class Rules(Protocol):
+    """Rules of one way, for one queue."""
+
+    kind: Kind
+    without: tuple[str, ...]
+    """What it can't do here, for the log."""
+
+    def change(self, add: Iterable[Selector], remove: Iterable[Selector]) -> None:
+        """Make rules, then remove others. Raises RulesError; then none has been removed."""
+
+    def remove_all(self) -> None:
+        """Remove every rule of this queue. Raises RulesError."""
+
+    def close(self) -> None:
+        """Nothing more will be asked."""
+
+
+def comment(queue: int) -> str:
+    """What names a rule as ours; tables of nftables are named likewise."""
+    return f'{NAME} queue {queue}'
+
+
+def queue_of(text: str) -> int | None:
+    """The queue of one of our comments; None if it isn't ours."""
+    words = text.split()
+    if words[:2] == [NAME, 'queue'] and len(words) == 3 and words[2].isdigit():
+        return int(words[2])
+    return None
+
+
+def choose(queue: int, kinds: Iterable[Kind] = Kind) -> Rules:
+    """The first way that works here. Raises RulesError with what each of them said."""
+    reasons = []
+    for kind in kinds:
+        try:
+            return _MAKERS[kind](kind, queue)
+        except RulesError as error:
+            reasons.append(f'{kind}: {error}')
+    raise RulesError(
+        'packets can be sent to a queue neither way here (' + '; '.join(reasons) + '): install '
+        'iptables, or use a kernel with CONFIG_NFT_QUEUE or the NFQUEUE target'
+    )
+
+
+def remove_stale(bound: Callable[[], set[int]], kinds: Iterable[Kind] = Kind) -> list[str]:
+    """Remove our rules whose queue nobody listens on; what was removed, for the log.
+
+    Rules are listed before `bound` is asked for the queues that are listened on: whoever makes
+    rules listens first, so none that is in use is taken for stale. Every way is asked, for the
+    last process may have used another one.
+    """
+    kinds = list(kinds)
+    found = []
+    if Kind.NFTABLES in kinds:
+        from tcpao.userspace import rules_nftables
+
+        found += rules_nftables.remove_stale(bound)
+    from tcpao.userspace import rules_iptables
+
+    return found + rules_iptables.remove_stale(
+        bound, [kind for kind in kinds if kind is not Kind.NFTABLES]
+    )
+
+
+def _nftables(_kind: Kind, queue: int) -> Rules:
+    # Slow to import: only where it is tried.
+    from tcpao.userspace.rules_nftables import NftablesRules
+
+    return NftablesRules(queue)
+
+
+def _iptables(kind: Kind, queue: int) -> Rules:
+    from tcpao.userspace.rules_iptables import IptablesRules
+
+    return IptablesRules(kind, queue)
+
+
+_MAKERS: Final[dict[Kind, Callable[[Kind, int], Rules]]] = {
+    Kind.NFTABLES: _nftables,
+    Kind.IPTABLES: _iptables,
+    Kind.IPTABLES_LEGACY: _iptables,
+    Kind.IPTABLES_NFT: _iptables,
+}

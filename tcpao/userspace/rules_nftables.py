@@ -1,0 +1,270 @@
+"""Rules in nftables, by pyroute2: a table of our own for each queue, one chain in, one out.
+
+The chain of outgoing packets comes late, after whatever else may change them on their way out of
+this host, for a MAC covers TCP's header; the one of incoming packets comes early.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, suppress
+from ipaddress import ip_network
+from typing import Any, Final
+
+from pyroute2.netlink.exceptions import NetlinkError
+from pyroute2.netlink.nfnetlink.nftsocket import Cmp
+from pyroute2.nftables.expressions import genex
+from pyroute2.nftables.main import NFTables
+
+from tcpao.mkt import IPNetwork
+from tcpao.userspace.rules import NAME, Kind, RulesError, comment
+from tcpao.userspace.sockets_table import Selector
+
+_INET: Final = 1
+"""NFPROTO_INET."""
+_NFPROTO: Final = {4: 2, 6: 10}
+
+# Priorities (include/uapi/linux/netfilter_ipv4.h): in before mangle, out after all but confirm.
+_CHAINS: Final = {'in': ('input', -160), 'out': ('output', 250)}
+
+# enum nft_payload_bases, enum nft_meta_keys, and the register that all of it goes through.
+_NETWORK: Final = 1
+_TRANSPORT: Final = 2
+_META_NFPROTO: Final = 15
+_META_L4PROTO: Final = 16
+_REGISTER: Final = 1
+
+_TCP: Final = 6
+_ICMP: Final = {4: 1, 6: 58}
+# Offset and length of source and destination address in the IP header, and its length.
+_SOURCE: Final = {4: (12, 4), 6: (8, 16)}
+_DESTINATION: Final = {4: (16, 4), 6: (24, 16)}
+_HEADER: Final = {4: 20, 6: 40}
+_PROTOCOL: Final = {4: 9, 6: 6}
+_ICMP_HEADER: Final = 8
+_ERRORS: Final = {4: (3,), 6: (1, 2)}
+"""ICMP types: destination unreachable, and IPv6's "packet too big"."""
+
+Expression = dict[str, Any]
+
+
+class NftablesRules:
+    """The rules of one queue."""
+
+    kind = Kind.NFTABLES
+    without: tuple[str, ...] = ()
+
+    def __init__(self, queue: int) -> None:
+        """Raises RulesError if this kernel can't queue from nftables."""
+        self._queue = queue
+        self._table = comment(queue).replace(' ', '-')
+        self._made: dict[Selector, int] = {}
+        self._count = 0
+        try:
+            self._nft = NFTables(nfgen_family=_INET)
+        except (OSError, NetlinkError) as error:
+            raise RulesError(_said(error)) from None
+        try:
+            _delete_table(self._nft, self._table)
+            self._nft.table('add', name=self._table, comment=comment(queue))
+            for name, (hook, priority) in _CHAINS.items():
+                self._nft.chain(
+                    'add',
+                    table=self._table,
+                    name=name,
+                    hook=hook,
+                    type='filter',
+                    priority=priority,
+                    policy=1,
+                )
+            # To nobody: an error here says that there is no `queue`.
+            self._nft.chain('add', table=self._table, name='probe')
+            self._rule('probe', [])
+        except (OSError, NetlinkError) as error:
+            with suppress(OSError, NetlinkError):
+                _delete_table(self._nft, self._table)
+            self._nft.close()
+            raise RulesError(_said(error)) from None
+
+    def change(self, add: Iterable[Selector], remove: Iterable[Selector]) -> None:
+        """See Rules."""
+        try:
+            for selector in add:
+                if selector not in self._made:
+                    self._add(selector)
+            gone = {self._made[selector] for selector in remove if selector in self._made}
+            if gone:
+                self._delete(gone)
+            for selector in remove:
+                self._made.pop(selector, None)
+        except (OSError, NetlinkError) as error:
+            raise RulesError(_said(error)) from None
+
+    def remove_all(self) -> None:
+        """See Rules."""
+        try:
+            _delete_table(self._nft, self._table)
+        except (OSError, NetlinkError) as error:
+            raise RulesError(_said(error)) from None
+        self._made.clear()
+
+    def close(self) -> None:
+        """See Rules."""
+        self._nft.close()
+
+    def _add(self, selector: Selector) -> None:
+        self._count += 1
+        number = self._count
+        try:
+            self._rule('in', _tcp(selector, incoming=True), number)
+            self._rule('out', _tcp(selector, incoming=False), number)
+            for kind in _ERRORS[selector.remote.version]:
+                self._rule('in', _error(selector, kind), number)
+        except NetlinkError:
+            self._delete({number})
+            raise
+        self._made[selector] = number
+
+    def _rule(self, chain: str, matches: list[Expression], number: int = 0) -> None:
+        queue = genex('queue', {'num': self._queue, 'total': 1, 'flags': 0})
+        self._nft.rule(
+            'insert',
+            table=self._table,
+            chain=chain,
+            expressions=([*matches, queue],),
+            comment=self._comment(number),
+        )
+
+    def _comment(self, number: int) -> str:
+        return f'{comment(self._queue)} #{number}'
+
+    def _delete(self, numbers: set[int]) -> None:
+        names = {self._comment(number) for number in numbers}
+        for rule in self._nft.get_rules():
+            if rule.get_attr('NFTA_RULE_TABLE') != self._table:
+                continue
+            if rule.get_attr('NFTA_RULE_USERDATA') in names:
+                self._nft.rule(
+                    'del',
+                    table=self._table,
+                    chain=rule.get_attr('NFTA_RULE_CHAIN'),
+                    handle=rule.get_attr('NFTA_RULE_HANDLE'),
+                )
+
+
+def remove_stale(bound: Callable[[], set[int]]) -> list[str]:
+    """See `rules.remove_stale`."""
+    found = []
+    try:
+        with closing(NFTables(nfgen_family=_INET)) as nft:
+            tables = {
+                int(name.rpartition('-')[2]): name
+                for name in _table_names(nft)
+                if name.startswith(f'{NAME}-queue-') and name.rpartition('-')[2].isdigit()
+            }
+            alive = bound() if tables else set()
+            for queue, name in tables.items():
+                if queue not in alive:
+                    _delete_table(nft, name)
+                    found.append(f'nftables: table inet {name}')
+    except (OSError, NetlinkError):
+        # No nftables here, so nothing of ours in it.
+        return found
+    return found
+
+
+def _table_names(nft: NFTables) -> Iterator[str]:
+    for table in nft.get_tables():
+        yield table.get_attr('NFTA_TABLE_NAME')
+
+
+def _delete_table(nft: NFTables, name: str) -> None:
+    if name in _table_names(nft):
+        nft.table('del', name=name)
+
+
+# --- expressions ----------------------------------------------------------------------------
+
+
+def _tcp(selector: Selector, *, incoming: bool) -> list[Expression]:
+    version = selector.remote.version
+    ours, theirs = (_DESTINATION, _SOURCE) if incoming else (_SOURCE, _DESTINATION)
+    our_port, their_port = (2, 0) if incoming else (0, 2)
+    found = [*_meta(_META_NFPROTO, _NFPROTO[version]), *_meta(_META_L4PROTO, _TCP)]
+    if selector.local is not None:
+        found += _address(_NETWORK, *ours[version], ip_network(selector.local))
+    found += _address(_NETWORK, *theirs[version], selector.remote)
+    found += _octets(_TRANSPORT, our_port, selector.local_port.to_bytes(2, 'big'))
+    if selector.remote_port is not None:
+        found += _octets(_TRANSPORT, their_port, selector.remote_port.to_bytes(2, 'big'))
+    return found
+
+
+def _error(selector: Selector, kind: int) -> list[Expression]:
+    """An ICMP error that quotes one of our packets to the peer."""
+    version = selector.remote.version
+    quoted = _ICMP_HEADER
+    ports = quoted + _HEADER[version]
+    found = [*_meta(_META_NFPROTO, _NFPROTO[version]), *_meta(_META_L4PROTO, _ICMP[version])]
+    found += _octets(_TRANSPORT, 0, bytes((kind,)))
+    if version == 4:
+        # A quoted header without options: then its ports stand where they are looked for.
+        found += _octets(_TRANSPORT, quoted, b'\x45')
+    found += _octets(_TRANSPORT, quoted + _PROTOCOL[version], bytes((_TCP,)))
+    if selector.local is not None:
+        offset, length = _SOURCE[version]
+        found += _address(_TRANSPORT, quoted + offset, length, ip_network(selector.local))
+    offset, length = _DESTINATION[version]
+    found += _address(_TRANSPORT, quoted + offset, length, selector.remote)
+    found += _octets(_TRANSPORT, ports, selector.local_port.to_bytes(2, 'big'))
+    if selector.remote_port is not None:
+        found += _octets(_TRANSPORT, ports + 2, selector.remote_port.to_bytes(2, 'big'))
+    return found
+
+
+def _meta(key: int, value: int) -> list[Expression]:
+    return [genex('meta', {'dreg': _REGISTER, 'key': key}), _equals(bytes((value,)))]
+
+
+def _octets(base: int, offset: int, value: bytes) -> list[Expression]:
+    return [_payload(base, offset, len(value)), _equals(value)]
+
+
+def _address(base: int, offset: int, length: int, network: IPNetwork) -> list[Expression]:
+    found = [_payload(base, offset, length)]
+    if network.prefixlen < network.max_prefixlen:
+        found.append(
+            genex(
+                'bitwise',
+                {
+                    'sreg': _REGISTER,
+                    'dreg': _REGISTER,
+                    'len': length,
+                    'mask': _data(network.netmask.packed),
+                    'xor': _data(bytes(length)),
+                },
+            )
+        )
+    return [*found, _equals(network.network_address.packed)]
+
+
+def _payload(base: int, offset: int, length: int) -> Expression:
+    expression: Expression = genex(
+        'payload', {'dreg': _REGISTER, 'base': base, 'offset': offset, 'len': length}
+    )
+    return expression
+
+
+def _equals(value: bytes) -> Expression:
+    expression: Expression = genex(
+        'cmp', {'sreg': _REGISTER, 'op': Cmp.NFT_CMP_EQ, 'data': _data(value)}
+    )
+    return expression
+
+
+def _data(value: bytes) -> Expression:
+    return {'attrs': [('NFTA_DATA_VALUE', value)]}
+
+
+def _said(error: BaseException) -> str:
+    return f'the kernel said {error}'

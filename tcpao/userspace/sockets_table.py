@@ -1,0 +1,295 @@
+"""The sockets that are protected, their keys, and what may be done to them. No I/O.
+
+A socket is known by its SO_COOKIE, which no other socket ever has; a packet by its addresses and
+ports. A connection that a peer has opened is here before its socket's owner has accepted it.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_network
+from typing import Final
+
+from tcpao.installer import Cause
+from tcpao.mkt import IPAddress, IPNetwork, SocketPair
+from tcpao.sockets import InstallError, SocketState
+from tcpao.userspace.connection import Connection
+from tcpao.userspace.handshake import Handshake
+from tcpao.userspace.keyring import Keyring, StoredKey
+from tcpao.userspace.listening import Listener, Listeners
+from tcpao.userspace.seal import Tally
+
+# Handshakes and connections that nobody has accepted yet; the oldest go first.
+MOST_WAITING: Final = 1024
+
+# Seconds after its socket was closed: TIME-WAIT takes 60, FIN-WAIT-1 of a dead peer 113.
+LINGER: Final = 120.0
+
+Entry = Connection | Handshake
+
+
+@dataclass(frozen=True, slots=True)
+class SocketName:
+    """Which socket a command is about. `remote` None: a listener."""
+
+    cookie: int
+    local: IPAddress
+    local_port: int
+    versions: frozenset[int]
+    """Families that a listener hears."""
+    remote: IPAddress | None = None
+    remote_port: int = 0
+
+    @property
+    def pair(self) -> SocketPair:
+        """The connection."""
+        assert self.remote is not None
+        return SocketPair(self.local, self.local_port, self.remote, self.remote_port)
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """Traffic that must come to the queue, in and out. None is any."""
+
+    local: IPAddress | None
+    local_port: int
+    remote: IPNetwork
+    remote_port: int | None
+
+    def covers(self, other: Selector) -> bool:
+        """True if all of the other's traffic is this one's."""
+        return (
+            self.local_port == other.local_port
+            and self.local in (None, other.local)
+            and self.remote_port in (None, other.remote_port)
+            and self.remote.version == other.remote.version
+            and other.remote.network_address in self.remote
+            and self.remote.prefixlen <= other.remote.prefixlen
+        )
+
+
+class SocketsTable:
+    """Listeners and connections. Commands raise InstallError, and then have changed nothing."""
+
+    def __init__(self) -> None:
+        self.tally = Tally()
+        self.listeners = Listeners()
+        self.sent_by: dict[bytes, Entry] = {}
+        """By the flow of the packets that we send."""
+        self.received_by: dict[bytes, Entry] = {}
+        """By the flow of the packets that we get."""
+        self._by_cookie: dict[int, Connection] = {}
+        self._superseded: set[int] = set()
+        """Cookies of sockets whose pair another one has now, and that are still open."""
+        self._waiting: OrderedDict[SocketPair, Entry] = OrderedDict()
+
+    # --- commands ---------------------------------------------------------------------------
+
+    def listen(self, name: SocketName) -> Listener:
+        """Know a listening socket."""
+        listener = self.listeners.get(name.cookie)
+        if listener is None:
+            listener = Listener(name.cookie, name.local, name.versions, name.local_port)
+            self.listeners.add(listener)
+        return listener
+
+    def add(self, name: SocketName, key: StoredKey, *, select: bool, fresh: bool) -> None:
+        """Add a key; `fresh`: the socket has never connected, so it may become protected."""
+        if name.remote is None:
+            self.listen(name).keyring.add(key, select=False)
+            return
+        connection = self._by_cookie.get(name.cookie) if fresh else self.find(name)
+        if connection is None:
+            if not fresh:
+                raise InstallError(Cause.REFUSED, f'{name.pair} is up without TCP-AO')
+            connection = Connection(name.pair, Keyring(), self.tally)
+        if not key.matches(name.pair):
+            raise InstallError(Cause.REFUSED, f'a key for {key.pair or key.peer} on {name.pair}')
+        connection.keyring.add(key, select=select)
+        if connection.cookie is None:
+            # Whatever had this pair before has lost it: the newest socket is the one.
+            self.put(connection)
+            self._adopt(connection, name.cookie)
+
+    def take_back(self, name: SocketName, key: StoredKey) -> None:
+        """Undo an `add`, whatever the key is by now."""
+        keyring = self._keyring(name)
+        keyring.keys.remove(key)
+        keyring.current = keyring.current if keyring.current is not key else None
+        keyring.rnext = keyring.rnext if keyring.rnext is not key else None
+        connection = self._by_cookie.get(name.cookie)
+        if connection is not None and not keyring.keys:
+            self._drop(connection)
+
+    def delete(
+        self,
+        name: SocketName,
+        peer: IPNetwork,
+        send_id: int,
+        recv_id: int,
+        switch_to: tuple[int, int] | None,
+    ) -> None:
+        """Remove a key, see Keyring.delete."""
+        self._keyring(name).delete(peer, send_id, recv_id, switch_to)
+        connection = self._by_cookie.get(name.cookie)
+        if connection is not None:
+            connection.forget_macs()
+
+    def set_rnext(self, name: SocketName, recv_id: int) -> None:
+        """Make the key with this RecvID RNext."""
+        self._keyring(name).set_rnext(recv_id)
+
+    def read(self, name: SocketName) -> SocketState | None:
+        """None if the socket has no TCP-AO at all."""
+        if name.remote is None:
+            listener = self.listeners.get(name.cookie)
+            return listener.keyring.state() if listener is not None else None
+        connection = self.find(name)
+        return connection.keyring.state() if connection is not None else None
+
+    def release(self, name: SocketName, now: float) -> None:
+        """The socket is closed, or about to be. What TCP still has to say for it is signed."""
+        self._superseded.discard(name.cookie)
+        if self.listeners.discard(name.cookie):
+            return
+        connection = self._by_cookie.get(name.cookie)
+        if connection is None:
+            return
+        if not connection.is_synchronized or connection.was_reset:
+            self._drop(connection)
+        elif connection.released_until is None:
+            connection.released_until = now + LINGER
+
+    # --- time -------------------------------------------------------------------------------
+
+    def next_deadline(self) -> float | None:
+        """When `expire` has something to do."""
+        deadlines = (c.released_until for c in self._by_cookie.values())
+        return min((at for at in deadlines if at is not None), default=None)
+
+    def expire(self, now: float) -> bool:
+        """Forget what has lingered long enough; True if there was something."""
+        over = [
+            connection
+            for connection in self._by_cookie.values()
+            if connection.released_until is not None and connection.released_until <= now
+        ]
+        for connection in over:
+            self._drop(connection)
+        return bool(over)
+
+    # --- entries ----------------------------------------------------------------------------
+
+    def put(self, entry: Entry) -> None:
+        """Have its packets come to it, and not to what had its pair before."""
+        there = flow_of_pair(entry.pair)
+        old = self.sent_by.get(there)
+        if old is entry:
+            return
+        if old is not None:
+            self._drop(old)
+            if isinstance(old, Connection) and old.cookie and old.released_until is None:
+                self._superseded.add(old.cookie)
+        self.sent_by[there] = entry
+        self.received_by[flow_of_pair(entry.pair.reversed())] = entry
+        self._waiting[entry.pair] = entry
+        if len(self._waiting) > MOST_WAITING:
+            self._drop(next(iter(self._waiting.values())))
+
+    def reset(self, connection: Connection) -> None:
+        """Our TCP has ended a connection with a RST."""
+        if connection.released_until is not None and connection.was_reset:
+            self._drop(connection)
+
+    def connections(self) -> Iterator[Connection]:
+        """All that are known, accepted or not."""
+        return (entry for entry in self.sent_by.values() if isinstance(entry, Connection))
+
+    def find(self, name: SocketName) -> Connection | None:
+        """A socket's connection. One that a peer has opened becomes the socket's that asks for
+        it first: its owner has accepted it."""
+        connection = self._by_cookie.get(name.cookie)
+        if connection is not None or name.cookie in self._superseded:
+            return connection
+        entry = self.sent_by.get(flow_of_pair(name.pair))
+        if not isinstance(entry, Connection) or entry.cookie is not None:
+            return None
+        if not entry.is_synchronized:
+            return None
+        self._adopt(entry, name.cookie)
+        return entry
+
+    def _adopt(self, connection: Connection, cookie: int) -> None:
+        connection.cookie = cookie
+        self._by_cookie[cookie] = connection
+        self._waiting.pop(connection.pair, None)
+
+    def _drop(self, entry: Entry) -> None:
+        there = flow_of_pair(entry.pair)
+        if self.sent_by.get(there) is entry:
+            del self.sent_by[there], self.received_by[flow_of_pair(entry.pair.reversed())]
+        if self._waiting.get(entry.pair) is entry:
+            del self._waiting[entry.pair]
+        if isinstance(entry, Connection):
+            entry.forget_macs()
+            entry.keyring.wipe()
+            if entry.cookie is not None:
+                self._by_cookie.pop(entry.cookie, None)
+
+    def _keyring(self, name: SocketName) -> Keyring:
+        if name.remote is None:
+            listener = self.listeners.get(name.cookie)
+            if listener is not None:
+                return listener.keyring
+        else:
+            connection = self.find(name)
+            if connection is not None:
+                return connection.keyring
+        raise InstallError(Cause.GONE, 'the socket has no TCP-AO at all')
+
+    # --- rules ------------------------------------------------------------------------------
+
+    def selectors(self) -> set[Selector]:
+        """Which traffic must come to the queue. What a wider one covers isn't named."""
+        wide: set[Selector] = set()
+        narrow: set[Selector] = set()
+        for listener in self.listeners:
+            local = None if listener.is_wildcard else listener.address
+            for key in listener.keyring.keys:
+                port = key.pair.remote_port if key.pair is not None else None
+                selector = Selector(local, listener.port, key.peer, port)
+                (wide if port is None else narrow).add(selector)
+        for connection in self.connections():
+            pair = connection.pair
+            peer = ip_network(pair.remote)
+            narrow.add(Selector(pair.local, pair.local_port, peer, pair.remote_port))
+        widest = {one for one in wide if not any(o != one and o.covers(one) for o in wide)}
+        return widest | {one for one in narrow if not any(o.covers(one) for o in widest)}
+
+
+def flow_of_pair(pair: SocketPair) -> bytes:
+    """As `packet.flow_of` takes it from what we send."""
+    return b''.join(
+        (
+            pair.local.packed,
+            pair.remote.packed,
+            pair.local_port.to_bytes(2, 'big'),
+            pair.remote_port.to_bytes(2, 'big'),
+        )
+    )
+
+
+def pair_of_flow(flow: bytes) -> SocketPair | None:
+    """The pair as the sender sees it; None if a port is 0, which is nobody's."""
+    if not any(flow[-4:-2]) or not any(flow[-2:]):
+        return None
+    size = 4 if len(flow) == 12 else 16
+    address = IPv4Address if size == 4 else IPv6Address
+    return SocketPair(
+        address(flow[:size]),
+        int.from_bytes(flow[-4:-2], 'big'),
+        address(flow[size : 2 * size]),
+        int.from_bytes(flow[-2:], 'big'),
+    )
