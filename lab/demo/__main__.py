@@ -10,7 +10,7 @@ import time
 from gatekeeper.records import Record
 from lab.demo import checks, timeline
 from lab.demo.evidence import SynFollower
-from lab.demo.places import ALGORITHMS, EVIDENCE, PORTS, TIMELINE, WIRE
+from lab.demo.places import ALGORITHMS, EVIDENCE, PORTS, SAID, TIMELINE, WIRE
 from lab.demo.timeline import Screen
 from lab.tcpao_kernel import has_tcp_ao, run
 from lab.uml.boot import Guest
@@ -36,6 +36,8 @@ class Audience:
         self._partial = b''
         self._batch: list[Record] = []
         self.events: list[Record] = []
+        self.said: list[str] = []
+        """What was printed and isn't an event."""
 
     def receive(self, octets: bytes) -> None:
         """Octets of the stage's output, in pieces of any size."""
@@ -48,6 +50,7 @@ class Audience:
         if event is not None:
             self._batch.append(event)
         elif line:
+            self.said.append(line)
             self._screen.say(line)
         else:
             batch = sorted([*self._batch, *self._syns.news()], key=lambda event: event.time)
@@ -80,6 +83,7 @@ def main() -> int:
         print(f'kernel: {error}', file=sys.stderr)
         return 1
     timeline.write(EVIDENCE / TIMELINE, audience.events)
+    (EVIDENCE / SAID).write_text(''.join(f'{line}\n' for line in audience.said))
     screen.say(f'\nUnder {kernel}. What the evidence in {EVIDENCE} says:')
     if status:
         screen.verdict(False, f'the stage ended with status {status}; logs are there')

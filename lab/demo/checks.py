@@ -28,8 +28,9 @@ from tcpao.verify import Connection
 Check = Callable[[Evidence], str]
 
 ATTACKS = 7
-# Sampling is every 100 ms; how much later one may come on a machine that does other things too.
-LONGEST_GAP = 1.0
+# Samples are due every 100 ms. On a machine that does other things too one may come later; what
+# went and came back meanwhile would show in the up-time.
+LONGEST_GAP = 2.0
 SHORTEST_SECRET = 16
 
 
@@ -158,9 +159,7 @@ def _key_ids(connection: Connection) -> dict[bool, set[int]]:
 
 
 def routes_stay(evidence: Evidence) -> str:
-    """Both prefixes in every sample, from before the first rekey to the very end."""
-    started = evidence.named(EventName.REKEY_STARTED)[0].time
-    removed = max(e.time for e in evidence.named(EventName.MKT_REMOVED))
+    """Both prefixes in every sample, of which the first is before a rekey and the last after."""
     words = []
     for session in PORTS:
         # Of the time in which the wire was captured.
@@ -168,7 +167,11 @@ def routes_stay(evidence: Evidence) -> str:
         d = summary.details
         require(d['samples'] == d['present'], f'{session}: {d}')
         first, last = _number(summary, 'first'), _number(summary, 'last')
-        require(first < started and last > removed, f'{session}: samples miss the rekey')
+        for router in ('r1', 'r2'):
+            for name in (EventName.REKEY_STARTED, EventName.RNEXT_MOVED, EventName.MKT_REMOVED):
+                times = [e.time for e in evidence.named(name, router) if e.session == session]
+                sampled = any(first < time < last for time in times)
+                require(sampled, f'{router} {session}: no sample before and after {name}')
         gap = _number(summary, 'longest_gap')
         require(gap < LONGEST_GAP, f'{session}: nothing sampled for {gap} s')
         words.append(f'{d["prefix"]} in {d["present"]} of {d["samples"]}')
@@ -219,8 +222,7 @@ def impostors_are_refused(evidence: Evidence) -> str:
 def impostors_hear_no_bgp(evidence: Evidence) -> str:
     """By their link's capture: not an octet of TCP payload from r2."""
     answers = [p.segment for p in tcp(evidence.refused) if str(p.segment.source) == R2]
-    asked = [p.segment for p in tcp(evidence.refused) if str(p.segment.source) != R2]
-    require(any(segment.payload for segment in asked), 'no impostor ever said anything')
+    require(any(s.is_syn_ack for s in answers), 'no impostor ever got a connection')
     octets = sum(len(segment.payload) for segment in answers)
     require(not octets, f'{octets} octets of BGP went to impostors')
     to_strangers = [p for p in ike(evidence.refused) if p.source == R2]

@@ -12,6 +12,7 @@ WIRE = 'wire.pcap'
 REFUSED = 'refused.pcap'
 KEYS = 'keys.json'
 TIMELINE = 'timeline.jsonl'
+SAID = 'stage.log'
 
 R1 = '10.0.0.1'
 R2 = '10.0.0.2'

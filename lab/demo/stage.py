@@ -75,7 +75,7 @@ class Stage:
     def __init__(self, lab: Lab, folder: Path) -> None:
         self._lab = lab
         self._folder = folder
-        self._roots = {name: Path(f'/proc/{lab.node(name).pid}/root') for name in ROUTERS}
+        self._roots = {name: lab.node(name).proc / 'root' for name in ROUTERS}
         self._journals = [Journal(self._roots[name] / EVENTS) for name in ROUTERS]
         self._watch: RouteWatch | None = None
         self._impostor: Impostor | None = None

@@ -71,6 +71,11 @@ class Node:
         return ['nsenter', f'--target={self._holder.pid}', '--net', '--mount', '--uts']
 
     @property
+    def proc(self) -> Path:
+        """The node as /proc shows it to everybody: `root` is its file system, `net` its network."""
+        return Path(f'/proc/{self._holder.pid}')
+
+    @property
     def pid(self) -> int:
         """The main process. Raises NodeError if the node has none or it has ended."""
         if self.process is None or self.process.poll() is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import shlex
 import shutil
 import signal
@@ -17,7 +18,7 @@ import sysconfig
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -133,15 +134,17 @@ def _boot(kernel: Path, job: Path, guest: Guest, console: _Console) -> int:
     if guest.time_travel:
         # Jitter entropy tests itself against a clock that stands still: 12 s of all that there is.
         arguments += ['time-travel', 'initcall_blacklist=jent_mod_init']
-    process = subprocess.Popen(
-        arguments,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        cwd=job,
-        # The kernel is many host processes; as a group of their own they can be ended together.
-        start_new_session=True,
-    )
+    with _on_one_processor():
+        process = subprocess.Popen(
+            arguments,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd=job,
+            # The kernel is many host processes; as a group of their own they can be ended
+            # together.
+            start_new_session=True,
+        )
     assert process.stdout is not None
     reader = threading.Thread(target=console.follow, args=(process.stdout,), daemon=True)
     reader.start()
@@ -154,6 +157,21 @@ def _boot(kernel: Path, job: Path, guest: Guest, console: _Console) -> int:
         _end(process)
         reader.join(POWER_OFF_SECONDS)
     return _status(job, console, process.returncode, guest, timed_out)
+
+
+@contextlib.contextmanager
+def _on_one_processor() -> Iterator[None]:
+    """What is started meanwhile stays on one of this thread's processors.
+
+    The guest has one processor. Its kernel and its processes are processes of the host that take
+    turns at every system call; a turn that crosses to another processor takes twice as long.
+    """
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {random.choice(sorted(before))})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def _status(job: Path, console: _Console, kernel: int, guest: Guest, timed_out: bool) -> int:
