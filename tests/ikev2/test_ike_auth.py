@@ -318,8 +318,9 @@ def test_crossing_ike_sas_both_serve_while_they_are_there() -> None:
     assert bench.b.last(RpSaNegotiated)
 
 
-def test_none_of_two_ike_sas_goes_while_one_is_in_use() -> None:
-    bench = Bench()
+@pytest.mark.parametrize('seed', range(8))
+def test_none_of_two_ike_sas_goes_while_one_is_in_use(seed: int) -> None:
+    bench = Bench(seed=seed)
     bench.a.endpoint.connect('b', bench.now)
     bench.b.endpoint.connect('a', bench.now)
     bench.run(1)

@@ -502,3 +502,13 @@ def test_cookies_go_on_when_errors_are_limited() -> None:
     for number in range(50):
         bench.inject(init_request(spi=SPI[:7] + bytes([number])))
     assert len(answers(bench)) == 50
+
+
+def test_an_spi_of_ours_is_never_taken_for_a_non_esp_marker() -> None:
+    """RFC 7296, 2.23: four zero octets in front of a message mean something else."""
+    drawn = iter([bytes(8), bytes(4) + b'spi!', b'good spi'])
+    bench = Bench()
+    bench.a.endpoint._context.random = lambda length: next(drawn, bytes(length))
+    bench.a.endpoint.connect('b', bench.now)
+    bench.collect()
+    assert header_of(bench.wire[0]).initiator_spi == b'good spi'
