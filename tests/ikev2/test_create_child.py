@@ -679,3 +679,18 @@ def test_the_window_of_an_ike_sa_holds_one_request() -> None:
     assert sa.busy
     with pytest.raises(ValueError, match='one request'):
         sa.ask(Anything(CHILD, []), bench.now)
+
+
+def test_a_request_cancelled_on_its_way_is_not_repeated_in_another_group(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def serve(sa: IkeSa, message: Message, now: float) -> None:
+        raise WrongKeyExchangeGroup(19)
+
+    monkeypatch.setattr('ikev2.create_child.serve_rp_sa', serve)
+    bench = up()
+    number = bench.a.endpoint.request('b', rp_request(), bench.now)
+    bench.a.endpoint.cancel(number, bench.now)
+    bench.settle()
+    assert [f.cause for f in bench.a.all(RpSaFailed)] == [Cause.CANCELLED]
+    assert len([d for d in bench.wire if is_kind(d, CHILD, response=False)]) == 1

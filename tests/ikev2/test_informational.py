@@ -491,3 +491,36 @@ def test_no_two_messages_of_one_direction_have_the_same_iv() -> None:
         sealed = {d.data for d in bench.sent_by(node) if d.data[16] == PayloadType.SK}
         ivs = {data[32:40] for data in sealed}
         assert len(ivs) == len(sealed) > 10
+
+
+def test_a_peer_that_is_removed_before_ike_auth_leaves_nothing() -> None:
+    bench = Bench()
+    bench.fate = lambda d: [] if is_kind(d, ExchangeType.IKE_AUTH, response=False) else [LATENCY]
+    bench.a.endpoint.connect('b', bench.now)
+    bench.run(0.1)
+    assert sas_of(bench.a)
+    assert sas_of(bench.b)
+    bench.a.endpoint.close(bench.now)
+    bench.b.endpoint.close(bench.now)
+    bench.collect()
+    assert not sas_of(bench.a)
+    assert not sas_of(bench.b)
+    assert not bench.a.all(IkeSaFailed)
+
+
+def test_a_failed_attempt_is_no_failure_while_another_ike_sa_serves() -> None:
+    """A's IKE_AUTH is lost for good, B's own IKE SA comes up meanwhile."""
+    bench = Bench()
+    bench.fate = lambda d: (
+        []
+        if d.local == A_ADDRESS and is_kind(d, ExchangeType.IKE_AUTH, response=False)
+        else [LATENCY]
+    )
+    bench.a.endpoint.connect('b', bench.now)
+    bench.run(5)
+    bench.b.endpoint.connect('a', bench.now)
+    bench.settle()
+    number = bench.a.endpoint.request('b', rp_request(), bench.now)
+    bench.run(60)
+    assert not bench.a.all(IkeSaFailed)
+    assert bench.a.last(RpSaNegotiated).exchange == number
