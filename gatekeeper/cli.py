@@ -7,14 +7,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from gatekeeper import verifying
 from gatekeeper.keygen import make_psk, make_raw_key
+from gatekeeper.tool import ToolError
 from ikev2.errors import CredentialError
 from ikev2.signatures import PrivateKey, PublicKey
 from keymaterial import KeyFileError, read_secret_file
-
-
-class ToolError(Exception):
-    """What was asked can't be done; the message says why."""
 
 
 def _keygen(arguments: argparse.Namespace) -> int:
@@ -67,14 +65,16 @@ def parser() -> argparse.ArgumentParser:
     )
     fingerprint.add_argument('file', type=Path, help='a public or private key (PEM, or DER public)')
     fingerprint.set_defaults(run=_fingerprint)
+    verifying.add_verb(verbs)
     return top
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit status 0 if it was done, 1 if it could not be."""
+    """Exit status 0 if all is well, 1 if something that was looked at isn't, 2 if what was asked
+    could not be done."""
     parsed = parser().parse_args(arguments)
     try:
         return int(parsed.run(parsed))
     except ToolError as error:
         print(f'gatekeeper {parsed.verb}: {error}', file=sys.stderr)
-        return 1
+        return 2

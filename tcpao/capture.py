@@ -152,7 +152,7 @@ def _interface(block: Any, order: str) -> tuple[LinkType, float, int]:
     unit, offset = 1e-6, 0
     for option in block.opts:
         if option.code == dpkt.pcapng.PCAPNG_OPT_IF_TSRESOL:
-            exponent = option.data[0]
+            (exponent,) = struct.unpack('B', option.data)
             unit = 2.0 ** -(exponent & 0x7F) if exponent & 0x80 else 10.0**-exponent
         elif option.code == dpkt.pcapng.PCAPNG_OPT_IF_TSOFFSET:
             (offset,) = struct.unpack(f'{order}q', option.data)

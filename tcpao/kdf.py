@@ -53,6 +53,11 @@ def derive_traffic_key(algorithm: Algorithm, master_key: Secret, context: bytes)
     return Secret(_KDFS[algorithm.name](master_key.reveal(), context))
 
 
+def same_kdf(one: Algorithm, other: Algorithm) -> bool:
+    """True if both derive the same traffic key from the same master key."""
+    return _KDFS[one.name] is _KDFS[other.name]
+
+
 def _counter_mode_block(context: bytes, bits: int) -> bytes:
     # RFC 5926 3.1.1: i || Label || Context || Output_Length. One block is enough for each of
     # these: the PRF's output is as long as the key.

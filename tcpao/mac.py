@@ -51,7 +51,20 @@ def compute_mac(algorithm: Algorithm, traffic_key: Secret, message: bytes) -> by
 
     Raises tcpao.kdf.KmacUnavailableError for kmac256-128 without pycryptodome.
     """
-    return _MACS[algorithm.name](traffic_key.reveal(), message)[: algorithm.mac_length]
+    return full_mac(algorithm, traffic_key, message)[: algorithm.mac_length]
+
+
+def full_mac(algorithm: Algorithm, traffic_key: Secret, message: bytes) -> bytes:
+    """The MAC before it is truncated, for telling why one fails.
+
+    Raises tcpao.kdf.KmacUnavailableError for kmac256-128 without pycryptodome.
+    """
+    return _MACS[algorithm.name](traffic_key.reveal(), message)
+
+
+def same_mac(one: Algorithm, other: Algorithm) -> bool:
+    """True if both compute the same MAC under one traffic key, but for its length."""
+    return _MACS[one.name] is _MACS[other.name]
 
 
 def is_good(

@@ -11,9 +11,8 @@ any TCP-AO. *Unverifiable*: nothing can be said, for lack of its key or of an IS
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 
 from keymaterial import Secret
 from tcpao.capture import Packet
@@ -22,43 +21,32 @@ from tcpao.known_keys import Endpoint, KnownKey
 from tcpao.mac import is_good
 from tcpao.segment import AoOption, MalformedSegmentError, Segment, parse_ip
 from tcpao.sne import SneFollower
+from tcpao.verdict import LISTED_PROBLEMS, Outcome, Tally, Verdict
+
+__all__ = ['Connection', 'Direction', 'GivenIsns', 'Outcome', 'Verdict', 'Verifier']
 
 # How many connections of one socket pair a late segment may belong to.
 _REMEMBERED = 4
 
+_SPACE = 1 << 32
 
-class Outcome(StrEnum):
-    """What is known of a segment."""
+# A connection that is captured from its middle on may have wrapped so often, 4 GiB each time; it
+# is looked for in so many segments.
+_MOST_WRAPS = 64
+_MOST_SEARCHES = 64
 
-    GOOD = 'good'
-    BAD = 'bad'
-    UNSIGNED = 'unsigned'
-    UNVERIFIABLE = 'unverifiable'
+# Forged ISNs must not fill the memory: so many connections' worth of traffic keys.
+_MOST_ISNS = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """One segment, and all that was used to judge it."""
+class GivenIsns:
+    """The ISNs of a connection whose SYNs the capture doesn't hold."""
 
-    number: int
-    """Of the packet in the capture, from 1."""
-    time: float
-    """Seconds since the epoch."""
-    octets: bytes
-    """The IP packet."""
-    segment: Segment
-    option: AoOption | None
-    from_client: bool
-    outcome: Outcome
-    reason: str
-    """Why it isn't good; empty if it is."""
-    retransmission: bool = False
-    key: KnownKey | None = None
-    tcp_options: bool | None = None
-    source_isn: int | None = None
-    destination_isn: int | None = None
-    """0 for a SYN."""
-    sne: int | None = None
+    client: Endpoint
+    server: Endpoint
+    client_isn: int
+    server_isn: int
 
 
 @dataclass(slots=True)
@@ -67,12 +55,29 @@ class Direction:
 
     isn: int | None = None
     follower: SneFollower = field(default_factory=lambda: SneFollower(0))
+    searches: int = 0
+    """Segments in which the SNE may still be looked for: the ISN was given, and it is unknown how
+    often the sequence numbers have wrapped since."""
 
     def begin(self, isn: int) -> None:
         """The ISN is known, or known better."""
         if isn != self.isn:
             self.isn = isn
             self.follower = SneFollower(isn)
+            self.searches = 0
+
+    def begin_before(self, isn: int) -> None:
+        """The ISN is given; the capture begins later."""
+        self.begin(isn)
+        self.searches = _MOST_SEARCHES
+
+    def advance(self, verdict: Verdict) -> None:
+        """A segment was good."""
+        segment = verdict.segment
+        if self.searches and verdict.sne is not None:
+            self.searches = 0
+            self.follower = SneFollower(verdict.sne * _SPACE + segment.sequence)
+        self.follower.advance(segment.sequence, segment.length)
 
 
 @dataclass(slots=True, eq=False)
@@ -87,6 +92,8 @@ class Connection:
     """From the client."""
     inward: Direction = field(default_factory=Direction)
     verdicts: list[Verdict] = field(default_factory=list)
+    """All of them, if the verifier keeps them."""
+    tally: Tally = field(default_factory=Tally)
     has_ao: bool = False
     _traffic_keys: dict[tuple[int, bool, int, int], Secret] = field(default_factory=dict)
     _covered: dict[int, bool] = field(default_factory=dict)
@@ -154,19 +161,21 @@ class Connection:
         candidates = [
             key for key in self.keys if key.may_sign(from_client=from_client, key_id=option.key_id)
         ]
-        for key in candidates:
-            for tcp_options in self._coverage(key):
-                if self._verifies(verdict, option, key, tcp_options=tcp_options):
-                    known = here.isn is not None
-                    return replace(
-                        verdict,
-                        outcome=Outcome.GOOD,
-                        reason='',
-                        retransmission=known
-                        and not here.follower.is_new(segment.sequence, segment.length),
-                        key=key,
-                        tcp_options=tcp_options,
-                    )
+        searching = here.searches > 0 and not handshake
+        for attempt in _every_sne(verdict) if searching else (verdict,):
+            for key in candidates:
+                for tcp_options in self._coverage(key):
+                    if self._verifies(attempt, option, key, tcp_options=tcp_options):
+                        known = here.isn is not None and not searching
+                        return replace(
+                            attempt,
+                            outcome=Outcome.GOOD,
+                            reason='',
+                            retransmission=known
+                            and not here.follower.is_new(segment.sequence, segment.length),
+                            key=key,
+                            tcp_options=tcp_options,
+                        )
         if candidates:
             return replace(
                 verdict,
@@ -196,6 +205,8 @@ class Connection:
         place = (id(key), verdict.from_client, verdict.source_isn, verdict.destination_isn)
         traffic_key = self._traffic_keys.get(place)
         if traffic_key is None:
+            if len(self._traffic_keys) >= _MOST_ISNS * len(self.keys):
+                self._traffic_keys.clear()
             traffic_key = derive_traffic_key(
                 key.algorithm,
                 key.master_key,
@@ -213,47 +224,67 @@ class Connection:
             segment, option, key.algorithm, traffic_key, verdict.sne, tcp_options=tcp_options
         )
 
-    def take(self, verdict: Verdict) -> None:
-        """The segment belongs to this connection: remember it, and move on if it is good."""
-        self.verdicts.append(verdict)
+    def take(self, verdict: Verdict, *, keep: bool) -> None:
+        """The segment belongs to this connection: count it, and move on if it is good."""
+        if keep:
+            self.verdicts.append(verdict)
+        self.tally.add(verdict)
         self.has_ao = self.has_ao or verdict.option is not None
         segment = verdict.segment
-        here, _ = self._directions(from_client=verdict.from_client)
+        here, there = self._directions(from_client=verdict.from_client)
         good = verdict.outcome is Outcome.GOOD
         # An ISN that nothing vouches for is replaced by one that a MAC vouches for.
         if (segment.is_opening or segment.is_syn_ack) and (good or here.isn is None):
             here.begin(segment.sequence)
+        if segment.is_syn_ack and there.isn is None:
+            # The capture lacks the SYN; its ISN is what the SYN-ACK acknowledges.
+            there.begin((segment.acknowledgment - 1) % _SPACE)
         if verdict.key is not None and verdict.tcp_options is not None:
             self._covered[id(verdict.key)] = verdict.tcp_options
-            here.follower.advance(segment.sequence, segment.length)
+            here.advance(verdict)
             if self.keys[0] is not verdict.key:
                 self.keys = [
                     verdict.key,
                     *(key for key in self.keys if key is not verdict.key),
                 ]
+        elif here.searches and verdict.outcome is Outcome.BAD:
+            here.searches -= 1
+
+
+def _every_sne(verdict: Verdict) -> Iterator[Verdict]:
+    """The same segment after each number of wraps."""
+    return (replace(verdict, sne=sne) for sne in range(_MOST_WRAPS))
 
 
 class Verifier:
     """Takes packets in the order of the capture; `connections` grows with them."""
 
-    def __init__(self, keys: Sequence[KnownKey]) -> None:
-        self._keys = list(keys)
+    def __init__(
+        self, keys: Sequence[KnownKey], isns: Sequence[GivenIsns] = (), *, keep: bool = True
+    ) -> None:
+        """`keep` every verdict: memory then grows with the capture."""
+        self.keys = list(keys)
+        self._isns = list(isns)
+        self._keep = keep
         self._live: dict[frozenset[Endpoint], list[Connection]] = {}
         self.connections: list[Connection] = []
-        self.malformed: list[tuple[Packet, str]] = []
-        """Packets that hold TCP, but not a whole segment, and why."""
+        self.malformed: list[tuple[int, str]] = []
+        """The first of the packets that hold TCP, but not a whole segment: number, and why."""
+        self.malformed_count = 0
 
     def feed(self, packet: Packet) -> Verdict | None:
         """Judge one packet; None if it isn't a TCP segment, or not a whole one."""
         try:
             segment = parse_ip(packet.octets)
         except MalformedSegmentError as error:
-            self.malformed.append((packet, str(error)))
+            self.malformed_count += 1
+            if len(self.malformed) < LISTED_PROBLEMS:
+                self.malformed.append((packet.number, str(error)))
             return None
         if segment is None:
             return None
         connection, verdict = self._attribute(packet, segment)
-        connection.take(verdict)
+        connection.take(verdict, keep=self._keep)
         return verdict
 
     def _attribute(self, packet: Packet, segment: Segment) -> tuple[Connection, Verdict]:
@@ -269,7 +300,7 @@ class Verifier:
             ]
         elif segment.is_syn_ack:
             # The SYN that it answers: whoever tries again has another ISN.
-            answered = (segment.acknowledgment - 1) % (1 << 32)
+            answered = (segment.acknowledgment - 1) % _SPACE
             matching = [
                 connection
                 for connection in live
@@ -280,20 +311,44 @@ class Verifier:
         verdicts = [(connection, connection.judge(packet, segment)) for connection in matching]
         if verdicts:
             return max(verdicts, key=_belongs)
-        if segment.is_syn_ack:
-            source, destination = destination, source
-        connection = self._open(live, source, destination)
+        connection = self._open(live, segment, source, destination)
         return connection, connection.judge(packet, segment)
 
-    def _open(self, live: list[Connection], client: Endpoint, server: Endpoint) -> Connection:
-        keys = [key for key in self._keys if key.may_protect(client, server)]
-        connection = Connection(client, server, keys)
+    def _open(
+        self, live: list[Connection], segment: Segment, source: Endpoint, destination: Endpoint
+    ) -> Connection:
+        """Begin a connection with the first segment of it that the capture holds."""
+        given = self._given(segment, source, destination)
+        if segment.is_syn_ack or (given is not None and given.client == destination):
+            source, destination = destination, source
+        keys = [key for key in self.keys if key.may_protect(source, destination)]
+        connection = Connection(source, destination, keys)
+        if segment.is_syn_ack:
+            connection.outward.begin((segment.acknowledgment - 1) % _SPACE)
+        elif given is not None:
+            connection.outward.begin_before(given.client_isn)
+            connection.inward.begin_before(given.server_isn)
         self.connections.append(connection)
         if len(live) == _REMEMBERED:
             # A flood of forged SYNs must not push the real connection out.
             live.remove(next((old for old in reversed(live) if not old.is_open), live[-1]))
         live.insert(0, connection)
         return connection
+
+    def _given(self, segment: Segment, source: Endpoint, destination: Endpoint) -> GivenIsns | None:
+        """The ISNs that are given for the connection that this segment begins."""
+        for given in self._isns:
+            if segment.is_opening:
+                # The SYN is there, but the SYN-ACK may not be.
+                if (given.client, given.server, given.client_isn) == (
+                    source,
+                    destination,
+                    segment.sequence,
+                ):
+                    return given
+            elif {given.client, given.server} == {source, destination}:
+                return given
+        return None
 
 
 def _belongs(attribution: tuple[Connection, Verdict]) -> tuple[bool, bool, bool]:

@@ -50,7 +50,7 @@ def test_a_key_is_never_overwritten(
 ) -> None:
     path = tmp_path / 'key.pem'
     path.write_bytes(b'precious')
-    assert main(['keygen', kind, str(path)]) == 1
+    assert main(['keygen', kind, str(path)]) == 2
     assert 'never overwritten' in capsys.readouterr().err
     assert path.read_bytes() == b'precious'
 
@@ -66,5 +66,5 @@ def test_what_is_no_key_has_no_fingerprint(
 ) -> None:
     path = tmp_path / 'x'
     path.write_bytes(b'nothing')
-    assert main(['fingerprint', str(path)]) == 1
+    assert main(['fingerprint', str(path)]) == 2
     assert str(path) in capsys.readouterr().err

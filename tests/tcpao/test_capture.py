@@ -8,7 +8,7 @@ from pathlib import Path
 
 import dpkt
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tcpao.capture import CaptureError, LinkType, read_packets
@@ -169,3 +169,18 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 def test_files_of_anybody_raise_nothing_else(tmp_path: Path, head: bytes, rest: bytes) -> None:
     with suppress(CaptureError):
         list(read_packets(written(tmp_path, head + rest)))
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(kind=st.sampled_from([1, 9, 14]), value=st.binary(max_size=9), cut=st.integers(0, 4))
+@example(kind=9, value=b'', cut=0)
+@example(kind=14, value=b'\xff' * 8, cut=0)
+def test_options_of_anybody_raise_nothing_else(
+    tmp_path: Path, kind: int, value: bytes, cut: int
+) -> None:
+    """Resolution and offset of time stamps, of any length."""
+    option = struct.pack('<HH', kind, len(value)) + value + bytes(-len(value) % 4)
+    option = option[: len(option) - cut]
+    octets = section() + interface(LinkType.RAW, options=option) + packet(V4)
+    with suppress(CaptureError):
+        assert [p.octets for p in read_packets(written(tmp_path, octets))] == [V4]

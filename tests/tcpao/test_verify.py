@@ -425,6 +425,7 @@ def test_the_table_and_the_json_hold_no_secret(tmp_path: Path) -> None:
         'bad',
         'unsigned',
         'unverifiable',
+        'retransmitted',
     ]
     assert text.splitlines()[1].split() == [
         '10.0.0.1:40001',
@@ -434,8 +435,9 @@ def test_the_table_and_the_json_hold_no_secret(tmp_path: Path) -> None:
         '1',
         '0',
         '0',
+        '0',
     ]
-    assert 'packet 4 00:16:43.000 client to server ACK: bad: the MAC fails under KeyID 1' in text
+    assert 'packet 4 1970-01-01 00:16:43.000 client to server ACK: bad: the MAC fails' in text
     assert text.splitlines()[-1] == '3 good, 1 bad, 0 unsigned, 0 unverifiable'
 
 

@@ -13,7 +13,7 @@ import dpkt
 from keymaterial import Secret
 from tcpao.capture import LinkType
 from tcpao.kdf import context, derive_traffic_key
-from tcpao.mac import compute_mac, mac_input
+from tcpao.mac import full_mac, mac_input
 from tcpao.mkt import ALGORITHMS, IPAddress
 from tcpao.segment import Flag, parse_ip
 
@@ -39,6 +39,16 @@ class Key:
     def known(self, **more: Any) -> dict[str, Any]:
         """As an object of keys.json, with nothing but what must be there and `more`."""
         return {'algorithm': self.algorithm, 'master_key': self.secret.hex(), **more}
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """How another implementation may get a MAC wrong."""
+
+    other_direction: bool = False
+    sne: int | None = None
+    syn_key: bool = False
+    mac_length: int | None = None
 
 
 @dataclass
@@ -77,6 +87,7 @@ class Talk:
         options: bytes = TIMESTAMP,
         sequence: int | None = None,
         unsigned: bool = False,
+        mistake: Mistake | None = None,
     ) -> bytes:
         """`sequence` is a 64-bit number; None for what is next, and then the state moves on."""
         number = self.sent[from_client] if sequence is None else sequence
@@ -90,6 +101,8 @@ class Talk:
         signing = None if unsigned else key or self.key
         if signing is not None:
             mac_length = ALGORITHMS[signing.algorithm].mac_length
+            if mistake is not None and mistake.mac_length is not None:
+                mac_length = mistake.mac_length
             ids = (signing.send_id, signing.recv_id)
             ids = ids if from_client else ids[::-1]
             options += struct.pack('!4B', 29, 4 + mac_length, *ids) + bytes(mac_length)
@@ -108,7 +121,7 @@ class Talk:
         )
         tcp = bytearray(header + options + payload)
         if signing is not None:
-            self._sign(tcp, signing, addresses, ports, from_client, number, flags)
+            self._sign(tcp, signing, addresses, ports, from_client, number, mistake or Mistake())
         packet = ip_packet(*addresses, bytes(tcp))
         self.packets.append(packet)
         return packet
@@ -121,7 +134,7 @@ class Talk:
         ports: tuple[int, int],
         from_client: bool,
         number: int,
-        flags: Flag,
+        mistake: Mistake,
     ) -> None:
         segment = parse_ip(ip_packet(*addresses, bytes(tcp)))
         assert segment is not None
@@ -129,14 +142,22 @@ class Talk:
         assert option is not None
         isns = (self.client_isn, self.server_isn)
         source, destination = isns if from_client else isns[::-1]
-        if segment.is_opening:
+        if segment.is_opening or mistake.syn_key:
             destination = 0
         algorithm = ALGORITHMS[key.algorithm]
+        here = (addresses[0], ports[0], source)
+        there = (addresses[1], ports[1], destination)
+        if mistake.other_direction:
+            here, there = there, here
         traffic_key = derive_traffic_key(
-            algorithm, Secret(key.secret), context(*addresses, *ports, source, destination)
+            algorithm,
+            Secret(key.secret),
+            context(here[0], there[0], here[1], there[1], here[2], there[2]),
         )
-        message = mac_input(segment, option, number // SPACE, tcp_options=key.tcp_options)
-        tcp[option.mac_offset : option.end] = compute_mac(algorithm, traffic_key, message)
+        sne = number // SPACE if mistake.sne is None else mistake.sne
+        message = mac_input(segment, option, sne, tcp_options=key.tcp_options)
+        mac = full_mac(algorithm, traffic_key, message)
+        tcp[option.mac_offset : option.end] = mac[: len(option.mac)]
 
 
 def ip_packet(source: IPAddress, destination: IPAddress, tcp: bytes) -> bytes:
