@@ -20,7 +20,7 @@ from pathlib import Path
 
 from ikev2 import Endpoint, Identity, Peer
 from ikev2.auth import LocalCredential, PeerCredential
-from ikev2.events import IkeMessage, IkeSaFailed, IkeSaUp
+from ikev2.events import Event, IkeMessage, IkeSaFailed, IkeSaUp
 from ikev2.udp import UdpSockets
 from keymaterial import Secret
 from tcpao.linux import LinuxSocket
@@ -76,8 +76,8 @@ class Heard:
 
 
 @dataclass(frozen=True, slots=True)
-class WrongKey:
-    """A key that the victim doesn't have, under ids that it may have."""
+class TcpKey:
+    """A key and its ids, which the victim may have or not."""
 
     algorithm: Algorithm
     send_id: int
@@ -91,7 +91,7 @@ def speak(
     seconds: float,
     *,
     source_port: int = 0,
-    key: WrongKey | None = None,
+    key: TcpKey | None = None,
     hello: bytes = b'',
 ) -> Heard:
     """Connect, send `hello`, and listen until the peer ends it or the time is over.
@@ -113,15 +113,13 @@ def speak(
             return Heard(Ending.NO_CONNECTION, b'')
         except ConnectionRefusedError:
             return Heard(Ending.REFUSED, b'')
-        except OSError as error:
-            # No route, or a RST that came while connecting.
-            if isinstance(error, ConnectionResetError):
-                return Heard(Ending.REFUSED, b'')
-            raise
+        except ConnectionResetError:
+            # It came up and was reset before this thread's turn came.
+            return Heard(Ending.RESET, b'')
         return _listen(sock, hello, deadline)
 
 
-def _give(sock: socket.socket, target: str, key: WrongKey) -> None:
+def _give(sock: socket.socket, target: str, key: TcpKey) -> None:
     wanted = Key(
         peer=ip_network(target),
         send_id=key.send_id,
@@ -152,6 +150,49 @@ def _listen(sock: socket.socket, hello: bytes, deadline: float) -> Heard:
 # --- IKE ----------------------------------------------------------------------------------------
 
 
+class IkeSpeaker:
+    """An IKE endpoint of this namespace with one peer, which does nothing but what it is told.
+
+    It only answers while it is `run`. Closing it leaves the peer to find out by itself.
+    """
+
+    def __init__(self, peer: Peer, ports: tuple[int, int] = (500, 4500)) -> None:
+        self._peer = peer
+        self._sockets = UdpSockets(ports)
+        self.endpoint = Endpoint(random=os.urandom, local_ports=ports, has_mkts=lambda name: False)
+        self.endpoint.set_peer(peer, time.monotonic())
+        self.answered = False
+        """The peer has sent anything at all."""
+
+    def connect(self) -> None:
+        """Begin to make an IKE SA."""
+        self.endpoint.connect(self._peer.name, time.monotonic())
+
+    def run(self, seconds: float) -> Iterator[Event]:
+        """Speak for so long; every event as it comes."""
+        now = time.monotonic()
+        deadline = now + seconds
+        while now < deadline:
+            for datagram in self.endpoint.datagrams_to_send():
+                self._sockets.send(datagram)
+            while (event := self.endpoint.next_event()) is not None:
+                if isinstance(event, IkeMessage) and not event.sent:
+                    self.answered = True
+                yield event
+                for datagram in self.endpoint.datagrams_to_send():
+                    self._sockets.send(datagram)
+            wake = min(deadline, self.endpoint.next_timer() or deadline)
+            select.select(self._sockets.filenos(), [], [], max(0.0, wake - now))
+            now = time.monotonic()
+            for datagram in self._sockets.receive():
+                self.endpoint.receive_datagram(datagram, now)
+            self.endpoint.handle_timer(now)
+
+    def close(self) -> None:
+        """Give the ports back."""
+        self._sockets.close()
+
+
 @dataclass(frozen=True, slots=True)
 class IkeOutcome:
     """What came of an attempt to make an IKE SA."""
@@ -171,8 +212,9 @@ def ask_for_ike_sa(
     credential: LocalCredential,
     expected: PeerCredential,
     seconds: float,
+    ports: tuple[int, int] = (500, 4500),
 ) -> IkeOutcome:
-    """Try to make an IKE SA from this namespace, from UDP port 500, as a real initiator does."""
+    """Try to make an IKE SA from this namespace, as a real initiator does."""
     peer = Peer(
         name='victim',
         local_id=local_id,
@@ -181,28 +223,13 @@ def ask_for_ike_sa(
         remote_credential=expected,
         addresses=((ip_address(source), ip_address(target)),),
     )
-    endpoint = Endpoint(random=os.urandom, has_mkts=lambda name: False)
-    deadline = time.monotonic() + seconds
-    answered = False
-    with closing(UdpSockets()) as sockets:
-        now = time.monotonic()
-        endpoint.set_peer(peer, now)
-        endpoint.connect(peer.name, now)
-        while now < deadline:
-            for datagram in endpoint.datagrams_to_send():
-                sockets.send(datagram)
-            while (event := endpoint.next_event()) is not None:
-                match event:
-                    case IkeMessage(sent=False):
-                        answered = True
-                    case IkeSaUp():
-                        return IkeOutcome(True, answered, 'an IKE SA is up')
-                    case IkeSaFailed(step=step, cause=cause, text=text):
-                        return IkeOutcome(False, answered, f'{step}: {cause} {text}'.strip())
-            wake = min(deadline, endpoint.next_timer() or deadline)
-            select.select(sockets.filenos(), [], [], max(0.0, wake - now))
-            now = time.monotonic()
-            for datagram in sockets.receive():
-                endpoint.receive_datagram(datagram, now)
-            endpoint.handle_timer(now)
-    return IkeOutcome(False, answered, 'no answer')
+    with closing(IkeSpeaker(peer, ports)) as speaker:
+        speaker.connect()
+        for event in speaker.run(seconds):
+            match event:
+                case IkeSaUp():
+                    return IkeOutcome(True, speaker.answered, 'an IKE SA is up')
+                case IkeSaFailed(step=step, cause=cause, text=text):
+                    words = f'{step}: {cause}: {text}' if text else f'{step}: {cause}'
+                    return IkeOutcome(False, speaker.answered, words)
+        return IkeOutcome(False, speaker.answered, 'no answer')

@@ -23,7 +23,7 @@ from lab.demo.places import BGP, IMPOSTOR, IMPOSTOR_PORTS, R1, R2
 from lab.impostors import (
     Ending,
     IkeOutcome,
-    WrongKey,
+    TcpKey,
     ask_for_ike_sa,
     bgp_open,
     speak,
@@ -39,13 +39,13 @@ Attack = Callable[[], tuple[str, bool]]
 """Its outcome in words, and whether it was refused without a BGP octet."""
 
 
-def _spoken(source: str, port: int = 0, key: WrongKey | None = None) -> tuple[str, bool]:
+def _spoken(source: str, port: int = 0, key: TcpKey | None = None) -> tuple[str, bool]:
     heard = speak(source, TARGET, PATIENCE, source_port=port, key=key, hello=OPEN)
     refused = not heard.octets and heard.ending is not Ending.STILL_OPEN
     return f'{heard.ending}, {len(heard.octets)} octets received', refused
 
 
-def _connection(source: str, port: int, key: WrongKey | None) -> tuple[str, bool]:
+def _connection(source: str, port: int, key: TcpKey | None) -> tuple[str, bool]:
     """One that mustn't even come up."""
     heard = speak(source, TARGET, PATIENCE, source_port=port, key=key, hello=OPEN)
     return str(heard.ending), heard.ending is Ending.NO_CONNECTION and not heard.octets
@@ -86,8 +86,8 @@ def from_own_address() -> dict[str, Attack]:
 
 def from_address_of_r1(send_id: int, recv_id: int) -> dict[str, Attack]:
     """Attacks from r1's address; the ids are those of the key that is in use."""
-    wrong = WrongKey(ALGORITHMS['hmac-sha-1-96'], send_id, recv_id, os.urandom(20))
-    deny = WrongKey(ALGORITHMS['hmac-sha-1-96'], 0, 0, os.urandom(32))
+    wrong = TcpKey(ALGORITHMS['hmac-sha-1-96'], send_id, recv_id, os.urandom(20))
+    deny = TcpKey(ALGORITHMS['hmac-sha-1-96'], 0, 0, os.urandom(32))
     first, second, third = IMPOSTOR_PORTS
     return {
         "unsigned SYN from r1's address": lambda: _connection(R1, first, None),

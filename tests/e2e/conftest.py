@@ -1,0 +1,54 @@
+"""The routers of the end-to-end tests: one topology for all of them, daemons for each module."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from lab.keys import make_keys
+from lab.tcpao_kernel import has_tcp_ao
+from lab.topology import Topology
+from tests.e2e.router import Router
+
+TOPOLOGY = Path(__file__).with_name('e2e.clab.yml')
+
+
+@dataclass(frozen=True, slots=True)
+class Routers:
+    """r1 and r2 face each other; r3 is r1's plain neighbor."""
+
+    r1: Router
+    r2: Router
+    r3: Router
+
+    def stop(self) -> None:
+        """No daemon runs any more."""
+        for router in (self.r1, self.r2, self.r3):
+            router.kill()
+
+
+@pytest.fixture(scope='session')
+def topology(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Routers]:
+    """The nodes, without daemons, with key files for r1 and r2 in their homes."""
+    if not has_tcp_ao():
+        pytest.fail('this kernel has no TCP-AO: run the tests as the Makefile does')
+    keys = tmp_path_factory.mktemp('keys')
+    make_keys(keys)
+    with Topology.load(TOPOLOGY).up(tmp_path_factory.mktemp('logs')) as lab:
+        routers = [Router(lab.node(name)) for name in ('r1', 'r2', 'r3')]
+        for router in routers[:2]:
+            # With the modes that they have: private ones are private.
+            for file in (keys / router.name).iterdir():
+                shutil.copy(file, router.home)
+        yield Routers(*routers)
+
+
+@pytest.fixture(scope='module')
+def routers(topology: Routers) -> Iterator[Routers]:
+    """The nodes, for one module; daemons end with it."""
+    yield topology
+    topology.stop()

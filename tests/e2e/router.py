@@ -1,0 +1,312 @@
+"""A node with a real ExaBGP daemon in it, started from a configuration file.
+
+What the tests wait for is an event or a state with a deadline; what never comes fails with the
+daemon's log in the message.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, TypeVar
+
+from gatekeeper.records import EventName, Record
+from lab.demo.timeline import parse
+from lab.exabgp_cli import CommandLine
+from lab.topology import Node
+from lab.unprivileged import daemon_environment
+
+# For what takes a moment on an idle machine; the guest is slow, and the host may be busy.
+PATIENCE = 60.0
+LOOK_EVERY = 0.05
+HOME = 'run/e2e'
+"""Everything of a daemon's, in its node's own file system."""
+
+Found = TypeVar('Found')
+
+
+def within(seconds: float, look: Callable[[], Found | None], what: Callable[[], str]) -> Found:
+    """The first thing that `look` finds; fails when there is nothing in time."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = look()
+        if found is not None and found is not False:
+            return found
+        if time.monotonic() > deadline:
+            raise AssertionError(f'{what()}: not within {seconds:g} s')
+        time.sleep(LOOK_EVERY)
+
+
+class Router:
+    """One daemon at a time, with its files."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.name = node.name
+        self.home = node.proc / 'root' / HOME
+        self.home.mkdir(exist_ok=True)
+        self.process: subprocess.Popen[bytes] | None = None
+        self._runs = 0
+        self._line: CommandLine | None = None
+        self._seen: list[Record] = []
+        self._read = 0
+
+    # --- files ------------------------------------------------------------------------------
+
+    def write(self, name: str, content: str | bytes, mode: int = 0o644) -> Path:
+        """A file in the daemon's home; the path is that in the node."""
+        path = self.home / name
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        path.chmod(mode)
+        return Path('/') / HOME / name
+
+    def configure(self, text: str) -> None:
+        """The configuration that the next start or reload reads."""
+        self.write('exabgp.conf', text)
+
+    @property
+    def log(self) -> str:
+        """What all daemons here have logged."""
+        path = self.home / 'log'
+        return path.read_text(errors='replace') if path.exists() else ''
+
+    @property
+    def timeline(self) -> Path:
+        """The events of the daemon that runs, or ran last."""
+        return self.home / f'timeline.{self._runs}'
+
+    @property
+    def key_table(self) -> Path:
+        """Its master keys."""
+        return self.home / f'keys.{self._runs}'
+
+    def keys(self) -> list[dict[str, Any]]:
+        """Every key that the daemon has had, oldest first; ends as the opener sees them."""
+        table: list[dict[str, Any]] = json.loads(self.key_table.read_text())
+        return table
+
+    # --- life -------------------------------------------------------------------------------
+
+    def start(
+        self,
+        *,
+        listen: str | None = None,
+        user: str | None = None,
+        cli: bool = True,
+        environment: Mapping[str, str] | None = None,
+        program: tuple[str, ...] = ('exabgp-gatekeeper',),
+    ) -> None:
+        """Start the daemon; `listen` is the address of exabgp.tcp.bind."""
+        assert not self.is_running
+        self._runs += 1
+        self._seen, self._read = [], 0
+        variables = {
+            'exabgp_ikev2_timeline': f'/{HOME}/{self.timeline.name}',
+            'exabgp_ikev2_keytable': f'/{HOME}/{self.key_table.name}',
+            'exabgp_ikev2_router': self.name,
+            'exabgp_api_cli': str(cli).lower(),
+        }
+        if user is None:
+            variables |= daemon_environment()
+        else:
+            variables['exabgp_daemon_user'] = user
+        if listen is not None:
+            variables |= {'exabgp_tcp_bind': listen, 'exabgp_tcp_port': '179'}
+        variables |= environment or {}
+        self._make_pipes()
+        with (self.home / 'log').open('ab') as log:
+            self.process = self.node.popen(
+                [*program, 'server', f'/{HOME}/exabgp.conf'],
+                environment=variables,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    def _make_pipes(self) -> None:
+        folder = self.node.proc / 'root/run/exabgp'
+        folder.mkdir(exist_ok=True)
+        for name in ('exabgp.in', 'exabgp.out'):
+            path = folder / name
+            # A new pair each time: an answer to the daemon before this one may still be in it.
+            path.unlink(missing_ok=True)
+            os.mkfifo(path)
+            path.chmod(0o666)
+            assert stat.S_ISFIFO(path.stat().st_mode)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the daemon's process is there."""
+        return self.process is not None and self.process.poll() is None
+
+    def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
+        """Send a signal that ends the daemon, and wait for its end."""
+        if self._line is not None:
+            self._line.close()
+            self._line = None
+        if self.process is not None and self.is_running:
+            self.process.send_signal(number)
+            try:
+                self.process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait(PATIENCE)
+                raise AssertionError(
+                    self.told(f'the daemon did not end on {number.name}')
+                ) from None
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal that doesn't end it: SIGUSR1 reloads."""
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    # --- what it says -----------------------------------------------------------------------
+
+    def told(self, message: str) -> str:
+        """A message with the end of the daemon's log."""
+        return '\n'.join([f'{self.name}: {message}; its log ends:', *self.log.splitlines()[-60:]])
+
+    @property
+    def events(self) -> list[Record]:
+        """Every event of the daemon that runs, or ran last, oldest first."""
+        try:
+            with self.timeline.open('rb') as file:
+                file.seek(self._read)
+                whole, newline, _ = file.read().rpartition(b'\n')
+        except FileNotFoundError:
+            return self._seen
+        self._read += len(whole) + len(newline)
+        for line in whole.decode().splitlines():
+            event = parse(line)
+            assert event is not None, line
+            self._seen.append(event)
+        return self._seen
+
+    def named(self, name: EventName, session: str | None = None, **details: object) -> list[Record]:
+        """The events of that name so far, of a session if one is given, with these details."""
+        return [
+            event
+            for event in self.events
+            if event.event is name
+            and session in (None, event.session)
+            and all(event.details.get(key) == value for key, value in details.items())
+        ]
+
+    def await_event(
+        self,
+        name: EventName,
+        session: str | None = None,
+        *,
+        count: int = 1,
+        seconds: float = PATIENCE,
+        **details: object,
+    ) -> Record:
+        """The `count`th such event, which may have happened already."""
+
+        def look() -> Record | None:
+            found = self.named(name, session, **details)
+            if len(found) >= count:
+                return found[count - 1]
+            assert self.is_running, self.told('the daemon has ended')
+            return None
+
+        return within(
+            seconds, look, lambda: self.told(f'event {name} {session or ""} {details} no. {count}')
+        )
+
+    def await_log(self, text: str, seconds: float = PATIENCE) -> None:
+        """Until the log holds it."""
+        within(seconds, lambda: text in self.log, lambda: self.told(f'{text!r} in the log'))
+
+    # --- what it is asked -------------------------------------------------------------------
+
+    def ask(self, command: str) -> list[str]:
+        """A command of ExaBGP's own command line, over its pipes."""
+        if self._line is None:
+            self._line = CommandLine(self.node.proc / 'root/run/exabgp')
+        return self._line.ask(command, seconds=PATIENCE)
+
+    def show(self) -> list[dict[str, Any]]:
+        """`show ikev2 json`."""
+        rows: list[dict[str, Any]] = json.loads(''.join(self.ask('show ikev2 json')))
+        return rows
+
+    def neighbors(self) -> list[dict[str, Any]]:
+        """`show neighbor json`, each neighbor's `duration` in seconds."""
+        rows: list[dict[str, Any]] = json.loads(''.join(self.ask('show neighbor json')))
+        return rows
+
+    def routes(self) -> set[str]:
+        """The prefixes that it has from its neighbors."""
+        return {
+            word for line in self.ask('show adj-rib in') for word in line.split() if '/' in word
+        }
+
+    def established(self) -> dict[str, int]:
+        """Seconds of up-time, by the families of each session that is up."""
+        return {
+            ' + '.join(row['families']): row['duration']
+            for row in self.neighbors()
+            if row['state'] == 'up'
+        }
+
+    def await_established(self, *sessions: str, seconds: float = PATIENCE) -> None:
+        """Until these sessions are up, as ExaBGP itself says."""
+        within(
+            seconds,
+            lambda: self.established().keys() >= set(sessions),
+            lambda: self.told(f'sessions {sessions} up'),
+        )
+
+    def await_routes(self, *prefixes: str, seconds: float = PATIENCE) -> None:
+        """Until it has these prefixes."""
+        within(
+            seconds,
+            lambda: self.routes() >= set(prefixes),
+            lambda: self.told(f'routes {prefixes}'),
+        )
+
+    # --- what its kernel says ---------------------------------------------------------------
+
+    def counter(self, name: str) -> int:
+        """A counter of the node's network namespace (/proc/net/netstat)."""
+        lines = (self.node.proc / 'net/netstat').read_text().splitlines()
+        names, values = (line.split() for line in lines if line.startswith('TcpExt:'))
+        return int(values[names.index(name)])
+
+    def set(self, setting: str, value: object) -> None:
+        """A setting of the node's network namespace, below /proc/sys/net."""
+        self.node.run(['sh', '-c', f'echo {value} > /proc/sys/net/{setting}'])
+
+    def connections(self, port: int = 179) -> list[tuple[str, str, int]]:
+        """Established TCP connections to or from that port: local address, remote address and
+        the port of the opener."""
+        return [
+            (local, remote, lport if rport == port else rport)
+            for local, lport, remote, rport in _established(self.node.proc / 'net')
+            if port in (lport, rport)
+        ]
+
+
+def _established(net: Path) -> Iterator[tuple[str, int, str, int]]:
+    """Both ends of each connection in ESTABLISHED (proc(5), /proc/net/tcp)."""
+    for table in ('tcp', 'tcp6'):
+        for line in (net / table).read_text().splitlines()[1:]:
+            _, local, remote, state, *_ = line.split()
+            if state == '01':
+                yield *_end(local), *_end(remote)
+
+
+def _end(text: str) -> tuple[str, int]:
+    """`0100000A:9C41`: words of the address in host byte order."""
+    words, port = text.split(':')
+    octets = b''.join(
+        int(words[at : at + 8], 16).to_bytes(4, 'little') for at in range(0, len(words), 8)
+    )
+    return str(ip_address(octets)), int(port, 16)

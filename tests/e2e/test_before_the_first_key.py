@@ -1,0 +1,160 @@
+"""r2 listens and has no connection yet: who gets what from it.
+
+r1's node speaks for itself, without ExaBGP: as somebody without TCP-AO, as somebody with wrong
+credentials, and as r1 with the right ones that then misbehaves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from gatekeeper.records import EventName
+from ikev2 import Identity, PresharedKey
+from keymaterial import Secret
+from lab.impostors import (
+    Ending,
+    Heard,
+    IkeOutcome,
+    TcpKey,
+    ask_for_ike_sa,
+    bgp_open,
+    inside,
+    speak,
+)
+from tests.e2e.configurations import ROUTES, ikev2, neighbor
+from tests.e2e.conftest import Routers
+from tests.e2e.insider import insider, preshared
+from tests.e2e.router import Router
+
+pytestmark = pytest.mark.kernel
+
+R1, STRANGER, R2 = '10.0.0.1', '10.0.0.77', '10.0.0.2'
+PORTS = {'ipv4 unicast': 40001, 'ipv6 unicast': 40002}
+OPEN = bgp_open(65001, R1)
+MARKER = bytes((0xFF,)) * 16
+"""Every BGP message begins with it (RFC 4271 4.1)."""
+# A SYN is repeated after 1 s.
+SYN_SECONDS = 1.5
+# A connection that should end is given this long.
+END_SECONDS = 15.0
+
+
+@pytest.fixture(scope='module')
+def r2(routers: Routers) -> Iterator[Router]:
+    """r2, up and listening; in this thread's network we are r1."""
+    router = routers.r2
+    ports = {session: f'peer-port {port};' for session, port in PORTS.items()}
+    router.configure(
+        neighbor(
+            'r2',
+            'r1',
+            local=R2,
+            remote=R1,
+            protection=ikev2('r2', 'r1', sessions=ports),
+            passive=True,
+            routes=ROUTES['r2'],
+        )
+    )
+    router.start(listen=R2, cli=False)
+    # The gatekeeper makes itself known to its peers as soon as it runs.
+    router.await_event(EventName.IKE_INIT, sent=True)
+    with inside(routers.r1.node.namespace):
+        yield router
+
+
+def connect(
+    source: str, port: int, key: TcpKey | None = None, seconds: float = END_SECONDS
+) -> Heard:
+    return speak(source, (R2, 179), seconds, source_port=port, key=key, hello=OPEN)
+
+
+def ask(name: str, credential: PresharedKey, source: str = R1, seconds: float = 10.0) -> IkeOutcome:
+    return ask_for_ike_sa(
+        source=source,
+        target=R2,
+        local_id=Identity.parse('fqdn', name),
+        remote_id=Identity.parse('fqdn', 'r2.lab'),
+        credential=credential,
+        expected=credential,
+        seconds=seconds,
+    )
+
+
+def test_an_unsigned_syn_from_a_protected_peer_is_dropped(r2: Router) -> None:
+    before = r2.counter('TCPAORequired')
+    assert connect(R1, PORTS['ipv4 unicast'], seconds=SYN_SECONDS) == Heard(
+        Ending.NO_CONNECTION, b''
+    )
+    assert r2.counter('TCPAORequired') > before
+
+
+def test_a_speaker_whose_address_no_neighbor_has_gets_no_octet(r2: Router) -> None:
+    heard = connect(STRANGER, 0)
+    assert heard.ending in (Ending.RESET, Ending.CLOSED)
+    assert heard.octets == b''
+    refused = r2.await_event(EventName.REFUSED, step='accept')
+    assert STRANGER in str(refused.details['cause'])
+
+
+def test_a_peer_with_a_wrong_psk_gets_no_ike_sa(r2: Router) -> None:
+    outcome = ask('r1.lab', PresharedKey(Secret(b'not the key that r2 has')))
+    assert not outcome.up
+    assert 'authentication failed' in outcome.text
+    r2.await_event(EventName.REFUSED, step='IKE_AUTH', cause='authentication failed')
+
+
+def test_a_peer_with_an_unknown_identity_gets_no_ike_sa(r2: Router) -> None:
+    outcome = ask('mallory.lab', preshared(r2.home / 'psk'))
+    assert not outcome.up
+    refused = r2.await_event(
+        EventName.REFUSED, step='IKE_AUTH', cause='peer identity is not the configured one'
+    )
+    assert 'mallory.lab' in str(refused.details['text'])
+
+
+def test_ike_from_an_address_that_no_neighbor_has_gets_no_answer(r2: Router) -> None:
+    outcome = ask('r1.lab', preshared(r2.home / 'psk'), source=STRANGER, seconds=2.0)
+    assert outcome == IkeOutcome(up=False, answered=False, text='no answer')
+
+
+def test_a_connection_under_the_key_of_another_session_is_aborted_without_an_octet(
+    r2: Router,
+) -> None:
+    with insider(preshared(r2.home / 'psk'), R1, R2) as r1:
+        key = r1.ask_for_key('ipv4 unicast', PORTS['ipv4 unicast'])
+        # The kernel matches keys by address, so this comes up in TCP.
+        heard = connect(R1, PORTS['ipv6 unicast'], key)
+    assert heard == Heard(Ending.RESET, b'')
+    refused = r2.await_event(EventName.REFUSED, step='proof')
+    assert refused.details['cause'] == 'no MKT was negotiated for it'
+
+
+def test_a_connection_under_one_of_two_keys_that_is_not_its_own_is_aborted_without_an_octet(
+    r2: Router,
+) -> None:
+    with insider(preshared(r2.home / 'psk'), R1, R2) as r1:
+        key = r1.ask_for_key('ipv4 unicast', PORTS['ipv4 unicast'])
+        r1.ask_for_key('ipv6 unicast', PORTS['ipv6 unicast'])
+        heard = connect(R1, PORTS['ipv6 unicast'], key)
+    assert heard == Heard(Ending.RESET, b'')
+    refused = r2.await_event(EventName.REFUSED, 'ipv6 unicast', step='proof')
+    assert 'came up under another key' in str(refused.details['cause'])
+
+
+def test_a_connection_under_a_key_that_was_never_negotiated_is_dropped(r2: Router) -> None:
+    with insider(preshared(r2.home / 'psk'), R1, R2) as r1:
+        key = r1.ask_for_key('ipv4 unicast', PORTS['ipv4 unicast'])
+        wrong = TcpKey(key.algorithm, key.send_id, key.recv_id, bytes(20))
+        before = r2.counter('TCPAOBad')
+        heard = connect(R1, PORTS['ipv4 unicast'], wrong, seconds=SYN_SECONDS)
+    assert heard == Heard(Ending.NO_CONNECTION, b'')
+    assert r2.counter('TCPAOBad') > before
+
+
+def test_a_connection_under_its_own_key_gets_an_open(r2: Router) -> None:
+    with insider(preshared(r2.home / 'psk'), R1, R2) as r1:
+        key = r1.ask_for_key('ipv4 unicast', PORTS['ipv4 unicast'])
+        heard = connect(R1, PORTS['ipv4 unicast'], key)
+    assert heard.octets.startswith(MARKER)
