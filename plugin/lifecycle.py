@@ -17,7 +17,7 @@ from exabgp.reactor.loop import Reactor
 
 from gatekeeper.policy import PolicyError, SessionPolicy
 from gatekeeper.service import Gatekeeper, GatekeeperError
-from plugin import runtime
+from plugin import runtime, sessions
 from plugin.keytable import KeyTable
 from plugin.patching import wrap
 from plugin.recording import LOG, Recorder
@@ -120,8 +120,10 @@ def _reload(original: Any, self: Any) -> Any:
 
 
 def _shutdown(original: Any, self: Any) -> Any:
-    result = original(self)
     running = runtime.of(self)
+    if running is not None:
+        sessions.take_leave(running)
+    result = original(self)
     if running is not None:
         running.stop()
     return result

@@ -6,6 +6,7 @@ would leave a TIME-WAIT that blocks the pinned port. So the socket lingers with 
 
 from __future__ import annotations
 
+import select
 import time
 
 from plugin.links import Link, Links
@@ -38,6 +39,18 @@ class Parting:
             if link.ended is None and (_peer_closed(link) or _is_over(link, now)):
                 self._links.end(link, 'closed after NOTIFICATION')
         self._waiting = [link for link in self._waiting if link.ended is None]
+
+    def finish(self) -> None:
+        """Wait for all of them: the daemon ends, and has nothing else to do."""
+        self.settle()
+        while self._waiting:
+            ends = select.poll()
+            for link in self._waiting:
+                ends.register(link.sock, select.POLLIN)
+            now = time.monotonic()
+            left = min(link.deadline - now for link in self._waiting if link.deadline is not None)
+            ends.poll(max(0.0, left) * 1000)
+            self.settle()
 
 
 def _is_over(link: Link, now: float) -> bool:

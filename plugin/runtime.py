@@ -163,6 +163,7 @@ class Runtime:
         if self.stopped:
             return
         self.stopped = True
+        self.parting.finish()
         for link in self.links:
             self.links.end(link, 'the daemon stops')
         self.gatekeeper.stop()

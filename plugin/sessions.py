@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from exabgp.bgp.fsm import FSM
 from exabgp.bgp.message import Notify
+from exabgp.bgp.message.open.capability import Capability
 from exabgp.logger import log
 from exabgp.reactor.network.error import NetworkError
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from plugin.runtime import Runtime
 
 CEASE = 6
+ADMINISTRATIVE_SHUTDOWN = 2
 ADMINISTRATIVE_RESET = 4
 HOLD_TIMER_EXPIRED = 4
 
@@ -54,6 +56,23 @@ def close(runtime: Runtime, link: Link, cause: str) -> None:
         link.sock.send(Notify(CEASE, ADMINISTRATIVE_RESET).message())
     link.parting = True
     _reset(peer, connection, cause)
+
+
+def take_leave(runtime: Runtime) -> None:
+    """The daemon stops: NOTIFICATION Cease on every session, before ExaBGP, which would just
+    close, closes them. Where graceful restart was announced the peer is to keep our routes."""
+    for link in runtime.links:
+        if link.connection is None or _restarts_gracefully(link.peer):
+            continue
+        link.parting = True
+        with suppress(OSError):
+            link.sock.send(Notify(CEASE, ADMINISTRATIVE_SHUTDOWN).message())
+
+
+def _restarts_gracefully(peer: Any) -> bool:
+    sent = peer.proto.negotiated.sent_open if peer.proto is not None else None
+    graceful = Capability.CODE.GRACEFUL_RESTART
+    return bool(sent is not None and sent.capabilities.announced(graceful))
 
 
 def give(runtime: Runtime, link: Link, connection: Any, peer: Any) -> None:

@@ -7,6 +7,7 @@ import struct
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import Timer
 from typing import Any
 
 import pytest
@@ -42,9 +43,9 @@ class Session:
 
 
 @contextmanager
-def session(daemon: Start) -> Iterator[Session]:
+def session(daemon: Start, more: str = '') -> Iterator[Session]:
     port = free_port()
-    one = daemon(neighbor(more=f'    passive;\n    listen {port};\n'))
+    one = daemon(neighbor(more=f'    passive;\n    listen {port};\n{more}'))
     assert one.begin()
     with connected(port) as end:
         one.until(lambda: one.gatekeeper.proofs)
@@ -178,15 +179,35 @@ def test_a_new_connection_with_the_same_ports_replaces_one_that_is_parting(daemo
         assert one.runtime.links.get(running.pair) is not link
 
 
-def test_the_daemons_end_closes_everything_and_stops_the_gatekeeper(daemon: Start) -> None:
+def test_the_daemons_end_is_cease_then_the_peers_fin_then_a_reset(daemon: Start) -> None:
     with session(daemon) as running:
         one = running.one
+        Timer(0.1, running.end.shutdown, (socket.SHUT_WR,)).start()
         one.reactor.shutdown()
+        assert running.told()[18:21] == bytes((3, 6, 2))
         assert running.is_gone()
         assert one.gatekeeper.log.count('stop') == 1
         assert received(running.end) is None
         one.runtime.stop()
         assert one.gatekeeper.log.count('stop') == 1
+
+
+def test_the_daemons_end_waits_two_seconds_for_peers_that_never_close(
+    daemon: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr('plugin.parting.WAIT_FOR_FIN', 0.2)
+    with session(daemon) as running:
+        begun = time.monotonic()
+        running.one.reactor.shutdown()
+        assert time.monotonic() - begun >= 0.2
+        assert running.is_gone()
+
+
+def test_the_daemons_end_is_silent_where_graceful_restart_was_announced(daemon: Start) -> None:
+    with session(daemon, '    capability { graceful-restart 60; }\n') as running:
+        running.one.reactor.shutdown()
+        assert running.told() == b''
+        assert running.is_gone()
 
 
 # --- commands and their events ------------------------------------------------------------------
