@@ -7,7 +7,14 @@ the keys, nor of BGP.
 
 from __future__ import annotations
 
-from ikev2.auth import Fingerprint, PresharedKey, PrivateKey, PublicKey
+from ikev2.auth import (
+    CertifiedKey,
+    Fingerprint,
+    PresharedKey,
+    PrivateKey,
+    PublicKey,
+    TrustAnchors,
+)
 from ikev2.endpoint import Endpoint
 from ikev2.errors import IkeError, LocalError, PeerError
 from ikev2.identity import Identity
@@ -16,6 +23,7 @@ from ikev2.peer import Peer
 from ikev2.proposals import IkePolicy
 
 __all__ = [
+    'CertifiedKey',
     'Endpoint',
     'Fingerprint',
     'Identity',
@@ -28,4 +36,5 @@ __all__ = [
     'PresharedKey',
     'PrivateKey',
     'PublicKey',
+    'TrustAnchors',
 ]

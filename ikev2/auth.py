@@ -1,20 +1,23 @@
-"""Mutual authentication: credentials, the octets that AUTH covers, AUTH payloads.
+"""Mutual authentication: the octets that AUTH covers, AUTH payloads, CERT and CERTREQ.
 
-RFC 7296, 2.15 (pre-shared keys), RFC 7427 with RFC 8420 (signatures), RFC 7670 (raw public keys).
-Who may use which identity is in the PAD, not here: this module only proves possession.
+RFC 7296, 2.15 (pre-shared keys), 3.6 to 3.8; RFC 7427 with RFC 8420 (signatures); RFC 7670 (raw
+public keys). The keys are in signatures.py, X.509 in paths.py, announcements of methods in
+auth_methods.py. Who may use which identity is in the PAD, not here: this module only proves
+possession, and that a certificate names the identity that was claimed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import Self
 
 from cryptography.hazmat.primitives.constant_time import bytes_eq
 
 from ikev2.constants import AuthMethod, CertificateEncoding, NotifyType
+from ikev2.credentials import CertifiedKey, TrustAnchors
 from ikev2.errors import AuthenticationFailed, CredentialError, MalformedMessage
+from ikev2.identity import Identity
 from ikev2.payloads import (
     AuthPayload,
     CertificatePayload,
@@ -23,16 +26,19 @@ from ikev2.payloads import (
     NotifyPayload,
 )
 from ikev2.prf import prf
-from ikev2.signatures import SUPPORTED_HASHES, Fingerprint, PrivateKey, PublicKey
+from ikev2.schemes import SUPPORTED_HASHES
+from ikev2.signatures import Fingerprint, PrivateKey, PublicKey, verify_signature
 from keymaterial import Secret
 
 __all__ = [
+    'CertifiedKey',
     'Fingerprint',
     'LocalCredential',
     'PeerCredential',
     'PresharedKey',
     'PrivateKey',
     'PublicKey',
+    'TrustAnchors',
     'certificate_requests',
     'certificates',
     'make_auth',
@@ -48,7 +54,10 @@ _KEY_PAD = b'Key Pad for IKEv2'  # RFC 7296, 2.15: 17 octets, no terminator
 
 @dataclass(frozen=True, slots=True)
 class PresharedKey:
-    """A secret that both sides hold: octets of any length but 0, used as they are."""
+    """A secret that both sides hold: octets of any length but 0, used as they are.
+
+    Whether it is hard enough to guess is judged in entropy.py.
+    """
 
     secret: Secret
 
@@ -71,8 +80,8 @@ class PresharedKey:
             raise CredentialError('the pre-shared key is empty')
 
 
-LocalCredential = PresharedKey | PrivateKey
-PeerCredential = PresharedKey | PublicKey | Fingerprint
+LocalCredential = PresharedKey | PrivateKey | CertifiedKey
+PeerCredential = PresharedKey | PublicKey | Fingerprint | TrustAnchors
 
 
 def signed_octets(
@@ -94,16 +103,22 @@ def signed_octets(
 
 
 def make_auth(
-    credential: LocalCredential, prf_id: int, octets: bytes, peer_hashes: Collection[int]
+    credential: LocalCredential,
+    prf_id: int,
+    octets: bytes,
+    peer_hashes: Collection[int],
+    announced: Collection[bytes] = (),
 ) -> AuthPayload:
     """Our AUTH payload over our signed octets.
 
-    `peer_hashes` is what the peer's SIGNATURE_HASH_ALGORITHMS said, empty if it sent none.
+    `peer_hashes` is what the peer's SIGNATURE_HASH_ALGORITHMS said, empty if it sent none;
+    `announced` the AlgorithmIdentifiers of its SUPPORTED_AUTH_METHODS, if there was one.
     Raises AuthenticationFailed if the peer can't verify what our key makes.
     """
     if isinstance(credential, PresharedKey):
         return AuthPayload(AuthMethod.SHARED_KEY_MIC, _shared_key_mic(credential, prf_id, octets))
-    return AuthPayload(AuthMethod.DIGITAL_SIGNATURE, credential.sign(octets, peer_hashes))
+    key = credential.key if isinstance(credential, CertifiedKey) else credential
+    return AuthPayload(*key.sign(octets, peer_hashes, announced))
 
 
 def verify_auth(
@@ -112,39 +127,91 @@ def verify_auth(
     octets: bytes,
     auth: AuthPayload,
     received: Sequence[CertificatePayload] = (),
-) -> None:
+    *,
+    peer_hashes: Collection[int] = (),
+    identity: Identity | None = None,
+    at: float | None = None,
+) -> float | None:
     """Check the peer's AUTH payload over its signed octets.
 
-    `received` are its CERT payloads; they count only where the credential is a fingerprint.
+    Until when what it proves holds, in seconds since the epoch; None if that never ends.
+
+    `received` are its CERT payloads; they count only where the credential is a fingerprint or
+    trust anchors. `peer_hashes` is what its SIGNATURE_HASH_ALGORITHMS said. Trust anchors need
+    the `identity` that it claims and the time `at` in seconds since the epoch.
     Raises AuthenticationFailed, also if it used another method than the configured one.
     """
     if isinstance(credential, PresharedKey):
-        _require_method(auth, AuthMethod.SHARED_KEY_MIC)
+        if auth.method != AuthMethod.SHARED_KEY_MIC:
+            raise _other_method(auth, 'a pre-shared key')
         if not bytes_eq(_shared_key_mic(credential, prf_id, octets), auth.data):
             raise AuthenticationFailed('the pre-shared keys differ')
-        return
-    _require_method(auth, AuthMethod.DIGITAL_SIGNATURE)
+        return None
+    if auth.method not in _SIGNATURES:
+        raise _other_method(auth, 'a signature')
+    if peer_hashes and auth.method != AuthMethod.DIGITAL_SIGNATURE:
+        # RFC 7427, 3: both sides announced hashes, so this method MUST be used.
+        raise _other_method(auth, f'method {AuthMethod.DIGITAL_SIGNATURE.value}')
+    if isinstance(credential, TrustAnchors):
+        if identity is None or at is None:
+            raise ValueError('a certificate is judged for an identity and at a time')
+        encoded = [c for c in received if c.encoding == CertificateEncoding.X509_SIGNATURE]
+        lists = [c.data for c in received if c.encoding == CertificateEncoding.CRL]
+        key, until = credential.prove(identity, [c.data for c in encoded], lists, at)
+        verify_signature(key, auth.method, auth.data, octets)
+        return until
     if isinstance(credential, Fingerprint):
         credential = _pinned(credential, received)
-    credential.verify(auth.data, octets)
+    credential.verify(auth.method, auth.data, octets)
+    return None
+
+
+_SIGNATURES = frozenset(
+    (
+        AuthMethod.RSA_DIGITAL_SIGNATURE,
+        AuthMethod.ECDSA_SHA256_P256,
+        AuthMethod.ECDSA_SHA384_P384,
+        AuthMethod.ECDSA_SHA512_P521,
+        AuthMethod.DIGITAL_SIGNATURE,
+    )
+)
 
 
 def certificate_requests(credential: PeerCredential) -> tuple[CertificateRequestPayload, ...]:
     """The CERTREQ payloads to send so that the peer's credential can be checked."""
     if isinstance(credential, Fingerprint):
         return (CertificateRequestPayload(CertificateEncoding.RAW_PUBLIC_KEY),)
+    if isinstance(credential, TrustAnchors):
+        encoding = CertificateEncoding.X509_SIGNATURE
+        return (CertificateRequestPayload(encoding, credential.authorities),)
     return ()
 
 
 def certificates(
     credential: LocalCredential, requests: Sequence[CertificateRequestPayload]
 ) -> tuple[CertificatePayload, ...]:
-    """The CERT payloads that answer the peer's CERTREQ payloads."""
+    """The CERT payloads that answer the peer's CERTREQ payloads.
+
+    A certificate is sent whatever the peer asked for, since without it nothing can be proven
+    (RFC 7296, 3.7: a CERTREQ is a hint); a raw key only if it was asked for (RFC 7670, 3).
+    """
+    if isinstance(credential, PresharedKey):
+        return ()
     wanted = {request.encoding for request in requests}
-    if isinstance(credential, PrivateKey) and CertificateEncoding.RAW_PUBLIC_KEY in wanted:
-        spki = credential.public_key.spki
-        return (CertificatePayload(CertificateEncoding.RAW_PUBLIC_KEY, spki),)
-    return ()
+    raw = CertificateEncoding.RAW_PUBLIC_KEY in wanted
+    if isinstance(credential, CertifiedKey):
+        x509 = CertificateEncoding.X509_SIGNATURE
+        if x509 in wanted or not raw:
+            authorities = b''.join(r.authorities for r in requests if r.encoding == x509)
+            return tuple(
+                CertificatePayload(x509, certificate)
+                for certificate in credential.chain_for(authorities)
+            )
+        credential = credential.key
+    if not raw:
+        return ()
+    spki = credential.public_key.spki
+    return (CertificatePayload(CertificateEncoding.RAW_PUBLIC_KEY, spki),)
 
 
 def signature_hashes() -> NotifyPayload:
@@ -168,11 +235,10 @@ def _shared_key_mic(credential: PresharedKey, prf_id: int, octets: bytes) -> byt
     return mic
 
 
-def _require_method(auth: AuthPayload, method: AuthMethod) -> None:
-    if auth.method != method:
-        raise AuthenticationFailed(
-            f'the peer authenticates by method {auth.method}, {method.value} is configured'
-        )
+def _other_method(auth: AuthPayload, wanted: str) -> AuthenticationFailed:
+    return AuthenticationFailed(
+        f'the peer authenticates by method {auth.method}, {wanted} is configured'
+    )
 
 
 def _pinned(fingerprint: Fingerprint, received: Sequence[CertificatePayload]) -> PublicKey:
@@ -181,6 +247,7 @@ def _pinned(fingerprint: Fingerprint, received: Sequence[CertificatePayload]) ->
     if not keys:
         raise AuthenticationFailed('the peer sent no raw public key')
     # Only the first may hold the key that AUTH is checked with (RFC 7296, 3.6).
-    if not bytes_eq(sha256(keys[0]).digest(), fingerprint.digest):
+    key = PublicKey(keys[0])
+    if not bytes_eq(key.fingerprint.digest, fingerprint.digest):
         raise AuthenticationFailed("the peer's public key has another fingerprint")
-    return PublicKey(keys[0])
+    return key

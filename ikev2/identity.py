@@ -1,11 +1,13 @@
 """Identities as peers claim and operators write them (RFC 7296, 3.5).
 
-Identities are compared exactly: type and octets. Whether a certificate or key may speak for one
-is decided elsewhere.
+Identities are equal if type and octets are, except that domain names are equal in whatever case,
+and distinguished names if they match by RFC 5280, 7.1 (RFC 4945, 3.1). Whether a certificate or
+key may speak for one is decided elsewhere.
 """
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Self
@@ -14,6 +16,7 @@ from cryptography import x509
 
 from ikev2.constants import IdType
 from ikev2.errors import LocalError
+from ikev2.names import canonical_dn, canonical_domain, canonical_mailbox
 from ikev2.payloads import IdentificationPayload, IdiPayload, IdrPayload
 
 # Limits ours; far above what a name server or a mail system takes.
@@ -29,9 +32,14 @@ class Identity:
     """An ID type and its octets. `str()` gives it in an operator's words."""
 
     id_type: int
-    data: bytes
+    data: bytes = field(compare=False)
     text: str = field(default='', compare=False)
-    """How an operator wrote it, where the octets can't be turned back into words (a dn)."""
+    """How an operator wrote it, where the octets may come back as other words (a dn)."""
+    _same: Hashable = field(init=False, repr=False)
+    """What is compared instead of the octets."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, '_same', _same(self.id_type, self.data))
 
     @classmethod
     def parse(cls, kind: str, value: str) -> Self:
@@ -125,6 +133,17 @@ def _text(kind: str, value: str) -> bytes:
     return value.encode()
 
 
+def _same(id_type: int, data: bytes) -> Hashable:
+    """Equal for equal identities of one type; the octets where they don't make sense."""
+    if id_type == IdType.DER_ASN1_DN:
+        return canonical_dn(data) or data
+    if id_type == IdType.FQDN and data.isascii():
+        return canonical_domain(data.decode('ascii'))
+    if id_type == IdType.RFC822_ADDR and data.isascii():
+        return canonical_mailbox(data.decode('ascii'))
+    return data
+
+
 def _words(id_type: int, data: bytes) -> tuple[str, str]:
     """Kind and value; hex wherever the octets, which may be an attacker's, aren't plain text."""
     if id_type in (IdType.IPV4_ADDR, IdType.IPV6_ADDR):
@@ -138,8 +157,16 @@ def _words(id_type: int, data: bytes) -> tuple[str, str]:
     if id_type == IdType.KEY_ID:
         return 'key-id', _plain(data)
     if id_type == IdType.DER_ASN1_DN:
-        return 'dn', f'0x{data.hex()}'
+        return 'dn', _distinguished(data)
     return f'id-type-{id_type}', f'0x{data.hex()}'
+
+
+def _distinguished(data: bytes) -> str:
+    try:
+        text = x509.Name.from_bytes(data).rfc4514_string()
+    except (ValueError, TypeError):
+        text = ''
+    return text if text and text.isprintable() else f'0x{data.hex()}'
 
 
 def _plain(data: bytes) -> str:

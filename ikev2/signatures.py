@@ -1,19 +1,18 @@
-"""Signature schemes of the Digital Signature method (RFC 7427), and the keys that they take.
+"""The keys that sign AUTH payloads: our private one, a peer's public one, a fingerprint of it.
 
-A scheme is a row: its AlgorithmIdentifier, compared as a blob as RFC 7427, 3 allows, the hash
-that the peer must have announced for it, and how to sign and verify. Today: Ed25519 (RFC 8420).
+How each kind of key signs is in schemes.py. Raw public keys are RFC 7670, pinned; whether a
+certificate may speak for an identity is in paths.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Final, NoReturn, Self
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.exceptions import UnsupportedAlgorithm as _Unsupported
-from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     PublicFormat,
@@ -22,50 +21,24 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
-from ikev2.constants import SignatureHash
+from ikev2.constants import AuthMethod
 from ikev2.errors import AuthenticationFailed, CredentialError
+from ikev2.schemes import (
+    CLASSIC,
+    SCHEMES,
+    KeyKind,
+    SignatureScheme,
+    UnsuitableKeyError,
+    classic_of,
+    kind_of,
+    schemes_of,
+)
 from keymaterial import Secret
 
 _FINGERPRINT_PREFIX = 'sha256:'
 _FINGERPRINT_LENGTH = 32
-
-
-@dataclass(frozen=True, slots=True)
-class SignatureScheme:
-    """One way to sign. `sign` and `verify` get keys of the two types named here."""
-
-    name: str
-    algorithm_identifier: bytes
-    """DER (RFC 7427, appendix A; RFC 8420, appendix A)."""
-    hash: SignatureHash
-    private_type: type
-    public_type: type
-    sign: Callable[[Any, bytes], bytes]
-    verify: Callable[[Any, bytes, bytes], None]
-    """(key, signature, signed octets); raises InvalidSignature."""
-
-
-def _sign_ed25519(key: ed25519.Ed25519PrivateKey, octets: bytes) -> bytes:
-    return key.sign(octets)
-
-
-def _verify_ed25519(key: ed25519.Ed25519PublicKey, signature: bytes, octets: bytes) -> None:
-    key.verify(signature, octets)
-
-
-# The most wanted first.
-SCHEMES: Final = (
-    SignatureScheme(
-        'ed25519',
-        bytes.fromhex('300506032b6570'),  # RFC 8420, A.1
-        SignatureHash.IDENTITY,
-        ed25519.Ed25519PrivateKey,
-        ed25519.Ed25519PublicKey,
-        _sign_ed25519,
-        _verify_ed25519,
-    ),
-)
-SUPPORTED_HASHES: Final = tuple(sorted({scheme.hash for scheme in SCHEMES}))
+LARGEST_SPKI: Final = 4096
+"""Octets; ML-DSA-87 takes 2614."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,43 +86,71 @@ class PublicKey:
             raise CredentialError(
                 'this is no public key in PEM or DER (SubjectPublicKeyInfo)'
             ) from None
-        return cls(_spki(key))
+        return cls(_take(key)[1])
 
     @property
     def fingerprint(self) -> Fingerprint:
         """SHA-256 over `spki`."""
         return Fingerprint(sha256(self.spki).digest())
 
-    def verify(self, data: bytes, octets: bytes) -> None:
-        """Check the Authentication Data of method 14 (RFC 7427, 3). Raises AuthenticationFailed."""
-        try:
-            key = load_der_public_key(self.spki)
-        except (ValueError, _Unsupported):
-            raise AuthenticationFailed("the peer's public key can't be read") from None
-        identifier, signature = _split(data)
-        for scheme in SCHEMES:
-            if scheme.algorithm_identifier == identifier and isinstance(key, scheme.public_type):
-                break
-        else:
-            raise AuthenticationFailed('the signature algorithm does not fit the public key')
-        try:
+    def verify(self, method: int, data: bytes, octets: bytes) -> None:
+        """Check the Authentication Data of a signature method. Raises AuthenticationFailed."""
+        verify_signature(read_spki(self.spki), method, data, octets)
+
+
+def read_spki(spki: bytes) -> Any:
+    """The key in a peer's SubjectPublicKeyInfo. Raises AuthenticationFailed."""
+    try:
+        if len(spki) > LARGEST_SPKI:
+            raise ValueError
+        return load_der_public_key(spki)
+    except (ValueError, _Unsupported):
+        raise AuthenticationFailed("the peer's public key can't be read") from None
+
+
+def verify_signature(key: Any, method: int, data: bytes, octets: bytes) -> None:
+    """Check Authentication Data with a public key of the library.
+
+    Under method 14 it begins with an AlgorithmIdentifier (RFC 7427, 3). Raises
+    AuthenticationFailed, also for a key that is too weak.
+    """
+    try:
+        kind = kind_of(key)
+        if method == AuthMethod.DIGITAL_SIGNATURE:
+            scheme, signature = _read_scheme(kind, data)
             scheme.verify(key, signature, octets)
-        except InvalidSignature:
-            raise AuthenticationFailed('the signature is wrong') from None
+        else:
+            classic = next((CLASSIC[known] for known in CLASSIC if known == method), None)
+            if classic is None or classic.kind != kind:
+                raise AuthenticationFailed(f"method {method} does not fit the peer's key")
+            classic.verify(key, data, octets)
+    except UnsuitableKeyError as error:
+        raise AuthenticationFailed(f"the peer's key is refused: {error}") from None
+    except InvalidSignature:
+        raise AuthenticationFailed('the signature is wrong') from None
+
+
+def _read_scheme(kind: KeyKind, data: bytes) -> tuple[SignatureScheme, bytes]:
+    """Scheme and signature value."""
+    if not data or len(data) < 1 + data[0]:
+        raise AuthenticationFailed('the signature has no AlgorithmIdentifier')
+    identifier, signature = data[1 : 1 + data[0]], data[1 + data[0] :]
+    for scheme in SCHEMES:
+        if identifier in scheme.identifiers and kind in scheme.kinds:
+            return scheme, signature
+    raise AuthenticationFailed('the signature algorithm does not fit the public key')
 
 
 class PrivateKey:
     """Our signature key. Prints as its type only."""
 
-    __slots__ = ('_key', 'public_key')
+    __slots__ = ('_key', '_kind', 'public_key')
 
     def __init__(self, key: Any) -> None:
-        if not any(isinstance(key, scheme.private_type) for scheme in SCHEMES):
-            raise CredentialError(
-                f'private keys must be of type {", ".join(scheme.name for scheme in SCHEMES)}'
-            )
+        """Raises CredentialError for a key of another kind, or a weak one."""
+        self._kind, spki = _take(key.public_key())
         self._key = key
-        self.public_key = PublicKey(_spki(key.public_key()))
+        self.public_key = PublicKey(spki)
 
     @classmethod
     def load(cls, pem: Secret) -> Self:
@@ -161,18 +162,40 @@ class PrivateKey:
         except (ValueError, _Unsupported):
             raise CredentialError('this is no private key in PEM (PKCS#8)') from None
 
-    def sign(self, octets: bytes, peer_hashes: Collection[int]) -> bytes:
-        """Authentication Data of method 14: length, AlgorithmIdentifier, signature.
+    def sign(
+        self,
+        octets: bytes,
+        peer_hashes: Collection[int],
+        announced: Collection[bytes] = (),
+    ) -> tuple[AuthMethod, bytes]:
+        """Method and Authentication Data of our AUTH payload.
 
-        Raises AuthenticationFailed if the peer announced no hash that the key can be used with.
+        `peer_hashes` is the peer's SIGNATURE_HASH_ALGORITHMS: with it, method 14 and one of its
+        hashes (RFC 7427, 3); without, the classic method of the key. `announced` are the
+        AlgorithmIdentifiers that the peer said it takes (RFC 9593): the first of ours that is
+        among them is used. They are a hint: without a match our own order counts.
+        Raises AuthenticationFailed if the peer can't take what the key makes.
         """
-        fitting = [scheme for scheme in SCHEMES if isinstance(self._key, scheme.private_type)]
-        for scheme in fitting:
-            if scheme.hash in peer_hashes:
-                identifier = scheme.algorithm_identifier
-                return bytes([len(identifier)]) + identifier + scheme.sign(self._key, octets)
-        names = ', '.join(scheme.name for scheme in fitting)
-        raise AuthenticationFailed(f"the peer didn't announce that it takes {names} signatures")
+        if not peer_hashes:
+            return self._sign_classic(octets)
+        schemes = schemes_of(self._kind)
+        usable = [scheme for scheme in schemes if scheme.hash in peer_hashes]
+        if not usable:
+            names = ', '.join(scheme.name for scheme in schemes)
+            raise AuthenticationFailed(f"the peer didn't announce that it takes {names} signatures")
+        wanted = (s for s in usable if any(i in announced for i in s.identifiers))
+        scheme = next(wanted, usable[0])
+        identifier = next((i for i in scheme.identifiers if i in announced), scheme.identifier)
+        data = bytes([len(identifier)]) + identifier + scheme.sign(self._key, octets)
+        return AuthMethod.DIGITAL_SIGNATURE, data
+
+    def _sign_classic(self, octets: bytes) -> tuple[AuthMethod, bytes]:
+        method = classic_of(self._kind)
+        if method is None:
+            raise AuthenticationFailed(
+                f"the peer didn't announce that it takes {self._kind.name} signatures"
+            )
+        return method, CLASSIC[method].sign(self._key, octets)
 
     # A configuration that is read again holds the same key: nothing has changed.
     def __eq__(self, other: object) -> bool:
@@ -197,17 +220,10 @@ class PrivateKey:
         return self
 
 
-def _split(data: bytes) -> tuple[bytes, bytes]:
-    """AlgorithmIdentifier and signature value."""
-    if not data or len(data) < 1 + data[0]:
-        raise AuthenticationFailed('the signature has no AlgorithmIdentifier')
-    return data[1 : 1 + data[0]], data[1 + data[0] :]
-
-
-def _spki(key: Any) -> bytes:
-    if not any(isinstance(key, scheme.public_type) for scheme in SCHEMES):
-        raise CredentialError(
-            f'public keys must be of type {", ".join(scheme.name for scheme in SCHEMES)}'
-        )
-    octets: bytes = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return octets
+def _take(public_key: Any) -> tuple[KeyKind, bytes]:
+    """Kind and SubjectPublicKeyInfo of a key of an operator. Raises CredentialError."""
+    try:
+        kind = kind_of(public_key)
+    except UnsuitableKeyError as error:
+        raise CredentialError(str(error)) from None
+    return kind, public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

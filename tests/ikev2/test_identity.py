@@ -68,11 +68,46 @@ def test_what_an_operator_can_not_mean_is_refused(kind: str, value: str) -> None
     assert isinstance(caught.value, LocalError)
 
 
-def test_comparison_is_exact() -> None:
+def test_identities_are_equal_by_type_and_octets() -> None:
     assert Identity.parse('fqdn', 'r1.lab') == Identity(IdType.FQDN, b'r1.lab')
-    assert Identity.parse('fqdn', 'r1.lab') != Identity.parse('fqdn', 'R1.lab')
     assert Identity.parse('fqdn', 'r1.lab') != Identity.parse('key-id', 'r1.lab')
     assert Identity.parse('fqdn', 'r1.lab') != Identity(IdType.FQDN, b'r1.lab\0')
+    assert Identity.parse('key-id', 'r1') != Identity.parse('key-id', 'R1')
+    assert Identity(IdType.FQDN, b'\xc3\x84') != Identity(IdType.FQDN, b'\xc3\xa4')
+
+
+def test_domain_names_are_equal_in_whatever_case() -> None:
+    # RFC 4945, 3.1.2 and 3.1.3; RFC 5280, 7.2 and 7.5: the local part of a mail address isn't.
+    assert Identity.parse('fqdn', 'r1.lab') == Identity.parse('fqdn', 'R1.Lab')
+    assert hash(Identity.parse('fqdn', 'r1.lab')) == hash(Identity.parse('fqdn', 'R1.Lab'))
+    assert Identity.parse('user-fqdn', 'noc@r1.lab') == Identity.parse('user-fqdn', 'noc@R1.LAB')
+    assert Identity.parse('user-fqdn', 'noc@r1.lab') != Identity.parse('user-fqdn', 'NOC@r1.lab')
+
+
+def test_distinguished_names_are_equal_in_whatever_string_type_case_and_spacing() -> None:
+    # RFC 5280, 7.1. As strongSwan encodes it: PrintableString where that is possible.
+    printable = bytes.fromhex('301b310c300a060355040a13036c6162310b300906035504031302 7231')
+    other = bytes.fromhex('301b310c300a060355040a13036c6162310b300906035504031302 7232')
+    configured = Identity.parse('dn', 'CN=r1,O=lab')
+    assert Identity(IdType.DER_ASN1_DN, printable) == configured
+    assert Identity.parse('dn', 'CN=R1,O=LAB') == configured
+    assert Identity.parse('dn', 'O=the  big lab') == Identity.parse('dn', 'O=The Big Lab')
+    assert Identity(IdType.DER_ASN1_DN, other) != configured
+    assert Identity.parse('dn', 'O=lab,CN=r1') != configured
+    assert Identity.parse('dn', 'CN=r1+O=lab') != configured
+
+
+@given(st.binary(max_size=60))
+def test_what_is_no_distinguished_name_equals_only_its_own_octets(octets: bytes) -> None:
+    claimed = Identity(IdType.DER_ASN1_DN, octets)
+    assert claimed != Identity.parse('dn', 'CN=r1,O=lab')
+    assert claimed == Identity(IdType.DER_ASN1_DN, octets)
+
+
+def test_a_distinguished_name_from_the_wire_is_printed_in_words() -> None:
+    assert str(Identity(IdType.DER_ASN1_DN, Identity.parse('dn', 'CN=r1,O=lab').data)) == (
+        'dn CN=r1,O=lab'
+    )
 
 
 def test_a_name_from_the_wire_equals_the_configured_one() -> None:

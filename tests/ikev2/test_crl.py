@@ -1,0 +1,182 @@
+"""Revocation: RFC 5280, 5 and 6.3."""
+
+from __future__ import annotations
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ikev2.certificates import CertificateError
+from ikev2.crl import RevocationList, check_revocation, read_crl_file
+from tests.ikev2.pki import AT, DAY, KIND_NAMES, Holder, root, usage
+
+ROOT = root()
+CA = ROOT.ca('ca')
+LEAF = CA.leaf('r1')
+OTHER = CA.leaf('r2')
+CHAIN = (LEAF, CA, ROOT)
+
+
+def check(*crls: bytes, chain: tuple[Holder, ...] = CHAIN, required: bool = False) -> float:
+    return check_revocation(
+        [holder.certificate for holder in chain],
+        [RevocationList.read(crl) for crl in crls],
+        AT,
+        required=required,
+    )
+
+
+def test_without_a_list_nothing_is_known() -> None:
+    assert check() == float('inf')
+
+
+def test_a_certificate_in_a_list_of_its_issuer_is_revoked() -> None:
+    with pytest.raises(CertificateError, match='CN=r1 was revoked'):
+        check(CA.crl(OTHER, LEAF))
+    assert check(CA.crl(OTHER)) == AT + DAY
+
+
+def test_a_ca_may_be_revoked_too() -> None:
+    with pytest.raises(CertificateError, match='CN=ca was revoked'):
+        check(ROOT.crl(CA))
+
+
+def test_the_same_serial_number_of_another_issuer_is_another_certificate() -> None:
+    assert check(ROOT.crl(LEAF)) == AT + DAY
+
+
+def test_a_certificate_on_hold_is_revoked() -> None:
+    hold = CA.crl(
+        LEAF, entry_extensions=[(x509.CRLReason(x509.ReasonFlags.certificate_hold), False)]
+    )
+    with pytest.raises(CertificateError, match='revoked'):
+        check(hold)
+
+
+def test_a_list_that_is_out_of_date_or_not_yet_good_is_no_list() -> None:
+    for crl in (CA.crl(next_update=AT - 1), CA.crl(this_update=AT + 1)):
+        with pytest.raises(CertificateError, match='no current CRL of the issuer of CN=r1'):
+            check(crl)
+        assert check(crl, CA.crl()) == AT + DAY
+
+
+def test_a_list_is_good_to_its_last_second() -> None:
+    assert check(CA.crl(this_update=AT, next_update=AT + 1)) == AT + 1
+    assert check(CA.crl(next_update=AT)) == AT
+
+
+def test_what_an_old_list_revoked_stays_revoked() -> None:
+    with pytest.raises(CertificateError, match='revoked'):
+        check(CA.crl(LEAF, next_update=AT - 1), CA.crl())
+
+
+def test_the_newest_list_says_until_when_it_holds() -> None:
+    assert check(CA.crl(next_update=AT + 10), CA.crl(next_update=AT + 20)) == AT + 20
+    assert check(CA.crl(next_update=AT + 10), ROOT.crl(next_update=AT + 5)) == AT + 5
+
+
+def test_a_forged_list_counts_for_nothing() -> None:
+    # Signed by somebody else in the CA's name: neither revokes nor shows that nothing is revoked.
+    forged = OTHER.crl(LEAF, issuer='CN=ca')
+    with pytest.raises(CertificateError, match='no current CRL'):
+        check(forged)
+    assert check(forged, CA.crl()) == AT + DAY
+
+
+def test_a_ca_that_may_not_sign_lists_signs_none() -> None:
+    # RFC 5280, 6.3.3 (f).
+    mute = ROOT.issue('mute', x509.BasicConstraints(True, None), usage(key_cert_sign=True))
+    leaf = mute.leaf('r1')
+    with pytest.raises(CertificateError, match='no current CRL'):
+        check(mute.crl(), chain=(leaf, mute, ROOT))
+
+
+def test_a_leaf_of_the_issuers_name_signs_no_list() -> None:
+    leaf = CA.leaf('ca')
+    with pytest.raises(CertificateError, match='no current CRL'):
+        check(leaf.crl(), chain=(leaf, CA, ROOT))
+
+
+def test_every_issuer_needs_a_list_where_one_is_required() -> None:
+    with pytest.raises(CertificateError, match='issuer of CN=r1'):
+        check(required=True)
+    with pytest.raises(CertificateError, match='issuer of CN=ca'):
+        check(CA.crl(), required=True)
+    assert check(CA.crl(), ROOT.crl(), required=True) == AT + DAY
+
+
+@pytest.mark.parametrize('kind', KIND_NAMES)
+def test_a_list_may_be_signed_with_every_kind_of_key(kind: str) -> None:
+    authority = root('CN=top', kind=kind, number=1)
+    leaf = authority.leaf('r1')
+    with pytest.raises(CertificateError, match='revoked'):
+        check(authority.crl(leaf), chain=(leaf, authority))
+
+
+CRITICAL = [
+    x509.DeltaCRLIndicator(1),
+    x509.IssuingDistributionPoint(None, None, True, False, None, False, False),
+]
+
+
+@pytest.mark.parametrize('extension', CRITICAL)
+def test_a_partial_list_is_refused(extension: x509.ExtensionType) -> None:
+    with pytest.raises(CertificateError, match='critical CRL extension'):
+        RevocationList.read(CA.crl(extensions=[(extension, True)]))
+
+
+def test_an_entry_for_another_issuers_certificate_is_refused() -> None:
+    indirect = x509.CertificateIssuer([x509.DirectoryName(ROOT.parsed.subject)])
+    with pytest.raises(CertificateError, match='critical CRL extension'):
+        RevocationList.read(CA.crl(LEAF, entry_extensions=[(indirect, True)]))
+
+
+def test_other_extensions_are_passed_over() -> None:
+    RevocationList.read(CA.crl(LEAF, extensions=[(x509.CRLNumber(7), False)]))
+
+
+def test_files_are_read_in_pem_and_der() -> None:
+    first, second = CA.crl(LEAF), ROOT.crl()
+    pem = b''.join(
+        x509.load_der_x509_crl(crl).public_bytes(Encoding.PEM) for crl in (first, second)
+    )
+    assert read_crl_file(pem) == (RevocationList.read(first), RevocationList.read(second))
+    assert read_crl_file(first) == (RevocationList.read(first),)
+
+
+@pytest.mark.parametrize(
+    'content',
+    [
+        b'',
+        b'nonsense',
+        b'-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n',
+        LEAF.pem,
+        LEAF.der,
+        CA.crl()[:-1],
+        bytes(5 * 1024 * 1024),
+    ],
+    ids=range(7),
+)
+def test_what_is_no_crl_is_refused(content: bytes) -> None:
+    with pytest.raises(CertificateError):
+        read_crl_file(content)
+
+
+@given(st.data())
+def test_mutated_lists_are_read_or_refused_and_count_for_nothing(data: st.DataObject) -> None:
+    octets = bytearray(SAMPLE)
+    for _ in range(data.draw(st.integers(1, 4))):
+        place = data.draw(st.integers(0, len(octets) - 1))
+        octets[place] ^= data.draw(st.integers(1, 255))
+    try:
+        read = RevocationList.read(bytes(octets))
+    except CertificateError as error:
+        assert str(error).isprintable()
+        return
+    if read.signed.octets != RevocationList.read(SAMPLE).signed.octets:
+        assert not read.signed.by(CA.certificate.key)
+
+
+SAMPLE = CA.crl(LEAF, OTHER, extensions=[(x509.CRLNumber(7), False)])

@@ -1,0 +1,250 @@
+"""Certification paths beyond what NIST's suite asks: bounds, loops, Edwards curves, messages."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address, ip_network
+
+import pytest
+from cryptography import x509
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ikev2.certificates import CertificateError
+from ikev2.paths import LONGEST_PATH, MOST_SIGNATURES, Path, _Search, check_path, find_path
+from tests.ikev2.pki import AT, DAY, KIND_NAMES, LEAF_USAGE, Holder, root
+
+ROOT = root()
+CA = ROOT.ca('ca')
+R1 = x509.DNSName('r1.lab')
+
+
+def find(leaf: Holder, *intermediates: Holder, anchor: Holder = ROOT, when: float = AT) -> Path:
+    return find_path(
+        leaf.certificate,
+        [holder.certificate for holder in intermediates],
+        [anchor.certificate],
+        [],
+        when,
+    )
+
+
+def refused(why: str, leaf: Holder, *intermediates: Holder, when: float = AT) -> None:
+    with pytest.raises(CertificateError, match=why):
+        find(leaf, *intermediates, when=when)
+
+
+def test_a_certificate_of_the_anchor_itself() -> None:
+    leaf = ROOT.leaf('r1', R1)
+    assert find(leaf).certificates == (leaf.certificate, ROOT.certificate)
+
+
+@pytest.mark.parametrize('kind', KIND_NAMES)
+def test_a_path_over_an_intermediate_of_every_kind_of_key(kind: str) -> None:
+    anchor = root('CN=top', kind=kind, number=1)
+    authority = anchor.ca('ca', kind=kind, number=2)
+    leaf = authority.leaf('r1', R1, kind=kind, number=3)
+    path = find(leaf, authority, anchor=anchor)
+    assert path.certificates == (leaf.certificate, authority.certificate, anchor.certificate)
+
+
+def test_the_order_of_intermediates_does_not_matter_nor_do_strangers() -> None:
+    below = CA.ca('below')
+    leaf = below.leaf('r1', R1)
+    stranger = root('CN=stranger')
+    for order in ([below, CA, stranger], [stranger, CA, below]):
+        assert len(find(leaf, *order).certificates) == 4
+
+
+def test_without_the_intermediate_there_is_no_path() -> None:
+    refused('CN=r1 .* not issued by a configured trust anchor', CA.leaf('r1'))
+
+
+def test_an_anchor_of_the_same_name_with_another_key_is_no_anchor() -> None:
+    refused('not issued by a configured trust anchor', root().leaf('r1'))
+
+
+def test_a_self_signed_certificate_vouches_for_nothing() -> None:
+    refused('not issued', root('CN=r1'))
+
+
+def test_a_certificate_is_valid_from_its_first_to_its_last_second() -> None:
+    leaf = ROOT.leaf('r1', not_before=AT, not_after=AT + 10)
+    find(leaf, when=AT)
+    find(leaf, when=AT + 10)
+    refused('CN=r1 is not valid yet', leaf, when=AT - 1)
+    refused('CN=r1 has expired', leaf, when=AT + 11)
+
+
+def test_every_certificate_of_a_path_must_be_valid() -> None:
+    old = ROOT.ca('old', not_after=AT - 1)
+    refused('CN=old has expired', old.leaf('r1'), old)
+    anchor = root('CN=expired', not_after=AT - 1)
+    with pytest.raises(CertificateError, match='CN=expired has expired'):
+        find(anchor.leaf('r1'), anchor=anchor)
+
+
+def test_a_path_holds_until_the_first_of_its_certificates_expires() -> None:
+    soon = ROOT.ca('soon', not_after=AT + 5)
+    assert find(soon.leaf('r1'), soon).until == AT + 5
+    assert find(ROOT.leaf('r1', not_after=AT + 3)).until == AT + 3
+    assert find(ROOT.leaf('r1')).until == AT + DAY
+
+
+def test_a_leaf_issues_nothing() -> None:
+    # The classic attack on careless verifiers.
+    router = ROOT.leaf('r2')
+    refused('CN=r2 is not a CA', router.leaf('r1'), router)
+
+
+def test_a_leaf_must_be_allowed_to_sign() -> None:
+    refused('key usage of CN=ca2 does not allow IKE', ROOT.ca('ca2'))
+
+
+def test_a_path_length_counts_the_cas_below() -> None:
+    # RFC 5280, 4.2.1.9.
+    none = ROOT.ca('none', length=0)
+    find(none.leaf('r1'), none)
+    below = none.ca('below')
+    refused('below CN=none is longer', below.leaf('r1'), none, below)
+    one = ROOT.ca('one', length=1)
+    below = one.ca('below')
+    find(below.leaf('r1'), one, below)
+
+
+def test_an_anchors_own_constraints_hold() -> None:
+    anchor = root('CN=top', x509.NameConstraints([x509.DNSName('lab')], None))
+    find(anchor.leaf('r1', R1), anchor=anchor)
+    with pytest.raises(CertificateError, match='CN=top may not issue certificates for CN=r1'):
+        find(anchor.leaf('r1', x509.DNSName('r1.example')), anchor=anchor)
+
+
+def test_name_constraints_on_addresses() -> None:
+    # RFC 5280, 4.2.1.10; NIST's suite has no such test.
+    def allowed(address: str, permitted: list[str], excluded: list[str]) -> bool:
+        authority = ROOT.ca(
+            'net',
+            x509.NameConstraints(
+                [x509.IPAddress(ip_network(n)) for n in permitted] or None,
+                [x509.IPAddress(ip_network(n)) for n in excluded] or None,
+            ),
+        )
+        leaf = authority.leaf('r1', x509.IPAddress(ip_address(address)))
+        try:
+            find(leaf, authority)
+        except CertificateError as error:
+            assert 'may not issue' in str(error)
+            return False
+        return True
+
+    assert allowed('192.0.2.1', ['192.0.2.0/24'], [])
+    assert not allowed('192.0.3.1', ['192.0.2.0/24'], [])
+    assert not allowed('2001:db8::1', ['192.0.2.0/24'], [])
+    assert allowed('2001:db8::1', ['192.0.2.0/24', '2001:db8::/32'], [])
+    assert not allowed('192.0.2.1', ['192.0.2.0/24'], ['192.0.2.1/32'])
+    assert not allowed('192.0.2.1', [], ['0.0.0.0/0'])
+    assert allowed('2001:db8::1', [], ['0.0.0.0/0'])
+
+
+@pytest.mark.parametrize(
+    ('uri', 'permitted', 'excluded'),
+    [
+        ('urn:isbn:1', None, 'lab'),
+        ('urn:isbn:1', 'lab', None),
+        ('http://192.0.2.1/', None, 'lab'),
+        ('http://[2001:db8::1]/', None, 'lab'),
+        ('http://[/', None, 'lab'),
+    ],
+)
+def test_a_uri_without_a_host_name_fails_any_constraint(
+    uri: str, permitted: str | None, excluded: str | None
+) -> None:
+    # RFC 5280, 4.2.1.10: MUST reject.
+    constraints = x509.NameConstraints(
+        [x509.UniformResourceIdentifier(permitted)] if permitted else None,
+        [x509.UniformResourceIdentifier(excluded)] if excluded else None,
+    )
+    authority = ROOT.ca('net', constraints)
+    refused('may not issue', authority.leaf('r1', x509.UniformResourceIdentifier(uri)), authority)
+    find(authority.leaf('r1', R1), authority)
+
+
+def test_constraints_of_a_kind_that_we_can_not_check_are_refused() -> None:
+    constraints = x509.NameConstraints([x509.RegisteredID(x509.ObjectIdentifier('1.2.3'))], None)
+    with pytest.raises(CertificateError, match='name constraints of kind RegisteredID'):
+        _ = ROOT.ca('odd', constraints).certificate
+
+
+def test_a_mail_address_in_the_subject_is_constrained_too() -> None:
+    # RFC 5280, 4.2.1.10: where there is no alternative name.
+    authority = ROOT.ca('net', x509.NameConstraints([x509.RFC822Name('lab')], None))
+    find(authority.leaf('1.2.840.113549.1.9.1=noc@lab'), authority)
+    refused('may not issue', authority.leaf('1.2.840.113549.1.9.1=noc@example'), authority)
+
+
+def test_a_path_that_is_too_long_is_not_followed() -> None:
+    chain = [ROOT]
+    for number in range(LONGEST_PATH - 2):
+        chain.append(chain[-1].ca(f'ca{number}', number=number))
+    find(chain[-1].leaf('r1'), *chain[1:])
+    chain.append(chain[-1].ca('one too many', number=99))
+    refused('not issued', chain[-1].leaf('r1'), *chain[1:])
+
+
+def test_certificates_that_lead_in_circles_come_to_an_end() -> None:
+    # Two CAs that certify each other, and no anchor in sight.
+    a, b = root('CN=a', number=1), root('CN=b', number=2)
+    crossed = [a.ca('b', number=2), b.ca('a', number=1)]
+    refused('not issued', a.leaf('r1'), *crossed)
+
+
+def test_a_search_checks_a_bounded_number_of_signatures() -> None:
+    # Many CAs of one name: each may be the issuer of each other.
+    crowd = [root('CN=crowd', number=number) for number in range(12)]
+    crossed = [one.ca('crowd', number=number) for one in crowd for number in range(12)]
+    leaf = crowd[0].leaf('r1')
+    search = _Search([holder.certificate for holder in crossed], [ROOT.certificate])
+    assert list(search.paths((leaf.certificate,))) == []
+    assert search.left == 0
+    assert MOST_SIGNATURES < 100
+
+
+def test_a_second_path_is_tried_where_the_first_is_broken() -> None:
+    # A CA with an old certificate and a new one.
+    old = ROOT.ca('twice', number=7, not_after=AT - 1)
+    new = ROOT.ca('twice', number=7)
+    leaf = new.leaf('r1')
+    assert find(leaf, old, new).certificates[1] == new.certificate
+    assert find(leaf, new, old).certificates[1] == new.certificate
+    refused('CN=twice has expired', leaf, old)
+
+
+def test_a_path_is_checked_from_the_leaf_up() -> None:
+    # What an operator reads first is about the peer's own certificate.
+    old = ROOT.ca('old', not_after=AT - 1)
+    leaf = old.leaf('r1', not_after=AT - 1)
+    path = [leaf.certificate, old.certificate, ROOT.certificate]
+    with pytest.raises(CertificateError, match='CN=r1 has expired'):
+        check_path(path, [], AT)
+
+
+@given(st.permutations(range(6)), st.sets(st.integers(0, 5)))
+def test_what_a_path_needs_is_what_decides(order: list[int], missing: set[int]) -> None:
+    """Five CAs in a row and a stranger: the path is found exactly if none of the five lacks."""
+    offered = [ROW[number] for number in order if number not in missing]
+    try:
+        find(ROW_LEAF, *offered)
+        found = True
+    except CertificateError:
+        found = False
+    assert found == (not missing & set(range(5)))
+
+
+def _row() -> list[Holder]:
+    row = [ROOT.ca('row0', number=20)]
+    for number in range(1, 5):
+        row.append(row[-1].ca(f'row{number}', number=20 + number))
+    return [*row, root('CN=row2')]
+
+
+ROW = _row()
+ROW_LEAF = ROW[4].issue('r1', LEAF_USAGE)
