@@ -40,15 +40,24 @@ class Cause(StrEnum):
     """Anything else; the text says what the kernel said."""
 
 
+DENY_ID = 0
+"""Both ids of a deny key, unless a keychain uses it: never negotiated."""
+
 # --- commands -------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """Put the deny key for `peer` on the listening sockets of `service_port`."""
+    """Put the deny key for `peer` on the listening sockets of `service_port`.
+
+    Its ids are 0, which is never negotiated; a keychain that uses 0 makes it take others. One
+    with other ids may be put beside it, so that the ids can change without a gap.
+    """
 
     peer: IPNetwork
     service_port: int
+    send_id: int = DENY_ID
+    recv_id: int = DENY_ID
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +66,17 @@ class Unguard:
 
     peer: IPNetwork
     service_port: int
+    send_id: int = DENY_ID
+    recv_id: int = DENY_ID
 
 
 @dataclass(frozen=True, slots=True)
 class Install:
-    """Install an MKT; on a still closed connection it becomes Current and RNext."""
+    """Install an MKT; on a still closed connection it becomes Current and RNext.
+
+    A manual key (its pair is PeerPairs) goes on listening sockets only: those that there are and,
+    until it is removed, every one that comes.
+    """
 
     mkt: Mkt
     where: Where
@@ -92,9 +107,13 @@ class Remove:
 
 @dataclass(frozen=True, slots=True)
 class Prune:
-    """Remove every key from a connection but `keep`: what an accepted socket inherited."""
+    """Remove every key from a connection but `keep`: what an accepted socket inherited.
+
+    `also` are other keys of its keychain that stay if they are there.
+    """
 
     keep: Mkt
+    also: tuple[Mkt, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,27 @@ class SocketPair:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class PeerPairs(SocketPair):
+    """Every connection from a peer's prefix to one of our service ports, whatever the peer's port
+    and our address: what a manual key on listening sockets is for. Made by `of`."""
+
+    prefix: IPNetwork
+
+    def __post_init__(self) -> None:
+        if not 0 < self.local_port < 65536:
+            raise ValueError(f'{self.local_port} is not a TCP port')
+
+    @classmethod
+    def of(cls, prefix: IPNetwork, service_port: int) -> PeerPairs:
+        """All connections from `prefix` to `service_port`."""
+        anywhere: IPAddress = IPv4Address(0) if prefix.version == 4 else IPv6Address(0)
+        return cls(anywhere, service_port, prefix.network_address, 0, prefix)
+
+    def __str__(self) -> str:
+        return f'{self.prefix} -> port {self.local_port}'
+
+
 def endpoint(address: IPAddress, port: int) -> str:
     """`10.0.0.1:179` or `[fd00::1]:179`."""
     return f'[{address}]:{port}' if address.version == 6 else f'{address}:{port}'
@@ -57,6 +78,11 @@ class Algorithm:
     linux_name: str | None
     """What the kernel calls it, None where it has no such suite."""
 
+    @property
+    def backends(self) -> tuple[str, ...]:
+        """Which backends have it at all; what one can do on this host is in its Capabilities."""
+        return ('userspace',) if self.linux_name is None else ('kernel', 'userspace')
+
 
 ALGORITHMS: dict[str, Algorithm] = {
     algorithm.name: algorithm
@@ -73,7 +99,7 @@ ALGORITHMS: dict[str, Algorithm] = {
 
 @dataclass(frozen=True, slots=True)
 class Mkt:
-    """A Master Key Tuple (RFC 5925 3.1) for one socket pair.
+    """A Master Key Tuple (RFC 5925 3.1) for one socket pair, or a manual one for PeerPairs.
 
     Equality is by identity name: two MKTs never share one.
     """
@@ -92,7 +118,9 @@ class Mkt:
 
     @property
     def peer(self) -> IPNetwork:
-        """The peer's address as a host prefix."""
+        """The peer's address as a host prefix; a manual key's prefix."""
+        if isinstance(self.pair, PeerPairs):
+            return self.pair.prefix
         return ip_network(self.pair.remote)
 
     def __eq__(self, other: object) -> bool:

@@ -14,6 +14,7 @@ from typing import Generic, TypeVar, assert_never
 
 from keymaterial import Secret
 from tcpao.installer import (
+    DENY_ID,
     Abort,
     Capabilities,
     Cause,
@@ -34,12 +35,10 @@ from tcpao.installer import (
     Unguard,
     Where,
 )
-from tcpao.mkt import ALGORITHMS, IPNetwork, Mkt, SocketPair
+from tcpao.mkt import ALGORITHMS, IPNetwork, Mkt, PeerPairs, SocketPair
 from tcpao.sockets import InstalledKey, InstallError, Key, KeySocket
 
 # The deny key: nobody ever knows its secret, so no segment can be signed with it.
-DENY_SEND_ID = 0
-DENY_RECV_ID = 0
 DENY_ALGORITHM = ALGORITHMS['hmac-sha-1-96']
 DENY_SECRET_LENGTH = 32
 
@@ -87,7 +86,7 @@ class SocketInstaller(ABC, Generic[Handle]):
         """
         socket = self._wrap(handle)
         self._add_all(
-            deny=[(socket, guard.peer) for guard in self._guards if _guarded(socket, guard)],
+            deny=[(socket, guard) for guard in self._guards if _guarded(socket, guard)],
             keys=[
                 (socket, Key.of(mkt)) for mkt in self._on_listeners.values() if _awaits(socket, mkt)
             ],
@@ -121,8 +120,8 @@ class SocketInstaller(ABC, Generic[Handle]):
         match command:
             case Guard():
                 self._guard(command)
-            case Unguard(peer, service_port):
-                self._unguard(Guard(peer, service_port))
+            case Unguard(peer, service_port, send_id, recv_id):
+                self._unguard(Guard(peer, service_port, send_id, recv_id))
             case Install(mkt, Where.LISTENER):
                 self._install_on_listeners(mkt)
             case Install(mkt, Where.CONNECTION):
@@ -137,8 +136,8 @@ class SocketInstaller(ABC, Generic[Handle]):
                 self._remove_from_listeners(mkt)
             case Remove(mkt, Where.CONNECTION, switch_to):
                 self._remove_from_connection(mkt, switch_to)
-            case Prune(keep):
-                self._prune(keep)
+            case Prune(keep, also):
+                self._prune(keep, also)
             case Probe(pair, on):
                 self._living(pair).probe(on)
             case Abort(pair):
@@ -161,14 +160,17 @@ class SocketInstaller(ABC, Generic[Handle]):
         if guard in self._guards:
             return
         for other in self._guards:
-            if other.service_port == guard.service_port and other.peer.overlaps(guard.peer):
+            if other.service_port != guard.service_port or other.peer == guard.peer:
+                # Beside another deny key of the same peer, whose ids differ.
+                continue
+            if other.peer.overlaps(guard.peer):
                 raise InstallError(
                     Cause.KEYID_IN_USE,
                     f'{guard.peer} overlaps {other.peer}, which has a deny key already: '
                     f'remove that neighbor first, or give both one prefix',
                 )
         sockets = [socket for socket in self._open_listeners() if _guarded(socket, guard)]
-        self._add_all(deny=[(socket, guard.peer) for socket in sockets])
+        self._add_all(deny=[(socket, guard) for socket in sockets])
         self._guards.append(guard)
 
     def _unguard(self, guard: Guard) -> None:
@@ -178,17 +180,17 @@ class SocketInstaller(ABC, Generic[Handle]):
         bare: list[KeySocket] = []
         try:
             for socket in sockets:
-                _delete_if_there(socket, guard.peer, DENY_SEND_ID, DENY_RECV_ID)
+                _delete_if_there(socket, guard.peer, guard.send_id, guard.recv_id)
                 bare.append(socket)
         except InstallError:
             # Still guarded, so guarded everywhere.
-            self._add_all(deny=[(socket, guard.peer) for socket in bare])
+            self._add_all(deny=[(socket, guard) for socket in bare])
             raise
         self._guards.remove(guard)
 
     def _install_on_listeners(self, mkt: Mkt) -> None:
         sockets = [socket for socket in self._open_listeners() if _awaits(socket, mkt)]
-        if not sockets:
+        if not sockets and not isinstance(mkt.pair, PeerPairs):
             raise InstallError(
                 Cause.NO_LISTENER,
                 f'no listening socket takes a SYN from {mkt.pair.remote} to '
@@ -212,11 +214,11 @@ class SocketInstaller(ABC, Generic[Handle]):
     def _add_all(
         self,
         *,
-        deny: Sequence[tuple[KeySocket, IPNetwork]] = (),
+        deny: Sequence[tuple[KeySocket, Guard]] = (),
         keys: Sequence[tuple[KeySocket, Key]] = (),
     ) -> None:
         """Add every deny key and every key, or none of them."""
-        deny_keys = [(socket, self._deny_key(peer)) for socket, peer in deny]
+        deny_keys = [(socket, self._deny_key(guard)) for socket, guard in deny]
         added: list[tuple[KeySocket, Key]] = []
         try:
             for socket, key in (*deny_keys, *keys):
@@ -232,11 +234,11 @@ class SocketInstaller(ABC, Generic[Handle]):
             for _, key in deny_keys:
                 key.master_key.wipe()
 
-    def _deny_key(self, peer: IPNetwork) -> Key:
+    def _deny_key(self, guard: Guard) -> Key:
         return Key(
-            peer=peer,
-            send_id=DENY_SEND_ID,
-            recv_id=DENY_RECV_ID,
+            peer=guard.peer,
+            send_id=guard.send_id,
+            recv_id=guard.recv_id,
             algorithm=DENY_ALGORITHM,
             tcp_options=True,
             master_key=Secret(self._random(DENY_SECRET_LENGTH)),
@@ -292,18 +294,19 @@ class SocketInstaller(ABC, Generic[Handle]):
             _refuse_if_in_use(mkt.pair, key)
             socket.delete(key.peer, key.send_id, key.recv_id)
 
-    def _prune(self, keep: Mkt) -> None:
+    def _prune(self, keep: Mkt, also: Sequence[Mkt]) -> None:
         socket = self._connection(keep.pair)
         keys = _keys(socket, keep.pair)
-        kept = _find(keys, keep)
-        others = [key for key in keys if key is not kept]
+        _find(keys, keep)
+        kept = {(mkt.send_id, mkt.recv_id) for mkt in (keep, *also)}
+        others = [key for key in keys if (key.send_id, key.recv_id) not in kept]
         for key in others:
             _refuse_if_in_use(keep.pair, key)
         # The deny key first: whatever else goes wrong, it is nobody's.
         for key in sorted(others, key=_is_deny_key, reverse=True):
             socket.delete(key.peer, key.send_id, key.recv_id)
-        left = _keys(socket, keep.pair)
-        if [(key.send_id, key.recv_id) for key in left] != [(keep.send_id, keep.recv_id)]:
+        left = {(key.send_id, key.recv_id) for key in _keys(socket, keep.pair)}
+        if not left <= kept:
             raise InstallError(
                 Cause.REFUSED, f'{keep.pair} still has {len(left)} keys after pruning'
             )
@@ -331,11 +334,13 @@ def _guarded(socket: KeySocket, guard: Guard) -> bool:
 
 
 def _awaits(socket: KeySocket, mkt: Mkt) -> bool:
-    return socket.hears(mkt.peer, mkt.pair.local, mkt.pair.local_port)
+    anywhere = isinstance(mkt.pair, PeerPairs)
+    return socket.hears(mkt.peer, None if anywhere else mkt.pair.local, mkt.pair.local_port)
 
 
 def _is_deny_key(key: InstalledKey) -> bool:
-    return (key.send_id, key.recv_id) == (DENY_SEND_ID, DENY_RECV_ID)
+    # With its usual ids: who owns connections isn't told of others.
+    return (key.send_id, key.recv_id) == (DENY_ID, DENY_ID)
 
 
 def _refuse_if_in_use(pair: SocketPair, key: InstalledKey) -> None:

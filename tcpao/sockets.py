@@ -12,7 +12,7 @@ from typing import Protocol
 
 from keymaterial import Secret
 from tcpao.installer import Cause
-from tcpao.mkt import Algorithm, IPAddress, IPNetwork, Mkt, SocketPair
+from tcpao.mkt import Algorithm, IPAddress, IPNetwork, Mkt, PeerPairs, SocketPair
 
 
 class InstallError(Exception):
@@ -47,7 +47,7 @@ class Key:
             algorithm=mkt.algorithm,
             tcp_options=mkt.tcp_options,
             master_key=mkt.master_key,
-            pair=mkt.pair,
+            pair=None if isinstance(mkt.pair, PeerPairs) else mkt.pair,
         )
 
 
