@@ -10,9 +10,10 @@ import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Protocol, Self
 
 import tcpao
+from tcpao.backend import BackendError
 from tcpao.installer import Capabilities
 from tcpao.userspace.channel import Channel, ChannelError
 from tcpao.userspace.installer import UserspaceInstaller
@@ -27,8 +28,17 @@ _LAST_WORDS: Final = 5.0
 _PASSED_ON: Final = ('PATH', 'PYTHONPATH', 'LD_LIBRARY_PATH', 'LANG', 'LC_ALL', 'VIRTUAL_ENV')
 
 
-class BackendError(Exception):
-    """A backend can't be used here; the message says why and what to try."""
+class Child(Protocol):
+    """What of subprocess.Popen is used; tests fork instead."""
+
+    pid: int
+    returncode: Any
+
+    def poll(self) -> int | None: ...
+
+    def wait(self, timeout: float | None = None) -> int: ...
+
+    def send_signal(self, sig: int) -> None: ...
 
 
 class UserspaceBackend:
@@ -36,10 +46,11 @@ class UserspaceBackend:
 
     name = 'userspace'
 
-    def __init__(self, kinds: Iterable[Kind] = ()) -> None:
+    def __init__(self, kinds: Iterable[Kind] = (), why: str = '') -> None:
         """`kinds` of rules to try, in this order; all if there are none."""
+        self.why = why
         self._kinds = tuple(kinds)
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Child | None = None
         self._descriptor = -1
 
     def start(self) -> None:
@@ -47,18 +58,7 @@ class UserspaceBackend:
         BackendError; then there is no process."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            self._process = subprocess.Popen(
-                # -P: the working directory isn't ours.
-                [sys.executable, '-P', '-m', 'tcpao.userspace', str(theirs.fileno())]
-                + [kind.value for kind in self._kinds],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                cwd='/',
-                env=_environment(),
-                pass_fds=(theirs.fileno(),),
-                # A Ctrl-C is for the daemon, which ends the process when it has nothing to sign.
-                start_new_session=True,
-            )
+            self._process = self._spawn(theirs)
         self._channel = Channel(ours, self._kill)
         said = self._channel.listen()
         if not isinstance(said, Ready):
@@ -72,6 +72,21 @@ class UserspaceBackend:
             )
         self.ready: Ready = said
         self._descriptor = os.pidfd_open(self._process.pid)
+
+    def _spawn(self, theirs: socket.socket) -> Child:
+        """The process, with its end of the channel."""
+        return subprocess.Popen(
+            # -P: the working directory isn't ours.
+            [sys.executable, '-P', '-m', 'tcpao.userspace', str(theirs.fileno())]
+            + [kind.value for kind in self._kinds],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            cwd='/',
+            env=_environment(),
+            pass_fds=(theirs.fileno(),),
+            # A Ctrl-C is for the daemon, which ends the process when it has nothing to sign.
+            start_new_session=True,
+        )
 
     def capabilities(self) -> Capabilities:
         """What the process can do."""
@@ -90,6 +105,12 @@ class UserspaceBackend:
         reply = self._channel.ask(Count())
         assert isinstance(reply, Tally)
         return reply
+
+    @property
+    def pid(self) -> int:
+        """The process, for who wants to watch it."""
+        assert self._process is not None
+        return self._process.pid
 
     def fileno(self) -> int:
         """Readable once the process has died: then every session is down. Closed by `stop`."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from functools import cache
 
 from cryptography.hazmat.primitives import cmac, hashes, hmac
 from cryptography.hazmat.primitives.ciphers import algorithms
@@ -38,6 +39,7 @@ def mac_function(
         traffic_key.wipe()
 
 
+@cache
 def supported() -> frozenset[str]:
     """Names of the algorithms that work in this interpreter."""
     names = set(ALGORITHMS)

@@ -1,0 +1,118 @@
+"""A bulk transfer between two namespaces: throughput, and what the packet processes cost.
+
+The same transfer without protection, through the packet processes, and where the kernel has it
+under its own TCP-AO. Each end is a program of its own (`bench.end`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+MODES = ('plain', 'userspace', 'kernel')
+# Seconds for one transfer.
+PATIENCE = 600.0
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """One transfer; CPU in seconds."""
+
+    mode: str
+    algorithm: str
+    version: int
+    mtu: int
+    octets: int
+    seconds: float
+    ends_cpu: float
+    """Of the two programs that send and read, their system calls included."""
+    sender: dict[str, float] | None
+    """The sender's packet process: its CPU, and the segments that it has signed and verified."""
+    receiver: dict[str, float] | None
+
+    @property
+    def rate(self) -> float:
+        """Megabits each second."""
+        return self.octets * 8 / self.seconds / 1e6
+
+
+@contextmanager
+def namespaces(mtu: int) -> Iterator[tuple[str, str]]:
+    """Two of them with a wire in between: 10.9.0.1 and .2, fd09::1 and ::2."""
+    names = (f'gkbench-{os.getpid()}-a', f'gkbench-{os.getpid()}-b')
+    try:
+        for name in names:
+            _ip('netns', 'add', name)
+        _ip(
+            *('link', 'add', 'wire', 'mtu', str(mtu), 'netns', names[0], 'type', 'veth'),
+            *('peer', 'name', 'wire', 'mtu', str(mtu), 'netns', names[1]),
+        )
+        for number, name in enumerate(names, 1):
+            _ip('-n', name, 'addr', 'add', f'10.9.0.{number}/24', 'dev', 'wire')
+            _ip('-n', name, 'addr', 'add', f'fd09::{number}/64', 'dev', 'wire', 'nodad')
+            _ip('-n', name, 'link', 'set', 'lo', 'up')
+            _ip('-n', name, 'link', 'set', 'wire', 'up')
+        yield names
+    finally:
+        for name in names:
+            subprocess.run(['ip', 'netns', 'del', name], check=False, capture_output=True)
+
+
+def transfer(
+    mode: str,
+    octets: int,
+    *,
+    algorithm: str = 'hmac-sha-1-96',
+    version: int = 4,
+    mtu: int = 1500,
+) -> Transfer:
+    """One transfer from the client to the server. Raises RuntimeError if an end fails."""
+    with namespaces(mtu) as (near, far):
+        arguments = [mode, algorithm, str(version), str(octets)]
+        with _end(far, 'server', arguments) as server:
+            ready = _line(server)
+            assert ready == {'ready': True}, ready
+            with _end(near, 'client', arguments) as client:
+                sent, received = _line(client), _line(server)
+    return Transfer(
+        mode=mode,
+        algorithm=algorithm if mode != 'plain' else '',
+        version=version,
+        mtu=mtu,
+        octets=octets,
+        seconds=received['seconds'],
+        ends_cpu=sent['cpu'] + received['cpu'],
+        sender=sent['process'],
+        receiver=received['process'],
+    )
+
+
+@contextmanager
+def _end(namespace: str, role: str, arguments: list[str]) -> Iterator[subprocess.Popen[str]]:
+    command = ['ip', 'netns', 'exec', namespace, sys.executable, '-m', 'bench.end', role]
+    with subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+            if process.wait(PATIENCE):
+                raise RuntimeError(f'the {role} ended with status {process.returncode}')
+        finally:
+            process.kill()
+
+
+def _line(process: subprocess.Popen[str]) -> dict[str, Any]:
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if not line:
+        raise RuntimeError('an end of the transfer said nothing')
+    said: dict[str, Any] = json.loads(line)
+    return said
+
+
+def _ip(*arguments: str) -> None:
+    subprocess.run(['ip', *arguments], check=True)

@@ -1,0 +1,88 @@
+"""What the daemon and the packet process say to each other, there and back."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from ipaddress import ip_address, ip_network
+
+import pytest
+
+from tcpao.installer import Cause
+from tcpao.sockets import InstalledKey, InstallError, SocketState
+from tcpao.userspace import messages
+from tcpao.userspace.messages import Request
+from tcpao.userspace.seal import Tally
+from tests.tcpao.userspace.packets import (
+    a_pair,
+    connection_name,
+    key_of,
+    listener_name,
+    stored,
+)
+
+PAIR = a_pair()
+NAME = connection_name(PAIR, 2**64 - 1)
+LISTENER = listener_name(ip_address('::'), 7)
+SECRET = b'\x00\xff{"a secret": 1}'
+KEY = key_of(stored(PAIR, (255, 0), secret=SECRET, tcp_options=False))
+
+REQUESTS: list[Request] = [
+    messages.Listen(LISTENER),
+    messages.Add(NAME, KEY, True, True),
+    messages.Add(LISTENER, replace(KEY, pair=None, peer=ip_network('fd00::/64')), False, False),
+    messages.Delete(NAME, ip_network('10.0.0.2'), 1, 2, None),
+    messages.Delete(NAME, ip_network('10.0.0.2'), 1, 2, (5, 6)),
+    messages.SetRNext(NAME, 200),
+    messages.Read(NAME),
+    messages.Release(LISTENER),
+    messages.Count(),
+    messages.Stop(),
+]
+
+REPLIES: list[messages.Reply] = [
+    messages.Ready(20000, 'nftables', frozenset({'hmac-sha-1-96'}), ('IPv6',), ('a rule',)),
+    messages.NotReady('why'),
+    messages.Done(),
+    messages.refusal(InstallError(Cause.KEYID_IN_USE, 'taken')),
+    messages.State(None),
+    messages.State(SocketState(None, None, (), 0, 0)),
+    messages.State(
+        SocketState(1, 2, (InstalledKey(ip_network('fd00::/64'), 1, 2, True, False, 3, 4),), 5, 6)
+    ),
+    Tally(good=1, icmps=2),
+]
+
+
+@pytest.mark.parametrize('request_', REQUESTS, ids=lambda one: type(one).__name__)
+def test_a_request_comes_back_as_it_was(request_: Request) -> None:
+    octets = messages.encode(request_)
+    assert len(octets) <= messages.LARGEST
+    assert messages.decode(octets) == request_
+
+
+@pytest.mark.parametrize('reply', REPLIES, ids=lambda one: type(one).__name__)
+def test_a_reply_comes_back_as_it_was(reply: messages.Reply) -> None:
+    assert messages.decode_reply(messages.encode_reply(reply)) == reply
+
+
+def test_the_largest_state_fits() -> None:
+    keys = tuple(
+        InstalledKey(ip_network('fd00::/64'), i, i, False, False, 2**63, 2**63) for i in range(256)
+    )
+    reply = messages.State(SocketState(255, 255, keys, 2**63, 2**63))
+    assert len(messages.encode_reply(reply)) <= messages.LARGEST
+
+
+def test_a_secret_is_never_text() -> None:
+    octets = messages.encode(messages.Add(NAME, KEY, True, True))
+    text = octets[4 : 4 + int.from_bytes(octets[:4], 'big')]
+    json.loads(text)
+    assert octets == octets[: 4 + len(text)] + SECRET
+    assert b'secret' not in text
+
+
+@pytest.mark.parametrize('octets', [b'{"reply": "Nonsense"}', b'{}', b'nonsense', b'[]'])
+def test_what_is_no_reply_is_refused(octets: bytes) -> None:
+    with pytest.raises((ValueError, KeyError, TypeError)):
+        messages.decode_reply(octets)

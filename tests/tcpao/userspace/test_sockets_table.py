@@ -1,0 +1,246 @@
+"""Which sockets are protected, what lingers after they are closed, what is sent to the queue."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address, ip_network
+
+import pytest
+
+from keymaterial import Secret
+from tcpao.installer import Cause
+from tcpao.mkt import ALGORITHMS
+from tcpao.sockets import InstallError
+from tcpao.userspace.core import Core
+from tcpao.userspace.keyring import LONGEST_MASTER_KEY, StoredKey
+from tcpao.userspace.sockets_table import LINGER, Selector
+from tests.tcpao.userspace.packets import (
+    ACK,
+    FIN,
+    PSH,
+    RST,
+    SYN,
+    SYN_OPTIONS,
+    a_pair,
+    connected,
+    connection_name,
+    ends,
+    listener_name,
+    no_mtu,
+    packet,
+    stored,
+    talk,
+)
+
+PAIR = a_pair()
+BACK = PAIR.reversed()
+CLIENT = connection_name(PAIR, 1)
+PEER = ip_network(PAIR.remote)
+
+
+def guard(peer: str, ids: tuple[int, int] = (0, 0)) -> StoredKey:
+    return StoredKey(ip_network(peer), None, *ids, ALGORITHMS['hmac-sha-1-96'], True, Secret(b'x'))
+
+
+def refused(cause: Cause) -> pytest.RaisesExc[InstallError]:
+    return pytest.RaisesExc(InstallError, check=lambda error: error.cause is cause)
+
+
+# --- adding ---------------------------------------------------------------------------------
+
+
+def test_a_connection_that_is_up_without_tcp_ao_gets_no_key() -> None:
+    core = Core(no_mtu)
+    with refused(Cause.REFUSED):
+        core.add(CLIENT, stored(PAIR), select=False, fresh=False)
+    assert core.read(CLIENT) is None
+    assert core.selectors() == set()
+
+
+def test_a_key_for_another_peer_or_pair_is_refused() -> None:
+    core = Core(no_mtu)
+    for wrong in (stored(a_pair(port=40002)), guard('192.0.2.1/32')):
+        with refused(Cause.REFUSED):
+            core.add(CLIENT, wrong, select=True, fresh=True)
+    assert core.read(CLIENT) is None
+
+
+@pytest.mark.parametrize('ids', [(1, 9), (9, 2), (1, 2)])
+def test_ids_that_are_taken_are_refused(ids: tuple[int, int]) -> None:
+    core = Core(no_mtu)
+    core.add(CLIENT, stored(PAIR), select=True, fresh=True)
+    with refused(Cause.KEYID_IN_USE):
+        core.add(CLIENT, stored(PAIR, ids), select=True, fresh=True)
+
+
+@pytest.mark.parametrize('length', [0, LONGEST_MASTER_KEY + 1])
+def test_a_master_key_has_a_length(length: int) -> None:
+    with refused(Cause.REFUSED):
+        Core(no_mtu).add(CLIENT, stored(PAIR, secret=bytes(length)), select=True, fresh=True)
+
+
+def test_a_new_socket_takes_the_pair_from_the_old_one() -> None:
+    client, _ = connected()
+    newer = connection_name(PAIR, 77)
+    client.core.add(newer, stored(PAIR, (5, 6)), select=True, fresh=True)
+    state = client.core.read(newer)
+    assert state is not None
+    assert state.current == 5
+    assert client.core.read(CLIENT) is None
+
+
+def test_taking_back_undoes_an_add() -> None:
+    core = Core(no_mtu)
+    key = stored(PAIR)
+    core.add(CLIENT, key, select=True, fresh=True)
+    core.take_back(CLIENT, key)
+    assert core.read(CLIENT) is None
+    assert core.selectors() == set()
+
+
+# --- closing --------------------------------------------------------------------------------
+
+
+def test_a_socket_that_never_connected_is_forgotten_at_once() -> None:
+    core = Core(no_mtu)
+    core.add(CLIENT, stored(PAIR), select=True, fresh=True)
+    core.release(CLIENT, 0.0)
+    assert core.selectors() == set()
+    assert core.next_deadline() is None
+
+
+def test_a_rst_after_the_close_is_still_signed_and_the_last_thing() -> None:
+    client, server = connected()
+    client.core.release(CLIENT, 100.0)
+    assert client.core.next_deadline() == 100.0 + LINGER
+    assert server.take(client.make(RST))
+    assert client.core.read(CLIENT) is None
+    assert client.core.next_deadline() is None
+
+
+def test_a_rst_before_the_close_leaves_nothing_to_wait_for() -> None:
+    client, server = connected()
+    assert server.take(client.make(RST))
+    client.core.release(CLIENT, 100.0)
+    assert client.core.next_deadline() is None
+
+
+def test_an_orderly_close_is_protected_through_time_wait() -> None:
+    client, server = connected()
+    client.core.release(CLIENT, 100.0)
+    assert server.take(client.make(FIN | ACK))
+    assert client.take(server.make(FIN | ACK))
+    assert not client.core.expire(100.0 + LINGER - 1)
+    assert server.take(client.make(ACK))
+    assert client.core.expire(100.0 + LINGER)
+    assert client.core.selectors() == set()
+
+
+def test_releasing_twice_counts_from_the_first_time() -> None:
+    client, _ = connected()
+    client.core.release(CLIENT, 100.0)
+    client.core.release(CLIENT, 150.0)
+    assert client.core.next_deadline() == 100.0 + LINGER
+
+
+def test_secrets_are_wiped_when_a_socket_is_forgotten() -> None:
+    client, server = connected()
+    key = next(client.core.connections()).keyring.keys[0]
+    client.make(RST)
+    client.core.release(CLIENT, 0.0)
+    assert key.master_key.wiped
+    (listening,) = server.core.listeners
+    shared = listening.keyring.keys[0]
+    server.core.release(listener_name(PAIR.remote, 2), 0.0)
+    assert shared.master_key.wiped
+    talk_key = next(server.core.connections()).keyring.keys[0]
+    assert not talk_key.master_key.wiped, 'a child has its own copy'
+
+
+def test_a_removed_key_is_wiped() -> None:
+    core = Core(no_mtu)
+    old, new = stored(PAIR), stored(PAIR, (5, 6))
+    core.add(CLIENT, old, select=True, fresh=True)
+    core.add(CLIENT, new, select=True, fresh=True)
+    core.delete(CLIENT, PEER, 1, 2, None)
+    assert old.master_key.wiped
+
+
+def test_a_mac_of_a_removed_key_is_not_kept() -> None:
+    client, server = connected()
+    for end, name, ids in ((client, CLIENT, (5, 6)), (server, connection_name(BACK, 3), (6, 5))):
+        end.core.add(name, stored(end.pair, ids), select=False, fresh=False)
+    sent = client.make(PSH | ACK, payload=b'old')
+    for core, name, old, new in (
+        (client.core, CLIENT, (1, 2), (5, 6)),
+        (server.core, connection_name(BACK, 3), (2, 1), (6, 5)),
+    ):
+        core.delete(name, ip_network(name.remote or ''), *old, new)
+    assert server.core.incoming(sent or b'') is None
+    talk(client, server)
+
+
+def test_last_words_are_a_rst_and_nothing_else() -> None:
+    client, server = connected()
+    data = packet(PAIR, client.isn + client.sent, server.isn + 1, PSH | ACK, payload=b'x')
+    assert client.core.last_words(data) is None
+    reset = packet(PAIR, client.isn + client.sent, server.isn + 1, RST | ACK)
+    assert server.take(client.core.last_words(reset))
+
+
+# --- what is sent to the queue --------------------------------------------------------------
+
+
+def test_a_connection_is_selected_by_its_whole_pair() -> None:
+    core = Core(no_mtu)
+    core.add(CLIENT, stored(PAIR), select=True, fresh=True)
+    assert core.selectors() == {Selector(PAIR.local, 40001, PEER, 179)}
+
+
+def test_a_guard_is_selected_by_prefix_and_service_port() -> None:
+    core = Core(no_mtu)
+    core.add(listener_name(PAIR.remote, 2), guard('10.0.0.0/24'), select=False, fresh=False)
+    assert core.selectors() == {Selector(PAIR.remote, 179, ip_network('10.0.0.0/24'), None)}
+
+
+def test_a_wildcard_listener_is_selected_on_every_address() -> None:
+    core = Core(no_mtu)
+    name = listener_name(ip_address('0.0.0.0'), 2)
+    core.add(name, guard('10.0.0.0/24'), select=False, fresh=False)
+    assert core.selectors() == {Selector(None, 179, ip_network('10.0.0.0/24'), None)}
+
+
+def test_what_a_guard_covers_needs_nothing_of_its_own() -> None:
+    client, server = ends()
+    name = listener_name(PAIR.remote, 2)
+    server.core.add(name, guard('10.0.0.0/24'), select=False, fresh=False)
+    wide = {Selector(PAIR.remote, 179, ip_network('10.0.0.0/24'), None)}
+    assert server.core.selectors() == wide
+    assert server.take(client.make(SYN, SYN_OPTIONS))
+    assert client.take(server.make(SYN | ACK, SYN_OPTIONS))
+    assert server.take(client.make(ACK))
+    assert server.core.selectors() == wide
+    # Nobody has accepted the child yet, and all keys go from the listener: it stays covered.
+    server.core.release(name, 0.0)
+    assert server.core.selectors() == {Selector(PAIR.remote, 179, ip_network(PAIR.local), 40001)}
+
+
+@pytest.mark.parametrize(
+    ('one', 'other', 'covered'),
+    [
+        (('10.0.0.0/24', None), ('10.0.0.1/32', 40001), True),
+        (('10.0.0.0/24', None), ('10.0.1.1/32', 40001), False),
+        (('10.0.0.1/32', 40001), ('10.0.0.0/24', None), False),
+        (('10.0.0.1/32', 40001), ('10.0.0.1/32', 40002), False),
+        (('10.0.0.0/24', None), ('10.0.0.0/25', None), True),
+        (('0.0.0.0/0', None), ('fd00::1/128', None), False),
+    ],
+)
+def test_covering(
+    one: tuple[str, int | None], other: tuple[str, int | None], covered: bool
+) -> None:
+    def selector(of: tuple[str, int | None]) -> Selector:
+        return Selector(None, 179, ip_network(of[0]), of[1])
+
+    assert selector(one).covers(selector(other)) is covered
+    assert not Selector(PAIR.local, 179, PEER, None).covers(Selector(None, 179, PEER, None))
+    assert not Selector(None, 179, PEER, None).covers(Selector(None, 180, PEER, None))
