@@ -12,7 +12,6 @@ from typing import Protocol
 
 from tcpao.installer import Capabilities
 from tcpao.linux import LinuxInstaller, why_unsupported
-from tcpao.mkt import ALGORITHMS
 from tcpao.socket_installer import SocketInstaller
 
 # RFC 5926 2.1: both are mandatory; a kernel with TCP-AO but without one of them can't talk to
@@ -125,11 +124,3 @@ def choose(preference: Preference = Preference.AUTO) -> Backend:
             if reason is None:
                 return KernelBackend('this kernel has TCP-AO')
             return UserspaceBackend(why=reason)
-
-
-def who_can(algorithm: str) -> tuple[str, ...]:
-    """The backends that know a suite, wherever they run; the name as in ALGORITHMS.
-
-    For the error that says which backend to ask for instead.
-    """
-    return ('userspace',) if ALGORITHMS[algorithm].linux_name is None else ('kernel', 'userspace')

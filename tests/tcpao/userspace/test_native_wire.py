@@ -1,0 +1,152 @@
+"""Packet processes on both ends of a real wire, on whatever kernel this is.
+
+Loss comes from iptables' `statistic`, for this kernel may have no netem. The same and more between
+packet process and kernel is in `test_interop`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+import pytest
+
+from tcpao.installer import Install, Remove, SetRNext, Where
+from tcpao.mkt import ALGORITHMS, Mkt
+from tests.tcpao.conftest import rule_kinds
+from tests.tcpao.test_installer_conformance import mkts
+from tests.tcpao.userspace.packets import ADDRESSES
+from tests.tcpao.userspace.sites import End, Session, connect, userspace, wait_until, wired
+
+pytestmark = pytest.mark.native
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def ends(request: pytest.FixtureRequest) -> Iterator[tuple[End, End]]:
+    """Two, over a wire of the MTU that the test's parameter names."""
+    mtu = getattr(request, 'param', 1500)
+    with (
+        wired(mtu) as (one, other),
+        userspace(one, rule_kinds()) as client,
+        userspace(other, rule_kinds()) as server,
+    ):
+        yield client, server
+
+
+def session(ends: tuple[End, End], version: int = 4, **more: object) -> Session:
+    client, server = ends
+    listener = server.listen(ADDRESSES[version][1])
+    return connect(client, server, listener, version, **more)  # type: ignore[arg-type]
+
+
+def _is_current(end: End, mkt: Mkt) -> bool:
+    return end.state(mkt.pair).current == mkt.send_id
+
+
+def rotate(session: Session) -> None:
+    """A successor on both ends, and the old key away, as the gatekeeper does it."""
+    client, server = session.client, session.server
+    new_ours, new_theirs = mkts(session.ours.pair, (5, 6), b'successor')
+    server.do(Install(new_theirs, Where.CONNECTION))
+    client.do(Install(new_ours, Where.CONNECTION), SetRNext(new_ours))
+    session.talk()
+    server.do(SetRNext(new_theirs))
+    session.talk()
+    session.talk()
+    client.do(Remove(session.ours, Where.CONNECTION))
+    server.do(Remove(session.theirs, Where.CONNECTION))
+    session.ours, session.theirs = new_ours, new_theirs
+
+
+@pytest.mark.parametrize('version', [4, 6])
+@pytest.mark.parametrize('algorithm', sorted(ALGORITHMS))
+def test_every_suite_between_two_packet_processes(
+    ends: tuple[End, End], version: int, algorithm: str
+) -> None:
+    one = session(ends, version, algorithm=algorithm)
+    one.talk()
+    one.transfer(MIB // 4)
+    one.nothing_bad()
+
+
+def test_a_full_table_arrives_intact(ends: tuple[End, End]) -> None:
+    one = session(ends)
+    one.transfer(64 * MIB)
+    one.transfer(8 * MIB, back=True)
+    one.nothing_bad()
+
+
+@pytest.mark.parametrize('ends', [1280, 9000], indirect=True, ids='mtu-{}'.format)
+@pytest.mark.parametrize('version', [4, 6])
+def test_segments_fit_the_mtu(ends: tuple[End, End], version: int) -> None:
+    one = session(ends, version)
+    one.transfer(4 * MIB)
+    one.transfer(4 * MIB, back=True)
+    one.nothing_bad()
+    for end in ends:
+        counters = end.site.run('nstat', '-asz', 'IpFragCreates', 'Ip6FragCreates', 'IpFragFails')
+        assert [line.split()[1] for line in counters.splitlines()[1:]] == ['0'] * 3
+
+
+@pytest.mark.parametrize('percent', [1, 10])
+@pytest.mark.parametrize('version', [4, 6])
+def test_loss_costs_time_and_nothing_else(
+    ends: tuple[End, End], version: int, percent: int
+) -> None:
+    one = session(ends, version)
+    for end in ends:
+        command = 'iptables' if version == 4 else 'ip6tables'
+        end.site.run(
+            *(command, '-t', 'raw', '-A', 'PREROUTING', '-p', 'tcp'),
+            *('-m', 'statistic', '--mode', 'random', '--probability', str(percent / 100)),
+            *('-j', 'DROP'),
+        )
+    one.transfer(2 * MIB if percent == 1 else MIB // 4)
+    rotate(one)
+    one.transfer(MIB // 4, back=True)
+    one.nothing_bad()
+
+
+def test_acknowledgments_full_of_sack_blocks(ends: tuple[End, End]) -> None:
+    # Every eighth segment is lost, in a long window: the receiver's ACKs are full of blocks.
+    one = session(ends)
+    ends[1].site.run(
+        *('iptables', '-t', 'raw', '-A', 'PREROUTING', '-p', 'tcp', '--dport', '179'),
+        *('-m', 'statistic', '--mode', 'nth', '--every', '8', '--packet', '0', '-j', 'DROP'),
+    )
+    one.transfer(2 * MIB)
+    one.nothing_bad()
+    sacks = ends[0].site.run('nstat', '-asz', 'TcpExtTCPSackRecovery', 'TcpExtTCPSACKReneging')
+    recovered, reneged = (int(line.split()[1]) for line in sacks.splitlines()[1:])
+    assert recovered > 0
+    assert reneged == 0
+
+
+@pytest.mark.parametrize('version', [4, 6])
+def test_the_sequence_space_wraps_on_the_wire(ends: tuple[End, End], version: int) -> None:
+    one = session(ends, version, isn=2**32 - 100_000)
+    one.transfer(MIB)
+    rotate(one)
+    one.transfer(MIB // 4, back=True)
+    one.nothing_bad()
+
+
+def test_rotation_under_load(ends: tuple[End, End]) -> None:
+    one = session(ends)
+    for number in range(5):
+        one.transfer(MIB)
+        old = one.ours, one.theirs
+        new = mkts(one.ours.pair, (10 + number, 20 + number), bytes([number]) * 20)
+        one.server.do(Install(new[1], Where.CONNECTION))
+        one.client.do(Install(new[0], Where.CONNECTION), SetRNext(new[0]))
+        one.transfer(MIB)
+        one.server.do(SetRNext(new[1]))
+        one.transfer(MIB, back=True)
+        one.talk()
+        wait_until(partial(_is_current, one.client, new[0]))
+        one.client.do(Remove(old[0], Where.CONNECTION))
+        one.server.do(Remove(old[1], Where.CONNECTION))
+        one.ours, one.theirs = new
+    one.nothing_bad()
