@@ -210,6 +210,8 @@ class KernelConnection(Connection):
             part = self.handle.recv(count - len(octets))
             assert part, 'an orderly end instead of data'
             octets += part
+        # A delayed ACK would move the peer's Current at a time of its own.
+        self.handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         return octets
 
     def was_reset(self) -> bool:
