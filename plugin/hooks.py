@@ -63,6 +63,15 @@ def _close(original: Any, self: Any) -> None:
         sessions.closed(self)
 
 
+def _close_protocol(original: Any, self: Any, reason: str = 'no reason given') -> None:
+    ours = getattr(self.connection, 'ikev2', None)
+    if ours is not None:
+        # Upstream's own line comes from the close() that isn't called, and has no reason.
+        running, link = ours
+        sessions.tell_end(running, link, reason)
+    original(self, reason)
+
+
 def _new_notification(original: Any, self: Any, notification: Any) -> Any:
     if getattr(self.connection, 'ikev2', None) is not None:
         sessions.parts(self.connection, notification.code)
@@ -168,6 +177,7 @@ def install() -> None:
     wrap(outgoing_module, 'bind', gate.bind)
     wrap(Outgoing, 'establish', _establish)
     wrap(Connection, 'close', _close)
+    wrap(Protocol, 'close', _close_protocol)
     wrap(Protocol, 'new_notification', _new_notification)
     wrap(Protocol, 'new_open', _new_open)
     wrap(Protocol, 'validate_open', _validate_open)

@@ -21,6 +21,10 @@ LOG = 'ikev2'
 """Our source in ExaBGP's log."""
 
 
+_GRAVE = {EventName.REFUSED, EventName.END}
+"""What an operator should see who sees warnings only."""
+
+
 class Recorder:
     """Where records go. Raises OSError if the file can't be opened."""
 
@@ -38,7 +42,7 @@ class Recorder:
             # A full disk must not take sessions down.
             with suppress(OSError):
                 os.write(self._file, record.to_json().encode() + b'\n')
-        write = log.warning if record.event is EventName.REFUSED else log.info
+        write = log.warning if record.event in _GRAVE else log.info
         write(lambda: _line(record), LOG)
 
     def note(

@@ -15,6 +15,7 @@ from exabgp.bgp.message.open.capability import Capability
 from exabgp.logger import log
 from exabgp.reactor.network.error import NetworkError
 
+from gatekeeper.records import EventName
 from plugin.links import Link
 from plugin.recording import LOG
 
@@ -35,6 +36,7 @@ def abort(runtime: Runtime, link: Link, cause: str) -> None:
     peer, connection = link.peer, link.connection
     if connection is not None:
         log.error(lambda: f'{named(runtime, link)}: connection aborted: {cause}', LOG)
+        tell_end(runtime, link, f'aborted: {cause}')
         _forget(runtime, connection)
     runtime.links.end(link, cause)
     if connection is not None:
@@ -81,6 +83,13 @@ def give(runtime: Runtime, link: Link, connection: Any, peer: Any) -> None:
     link.connection, link.peer = connection, peer
     connection.ikev2 = (runtime, link)
     runtime.gatekeeper.up(link.pair)
+
+
+def tell_end(runtime: Runtime, link: Link, cause: str) -> None:
+    """BGP loses its connection."""
+    policy = runtime.policies.get(link.session_key or '')
+    if policy is not None:
+        runtime.recorder.note(policy, EventName.END, pair=str(link.pair), cause=cause)
 
 
 def closed(connection: Any) -> None:

@@ -48,7 +48,8 @@ def begins_before_ike(evidence: Evidence) -> str:
     messages = list(ike(evidence.wire))
     require(messages, 'no IKE in the capture')
     require(messages[0].begins, 'the first IKE message is not a request of IKE_SA_INIT')
-    started = _number(evidence.named(EventName.END)[0], 'captured_from')
+    closing = next(e for e in evidence.named(EventName.END) if 'captured_from' in e.details)
+    started = _number(closing, 'captured_from')
     first = evidence.named(EventName.IKE_INIT)[0]
     require(started < first.time, 'a router spoke IKE before the capture began')
     return f'captured from {first.time - started:.1f} s before the first IKE_SA_INIT'

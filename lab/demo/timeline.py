@@ -154,7 +154,7 @@ def _refused(d: Details) -> str:
 
 
 def _end(d: Details) -> str:
-    return str(d.get('reason', ''))
+    return str(d.get('reason') or d.get('cause'))
 
 
 _TELLERS: dict[EventName, Callable[[Details], str | None]] = {

@@ -11,6 +11,7 @@ import os
 import signal
 import stat
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from ipaddress import ip_address
@@ -21,7 +22,7 @@ from gatekeeper.records import EventName, Record
 from lab.demo.timeline import parse
 from lab.exabgp_cli import CommandLine
 from lab.topology import Node
-from lab.unprivileged import daemon_environment
+from lab.unprivileged import PROJECT, daemon_environment, unreadable
 
 # For what takes a moment on an idle machine; the guest is slow, and the host may be busy.
 PATIENCE = 60.0
@@ -44,6 +45,29 @@ def within(seconds: float, look: Callable[[], Found | None], what: Callable[[], 
         time.sleep(LOOK_EVERY)
 
 
+def let_others_in(node: Node) -> None:
+    """Let everybody in this node reach the project and its Python, under the paths that they have.
+
+    A private home on the way is covered by an empty folder, in which only these are shown again.
+    """
+    homes: dict[Path, list[str]] = {}
+    for path in {PROJECT, *(Path(path).resolve() for path in (sys.prefix, sys.base_prefix))}:
+        obstacle = unreadable([path])
+        if obstacle is not None:
+            homes.setdefault(obstacle, []).append(str(path))
+    for home, paths in homes.items():
+        node.run(['sh', '-c', COVER, 'cover', str(home), *sorted(paths)])
+
+
+COVER = """
+set -e
+home=$1; shift
+for path; do mkdir -p "/run/shown$path"; mount --bind "$path" "/run/shown$path"; done
+mount -t tmpfs -o mode=755 tmpfs "$home"
+for path; do mkdir -p "$path"; mount --bind "/run/shown$path" "$path"; done
+"""
+
+
 class Router:
     """One daemon at a time, with its files."""
 
@@ -52,8 +76,10 @@ class Router:
         self.name = node.name
         self.home = node.proc / 'root' / HOME
         self.home.mkdir(exist_ok=True)
+        self.pipes = node.proc / 'root/run/exabgp'
         self.process: subprocess.Popen[bytes] | None = None
         self._runs = 0
+        self._open_to_all = False
         self._line: CommandLine | None = None
         self._seen: list[Record] = []
         self._read = 0
@@ -87,7 +113,7 @@ class Router:
         """Its master keys."""
         return self.home / f'keys.{self._runs}'
 
-    def keys(self) -> list[dict[str, Any]]:
+    def key_list(self) -> list[dict[str, Any]]:
         """Every key that the daemon has had, oldest first; ends as the opener sees them."""
         table: list[dict[str, Any]] = json.loads(self.key_table.read_text())
         return table
@@ -98,12 +124,13 @@ class Router:
         self,
         *,
         listen: str | None = None,
-        user: str | None = None,
+        drop: bool = False,
         cli: bool = True,
         environment: Mapping[str, str] | None = None,
         program: tuple[str, ...] = ('exabgp-gatekeeper',),
     ) -> None:
-        """Start the daemon; `listen` is the address of exabgp.tcp.bind."""
+        """Start the daemon. `listen` is the address of exabgp.tcp.bind; with `drop` it becomes
+        nobody, as it does by default, wherever the project lies."""
         assert not self.is_running
         self._runs += 1
         self._seen, self._read = [], 0
@@ -113,10 +140,11 @@ class Router:
             'exabgp_ikev2_router': self.name,
             'exabgp_api_cli': str(cli).lower(),
         }
-        if user is None:
+        if drop and not self._open_to_all:
+            let_others_in(self.node)
+            self._open_to_all = True
+        if not drop:
             variables |= daemon_environment()
-        else:
-            variables['exabgp_daemon_user'] = user
         if listen is not None:
             variables |= {'exabgp_tcp_bind': listen, 'exabgp_tcp_port': '179'}
         variables |= environment or {}
@@ -130,10 +158,9 @@ class Router:
             )
 
     def _make_pipes(self) -> None:
-        folder = self.node.proc / 'root/run/exabgp'
-        folder.mkdir(exist_ok=True)
+        self.pipes.mkdir(exist_ok=True)
         for name in ('exabgp.in', 'exabgp.out'):
-            path = folder / name
+            path = self.pipes / name
             # A new pair each time: an answer to the daemon before this one may still be in it.
             path.unlink(missing_ok=True)
             os.mkfifo(path)
@@ -228,9 +255,24 @@ class Router:
 
     def ask(self, command: str) -> list[str]:
         """A command of ExaBGP's own command line, over its pipes."""
+        assert self.is_running, self.told('the daemon has ended')
         if self._line is None:
-            self._line = CommandLine(self.node.proc / 'root/run/exabgp')
+            self._line = CommandLine(self.pipes)
         return self._line.ask(command, seconds=PATIENCE)
+
+    def cli_helper(self) -> int | None:
+        """The daemon's process that serves the pipes, once it does: every good reload has it
+        replaced, and what is asked meanwhile is lost."""
+        pipe = os.stat(self.pipes / 'exabgp.in')
+        for descriptor in Path('/proc').glob('[0-9]*/fd/*'):
+            try:
+                found = os.stat(descriptor)
+            except OSError:
+                continue  # it has just ended
+            pid = int(descriptor.parts[2])
+            if pid != os.getpid() and (found.st_dev, found.st_ino) == (pipe.st_dev, pipe.st_ino):
+                return pid
+        return None
 
     def show(self) -> list[dict[str, Any]]:
         """`show ikev2 json`."""

@@ -14,6 +14,7 @@ import pytest
 from exabgp.bgp.fsm import FSM
 from exabgp.bgp.message import Notify
 
+from gatekeeper.records import EventName, Record
 from plugin.parting import WAIT_FOR_FIN
 from tcpao.installer import Abort, Close, Done, Failed, Read
 from tcpao.mkt import SocketPair
@@ -153,6 +154,18 @@ def test_a_connection_that_the_peer_closes_is_gone_once(daemon: Start) -> None:
         running.end.close()
         running.one.until(lambda: running.one.peer().proto is None)
         assert running.is_gone()
+
+
+def test_operators_are_told_why_a_session_ended(daemon: Start) -> None:
+    """Upstream says so in the close() that isn't called for our connections."""
+    with session(daemon) as running:
+        told: list[Record] = []
+        running.one.runtime.recorder.record = told.append  # type: ignore[method-assign, assignment]
+        running.end.send(bytes((0xFF,)) * 16 + bytes((0, 21, 3, 6, 2)))
+        running.one.until(lambda: running.one.peer().proto is None)
+        (end,) = (record for record in told if record.event is EventName.END)
+        assert end.session == 'ipv4 unicast'
+        assert 'notification received (6,2)' in str(end.details['cause'])
 
 
 def test_an_ended_connection_leaves_the_reactors_poll_set(daemon: Start) -> None:
