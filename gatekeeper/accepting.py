@@ -70,7 +70,8 @@ def find_policy(state: State, peer: Peer, offer: RpSaOffer) -> SessionPolicy:
     candidates = [
         policy
         for policy in state.policies.values()
-        if policy.pad.name == peer.pad.name
+        if policy.pad is not None
+        and policy.pad.name == peer.pad.name
         and (policy.local, policy.remote, policy.listen_port)
         == (service.address, opener.address, service.port)
     ]
@@ -179,7 +180,12 @@ def installed(state: State, conn: Connection, now: float) -> None:
     if life.token is not None:
         state.endpoint.answer(life.token, now)
         life.token = None
-    state.deadlines.set(Due.SYN, conn, min(now + LISTENER_HOLDS, life.hard_at))
+    wait_for_syn(state, conn, now)
+
+
+def wait_for_syn(state: State, conn: Connection, now: float) -> None:
+    """The listener holds the key for so long, and never beyond its hard lifetime."""
+    state.deadlines.set(Due.SYN, conn, min(now + LISTENER_HOLDS, conn.life.hard_at))
 
 
 def not_installed(state: State, conn: Connection, failure: Failed, now: float) -> None:

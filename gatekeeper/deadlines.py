@@ -9,6 +9,7 @@ import heapq
 from collections.abc import Hashable
 from enum import StrEnum
 from itertools import count
+from math import inf
 
 
 class Due(StrEnum):
@@ -28,6 +29,7 @@ class Due(StrEnum):
     REPLACED = 'the daemon must have closed a connection that a new request replaces'
     CEASE = 'shortly before the hard lifetime'
     HARD = 'hard lifetime'
+    SYNC = 'make its manual keys those of its keychain again'
     # of the life of an MKT
     LIVENESS = 'ask whether the IKE SA lives, before the rekey needs it'
     RETIRE = 'take an old key off its connection'
@@ -36,6 +38,8 @@ class Due(StrEnum):
     LISTENER = 'take a key off the listener: the kernel has refused it before'
     # of a peer
     IKE = 'try to make an IKE SA again'
+    # of all keychains
+    CHAINS = 'a lifetime of a key begins or ends'
 
 
 class Deadlines:
@@ -47,7 +51,13 @@ class Deadlines:
         self._numbers = count()
 
     def set(self, due: Due, subject: Hashable, when: float) -> None:
-        """`due` comes at `when` for `subject`, and not when it was set for before."""
+        """`due` comes at `when` for `subject`, and not when it was set for before.
+
+        At infinity it never comes.
+        """
+        if when == inf:
+            self.cancel(due, subject)
+            return
         number = self._live[due, subject] = next(self._numbers)
         heapq.heappush(self._heap, (when, number, due, subject))
 

@@ -66,15 +66,17 @@ def delete_answered(state: State, event: DeleteAnswered, now: float) -> None:
 def initial_contact(state: State, event: InitialContact, now: float) -> None:
     """The peer has restarted: what was complete before its new IKE SA is dead."""
     peer = state.peers[event.peer]
+    dead = [life for life in peer.lives if life.mkt and life.installed_at < event.before]
     for conn in [c for c in state.connections.values() if c.peer is peer]:
-        if conn.life.mkt is None or conn.life.installed_at >= event.before:
+        if conn.life not in dead:
             continue
+        # With a successor that is younger, if the old self of the peer has just asked for one.
+        dead += [life for life in conn.lives() if life.mkt and life not in dead]
         for life in conn.lives():
             life.deleted_by_peer = True
         ending.abort(state, conn, 'the peer has restarted (INITIAL_CONTACT)', now)
-    for life in list(peer.lives):
-        if life.mkt is not None and life.installed_at < event.before:
-            _dead(state, peer, life, now)
+    for life in dead:
+        _dead(state, peer, life, now)
 
 
 def _dead(state: State, peer: Peer, life: Life, now: float) -> None:

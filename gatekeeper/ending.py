@@ -6,6 +6,8 @@ daemon has a socket, its `gone` is what ends a connection; until then it is ENDI
 
 from __future__ import annotations
 
+from collections import Counter
+
 from gatekeeper.deadlines import Due
 from gatekeeper.life import Life, MktState
 from gatekeeper.lifetimes import OLD_KEY_LINGERS
@@ -70,6 +72,10 @@ def _withdraw(state: State, life: Life, now: float) -> None:
 
 def gone(state: State, pair: SocketPair, now: float) -> None:
     """The daemon: this socket is closed, or never came up."""
+    if state.strays[pair]:
+        # Not that of the connection which the peer may have asked for meanwhile.
+        state.strays -= Counter((pair,))
+        return
     conn = state.connections.get(pair)
     if conn is not None:
         drop(state, conn, now)
@@ -84,10 +90,10 @@ def drop(state: State, conn: Connection, now: float, *, tell_peer: bool = True) 
         end_life(state, conn, life, now)
     keyed = [life for life in lives if life.mkt is not None]
     if tell_peer:
-        state.delete(conn.peer, keyed, now)
+        state.delete(conn.ike_peer, keyed, now)
     else:
         for life in keyed:
-            state.release_at(conn.peer, life, life.installed_at + 2.0 * life.lifetime)
+            state.release_at(conn.ike_peer, life, life.installed_at + 2.0 * life.lifetime)
 
 
 def end_life(state: State, conn: Connection, life: Life, now: float) -> None:
@@ -99,7 +105,7 @@ def end_life(state: State, conn: Connection, life: Life, now: float) -> None:
     if life.mkt is None:
         life.end(MktState.FAILED)
         # A cancelled request may still be answered, and is then deleted.
-        state.release_at(conn.peer, life, now + OLD_KEY_LINGERS)
+        state.release_at(conn.ike_peer, life, now + OLD_KEY_LINGERS)
         return
     if life.state is not MktState.NEGOTIATING:
         state.note(conn.policy, EventName.MKT_REMOVED, send_id=life.send_id, recv_id=life.recv_id)

@@ -7,7 +7,7 @@ exchange has failed or the MKT is gone at both ends. 0 is never negotiated: deny
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
 
 LARGEST = 255
@@ -24,16 +24,32 @@ class KeyIds:
     """The ids in use with one peer, whatever the addresses (a DELETE names nothing else)."""
 
     random: Callable[[int], bytes]
-    sending: set[int] = field(default_factory=set)
-    receiving: set[int] = field(default_factory=set)
+    _sending: set[int] = field(default_factory=set)
+    _receiving: set[int] = field(default_factory=set)
+    _manual: tuple[frozenset[int], frozenset[int]] = (frozenset(), frozenset())
+
+    @property
+    def sending(self) -> frozenset[int]:
+        """SendIDs that are taken."""
+        return self._manual[0].union(self._sending)
+
+    @property
+    def receiving(self) -> frozenset[int]:
+        """RecvIDs that are taken."""
+        return self._manual[1].union(self._receiving)
+
+    def reserve(self, sending: Iterable[int], receiving: Iterable[int]) -> None:
+        """The ids of the peer's manual keys, instead of those that were so far."""
+        self._manual = frozenset(sending), frozenset(receiving)
 
     def take_send_id(self, unwanted: Container[int] = ()) -> int:
         """A free SendID from a random start on, not one of `unwanted`. Raises NoKeyIdError."""
         start = self.random(1)[0]
+        taken = self.sending
         for step in range(LARGEST):
             candidate = (start + step) % LARGEST + 1
-            if candidate not in self.sending and candidate not in unwanted:
-                self.sending.add(candidate)
+            if candidate not in taken and candidate not in unwanted:
+                self._sending.add(candidate)
                 return candidate
         raise NoKeyIdError(f'all {LARGEST} KeyIDs towards this peer are taken')
 
@@ -41,16 +57,16 @@ class KeyIds:
         """Take the peer's SendID as RecvID; False if it can't be taken."""
         if not 0 < recv_id <= LARGEST or recv_id in self.receiving:
             return False
-        self.receiving.add(recv_id)
+        self._receiving.add(recv_id)
         return True
 
     def release(self, send_id: int, recv_id: int | None) -> None:
         """Both are free again."""
-        self.sending.discard(send_id)
+        self._sending.discard(send_id)
         if recv_id is not None:
-            self.receiving.discard(recv_id)
+            self._receiving.discard(recv_id)
 
     @property
     def full_for_new_sessions(self) -> bool:
         """True when what is left is kept for rekeys."""
-        return len(self.sending) >= NEW_SESSION_LIMIT
+        return len(self._sending) >= NEW_SESSION_LIMIT

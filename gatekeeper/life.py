@@ -40,7 +40,10 @@ TRANSITIONS: dict[MktState, frozenset[MktState]] = {
     MktState.INSTALLED: frozenset(
         {MktState.IN_USE, MktState.FAILED, MktState.REVOKED, MktState.GONE}
     ),
-    MktState.IN_USE: frozenset({MktState.RETIRING, MktState.REVOKED, MktState.GONE}),
+    # Back to INSTALLED: a manual key that another one follows, while its chain still accepts it.
+    MktState.IN_USE: frozenset(
+        {MktState.RETIRING, MktState.INSTALLED, MktState.REVOKED, MktState.GONE}
+    ),
     MktState.RETIRING: frozenset({MktState.REVOKED, MktState.GONE}),
     MktState.GONE: frozenset(),
     MktState.FAILED: frozenset(),

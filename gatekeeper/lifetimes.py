@@ -29,6 +29,13 @@ REKEY_UNANSWERED = 30.0
 """A rekey request unanswered for so long means a new IKE SA at once."""
 IKE_BACKOFF = (1.0, 60.0)
 """First and longest wait before an IKE SA is tried again."""
+MANUAL_RETRY = (60.0, 3600.0)
+"""First and longest wait before a manual key under which traffic failed is tried again: it is
+wrong at one end, most likely, until somebody mends it."""
+STALLED_READ = 60.0
+"""Between looks at a connection whose peer has not followed to a manual key."""
+POSTING_RETRY = 5.0
+"""Before a manual key that a listening socket has refused is tried again."""
 DOUBT_FOR = 3.0
 """After CHILD_SA_NOT_FOUND a connection has this long to show a good segment."""
 LIVENESS_AT = 0.7

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
+from gatekeeper.keychain import Keychain, KeychainError, check_keychain
 from ikev2.auth import LocalCredential, PeerCredential
 from ikev2.identity import Identity
 
@@ -76,7 +77,8 @@ class SessionPolicy:
     """The service port that we connect to; None for a session that only listens."""
     listen_port: int | None
     """The service port on which the peer's SYN may arrive; None for one that only connects."""
-    pad: PadEntry
+    pad: PadEntry | None
+    """With whom keys are negotiated; None where the operator gives them, in a keychain."""
     source_port: int | None = None
     """Pinned source port of our connections."""
     peer_port: int | None = None
@@ -90,6 +92,14 @@ class SessionPolicy:
     """Bound on a rotation, seconds."""
     timeout: int = 30
     """Bound on one gate attempt, seconds."""
+    keychain: Keychain | None = None
+    """In place of `pad`."""
+
+    @property
+    def entry(self) -> PadEntry:
+        """The PAD entry of a session whose keys are negotiated."""
+        assert self.pad is not None
+        return self.pad
 
 
 def check(policies: Iterable[SessionPolicy]) -> None:
@@ -99,6 +109,7 @@ def check(policies: Iterable[SessionPolicy]) -> None:
     keys: set[str] = set()
     answers: dict[object, SessionPolicy] = {}
     sources: dict[object, SessionPolicy] = {}
+    chains: list[SessionPolicy] = []
     for policy in policies:
         if policy.key in keys:
             raise PolicyError(f'neighbor {policy.neighbor}: session {policy.key} twice')
@@ -118,23 +129,9 @@ def check(policies: Iterable[SessionPolicy]) -> None:
                 f'neighbor {policy.neighbor}: {policy.local} and {policy.remote} are of '
                 f'different families'
             )
-        if policy.pad.local_id == policy.pad.peer_id:
-            # Our own messages sent back to us would authenticate.
-            raise PolicyError(
-                f'neighbor {policy.neighbor}: local-id and peer-id are the same identity'
-            )
-        other = pads.setdefault(policy.pad.name, policy)
-        if other.pad != policy.pad:
-            raise PolicyError(
-                f'neighbors {other.neighbor} and {policy.neighbor} have the same local-id and '
-                f'peer-id but different credentials or ike-port'
-            )
-        owner = owners.setdefault(policy.remote, policy)
-        if owner.pad.name != policy.pad.name:
-            raise PolicyError(
-                f'neighbors {owner.neighbor} and {policy.neighbor} have the address '
-                f'{policy.remote} but different identities: an address belongs to one identity'
-            )
+        if policy.pad is not None:
+            _check_entry(policy, policy.pad, pads, owners)
+        _check_keychain(policy, chains)
         if policy.listen_port is not None:
             # What a responder can tell sessions apart by.
             port = policy.peer_port
@@ -142,7 +139,7 @@ def check(policies: Iterable[SessionPolicy]) -> None:
                 policy.remote,
                 policy.local,
                 policy.listen_port,
-                port if port is not None else policy.session.encode(),
+                port if port is not None else _told_by(policy),
             )
             twin = answers.setdefault(told, policy)
             if twin is not policy:
@@ -157,4 +154,65 @@ def check(policies: Iterable[SessionPolicy]) -> None:
                 raise PolicyError(
                     f'neighbor {policy.neighbor}: sessions {twin.session.name} and '
                     f'{policy.session.name} both have source-port {policy.source_port}'
+                )
+
+
+def _told_by(policy: SessionPolicy) -> object:
+    """What says which session it is, where the peer's port doesn't: IKE, or whose key it is."""
+    return policy.session.encode() if policy.keychain is None else policy.keychain.name
+
+
+def _check_entry(
+    policy: SessionPolicy,
+    pad: PadEntry,
+    pads: dict[str, SessionPolicy],
+    owners: dict[IPAddress, SessionPolicy],
+) -> None:
+    if pad.local_id == pad.peer_id:
+        # Our own messages sent back to us would authenticate.
+        raise PolicyError(f'neighbor {policy.neighbor}: local-id and peer-id are the same identity')
+    other = pads.setdefault(pad.name, policy)
+    if other.pad != pad:
+        raise PolicyError(
+            f'neighbors {other.neighbor} and {policy.neighbor} have the same local-id and '
+            f'peer-id but different credentials or ike-port'
+        )
+    owner = owners.setdefault(policy.remote, policy)
+    if owner.entry.name != pad.name:
+        raise PolicyError(
+            f'neighbors {owner.neighbor} and {policy.neighbor} have the address '
+            f'{policy.remote} but different identities: an address belongs to one identity'
+        )
+
+
+def _check_keychain(policy: SessionPolicy, chains: list[SessionPolicy]) -> None:
+    if (policy.keychain is None) == (policy.pad is None):
+        raise PolicyError(
+            f'neighbor {policy.neighbor} session {policy.session.name}: its keys are negotiated, '
+            f'or come from a keychain: one of the two'
+        )
+    if policy.keychain is None:
+        return
+    try:
+        check_keychain(policy.keychain)
+    except KeychainError as error:
+        raise PolicyError(str(error)) from None
+    for other in chains:
+        _check_both(policy, policy.keychain, other)
+    chains.append(policy)
+
+
+def _check_both(policy: SessionPolicy, chain: Keychain, other: SessionPolicy) -> None:
+    """All keys with one peer address share one space of ids."""
+    assert other.keychain is not None
+    if other.keychain.name == chain.name and other.keychain != chain:
+        raise PolicyError(f'two keychains have the name {chain.name}')
+    if other.remote != policy.remote:
+        return
+    for key in chain.keys:
+        for held in other.keychain.keys:
+            if key.clashes(held):
+                raise PolicyError(
+                    f'neighbor {policy.neighbor}: {key} of keychain {chain.name} and {held} of '
+                    f'keychain {other.keychain.name} have an id in common, towards one peer'
                 )

@@ -6,7 +6,7 @@ write an octet.
 
 from __future__ import annotations
 
-from gatekeeper import ending, rotation
+from gatekeeper import accepting, ending, rotation
 from gatekeeper.deadlines import Due
 from gatekeeper.life import MktState
 from gatekeeper.lifetimes import PROOF_WITHIN
@@ -24,6 +24,8 @@ def prove(state: State, pair: SocketPair, waiter: Waiter, now: float) -> None:
     if conn is None or conn.phase is not Phase.WAITING:
         phase = f'it is {conn.phase}' if conn is not None else 'no MKT was negotiated for it'
         state.note(None, EventName.REFUSED, step='proof', cause=phase, pair=pair)
+        if conn is None or not conn.has_socket:
+            state.strays[pair] += 1
         waiter.fail(GateError(f'connection {pair} is refused: {phase}'))
         return
     conn.phase = Phase.PROVING
@@ -53,7 +55,9 @@ def read(state: State, conn: Connection, seen: KeyState, now: float) -> None:
     """The socket's state has come."""
     mkt = conn.life.key
     against = judge(mkt, seen)
-    if against is not None:
+    if against is not None and not conn.opener:
+        _disown(state, conn, against, now)
+    elif against is not None:
         refuse(state, conn, against, now)
     elif len(seen.keys) == 1:
         _proven(state, conn, now)
@@ -90,8 +94,22 @@ def too_late(state: State, conn: Connection, now: float) -> None:
 
 def refuse(state: State, conn: Connection, cause: str, now: float) -> None:
     """Not proven: the daemon closes it without an octet when it sees the ticket."""
+    _fail(state, conn, cause)
+    ending.abort(state, conn, cause, now)
+
+
+def _disown(state: State, conn: Connection, cause: str, now: float) -> None:
+    """What was accepted is older than this MKT, whose SYN may still come; it is closed the same."""
+    _fail(state, conn, cause)
+    state.strays[conn.pair] += 1
+    state.deadlines.cancel(Due.PROOF, conn)
+    state.deadlines.cancel(Due.HARD, conn)
+    conn.phase = Phase.WAITING
+    accepting.wait_for_syn(state, conn, now)
+
+
+def _fail(state: State, conn: Connection, cause: str) -> None:
     error = state.refuse(conn.policy, 'proof', cause, HINTS['proof'])
     waiter, conn.waiter = conn.waiter, None
     if waiter is not None:
         waiter.fail(error)
-    ending.abort(state, conn, cause, now)

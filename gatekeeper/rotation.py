@@ -96,7 +96,8 @@ def read(state: State, conn: Connection, seen: KeyState, now: float) -> None:
         (key for key in seen.keys if key.send_id == new.send_id),
         KeyCounters(new.send_id, new.recv_id or 0, 0, 0),
     )
-    if seen.current == new.send_id and not rotation.rnext_moved:
+    asked = rotation.rnext_moved or seen.current == new.send_id
+    if asked and seen.rnext != new.recv_id:
         rotation.rnext_moved = True
         state.command(SetRNext(new.key))
     elif (seen.current, seen.rnext) == (new.send_id, new.recv_id) and counted.good:
@@ -199,9 +200,7 @@ def retire(state: State, old: Life, now: float) -> None:
     conn = state.connections.get(old.pair)
     if conn is None or old not in conn.retiring:
         return
-    # By force only when its time is over: the hard lifetime is a promise.
-    force = conn.life.key if now >= old.hard_at else None
-    state.command(Remove(old.key, Where.CONNECTION, switch_to=force))
+    state.command(Remove(old.key, Where.CONNECTION))
 
 
 def removed(state: State, conn: Connection, life: Life) -> None:
@@ -211,6 +210,9 @@ def removed(state: State, conn: Connection, life: Life) -> None:
         state.deadlines.cancel(Due.RETIRE, life)
         state.note(conn.policy, EventName.MKT_REMOVED, send_id=life.send_id, recv_id=life.recv_id)
         life.end()
+        if not state.deadlines.is_set(Due.IDS, life):
+            # Its DELETE may never come.
+            state.release_at(conn.peer, life, life.installed_at + 2.0 * life.lifetime)
 
 
 def not_removed(state: State, conn: Connection, life: Life, failure: Failed, now: float) -> None:
@@ -218,7 +220,12 @@ def not_removed(state: State, conn: Connection, life: Life, failure: Failed, now
     if life not in conn.retiring or conn.phase is Phase.ENDING:
         return
     if now >= life.hard_at:
-        ending.abort(state, conn, 'an expired key could not be removed', now)
+        forced = isinstance(failure.command, Remove) and failure.command.switch_to is not None
+        if failure.cause is not Cause.BUSY or forced:
+            ending.abort(state, conn, 'an expired key could not be removed', now)
+            return
+        # The hard lifetime is a promise. A rotation that runs moves RNext again.
+        state.command(Remove(life.key, Where.CONNECTION, switch_to=conn.life.key))
     elif failure.cause is Cause.GONE:
         removed(state, conn, life)
     else:

@@ -6,6 +6,7 @@ Data and look-ups, plus the few steps that every part of the core shares. Decisi
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -16,13 +17,15 @@ from gatekeeper.deadlines import Deadlines, Due
 from gatekeeper.keyids import KeyIds
 from gatekeeper.life import Life, MktState
 from gatekeeper.lifetimes import OLD_KEY_LINGERS, RETRY_REMOVE, soft_lifetime
-from gatekeeper.policy import SHORTEST_LIFETIME, PadEntry, SessionPolicy
+from gatekeeper.policy import SHORTEST_LIFETIME, IPAddress, PadEntry, SessionPolicy
 from gatekeeper.records import EventName
 from gatekeeper.ticket import GateError
 from tcpao.installer import Command
 from tcpao.mkt import ALGORITHMS, Mkt, SocketPair
 
 if TYPE_CHECKING:
+    from gatekeeper.keychain import ChainKey
+    from gatekeeper.manual import ManualKeys
     from ikev2.endpoint import Endpoint
     from ikev2.events import RpSaKeys, RpSaRequest, RpSaRequested
     from ikev2.peer import Peer as IkePeer
@@ -68,6 +71,10 @@ class Rotation:
     rolling_back: bool = False
     old_good: int | None = None
     """While rolling back: good segments under the old MKT at the first look."""
+    heard: bool = False
+    """The peer has sent good segments under the successor."""
+    stalled: bool = False
+    """The peer hasn't followed in time to a manual key, and is given all the time it wants."""
     old_deleted_at: float | None = None
     """When the DELETE of the old MKT was answered by us."""
 
@@ -78,7 +85,8 @@ class Connection:
 
     pair: SocketPair
     policy: SessionPolicy
-    peer: Peer
+    ike_peer: Peer | None
+    """With whom its keys are negotiated; None where they are manual."""
     opener: bool
     life: Life
     """The MKT in use, or pending."""
@@ -102,9 +110,17 @@ class Connection:
     """After CHILD_SA_NOT_FOUND: good segments counted then; -1 until they have been read."""
     doubt_until: float = 0.0
     """What is read before says nothing about it."""
+    manual: ManualKeys | None = None
+    """Its keys, if they come from a keychain."""
     replacement: RpSaRequested | None = None
     """A request that waits for this connection to be closed."""
     since: float = 0.0
+
+    @property
+    def peer(self) -> Peer:
+        """The peer of a connection whose keys are negotiated."""
+        assert self.ike_peer is not None
+        return self.ike_peer
 
     @property
     def has_socket(self) -> bool:
@@ -116,6 +132,8 @@ class Connection:
         found = [self.life, self.wanted, self.offered, *self.retiring]
         if self.rotation is not None:
             found.append(self.rotation.new)
+        if self.manual is not None:
+            found += self.manual.lives()
         return [life for life in dict.fromkeys(found) if life is not None and not life.ended]
 
 
@@ -144,6 +162,20 @@ class Peer:
         return next((life for life in self.lives if life.recv_id == recv_id), None)
 
 
+Place = tuple[IPAddress, int, int, int]
+"""Peer, service port, SendID and RecvID of a manual key on listening sockets."""
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """A manual key on listening sockets."""
+
+    policy: SessionPolicy
+    """The first session that it is for."""
+    key: ChainKey
+    mkt: Mkt
+
+
 class State:
     """Everything the core holds between two events."""
 
@@ -165,13 +197,26 @@ class State:
         self.policies: dict[str, SessionPolicy] = {}
         self.peers: dict[str, Peer] = {}
         self.connections: dict[SocketPair, Connection] = {}
+        self.strays: Counter[SocketPair] = Counter()
+        """Sockets of the daemon's that no connection here stands for: their `gone` is to come."""
         self.errors: dict[str, str] = {}
         """Per session key: the last error, for `show`."""
         self.commands: list[Command] = []
         self.notes: list[Note] = []
         self.keyed: list[tuple[SessionPolicy, bool, Mkt]] = []
         """MKTs just made (and whether we open the connection), for a key table on request."""
+        self.posted: dict[Place, Posted] = {}
+        self.wall_offset = 0.0
+        """Seconds since the epoch less this clock's: keychains go by UTC."""
         self._names = count(1)
+
+    def wall(self, now: float) -> float:
+        """Seconds since the epoch, as far as this host knows."""
+        return now + self.wall_offset
+
+    def next_name(self) -> int:
+        """For an AdminKeyName that nobody else has."""
+        return next(self._names)
 
     def fraction(self) -> float:
         """A random number in [0, 1)."""
@@ -192,6 +237,18 @@ class State:
             plain.setdefault('neighbor', policy.neighbor)
         self.notes.append(Note(session, event, plain))
 
+    def note_installed(self, conn: Connection, life: Life) -> None:
+        """Tell operators that a key is in place."""
+        self.note(
+            conn.policy,
+            EventName.MKT_INSTALLED,
+            send_id=life.send_id,
+            recv_id=life.recv_id,
+            algorithm=life.key.algorithm.name,
+            backend=self.backend,
+            pair=life.pair,
+        )
+
     def refuse(self, policy: SessionPolicy, step: str, cause: str, hint: str) -> GateError:
         """Remember and tell why a session has no protected connection."""
         self.errors[policy.key] = f'{step}: {cause}'
@@ -204,7 +261,7 @@ class State:
         self, policy: SessionPolicy, peer: Peer, pair: SocketPair, send_id: int, *, initiator: bool
     ) -> Life:
         """Begin a life; its SendID is already taken."""
-        name = f'{policy.session.service}/{policy.session.name}/{next(self._names)}'
+        name = f'{policy.session.service}/{policy.session.name}/{self.next_name()}'
         life = Life(name, peer.pad.name, policy.key, pair, send_id, initiator)
         peer.lives.append(life)
         return life
@@ -271,8 +328,10 @@ class State:
         if life in peer.undeleted:
             peer.undeleted.remove(life)
 
-    def release_at(self, peer: Peer, life: Life, when: float) -> None:
-        """Free its ids then, or as soon after as its key is off the sockets."""
+    def release_at(self, peer: Peer | None, life: Life, when: float) -> None:
+        """Free its ids then, or as soon after as its key is off the sockets. Manual keys keep theirs."""
+        if peer is None:
+            return
         self.deadlines.set(Due.IDS, life, when)
 
     def ids_due(self, life: Life, now: float) -> None:
@@ -283,15 +342,15 @@ class State:
         elif peer is not None:
             self.release_at(peer, life, now + RETRY_REMOVE)
 
-    def delete(self, peer: Peer, lives: list[Life], now: float) -> None:
+    def delete(self, peer: Peer | None, lives: list[Life], now: float) -> None:
         """Send one DELETE for these; ids stay taken until it was answered and 60 s are over."""
         wanted = [
             life
             for life in lives
             if life.recv_id is not None and not life.deleting and not life.deleted_by_peer
         ]
-        if not wanted or self.peers.get(peer.pad.name) is not peer:
-            # A removed peer's IKE SAs are deleted with everything under them.
+        if peer is None or not wanted or self.peers.get(peer.pad.name) is not peer:
+            # A removed peer's IKE SAs are deleted with everything under them; manual keys have none.
             return
         for life in wanted:
             life.deleting = True

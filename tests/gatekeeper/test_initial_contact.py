@@ -162,3 +162,20 @@ def test_a_listener_that_restarts_before_the_openers_key_is_installed_ends_the_a
     open_both(r1)
     world.run(5)
     assert len(r1.sessions) == len(r2.sessions) == 2
+
+
+def test_a_rekey_that_the_peers_old_self_had_just_asked_for_goes_too() -> None:
+    world = World()
+    r1, r2 = two_routers(world)
+    proven(world, r1, r2)
+    world.copies = lambda datagram: (0.1,)
+    ask(r1.core.state, r1.connection('ipv4 unicast'), world.now)
+    r1.pump()
+    r1.kill()
+    world.copies = lambda datagram: (0.005,)
+    world.router('r1', policies('r1'), listens=False)
+    # The old request overtakes nothing: it arrives after the new IKE_SA_INIT.
+    world.run(5)
+    assert not r2.core.state.connections
+    assert not r2.peer.lives
+    assert not r2.peer.keyids.receiving

@@ -106,3 +106,19 @@ def test_a_delete_is_not_said_again_once_its_ids_are_free() -> None:
     world.run(100)
     assert not r1.peer.deletes
     assert taken(r1) == taken(r2) == (0, 0)
+
+
+def test_an_old_key_whose_delete_never_comes_frees_its_ids_after_twice_its_lifetime() -> None:
+    world, r1, r2 = up(lifetime=600)
+    ask(r1.core.state, r1.connection('ipv4 unicast'), world.now)
+    r1.pump()
+    while not r1.connection('ipv4 unicast').rotation:
+        world.run(0.001)
+    # r1 is done, and before it can say so its host goes down.
+    world.lose = lambda datagram: True
+    while not r2.connection('ipv4 unicast').rekeys:
+        world.run(0.1)
+    assert r2.connection('ipv4 unicast').retiring
+    world.run(2500)
+    assert not r2.peer.lives
+    assert taken(r2) == (0, 0)

@@ -10,7 +10,17 @@ from gatekeeper.ticket import Ticket
 from ikev2.events import Cause as IkeCause
 from ikev2.events import IkeSaFailed
 from tcpao.installer import Abort, AdapterDied, Cause, Install, KeyCounters, KeyState, Read
-from tests.gatekeeper.world import World, lose_rsts, open_both, pair_of, policies, two_routers, up
+from tests.doubles.memory_network import Kind
+from tests.gatekeeper.world import (
+    Router,
+    World,
+    lose_rsts,
+    open_both,
+    pair_of,
+    policies,
+    two_routers,
+    up,
+)
 
 PAIR = pair_of('ipv4 unicast')
 
@@ -201,3 +211,51 @@ def test_a_refused_key_ends_the_attempt_and_a_later_event_for_it_is_ignored() ->
 
     r1.core.handle(Done(install), world.now)
     assert not r1.core.state.connections
+
+
+def restart_while_the_first_child_waits(late: float) -> tuple[World, Router, Router]:
+    """r1 came up and was killed before r2's daemon has looked; now it asks for the pair again."""
+    world = World()
+    r1, r2 = two_routers(world)
+    r1.open('r1 ipv4 unicast', PAIR)
+    while not r2.listener_keys():
+        world.run(0.001)
+    r2.busy = True
+    while not r1.proving and not r1.sessions:
+        world.run(0.001)
+    lose_rsts(world)
+    r1.kill()
+    world.network.deliver = lambda segment: True
+    r1 = world.router('r1', policies('r1'), listens=False)
+    world.run(0.5)
+    r2.late = late
+    return world, r1, r2
+
+
+@pytest.mark.parametrize('late', [0.001, 0.02, 0.1, 0.5])
+def test_a_child_of_an_older_key_does_not_take_the_new_one_with_it(late: float) -> None:
+    world, r1, r2 = restart_while_the_first_child_waits(late)
+    r2.busy = False
+    r2.pump()
+    r1.open('r1 ipv4 unicast', PAIR)
+    world.run(5)
+    assert not r1.errors
+    assert r1.sessions['r1 ipv4 unicast'] == PAIR
+    assert r2.sessions['r2 ipv4 unicast'] == PAIR.reversed()
+    assert not r2.core.state.strays
+
+
+def test_a_child_of_an_older_key_that_is_read_under_the_new_one_is_disowned() -> None:
+    world, r1, r2 = restart_while_the_first_child_waits(0.0)
+    world.network.deliver = lambda segment: segment.kind is not Kind.SYN
+    r1.open('r1 ipv4 unicast', PAIR)
+    world.run(0.5)
+    assert r2.listener_keys() == 1
+    r2.busy = False
+    world.run(0.1)
+    assert any('does not hold the key' in error for error in r2.errors)
+    assert r2.listener_keys() == 1
+    world.network.deliver = lambda segment: True
+    world.run(3)
+    assert not r1.errors
+    assert r2.sessions['r2 ipv4 unicast'] == PAIR.reversed()

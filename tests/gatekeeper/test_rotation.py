@@ -91,6 +91,23 @@ def test_nobody_sets_current_or_forces_a_removal() -> None:
         assert all(command.switch_to is None for command in removals)
 
 
+@pytest.mark.parametrize('lifetime', [15, 20, 30, 60])
+def test_rotations_of_short_lifetimes_end_in_seconds_and_by_themselves(lifetime: int) -> None:
+    world, r1, r2 = up(lifetime)
+    longest = 0.0
+    for _ in range(20 * lifetime):
+        world.run(0.5)
+        for router in (r1, r2):
+            rotation = router.connection('ipv4 unicast').rotation
+            if rotation is not None:
+                longest = max(longest, world.now - rotation.answered_at)
+    assert 0 < longest < 4
+    for router in (r1, r2):
+        removals = [c for c in router.installer.submitted if isinstance(c, Remove)]
+        assert len(removals) >= 10
+        assert all(command.switch_to is None for command in removals)
+
+
 def test_the_responder_moves_its_rnext_only_after_its_current_has_moved() -> None:
     world, r1, r2 = up()
     # The answer reaches the initiator, but no segment reaches the responder.

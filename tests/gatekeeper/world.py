@@ -166,6 +166,8 @@ class World:
             if socket.due is not None:
                 socket.due += seconds
         self.flying.clear()
+        for router in list(self.routers):
+            router.core.handle_timer(self.now)
 
     def settle(self) -> None:
         """Let every router do what it can do now; one's segments are another's work."""
@@ -207,6 +209,8 @@ class Router:
         self.late = 0.0
         """Seconds until the gatekeeper is told of what has happened in the daemon's thread."""
         self._waiting: list[Command] = []
+        self._told = 0.0
+        """When the last thing is or was told: nothing overtakes."""
         self.listener: MemorySocket | None = None
         if listens:
             self.installer.submit(Guard(ip_network(wanted[0].remote), 179))
@@ -245,7 +249,9 @@ class Router:
 
     def _tell(self, call: Callable[[], None]) -> None:
         """From the daemon's thread to the gatekeeper's, in order."""
-        if not self.late:
+        when = max(self.world.now + self.late, self._told)
+        self._told = when
+        if when <= self.world.now:
             call()
             return
 
@@ -253,7 +259,7 @@ class Router:
             if self in self.world.routers:
                 call()
 
-        self.world.after(self.late, tell)
+        self.world.after(when - self.world.now, tell)
 
     def release(self) -> None:
         """Carry out what `installer.hold` kept back."""
