@@ -1,0 +1,75 @@
+"""A reload gives a neighbor that has a plain BGP session an ikev2 section.
+
+The daemons stay root: who has become nobody can neither read a new key file nor bind UDP 500.
+"""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from gatekeeper.records import EventName
+from lab.impostors import Ending, Heard, inside, speak
+from tests.e2e.configurations import ROUTES, ikev2, neighbor
+from tests.e2e.conftest import Routers
+from tests.e2e.pair import R1, R2
+from tests.e2e.router import Router, within
+
+pytestmark = pytest.mark.kernel
+
+FAMILY = 'ipv4 unicast'
+# ExaBGP tries again after 1, 2, 3 s; a SYN is repeated after 1 s.
+SYN_SECONDS = 1.5
+
+
+def text(router: Router, protection: str = '') -> str:
+    peer, local, remote = ('r2', R1, R2) if router.name == 'r1' else ('r1', R2, R1)
+    return neighbor(
+        router.name,
+        peer,
+        local=local,
+        remote=remote,
+        protection=protection,
+        passive=router.name == 'r2',
+        families=[FAMILY],
+        routes=ROUTES[router.name][:1],
+    )
+
+
+@pytest.fixture(scope='module')
+def plain(routers: Routers) -> Routers:
+    """r1 and r2 with one plain session."""
+    for router in (routers.r2, routers.r1):
+        router.configure(text(router))
+        router.start(
+            listen=R2 if router is routers.r2 else None,
+            environment={'exabgp_daemon_user': 'root'},
+        )
+    routers.r2.await_established(FAMILY)
+    return routers
+
+
+def test_its_session_ends_and_no_plain_one_comes_up_again(plain: Routers) -> None:
+    r2 = plain.r2
+    r2.configure(text(r2, ikev2('r2', 'r1')))
+    r2.signal(signal.SIGUSR1)
+    within(20.0, lambda: not r2.connections(), lambda: r2.told('the plain session closed'))
+    dropped = r2.counter('TCPAORequired')
+    with inside(plain.r1.node.namespace):
+        assert speak(R1, (R2, 179), SYN_SECONDS) == Heard(Ending.NO_CONNECTION, b'')
+    assert r2.counter('TCPAORequired') > dropped
+    assert r2.is_running
+    assert not r2.connections()
+
+
+def test_it_comes_up_under_a_key_once_the_peer_protects_it_too(plain: Routers) -> None:
+    r1, r2 = plain.r1, plain.r2
+    r1.configure(text(r1, ikev2('r1', 'r2')))
+    r1.signal(signal.SIGUSR1)
+    for router in (r1, r2):
+        router.await_event(EventName.ESTABLISHED, FAMILY)
+        router.await_event(EventName.OPEN, FAMILY)
+    within(20.0, r2.established, lambda: r2.told('the session under a key'))
+    (row,) = r2.show()
+    assert row['state'] == 'in use'
