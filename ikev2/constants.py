@@ -265,6 +265,13 @@ class SignatureHash(IntEnum):
     IDENTITY = 5  # RFC 8420: the signature scheme hashes for itself (Ed25519, Ed448)
 
 
+class PpkIdType(IntEnum):
+    """IKEv2 Post-quantum Preshared Key ID Types (RFC 8784, 5.1)."""
+
+    OPAQUE = 1
+    FIXED = 2
+
+
 class TrafficSelectorType(IntEnum):
     """IKEv2 Traffic Selector Types (RFC 7296, 3.13.1)."""
 

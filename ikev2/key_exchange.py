@@ -1,8 +1,9 @@
-"""Key exchange methods (Transform Type 4) behind one interface.
+"""Key exchange methods (Transform Types 4 and 6 to 12) behind one interface.
 
 X25519 (RFC 8031), ECP groups (RFC 5903) and MODP groups (RFC 3526), with the checks of a peer's
-public value that RFC 6989 wants. The two roles differ in the interface because a KEM (ML-KEM)
-fits it too: the initiator generates, sends and finishes; the responder does all in one step.
+public value that RFC 6989 wants, and ML-KEM (mlkem.py). The two roles differ in the interface
+because a KEM's do: the initiator generates, sends and finishes; the responder does all in one
+step.
 
 Private keys come from `cryptography`, which draws them from the system's generator and takes no
 randomness from us; a private key can be given instead, for published vectors only.
@@ -13,6 +14,7 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import cache, partial
 from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric import dh, ec, x25519
@@ -20,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from ikev2.constants import KeyExchangeId
 from ikev2.errors import InvalidKeyExchange, UnsupportedAlgorithm
+from ikev2.mlkem import PARAMETER_SETS, MlKem
 from ikev2.modp import MODP_2048_PRIME, MODP_3072_PRIME, MODP_4096_PRIME, MODP_GENERATOR
 from keymaterial import Secret
 
@@ -40,9 +43,9 @@ class KeyExchange(ABC):
 
     @staticmethod
     def generate(group: int, private_key: Secret | None = None) -> KeyExchange:
-        """A fresh key pair, or the one of `private_key` (big-endian; X25519: as RFC 7748).
+        """A fresh key pair, or that of `private_key` (big-endian; RFC 7748; ML-KEM: d | z).
 
-        Raises UnsupportedAlgorithm for a group that isn't in `GROUPS`.
+        Raises UnsupportedAlgorithm for a method that this host doesn't know.
         """
         make = _METHODS.get(group)
         if make is None:
@@ -61,8 +64,23 @@ def respond(
 
     Raises UnsupportedAlgorithm and InvalidKeyExchange.
     """
+    encapsulate = _ENCAPSULATE.get(group)
+    if encapsulate is not None:
+        return encapsulate(peer_value)
     exchange = KeyExchange.generate(group, private_key)
     return exchange.public_value, exchange.shared_secret(peer_value)
+
+
+@cache
+def available(group: int) -> bool:
+    """This host can do it: it is one of ours, and the library's OpenSSL knows it."""
+    if group in GROUPS:
+        return True
+    try:
+        KeyExchange.generate(group)
+    except UnsupportedAlgorithm:
+        return False
+    return True
 
 
 class _X25519(KeyExchange):
@@ -147,20 +165,34 @@ class _Modp(KeyExchange):
         return Secret(self._private.exchange(peer).rjust(self._length, b'\0'))
 
 
-def _ecp(group: int, curve: ec.EllipticCurve) -> Callable[[Secret | None], KeyExchange]:
-    return lambda private_key: _Ecp(group, curve, private_key)
+class _MlKem(KeyExchange):
+    """The initiator's half of ML-KEM: the responder's is `MlKem.encapsulate`."""
 
+    __slots__ = ('_key', '_parameters')
 
-def _modp(group: int, prime: int) -> Callable[[Secret | None], KeyExchange]:
-    return lambda private_key: _Modp(group, prime, private_key)
+    def __init__(self, parameters: MlKem, seed: Secret | None) -> None:
+        self.group = parameters.group
+        self._parameters = parameters
+        self._key = parameters.generate(seed)
+        self.public_value = self._key.public_key().public_bytes_raw()
+
+    def shared_secret(self, peer_value: bytes) -> Secret:
+        return self._parameters.decapsulate(self._key, peer_value)
 
 
 _METHODS: Final[dict[int, Callable[[Secret | None], KeyExchange]]] = {
     KeyExchangeId.CURVE25519: _X25519,
-    KeyExchangeId.ECP_256: _ecp(KeyExchangeId.ECP_256, ec.SECP256R1()),
-    KeyExchangeId.ECP_384: _ecp(KeyExchangeId.ECP_384, ec.SECP384R1()),
-    KeyExchangeId.MODP_2048: _modp(KeyExchangeId.MODP_2048, MODP_2048_PRIME),
-    KeyExchangeId.MODP_3072: _modp(KeyExchangeId.MODP_3072, MODP_3072_PRIME),
-    KeyExchangeId.MODP_4096: _modp(KeyExchangeId.MODP_4096, MODP_4096_PRIME),
+    KeyExchangeId.ECP_256: partial(_Ecp, KeyExchangeId.ECP_256, ec.SECP256R1()),
+    KeyExchangeId.ECP_384: partial(_Ecp, KeyExchangeId.ECP_384, ec.SECP384R1()),
+    KeyExchangeId.MODP_2048: partial(_Modp, KeyExchangeId.MODP_2048, MODP_2048_PRIME),
+    KeyExchangeId.MODP_3072: partial(_Modp, KeyExchangeId.MODP_3072, MODP_3072_PRIME),
+    KeyExchangeId.MODP_4096: partial(_Modp, KeyExchangeId.MODP_4096, MODP_4096_PRIME),
+    **{row.group: partial(_MlKem, row) for row in PARAMETER_SETS},
 }
-GROUPS: Final = frozenset(_METHODS)
+_ENCAPSULATE: Final[dict[int, Callable[[bytes], tuple[bytes, Secret]]]] = {
+    row.group: row.encapsulate for row in PARAMETER_SETS
+}
+GROUPS: Final = frozenset(_METHODS.keys() - _ENCAPSULATE.keys())
+"""Good for the first key exchange of an SA."""
+ADDITIONAL_METHODS: Final = frozenset(row.group for row in PARAMETER_SETS)
+"""Good for an additional one (RFC 9370): too long for IKE_SA_INIT, which can't be fragmented."""

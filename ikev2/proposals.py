@@ -1,23 +1,26 @@
 """IKE suites: what we offer, what we choose from an offer, what we accept as an answer.
 
-RFC 7296, 2.7 and 3.3; RFC 5282, 8 for AEADs; RFC 8247 for what is still good enough. RP SAs are
-negotiated in rp_proposals.py by the same rules; the part that both need is `check_answer`.
+RFC 7296, 2.7 and 3.3; RFC 5282, 8 for AEADs; RFC 9370, 2.2.1 for additional key exchanges; RFC
+8247 for what is still good enough. RP SAs are negotiated in rp_proposals.py by the same rules; the
+parts that both need are `check_answer` and `additional_choices`. Policies by name: policies.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ikev2.cipher import AES_256_GCM_16, CHACHA20_POLY1305, Encryption
 from ikev2.constants import IntegrityId, KeyExchangeId, PrfId, ProtocolId, TransformType
-from ikev2.errors import InvalidAnswer, NoProposalChosen
+from ikev2.errors import InvalidAnswer, LocalError, NoProposalChosen
+from ikev2.key_exchange import ADDITIONAL_METHODS, GROUPS
 from ikev2.payloads_sa import Proposal, SaPayload, Transform
+from ikev2.prf import PRFS
 
 IKE_SPI_LENGTH = 8
 
 # All that we understand in an IKE proposal; another type makes the proposal unacceptable
-# (RFC 7296, 3.3.6). An additional key exchange is acceptable where NONE is on offer (RFC 9370).
+# (RFC 7296, 3.3.6).
 ADDITIONAL = tuple(range(TransformType.ADDKE1, TransformType.ADDKE7 + 1))
 _UNDERSTOOD = frozenset(
     (TransformType.ENCR, TransformType.PRF, TransformType.INTEG, TransformType.KE, *ADDITIONAL)
@@ -31,11 +34,16 @@ class IkeSuite:
     encryption: Encryption
     prf: PrfId
     group: KeyExchangeId
+    additional: tuple[KeyExchangeId, ...] = ()
+    """Additional key exchanges, in the order in which they are done (RFC 9370)."""
 
     def __str__(self) -> str:
-        prf = self.prf.name.lower().replace('_', '-')
-        group = self.group.name.lower().replace('_', '-')
-        return f'{self.encryption.name}/{prf}/{group}'
+        exchanges = '+'.join(_word(method) for method in (self.group, *self.additional))
+        return f'{self.encryption.name}/{_word(self.prf)}/{exchanges}'
+
+
+def _word(number: PrfId | KeyExchangeId) -> str:
+    return number.name.lower().replace('_', '-')
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,20 +57,53 @@ class IkePolicy:
         KeyExchangeId.ECP_256,
         KeyExchangeId.MODP_2048,
     )
+    additional: tuple[KeyExchangeId, ...] = ()
+    """What may be done in an additional key exchange (RFC 9370)."""
+    additional_required: bool = False
+    """No SA without an additional key exchange; otherwise it is only preferred."""
+
+    def __post_init__(self) -> None:
+        """Raises LocalError for a policy that nothing can meet, or that we can't."""
+        if not (self.encryptions and self.prfs and self.groups):
+            raise LocalError('a policy names an encryption, a PRF and a key exchange method')
+        if not PRFS.issuperset(self.prfs) or not GROUPS.issuperset(self.groups):
+            raise LocalError('a policy with a PRF or key exchange method that is not supported')
+        if not ADDITIONAL_METHODS.issuperset(self.additional):
+            raise LocalError('a policy with an additional key exchange that is not supported')
+        if self.additional_required and not self.additional:
+            raise LocalError('a policy that requires an additional key exchange names none')
 
     def offer(self, spi: bytes = b'') -> SaPayload:
         """Our SA payload; `spi` is our new IKE SPI in a rekey and empty in IKE_SA_INIT.
 
-        AEADs and CBC with HMAC go into proposals of their own (RFC 7296, 3.3).
+        AEADs and CBC with HMAC go into proposals of their own (RFC 7296, 3.3). So does what has
+        an additional key exchange, before what has none: a peer that doesn't know RFC 9370 can't
+        take such a proposal, whatever is in it.
         """
         combined = tuple(e for e in self.encryptions if e.aead)
         separate = tuple(e for e in self.encryptions if not e.aead)
+        kinds = [kind for kind in (combined, separate) if kind]
         return SaPayload(
             tuple(
-                Proposal(number, ProtocolId.IKE, spi, self._transforms(encryptions))
-                for number, encryptions in enumerate(filter(None, (combined, separate)), 1)
+                Proposal(number, ProtocolId.IKE, spi, (*self._transforms(kind), *additional))
+                for number, (additional, kind) in enumerate(
+                    (
+                        (additional, kind)
+                        for additional in self.offered_additional
+                        for kind in kinds
+                    ),
+                    1,
+                )
             )
         )
+
+    @property
+    def offered_additional(self) -> tuple[tuple[Transform, ...], ...]:
+        """ADDKE1 transforms of our proposals: with them first, then without, as policy has it."""
+        with_them = tuple(Transform(TransformType.ADDKE1, method) for method in self.additional)
+        if not with_them:
+            return ((),)
+        return (with_them,) if self.additional_required else (with_them, ())
 
     def _transforms(self, encryptions: tuple[Encryption, ...]) -> tuple[Transform, ...]:
         integs = tuple(dict.fromkeys(e.integ for e in encryptions if e.integ is not None))
@@ -94,19 +135,27 @@ class IkeChoice:
 
 
 def select_ike(
-    offer: SaPayload, policy: IkePolicy, ke_group: int | None, *, rekey: bool = False
+    offer: SaPayload,
+    policy: IkePolicy,
+    ke_group: int | None,
+    *,
+    rekey: bool = False,
+    intermediate: bool = True,
 ) -> IkeChoice:
     """As responder: choose from `offer`. Raises NoProposalChosen.
 
     The peer's order of proposals counts, then our order of algorithms. The group of its KE
     payload (`ke_group`) is taken if we accept it at all, since another costs a round trip; if the
-    chosen suite has another group, the caller answers INVALID_KE_PAYLOAD.
+    chosen suite has another group, the caller answers INVALID_KE_PAYLOAD. `intermediate` tells
+    whether the peer can do an additional key exchange at all: in IKE_SA_INIT, whether it sent
+    INTERMEDIATE_EXCHANGE_SUPPORTED (RFC 9370, 2.2.1).
     """
+    methods = policy.additional if intermediate else ()
     spi_length = IKE_SPI_LENGTH if rekey else 0
     for proposal in offer.proposals:
         if proposal.protocol != ProtocolId.IKE or len(proposal.spi) != spi_length:
             continue
-        for suite, transforms in _acceptable(proposal, policy, ke_group):
+        for suite, transforms in _acceptable(proposal, policy, methods, ke_group):
             chosen = Proposal(proposal.number, proposal.protocol, proposal.spi, transforms)
             return IkeChoice(suite, chosen)
     raise NoProposalChosen('none of the IKE proposals is acceptable')
@@ -120,7 +169,7 @@ def verify_ike_answer(
     if len(chosen.spi) != (IKE_SPI_LENGTH if rekey else 0):
         raise InvalidAnswer(f'IKE SPI of {len(chosen.spi)} octets in the answer')
     # With one transform of each type there is at most one suite, and it uses all of them.
-    for suite, _ in _acceptable(chosen, policy, None):
+    for suite, _ in _acceptable(chosen, policy, policy.additional, None):
         return IkeChoice(suite, chosen)
     raise InvalidAnswer('the answer is no complete IKE suite')
 
@@ -148,24 +197,62 @@ def check_answer(offer: SaPayload, answer: SaPayload) -> Proposal:
     return chosen
 
 
-def none_of_additional(proposal: Proposal) -> tuple[Transform, ...]:
-    """NONE for every type of additional key exchange in a proposal (RFC 9370, 2.2.1).
+def additional_choices(
+    proposal: Proposal, methods: Sequence[KeyExchangeId], *, required: bool
+) -> Iterator[tuple[Transform, ...]]:
+    """Every choice of additional key exchanges that a proposal allows, the most wanted first.
 
-    A choice must have them; where NONE isn't on offer, no choice is possible.
+    A choice has one transform of each of the ADDKE types that the proposal has, and no method
+    twice; NONE is one where it is on offer (RFC 9370, 2.2.1). `methods` is what we accept, the
+    most wanted first; with `required`, a choice must have at least one of them.
     """
+    kinds = [kind for kind in ADDITIONAL if proposal.of_type(kind)]
+    for choice in _assign(proposal, kinds, methods):
+        if chosen_additional(choice) or not required:
+            yield choice
+
+
+def chosen_additional(transforms: Sequence[Transform]) -> tuple[KeyExchangeId, ...]:
+    """The additional key exchanges of a choice, in the order in which they are done."""
     return tuple(
-        Transform(kind, KeyExchangeId.NONE) for kind in ADDITIONAL if proposal.of_type(kind)
+        KeyExchangeId(transform.transform_id)
+        for kind in ADDITIONAL
+        for transform in transforms
+        if transform.transform_type == kind and transform.transform_id != KeyExchangeId.NONE
     )
 
 
+def _assign(
+    proposal: Proposal, kinds: Sequence[int], methods: Sequence[KeyExchangeId]
+) -> Iterator[tuple[Transform, ...]]:
+    if not kinds:
+        yield ()
+        return
+    kind, *others = kinds
+    offered = proposal.of_type(kind)
+    for method in (*methods, KeyExchangeId.NONE):
+        transform = Transform(kind, method)
+        if transform in offered:
+            left = [other for other in methods if other != method]
+            for rest in _assign(proposal, others, left):
+                yield (transform, *rest)
+
+
 def _acceptable(
-    proposal: Proposal, policy: IkePolicy, ke_group: int | None
+    proposal: Proposal,
+    policy: IkePolicy,
+    methods: Sequence[KeyExchangeId],
+    ke_group: int | None,
 ) -> Iterator[tuple[IkeSuite, tuple[Transform, ...]]]:
     """Every suite of our policy that the proposal allows, the most wanted first."""
     if any(t.transform_type not in _UNDERSTOOD for t in proposal.transforms):
         return
     offered = frozenset(proposal.transforms)
-    additional = none_of_additional(proposal)
+    additional = next(
+        additional_choices(proposal, methods, required=policy.additional_required), None
+    )
+    if additional is None:
+        return
     groups = sorted(policy.groups, key=lambda group: group != ke_group)
     for encryption in policy.encryptions:
         integ = _integrity(proposal, encryption)
@@ -181,7 +268,8 @@ def _acceptable(
                     *additional,
                 )
                 if offered.issuperset(needed):
-                    yield IkeSuite(encryption, prf, group), needed
+                    suite = IkeSuite(encryption, prf, group, chosen_additional(additional))
+                    yield suite, needed
 
 
 def _integrity(proposal: Proposal, encryption: Encryption) -> tuple[Transform, ...] | None:

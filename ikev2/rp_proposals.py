@@ -20,8 +20,14 @@ from ikev2.constants import (
     TransformType,
 )
 from ikev2.errors import InvalidAnswer, NoProposalChosen
+from ikev2.key_exchange import ADDITIONAL_METHODS
 from ikev2.payloads_sa import Proposal, SaPayload, Transform
-from ikev2.proposals import ADDITIONAL, check_answer, none_of_additional
+from ikev2.proposals import (
+    ADDITIONAL,
+    additional_choices,
+    check_answer,
+    chosen_additional,
+)
 
 KEYID_LENGTH = 1
 
@@ -50,6 +56,11 @@ class RpChoice:
     """As chosen: the peer's number and SPI, one transform of each type."""
 
     @property
+    def additional(self) -> tuple[KeyExchangeId, ...]:
+        """Additional key exchanges, in the order in which they are done (RFC 9370)."""
+        return chosen_additional(self.proposal.transforms)
+
+    @property
     def peer_keyid(self) -> int:
         """The peer's SendID, our RecvID."""
         return self.proposal.spi[0]
@@ -62,12 +73,18 @@ class RpChoice:
 
 
 def offer_rp(
-    keyid: int, suites: Sequence[str], tcp_options: Sequence[bool], groups: Sequence[int]
+    keyid: int,
+    suites: Sequence[str],
+    tcp_options: Sequence[bool],
+    groups: Sequence[int],
+    additional: Sequence[tuple[Transform, ...]] = ((),),
 ) -> SaPayload:
     """Our SA payload as initiator: `keyid` is our SendID; the most wanted first in each list.
 
-    `groups` is empty only in IKE_AUTH. Neighboring suites share a proposal exactly if every INTEG
-    in it goes with every KDF in it, since a proposal offers all combinations.
+    `groups` is empty only in IKE_AUTH; `additional` is `IkePolicy.offered_additional`: all
+    proposals come once with each of its sets of ADDKE transforms. Neighboring suites share a
+    proposal exactly if every INTEG in it goes with every KDF in it, since a proposal offers all
+    combinations.
     Raises ValueError if a list that must have something is empty or `keyid` isn't 1 to 255.
     """
     if not suites or not tcp_options:
@@ -78,6 +95,7 @@ def offer_rp(
         *(Transform(TransformType.KE, group) for group in groups),
         *(Transform(TransformType.TCP_OPTIONS, int(covered)) for covered in tcp_options),
     )
+    products = _products(suites)
     return SaPayload(
         tuple(
             Proposal(
@@ -88,9 +106,12 @@ def offer_rp(
                     *_distinct(TransformType.INTEG, [suite.integ for suite in product]),
                     *_distinct(TransformType.TCP_AO_KDF, [suite.kdf for suite in product]),
                     *rest,
+                    *exchanges,
                 ),
             )
-            for number, product in enumerate(_products(suites), 1)
+            for number, (exchanges, product) in enumerate(
+                ((exchanges, product) for exchanges in additional for product in products), 1
+            )
         )
     )
 
@@ -103,12 +124,15 @@ def select_rp(
     ke_group: int | None,
     *,
     require_key_exchange: bool = True,
+    additional: Sequence[KeyExchangeId] = (),
+    additional_required: bool = False,
 ) -> RpChoice:
     """As responder: choose from `offer` by our order of suites, then the peer's of proposals.
 
     `ke_group`, the group of the peer's KE payload, is preferred among `groups`; if another is
     chosen the caller answers INVALID_KE_PAYLOAD. Without `require_key_exchange` a proposal
     without KE, or with NONE, is good too (the draft's form, or IKE_AUTH, where `groups` is empty).
+    `additional` is what may be done in additional key exchanges.
     Raises NoProposalChosen; a proposal of another protocol, with a wrong SPI, with a transform
     type that we don't know or lacking a mandatory one is passed over.
     """
@@ -118,7 +142,14 @@ def select_rp(
     order = sorted(groups, key=lambda group: group != ke_group)
     for name in suites:
         for proposal in candidates:
-            for choice in _choices(proposal, name, tcp_options, order, require_key_exchange):
+            exchanges = next(
+                additional_choices(proposal, additional, required=additional_required), None
+            )
+            if exchanges is None:
+                continue
+            for choice in _choices(
+                proposal, name, tcp_options, order, exchanges, require_key_exchange
+            ):
                 return choice
     raise NoProposalChosen('none of the RP SA proposals is acceptable')
 
@@ -129,8 +160,14 @@ def verify_rp_answer(offer: SaPayload, answer: SaPayload) -> RpChoice:
     if not _usable(chosen):
         raise InvalidAnswer('the answer is no RP SA proposal with a KeyID from 1 to 255')
     groups = [transform.transform_id for transform in chosen.of_type(TransformType.KE)]
+    # Whatever it is, it was on offer; but no method may be done twice (RFC 9370, 2.2.1).
+    exchanges = next(additional_choices(chosen, tuple(ADDITIONAL_METHODS), required=False), None)
+    if exchanges is None:
+        raise InvalidAnswer('the answer has one additional key exchange twice')
     for name in RP_SUITES:
-        for choice in _choices(chosen, name, (False, True), groups, require_ke=bool(groups)):
+        for choice in _choices(
+            chosen, name, (False, True), groups, exchanges, require_ke=bool(groups)
+        ):
             return RpChoice(name, choice.tcp_options, choice.group, chosen)
     raise InvalidAnswer('the answer pairs an INTEG with a KDF that it does not go with')
 
@@ -173,6 +210,7 @@ def _choices(
     name: str,
     tcp_options: Sequence[bool],
     groups: Sequence[int],
+    additional: tuple[Transform, ...],
     require_ke: bool,
 ) -> Iterator[RpChoice]:
     """Every choice of one suite that the proposal allows, the most wanted first."""
@@ -182,7 +220,6 @@ def _choices(
     kdf = _kdf(proposal, suite)
     if integ not in offered or kdf is None:
         return
-    additional = none_of_additional(proposal)
     exchanges: list[tuple[Transform, ...]] = [
         (Transform(TransformType.KE, group),) for group in groups
     ]

@@ -1,0 +1,401 @@
+"""Additional key exchanges: ML-KEM and how it is negotiated.
+
+RFC 9370, 2.2.1; draft-ietf-ipsecme-ikev2-mlkem; FIPS 203.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from itertools import permutations
+from pathlib import Path
+
+import pytest
+from cryptography.exceptions import UnsupportedAlgorithm as LibraryHasNone
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ikev2.constants import KeyExchangeId, PrfId, ProtocolId, TransformType
+from ikev2.errors import (
+    InvalidAnswer,
+    InvalidKeyExchange,
+    LocalError,
+    NoProposalChosen,
+    UnsupportedAlgorithm,
+)
+from ikev2.key_exchange import ADDITIONAL_METHODS, KeyExchange, available, respond
+from ikev2.mlkem import PARAMETER_SETS
+from ikev2.payloads_sa import Proposal, SaPayload, Transform
+from ikev2.policies import POLICIES, policy_named
+from ikev2.proposals import (
+    ADDITIONAL,
+    IkePolicy,
+    additional_choices,
+    chosen_additional,
+    select_ike,
+    verify_ike_answer,
+)
+from ikev2.rp_proposals import RpChoice, offer_rp, select_rp, verify_rp_answer
+from keymaterial import Secret
+
+VECTORS = json.loads((Path(__file__).parent / 'vectors' / 'mlkem.json').read_text())['vectors']
+K768, K1024, NONE = KeyExchangeId.ML_KEM_768, KeyExchangeId.ML_KEM_1024, KeyExchangeId.NONE
+LENGTHS = {K768: (1184, 1088), K1024: (1568, 1568)}
+CURVE = KeyExchangeId.CURVE25519
+HYBRID, OPTIONAL, PLAIN = (POLICIES[n] for n in ('hybrid', 'hybrid-optional', 'default'))
+
+
+# --- ML-KEM --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('vector', VECTORS, ids=lambda vector: vector['method'])
+def test_published_vectors(vector: dict[str, str]) -> None:
+    exchange = KeyExchange.generate(
+        int(vector['method']), Secret(bytes.fromhex(vector['d'] + vector['z']))
+    )
+    assert exchange.public_value.hex() == vector['pk']
+    assert exchange.shared_secret(bytes.fromhex(vector['ct'])).reveal().hex() == vector['ss']
+    # Implicit rejection (FIPS 203, 6.3): no error, but a secret that nobody else has.
+    assert exchange.shared_secret(bytes.fromhex(vector['ct_n'])).reveal().hex() == vector['ss_n']
+
+
+@pytest.mark.parametrize('method', sorted(ADDITIONAL_METHODS))
+def test_both_roles_get_one_secret(method: KeyExchangeId) -> None:
+    initiator = KeyExchange.generate(method)
+    ciphertext, secret = respond(method, initiator.public_value)
+    assert initiator.group == method
+    assert (len(initiator.public_value), len(ciphertext)) == LENGTHS[method]
+    assert initiator.shared_secret(ciphertext) == secret
+    assert len(secret) == 32
+    assert respond(method, initiator.public_value) != (ciphertext, secret)
+
+
+@pytest.mark.parametrize('method', sorted(ADDITIONAL_METHODS))
+@pytest.mark.parametrize('change', [-1, 1])
+def test_values_of_another_length_are_refused(method: KeyExchangeId, change: int) -> None:
+    # FIPS 203, 7.2 and 7.3: type checks.
+    key, ciphertext = LENGTHS[method]
+    with pytest.raises(InvalidKeyExchange, match='not an encapsulation key'):
+        respond(method, bytes(key + change))
+    with pytest.raises(InvalidKeyExchange, match='not a ciphertext'):
+        KeyExchange.generate(method).shared_secret(bytes(ciphertext + change))
+
+
+@pytest.mark.parametrize('method', sorted(ADDITIONAL_METHODS))
+def test_an_encapsulation_key_with_a_coefficient_that_is_too_large_is_refused(
+    method: KeyExchangeId,
+) -> None:
+    # FIPS 203, 7.2: modulus check. The first coefficient is the low 12 bits, little-endian.
+    key = bytearray(KeyExchange.generate(method).public_value)
+    key[0], key[1] = 3329 & 0xFF, key[1] & 0xF0 | 3329 >> 8
+    with pytest.raises(InvalidKeyExchange, match='not an encapsulation key'):
+        respond(method, bytes(key))
+    key[0] -= 1
+    respond(method, bytes(key))
+
+
+@pytest.mark.parametrize('method', sorted(ADDITIONAL_METHODS))
+@given(st.data())
+def test_any_value_gives_a_secret_or_is_the_peers_fault(
+    method: KeyExchangeId, data: st.DataObject
+) -> None:
+    key, ciphertext = LENGTHS[method]
+    for length, use in (
+        (key, lambda octets: respond(method, octets)[1]),
+        (ciphertext, KeyExchange.generate(method).shared_secret),
+    ):
+        octets = data.draw(st.one_of(st.binary(min_size=length, max_size=length), st.binary()))
+        with suppress(InvalidKeyExchange):
+            assert len(use(octets)) == 32
+
+
+def test_a_library_without_ml_kem_is_our_side_of_the_matter(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Without:
+        """A key type of a library that was built with an older OpenSSL."""
+
+        @classmethod
+        def generate(cls) -> None:
+            raise LibraryHasNone('none')
+
+        @classmethod
+        def from_public_bytes(cls, data: bytes) -> None:
+            raise LibraryHasNone('none')
+
+    row = next(row for row in PARAMETER_SETS if row.group == K768)
+    monkeypatch.setattr(type(row), 'private_type', property(lambda self: Without), raising=False)
+    monkeypatch.setattr(type(row), 'public_type', property(lambda self: Without), raising=False)
+    available.cache_clear()
+    try:
+        with pytest.raises(UnsupportedAlgorithm, match='has no ML-KEM-768'):
+            KeyExchange.generate(K768)
+        with pytest.raises(UnsupportedAlgorithm, match='has no ML-KEM-768'):
+            respond(K768, bytes(1184))
+        assert not available(K768)
+        with pytest.raises(UnsupportedAlgorithm, match='policy hybrid needs ML-KEM-768'):
+            policy_named('hybrid')
+        assert policy_named('default') == PLAIN
+    finally:
+        available.cache_clear()
+
+
+def test_what_is_available() -> None:
+    assert available(K768)
+    assert available(CURVE)
+    assert not available(KeyExchangeId.ML_KEM_512)
+    assert not available(2)
+
+
+# --- what is offered -----------------------------------------------------------------------------
+
+
+def kinds(proposal: Proposal) -> list[int]:
+    return [t.transform_id for t in proposal.of_type(TransformType.ADDKE1)]
+
+
+def test_a_required_exchange_is_in_every_proposal() -> None:
+    (proposal,) = HYBRID.offer().proposals
+    assert kinds(proposal) == [K768, K1024]
+
+
+def test_a_wanted_exchange_is_in_the_first_of_two_proposals() -> None:
+    # A peer that doesn't know the transform type can't take a proposal that has it (RFC 7296,
+    # 3.3.6), even with NONE: hence a second proposal without.
+    first, second = OPTIONAL.offer().proposals
+    assert (first.number, kinds(first)) == (1, [K768, K1024])
+    assert (second.number, kinds(second)) == (2, [])
+    assert Transform(TransformType.ADDKE1, NONE) not in first.transforms
+    assert second.transforms == PLAIN.offer().proposals[0].transforms
+
+
+def test_kinds_of_ciphers_and_exchanges_multiply_out() -> None:
+    both = IkePolicy(encryptions=POLICIES['compatible'].encryptions, additional=(K768,))
+    numbers = [
+        (p.number, kinds(p), bool(p.of_type(TransformType.INTEG))) for p in both.offer().proposals
+    ]
+    assert numbers == [(1, [K768], False), (2, [K768], True), (3, [], False), (4, [], True)]
+
+
+# --- what is chosen ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ('offers', 'chooses', 'methods'),
+    [
+        (HYBRID, HYBRID, (K768,)),
+        (HYBRID, OPTIONAL, (K768,)),
+        (OPTIONAL, HYBRID, (K768,)),
+        (OPTIONAL, OPTIONAL, (K768,)),
+        (OPTIONAL, PLAIN, ()),
+        (PLAIN, OPTIONAL, ()),
+        (PLAIN, PLAIN, ()),
+        (HYBRID, IkePolicy(additional=(K1024, K768)), (K1024,)),
+        (HYBRID, PLAIN, None),
+        (PLAIN, HYBRID, None),
+    ],
+)
+def test_two_policies_meet_or_do_not(
+    offers: IkePolicy, chooses: IkePolicy, methods: tuple[KeyExchangeId, ...] | None
+) -> None:
+    offer = offers.offer()
+    if methods is None:
+        with pytest.raises(NoProposalChosen):
+            select_ike(offer, chooses, CURVE)
+        return
+    choice = select_ike(offer, chooses, CURVE)
+    assert choice.suite.additional == methods
+    assert verify_ike_answer(offer, choice.answer(), offers).suite == choice.suite
+
+
+def test_without_intermediate_exchanges_there_is_no_additional_one() -> None:
+    # RFC 9370, 2.2.1: the initiator MUST negotiate them if it offers ADDKE.
+    assert select_ike(OPTIONAL.offer(), OPTIONAL, CURVE, intermediate=False).suite.additional == ()
+    with pytest.raises(NoProposalChosen):
+        select_ike(HYBRID.offer(), OPTIONAL, CURVE, intermediate=False)
+    with pytest.raises(NoProposalChosen):
+        select_ike(OPTIONAL.offer(), HYBRID, CURVE, intermediate=False)
+
+
+def test_a_suite_with_an_additional_exchange_prints_in_words() -> None:
+    assert str(select_ike(HYBRID.offer(), HYBRID, CURVE).suite) == (
+        'aes-256-gcm-16/hmac-sha2-256/curve25519+ml-kem-768'
+    )
+
+
+def proposal(**offered: list[KeyExchangeId]) -> Proposal:
+    transforms = [
+        Transform(TransformType[kind], method)
+        for kind, methods in offered.items()
+        for method in methods
+    ]
+    return Proposal(1, ProtocolId.IKE, b'', tuple(transforms))
+
+
+def best(
+    offered: Proposal, methods: tuple[KeyExchangeId, ...], *, required: bool = False
+) -> list[int] | None:
+    choice = next(additional_choices(offered, methods, required=required), None)
+    return None if choice is None else [transform.transform_id for transform in choice]
+
+
+def test_one_transform_of_each_type_that_is_on_offer() -> None:
+    # The example of RFC 9370, 2.2.1: types 2, 3 and 5.
+    offered = proposal(ADDKE2=[K768, K1024], ADDKE3=[K768, K1024], ADDKE5=[KeyExchangeId(35), NONE])
+    assert best(offered, (K768, K1024)) == [K768, K1024, NONE]
+    choice = next(additional_choices(offered, (K1024, K768), required=True))
+    assert [t.transform_type for t in choice] == [7, 8, 10]
+    assert chosen_additional(choice) == (K1024, K768)
+    assert chosen_additional(tuple(reversed(choice))) == (K1024, K768)
+
+
+def test_no_method_is_chosen_twice() -> None:
+    # RFC 9370, 2.2.1: the responder's choice MUST NOT contain duplicated algorithms.
+    assert best(proposal(ADDKE1=[K768], ADDKE2=[K768]), (K768, K1024)) is None
+    assert best(proposal(ADDKE1=[K768, K1024], ADDKE2=[K768]), (K768, K1024)) == [K1024, K768]
+    assert best(proposal(ADDKE1=[K768], ADDKE2=[K768, NONE]), (K768, K1024)) == [K768, NONE]
+    assert best(proposal(ADDKE1=[NONE], ADDKE2=[NONE]), ()) == [NONE, NONE]
+
+
+def test_a_required_exchange_is_not_none() -> None:
+    assert best(proposal(ADDKE1=[NONE]), (K768,), required=True) is None
+    assert best(proposal(), (K768,), required=True) is None
+    assert best(proposal(), (K768,)) == []
+    assert best(proposal(ADDKE1=[K768, NONE]), ()) == [NONE]
+    assert best(proposal(ADDKE1=[K768]), ()) is None
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from([kind.name for kind in map(TransformType, ADDITIONAL)]),
+        st.lists(st.sampled_from([NONE, K768, K1024, KeyExchangeId(35)]), min_size=1, max_size=4),
+    ),
+    st.sampled_from([(), (K768,), (K768, K1024)]),
+    st.booleans(),
+)
+def test_every_choice_keeps_the_rules(
+    offered: dict[str, list[KeyExchangeId]], methods: tuple[KeyExchangeId, ...], required: bool
+) -> None:
+    given_proposal = proposal(**offered)
+    choices = list(additional_choices(given_proposal, methods, required=required))
+    for choice in choices:
+        real = [t.transform_id for t in choice if t.transform_id]
+        assert {t.transform_type for t in choice} == {TransformType[kind] for kind in offered}
+        assert set(choice) <= set(given_proposal.transforms)
+        assert len(set(real)) == len(real)
+        assert set(real) <= set(methods)
+        assert real or not required
+    # And none is missed: every assignment that keeps them, counted by brute force.
+    names = sorted(offered, key=lambda kind: TransformType[kind])
+    pool = [*methods, *[NONE] * len(names)]
+    wanted = {
+        picked
+        for picked in permutations(pool, len(names))
+        if all(method in offered[kind] for kind, method in zip(names, picked, strict=True))
+        and (any(picked) or not required)
+    }
+    assert {tuple(t.transform_id for t in choice) for choice in choices} == wanted
+
+
+# --- routing-protocol SAs ------------------------------------------------------------------------
+
+
+def rp_offer(policy: IkePolicy) -> SaPayload:
+    return offer_rp(7, ['hmac-sha-1-96'], [True], policy.groups, policy.offered_additional)
+
+
+@pytest.mark.parametrize(
+    ('offers', 'chooses', 'methods'),
+    [
+        (HYBRID, HYBRID, (K768,)),
+        (OPTIONAL, HYBRID, (K768,)),
+        (OPTIONAL, PLAIN, ()),
+        (PLAIN, OPTIONAL, ()),
+        (HYBRID, PLAIN, None),
+        (PLAIN, HYBRID, None),
+    ],
+)
+def test_routing_protocol_sas_are_negotiated_alike(
+    offers: IkePolicy, chooses: IkePolicy, methods: tuple[KeyExchangeId, ...] | None
+) -> None:
+    def select() -> RpChoice:
+        return select_rp(
+            rp_offer(offers),
+            ['hmac-sha-1-96'],
+            [True],
+            chooses.groups,
+            CURVE,
+            additional=chooses.additional,
+            additional_required=chooses.additional_required,
+        )
+
+    if methods is None:
+        with pytest.raises(NoProposalChosen):
+            select()
+        return
+    choice = select()
+    assert choice.additional == methods
+    answered = verify_rp_answer(rp_offer(offers), choice.answer(9))
+    assert answered.additional == methods
+
+
+def test_an_answer_with_one_method_twice_is_invalid() -> None:
+    twice = (
+        Transform(TransformType.ADDKE1, K768),
+        Transform(TransformType.ADDKE2, K768),
+    )
+    offer = offer_rp(7, ['hmac-sha-1-96'], [True], [CURVE], [twice])
+    with pytest.raises(InvalidAnswer, match='twice'):
+        verify_rp_answer(offer, offer)
+
+
+# --- policies ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('name', POLICIES)
+def test_every_policy_that_has_a_name_meets_itself(name: str) -> None:
+    policy = policy_named(name)
+    choice = select_ike(policy.offer(), policy, policy.groups[0])
+    assert choice.suite.encryption == policy.encryptions[0]
+    assert bool(choice.suite.additional) == bool(policy.additional)
+
+
+def test_nothing_below_rfc_8247_is_in_any_policy() -> None:
+    # RFC 8247, 2.1 to 2.4: no SHA-1, no MODP group below 2048 bits, no 3DES.
+    for policy in POLICIES.values():
+        assert {e.name for e in policy.encryptions} <= {
+            'aes-256-gcm-16',
+            'aes-128-gcm-16',
+            'chacha20-poly1305',
+            'aes-256-cbc-hmac-sha2-256-128',
+            'aes-128-cbc-hmac-sha2-256-128',
+        }
+        assert set(policy.prfs) <= {
+            PrfId.HMAC_SHA2_256,
+            PrfId.HMAC_SHA2_384,
+            PrfId.HMAC_SHA2_512,
+        }
+        assert set(policy.groups) <= {14, 15, 16, 19, 20, 31}
+
+
+def test_a_name_that_means_nothing_is_refused_with_those_that_do() -> None:
+    with pytest.raises(LocalError, match="no policy 'weak': it is one of default, compatible"):
+        policy_named('weak')
+
+
+@pytest.mark.parametrize(
+    ('policy', 'why'),
+    [
+        ({'encryptions': ()}, 'names an encryption'),
+        ({'prfs': ()}, 'names an encryption'),
+        ({'groups': ()}, 'names an encryption'),
+        ({'prfs': (PrfId.HMAC_SHA1,)}, 'not supported'),
+        ({'groups': (KeyExchangeId.ECP_521,)}, 'not supported'),
+        ({'groups': (K768,)}, 'not supported'),
+        ({'additional': (CURVE,)}, 'additional key exchange that is not supported'),
+        ({'additional_required': True}, 'names none'),
+    ],
+)
+def test_a_policy_that_can_not_be_met_is_refused(policy: dict[str, object], why: str) -> None:
+    with pytest.raises(LocalError, match=why):
+        IkePolicy(**policy)  # type: ignore[arg-type]

@@ -1,0 +1,76 @@
+"""SUPPORTED_AUTH_METHODS: RFC 9593."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ikev2.auth import PresharedKey, PrivateKey
+from ikev2.auth_methods import announce, read_announcements
+from ikev2.constants import NotifyType
+from ikev2.errors import MalformedMessage
+from ikev2.payloads import NotifyPayload
+from ikev2.schemes import SCHEMES
+from keymaterial import Secret
+from tests.ikev2.pki import keys, root
+
+
+def notify(octets: str) -> NotifyPayload:
+    return NotifyPayload(NotifyType.SUPPORTED_AUTH_METHODS, bytes.fromhex(octets))
+
+
+def test_a_pre_shared_key_is_announced_as_a_method_alone() -> None:
+    # RFC 9593, 3.2.1: length 2, method.
+    assert announce(PresharedKey(Secret(b'x'))) == notify('02 02')
+
+
+def test_a_key_is_announced_by_the_algorithms_that_it_can_sign_with() -> None:
+    # RFC 9593, 3.2.3: length, method 14, Cert Link 0, AlgorithmIdentifier.
+    ed25519 = PrivateKey(keys('ed25519')).public_key
+    assert announce(ed25519) == notify('0a 0e 00 300506032b6570')
+    p384 = PrivateKey(keys('ecdsa-p384')).public_key
+    assert announce(p384) == notify(
+        '0f 0e 00 300a06082a8648ce3d040303'
+        '0f 0e 00 300a06082a8648ce3d040304'
+        '0f 0e 00 300a06082a8648ce3d040302'
+    )
+
+
+def test_where_the_kind_of_key_is_open_every_algorithm_is_announced() -> None:
+    everything = tuple(scheme.identifier for scheme in SCHEMES)
+    assert read_announcements(announce(root().trust())) == everything
+    fingerprint = PrivateKey(keys('ed25519')).public_key.fingerprint
+    assert read_announcements(announce(fingerprint)) == everything
+
+
+def test_what_is_announced_is_what_the_peer_then_signs_with() -> None:
+    key = PrivateKey(keys('rsa'))
+    announced = read_announcements(announce(key.public_key))
+    method, data = key.sign(b'octets', {2, 3, 4, 5}, announced)
+    key.public_key.verify(method, data, b'octets')
+
+
+def test_other_announcements_are_passed_over() -> None:
+    # A method alone, classic methods with a CA, one that nobody knows, one without algorithm.
+    read = read_announcements(
+        notify('02 02 02 0d 03 01 01 03 09 00 05 63 00 ffff 03 0e 00 0a 0e 02 300506032b6570')
+    )
+    assert read == (bytes.fromhex('300506032b6570'),)
+    assert read_announcements(None) == ()
+    assert read_announcements(notify('')) == ()
+
+
+@pytest.mark.parametrize('octets', ['00', '01', '02', '03 0e', 'ff 0e 00 30', '02 02 05 0e 00 30'])
+def test_announcements_that_do_not_fit_are_malformed(octets: str) -> None:
+    with pytest.raises(MalformedMessage):
+        read_announcements(notify(octets))
+
+
+@given(st.binary(max_size=80))
+def test_any_octets_are_read_or_malformed(octets: bytes) -> None:
+    try:
+        read = read_announcements(NotifyPayload(NotifyType.SUPPORTED_AUTH_METHODS, octets))
+    except MalformedMessage:
+        return
+    assert all(read)

@@ -1,0 +1,91 @@
+"""What IKE_INTERMEDIATE exchanges add to AUTH: RFC 9242, 3.3.2."""
+
+from __future__ import annotations
+
+import hmac
+from hashlib import sha256
+
+from ikev2.cipher import AES_256_CBC_HMAC_SHA2_256_128, AES_256_GCM_16, Encryption, make_cipher
+from ikev2.constants import ExchangeType, PrfId
+from ikev2.intermediate import IntAuth, authenticated_octets, whole_from_fragment
+from ikev2.message import HEADER_LENGTH, Header, encode_chain
+from ikev2.payload import GENERIC_HEADER_LENGTH
+from ikev2.payloads import KeyExchangePayload, NotifyPayload
+from ikev2.protection import seal_fragments, seal_message
+from keymaterial import Secret
+
+PRF = PrfId.HMAC_SHA2_256
+SK_PI, SK_PR = Secret(b'sk_pi'), Secret(b'sk_pr')
+HEADER = Header(b'initiatr', b'responde', ExchangeType.IKE_INTERMEDIATE, 1, True, False)
+PAYLOADS = (KeyExchangePayload(36, bytes(1184)), NotifyPayload(16430))
+
+
+def cipher(encryption: Encryption):  # type: ignore[no-untyped-def]
+    return make_cipher(
+        encryption,
+        Secret(bytes(encryption.encryption_key_length)),
+        Secret(bytes(encryption.integrity_key_length)),
+    )
+
+
+def mac(key: bytes, octets: bytes) -> bytes:
+    return hmac.digest(key, octets, sha256)
+
+
+def test_the_requests_and_the_responses_are_chained_apart() -> None:
+    auth = IntAuth()
+    auth = auth.request(PRF, SK_PI, b'request 1').response(PRF, SK_PR, b'response 1')
+    newer_i, newer_r = Secret(b'newer sk_pi'), Secret(b'newer sk_pr')
+    auth = auth.request(PRF, newer_i, b'request 2').response(PRF, newer_r, b'response 2')
+    initiator = mac(b'newer sk_pi', mac(b'sk_pi', b'request 1') + b'request 2')
+    responder = mac(b'newer sk_pr', mac(b'sk_pr', b'response 1') + b'response 2')
+    assert auth.octets(3) == initiator + responder + b'\0\0\0\x03'
+
+
+def test_without_an_exchange_there_is_nothing_to_authenticate() -> None:
+    assert IntAuth().octets(1) == b''
+
+
+def test_the_octets_of_a_message_are_in_the_clear_and_count_nothing_but_themselves() -> None:
+    # IKE header | generic header of SK | inner payloads, with both lengths adjusted.
+    first, inner = encode_chain(PAYLOADS)
+    length = HEADER_LENGTH + GENERIC_HEADER_LENGTH + len(inner)
+    wanted = (
+        b'initiatr'
+        + b'responde'
+        + bytes([46, 0x20, 43, 0x08])
+        + b'\0\0\0\x01'
+        + length.to_bytes(4, 'big')
+        + bytes([first, 0])
+        + (4 + len(inner)).to_bytes(2, 'big')
+        + inner
+    )
+    for encryption in (AES_256_GCM_16, AES_256_CBC_HMAC_SHA2_256_128):
+        keyed = cipher(encryption)
+        iv = bytes(encryption.iv_length)
+        datagram = seal_message(HEADER, PAYLOADS, keyed, iv)
+        associated = datagram[: HEADER_LENGTH + GENERIC_HEADER_LENGTH]
+        assert authenticated_octets(associated, inner) == wanted
+
+
+def test_fragments_give_the_octets_of_the_whole_message() -> None:
+    # RFC 9242, 3.3.2: as if it were received unfragmented.
+    keyed = cipher(AES_256_GCM_16)
+    whole = seal_message(HEADER, PAYLOADS, keyed, bytes(8))
+    fragments = seal_fragments(HEADER, PAYLOADS, keyed, lambda: bytes(8), 600)
+    assert len(fragments) > 1
+    _, inner = encode_chain(PAYLOADS)
+    of_whole = whole[: HEADER_LENGTH + GENERIC_HEADER_LENGTH]
+    of_first = fragments[0][: HEADER_LENGTH + GENERIC_HEADER_LENGTH + 4]
+    assert authenticated_octets(whole_from_fragment(of_first), inner) == (
+        authenticated_octets(of_whole, inner)
+    )
+
+
+def test_flags_and_reserved_bits_are_authenticated_as_they_came() -> None:
+    associated = bytes(range(32))
+    octets = authenticated_octets(associated, b'inner')
+    assert octets[:24] == associated[:24]
+    assert octets[28:30] == associated[28:30]
+    assert octets[24:28] == (37).to_bytes(4, 'big')
+    assert octets[30:32] == (9).to_bytes(2, 'big')

@@ -1,0 +1,133 @@
+"""Post-quantum pre-shared keys: RFC 8784."""
+
+from __future__ import annotations
+
+import hmac
+from hashlib import sha256
+from itertools import product
+
+import pytest
+
+from ikev2.cipher import AES_256_GCM_16
+from ikev2.constants import NotifyType, PrfId
+from ikev2.errors import AuthenticationFailed, CredentialError
+from ikev2.keys import derive_ike_keys
+from ikev2.payloads import NotifyPayload
+from ikev2.ppk import Ppk, Use, initiator_uses, responder_uses
+from keymaterial import Secret
+
+PRF = PrfId.HMAC_SHA2_256
+PPK = Ppk('lab', Secret(b'a post-quantum pre-shared key'))
+OPTIONAL = Ppk('lab', PPK.secret, required=False)
+NAMED = PPK.notify()
+STRANGE = NotifyPayload(NotifyType.PPK_IDENTITY, b'\x02other')
+NO_PPK_AUTH = NotifyPayload(NotifyType.NO_PPK_AUTH, b'auth data')
+
+
+def test_the_identity_is_a_fixed_ppk_id() -> None:
+    # RFC 8784, 5.1: PPK_ID_FIXED is 2.
+    assert PPK.notify() == NotifyPayload(NotifyType.PPK_IDENTITY, b'\x02lab')
+
+
+def test_three_keys_are_mixed_and_four_are_not() -> None:
+    # RFC 8784, 3: SK_d = prf+ (PPK, SK_d'), SK_pi and SK_pr likewise; no published vector.
+    keys = derive_ike_keys(AES_256_GCM_16, PRF, Secret(b'seed'), b'ni', b'nr', bytes(8), bytes(8))
+    mixed = PPK.mixed(PRF, keys)
+    for name in ('sk_d', 'sk_pi', 'sk_pr'):
+        before: Secret = getattr(keys, name)
+        wanted = hmac.digest(PPK.secret.reveal(), before.reveal() + b'\x01', sha256)
+        assert getattr(mixed, name) == Secret(wanted)
+    for name in ('sk_ai', 'sk_ar', 'sk_ei', 'sk_er'):
+        assert getattr(mixed, name) == getattr(keys, name)
+    # Either can be wiped without the other.
+    keys.wipe()
+    assert mixed.sk_ei.reveal()
+
+
+@pytest.mark.parametrize('prf_id', [PrfId.HMAC_SHA2_384, PrfId.HMAC_SHA2_512])
+def test_mixed_keys_are_as_long_as_before(prf_id: PrfId) -> None:
+    keys = derive_ike_keys(
+        AES_256_GCM_16, prf_id, Secret(b'seed'), b'ni', b'nr', bytes(8), bytes(8)
+    )
+    assert len(PPK.mixed(prf_id, keys).sk_d) == len(keys.sk_d)
+
+
+@pytest.mark.parametrize('identity', ['', 'l\u00e4b', 'x' * 201])
+def test_an_identity_that_can_not_be_sent_is_refused(identity: str) -> None:
+    with pytest.raises(CredentialError, match='identity of a PPK'):
+        Ppk(identity, Secret(b'x'))
+
+
+def test_an_empty_key_is_refused() -> None:
+    with pytest.raises(CredentialError, match='empty'):
+        Ppk('lab', Secret(b''))
+
+
+def test_the_initiator() -> None:
+    # RFC 8784, 3: without USE_PPK in the answer it goes on without, or not at all.
+    assert initiator_uses(None, supported=False) is Use.WITHOUT
+    assert initiator_uses(None, supported=True) is Use.WITHOUT
+    assert initiator_uses(PPK, supported=True) is Use.WITH
+    assert initiator_uses(OPTIONAL, supported=True) is Use.WITH
+    assert initiator_uses(OPTIONAL, supported=False) is Use.WITHOUT
+    with pytest.raises(AuthenticationFailed, match='one is required'):
+        initiator_uses(PPK, supported=False)
+
+
+# RFC 8784, 3, the responder's table: USE_PPK, NO_PPK_AUTH, our PPK, does the peer name it?
+ROWS: list[tuple[bool, bool, Ppk | None, bool, str]] = [
+    (False, False, None, False, 'without'),
+    (False, False, OPTIONAL, False, 'without'),
+    (False, False, PPK, False, 'abort'),
+    (True, False, None, False, 'abort'),
+    (True, False, OPTIONAL, False, 'abort'),
+    (True, False, PPK, False, 'abort'),
+    (True, False, OPTIONAL, True, 'with'),
+    (True, False, PPK, True, 'with'),
+    (True, True, None, False, 'without'),
+    (True, True, OPTIONAL, False, 'without'),
+    (True, True, PPK, False, 'abort'),
+    (True, True, OPTIONAL, True, 'with'),
+    (True, True, PPK, True, 'with'),
+]
+
+
+@pytest.mark.parametrize(('used', 'fallback', 'ppk', 'known', 'use'), ROWS)
+def test_the_responder(used: bool, fallback: bool, ppk: Ppk | None, known: bool, use: str) -> None:
+    def decide() -> Use:
+        return responder_uses(
+            ppk,
+            negotiated=used,
+            identity=(NAMED if known else STRANGE) if used else None,
+            no_ppk_auth=NO_PPK_AUTH if fallback else None,
+        )
+
+    if use == 'abort':
+        with pytest.raises(AuthenticationFailed, match='PPK'):
+            decide()
+    else:
+        assert decide() is {'with': Use.WITH, 'without': Use.WITHOUT}[use]
+
+
+@pytest.mark.parametrize(
+    ('ppk', 'negotiated', 'identity', 'fallback'),
+    list(
+        product([None, OPTIONAL, PPK], [False, True], [None, NAMED, STRANGE], [None, NO_PPK_AUTH])
+    ),
+)
+def test_whatever_a_peer_sends_a_required_key_is_used_or_nothing(
+    ppk: Ppk | None,
+    negotiated: bool,
+    identity: NotifyPayload | None,
+    fallback: NotifyPayload | None,
+) -> None:
+    try:
+        use = responder_uses(ppk, negotiated=negotiated, identity=identity, no_ppk_auth=fallback)
+    except AuthenticationFailed:
+        return
+    assert use is not Use.ABORT
+    if ppk is PPK:
+        assert use is Use.WITH
+    if use is Use.WITH:
+        assert negotiated
+        assert identity == NAMED
