@@ -94,6 +94,8 @@ class SessionPolicy:
     """Bound on one gate attempt, seconds."""
     keychain: Keychain | None = None
     """In place of `pad`."""
+    backend: str = 'auto'
+    """What protects the connection: kernel, userspace, or auto. One for a whole daemon."""
 
     @property
     def entry(self) -> PadEntry:

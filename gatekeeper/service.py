@@ -26,6 +26,7 @@ from gatekeeper.policy import PolicyError, SessionPolicy, check
 from gatekeeper.records import EventName, Record
 from gatekeeper.ticket import GateError, Ticket
 from ikev2.udp import UdpError, UdpSockets
+from tcpao.backend import Backend, BackendError, choose
 from tcpao.installer import (
     Abort,
     Capabilities,
@@ -40,8 +41,8 @@ from tcpao.installer import (
     Unguard,
     Where,
 )
-from tcpao.linux import LinuxInstaller
 from tcpao.mkt import Mkt, SocketPair
+from tcpao.socket_installer import SocketInstaller
 from tcpao.sockets import InstallError
 
 CALL_WITHIN = 10.0
@@ -64,14 +65,18 @@ class Gatekeeper:
         router: str,
         ike_ports: tuple[int, int] = (500, 4500),
         record: Callable[[Record], None],
+        backend: Backend | None = None,
         key_table: Callable[[SessionPolicy, bool, Mkt], None] | None = None,
     ) -> None:
-        """`record` and `key_table` are called on the gatekeeper's thread; `key_table` only for
+        """`backend` protects the connections; without one the kernel is asked (tcpao.backend).
+
+        `record` and `key_table` are called on the gatekeeper's thread; `key_table` only for
         a demo or debug run: it gets the policy, whether we open the connection, and the MKT."""
         self._router = router
         self._ike_ports = ike_ports
         self._record = record
         self._key_table = key_table
+        self._backend = backend or choose()
         self._calls: SimpleQueue[Callable[[float], None]] = SimpleQueue()
         self._commands: SimpleQueue[Command] = SimpleQueue()
         self._waiting: set[Ticket] = set()
@@ -86,18 +91,18 @@ class Gatekeeper:
     # --- life -----------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Bind UDP, ask the kernel what it can do, start the thread. Needs the privileges for
-        low ports. Raises GatekeeperError; then nothing is left behind."""
-        self._installer = LinuxInstaller()
-        self.capabilities: Capabilities = self._installer.capabilities()
-        if not self.capabilities.algorithms:
-            raise GatekeeperError(
-                'this kernel has no TCP-AO (CONFIG_TCP_AO, Linux 6.7 or later): no neighbor '
-                'with an ikev2 section can come up on it'
-            )
+        """Bind UDP, start the backend and the thread. Needs the privileges for low ports and for
+        the backend. Raises GatekeeperError; then nothing is left behind."""
+        try:
+            self._backend.start()
+        except BackendError as error:
+            raise GatekeeperError(f'no neighbor can be protected here: {error}') from None
+        self._installer = self._backend.listener_installer()
+        self.capabilities: Capabilities = self._backend.capabilities()
         try:
             self._udp = UdpSockets(self._ike_ports)
         except UdpError as error:
+            self._backend.stop()
             raise GatekeeperError(f'{error}; exabgp.ikev2.port chooses other ports') from None
         self._core = Core(
             random=os.urandom,
@@ -121,6 +126,7 @@ class Gatekeeper:
             self._post(lambda now: None)
         self._thread.join(timeout)
         self._thread = None
+        self._backend.stop()
 
     # --- what the daemon asks -------------------------------------------------------------------
 
@@ -171,6 +177,15 @@ class Gatekeeper:
         return self._call(lambda now: show.snapshot(self._core.state, now, time.time()))
 
     # --- the thread that owns the connections ---------------------------------------------------
+
+    def connection_installer(self) -> SocketInstaller[socket.socket]:
+        """For the thread that owns the connections; the gatekeeper's own is for listeners."""
+        return self._backend.connection_installer()
+
+    @property
+    def backend(self) -> str:
+        """Which backend protects connections, and why this one."""
+        return f'{self._backend.name} ({self._backend.why})'
 
     def fileno(self) -> int:
         """Readable when commands wait or a ticket was settled."""
@@ -249,6 +264,9 @@ class Gatekeeper:
             selector.register(self._alarm, selectors.EVENT_READ)
             for descriptor in self._udp.filenos():
                 selector.register(descriptor, selectors.EVENT_READ)
+            death = self._backend.fileno()
+            if death is not None:
+                selector.register(death, selectors.EVENT_READ)
             while not self._stopping:
                 self._alarm.set(self._core.next_timer())
                 selector.select()
@@ -257,6 +275,9 @@ class Gatekeeper:
         self._flush(boottime())
 
     def _turn(self) -> None:
+        died = self._backend.died
+        if died is not None:
+            raise GatekeeperError(f'the {self._backend.name} backend is dead: {died}')
         self._alarm.clear()
         with suppress(BlockingIOError):
             os.eventfd_read(self._wake)

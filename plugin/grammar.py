@@ -17,6 +17,7 @@ from ikev2.identity import Identity, IdentityError
 from ikev2.signatures import Fingerprint
 from plugin.draft import Directive, Draft, Family
 from plugin.places import Place, SectionError
+from tcpao.backend import Preference
 from tcpao.mkt import ALGORITHMS
 
 LONGEST_LIFETIME = 366 * 86400
@@ -138,11 +139,9 @@ def _algorithms(words: Words) -> tuple[str, ...]:
 
 
 def _backend(words: Words) -> str:
-    expected = 'kernel or auto'
+    expected = 'kernel, userspace or auto'
     word = _one(words, expected)
-    if word == 'userspace':
-        raise WordError('this version has no userspace TCP-AO yet', expected)
-    if word not in ('kernel', 'auto'):
+    if word not in tuple(Preference):
         raise WordError(f'{word!r} is unknown', expected)
     return word
 

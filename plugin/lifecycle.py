@@ -23,13 +23,13 @@ from plugin.patching import wrap
 from plugin.recording import LOG, Recorder
 from plugin.reloading import set_commit
 from plugin.runtime import Runtime
-from tcpao.linux import LinuxInstaller
+from tcpao.backend import Preference, choose
 
-Starter = Callable[[Any], Runtime]
+Starter = Callable[[Any, Preference], Runtime]
 
 
-def start(reactor: Any) -> Runtime:
-    """Open the files, bind UDP, start the thread. Raises GatekeeperError or OSError."""
+def start(reactor: Any, preference: Preference) -> Runtime:
+    """Open the files, bind UDP, start backend and thread. Raises GatekeeperError or OSError."""
     environment = getenv().ikev2
     recorder = Recorder(environment.router, environment.timeline)
     table = None
@@ -46,6 +46,7 @@ def start(reactor: Any) -> Runtime:
         router=recorder.router,
         ike_ports=environment.port,
         record=recorder.record,
+        backend=choose(preference),
         key_table=table.add if table is not None else None,
     )
     try:
@@ -55,7 +56,8 @@ def start(reactor: Any) -> Runtime:
         if table is not None:
             table.close()
         raise
-    return Runtime(reactor, gatekeeper, LinuxInstaller(), recorder, table)
+    log.info(lambda: f'TCP-AO backend: {gatekeeper.backend}', LOG)
+    return Runtime(reactor, gatekeeper, gatekeeper.connection_installer(), recorder, table)
 
 
 starter: Starter = start
@@ -63,7 +65,7 @@ starter: Starter = start
 
 
 def _begin(reactor: Any, policies: list[SessionPolicy]) -> Runtime:
-    running = starter(reactor)
+    running = starter(reactor, _preference(policies))
     try:
         for listener in reactor.listener._sockets:
             # It listens already (exabgp.tcp.bind): what it has accepted fails its proof.
@@ -87,11 +89,34 @@ def _commit(reactor: Any, policies: list[SessionPolicy]) -> str | None:
             if policies:
                 _begin(reactor, policies)
             return None
+        _check_backend(running, policies)
         running.configure(policies)
     except (GatekeeperError, PolicyError, OSError) as error:
         hint = '' if os.geteuid() == 0 else f' (as user {os.geteuid()}, privileges are dropped)'
         return f'ikev2: {error}{hint}'
     return None
+
+
+def _preference(policies: list[SessionPolicy]) -> Preference:
+    """What the neighbors want of the one backend. Raises PolicyError if they don't agree."""
+    wanted = {policy.backend: policy for policy in policies if policy.backend != Preference.AUTO}
+    if len(wanted) > 1:
+        one, other = (policy.neighbor for policy in wanted.values())
+        raise PolicyError(
+            f'neighbors {one} and {other} want different tcp-ao-backends: a daemon has one'
+        )
+    return Preference(next(iter(wanted), Preference.AUTO))
+
+
+def _check_backend(running: Runtime, policies: list[SessionPolicy]) -> None:
+    """A backend is for the life of a daemon. Raises PolicyError."""
+    mine = running.gatekeeper.capabilities.backend
+    for policy in policies:
+        if policy.backend not in (Preference.AUTO, mine):
+            raise PolicyError(
+                f'neighbor {policy.neighbor} wants tcp-ao-backend {policy.backend}, and this '
+                f'daemon runs {mine}: restart it'
+            )
 
 
 def _check_reachable(policies: list[SessionPolicy]) -> None:

@@ -97,6 +97,7 @@ def _policy(key: str, neighbor: Any) -> SessionPolicy:
         lifetime=settings.lifetime,
         grace=settings.grace,
         timeout=settings.timeout,
+        backend=protection.backend,
     )
 
 

@@ -24,6 +24,7 @@ DEFAULTS: dict[str, Any] = {
     'grace': 60,
     'timeout': 30,
     'ike-port': 500,
+    'tcp-ao-backend': 'auto',
     'source-port': None,
     'peer-port': None,
 }
@@ -65,6 +66,8 @@ class Protection:
     pad: PadEntry
     sessions: dict[tuple[Family, ...], SessionSettings]
     """By the families that a session carries."""
+    backend: str = 'auto'
+    """tcp-ao-backend: kernel, userspace or auto."""
 
     @property
     def place(self) -> Place:
@@ -97,7 +100,7 @@ def protect(draft: Draft, facts: Facts, files: KeyFiles) -> Protection:
         )
     local, peer = credentials(draft, files)
     pad = PadEntry(local_id, peer_id, local, peer, _value(draft, 'ike-port'))
-    return Protection(draft, pad, sessions)
+    return Protection(draft, pad, sessions, _value(draft, 'tcp-ao-backend'))
 
 
 def _check_neighbor(draft: Draft, facts: Facts) -> None:

@@ -24,7 +24,8 @@ from keymaterial import Secret
 from plugin import runtime
 from plugin.recording import Recorder
 from plugin.runtime import Runtime
-from tcpao.installer import Command, Event
+from tcpao.backend import Preference
+from tcpao.installer import Capabilities, Command, Event
 from tcpao.linux import LinuxInstaller
 from tcpao.mkt import ALGORITHMS, Mkt, SocketPair
 
@@ -75,6 +76,8 @@ class Asked:
 
 class FakeGatekeeper(Gatekeeper):
     """The gatekeeper's face; nothing behind it but what the test says."""
+
+    capabilities = Capabilities('kernel', frozenset(ALGORITHMS), False, False)
 
     def __init__(self) -> None:
         self.records: list[Record] = []
@@ -190,7 +193,7 @@ class Daemon:
         self.reactor.processes = self.processes
         self._at_once = False
 
-    def starter(self, reactor: Any) -> Runtime:
+    def starter(self, reactor: Any, preference: Preference) -> Runtime:
         self.gatekeeper.start()
         return Runtime(reactor, self.gatekeeper, LinuxInstaller(), Recorder('test'))
 

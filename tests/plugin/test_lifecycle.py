@@ -17,6 +17,7 @@ from gatekeeper.service import Gatekeeper, GatekeeperError
 from plugin import lifecycle, patching, plugging, runtime
 from plugin.keytable import KeyTable
 from plugin.runtime import Runtime
+from tcpao.backend import Preference
 from tests.plugin.doubles import Daemon
 from tests.plugin.peers import free_port
 from tests.plugin.texts import SECTION, neighbor
@@ -114,7 +115,7 @@ def test_a_gatekeeper_that_does_not_start_keeps_the_daemon_from_starting(
 ) -> None:
     one = daemon(neighbor())
 
-    def starter(reactor: Any) -> Runtime:
+    def starter(reactor: Any, preference: Preference) -> Runtime:
         raise GatekeeperError('this kernel has no TCP-AO')
 
     monkeypatch.setattr(lifecycle, 'starter', starter)
@@ -218,7 +219,7 @@ def test_the_files_of_a_run_are_opened_at_the_start(
         ('port', (1500, 14500)),
     ):
         monkeypatch.setitem(environment, name, value)
-    running = lifecycle.start(object())
+    running = lifecycle.start(object(), Preference.KERNEL)
     assert isinstance(running.key_table, KeyTable)
     assert started[0]['router'] == 'r1'
     assert started[0]['ike_ports'] == (1500, 14500)
