@@ -11,7 +11,6 @@ from gatekeeper.deadlines import Due
 from gatekeeper.keyids import NoKeyIdError
 from gatekeeper.life import MktState
 from gatekeeper.lifetimes import ABORT_WITHIN, LISTENER_HOLDS, RETRY_REMOVE
-from gatekeeper.opening import note_installed
 from gatekeeper.policy import SessionPolicy
 from gatekeeper.records import EventName
 from gatekeeper.state import Connection, Peer, Phase, State
@@ -176,7 +175,7 @@ def installed(state: State, conn: Connection, now: float) -> None:
     life = conn.life
     life.move(MktState.INSTALLED)
     conn.phase = Phase.WAITING
-    note_installed(state, conn, life)
+    state.note_installed(conn, life)
     if life.token is not None:
         state.endpoint.answer(life.token, now)
         life.token = None

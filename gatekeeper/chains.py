@@ -83,10 +83,9 @@ def reserve_ids(state: State) -> None:
         remotes = {p.remote for p in policies if p.pad is not None and p.pad.name == peer.pad.name}
         keys = _keys_towards(policies, remotes)
         deny = [deny_ids(policies, remote) for remote in remotes]
-        peer.keyids.reserve(
-            {key.send_id for key in keys} | {send_id for send_id, _ in deny},
-            {key.recv_id for key in keys} | {recv_id for _, recv_id in deny},
-        )
+        sending = {key.send_id for key in keys} | {send_id for send_id, _ in deny}
+        receiving = {key.recv_id for key in keys} | {recv_id for _, recv_id in deny}
+        peer.keyids.reserve(sending - {DENY_ID}, receiving - {DENY_ID})
 
 
 # --- everything anew ----------------------------------------------------------------------------

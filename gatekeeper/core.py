@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 from gatekeeper import (
     accepting,
+    chains,
     deleting,
     ending,
     opening,
@@ -20,7 +21,7 @@ from gatekeeper import (
 )
 from gatekeeper.deadlines import Due
 from gatekeeper.life import Life, MktState
-from gatekeeper.lifetimes import IKE_BACKOFF, backoff
+from gatekeeper.lifetimes import CLOCK_TOLERANCE, IKE_BACKOFF, backoff
 from gatekeeper.policy import SessionPolicy
 from gatekeeper.records import EventName
 from gatekeeper.state import Connection, Note, Peer, Phase, State, Waiter
@@ -41,7 +42,7 @@ from tcpao.installer import (
     SetRNext,
     Where,
 )
-from tcpao.mkt import Mkt, SocketPair
+from tcpao.mkt import Mkt, PeerPairs, SocketPair
 
 
 class Core:
@@ -94,6 +95,12 @@ class Core:
         """The whole new set of sessions. Raises PolicyError, and then changes nothing."""
         reloading.configure(self.state, policies, now)
         self._drain(now)
+
+    def set_clock(self, wall: float, now: float) -> None:
+        """It is `wall` seconds since the epoch at `now`: keychains go by that."""
+        if abs(wall - self.state.wall(now)) >= CLOCK_TOLERANCE:
+            self.state.wall_offset = wall - now
+            chains.renew(self.state, chains.CHAINS, now)
 
     def open(self, session_key: str, pair: SocketPair, waiter: Waiter, now: float) -> None:
         """Active side: a socket for `pair` is bound and closed."""
@@ -177,6 +184,9 @@ class Core:
         return conn, next((life for life in lives if life.name == mkt.identity), None)
 
     def _installed(self, mkt: Mkt, where: Where, now: float) -> None:
+        if isinstance(mkt.pair, PeerPairs):
+            chains.posted(self.state, mkt.identity)
+            return
         conn, life = self._find(mkt)
         if conn is None or life is None:
             return
@@ -186,21 +196,31 @@ class Core:
             accepting.installed(self.state, conn, now)
         elif life is conn.life:
             opening.installed(self.state, conn, now)
+        elif conn.manual is not None:
+            conn.manual.installed(self.state, conn, life, now)
         else:
             rekeying.installed(self.state, conn, life, now)
 
     def _not_installed(self, event: Failed, mkt: Mkt, where: Where, now: float) -> None:
+        if isinstance(mkt.pair, PeerPairs):
+            chains.not_posted(self.state, event, mkt.identity, now)
+            return
         conn, life = self._find(mkt)
         if conn is None or life is None or conn.phase is Phase.ENDING:
             return
         if where is Where.LISTENER:
             accepting.not_installed(self.state, conn, event, now)
-        elif life is conn.life:
+        elif life is conn.life or conn.phase is Phase.NEGOTIATING:
             opening.not_installed(self.state, conn, event, now)
+        elif conn.manual is not None:
+            conn.manual.not_installed(self.state, conn, life, event, now)
         else:
             rekeying.not_installed(self.state, conn, life, event, now)
 
     def _removed(self, mkt: Mkt, where: Where) -> None:
+        if isinstance(mkt.pair, PeerPairs):
+            mkt.master_key.wipe()
+            return
         conn, life = self._find(mkt)
         if where is Where.CONNECTION and conn is not None and life is not None:
             rotation.removed(self.state, conn, life)
@@ -329,6 +349,11 @@ def _check_liveness(state: State, life: Life, now: float) -> None:
     state.endpoint.check_liveness(life.peer, now)
 
 
+def _sync(state: State, conn: Connection, now: float) -> None:
+    if conn.manual is not None:
+        conn.manual.sync(state, conn, now)
+
+
 def _look(state: State, conn: Connection, now: float) -> None:
     state.command(Read(conn.pair))
 
@@ -347,10 +372,12 @@ DUE: dict[Due, Callable[..., None]] = {
     Due.REPLACED: accepting.not_closed,
     Due.CEASE: rotation.cease,
     Due.HARD: rotation.expired,
+    Due.SYNC: _sync,
     Due.LISTENER: accepting.remove,
     Due.LIVENESS: _check_liveness,
     Due.RETIRE: rotation.retire,
     Due.IDS: State.ids_due,
     Due.IKE: _retry_ike,
+    Due.CHAINS: chains.renew,
 }
 """Who handles each deadline: (state, subject, now)."""

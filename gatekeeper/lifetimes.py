@@ -34,6 +34,8 @@ MANUAL_RETRY = (60.0, 3600.0)
 wrong at one end, most likely, until somebody mends it."""
 STALLED_READ = 60.0
 """Between looks at a connection whose peer has not followed to a manual key."""
+CLOCK_TOLERANCE = 0.1
+"""A smaller step of the UTC clock changes no keychain."""
 POSTING_RETRY = 5.0
 """Before a manual key that a listening socket has refused is tried again."""
 DOUBT_FOR = 3.0

@@ -137,12 +137,12 @@ class ManualKeys:
         # Where the peer signs with one and asks for another, one of them has yet to move.
         preferred = self._preferred(conn, state.wall(now), now)
         moving = rnext if preferred is not None and preferred.is_same_key(current) else current
-        life = self.life_of(moving)
-        assert life is not None
+        moved = self.life_of(moving)
+        assert moved is not None
         if conn.life.name not in self.held:
             # It stood there until we knew.
             conn.life.end()
-        conn.life = life
+        conn.life = moved
 
     # --- bringing the right key into use --------------------------------------------------------
 
@@ -242,10 +242,6 @@ class ManualKeys:
         self.given_up.clear()
 
     # --- told by the rotation -------------------------------------------------------------------
-
-    def proven(self, state: State, conn: Connection, now: float) -> None:
-        """BGP is about to have the connection."""
-        self.sync(state, conn, now)
 
     def in_use(self, state: State, conn: Connection, now: float) -> None:
         """Set when the key in use ends; also if that has changed."""

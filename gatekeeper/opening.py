@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Container
 
-from gatekeeper import ending
+from gatekeeper import chains, ending
 from gatekeeper.deadlines import Due
 from gatekeeper.keyids import NoKeyIdError
 from gatekeeper.life import Life, MktState
 from gatekeeper.lifetimes import OLD_KEY_LINGERS, OPENING_RETRY
 from gatekeeper.policy import SessionPolicy
 from gatekeeper.reasons import HINTS, explain
-from gatekeeper.records import EventName
 from gatekeeper.state import Connection, Phase, State, Waiter
 from gatekeeper.ticket import GateError
 from ikev2.constants import NotifyType
@@ -71,9 +70,12 @@ def open_connection(
         cause = f'source port {pair.local_port} is the service port'
         waiter.fail(state.refuse(policy, step, cause, 'choose another source-port'))
         return
-    peer = state.peers[policy.pad.name]
     # Its socket must be closed, else the pair could not have been bound again.
     ending.gone(state, pair, now)
+    if policy.keychain is not None:
+        chains.open_connection(state, policy, pair, waiter, now)
+        return
+    peer = state.peers[policy.entry.name]
     if peer.keyids.full_for_new_sessions:
         cause = 'too many MKTs with this peer; the ids that are left are kept for rekeys'
         waiter.fail(state.refuse(policy, step, cause, 'configure fewer sessions'))
@@ -195,23 +197,10 @@ def installed(state: State, conn: Connection, now: float) -> None:
     conn.phase = Phase.WAITING
     state.deadlines.cancel(Due.GATE, conn)
     state.deadlines.set(Due.HARD, conn, life.hard_at)
-    note_installed(state, conn, life)
+    state.note_installed(conn, life)
     if conn.waiter is not None:
         conn.waiter.settle(conn.policy.key, life.key)
         conn.waiter = None
-
-
-def note_installed(state: State, conn: Connection, life: Life) -> None:
-    """Tell operators that a key is in place."""
-    state.note(
-        conn.policy,
-        EventName.MKT_INSTALLED,
-        send_id=life.send_id,
-        recv_id=life.recv_id,
-        algorithm=life.key.algorithm.name,
-        backend=state.backend,
-        pair=life.pair,
-    )
 
 
 def not_installed(state: State, conn: Connection, failure: Failed, now: float) -> None:

@@ -6,7 +6,7 @@ write an octet.
 
 from __future__ import annotations
 
-from gatekeeper import accepting, ending, rotation
+from gatekeeper import accepting, chains, ending, rotation
 from gatekeeper.deadlines import Due
 from gatekeeper.life import MktState
 from gatekeeper.lifetimes import PROOF_WITHIN
@@ -20,7 +20,7 @@ from tcpao.mkt import Mkt, SocketPair
 
 def prove(state: State, pair: SocketPair, waiter: Waiter, now: float) -> None:
     """TCP is established on `pair`; nothing has been sent on it."""
-    conn = state.connections.get(pair)
+    conn = state.connections.get(pair) or chains.accept(state, pair, now)
     if conn is None or conn.phase is not Phase.WAITING:
         phase = f'it is {conn.phase}' if conn is not None else 'no MKT was negotiated for it'
         state.note(None, EventName.REFUSED, step='proof', cause=phase, pair=pair)
@@ -53,19 +53,25 @@ def judge(mkt: Mkt, seen: KeyState) -> str | None:
 
 def read(state: State, conn: Connection, seen: KeyState, now: float) -> None:
     """The socket's state has come."""
-    mkt = conn.life.key
-    against = judge(mkt, seen)
-    if against is not None and not conn.opener:
+    if conn.manual is not None:
+        against = conn.manual.judge(state, conn, seen, now)
+        kept = conn.manual.mkts()
+    else:
+        against = judge(conn.life.key, seen)
+        kept = (conn.life.key,)
+    ids = {(mkt.send_id, mkt.recv_id) for mkt in kept}
+    if against is not None and not conn.opener and conn.manual is None:
         _disown(state, conn, against, now)
     elif against is not None:
         refuse(state, conn, against, now)
-    elif len(seen.keys) == 1:
+    elif all((key.send_id, key.recv_id) in ids for key in seen.keys):
         _proven(state, conn, now)
     elif conn.pruned:
         refuse(state, conn, 'keys of other sessions could not be removed', now)
     else:
         conn.pruned = True
-        state.command(Prune(keep=mkt))
+        mkt = conn.life.key
+        state.command(Prune(mkt, tuple(other for other in kept if other != mkt)))
         state.command(Read(conn.pair))
 
 
@@ -85,6 +91,8 @@ def _proven(state: State, conn: Connection, now: float) -> None:
     if conn.waiter is not None:
         conn.waiter.settle(conn.policy.key, life.key)
         conn.waiter = None
+    if conn.manual is not None:
+        conn.manual.sync(state, conn, now)
 
 
 def too_late(state: State, conn: Connection, now: float) -> None:

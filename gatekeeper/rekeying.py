@@ -11,7 +11,7 @@ from gatekeeper.deadlines import Due
 from gatekeeper.keyids import NoKeyIdError
 from gatekeeper.life import Life, MktState
 from gatekeeper.lifetimes import DOUBT_FOR, REKEY_UNANSWERED
-from gatekeeper.opening import note_installed, offered
+from gatekeeper.opening import offered
 from gatekeeper.reasons import explain
 from gatekeeper.records import EventName
 from gatekeeper.state import Connection, Phase, State
@@ -159,7 +159,7 @@ def _requested(state: State, event: RpSaRequested, now: float) -> None:
 def installed(state: State, conn: Connection, life: Life, now: float) -> None:
     """A successor, ours or the peer's, is on the connection."""
     life.move(MktState.INSTALLED)
-    note_installed(state, conn, life)
+    state.note_installed(conn, life)
     if life.token is not None:
         state.endpoint.answer(life.token, now)
         life.token = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gatekeeper import ending
+from gatekeeper import chains, ending
 from gatekeeper.deadlines import Due
 from gatekeeper.keyids import KeyIds
 from gatekeeper.policy import PadEntry, PolicyError, SessionPolicy, check
@@ -20,7 +20,8 @@ from ikev2.peer import Peer as IkePeer
 def configure(state: State, policies: Sequence[SessionPolicy], now: float) -> None:
     """The whole new set of sessions. Raises PolicyError, and then changes nothing."""
     check(policies)
-    pads = {policy.pad.name: policy.pad for policy in policies}
+    chains.check_reload(state, policies)
+    pads = {policy.pad.name: policy.pad for policy in policies if policy.pad is not None}
     ike_peers = {name: _ike_peer(pad, policies) for name, pad in pads.items()}
     wanted = {policy.key: policy for policy in policies}
     for conn in list(state.connections.values()):
@@ -43,11 +44,12 @@ def configure(state: State, policies: Sequence[SessionPolicy], now: float) -> No
             state.peers[name] = Peer(pads[name], ike_peer, KeyIds(state.random))
         state.endpoint.set_peer(ike_peer, now)
         state.endpoint.connect(name, now)
+    chains.reloaded(state, now)
 
 
 def _ike_peer(pad: PadEntry, policies: Sequence[SessionPolicy]) -> IkePeer:
     """The peer as IKE sees it. Raises PolicyError."""
-    addresses = {(p.local, p.remote) for p in policies if p.pad.name == pad.name}
+    addresses = {(p.local, p.remote) for p in policies if p.pad and p.pad.name == pad.name}
     try:
         return IkePeer(
             name=pad.name,
@@ -66,7 +68,11 @@ def _apply(state: State, conn: Connection, policy: SessionPolicy | None, now: fl
     if policy is None or not _permits(policy, conn):
         ending.close(state, conn, 'the configuration changed', now)
         return
-    if conn.phase is Phase.PROVEN and policy.algorithms != conn.policy.algorithms:
+    if (
+        conn.phase is Phase.PROVEN
+        and conn.manual is None
+        and policy.algorithms != conn.policy.algorithms
+    ):
         state.deadlines.set(Due.REKEY, conn, now)
     conn.policy = policy
 
@@ -74,6 +80,10 @@ def _apply(state: State, conn: Connection, policy: SessionPolicy | None, now: fl
 def _permits(policy: SessionPolicy, conn: Connection) -> bool:
     """Whether the new policy lets this connection run on."""
     old = conn.policy
+    if conn.manual is not None:
+        # Which of its keys may stay is the keychain's affair.
+        ends = (policy.local, policy.remote) == (old.local, old.remote)
+        return ends and policy.keychain is not None
     algorithm = conn.life.mkt.algorithm.name if conn.life.mkt is not None else None
     return (
         (policy.local, policy.remote, policy.pad) == (old.local, old.remote, old.pad)

@@ -28,6 +28,7 @@ from gatekeeper.lifetimes import (
     READS,
     REKEY_BACKOFF,
     RETRY_REMOVE,
+    STALLED_READ,
     backoff,
 )
 from gatekeeper.records import EventName
@@ -47,6 +48,9 @@ from tcpao.installer import (
 
 def begin_lifetime(state: State, conn: Connection, life: Life, now: float) -> None:
     """`life` is in use: set the deadlines that IKEv2 expects somebody to keep."""
+    if conn.manual is not None:
+        conn.manual.in_use(state, conn, now)
+        return
     state.set_soft(conn, life)
     soft = life.soft_at - life.installed_at
     state.deadlines.set(Due.REKEY, conn, life.soft_at)
@@ -67,7 +71,7 @@ def begin(state: State, conn: Connection, new: Life, now: float) -> None:
 
 
 def _read_later(state: State, conn: Connection, rotation: Rotation, now: float) -> None:
-    wait = READS[min(rotation.reads, len(READS) - 1)]
+    wait = READS[min(rotation.reads, len(READS) - 1)] if not rotation.stalled else STALLED_READ
     rotation.reads += 1
     state.deadlines.set(Due.READ, conn, now + wait)
 
@@ -96,6 +100,7 @@ def read(state: State, conn: Connection, seen: KeyState, now: float) -> None:
         (key for key in seen.keys if key.send_id == new.send_id),
         KeyCounters(new.send_id, new.recv_id or 0, 0, 0),
     )
+    rotation.heard = counted.good > 0
     asked = rotation.rnext_moved or seen.current == new.send_id
     if asked and seen.rnext != new.recv_id:
         rotation.rnext_moved = True
@@ -116,7 +121,14 @@ def _committed(conn: Connection) -> bool:
 
 def grace_over(state: State, conn: Connection, now: float) -> None:
     """Due.GRACE."""
-    if conn.rotation is not None and not conn.rotation.rolling_back and not _committed(conn):
+    rotation = conn.rotation
+    if rotation is None or rotation.rolling_back or _committed(conn):
+        return
+    if conn.manual is not None:
+        rotation.stalled = True
+        state.command(Probe(conn.pair, on=False))
+        conn.manual.stalled(state, conn, rotation, now)
+    else:
         roll_back(state, conn, f'traffic did not move to it in {conn.policy.grace} s', now)
 
 
@@ -133,8 +145,17 @@ def roll_back(state: State, conn: Connection, cause: str, now: float) -> None:
 
 def _discard(state: State, conn: Connection, rotation: Rotation, now: float) -> None:
     _over(state, conn)
+    if conn.manual is not None:
+        conn.manual.discarded(state, conn, rotation.new, now)
+        return
     discard(state, conn, rotation.new, now)
     again(state, conn, now)
+
+
+def give_up(state: State, conn: Connection) -> None:
+    """Another successor is wanted, or none: the session stays on the MKT in use."""
+    _over(state, conn)
+    state.command(SetRNext(conn.life.key))
 
 
 def again(state: State, conn: Connection, now: float) -> None:
@@ -165,16 +186,19 @@ def _finish(state: State, conn: Connection, rotation: Rotation, now: float) -> N
     """Done: the successor is the MKT in use."""
     old, new = conn.life, rotation.new
     _over(state, conn)
-    old.move(MktState.RETIRING)
     new.move(MktState.IN_USE)
-    state.deadlines.cancel(Due.LIVENESS, old)
     conn.life = new
-    conn.retiring.append(old)
     conn.rekeys += 1
     conn.rekey_failures = 0
     conn.began_last = new.initiator
     state.errors.pop(conn.policy.key, None)
     begin_lifetime(state, conn, new, now)
+    if conn.manual is not None:
+        conn.manual.superseded(state, conn, old, now)
+        return
+    old.move(MktState.RETIRING)
+    state.deadlines.cancel(Due.LIVENESS, old)
+    conn.retiring.append(old)
     if rotation.old_deleted_at is not None:
         retire_at(state, conn, old, rotation.old_deleted_at + OLD_KEY_LINGERS)
     else:
@@ -210,7 +234,9 @@ def removed(state: State, conn: Connection, life: Life) -> None:
         state.deadlines.cancel(Due.RETIRE, life)
         state.note(conn.policy, EventName.MKT_REMOVED, send_id=life.send_id, recv_id=life.recv_id)
         life.end()
-        if not state.deadlines.is_set(Due.IDS, life):
+        if conn.manual is not None:
+            conn.manual.removed(life)
+        elif not state.deadlines.is_set(Due.IDS, life):
             # Its DELETE may never come.
             state.release_at(conn.peer, life, life.installed_at + 2.0 * life.lifetime)
 
@@ -260,16 +286,30 @@ def _successor(conn: Connection) -> Life | None:
     return rotation.new
 
 
+def _why_cease(state: State, conn: Connection, now: float) -> str | None:
+    if conn.manual is not None:
+        return conn.manual.ceases(state, conn, now)
+    return 'hard lifetime reached without a successor' if _successor(conn) is None else None
+
+
 def cease(state: State, conn: Connection, now: float) -> None:
     """Due.CEASE. After a suspension it may be too late for another octet."""
-    if _successor(conn) is None and conn.phase is Phase.PROVEN and now < conn.life.hard_at:
-        cause = 'hard lifetime reached without a successor'
+    if conn.phase is not Phase.PROVEN or now >= conn.life.hard_at:
+        return
+    cause = _why_cease(state, conn, now)
+    if cause is not None:
         state.refuse(conn.policy, 'rekey', cause, 'see the errors before this one')
         ending.close(state, conn, cause, now)
 
 
 def expired(state: State, conn: Connection, now: float) -> None:
     """Due.HARD."""
+    if (
+        conn.manual is not None
+        and conn.phase is Phase.PROVEN
+        and not conn.manual.expires(state, conn, now)
+    ):
+        return
     rotation = conn.rotation
     if conn.phase is not Phase.PROVEN or rotation is None or _successor(conn) is None:
         ending.abort(state, conn, 'hard lifetime reached without a successor', now)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 from gatekeeper.policy import SessionPolicy
 from gatekeeper.state import Connection, Phase, State
 from tcpao.mkt import endpoint
@@ -23,7 +25,7 @@ def snapshot(state: State, now: float, wall: float) -> list[dict[str, object]]:
 
 
 def _row(state: State, policy: SessionPolicy) -> dict[str, object]:
-    peer = state.peers[policy.pad.name]
+    peer = state.peers[policy.pad.name] if policy.pad is not None else None
     return {
         'neighbor': policy.neighbor,
         'session': policy.session.name,
@@ -37,15 +39,20 @@ def _row(state: State, policy: SessionPolicy) -> dict[str, object]:
         'since': None,
         'expires': None,
         'rekeys': 0,
-        'peer_id': str(policy.pad.peer_id),
-        'last_error': state.errors.get(policy.key) or peer.last_error,
-        'ike': 'up' if peer.up else 'down',
+        'peer_id': str(policy.pad.peer_id) if policy.pad is not None else None,
+        'last_error': state.errors.get(policy.key) or (peer.last_error if peer else None),
+        'ike': ('up' if peer.up else 'down') if peer else None,
+        'keychain': policy.keychain.name if policy.keychain is not None else None,
     }
 
 
 def _idle(state: State, policy: SessionPolicy) -> dict[str, object]:
     row = _row(state, policy)
-    if policy.connect_port is None and state.peers[policy.pad.name].up:
+    if policy.connect_port is not None:
+        return row
+    if policy.pad is None:
+        row['state'] = "waiting for the peer's SYN"
+    elif state.peers[policy.pad.name].up:
         row['state'] = 'waiting for the peer to ask for a key'
     return row
 
@@ -58,15 +65,20 @@ def _connected(
     row |= {
         'local': endpoint(conn.pair.local, conn.pair.local_port),
         'remote': endpoint(conn.pair.remote, conn.pair.remote_port),
-        'state': 'rekeying' if conn.rotation or conn.wanted else str(conn.phase),
+        'state': 'rekeying' if _is_moving(conn) else str(conn.phase),
         'send_id': life.send_id,
         'recv_id': life.recv_id,
         'since': round(conn.since + offset, 3),
         'rekeys': conn.rekeys,
     }
-    if conn.phase is Phase.NEGOTIATING and not state.peers[policy.pad.name].up:
+    if conn.phase is Phase.NEGOTIATING and conn.ike_peer is not None and not conn.ike_peer.up:
         row['state'] = 'waiting for IKE'
     if life.mkt is not None:
         row['algorithm'] = life.mkt.algorithm.name
-        row['expires'] = round(life.hard_at + offset, 3)
+        row['expires'] = round(life.hard_at + offset, 3) if life.hard_at < inf else None
     return row
+
+
+def _is_moving(conn: Connection) -> bool:
+    rotation = conn.rotation
+    return conn.wanted is not None or (rotation is not None and not rotation.stalled)

@@ -329,8 +329,9 @@ class State:
             peer.undeleted.remove(life)
 
     def release_at(self, peer: Peer | None, life: Life, when: float) -> None:
-        """Free its ids then, or as soon after as its key is off the sockets. Manual keys keep theirs."""
+        """Free its ids then, or as soon after as its key is off the sockets."""
         if peer is None:
+            # Manual keys keep theirs.
             return
         self.deadlines.set(Due.IDS, life, when)
 
@@ -350,7 +351,8 @@ class State:
             if life.recv_id is not None and not life.deleting and not life.deleted_by_peer
         ]
         if peer is None or not wanted or self.peers.get(peer.pad.name) is not peer:
-            # A removed peer's IKE SAs are deleted with everything under them; manual keys have none.
+            # A removed peer's IKE SAs are deleted with everything under them, and manual keys
+            # have no DELETE.
             return
         for life in wanted:
             life.deleting = True

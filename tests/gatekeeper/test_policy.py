@@ -24,7 +24,7 @@ def test_two_families_of_one_peer_are_served_together() -> None:
 
 def test_an_address_belongs_to_one_identity() -> None:
     one, other = policies('r2')
-    stranger = replace(other.pad, peer_id=Identity.parse('fqdn', 'other.lab'))
+    stranger = replace(other.entry, peer_id=Identity.parse('fqdn', 'other.lab'))
     with pytest.raises(PolicyError, match='an address belongs to one identity'):
         check([one, replace(other, pad=stranger)])
 
@@ -49,7 +49,7 @@ def test_two_sessions_cannot_share_a_source_port() -> None:
 
 def test_a_source_port_may_serve_two_peers() -> None:
     one, other = policies('r1')
-    pad = replace(other.pad, peer_id=Identity.parse('fqdn', 'r3.lab'))
+    pad = replace(other.entry, peer_id=Identity.parse('fqdn', 'r3.lab'))
     check(
         [one, replace(other, source_port=one.source_port, remote=ip_address('10.0.0.3'), pad=pad)]
     )
@@ -63,4 +63,4 @@ def test_a_lifetime_too_short_to_rotate_in_is_refused() -> None:
 def test_a_peer_with_our_own_identity_is_refused() -> None:
     one, _ = policies('r1')
     with pytest.raises(PolicyError, match='same identity'):
-        check([replace(one, pad=replace(one.pad, peer_id=one.pad.local_id))])
+        check([replace(one, pad=replace(one.entry, peer_id=one.entry.local_id))])

@@ -83,12 +83,12 @@ def test_addresses_may_move_from_one_peer_to_another() -> None:
     world = World()
     one = policies('r1')[0]
     identity = Identity.parse('fqdn', 'r3.lab')
-    pad = replace(one.pad, peer_id=identity)
+    pad = replace(one.entry, peer_id=identity)
     other = replace(one, key='other', remote=ip_address('10.0.0.3'), pad=pad)
     r1 = world.router('r1', [one, other], listens=False)
     configure(r1, [replace(one, remote=other.remote), replace(other, remote=one.remote)])
-    found = {policy.pad.peer_id: policy.remote for policy in r1.core.state.policies.values()}
-    assert found == {one.pad.peer_id: other.remote, identity: one.remote}
+    found = {policy.entry.peer_id: policy.remote for policy in r1.core.state.policies.values()}
+    assert found == {one.entry.peer_id: other.remote, identity: one.remote}
 
 
 @pytest.mark.parametrize('change', [{'local': ip_address('fd00::1')}, {'lifetime': 2**32}])

@@ -73,9 +73,9 @@ def test_defaults(write: Write) -> None:
     assert policy.algorithms == ('hmac-sha-1-96', 'aes-128-cmac-96')
     assert policy.tcp_options is True
     assert (policy.lifetime, policy.grace, policy.timeout) == (3600, 60, 30)
-    assert policy.pad.ike_port == 500
-    assert isinstance(policy.pad.local_credential, PresharedKey)
-    assert policy.pad.local_credential.secret.reveal() == b'correct horse battery staple'
+    assert policy.entry.ike_port == 500
+    assert isinstance(policy.entry.local_credential, PresharedKey)
+    assert policy.entry.local_credential.secret.reveal() == b'correct horse battery staple'
 
 
 def test_every_directive_reaches_the_policy(write: Write) -> None:
@@ -89,14 +89,14 @@ def test_every_directive_reaches_the_policy(write: Write) -> None:
     assert policy.algorithms == ('hmac-sha-256-128', 'hmac-sha-1-96')
     assert policy.tcp_options is False
     assert (policy.lifetime, policy.grace, policy.timeout) == (50, 10, 7)
-    assert policy.pad.ike_port == 4500
+    assert policy.entry.ike_port == 4500
     assert (policy.source_port, policy.peer_port) == (40001, 40002)
     assert (policy.listen_port, policy.connect_port) == (1790, 1791)
 
 
 def test_raw_keys_with_the_peers_file(write: Write, key_pair: PublicKey) -> None:
     text = neighbor(section=with_ids('private-key own.pem; peer-key peer.pub;'))
-    pad = policy_of(write(text)).pad
+    pad = policy_of(write(text)).entry
     assert isinstance(pad.local_credential, PrivateKey)
     assert pad.peer_credential == key_pair
 
@@ -104,7 +104,7 @@ def test_raw_keys_with_the_peers_file(write: Write, key_pair: PublicKey) -> None
 def test_raw_keys_with_the_peers_fingerprint(write: Write, key_pair: PublicKey) -> None:
     fingerprint = str(key_pair.fingerprint)
     text = neighbor(section=with_ids(f'private-key own.pem; peer-fingerprint {fingerprint};'))
-    assert policy_of(write(text)).pad.peer_credential == Fingerprint.parse(fingerprint)
+    assert policy_of(write(text)).entry.peer_credential == Fingerprint.parse(fingerprint)
 
 
 def test_a_neighbor_without_multi_session_is_one_session_of_all_its_families(write: Write) -> None:
@@ -141,7 +141,7 @@ template {
 
 def test_a_neighbor_can_have_its_whole_section_from_a_template(write: Write) -> None:
     policy = policy_of(write(TEMPLATE + neighbor(section='    inherit base;\n')))
-    assert str(policy.pad.peer_id) == 'fqdn other.lab'
+    assert str(policy.entry.peer_id) == 'fqdn other.lab'
     assert policy.lifetime == 50
 
 
@@ -151,14 +151,14 @@ def test_the_neighbors_word_wins_over_the_templates(write: Write) -> None:
         '    ikev2 { peer-id fqdn "r2.lab"; grace 30; session ipv4 unicast { lifetime 60; } }\n'
     )
     policy = policy_of(write(TEMPLATE + neighbor(section=own)))
-    assert str(policy.pad.local_id) == 'fqdn r1.lab'
-    assert str(policy.pad.peer_id) == 'fqdn r2.lab'
+    assert str(policy.entry.local_id) == 'fqdn r1.lab'
+    assert str(policy.entry.peer_id) == 'fqdn r2.lab'
     assert (policy.grace, policy.lifetime, policy.source_port) == (30, 60, 40001)
 
 
 def test_the_neighbors_credential_replaces_the_templates(write: Write, key_pair: PublicKey) -> None:
     own = '    inherit base;\n    ikev2 { private-key own.pem; peer-key peer.pub; }\n'
-    pad = policy_of(write(TEMPLATE + neighbor(section=own))).pad
+    pad = policy_of(write(TEMPLATE + neighbor(section=own))).entry
     assert pad.peer_credential == key_pair
 
 
@@ -169,8 +169,8 @@ def test_two_neighbors_inherit_one_template_and_share_nothing(write: Write) -> N
     )
     first, second = policies_of(load(write(TEMPLATE + one + two)).neighbors)
     assert (first.grace, second.grace) == (21, 20)
-    assert str(first.pad.peer_id) == 'fqdn other.lab'
-    assert str(second.pad.peer_id) == 'fqdn r3.lab'
+    assert str(first.entry.peer_id) == 'fqdn other.lab'
+    assert str(second.entry.peer_id) == 'fqdn r3.lab'
 
 
 def test_a_later_template_of_a_list_wins_and_neither_is_changed(write: Write) -> None:
