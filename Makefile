@@ -11,8 +11,9 @@ BASE_PYTHON := $(shell for python in /usr/bin/python3 python3; do \
     $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null \
     && echo $$python && break; done)
 
-RUN_PACKAGES  := python3 python3-venv ca-certificates iproute2 iputils-ping tcpdump util-linux
-TEST_PACKAGES := iptables nftables strongswan-charon strongswan-swanctl \
+RUN_PACKAGES  := python3 python3-venv ca-certificates iproute2 iptables iputils-ping nftables \
+    tcpdump util-linux
+TEST_PACKAGES := strongswan-charon strongswan-swanctl \
     libstrongswan-standard-plugins libstrongswan-extra-plugins
 
 # The demo and the tests find their tools in the environment.
@@ -66,8 +67,8 @@ lint: setup
 test: packages-test lint kernel
 	@$(PYTHON) -m pytest
 
-demo: kernel
-	@$(PYTHON) -m lab.demo
+demo: setup
+	@$(PYTHON) -m lab.demo $(DEMO)
 
 clean:
 	rm -rf build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -6,6 +6,7 @@ into the attacker's network namespace; a thread of its own leaves the rest of th
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import os
 import select
@@ -15,17 +16,19 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from ipaddress import ip_address, ip_network
+from functools import cache
+from ipaddress import ip_address
 from pathlib import Path
+from threading import Lock
 
 from ikev2 import Endpoint, Identity, Peer
 from ikev2.auth import LocalCredential, PeerCredential
 from ikev2.events import Event, IkeMessage, IkeSaFailed, IkeSaUp
 from ikev2.udp import UdpSockets
 from keymaterial import Secret
-from tcpao.linux import LinuxSocket
-from tcpao.mkt import Algorithm
-from tcpao.sockets import Key
+from tcpao.backend import Backend, choose
+from tcpao.installer import Done, Install, Where
+from tcpao.mkt import Algorithm, Mkt, SocketPair
 
 CLONE_NEWNET = 0x40000000
 
@@ -105,7 +108,7 @@ def speak(
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((source, source_port))
         if key is not None:
-            _give(sock, target[0], key)
+            _give(sock, target, key)
         sock.settimeout(seconds)
         try:
             sock.connect(target)
@@ -119,16 +122,42 @@ def speak(
         return _listen(sock, hello, deadline)
 
 
-def _give(sock: socket.socket, target: str, key: TcpKey) -> None:
-    wanted = Key(
-        peer=ip_network(target),
+def _give(sock: socket.socket, target: tuple[str, int], key: TcpKey) -> None:
+    local = sock.getsockname()
+    pair = SocketPair(ip_address(local[0]), local[1], ip_address(target[0]), target[1])
+    mkt = Mkt(
+        f'impostor {pair}',
+        pair,
+        key.algorithm,
+        tcp_options=True,
         send_id=key.send_id,
         recv_id=key.recv_id,
-        algorithm=key.algorithm,
-        tcp_options=True,
         master_key=Secret(key.secret),
+        not_after=float('inf'),
     )
-    LinuxSocket(sock).add(wanted, select=True)
+    installer = _backend().connection_installer()
+    installer.add_connection(pair, sock)
+    installer.submit(Install(mkt, Where.CONNECTION))
+    (event,) = installer.events()
+    if not isinstance(event, Done):
+        raise OSError(f'the impostor cannot sign: {event}')
+
+
+_STARTING = Lock()
+
+
+def _backend() -> Backend:
+    """What signs for this process, in the namespace of the thread that asks first."""
+    with _STARTING:
+        return _started()
+
+
+@cache
+def _started() -> Backend:
+    backend = choose()
+    backend.start()
+    atexit.register(backend.stop)
+    return backend
 
 
 def _listen(sock: socket.socket, hello: bytes, deadline: float) -> Heard:

@@ -51,10 +51,11 @@ def run(
         return run_in_guest(command, guest, output) if output else run_in_guest(command, guest)
     if guest.time_travel:
         raise BuildError('time travel needs the guest: use --force-guest')
-    return _run_here(command, guest, output)
+    return run_here(command, guest, output)
 
 
-def _run_here(command: list[str], guest: Guest, output: Callable[[bytes], None] | None) -> int:
+def run_here(command: list[str], guest: Guest, output: Callable[[bytes], None] | None) -> int:
+    """Run a command on this host, within `guest`'s time and environment; otherwise as `run`."""
     environment = os.environ | dict(guest.environment)
     process = subprocess.Popen(
         command,

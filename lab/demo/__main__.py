@@ -1,4 +1,9 @@
-"""`python -m lab.demo`: the demo, from nothing to a verdict. Exit status 0 if all of it holds."""
+"""`python -m lab.demo`: the demo, from nothing to a verdict. Exit status 0 if all of it holds.
+
+Runs on this host: under its kernel's TCP-AO, or else with the packet process that protects in
+user space. `--guest` has it run under a kernel with TCP-AO, in a User Mode Linux if need be; so
+does a host that lacks what the packet process needs.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +11,19 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from gatekeeper.records import Record
 from lab.demo import checks, timeline
 from lab.demo.evidence import SynFollower
 from lab.demo.places import ALGORITHMS, EVIDENCE, PORTS, SAID, TIMELINE, WIRE
 from lab.demo.timeline import Screen
-from lab.tcpao_kernel import has_tcp_ao, run
+from lab.tcpao_kernel import has_tcp_ao, run, run_here
 from lab.uml.boot import Guest
 from lab.uml.build import BuildError
+from tcpao.backend import BackendError
+from tcpao.userspace.backend import UserspaceBackend
 
 # A machine that is busy with other things is slow.
 STAGE_SECONDS = 150.0
@@ -25,6 +34,14 @@ r1 (10.0.0.1) opens two BGP sessions to r2 (10.0.0.2), one per family, each from
 Every key is negotiated by IKEv2 before the SYN, lives for 15 s, and is replaced while BGP runs.
 Times are seconds since the first event; nothing below is scripted output.
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Under what the stage runs, in words, and whether that is a guest."""
+
+    words: str
+    guest: bool
 
 
 class Audience:
@@ -60,7 +77,21 @@ class Audience:
                 self._screen.show(one)
 
 
-def main() -> int:
+def _where(*, wanted_guest: bool) -> Where:
+    """Under what the stage runs."""
+    if has_tcp_ao():
+        return Where("this host's kernel, which has TCP-AO", guest=False)
+    if wanted_guest:
+        return Where('User Mode Linux, whose kernel has TCP-AO', guest=True)
+    try:
+        with UserspaceBackend():
+            pass
+    except BackendError as error:
+        return Where(f'User Mode Linux, since here {error}', guest=True)
+    return Where("this host's kernel, which has no TCP-AO: packets protected in user space", False)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run the stage, keep its timeline, judge the evidence."""
     started = time.monotonic()
     if os.geteuid() != 0:
@@ -70,7 +101,7 @@ def main() -> int:
     EVIDENCE.mkdir(parents=True)
     colour = sys.stdout.isatty() and 'NO_COLOR' not in os.environ
     screen = Screen(sys.stdout, colour=colour)
-    kernel = "the host's kernel" if has_tcp_ao() else 'User Mode Linux'
+    where = _where(wanted_guest='--guest' in (sys.argv[1:] if arguments is None else arguments))
     sessions = '\n'.join(
         f'  {name} from port {port} under {ALGORITHMS[name]}' for name, port in PORTS.items()
     )
@@ -78,13 +109,15 @@ def main() -> int:
     audience = Audience(screen)
     try:
         command = [sys.executable, '-m', 'lab.demo.stage', str(EVIDENCE)]
-        status = run(command, Guest(timeout=STAGE_SECONDS), output=audience.receive)
+        guest = Guest(timeout=STAGE_SECONDS)
+        runner = run if where.guest else run_here
+        status = runner(command, guest, output=audience.receive)
     except BuildError as error:
         print(f'kernel: {error}', file=sys.stderr)
         return 1
     timeline.write(EVIDENCE / TIMELINE, audience.events)
     (EVIDENCE / SAID).write_text(''.join(f'{line}\n' for line in audience.said))
-    screen.say(f'\nUnder {kernel}. What the evidence in {EVIDENCE} says:')
+    screen.say(f'\nUnder {where.words}. What the evidence in {EVIDENCE} says:')
     if status:
         screen.verdict(False, f'the stage ended with status {status}; logs are there')
     outcomes = list(checks.judge(EVIDENCE))
