@@ -39,7 +39,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Fail what can't run here: a skipped check would count as passed."""
-    if _is_marked(item) and os.geteuid() != 0:
+    needs_root = _is_marked(item) or item.get_closest_marker('native')
+    if needs_root and os.geteuid() != 0:
         pytest.fail('needs root', pytrace=False)
 
 

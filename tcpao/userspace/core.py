@@ -183,7 +183,7 @@ class Core(SocketsTable):
         if entry is None:
             return packet
         synchronized = isinstance(entry, Connection) and entry.is_synchronized
-        if synchronized and icmp.is_hard_error(packet):
+        if synchronized and icmp.is_ignored(packet):
             self.tally.icmps += 1
             return None
-        return icmp.with_room(packet)
+        return packet

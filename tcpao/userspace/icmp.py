@@ -1,14 +1,15 @@
 """ICMP errors about protected connections (RFC 5925 7.8).
 
-Hard errors about connections in synchronized states are ignored. An IPv6 "packet too big" is told
-to TCP with an MTU that leaves room for the TCP-AO option, for TCP doesn't know of it.
+Hard errors about connections in synchronized states are ignored. So is IPv6's "packet too big", of
+which the RFC says nothing: anybody can send one, and Linux would hold our packets to the path MTU
+that it learns from it, TCP-AO option included, while TCP fills it without one. A path that is
+narrower than our own link takes `tcp_mtu_probing`, which needs no ICMP, or a route with an MTU.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from tcpao.userspace.options import LONGEST_AO_OPTION
 from tcpao.userspace.packet import ICMP, IPV6_HEADER, PROTOCOL, TCP
 
 _HEADER: Final = 8
@@ -49,33 +50,13 @@ def quoted_flow(packet: bytes) -> bytes | None:
     return packet[addresses] + packet[start : start + 4]
 
 
-def is_hard_error(packet: bytes) -> bool:
-    """True for those that a synchronized connection ignores."""
+def is_ignored(packet: bytes) -> bool:
+    """True for those that a synchronized connection doesn't hear of."""
     message = _message_at(packet)
     kind, code = packet[message], packet[message + 1]
     if packet[0] >> 4 == 4:
         return kind == _V4_UNREACHABLE and code in _V4_HARD
-    return kind == _V6_UNREACHABLE and code in _V6_HARD
-
-
-def with_room(packet: bytes) -> bytes:
-    """A "packet too big" with an MTU that leaves room for the option; others as they are."""
-    if packet[0] >> 4 != 6 or packet[_message_at(packet)] != _V6_TOO_BIG:
-        return packet
-    message = IPV6_HEADER
-    mtu = int.from_bytes(packet[message + 4 : message + 8], 'big')
-    lower = max(mtu - LONGEST_AO_OPTION, 0)
-    was = int.from_bytes(packet[message + 2 : message + 4], 'big')
-    # RFC 1624; both 32-bit numbers are sums of their words modulo 0xFFFF.
-    checksum = -((was ^ 0xFFFF) + lower - mtu) % 0xFFFF
-    return b''.join(
-        (
-            packet[: message + 2],
-            checksum.to_bytes(2, 'big'),
-            lower.to_bytes(4, 'big'),
-            packet[message + 8 :],
-        )
-    )
+    return kind == _V6_TOO_BIG or (kind == _V6_UNREACHABLE and code in _V6_HARD)
 
 
 def _message_at(packet: bytes) -> int:

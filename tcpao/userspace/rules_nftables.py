@@ -12,7 +12,7 @@ from ipaddress import ip_network
 from typing import Any, Final
 
 from pyroute2.netlink.exceptions import NetlinkError
-from pyroute2.netlink.nfnetlink.nftsocket import Cmp
+from pyroute2.netlink.nfnetlink.nftsocket import NFT_MSG_GETRULE, Cmp, nft_rule_msg
 from pyroute2.nftables.expressions import genex
 from pyroute2.nftables.main import NFTables
 
@@ -66,7 +66,7 @@ class NftablesRules:
             raise RulesError(_said(error)) from None
         try:
             _delete_table(self._nft, self._table)
-            self._nft.table('add', name=self._table, comment=comment(queue))
+            self._nft.table('add', name=self._table, userdata=comment(queue))
             for name, (hook, priority) in _CHAINS.items():
                 self._nft.chain(
                     'add',
@@ -132,7 +132,8 @@ class NftablesRules:
             table=self._table,
             chain=chain,
             expressions=([*matches, queue],),
-            comment=self._comment(number),
+            # The comment, as nft shows it.
+            userdata=self._comment(number),
         )
 
     def _comment(self, number: int) -> str:
@@ -140,9 +141,9 @@ class NftablesRules:
 
     def _delete(self, numbers: set[int]) -> None:
         names = {self._comment(number) for number in numbers}
-        for rule in self._nft.get_rules():
-            if rule.get_attr('NFTA_RULE_TABLE') != self._table:
-                continue
+        ours = nft_rule_msg()
+        ours['attrs'] = [('NFTA_RULE_TABLE', self._table)]
+        for rule in self._nft.request_get(ours, NFT_MSG_GETRULE):
             if rule.get_attr('NFTA_RULE_USERDATA') in names:
                 self._nft.rule(
                     'del',

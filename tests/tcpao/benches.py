@@ -25,9 +25,9 @@ from typing import Any
 from tcpao.linux import LinuxInstaller
 from tcpao.mkt import IPAddress, SocketPair
 from tcpao.socket_installer import SocketInstaller
-from tcpao.userspace.backend import UserspaceBackend
 from tcpao.userspace.rules import Kind
 from tests.doubles.memory_installer import MemoryInstaller, MemorySocket, Network
+from tests.tcpao.userspace.forked import ForkedBackend
 
 PATIENCE = 10.0
 CLONE_NEWNET = 0x40000000
@@ -289,7 +289,7 @@ class UserspaceBench(KernelBench):
     """Both ends by one packet process."""
 
     def __init__(self, version: int, kinds: Iterable[Kind] = ()) -> None:
-        self.backend = UserspaceBackend(kinds)
+        self.backend = ForkedBackend(kinds)
         self.backend.start()
         super().__init__(version)
 

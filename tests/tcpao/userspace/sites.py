@@ -9,23 +9,27 @@ from __future__ import annotations
 import ctypes
 import os
 import socket
+import struct
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
+from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
+
+import dpkt
 
 from tcpao.backend import Backend, KernelBackend
 from tcpao.installer import Command, Done, Install, KeyState, Prune, Read, Remove, Where
 from tcpao.mkt import IPAddress, Mkt, SocketPair
 from tcpao.socket_installer import SocketInstaller
-from tcpao.userspace.backend import Child, UserspaceBackend
-from tcpao.userspace.process import serve
 from tcpao.userspace.rules import Kind
 from tests.tcpao.test_installer_conformance import mkts
+from tests.tcpao.userspace.forked import ForkedBackend
 from tests.tcpao.userspace.packets import ADDRESSES
 
 Socket = socket.socket
@@ -33,62 +37,11 @@ Socket = socket.socket
 PATIENCE = 60.0
 MACS = ('02:00:00:00:00:01', '02:00:00:00:00:02')
 CLONE_NEWNET = 0x40000000
+ETH_P_ALL = 3
 
 # include/uapi/linux/tcp.h
 TCP_REPAIR, TCP_REPAIR_QUEUE, TCP_QUEUE_SEQ = 19, 20, 21
 TCP_SEND_QUEUE = 2
-
-
-class ForkedChild:
-    """A packet process made by fork: in User Mode Linux a new interpreter takes seconds."""
-
-    def __init__(self, channel: socket.socket, kinds: tuple[Kind, ...]) -> None:
-        self.returncode: int | None = None
-        self.pid = os.fork()
-        if self.pid == 0:
-            status = 1
-            try:
-                # The daemon's end must be the daemon's alone.
-                for descriptor in map(int, os.listdir('/proc/self/fd')):
-                    if descriptor > 2 and descriptor != channel.fileno():
-                        with_suppressed_close(descriptor)
-                status = serve(channel, kinds or tuple(Kind))
-            finally:
-                os._exit(status)
-
-    def poll(self) -> int | None:
-        if self.returncode is None:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            if pid:
-                self.returncode = os.waitstatus_to_exitcode(status)
-        return self.returncode
-
-    def wait(self, timeout: float | None = None) -> int:
-        until = time.monotonic() + (PATIENCE if timeout is None else timeout)
-        while (status := self.poll()) is None:
-            if time.monotonic() > until:
-                raise subprocess.TimeoutExpired('packet process', timeout or PATIENCE)
-            time.sleep(0.002)
-        return status
-
-    def send_signal(self, sig: int) -> None:
-        if self.returncode is None:
-            os.kill(self.pid, sig)
-
-
-def with_suppressed_close(descriptor: int) -> None:
-    """Close it if it is open."""
-    try:
-        os.close(descriptor)
-    except OSError:
-        return
-
-
-class ForkedBackend(UserspaceBackend):
-    """As the real one, but for how its process begins."""
-
-    def _spawn(self, theirs: socket.socket) -> Child:
-        return ForkedChild(theirs, self._kinds)
 
 
 class Site:
@@ -159,9 +112,7 @@ def _call(name: str, *arguments: int) -> None:
 def wired(mtu: int = 1500) -> Iterator[tuple[Site, Site]]:
     """Two sites with 10.0.0.1 and .2, fd00::1 and ::2 on a wire (device `wire`)."""
     with ExitStack() as stack:
-        one, other = Site(), Site()
-        stack.callback(one.close)
-        stack.callback(other.close)
+        one, other = (stack.enter_context(closing(Site())) for _ in range(2))
         one.run(
             *('ip', 'link', 'add', 'wire', 'mtu', str(mtu), 'type', 'veth'),
             *('peer', 'name', 'wire', 'mtu', str(mtu), 'netns', other.path),
@@ -176,6 +127,40 @@ def wired(mtu: int = 1500) -> Iterator[tuple[Site, Site]]:
                     *('ip', 'neigh', 'replace', str(pair[1 - number]), 'dev', 'wire'),
                     *('lladdr', MACS[1 - number], 'nud', 'permanent'),
                 )
+        yield one, other
+
+
+@contextmanager
+def routed(narrow: int) -> Iterator[tuple[Site, Site]]:
+    """As `wired`, but over a router that has a smaller MTU towards the second one, which doesn't
+    know of it."""
+    with ExitStack() as stack:
+        one, router, other = (stack.enter_context(closing(Site())) for _ in range(3))
+        for number, (site, mtu) in enumerate(((one, 1500), (other, narrow))):
+            site.run(
+                *('ip', 'link', 'add', 'wire', 'mtu', '1500', 'type', 'veth'),
+                *('peer', 'name', f'to{number}', 'mtu', str(mtu), 'netns', router.path),
+            )
+            for name, where in (('wire', site), (f'to{number}', router)):
+                where.run('ip', 'link', 'set', name, 'address', MACS[where is router], 'up')
+            for pair in ADDRESSES.values():
+                far, near = str(pair[1 - number]), str(pair[number])
+                length = '32' if pair[0].version == 4 else '128'
+                options = () if length == '32' else ('nodad',)
+                site.run('ip', 'addr', 'add', f'{near}/{length}', 'dev', 'wire', *options)
+                site.run('ip', 'route', 'add', f'{far}/{length}', 'dev', 'wire')
+                router.run('ip', 'route', 'add', f'{near}/{length}', 'dev', f'to{number}')
+                for where, address, device, mac in (
+                    (site, far, 'wire', MACS[1]),
+                    (router, near, f'to{number}', MACS[0]),
+                ):
+                    where.run(
+                        *('ip', 'neigh', 'replace', address, 'dev', device),
+                        *('lladdr', mac, 'nud', 'permanent'),
+                    )
+        router.run('sysctl', '-q', 'net.ipv4.ip_forward=1', 'net.ipv6.conf.all.forwarding=1')
+        # So that its errors have a source.
+        router.addresses(ip_address('192.0.2.1'), ip_address('2001:db8::1'), device='to0')
         yield one, other
 
 
@@ -308,8 +293,9 @@ class Session:
             (self.server, self.far, self.theirs),
         ):
             end.installer.drop_connection(mkt.pair)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b'\1\0\0\0\0\0\0\0')
-            sock.close()
+            if sock.fileno() != -1:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+                sock.close()
 
 
 def connect(
@@ -373,3 +359,22 @@ def _read(sock: socket.socket, count: int) -> bytes:
         assert part, 'an orderly end instead of data'
         octets += part
     return octets
+
+
+@contextmanager
+def captured(site: Site, path: Path) -> Iterator[None]:
+    """Everything on the site's wire while it lasts, as a pcap file."""
+    with site.inside():
+        tap = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
+    with tap:
+        tap.bind(('wire', ETH_P_ALL))
+        tap.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+        yield
+        tap.setblocking(False)
+        with path.open('wb') as file:
+            writer = dpkt.pcap.Writer(file)
+            while True:
+                try:
+                    writer.writepkt(tap.recv(1 << 17), ts=time.time())
+                except BlockingIOError:
+                    break

@@ -13,10 +13,19 @@ import pytest
 
 from tcpao.installer import Install, Remove, SetRNext, Where
 from tcpao.mkt import ALGORITHMS, Mkt
+from tcpao.userspace.backend import UserspaceBackend
 from tests.tcpao.conftest import rule_kinds
 from tests.tcpao.test_installer_conformance import mkts
 from tests.tcpao.userspace.packets import ADDRESSES
-from tests.tcpao.userspace.sites import End, Session, connect, userspace, wait_until, wired
+from tests.tcpao.userspace.sites import (
+    End,
+    Session,
+    connect,
+    routed,
+    userspace,
+    wait_until,
+    wired,
+)
 
 pytestmark = pytest.mark.native
 
@@ -150,3 +159,21 @@ def test_rotation_under_load(ends: tuple[End, End]) -> None:
         one.server.do(Remove(old[1], Where.CONNECTION))
         one.ours, one.theirs = new
     one.nothing_bad()
+
+
+@pytest.mark.parametrize('version', [4, 6])
+def test_a_narrow_path_is_found_without_icmp(version: int) -> None:
+    # "Fragmentation needed" must be ignored (RFC 5925 7.8), so TCP has to find out by itself.
+    with (
+        routed(1300) as (one, other),
+        userspace(one, rule_kinds()) as client,
+        userspace(other, rule_kinds()) as server,
+    ):
+        for site in (one, other):
+            site.run('sysctl', '-q', 'net.ipv4.tcp_mtu_probing=1')
+        through = session((client, server), version)
+        through.transfer(MIB)
+        through.nothing_bad()
+        process = client.backend
+        assert isinstance(process, UserspaceBackend)
+        assert process.tally().icmps > 0

@@ -1,0 +1,504 @@
+"""The packet process itself: its rules, its end, its privacy, and what it keeps from TCP.
+
+A real one, started as the daemon starts it, on a real wire.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+
+import pytest
+
+from lab.tcpao_kernel import has_tcp_ao
+from tcpao.backend import BackendError
+from tcpao.installer import (
+    Abort,
+    AdapterDied,
+    Cause,
+    Failed,
+    Guard,
+    Install,
+    Read,
+    Where,
+)
+from tcpao.userspace import channel
+from tcpao.userspace.backend import UserspaceBackend
+from tcpao.userspace.rules import NAME, Kind
+from tests.tcpao.conftest import rule_kinds
+from tests.tcpao.test_installer_conformance import mkts
+from tests.tcpao.userspace.forked import ForkedBackend
+from tests.tcpao.userspace.packets import (
+    ADDRESSES,
+    SYN,
+    SYN_OPTIONS,
+    a_pair,
+    packet,
+)
+from tests.tcpao.userspace.sites import End, Session, Site, connect, protected, wait_until, wired
+from tests.tcpao.userspace.test_icmp import error
+
+pytestmark = pytest.mark.native
+
+# Both tools' rules, whichever of them this kernel knows.
+LISTINGS = (
+    ('iptables-legacy-save',),
+    ('ip6tables-legacy-save',),
+    ('nft', 'list', 'ruleset'),
+)
+
+
+@pytest.fixture
+def sites() -> Iterator[tuple[Site, Site]]:
+    with wired() as both:
+        yield both
+
+
+@pytest.fixture
+def ends(sites: tuple[Site, Site]) -> Iterator[tuple[End, End]]:
+    """A client by a forked process; the server's is the real one."""
+    with (
+        protected(sites[0], ForkedBackend(rule_kinds())) as client,
+        protected(sites[1], UserspaceBackend(rule_kinds())) as server,
+    ):
+        yield client, server
+
+
+def rules(site: Site) -> list[str]:
+    """All that have to do with us."""
+    found = []
+    for command in LISTINGS:
+        lines = site.run(*command, check=False).splitlines()
+        # nft shows iptables' rules without their comments.
+        found += [line.strip() for line in lines if NAME in line or 'queue' in line]
+    return [line for line in found if not line.startswith('#')]
+
+
+def process_of(end: End) -> UserspaceBackend:
+    assert isinstance(end.backend, UserspaceBackend)
+    return end.backend
+
+
+@contextmanager
+def plain_listener(site: Site, port: int) -> Iterator[socket.socket]:
+    with site.inside(), socket.create_server((str(ADDRESSES[4][1]), port)) as listener:
+        yield listener
+
+
+def can_connect(site: Site, port: int, source_port: int = 0, timeout: float = 5.0) -> bool:
+    with site.inside(), socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.settimeout(timeout)
+        sock.bind((str(ADDRESSES[4][0]), source_port))
+        try:
+            sock.connect((str(ADDRESSES[4][1]), port))
+        except TimeoutError:
+            return False
+        return True
+
+
+def guarded(end: End, port: int = 179) -> socket.socket:
+    listener = end.listen(ADDRESSES[4][1], port)
+    end.do(Guard(ip_network(ADDRESSES[4][0]), port))
+    return listener
+
+
+# --- rules ----------------------------------------------------------------------------------
+
+
+def test_rules_come_with_keys_and_go_with_them(ends: tuple[End, End]) -> None:
+    site = ends[1].site
+    assert not any('sport' in line or 'saddr' in line for line in rules(site))
+    listener = guarded(ends[1])
+    assert rules(site)
+    ends[1].installer.drop_listener(listener)
+    assert not any('sport' in line or 'saddr' in line for line in rules(site))
+
+
+def test_rules_name_us_and_the_queue(ends: tuple[End, End]) -> None:
+    guarded(ends[1])
+    process = process_of(ends[1])
+    queue = process.ready.queue
+    if process.ready.rules == Kind.NFTABLES:
+        text = ends[1].site.run('nft', 'list', 'ruleset')
+        assert f'{NAME}-queue-{queue}' in text
+    else:
+        text = ends[1].site.run(f'{process.ready.rules}-save')
+        ours = [line for line in text.splitlines() if 'NFQUEUE' in line]
+        assert ours
+        assert all(f'"{NAME} queue {queue}"' in line for line in ours)
+    assert 'bypass' not in text, 'nobody on the queue: dropped'
+
+
+def test_a_stopped_process_leaves_no_rules(sites: tuple[Site, Site]) -> None:
+    with protected(sites[1], UserspaceBackend(rule_kinds())) as server:
+        guarded(server)
+    assert rules(sites[1]) == []
+    with plain_listener(sites[1], 179):
+        assert can_connect(sites[0], 179)
+
+
+def test_the_rules_of_others_stay(sites: tuple[Site, Site]) -> None:
+    mine = ('-t', 'mangle', '-A', 'INPUT', '-p', 'tcp', '--dport', '7777', '-j', 'ACCEPT')
+    sites[1].run('iptables', *mine)
+    before = sites[1].run('iptables', '-t', 'mangle', '-S')
+    with protected(sites[1], UserspaceBackend(rule_kinds())) as server:
+        guarded(server)
+    assert sites[1].run('iptables', '-t', 'mangle', '-S') == before
+
+
+def test_other_traffic_is_not_touched(ends: tuple[End, End]) -> None:
+    guarded(ends[1])
+    with plain_listener(ends[1].site, 4444):
+        assert can_connect(ends[0].site, 4444)
+    tally = process_of(ends[1]).tally()
+    assert tally.unsigned == tally.good == tally.malformed == 0
+    assert not can_connect(ends[0].site, 179, timeout=0.5)
+    assert process_of(ends[1]).tally().unsigned > 0
+
+
+@pytest.mark.parametrize('kind', [Kind.IPTABLES, Kind.IPTABLES_LEGACY, Kind.IPTABLES_NFT])
+@pytest.mark.parametrize('version', [4, 6])
+def test_each_way_to_make_rules(sites: tuple[Site, Site], kind: Kind, version: int) -> None:
+    with (
+        protected(sites[0], ForkedBackend((kind,))) as client,
+        protected(sites[1], ForkedBackend((kind,))) as server,
+    ):
+        assert process_of(server).ready.rules == kind
+        assert process_of(server).ready.without == (), 'ICMP errors and IPv6 too'
+        one = connect(client, server, server.listen(ADDRESSES[version][1]), version)
+        one.talk()
+        one.nothing_bad()
+        one.close()
+    assert rules(sites[0]) == rules(sites[1]) == []
+
+
+def test_every_way_is_tried_until_one_works(sites: tuple[Site, Site]) -> None:
+    with protected(sites[0], UserspaceBackend()) as end:
+        assert process_of(end).ready.rules in set(Kind)
+        guard = Guard(ip_network('192.0.2.0/24'), 179)
+        end.listen(ADDRESSES[4][0])
+        end.do(guard)
+
+
+@pytest.mark.skipif(has_tcp_ao(), reason='that kernel has CONFIG_NFT_QUEUE; test_interop uses it')
+def test_a_way_that_does_not_work_says_why(sites: tuple[Site, Site]) -> None:
+    with sites[0].inside(), pytest.raises(BackendError, match='nftables: the kernel said'):
+        UserspaceBackend((Kind.NFTABLES,)).start()
+
+
+def test_two_processes_in_one_namespace_do_not_disturb_each_other(
+    sites: tuple[Site, Site],
+) -> None:
+    with (
+        protected(sites[0], ForkedBackend(rule_kinds())) as client,
+        protected(sites[1], ForkedBackend(rule_kinds())) as server,
+    ):
+        one = connect(client, server, server.listen(ADDRESSES[4][1]), 4)
+        with protected(sites[1], ForkedBackend(rule_kinds())) as second:
+            assert process_of(second).ready.removed == ()
+            two = connect(client, second, second.listen(ADDRESSES[4][1], 180), 4, 40002)
+            one.talk()
+            two.talk()
+            two.close()
+        one.talk()
+        one.close()
+
+
+# --- its death ------------------------------------------------------------------------------
+
+
+def test_killed_it_leaves_everything_shut(ends: tuple[End, End]) -> None:
+    client, server = ends
+    listener = guarded(server)
+    one = connect(client, server, listener, 4)
+    one.talk()
+    process = process_of(server)
+    os.kill(process.pid, signal.SIGKILL)
+    (ready, _, _) = select.select([process], [], [], 10)
+    assert ready, 'the descriptor tells'
+    assert process.died == 'the packet process ended with status -9'
+    one.near.sendall(b'lost')
+    one.far.settimeout(0.5)
+    with pytest.raises(TimeoutError):
+        one.far.recv(4)
+    assert not can_connect(client.site, 179, timeout=0.5)
+    server.installer.submit(Read(one.theirs.pair))
+    failed, died = server.installer.events()
+    assert isinstance(failed, Failed)
+    assert failed.cause is Cause.GONE
+    assert isinstance(died, AdapterDied)
+    server.installer.submit(Abort(one.theirs.pair, 'the backend died'))
+    assert not any(isinstance(event, AdapterDied) for event in server.installer.events()), 'once'
+
+
+def test_the_next_start_clears_what_a_killed_one_left(sites: tuple[Site, Site]) -> None:
+    with protected(sites[1], UserspaceBackend(rule_kinds())) as server:
+        guarded(server)
+        os.kill(process_of(server).pid, signal.SIGKILL)
+        select.select([process_of(server)], [], [], 10)
+    left = rules(sites[1])
+    assert left
+    with protected(sites[1], UserspaceBackend(rule_kinds())) as server:
+        assert process_of(server).ready.removed
+        assert not any('sport' in line or 'saddr' in line for line in rules(sites[1]))
+    assert rules(sites[1]) == []
+    with plain_listener(sites[1], 179):
+        assert can_connect(sites[0], 179)
+
+
+def test_one_that_hangs_is_killed(ends: tuple[End, End], monkeypatch: pytest.MonkeyPatch) -> None:
+    process = process_of(ends[1])
+    process._channel._socket.settimeout(0.3)
+    os.kill(process.pid, signal.SIGSTOP)
+    ends[1].installer.submit(Read(a_pair().reversed()))
+    with pytest.raises(channel.ChannelError):
+        process.tally()
+    (ready, _, _) = select.select([process], [], [], 10)
+    assert ready
+    assert 'does not answer' in (process.died or '')
+
+
+DAEMON = """
+    import os, socket, sys
+    from ipaddress import ip_address
+    from tcpao.installer import Guard, Install, Where
+    from tcpao.mkt import SocketPair
+    from tcpao.userspace.backend import UserspaceBackend
+    from tcpao.userspace.rules import Kind
+    from tests.tcpao.test_installer_conformance import mkts
+
+    backend = UserspaceBackend((Kind(sys.argv[1]),))
+    backend.start()
+    # As ExaBGP does.
+    os.setgroups([]); os.setgid(65534); os.setuid(65534)
+    installer = backend.connection_installer()
+    pair = SocketPair(ip_address('10.0.0.2'), 179, ip_address('10.0.0.1'), 40001)
+    listener = socket.create_server(('10.0.0.2', 1790))
+    """
+
+
+@contextmanager
+def daemon(site: Site, kind: Kind, lines: str) -> Iterator[subprocess.Popen[str]]:
+    """A daemon of its own, that drops its privileges after it has started the backend."""
+    script = textwrap.dedent(DAEMON) + textwrap.dedent(lines)
+    with site.inside():
+        process = subprocess.Popen(
+            [sys.executable, '-c', script, kind.value],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=Path(__file__).resolve().parents[3],
+        )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+SESSION = """
+    key = mkts(SocketPair(ip_address('10.0.0.1'), 40001, ip_address('10.0.0.2'), 1790))[1]
+    installer.add_listener(listener)
+    installer.submit(Install(key, Where.LISTENER))
+    print(*installer.events(), backend.pid, flush=True)
+    connection, _ = listener.accept()
+    installer.add_connection(key.pair, connection)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, bytes([1]) + bytes(7))
+    print(connection.recv(5), flush=True)
+    """
+ALONE = f'{SESSION}\n    sys.stdin.read()'
+WITH_AN_HEIR = f'{SESSION}\n    os.fork(); sys.stdin.read()'
+
+
+@pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize('lines', [ALONE, WITH_AN_HEIR], ids=['alone', 'a child holds its sockets'])
+def test_when_the_daemon_dies_its_sessions_are_reset_and_its_rules_go(
+    sites: tuple[Site, Site], lines: str, number: signal.Signals
+) -> None:
+    (kind,) = rule_kinds()
+    with (
+        protected(sites[0], ForkedBackend((kind,))) as client,
+        daemon(sites[1], kind, lines) as process,
+    ):
+        assert process.stdout is not None
+        said = process.stdout.readline().split()
+        assert said[0].startswith('Done('), 'without privileges, a rule was made'
+        helper = os.pidfd_open(int(said[-1]))
+        pair = a_pair()
+        ours, _ = mkts(type(pair)(pair.local, 40001, pair.remote, 1790))
+        near = client.socket(ours.pair.local, 40001)
+        client.installer.add_connection(ours.pair, near)
+        client.do(Install(ours, Where.CONNECTION))
+        near.connect(('10.0.0.2', 1790))
+        near.sendall(b'route')
+        assert process.stdout.readline() == "b'route'\n"
+        assert rules(sites[1])
+        process.send_signal(number)
+        with pytest.raises(ConnectionResetError):
+            near.recv(1)
+        assert select.select([helper], [], [], 10)[0], 'the process ends with the daemon'
+        os.close(helper)
+        assert rules(sites[1]) == []
+
+
+# --- privacy and privileges -----------------------------------------------------------------
+
+
+def test_nothing_about_keys_is_to_be_seen_from_outside(ends: tuple[End, End]) -> None:
+    secret = b'a secret that is nowhere to be seen'
+    listener = ends[1].listen(ADDRESSES[4][1])
+    _, theirs = mkts(a_pair(), secret=secret)
+    ends[1].do(Install(theirs, Where.LISTENER))
+    entry = Path(f'/proc/{process_of(ends[1]).pid}')
+    for name in ('cmdline', 'environ'):
+        text = (entry / name).read_bytes()
+        assert secret not in text
+        assert secret.hex().encode() not in text
+    assert (entry / 'cmdline').read_bytes().split(b'\0')[2:4] == [b'-m', b'tcpao.userspace']
+    limits = (entry / 'limits').read_text().splitlines()
+    (core,) = [line.split() for line in limits if line.startswith('Max core file size')]
+    assert core[4:6] == ['0', '0']
+    assert 'NoNewPrivs:\t1' in (entry / 'status').read_text()
+    opened = {int(each.name): os.readlink(each) for each in (entry / 'fd').iterdir()}
+    assert not [name for number, name in opened.items() if number > 2 and name.startswith('/')]
+    listener.close()
+
+
+def test_without_privileges_it_says_so(sites: tuple[Site, Site]) -> None:
+    script = textwrap.dedent("""
+        import os
+        from tcpao.backend import BackendError
+        from tcpao.userspace.backend import UserspaceBackend
+        os.setgroups([]); os.setgid(65534); os.setuid(65534)
+        try:
+            UserspaceBackend().start()
+        except BackendError as error:
+            print(error)
+        """)
+    assert 'CAP_NET_ADMIN' in sites[0].run(sys.executable, '-c', script)
+
+
+# --- packets that aren't TCP's usual ones -----------------------------------------------------
+
+
+def inject(site: Site, octets: bytes) -> None:
+    """Onto the wire as it is."""
+    kind = 0x0800 if octets[0] >> 4 == 4 else 0x86DD
+    frame = bytes.fromhex('020000000002020000000001') + struct.pack('!H', kind) + octets
+    with site.inside(), socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
+        raw.bind(('wire', 0))
+        raw.send(frame)
+
+
+def behind_extension(octets: bytes, extension: int, header: bytes) -> bytes:
+    """An IPv6 packet with an extension header in between."""
+    payload = header + octets[40:]
+    return octets[:4] + struct.pack('!HB', len(payload), extension) + octets[7:40] + payload
+
+
+@pytest.mark.parametrize(
+    ('extension', 'header'),
+    [
+        (0, bytes((6, 0, 1, 4, 0, 0, 0, 0))),
+        (60, bytes((6, 0, 1, 4, 0, 0, 0, 0))),
+        (44, bytes((6, 0)) + struct.pack('!HI', 0, 1)),
+    ],
+    ids=['hop-by-hop', 'destination-options', 'atomic-fragment'],
+)
+def test_an_extension_header_is_no_way_around(
+    ends: tuple[End, End], extension: int, header: bytes
+) -> None:
+    server = ends[1]
+    server.listen(ADDRESSES[6][1])
+    server.do(Guard(ip_network(ADDRESSES[6][0]), 179))
+    syn = packet(a_pair(6), 1, 0, SYN, SYN_OPTIONS)
+    inject(ends[0].site, behind_extension(syn, extension, header))
+    wait_until(lambda: process_of(server).tally().malformed == 1)
+    assert 'SYN-RECV' not in server.site.run('ss', '-tan')
+
+
+def test_fragments_are_no_way_around(ends: tuple[End, End]) -> None:
+    server = ends[1]
+    server.listen(ADDRESSES[6][1])
+    server.do(Guard(ip_network(ADDRESSES[6][0]), 179))
+    syn = packet(a_pair(6), 1, 0, SYN, SYN_OPTIONS)
+    tcp = syn[40:]
+    for at, more in ((0, 1), (24, 0)):
+        header = bytes((6, 0)) + struct.pack('!HI', at | more, 77)
+        part = tcp[:24] if more else tcp[24:]
+        inject(ends[0].site, behind_extension(syn[:40] + part, 44, header))
+    # And of IPv4, which the kernel puts together before it asks.
+    listener = guarded(server)
+    whole = packet(a_pair(4), 1, 0, SYN, SYN_OPTIONS)
+    for at, more in ((0, 1), (24, 0)):
+        part = whole[20:44] if more else whole[44:]
+        head = bytearray(whole[:20])
+        head[2:4] = struct.pack('!H', 20 + len(part))
+        head[6:8] = struct.pack('!H', (0x2000 if more else 0) | at // 8)
+        head[10:12] = b'\0\0'
+        total = sum(struct.unpack('!10H', head))
+        head[10:12] = struct.pack('!H', ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF)
+        inject(ends[0].site, bytes(head) + part)
+    wait_until(lambda: process_of(server).tally().unsigned >= 1)
+    assert process_of(server).tally().malformed >= 1
+    assert 'SYN-RECV' not in server.site.run('ss', '-tan')
+    listener.close()
+
+
+def sent_by(one: Session) -> bytes:
+    """A segment of the server's that isn't acknowledged, so that an error about it counts."""
+    # Nobody reads or acknowledges behind this rule.
+    command = 'iptables' if one.ours.pair.local.version == 4 else 'ip6tables'
+    rule = ('PREROUTING', '-p', 'tcp', '--sport', '179', '-j', 'DROP')
+    one.client.site.run(command, '-t', 'raw', '-A', *rule)
+    with one.client.site.inside():
+        tap = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x0003))
+    with tap:
+        tap.settimeout(5.0)
+        one.far.sendall(b'unheard')
+        while not (octets := tap.recv(2000)).endswith(b'unheard'):
+            continue
+    one.client.site.run(command, '-t', 'raw', '-D', *rule)
+    return octets
+
+
+@pytest.mark.parametrize(('version', 'kind', 'code'), [(4, 3, 3), (4, 3, 4), (6, 1, 4), (6, 2, 0)])
+def test_icmp_errors_are_kept_from_an_established_connection(
+    ends: tuple[End, End], version: int, kind: int, code: int
+) -> None:
+    client, server = ends
+    one = connect(client, server, server.listen(ADDRESSES[version][1]), version)
+    one.talk()
+    inject(client.site, error(sent_by(one), kind, code, struct.pack('!HH', 0, 1290)))
+    wait_until(lambda: process_of(server).tally().icmps == 1)
+    assert one.near.recv(7) == b'unheard'
+    one.talk()
+    route = server.site.run('ip', 'route', 'get', str(ADDRESSES[version][0]))
+    assert 'mtu' not in route, 'and it moves no path MTU'
+    one.close()
+
+
+def test_an_ipv6_listener_that_hears_ipv4_is_guarded_for_both(ends: tuple[End, End]) -> None:
+    server = ends[1]
+    with server.site.inside():
+        both = socket.create_server(('::', 179), family=socket.AF_INET6, dualstack_ipv6=True)
+    server.sockets.append(both)
+    server.installer.add_listener(both)
+    server.do(Guard(ip_network(ADDRESSES[4][0]), 179))
+    assert not can_connect(ends[0].site, 179, timeout=0.5)
+    server.do(Guard(ip_network(ADDRESSES[6][0]), 179))
+    with ends[0].site.inside(), socket.socket(socket.AF_INET6) as sock:
+        sock.settimeout(0.5)
+        with pytest.raises(TimeoutError):
+            sock.connect((str(ip_address('fd00::2')), 179))
