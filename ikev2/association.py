@@ -46,6 +46,9 @@ class Association:
         limits = context.limits
         self.child_requests = Rate(limits.child_requests_per_second, 1.0)
         self.unprotected_errors = Rate(limits.unprotected_errors_per_second, 1.0)
+        self.key_exchanges = Rate(limits.key_exchanges_before_cookies, 1.0)
+        self.key_exchanges_with_cookie = Rate(limits.key_exchanges_with_cookie, 1.0)
+        self._hints = Rate(1, limits.hint_interval)
         self.stopped = False
         """The peer was removed; only Deletes are still under way."""
         self._redundant: Timer | None = None
@@ -106,12 +109,16 @@ class Association:
 
     def established(self, sa: IkeSa, now: float, *, initial_contact: bool) -> None:
         """An IKE SA was authenticated."""
+        if sa.state == State.HALF_OPEN:
+            self.context.half_open -= 1
         sa.happen(Happening.AUTHENTICATED)
-        sa.handshake = None
+        sa.proven()
         if self.attempt is not None:
-            # Nothing was proven in ours yet, so nothing is lost; the peer forgets its half.
-            self.attempt.abandon()
-            self.attempt = None
+            if sa.origin.initiator:
+                self.attempt.won(sa, now)
+            elif not self.attempt.answered:
+                # Nothing was proven in ours yet, so nothing is lost; the peer forgets its half.
+                self.attempt.abandon()
         if initial_contact:
             begun = sa.origin.begun
             for other in list(self.sas):
@@ -156,7 +163,7 @@ class Association:
                 self.tell(IkeSaFailed(self.peer.name, 'IKE_AUTH', cause, text))
         elif was == State.AUTH_SENT:
             self.counters.refused_auth += cause in _WORTH_TELLING
-            self.failed('IKE_AUTH', cause, text, now)
+            self.unproven(cause, text, now)
         elif sa.established is not None and not any(other.finished for other in self.sas):
             self.tell(IkeSaDown(self.peer.name, cause))
         self._look_for_redundant(now)
@@ -167,6 +174,11 @@ class Association:
         if sa.initial is not None:
             del self.context.initials[sa.initial]
 
+    def unproven(self, cause: Cause, text: str, now: float) -> None:
+        """IKE_AUTH failed for an answer to our IKE_SA_INIT, perhaps not the true one."""
+        if self.attempt is not None:
+            self.attempt.unproven(cause, text, now)
+
     def failed(self, step: str, cause: Cause, text: str, now: float) -> None:
         """Our attempt to make an IKE SA failed; so do the requests that waited for it."""
         if any(sa.state in _SERVING for sa in self.sas):
@@ -175,6 +187,14 @@ class Association:
         jobs, self.jobs = self.jobs, deque()
         for job in jobs:
             job.lost(cause, text, now)
+
+    def suspect(self, now: float) -> None:
+        """Somebody says that the peer has lost an IKE SA: ask it, unless we have just done so."""
+        if not self._hints.allow(now):
+            return
+        for sa in self.usable:
+            if not sa.busy:
+                sa.queue(Liveness(), now)
 
     # --- redundant and silent ones -----------------------------------------------------------
 
@@ -245,7 +265,6 @@ class Association:
         """The peer is gone from the configuration: Delete its IKE SAs. No event follows."""
         if self.attempt is not None:
             self.attempt.abandon()
-            self.attempt = None
         jobs, self.jobs = self.jobs, deque()
         for exchange in [*self.in_flight(), *jobs]:
             exchange.lost(Cause.STOPPED, '', now)

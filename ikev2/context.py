@@ -83,8 +83,9 @@ class Context:
     timers: Timers = field(default_factory=Timers)
     events: deque[Event] = field(default_factory=deque)
     outbox: list[Datagram] = field(default_factory=list)
-    sas: dict[bytes, IkeSa] = field(default_factory=dict)
-    """By the SPI that we gave; closed ones too while they linger."""
+    sas: dict[bytes, tuple[IkeSa, ...]] = field(default_factory=dict)
+    """By the SPI that we gave; closed ones too while they linger. There are several with one SPI
+    only while several answers to an IKE_SA_INIT of ours are tried (RFC 7296, 2.4)."""
     attempts: dict[bytes, Attempt] = field(default_factory=dict)
     """IKE_SA_INIT exchanges that we began, by our SPI."""
     initials: dict[tuple[IPAddress, bytes], IkeSa] = field(default_factory=dict)
@@ -112,6 +113,20 @@ class Context:
             Datagram(data, path.local, path.local_port, path.remote, path.remote_port)
             for data in datagrams
         )
+
+    def add(self, sa: IkeSa) -> None:
+        """Messages with this IKE SA's SPI find it."""
+        spi = sa.origin.our_spi
+        self.sas[spi] = (*self.sas.get(spi, ()), sa)
+
+    def remove(self, sa: IkeSa) -> None:
+        """They don't any more."""
+        spi = sa.origin.our_spi
+        left = tuple(one for one in self.sas.get(spi, ()) if one is not sa)
+        if left:
+            self.sas[spi] = left
+        else:
+            self.sas.pop(spi, None)
 
     def new_spi(self) -> bytes:
         """An IKE SPI of ours: unique, and never to be taken for a non-ESP marker."""

@@ -17,8 +17,9 @@ from ikev2.create_child import serve_create_child
 from ikev2.errors import LocalError, MalformedMessage, UnsupportedVersion
 from ikev2.events import Cause, Datagram, Event, IPAddress, RpSaKeys, RpSaRequest
 from ikev2.ike_auth import serve_ike_auth
-from ikev2.ike_init_responder import answer_unknown_version, serve_ike_init
+from ikev2.ike_init_responder import serve_ike_init
 from ikev2.ike_rekey import rekey
+from ikev2.ike_sa import IkeSa
 from ikev2.informational import DeleteKeys, Liveness, serve_informational
 from ikev2.limits import Limits
 from ikev2.message import SPI_LENGTH, Header
@@ -26,6 +27,12 @@ from ikev2.peer import Peer
 from ikev2.rp_initiator import RequestRpSa
 from ikev2.rp_responder import PendingDelete, PendingRpSa
 from ikev2.snapshot import Snapshot, snapshot_of
+from ikev2.unprotected import (
+    answer_unknown_spi,
+    answer_unknown_version,
+    is_unprotected,
+    take_hint,
+)
 
 _NO_SPI = bytes(SPI_LENGTH)
 
@@ -125,15 +132,25 @@ class Endpoint:
             else:
                 self._receive_init(association, datagram, header, now)
             return
-        sa = self._context.sas.get(
-            header.responder_spi if header.initiator else header.initiator_spi
-        )
-        if sa is None or not sa.named_by(header):
+        sa = self._find(datagram, header)
+        if sa is None:
             counters.unknown_spi += 1
+            if association is not None:
+                answer_unknown_spi(association, datagram, header, now)
         elif (datagram.local, datagram.remote) not in sa.association.peer.addresses:
             counters.unknown_address += 1
+        elif is_unprotected(datagram):
+            take_hint(sa, datagram, now)
         else:
             sa.receive(datagram, header, now)
+
+    def _find(self, datagram: Datagram, header: Header) -> IkeSa | None:
+        spi = header.responder_spi if header.initiator else header.initiator_spi
+        named = [sa for sa in self._context.sas.get(spi, ()) if sa.named_by(header)]
+        if len(named) > 1:
+            # Two answers to one IKE_SA_INIT of ours, one of them forged: the keys know which.
+            named = [sa for sa in named if sa.recognises(datagram)]
+        return named[0] if named else None
 
     def _receive_init(
         self, association: Association, datagram: Datagram, header: Header, now: float

@@ -87,8 +87,8 @@ class Authenticate(Exchange):
         # The responder believes that the IKE SA is up: tell it (RFC 7296, 2.21.2).
         sa.association.counters.refused_auth += 1
         sa.happen(Happening.DELETE_SENT)
-        sa.association.failed('IKE_AUTH', cause, str(error), now)
         sa.queue(AuthenticationRefused(), now)
+        sa.association.unproven(cause, str(error), now)
 
     def lost(self, cause: Cause, text: str, now: float) -> None:
         """The association tells about it."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ikev2.constants import VENDOR_ID, ExchangeType
+from ikev2.constants import VENDOR_ID, ExchangeType, NotifyType
 from ikev2.context import SPI_LENGTH, Path
 from ikev2.events import IkeMessage
 from ikev2.ike_sa import IkeSa
@@ -66,6 +66,11 @@ def begin(
 def nat_detection(spi_i: bytes, spi_r: bytes, path: Path) -> tuple[NotifyPayload, NotifyPayload]:
     """The NAT_DETECTION notifies of a message that goes along `path`."""
     return detection(spi_i, spi_r, (path.local, path.local_port), (path.remote, path.remote_port))
+
+
+def fragments(message: Message) -> bool:
+    """The peer takes IKE fragments; we always do (RFC 7383, 2.3)."""
+    return message.notify(NotifyType.IKEV2_FRAGMENTATION_SUPPORTED) is not None
 
 
 def speaks_profile(message: Message) -> bool:

@@ -1,11 +1,15 @@
 """IKE_SA_INIT as initiator (RFC 7296, 1.2, 2.6, 2.7, 2.21.1; RFC 6023).
 
 Nothing in the answer is authenticated: what doesn't fit is dropped and counted while the true
-answer may still come, and a refusal is only a hint.
+answer may still come, and a refusal is only a hint. Every answer that fits is tried with an
+IKE_AUTH of its own, and the first that proves itself ends the others (RFC 7296, 2.4): a forged
+answer, cookie or group costs the attempt nothing.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from ikev2.auth import read_signature_hashes, signature_hashes
@@ -14,7 +18,8 @@ from ikev2.context import NONCE_LENGTH, Path
 from ikev2.errors import InvalidAnswer, MalformedMessage, PeerError
 from ikev2.events import Cause, Datagram
 from ikev2.ike_auth import Authenticate
-from ikev2.ike_init import NO_SPI, begin, nat_detection, speaks_profile, tell
+from ikev2.ike_init import NO_SPI, begin, fragments, nat_detection, speaks_profile, tell
+from ikev2.ike_sa import IkeSa
 from ikev2.key_exchange import KeyExchange
 from ikev2.message import Header, Message
 from ikev2.nat import on_path
@@ -29,6 +34,7 @@ from ikev2.payloads import (
 )
 from ikev2.payloads_sa import SaPayload
 from ikev2.proposals import verify_ike_answer
+from ikev2.timers import Timer
 from ikev2.transitions import State
 from ikev2.window import Datagrams, Retransmission
 from ikev2.words import notify_name
@@ -37,6 +43,14 @@ if TYPE_CHECKING:
     from ikev2.association import Association
 
 _LARGEST_COOKIE = 64
+
+
+@dataclass(slots=True)
+class _Asked:
+    """What was asked in one group. The answer may come after a forged demand for another."""
+
+    exchange: KeyExchange
+    request: bytes = b''
 
 
 class Attempt:
@@ -53,37 +67,59 @@ class Attempt:
         self._spi = self._context.new_spi()
         self._nonce = self._context.random(NONCE_LENGTH)
         self._offer = peer.policy.offer()
-        self._exchange = KeyExchange.generate(peer.policy.groups[0])
+        self._group: int = peer.policy.groups[0]
+        self._asked: dict[int, _Asked] = {self._group: _Asked(KeyExchange.generate(self._group))}
         self._cookie = b''
         self._retries = 0
         self._refusal: tuple[Cause, str] | None = None
+        self._tried: list[IkeSa] = []
+        self._seen: set[bytes] = set()
+        self._grace: Timer | None = None
         self._context.attempts[self._spi] = self
-        self._request = b''
         self._retransmission = self._send(now)
+
+    @property
+    def answered(self) -> bool:
+        """An answer is being tried with IKE_AUTH."""
+        return any(sa.state == State.AUTH_SENT for sa in self._tried)
 
     def abandon(self) -> None:
         """Stop asking; no answer is taken any more."""
         self._retransmission.stop()
+        if self._grace is not None:
+            self._grace.cancel()
         self._context.attempts.pop(self._spi, None)
+        self._association.attempt = None
+
+    def won(self, sa: IkeSa, now: float) -> None:
+        """This IKE SA came of the true answer: forget the others."""
+        self.abandon()
+        for other in self._tried:
+            if other is not sa:
+                other.close(Cause.CANCELLED, now)
+
+    def unproven(self, cause: Cause, text: str, now: float) -> None:
+        """An answer failed in IKE_AUTH. The true one may be under way; it has little time left."""
+        if self.answered or self._grace is not None:
+            return
+        self._refusal = cause, text
+        if cause == Cause.NO_ANSWER:
+            self._fail(now)
+        else:
+            when = now + self._context.limits.unproven_failure
+            self._grace = self._context.timers.at(when, self._fail)
+
+    def _fail(self, now: float) -> None:
+        self._grace = None
+        if self.answered or self._refusal is None:
+            return
+        self.abandon()
+        self._association.failed('IKE_AUTH', *self._refusal, now)
 
     # --- asking ------------------------------------------------------------------------------
 
     def _send(self, now: float) -> Retransmission:
-        header = Header(self._spi, NO_SPI, ExchangeType.IKE_SA_INIT, 0, True, False)
-        payloads: list[Payload] = []
-        if self._cookie:
-            payloads.append(NotifyPayload(NotifyType.COOKIE, self._cookie))
-        payloads += [
-            self._offer,
-            KeyExchangePayload(self._exchange.group, self._exchange.public_value),
-            NoncePayload(self._nonce),
-            *nat_detection(self._spi, NO_SPI, self.path),
-            VendorIdPayload(VENDOR_ID),
-            signature_hashes(),
-        ]
-        self._request = Message(header, tuple(payloads)).encode()
-        tell(self._association, payloads, sent=True, response=False)
-        datagrams = (self._request,)
+        datagrams = self._compose()
         self._context.send(self.path, datagrams)
         return Retransmission(
             datagrams,
@@ -96,13 +132,33 @@ class Attempt:
             end=self._end,
         )
 
-    def _send_again(self, datagrams: Datagrams) -> None:
+    def _compose(self) -> Datagrams:
+        asked = self._asked[self._group]
+        header = Header(self._spi, NO_SPI, ExchangeType.IKE_SA_INIT, 0, True, False)
+        payloads: list[Payload] = []
+        if self._cookie:
+            payloads.append(NotifyPayload(NotifyType.COOKIE, self._cookie))
+        payloads += [
+            self._offer,
+            KeyExchangePayload(self._group, asked.exchange.public_value),
+            NoncePayload(self._nonce),
+            *nat_detection(self._spi, NO_SPI, self.path),
+            VendorIdPayload(VENDOR_ID),
+            signature_hashes(),
+            NotifyPayload(NotifyType.IKEV2_FRAGMENTATION_SUPPORTED),
+        ]
+        asked.request = Message(header, tuple(payloads)).encode()
+        tell(self._association, payloads, sent=True, response=False)
+        return (asked.request,)
+
+    def _send_again(self, _: Datagrams) -> None:
         self._association.counters.retransmitted += 1
-        self._context.send(self.path, datagrams)
+        self._context.send(self.path, (self._asked[self._group].request,))
 
     def _give_up(self, now: float) -> None:
+        if self.answered or self._grace is not None:
+            return  # IKE_AUTH has its own end
         self.abandon()
-        self._association.attempt = None
         cause, text = self._refusal or (
             Cause.NO_ANSWER,
             f'no answer from {self.path.remote} UDP port {self.path.remote_port}',
@@ -113,6 +169,7 @@ class Attempt:
         """RFC 7296, 2.6.1: the same SPI, nonce and offer; the cookie stays in."""
         if self._retries == self._context.limits.init_retries:
             self._association.counters.limited += 1
+            self._compose()  # for the next retransmission
             return
         self._retries += 1
         self._retransmission.stop()
@@ -124,6 +181,10 @@ class Attempt:
         """A message that claims to be the answer."""
         if Path.back(datagram) != self.path or header.message_id:
             self._association.counters.unexpected += 1
+            return
+        digest = sha256(datagram.data).digest()
+        if digest in self._seen:
+            self._association.counters.repeated += 1
             return
         try:
             self._take(Message.decode(datagram.data), datagram, now)
@@ -150,9 +211,11 @@ class Attempt:
     def _change_group(self, data: bytes, now: float) -> None:
         group = int.from_bytes(data, 'big')
         groups = self._association.peer.policy.groups
-        if len(data) != 2 or group not in groups or group == self._exchange.group:
+        if len(data) != 2 or group not in groups or group == self._group:
             raise MalformedMessage('INVALID_KE_PAYLOAD that names none of our other groups')
-        self._exchange = KeyExchange.generate(group)
+        self._group = group
+        if group not in self._asked:
+            self._asked[group] = _Asked(KeyExchange.generate(group))
         self._retry(now)
 
     def _note_refusal(self, message: Message, now: float) -> None:
@@ -178,7 +241,8 @@ class Attempt:
         choice = verify_ike_answer(self._offer, answer, peer.policy)
         ke = message.require(KeyExchangePayload)
         nonce = message.require(NoncePayload).data
-        if ke.group != choice.suite.group or ke.group != self._exchange.group:
+        asked = self._asked.get(ke.group)
+        if asked is None or ke.group != choice.suite.group:
             raise InvalidAnswer('the KE payload is of another group than the chosen one')
         hashes = read_signature_hashes(message.notify(NotifyType.SIGNATURE_HASH_ALGORITHMS))
         if message.notify(NotifyType.CHILDLESS_IKEV2_SUPPORTED) is None:
@@ -186,9 +250,11 @@ class Attempt:
             text = 'the peer does not support childless IKE_AUTH (RFC 6023)'
             self._refuse(Cause.REFUSED, text, now)
             return
-        shared = self._exchange.shared_secret(ke.data)
-        self.abandon()
-        self._association.attempt = None
+        if len(self._tried) == self._context.limits.init_answers:
+            self._association.counters.limited += 1
+            return
+        shared = asked.exchange.shared_secret(ke.data)
+        self._seen.add(sha256(datagram.data).digest())
         nat = on_path(message, datagram)
         origin = Origin(
             initiator=True,
@@ -200,6 +266,7 @@ class Attempt:
             begun=self._begun,
             profile=speaks_profile(message),
             nat=nat,
+            fragmentation=fragments(message),
         )
         path = self.path
         if nat:
@@ -208,7 +275,8 @@ class Attempt:
                 path.local, self._context.local_ports[1], path.remote, peer.remote_natt_port
             )
         handshake = Handshake(
-            self._request, datagram.data, hashes, tuple(message.all(CertificateRequestPayload))
+            asked.request, datagram.data, hashes, tuple(message.all(CertificateRequestPayload))
         )
         sa = begin(self._association, origin, shared, path, handshake, State.AUTH_SENT, now)
+        self._tried.append(sa)
         sa.queue(Authenticate(), now)

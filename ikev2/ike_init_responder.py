@@ -10,8 +10,8 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from ikev2.auth import certificate_requests, read_signature_hashes, signature_hashes
-from ikev2.constants import VENDOR_ID, ExchangeType, HeaderFlag, NotifyType
-from ikev2.context import NONCE_LENGTH, SPI_LENGTH, Path
+from ikev2.constants import VENDOR_ID, ExchangeType, NotifyType
+from ikev2.context import NONCE_LENGTH, Path
 from ikev2.errors import (
     InvalidKeyExchange,
     MalformedMessage,
@@ -20,10 +20,10 @@ from ikev2.errors import (
     WrongKeyExchangeGroup,
 )
 from ikev2.events import Cause, Datagram
-from ikev2.ike_init import begin, nat_detection, speaks_profile, tell
+from ikev2.ike_init import begin, fragments, nat_detection, speaks_profile, tell
 from ikev2.ike_sa import IkeSa
 from ikev2.key_exchange import respond
-from ikev2.message import HEADER_LENGTH, Header, Message
+from ikev2.message import Header, Message
 from ikev2.nat import on_path
 from ikev2.origin import Handshake, Origin
 from ikev2.payload import Payload
@@ -36,6 +36,7 @@ from ikev2.payloads import (
 from ikev2.payloads_sa import SaPayload
 from ikev2.proposals import select_ike
 from ikev2.transitions import State
+from ikev2.unprotected import answer_with, answer_with_error
 
 if TYPE_CHECKING:
     from ikev2.association import Association
@@ -72,7 +73,11 @@ def serve_ike_init(
         if error.notify is not None:
             counters.refused += 1
             notify = NotifyPayload(error.notify, error.notify_data)
-            _answer_unprotected(association, header, notify, datagram, now)
+            if isinstance(error, WrongKeyExchangeGroup):
+                # Part of a good exchange, as a cookie is, and as little to be kept from the peer.
+                answer_with(association, header, notify, datagram)
+            else:
+                answer_with_error(association, header, notify, datagram, now)
 
 
 def _may_go_on(
@@ -85,18 +90,21 @@ def _may_go_on(
     if half_open >= limits.half_open_most:
         association.counters.limited += 1
         return False
-    if half_open < limits.half_open_before_cookies and context.half_open < limits.half_open_total:
+    if (
+        half_open < limits.half_open_before_cookies
+        and context.half_open < limits.half_open_total
+        # Half-open IKE SAs don't tell of key exchanges that fail: those cost as much.
+        and association.key_exchanges.allow(now)
+    ):
         return True
     spi = message.header.initiator_spi
     cookie = message.notify(NotifyType.COOKIE)
     if cookie and context.cookies.knows(cookie.data, spi, nonce, datagram.remote, now):
-        return True
+        return association.key_exchanges_with_cookie.allow(now)
     association.counters.limited += 1
     fresh = context.cookies.make(spi, nonce, datagram.remote, now)
     # Not among the errors that are limited: whoever floods us must not keep it from the true peer.
-    _send_unprotected(
-        association, message.header, NotifyPayload(NotifyType.COOKIE, fresh), datagram
-    )
+    answer_with(association, message.header, NotifyPayload(NotifyType.COOKIE, fresh), datagram)
     return False
 
 
@@ -124,6 +132,8 @@ def _answer_init(
         signature_hashes(),
         NotifyPayload(NotifyType.CHILDLESS_IKEV2_SUPPORTED),
     ]
+    if fragments(message):
+        payloads.append(NotifyPayload(NotifyType.IKEV2_FRAGMENTATION_SUPPORTED))
     header = Header(spi_i, spi_r, ExchangeType.IKE_SA_INIT, 0, False, True)
     response = Message(header, tuple(payloads)).encode()
     origin = Origin(
@@ -136,6 +146,7 @@ def _answer_init(
         begun=now,
         profile=speaks_profile(message),
         nat=on_path(message, datagram),
+        fragmentation=fragments(message),
     )
     handshake = Handshake(datagram.data, response, hashes)
     sa = begin(association, origin, shared, path, handshake, State.HALF_OPEN, now)
@@ -149,49 +160,3 @@ def _answer_init(
 def _expire(sa: IkeSa, now: float) -> None:
     if sa.state == State.HALF_OPEN:
         sa.close(Cause.NO_ANSWER, now)
-
-
-def answer_unknown_version(
-    association: Association, datagram: Datagram, error: PeerError, now: float
-) -> None:
-    """INVALID_MAJOR_VERSION to a request of a newer version (RFC 7296, 1.5 and 2.5)."""
-    data = datagram.data
-    if len(data) < HEADER_LENGTH or data[19] & HeaderFlag.RESPONSE:
-        return
-    spi_i, spi_r = data[:SPI_LENGTH], data[SPI_LENGTH : 2 * SPI_LENGTH]
-    message_id = int.from_bytes(data[20:24], 'big')
-    header = Header(spi_i, spi_r, data[18], message_id, True, False)
-    if error.notify is not None:
-        notify = NotifyPayload(error.notify, error.notify_data)
-        _answer_unprotected(association, header, notify, datagram, now)
-
-
-def _answer_unprotected(
-    association: Association,
-    header: Header,
-    notify: NotifyPayload,
-    datagram: Datagram,
-    now: float,
-) -> None:
-    """An error, if there weren't too many."""
-    if association.unprotected_errors.allow(now):
-        _send_unprotected(association, header, notify, datagram)
-    else:
-        association.counters.limited += 1
-
-
-def _send_unprotected(
-    association: Association, header: Header, notify: NotifyPayload, datagram: Datagram
-) -> None:
-    """To where the request came from; the responder SPI as it was (RFC 7296, 2.21.4)."""
-    answer = Header(
-        header.initiator_spi,
-        header.responder_spi,
-        header.exchange_type,
-        header.message_id,
-        initiator=False,
-        response=True,
-    )
-    if header.exchange_type == ExchangeType.IKE_SA_INIT:
-        tell(association, [notify], sent=True, response=True)
-    association.context.send(Path.back(datagram), (Message(answer, (notify,)).encode(),))

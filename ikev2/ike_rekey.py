@@ -183,6 +183,7 @@ def _succeed(
         begun=sa.origin.begun,
         profile=sa.origin.profile,
         nat=sa.origin.nat,
+        fragmentation=sa.origin.fragmentation,
     )
     successor = IkeSa(
         association,
@@ -194,6 +195,7 @@ def _succeed(
         expected_id=0,
         now=now,
     )
+    successor.proven()
     association.sas.append(successor)
     sa.happen(Happening.REPLACED)
     association.adopted(successor, now)

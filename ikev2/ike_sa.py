@@ -11,17 +11,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ikev2.channel import Channel
 from ikev2.constants import ExchangeType, NotifyType
 from ikev2.context import Context, Path
 from ikev2.errors import AuthenticationFailed, IntegrityFailure, PeerError
 from ikev2.events import Cause, Datagram, IkeMessage, IPAddress
 from ikev2.exchange import Exchange
+from ikev2.fragments import first_fragment
 from ikev2.keys import IkeKeys
 from ikev2.message import Header, Message
 from ikev2.origin import Handshake, Origin
 from ikev2.payload import Payload
 from ikev2.payloads import NotifyPayload
-from ikev2.protection import open_message, seal_message
 from ikev2.timers import Timer
 from ikev2.transitions import DEFERRED, FINISHED, SERVED, Happening, State, follow
 from ikev2.window import AnswerWindow, Datagrams, Retransmission, Verdict
@@ -76,13 +77,11 @@ class IkeSa:
         self._next_id = next_id
         self._answers = AnswerWindow(expected_id)
         self._asking: _Asking | None = None
-        self._request: Header | None = None
+        self._forgetting: Timer | None = None
+        self._request: tuple[Header, Path] | None = None
         self._timers: list[Timer] = []
-        self._sealed = 0
-        ours = keys.initiator_cipher(origin.suite.encryption)
-        theirs = keys.responder_cipher(origin.suite.encryption)
-        self._out, self._in = (ours, theirs) if origin.initiator else (theirs, ours)
-        self._context.sas[origin.our_spi] = self
+        self._channel = Channel(origin, keys, association.context.limits, self._context.random)
+        self._context.add(self)
 
     def named_by(self, header: Header) -> bool:
         """Both SPIs are this IKE SA's."""
@@ -90,6 +89,16 @@ class IkeSa:
             self.origin.spi_i,
             self.origin.spi_r,
         )
+
+    def proven(self) -> None:
+        """Both ends are authenticated: nothing of IKE_SA_INIT is needed any more."""
+        self.handshake = None
+        self.keys.sk_pi.wipe()
+        self.keys.sk_pr.wipe()
+
+    def recognises(self, datagram: Datagram) -> bool:
+        """The peer of this very IKE SA sealed it."""
+        return self._channel.recognises(datagram.data)
 
     # --- state -------------------------------------------------------------------------------
 
@@ -139,13 +148,15 @@ class IkeSa:
             timer.cancel()
         self._timers.clear()
         self.keys.wipe()
+        self._channel.close()
+        self.handshake = None
         self._context.timers.at(now + self._context.limits.linger, self._forget)
         for exchange in waiting:
             exchange.lost(cause, text, now)
         self.association.ended(self, was, cause, text, now)
 
     def _forget(self, now: float) -> None:
-        self._context.sas.pop(self.origin.our_spi, None)
+        self._context.remove(self)
         self.association.forgotten(self)
 
     # --- our requests ------------------------------------------------------------------------
@@ -215,14 +226,9 @@ class IkeSa:
         ):
             self.association.counters.unexpected += 1
             return
-        broken: PeerError | None = None
-        try:
-            message = open_message(datagram.data, self._in)
-        except IntegrityFailure:
-            self.association.counters.not_authentic += 1
+        message, broken = self._open(datagram, header)
+        if message is None:
             return
-        except PeerError as error:
-            broken = error
         asking.retransmission.stop()
         self._asking = None
         self._fresh(datagram, now)
@@ -243,7 +249,7 @@ class IkeSa:
 
     def _receive_request(self, datagram: Datagram, header: Header, now: float) -> None:
         counters = self.association.counters
-        verdict = self._answers.judge(header.message_id, datagram.data)
+        verdict = self._judge(datagram, header)
         if verdict is Verdict.REPEATED:
             counters.repeated += 1
             self._context.send(Path.back(datagram), self._answers.answer)
@@ -256,17 +262,12 @@ class IkeSa:
         if verdict is Verdict.OUTSIDE or not (known or self.finished):
             counters.unexpected += 1
             return
-        broken: PeerError | None = None
-        message = Message(header, ())
-        try:
-            message = open_message(datagram.data, self._in)
-        except IntegrityFailure:
-            counters.not_authentic += 1
+        message, broken = self._open(datagram, header)
+        if message is None:
+            self._forget_fragments_later(now)
             return
-        except PeerError as error:
-            broken = error
         self._answers.accept(datagram.data)
-        self._request = header
+        self._request = header, Path.back(datagram)
         self._fresh(datagram, now)
         if broken is not None:
             self.refuse(broken, now)
@@ -288,10 +289,45 @@ class IkeSa:
             return
         serve(self, message, now)
 
+    def _judge(self, datagram: Datagram, header: Header) -> Verdict:
+        verdict = self._answers.judge(header.message_id, datagram.data)
+        if verdict is not Verdict.OUTSIDE or header.message_id != self._answers.expected - 1:
+            return verdict
+        # A fragment of the last request. Fragment 1 alone asks for the answer again (RFC 7383,
+        # 2.6.1); which octets it has depends on how the peer cut it.
+        if first_fragment(datagram.data) and self._channel.recognises(datagram.data):
+            return self._answers.again()
+        return verdict
+
+    def _open(self, datagram: Datagram, header: Header) -> tuple[Message | None, PeerError | None]:
+        """The authentic message, and what is wrong with it; None if it isn't (all) there."""
+        try:
+            return self._channel.open(datagram.data, header), None
+        except IntegrityFailure:
+            self.association.counters.not_authentic += 1
+            return None, None
+        except PeerError as error:
+            return Message(header, ()), error
+
+    def _forget_fragments_later(self, now: float) -> None:
+        if not self._channel.incomplete or (self._forgetting and self._forgetting.pending):
+            return
+
+        def forget(now: float) -> None:
+            self._channel.forget_fragments(response=False)
+
+        self._forgetting = self.at(now + self._context.limits.reassembly, forget)
+
     def _fresh(self, datagram: Datagram, now: float) -> None:
-        """An authentic message that isn't a repetition: go on where the peer is (2.23)."""
+        """An authentic message that isn't a repetition.
+
+        Our own requests follow the peer to where its IKE_AUTH came from, and later through a NAT
+        only (RFC 7296, 2.23): a copy that overtakes its original from a forged port would
+        otherwise send them astray.
+        """
         self.heard = self.spoken = now
-        self.path = Path.back(datagram)
+        if self.state == State.HALF_OPEN or self.origin.nat:
+            self.path = Path.back(datagram)
 
     # --- our answers -------------------------------------------------------------------------
 
@@ -299,12 +335,16 @@ class IkeSa:
         """Answer the peer's last request. Without effect once the IKE SA is closed."""
         if self.state == State.CLOSED or self._request is None:
             return
-        kind, message_id = self._request.exchange_type, self._request.message_id
+        if not self.answering:
+            raise ValueError('the request is answered already')
+        request, path = self._request
+        kind, message_id = request.exchange_type, request.message_id
         datagrams = self._protect(kind, message_id, payloads, response=True)
         self._answers.answered(datagrams)
         self.spoken = now
         self._tell(kind, payloads, sent=True, response=True)
-        self._context.send(self.path, datagrams)
+        # To where it came from, whatever its port is (RFC 7296, 2.11).
+        self._context.send(path, datagrams)
 
     def refuse_with(
         self,
@@ -344,9 +384,7 @@ class IkeSa:
         header = Header(
             origin.spi_i, origin.spi_r, kind, message_id, origin.initiator, response=response
         )
-        iv = self._out.make_iv(self._sealed, self._context.random)
-        self._sealed += 1
-        return (seal_message(header, payloads, self._out, iv),)
+        return self._channel.seal(header, payloads, self.path.remote)
 
     def _tell(self, kind: int, payloads: Sequence[Payload], *, sent: bool, response: bool) -> None:
         name = ExchangeType(kind).name if kind in _EXCHANGES else f'exchange {kind}'

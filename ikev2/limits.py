@@ -23,7 +23,12 @@ class Limits:
     unproven_refusal: float = 10.0
     """A refusal in IKE_SA_INIT may be forged: how long to go on asking (RFC 7296, 2.21.1)."""
     init_retries: int = 8
-    """Of one IKE_SA_INIT, for COOKIE and INVALID_KE_PAYLOAD together."""
+    """Of one IKE_SA_INIT, for COOKIE and INVALID_KE_PAYLOAD together, at once. Later ones wait for
+    the next retransmission: forged demands may neither make us talk nor silence us."""
+    init_answers: int = 8
+    """Answers to one IKE_SA_INIT that are tried with IKE_AUTH, since all but one may be forged."""
+    unproven_failure: float = 0.5
+    """A failed IKE_AUTH may be the end of a forged answer: how long the true one may still come."""
 
     half_open_lifetime: float = 30.0
     """Responder: IKE_AUTH must follow IKE_SA_INIT within this time."""
@@ -34,6 +39,10 @@ class Limits:
     half_open_total: int = 256
     """Half-open IKE SAs of all peers from which everybody is asked for a cookie."""
     cookie_secret_lifetime: float = 60.0
+    key_exchanges_before_cookies: int = 10
+    """IKE_SA_INIT key exchanges per peer and second from which a cookie is asked for."""
+    key_exchanges_with_cookie: int = 30
+    """Those of initiators with a cookie, per peer and second; more are dropped."""
     established_most: int = 16
     """IKE SAs per peer: the oldest goes when one more is authenticated."""
 
@@ -41,8 +50,21 @@ class Limits:
     """CREATE_CHILD_SA requests per peer; more get TEMPORARY_FAILURE."""
     unprotected_errors_per_second: int = 10
     """Error answers per peer to messages that prove nothing (RFC 7296, 2.21.4)."""
+    hint_interval: float = 10.0
+    """INVALID_IKE_SPI without protection makes us ask whether the peer lives, but not oftener."""
     group_retries: int = 3
     """CREATE_CHILD_SA requests repeated for INVALID_KE_PAYLOAD."""
+
+    fragment_ipv4: int = 1280
+    """Octets of an IP datagram from which a message goes in fragments (RFC 7383, 2.5.1). More than
+    the 576 recommended for IPv4: where BGP runs links carry IPv6 too, and every fragment more is
+    one more to lose."""
+    fragment_ipv6: int = 1280
+    fragments_most: int = 100
+    """Of one message; and, in octets, what it may hold when put together."""
+    reassembled_most: int = 48 * 1024
+    reassembly: float = 30.0
+    """An incomplete request is forgotten after this long."""
 
     redundant_idle: float = 3.0
     """One of two IKE SAs goes when both have been silent this long."""

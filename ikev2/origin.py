@@ -28,6 +28,8 @@ class Origin:
     profile: bool
     """The peer sent our Vendor ID."""
     nat: bool
+    fragmentation: bool = False
+    """Both sides announced IKE fragmentation (RFC 7383, 2.3)."""
 
     @property
     def our_spi(self) -> bytes:

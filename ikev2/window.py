@@ -91,7 +91,8 @@ class AnswerWindow:
     def judge(self, message_id: int, octets: bytes) -> Verdict:
         """Before anything is decrypted. A NEW request isn't accepted until `accept`."""
         if message_id == self.expected:
-            return Verdict.NEW
+            # A peer that doesn't wait for its answer is ahead of the window (RFC 7296, 2.3).
+            return Verdict.OUTSIDE if self.pending else Verdict.NEW
         if message_id == self.expected - 1 and sha256(octets).digest() == self._digest:
             return Verdict.PENDING if self._answer is None else Verdict.REPEATED
         return Verdict.OUTSIDE
@@ -105,6 +106,10 @@ class AnswerWindow:
     def answered(self, datagrams: Datagrams) -> None:
         """Keep the answer to the last request."""
         self._answer = datagrams
+
+    def again(self) -> Verdict:
+        """The last request came again, whatever its octets: cut into other fragments."""
+        return Verdict.PENDING if self.pending else Verdict.REPEATED
 
     @property
     def answer(self) -> Datagrams:

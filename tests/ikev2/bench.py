@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
 from ipaddress import ip_address
-from itertools import count
+from itertools import chain, count
 from typing import TypeVar
 
 from ikev2.auth import LocalCredential, PeerCredential, PresharedKey
@@ -215,6 +215,10 @@ class Bench:
         target.endpoint.receive_datagram(arrived, self.now)
         self.collect()
 
+    def post(self, datagram: Datagram, delay: float) -> None:
+        """Somebody else's datagram, on its way to whoever has its destination address."""
+        heappush(self._air, (self.now + delay, next(self._order), datagram))
+
     def collect(self) -> None:
         """Take what the nodes said, and put what they sent on the wire."""
         for node in (self.a, self.b):
@@ -328,7 +332,8 @@ class Anything(Exchange):
 
 def sas_of(node: Node) -> list[IkeSa]:
     """A node's IKE SAs that aren't closed, the oldest first."""
-    return [sa for sa in node.endpoint._context.sas.values() if sa.state != State.CLOSED]
+    known = chain.from_iterable(node.endpoint._context.sas.values())
+    return [sa for sa in known if sa.state != State.CLOSED]
 
 
 def say(bench: Bench, node: Node, kind: ExchangeType, payloads: Sequence[Payload]) -> Anything:

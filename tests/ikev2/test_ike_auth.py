@@ -383,6 +383,7 @@ def test_a_lost_refusal_is_repeated_although_the_ike_sa_is_gone() -> None:
 
     bench.fate = lose_first
     bench.connect()
+    bench.settle()
     assert bench.a.last(IkeSaFailed).cause == Cause.AUTHENTICATION_FAILED
     assert len(bench.b.all(IkeSaFailed)) == 1
 

@@ -1,0 +1,626 @@
+"""Attacks on the protocol itself, by name: each fails, and for the reason that RFC 7296 gives.
+
+Hostile octets are in test_hostile.py; here the attacker knows the protocol, sees and forges
+datagrams, and may be an authenticated peer that doesn't keep to the rules.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+import ikev2.ike_init_responder as responder
+from ikev2.constants import ExchangeType, KeyExchangeId, NotifyType, ProtocolId
+from ikev2.context import Context
+from ikev2.events import (
+    Cause,
+    Datagram,
+    IkeSaDown,
+    IkeSaFailed,
+    IkeSaUp,
+    RpSaNegotiated,
+    RpSaRequested,
+)
+from ikev2.key_exchange import respond
+from ikev2.limits import Limits
+from ikev2.message import HEADER_LENGTH, Header, Message
+from ikev2.payload import Payload
+from ikev2.payloads import DeletePayload, KeyExchangePayload, NoncePayload, NotifyPayload
+from ikev2.payloads_sa import SaPayload
+from ikev2.proposals import IkePolicy, select_ike
+from ikev2.transitions import State
+from tests.ikev2.bench import (
+    A_ADDRESS,
+    B_ADDRESS,
+    LATENCY,
+    Anything,
+    Bench,
+    altered,
+    deliver,
+    header_of,
+    is_kind,
+    peer_a,
+    peer_b,
+    rp_request,
+    sas_of,
+)
+
+INIT, INFORMATIONAL = ExchangeType.IKE_SA_INIT, ExchangeType.INFORMATIONAL
+
+
+def up() -> Bench:
+    """Two ends with an IKE SA."""
+    bench = Bench()
+    bench.connect()
+    return bench
+
+
+def from_b(data: bytes) -> Datagram:
+    """As if B had sent it to A."""
+    return Datagram(data, B_ADDRESS, 500, A_ADDRESS, 500)
+
+
+def from_a(data: bytes) -> Datagram:
+    """As if A had sent it to B."""
+    return Datagram(data, A_ADDRESS, 500, B_ADDRESS, 500)
+
+
+def unprotected(of: Header, *payloads: Payload, response: bool = True) -> bytes:
+    """A message without protection that claims to belong to another."""
+    header = replace(of, initiator=of.initiator ^ response, response=response)
+    return Message(header, payloads).encode()
+
+
+class Attacker:
+    """Sees A's IKE_SA_INIT and is faster than B; B's true answers come, too."""
+
+    def __init__(self, bench: Bench, forge: Callable[[Message], list[bytes]]) -> None:
+        self._bench = bench
+        self._forge = forge
+        self.forged = 0
+        bench.fate = self._look
+
+    def _look(self, datagram: Datagram) -> list[float]:
+        if is_kind(datagram, INIT, response=False) and datagram.local == A_ADDRESS:
+            forged = self._forge(Message.decode(datagram.data))
+            self.forged += len(forged)
+            for data in forged:
+                self._bench.post(from_b(data), LATENCY / 2)
+        return [LATENCY]
+
+
+def complete(request: Message, spi: bytes = bytes(range(8)), nonce: int = 7) -> bytes:
+    """An answer with a key exchange of the attacker's own."""
+    ke = request.require(KeyExchangePayload)
+    choice = select_ike(request.require(SaPayload), IkePolicy(), ke.group)
+    value, _ = respond(ke.group, ke.data)
+    header = replace(request.header, responder_spi=spi, initiator=False, response=True)
+    notify = NotifyPayload(NotifyType.CHILDLESS_IKEV2_SUPPORTED)
+    nonces = NoncePayload(bytes([nonce]) * 32)
+    return Message(
+        header, (choice.answer(), KeyExchangePayload(ke.group, value), nonces, notify)
+    ).encode()
+
+
+# --- forged answers to IKE_SA_INIT (2.4, 2.6, 2.21.1) ------------------------------------------
+
+FORGERIES: dict[str, Callable[[Message], list[bytes]]] = {
+    'one complete answer': lambda m: [complete(m)],
+    'several complete answers': lambda m: [complete(m, bytes([9, n] * 4)) for n in range(5)],
+    'several with one SPI': lambda m: [complete(m, nonce=n) for n in range(3)],
+    'cookies': lambda m: [
+        unprotected(m.header, NotifyPayload(NotifyType.COOKIE, bytes([n]))) for n in range(3)
+    ],
+    'refusals': lambda m: [
+        unprotected(m.header, NotifyPayload(kind))
+        for kind in (NotifyType.NO_PROPOSAL_CHOSEN, NotifyType.INVALID_SYNTAX)
+    ],
+    'another group': lambda m: [
+        unprotected(m.header, NotifyPayload(NotifyType.INVALID_KE_PAYLOAD, b'\x00\x0e'))
+    ],
+}
+
+
+@pytest.mark.parametrize('forgery', FORGERIES)
+def test_forged_answers_do_not_cost_the_attempt(forgery: str) -> None:
+    bench = Bench()
+    attacker = Attacker(bench, FORGERIES[forgery])
+    bench.connect()
+    bench.run(3)
+    assert attacker.forged
+    # Where the attacker made us ask twice, B may have another one that we have let go.
+    assert bench.a.last(IkeSaUp).spis in [up.spis for up in bench.b.all(IkeSaUp)]
+    assert not bench.a.all(IkeSaFailed)
+    assert len([sa for sa in sas_of(bench.a) if sa.finished]) == 1
+
+
+def test_a_forged_answer_does_not_cost_the_attempt_when_the_true_one_is_lost_at_first() -> None:
+    bench = Bench()
+    Attacker(bench, lambda m: [complete(m)])
+    look, answers = bench.fate, Counter[str]()
+
+    def fate(datagram: Datagram) -> list[float]:
+        if is_kind(datagram, INIT, response=True):
+            answers['true'] += 1
+            return [] if answers['true'] == 1 else [LATENCY]
+        return list(look(datagram))
+
+    bench.fate = fate
+    bench.connect()
+    bench.run(3)
+    assert bench.a.all(IkeSaUp)
+
+
+def test_what_came_of_forged_answers_is_forgotten() -> None:
+    bench = Bench()
+    Attacker(bench, lambda m: [complete(m, bytes([9, n] * 4)) for n in range(4)])
+    bench.connect()
+    bench.run(60)
+    assert sum(map(len, bench.a.endpoint._context.sas.values())) == 1
+    assert not bench.a.endpoint._context.attempts
+
+
+def test_the_answers_that_are_tried_have_a_limit() -> None:
+    bench = Bench(limits=Limits(init_answers=3))
+    bench.fate = lambda datagram: []
+    bench.a.endpoint.connect('b', bench.now)
+    bench.collect()
+    request = Message.decode(bench.wire[0].data)
+    for number in range(10):
+        bench.inject(from_b(complete(request, bytes([7, number] * 4))))
+    assert len(sas_of(bench.a)) == 3
+
+
+def test_when_all_answers_fail_the_attempt_fails_once() -> None:
+    bench = Bench()
+    bench.b.endpoint.remove_peer('a', bench.now)
+    Attacker(bench, lambda m: [complete(m, bytes([9, n] * 4)) for n in range(3)])
+    bench.connect()
+    bench.run(60)
+    (failed,) = bench.a.all(IkeSaFailed)
+    assert (failed.step, failed.cause) == ('IKE_AUTH', Cause.NO_ANSWER)
+
+
+def test_cookies_without_end_make_an_initiator_neither_talk_nor_fall_silent() -> None:
+    """An attacker that answers every request with a new cookie: no loop, and B gets through."""
+    bench = Bench()
+    counted = iter(range(10_000))
+    Attacker(
+        bench,
+        lambda m: [
+            unprotected(m.header, NotifyPayload(NotifyType.COOKIE, next(counted).to_bytes(4)))
+        ],
+    )
+    bench.b.endpoint.remove_peer('a', bench.now)  # B doesn't answer for now
+    bench.a.endpoint.connect('b', bench.now)
+    bench.run(2)
+    assert len(list(bench.sent_by(bench.a))) < 15
+    bench.b.endpoint.set_peer(peer_a(), bench.now)
+    bench.fate = deliver
+    bench.run(20)
+    assert bench.a.all(IkeSaUp)
+
+
+# --- downgrade (1.2, 2.7, 2.15) ----------------------------------------------------------------
+
+
+def test_a_forged_demand_for_a_weaker_group_is_outrun_by_the_true_answer() -> None:
+    """The initiator still takes the answer in the group that it asked for first."""
+    bench = Bench()
+    weaker = KeyExchangeId.MODP_2048.to_bytes(2, 'big')
+    Attacker(
+        bench,
+        lambda m: [unprotected(m.header, NotifyPayload(NotifyType.INVALID_KE_PAYLOAD, weaker))],
+    )
+    bench.connect()
+    bench.run(2)
+    (sa,) = [sa for sa in sas_of(bench.a) if sa.finished]
+    assert sa.origin.suite.group == KeyExchangeId.CURVE25519
+
+
+def changed_offer(data: bytes) -> bytes:
+    """The request with only the last proposals or transforms that still make a suite."""
+    message = Message.decode(data)
+    offer = message.require(SaPayload)
+    proposal = offer.proposals[0]
+    first = {t.transform_type: t for t in reversed(proposal.transforms)}
+    last = {t.transform_type: t for t in proposal.transforms}
+    kept = {**first, 1: last[1]}
+    fewer = replace(
+        proposal, transforms=tuple(t for t in proposal.transforms if t in kept.values())
+    )
+    payloads = tuple(
+        replace(offer, proposals=(fewer,)) if p is offer else p for p in message.payloads
+    )
+    return Message(message.header, payloads).encode()
+
+
+def test_an_offer_that_was_thinned_out_on_the_way_is_noticed_in_ike_auth() -> None:
+    """Each side signs its IKE_SA_INIT message as it sent it (RFC 7296, 2.15)."""
+    bench = Bench()
+    inject = bench.inject
+
+    def tamper(datagram: Datagram) -> None:
+        if is_kind(datagram, INIT, response=False):
+            datagram = altered(datagram, changed_offer(datagram.data))
+        inject(datagram)
+
+    bench.inject = tamper  # type: ignore[method-assign]
+    bench.connect()
+    assert changed_offer(bench.wire[0].data) != bench.wire[0].data
+    assert bench.b.last(IkeSaFailed).cause == Cause.AUTHENTICATION_FAILED
+    bench.settle()
+    assert bench.a.last(IkeSaFailed).cause == Cause.AUTHENTICATION_FAILED
+    assert not bench.a.all(IkeSaUp)
+
+
+def test_notifies_that_were_taken_out_on_the_way_are_missed_in_ike_auth() -> None:
+    """The Vendor ID, SIGNATURE_HASH_ALGORITHMS and fragmentation can't be stripped either."""
+    bench = Bench()
+    inject = bench.inject
+
+    def tamper(datagram: Datagram) -> None:
+        if is_kind(datagram, INIT, response=True):
+            message = Message.decode(datagram.data)
+            kept = tuple(
+                p
+                for p in message.payloads
+                if not isinstance(p, NotifyPayload)
+                or p.notify_type == NotifyType.CHILDLESS_IKEV2_SUPPORTED
+            )
+            datagram = altered(datagram, Message(message.header, kept).encode())
+        inject(datagram)
+
+    bench.inject = tamper  # type: ignore[method-assign]
+    bench.connect()
+    bench.run(2)
+    assert bench.a.last(IkeSaFailed).cause == Cause.AUTHENTICATION_FAILED
+
+
+# --- reflection and identity of roles ----------------------------------------------------------
+
+
+def test_an_end_whose_own_messages_are_reflected_talks_to_nobody() -> None:
+    """Every message of A comes back to A as if B had sent it, and B hears nothing."""
+    bench = Bench()
+    bench.fate = lambda datagram: []
+    bench.a.endpoint.connect('b', bench.now)
+    for _ in range(40):
+        bench.step()
+        for datagram in bench.wire[:]:
+            bench.inject(from_b(datagram.data))
+        if len(bench.wire) > 200:
+            break
+    assert not bench.a.all(IkeSaUp)
+
+
+def test_a_responder_that_takes_the_initiators_spi_gains_nothing_by_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With SPIi = SPIr a reflected message finds its own IKE SA: its keys don't fit."""
+    bench = Bench()
+    monkeypatch.setattr(Context, 'new_spi', lambda self: bytes([5]) * 8)
+    bench.connect()
+    (sa,) = sas_of(bench.a)
+    assert sa.origin.spi_i == sa.origin.spi_r
+    before = bench.a.endpoint.snapshot().peer('b').counters.not_authentic
+    bench.a.endpoint.check_liveness('b', bench.now)
+    bench.settle()
+    ours = [d for d in bench.sent_by(bench.a) if is_kind(d, INFORMATIONAL, response=False)]
+    assert ours
+    for datagram in ours:
+        sa._answers.expected = header_of(datagram).message_id
+        bench.inject(from_b(datagram.data))
+    after = bench.a.endpoint.snapshot().peer('b').counters.not_authentic
+    assert after - before == len(ours)
+
+
+# --- Message IDs and SPIs (2.2, 2.3, 2.6) --------------------------------------------------------
+
+
+def test_a_request_ahead_of_an_unanswered_one_is_outside_the_window() -> None:
+    """Else the answer to the first would go out under the Message ID of the second."""
+    bench = up()
+    bench.b.obliging = False
+    bench.a.endpoint.request('b', rp_request(1), bench.now)
+    bench.run(0.1)
+    (sa,) = sas_of(bench.a)
+    kept, sa._asking = sa._asking, None  # a peer that doesn't wait
+    second = Anything(INFORMATIONAL, [])
+    sa.ask(second, bench.now)
+    bench.run(0.1)
+    assert second.answer is None
+    vars(sa)['_asking'].retransmission.stop()
+    sa._asking = kept
+    bench.b.accept(bench.b.last(RpSaRequested), bench.now)
+    bench.settle()
+    assert bench.a.all(RpSaNegotiated)
+    answered = [
+        (header_of(d).message_id, header_of(d).exchange_type)
+        for d in bench.sent_by(bench.b)
+        if header_of(d).response
+    ]
+    assert len({number for number, _ in answered}) == len(set(answered))
+
+
+def test_requests_and_answers_of_one_id_are_not_mixed_up() -> None:
+    """Both ends use Message ID 2 and 0 at the same time: flags and keys tell them apart."""
+    bench = up()
+    bench.a.endpoint.check_liveness('b', bench.now)
+    bench.b.endpoint.check_liveness('a', bench.now)
+    bench.settle()
+    for datagram in list(bench.wire):
+        header = header_of(datagram)
+        turned = replace(header, response=not header.response)
+        data = turned.encode(datagram.data[16], len(datagram.data)) + datagram.data[28:]
+        bench.inject(altered(datagram, data))
+    bench.settle()
+    assert len(sas_of(bench.a)) == len(sas_of(bench.b)) == 1
+    bench.negotiate()
+    assert bench.a.all(RpSaNegotiated)
+
+
+def test_a_message_of_one_ike_sa_under_the_spis_of_another_is_not_authentic() -> None:
+    bench = Bench()
+    bench.a.mkts = bench.b.mkts = True
+    bench.a.endpoint.connect('b', bench.now)
+    bench.b.endpoint.connect('a', bench.now)
+    bench.run(0.5)
+    first, second = sas_of(bench.b)
+    bench.a.endpoint.check_liveness('b', bench.now)
+    (request,) = bench.a.endpoint.datagrams_to_send()
+    header = header_of(request)
+    mine = first if first.origin.spi_i == header.initiator_spi else second
+    other = second if mine is first else first
+    moved = replace(
+        header,
+        initiator_spi=other.origin.spi_i,
+        responder_spi=other.origin.spi_r,
+        initiator=not other.origin.initiator,
+        message_id=other._answers.expected,
+    )
+    data = moved.encode(request.data[16], len(request.data)) + request.data[HEADER_LENGTH:]
+    bench.inject(from_a(data))
+    assert bench.b.endpoint.snapshot().peer('a').counters.not_authentic == 1
+
+
+def test_a_copy_that_overtakes_its_original_from_another_port_leads_nobody_astray() -> None:
+    """RFC 7296, 2.11 and 2.23: answers go to where the request came from, requests don't follow."""
+    bench = up()
+    (sa,) = sas_of(bench.b)
+    path = sa.path
+    bench.a.endpoint.check_liveness('b', bench.now)
+    (request,) = bench.a.endpoint.datagrams_to_send()
+    bench.inject(replace(request, local_port=6666))
+    assert bench.wire[-1].remote_port == 6666
+    assert sa.path == path
+    bench.b.endpoint.check_liveness('a', bench.now)
+    bench.collect()
+    assert bench.wire[-1].remote_port == 500
+
+
+# --- hints and errors without protection (2.4, 2.21.4) -------------------------------------------
+
+
+def lost_at_b() -> tuple[Bench, Datagram]:
+    """B has lost the IKE SA; A's next request over it."""
+    bench = up()
+    bench.b.endpoint.replace_ike_sa('a', bench.now)
+    bench.b.endpoint._context.sas.clear()
+    bench.b.endpoint.datagrams_to_send()
+    bench.a.endpoint.check_liveness('b', bench.now)
+    (request,) = bench.a.endpoint.datagrams_to_send()
+    return bench, request
+
+
+def test_a_request_for_an_unknown_ike_sa_is_told_so() -> None:
+    bench, request = lost_at_b()
+    bench.inject(request)
+    answer = Message.decode(bench.wire[-1].data)
+    assert [n.notify_type for n in answer.all(NotifyPayload)] == [NotifyType.INVALID_IKE_SPI]
+    asked, told = header_of(request), answer.header
+    assert told.response
+    assert (told.initiator_spi, told.responder_spi) == (asked.initiator_spi, asked.responder_spi)
+    assert (told.message_id, told.exchange_type) == (asked.message_id, asked.exchange_type)
+    assert len(bench.wire[-1].data) <= len(request.data)
+
+
+def test_an_answer_for_an_unknown_ike_sa_gets_none() -> None:
+    bench, request = lost_at_b()
+    header = replace(header_of(request), response=True)
+    data = header.encode(request.data[16], len(request.data)) + request.data[HEADER_LENGTH:]
+    before = len(bench.wire)
+    bench.inject(altered(request, data))
+    assert len(bench.wire) == before
+
+
+def test_errors_about_unknown_ike_sas_are_limited() -> None:
+    bench, request = lost_at_b()
+    before = len(bench.wire)
+    for _ in range(50):
+        bench.inject(request)
+    assert len(bench.wire) - before == Limits().unprotected_errors_per_second
+
+
+def test_nothing_without_protection_is_longer_than_what_it_answers() -> None:
+    bench = Bench(limits=Limits(half_open_before_cookies=0))
+    header = Header(bytes([1] * 8), bytes(8), INIT, 0, True, False)
+    bench.inject(from_a(Message(header, (NoncePayload(bytes(16)),)).encode()))
+    bench.inject(from_a(header.encode(0, HEADER_LENGTH).replace(b'\x20\x22', b'\x30\x22')))
+    assert not list(bench.sent_by(bench.b))
+
+
+def test_a_hint_that_the_peer_lost_the_ike_sa_makes_us_ask_but_not_often() -> None:
+    bench = up()
+    (sa,) = sas_of(bench.a)
+    header = Header(sa.origin.spi_i, sa.origin.spi_r, INFORMATIONAL, 2, False, True)
+    forged = Message(header, (NotifyPayload(NotifyType.INVALID_IKE_SPI),)).encode()
+    for _ in range(20):
+        bench.inject(from_b(forged))
+        bench.run(0.1)
+    asked = [d for d in bench.sent_by(bench.a) if is_kind(d, INFORMATIONAL, response=False)]
+    assert len(asked) == 1
+    assert not bench.a.all(IkeSaDown)
+    assert sas_of(bench.a)
+
+
+def test_another_notify_without_protection_is_not_even_a_hint() -> None:
+    bench = up()
+    (sa,) = sas_of(bench.a)
+    before = len(bench.wire)
+    for payload in (
+        NotifyPayload(NotifyType.AUTHENTICATION_FAILED),
+        DeletePayload(ProtocolId.IKE),
+    ):
+        header = Header(sa.origin.spi_i, sa.origin.spi_r, INFORMATIONAL, 0, False, False)
+        bench.inject(from_b(Message(header, (payload,)).encode()))
+    bench.settle()
+    assert len(bench.wire) == before
+    assert sas_of(bench.a) == [sa]
+
+
+# --- exhaustion (2.6) ------------------------------------------------------------------------
+
+
+def init_requests(count: int, *, ke: bytes | None = None) -> list[Datagram]:
+    """IKE_SA_INIT requests of A's, each with an SPI and nonce of its own."""
+    found = []
+    for number in range(1, count + 1):
+        header = Header(number.to_bytes(8, 'big'), bytes(8), INIT, 0, True, False)
+        payloads = (
+            IkePolicy().offer(),
+            KeyExchangePayload(KeyExchangeId.CURVE25519, ke or bytes([9]) + bytes(31)),
+            NoncePayload(number.to_bytes(32, 'big')),
+        )
+        found.append(from_a(Message(header, payloads).encode()))
+    return found
+
+
+def count_key_exchanges(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    done: list[int] = []
+
+    def counted(group: int, value: bytes) -> object:
+        done.append(group)
+        return respond(group, value)
+
+    monkeypatch.setattr(responder, 'respond', counted)
+    return done
+
+
+def test_key_exchanges_that_fail_bring_cookies_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A public value of small order leaves no half-open IKE SA behind, but costs as much."""
+    done = count_key_exchanges(monkeypatch)
+    bench = Bench()
+    for datagram in init_requests(100, ke=bytes(32)):
+        bench.inject(datagram)
+    assert len(done) == Limits().key_exchanges_before_cookies
+    told = [Message.decode(d.data).notify(NotifyType.COOKIE) for d in bench.sent_by(bench.b)]
+    assert len([cookie for cookie in told if cookie]) == 90
+
+
+def test_an_initiator_with_cookies_has_a_limit_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    done = count_key_exchanges(monkeypatch)
+    bench = Bench(limits=Limits(half_open_before_cookies=0, key_exchanges_with_cookie=5))
+    for datagram in init_requests(20, ke=bytes(32)):
+        bench.inject(datagram)
+        cookie = Message.decode(bench.wire[-1].data).require(NotifyPayload)
+        message = Message.decode(datagram.data)
+        bench.inject(from_a(Message(message.header, (cookie, *message.payloads)).encode()))
+    assert len(done) == 5
+
+
+def test_a_flood_that_asks_for_a_wrong_group_does_not_keep_the_right_one_from_the_peer() -> None:
+    bench = Bench(
+        a=replace(peer_a(), policy=IkePolicy(groups=(KeyExchangeId.ECP_256,))),
+        limits=Limits(key_exchanges_before_cookies=1000),
+    )
+    for datagram in init_requests(50):
+        bench.inject(datagram)
+    bench.connect()
+    assert bench.a.all(IkeSaUp)
+
+
+def test_half_open_ike_sas_are_counted_while_they_are_half_open() -> None:
+    """Else, after so many good ones, everybody would be asked for a cookie for ever."""
+    bench = Bench()
+    for _ in range(3):
+        bench.connect()
+        assert bench.b.endpoint._context.half_open == 0
+        bench.a.endpoint.replace_ike_sa('b', bench.now)
+        bench.settle()
+    assert bench.b.endpoint._context.half_open == 0
+
+
+def test_one_host_without_cookies_cannot_spend_what_others_need() -> None:
+    """The limit over all peers turns cookies on for all of them, and turns nobody away."""
+    bench = Bench(limits=Limits(half_open_total=2, half_open_before_cookies=100))
+    for datagram in init_requests(5):
+        bench.inject(datagram)
+    assert bench.b.endpoint._context.half_open == 2
+    bench.connect()
+    assert bench.a.all(IkeSaUp)
+
+
+# --- nonces ----------------------------------------------------------------------------------
+
+
+def test_no_nonce_and_no_spi_is_used_twice() -> None:
+    """RFC 7296, 2.10; but a request repeated for a cookie keeps its own (2.6)."""
+    bench = Bench()
+    nonces: Counter[bytes] = Counter()
+    for keyid in range(1, 6):
+        bench.negotiate(rp_request(keyid))
+        bench.a.endpoint.rekey_ike_sa('b', bench.now)
+        bench.settle()
+        (sa,) = [sa for sa in sas_of(bench.a) if sa.state == State.ESTABLISHED]
+        nonces.update((sa.origin.ni, sa.origin.nr, sa.origin.spi_i, sa.origin.spi_r))
+    nonces.update(event.keys.lowest_nonce for event in bench.a.all(RpSaNegotiated))
+    assert set(nonces.values()) == {1}
+
+
+# --- secrets ---------------------------------------------------------------------------------
+
+
+def test_what_proves_identities_is_wiped_when_they_are_proven() -> None:
+    bench = up()
+    for node in (bench.a, bench.b):
+        (sa,) = sas_of(node)
+        assert sa.keys.sk_pi.wiped
+        assert sa.keys.sk_pr.wiped
+        assert sa.handshake is None
+        assert not sa.keys.sk_d.wiped
+
+
+def test_encryption_keys_are_kept_by_the_ciphers_only() -> None:
+    bench = up()
+    (sa,) = sas_of(bench.a)
+    assert sa.keys.sk_ei.wiped
+    assert sa.keys.sk_er.wiped
+
+
+def test_a_closed_ike_sa_has_no_ciphers_while_it_lingers() -> None:
+    bench = up()
+    (sa,) = sas_of(bench.a)
+    bench.a.endpoint.remove_peer('b', bench.now)
+    bench.settle()
+    assert sa.state == State.CLOSED
+    assert sa._channel._in is None
+    assert sa._channel._out is None
+
+
+def test_the_key_pair_of_an_attempt_goes_with_it() -> None:
+    bench = up()
+    assert not bench.a.endpoint._context.attempts
+    association = bench.a.endpoint._associations['b']
+    assert association.attempt is None
+
+
+def test_the_credentials_of_configuration_are_not_touched() -> None:
+    bench = Bench(a=peer_a(), b=peer_b())
+    bench.connect()
+    bench.a.endpoint.replace_ike_sa('b', bench.now)
+    bench.settle()
+    assert len(bench.a.all(IkeSaUp)) == 2
