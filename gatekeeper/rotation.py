@@ -68,6 +68,9 @@ def begin(state: State, conn: Connection, new: Life, now: float) -> None:
         state.command(SetRNext(new.key))
     _read_later(state, conn, rotation, now)
     state.deadlines.set(Due.GRACE, conn, now + conn.policy.grace)
+    if conn.manual is None and new.hard_at < conn.life.hard_at:
+        # The lifetimes have been shortened meanwhile.
+        state.deadlines.set(Due.HARD, conn, new.hard_at)
 
 
 def _read_later(state: State, conn: Connection, rotation: Rotation, now: float) -> None:
@@ -180,6 +183,8 @@ def _over(state: State, conn: Connection) -> None:
     state.deadlines.cancel(Due.READ, conn)
     state.deadlines.cancel(Due.GRACE, conn)
     state.command(Probe(conn.pair, on=False))
+    if conn.manual is None:
+        state.deadlines.set(Due.HARD, conn, conn.life.hard_at)
 
 
 def _finish(state: State, conn: Connection, rotation: Rotation, now: float) -> None:
@@ -286,6 +291,15 @@ def _successor(conn: Connection) -> Life | None:
     return rotation.new
 
 
+def _never_came(state: State, conn: Connection, rotation: Rotation, now: float) -> None:
+    """The successor's own hard lifetime is over, and it isn't in use: back to the old MKT, by
+    force where traffic is under way to it."""
+    cause = 'the new key has expired before traffic had moved to it'
+    state.refuse(conn.policy, 'rekey', cause, 'the session stays on its old key; tried again')
+    state.command(SetRNext(conn.life.key))
+    _discard(state, conn, rotation, now)
+
+
 def _why_cease(state: State, conn: Connection, now: float) -> str | None:
     if conn.manual is not None:
         return conn.manual.ceases(state, conn, now)
@@ -310,11 +324,13 @@ def expired(state: State, conn: Connection, now: float) -> None:
         and not conn.manual.expires(state, conn, now)
     ):
         return
-    rotation = conn.rotation
+    rotation, old = conn.rotation, conn.life
+    if rotation is not None and now < old.hard_at and not _committed(conn):
+        _never_came(state, conn, rotation, now)
+        return
     if conn.phase is not Phase.PROVEN or rotation is None or _successor(conn) is None:
         ending.abort(state, conn, 'hard lifetime reached without a successor', now)
         return
-    old = conn.life
     rotation.rolling_back = False
     _finish(state, conn, rotation, now)
     state.deadlines.cancel(Due.RETIRE, old)

@@ -12,16 +12,19 @@ import selectors
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from ipaddress import ip_network
+from dataclasses import dataclass
 from queue import Empty, SimpleQueue
+from traceback import extract_tb
 from typing import TypeVar
 
 from gatekeeper import show
 from gatekeeper.clock import Alarm, boottime
 from gatekeeper.core import Core
+from gatekeeper.listeners import GatekeeperError, Listeners
 from gatekeeper.policy import PolicyError, SessionPolicy, check
 from gatekeeper.records import EventName, Record
 from gatekeeper.ticket import GateError, Ticket
@@ -34,7 +37,6 @@ from tcpao.installer import (
     ConnectionGone,
     ConnectionUp,
     Event,
-    Failed,
     Guard,
     Install,
     Remove,
@@ -43,7 +45,8 @@ from tcpao.installer import (
 )
 from tcpao.mkt import Mkt, SocketPair
 from tcpao.socket_installer import SocketInstaller
-from tcpao.sockets import InstallError
+
+__all__ = ['Gatekeeper', 'GatekeeperError']
 
 CALL_WITHIN = 10.0
 """Seconds that another thread waits for this one, which answers in milliseconds."""
@@ -51,8 +54,12 @@ CALL_WITHIN = 10.0
 Result = TypeVar('Result')
 
 
-class GatekeeperError(Exception):
-    """The gatekeeper can't do what was asked; the message says why and what to try."""
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """Work for the gatekeeper's thread, and whom to tell if it will never be done."""
+
+    run: Callable[[float], None]
+    refuse: Callable[[str], None]
 
 
 class Gatekeeper:
@@ -77,16 +84,16 @@ class Gatekeeper:
         self._record = record
         self._key_table = key_table
         self._backend = backend or choose()
-        self._calls: SimpleQueue[Callable[[float], None]] = SimpleQueue()
+        self._calls: SimpleQueue[_Call] = SimpleQueue()
         self._commands: SimpleQueue[Command] = SimpleQueue()
         self._waiting: set[Ticket] = set()
-        self._listeners: dict[int, socket.socket] = {}
-        self._ports: set[int] = set()
-        self._guards: set[Guard] = set()
         self._stopping = False
+        self._lock = threading.Lock()
+        """Between the end of the thread and those who want something of it."""
+        self._ended = 'the gatekeeper is not running'
         self._thread: threading.Thread | None = None
         self.alive = False
-        """False before start, after stop, and when the thread died."""
+        """False before start, after stop, when the thread died, and in a forked child."""
 
     # --- life -----------------------------------------------------------------------------------
 
@@ -104,26 +111,37 @@ class Gatekeeper:
         except UdpError as error:
             self._backend.stop()
             raise GatekeeperError(f'{error}; exabgp.ikev2.port chooses other ports') from None
+        try:
+            self._open_descriptors()
+        except OSError as error:
+            self._udp.close()
+            self._backend.stop()
+            raise GatekeeperError(f'cannot start: {error}') from None
+        self._listeners = Listeners(self._installer)
         self._core = Core(
             random=os.urandom,
             ike_ports=self._ike_ports,
             algorithms=self.capabilities.algorithms,
             backend=self.capabilities.backend,
         )
-        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._for_daemon = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._alarm = Alarm()
+        reference = weakref.ref(self)
+        os.register_at_fork(after_in_child=lambda: _without_thread(reference()))
         self.alive = True
         self._thread = threading.Thread(target=self._run, name='gatekeeper', daemon=True)
         self._thread.start()
+
+    def _open_descriptors(self) -> None:
+        # The first two are never closed: another thread may be about to write to one.
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._for_daemon = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._alarm = Alarm()
 
     def stop(self, timeout: float = 2.0) -> None:
         """Say good-bye to the peers and end the thread; idempotent."""
         if self._thread is None:
             return
         self._stopping = True
-        if self.alive:
-            self._post(lambda now: None)
+        self._post(lambda now: None)
         self._thread.join(timeout)
         self._thread = None
         self._backend.stop()
@@ -140,9 +158,17 @@ class Gatekeeper:
     def add_listener(self, sock: socket.socket) -> None:
         """A bound socket that is about to listen, or listens: guard it. Raises GatekeeperError;
         then it must not listen."""
-        duplicate = sock.dup()
+        descriptor = sock.fileno()
         try:
-            self._call(lambda now: self._add_listener(sock.fileno(), duplicate))
+            duplicate = sock.dup()
+        except OSError as error:
+            raise GatekeeperError(f'cannot protect the listening socket: {error}') from None
+
+        def add(now: float) -> None:
+            self._listeners.add(descriptor, duplicate, self._core.state.policies.values())
+
+        try:
+            self._call(add)
         except BaseException:
             duplicate.close()
             raise
@@ -150,7 +176,7 @@ class Gatekeeper:
     def drop_listener(self, sock: socket.socket) -> None:
         """The daemon is about to close this listening socket."""
         descriptor = sock.fileno()
-        self._call(lambda now: self._drop_listener(descriptor))
+        self._call(lambda now: self._listeners.drop(descriptor))
 
     def request(self, session_key: str, pair: SocketPair) -> Ticket:
         """A socket for `pair` is bound, closed, and known to the daemon's installer. When the
@@ -174,7 +200,7 @@ class Gatekeeper:
 
     def snapshot(self) -> list[dict[str, object]]:
         """Rows for `show`. Raises GatekeeperError."""
-        return self._call(lambda now: show.snapshot(self._core.state, now, time.time()))
+        return self._call(self._look)
 
     # --- the thread that owns the connections ---------------------------------------------------
 
@@ -208,16 +234,22 @@ class Gatekeeper:
 
     # --- across threads -------------------------------------------------------------------------
 
-    def _post(self, call: Callable[[float], None]) -> None:
-        self._calls.put(call)
-        os.eventfd_write(self._wake, 1)
+    def _post(
+        self, run: Callable[[float], None], refuse: Callable[[str], None] = lambda cause: None
+    ) -> None:
+        with self._lock:
+            if self.alive:
+                self._calls.put(_Call(run, refuse))
+                os.eventfd_write(self._wake, 1)
+                return
+        refuse(self._ended)
 
     def _call(self, work: Callable[[float], Result]) -> Result:
-        if not self.alive:
-            raise GatekeeperError('the gatekeeper is not running')
         future: Future[Result] = Future()
 
         def call(now: float) -> None:
+            if not future.set_running_or_notify_cancel():
+                return
             try:
                 future.set_result(work(now))
             except (PolicyError, GatekeeperError) as error:
@@ -226,23 +258,25 @@ class Gatekeeper:
                 future.set_exception(GatekeeperError(f'internal error: {error!r}'))
                 raise
 
-        self._post(call)
+        def refuse(cause: str) -> None:
+            if future.set_running_or_notify_cancel():
+                future.set_exception(GatekeeperError(cause))
+
+        self._post(call, refuse)
         try:
             return future.result(CALL_WITHIN)
         except TimeoutError:
+            future.cancel()
             raise GatekeeperError('the gatekeeper does not answer') from None
 
     def _ticket(self, pair: SocketPair, work: Callable[[Ticket, float], None]) -> Ticket:
         ticket = Ticket(lambda: self._post(lambda now: self._core.cancel(pair, ticket, now)))
-        if not self.alive:
-            ticket.fail(GateError('the gatekeeper is not running: restart the daemon'))
-            return ticket
 
         def begin(now: float) -> None:
             self._waiting.add(ticket)
             work(ticket, now)
 
-        self._post(begin)
+        self._post(begin, lambda cause: ticket.fail(GateError(f'{cause}: restart the daemon')))
         return ticket
 
     # --- the gatekeeper's thread ----------------------------------------------------------------
@@ -250,13 +284,14 @@ class Gatekeeper:
     def _run(self) -> None:
         try:
             self._loop()
+            self._end('the gatekeeper was stopped')
         except BaseException as error:
-            self._died(error)
+            place = extract_tb(error.__traceback__)[-1]
+            self._died(f'the gatekeeper died: {error!r} in {place.name}, line {place.lineno}')
         finally:
-            self.alive = False
             self._udp.close()
-            for listener in self._listeners.values():
-                listener.close()
+            self._listeners.close()
+            self._alarm.close()
 
     def _loop(self) -> None:
         with selectors.DefaultSelector() as selector:
@@ -287,24 +322,29 @@ class Gatekeeper:
                 call = self._calls.get_nowait()
             except Empty:
                 break
-            call(now)
+            call.run(now)
+            # What it wants is done before the next one asks how things stand.
+            self._obey(now)
         for datagram in self._udp.receive():
             self._core.receive_datagram(datagram, now)
         self._core.handle_timer(now)
         self._flush(now)
 
-    def _flush(self, now: float) -> None:
-        """Carry out what the core wants, until it wants nothing more."""
-        wake = False
+    def _obey(self, now: float) -> None:
+        """Carry out the core's commands, until there are no more."""
         while commands := self._core.take_commands():
             for command in commands:
                 if _is_for_listeners(command):
                     self._installer.submit(command)
                 else:
                     self._commands.put(command)
-                    wake = True
+                    os.eventfd_write(self._for_daemon, 1)
             for event in self._installer.events():
                 self._core.handle(event, now)
+
+    def _flush(self, now: float) -> None:
+        """Carry out, send and tell what the core wants."""
+        self._obey(now)
         for policy, opener, mkt in self._core.take_keyed():
             if self._key_table is not None:
                 self._key_table(policy, opener, mkt)
@@ -314,71 +354,53 @@ class Gatekeeper:
         for note in self._core.take_notes():
             self._record(Record(stamp, self._router, note.session, note.event, note.details))
         settled = {ticket for ticket in self._waiting if ticket.done}
-        if settled or wake:
+        if settled:
             self._waiting -= settled
             os.eventfd_write(self._for_daemon, 1)
 
-    def _died(self, error: BaseException) -> None:
+    def _died(self, cause: str) -> None:
         """Fail closed: every session goes down, and nothing new is granted."""
-        self.alive = False
-        cause = f'the gatekeeper died: {error!r}'
-        for ticket in self._waiting:
-            ticket.fail(GateError(f'{cause}; restart the daemon'))
         for pair in list(self._core.state.connections):
             self._commands.put(Abort(pair, cause))
-        os.eventfd_write(self._for_daemon, 1)
+        self._end(cause)
         self._record(Record(time.time(), self._router, None, EventName.REFUSED, {'cause': cause}))
 
-    # --- listeners and deny keys ----------------------------------------------------------------
+    def _end(self, cause: str) -> None:
+        """Nobody waits in vain."""
+        with self._lock:
+            self.alive = False
+            self._ended = cause
+        for ticket in self._waiting:
+            ticket.fail(GateError(f'{cause}: restart the daemon'))
+        with suppress(Empty):
+            while True:
+                self._calls.get_nowait().refuse(cause)
+        os.eventfd_write(self._for_daemon, 1)
 
-    def _submit(self, command: Command) -> None:
-        """Raises GatekeeperError if the installer refuses."""
-        self._installer.submit(command)
-        for event in self._installer.events():
-            if isinstance(event, Failed):
-                raise GatekeeperError(f'{event.text} ({event.cause})')
-
-    def _wanted_guards(self, policies: Sequence[SessionPolicy]) -> set[Guard]:
-        ports = self._ports | {p.listen_port for p in policies if p.listen_port is not None}
-        return {Guard(ip_network(policy.remote), port) for policy in policies for port in ports}
-
-    def _set_guards(self, wanted: set[Guard]) -> None:
-        """Put the missing ones on; all or none."""
-        added: list[Guard] = []
-        try:
-            for guard in sorted(wanted - self._guards, key=str):
-                self._submit(guard)
-                added.append(guard)
-        except GatekeeperError:
-            for guard in added:
-                self._submit(Unguard(guard.peer, guard.service_port))
-            raise
-        self._guards |= wanted
+    # --- what the daemon asks for, on this thread -------------------------------------------------
 
     def _configure(self, policies: tuple[SessionPolicy, ...], now: float) -> None:
         check(policies)
-        wanted = self._wanted_guards(policies)
-        self._set_guards(wanted)
-        self._core.configure(policies, now)
-        for guard in self._guards - wanted:
-            self._submit(Unguard(guard.peer, guard.service_port))
-        self._guards = wanted
-
-    def _add_listener(self, descriptor: int, sock: socket.socket) -> None:
-        port = sock.getsockname()[1]
-        self._ports.add(port)
-        self._set_guards(self._wanted_guards(tuple(self._core.state.policies.values())))
+        added = self._listeners.guard(policies)
         try:
-            self._installer.add_listener(sock)
-        except InstallError as error:
-            raise GatekeeperError(f'cannot protect the listening socket: {error.text}') from None
-        self._listeners[descriptor] = sock
+            self._core.configure(policies, now)
+        except PolicyError:
+            self._listeners.unguard(added)
+            raise
+        self._listeners.keep(policies)
 
-    def _drop_listener(self, descriptor: int) -> None:
-        sock = self._listeners.pop(descriptor, None)
-        if sock is not None:
-            self._installer.drop_listener(sock)
-            sock.close()
+    def _look(self, now: float) -> list[dict[str, object]]:
+        try:
+            return show.snapshot(self._core.state, now, time.time())
+        except Exception as error:
+            # Who only looks takes nothing down.
+            raise GatekeeperError(f'internal error: {error!r}') from error
+
+
+def _without_thread(gatekeeper: Gatekeeper | None) -> None:
+    """In a forked child, which has no thread but the one that forked."""
+    if gatekeeper is not None:
+        gatekeeper.alive = False
 
 
 def _is_for_listeners(command: Command) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from gatekeeper.rekeying import ask
 from tests.doubles.memory_network import Kind, Segment
-from tests.gatekeeper.world import World, open_both, pair_of, two_routers, up
+from tests.gatekeeper.world import World, open_both, pair_of, policies, two_routers, up
 
 PAIR = pair_of('ipv4 unicast')
 
@@ -105,6 +105,37 @@ def test_a_suspension_within_the_lifetime_does_no_harm() -> None:
     world, r1, r2 = up(lifetime=3600)
     world.suspend(3300)
     world.run(3600)
+    assert not r1.closed
+    assert not r2.closed
+    assert r1.connection('ipv4 unicast').rekeys >= 1
+
+
+def test_a_successor_that_expires_before_the_old_key_is_given_up_in_time() -> None:
+    world, r1, r2 = up(lifetime=600, grace=60)
+    for router in (r1, r2):
+        wanted = policies(router.name, lifetime=15, grace=60)
+        router.core.configure(wanted, world.now)
+    ask(r1.core.state, r1.connection('ipv4 unicast'), world.now)
+    r1.pump()
+    while not r1.connection('ipv4 unicast').rotation:
+        world.run(0.001)
+    new = r1.connection('ipv4 unicast').rotation.new  # type: ignore[union-attr]
+    late: list[Kind] = []
+
+    def under_the_new_one(segment: Segment) -> bool:
+        found = segment.key_id in (new.send_id, new.recv_id)
+        if found and world.network.now > new.hard_at + 0.1:
+            late.append(segment.kind)
+        return found
+
+    # Both sides sign under the successor, and neither hears the other under it.
+    world.network.deliver = lambda segment: not under_the_new_one(segment)
+    world.run(17)
+    for router in (r1, r2):
+        assert 'has expired' in str([note.details for note in router.noted('refused')])
+    world.network.deliver = lambda segment: under_the_new_one(segment) or True
+    world.run(60)
+    assert not late
     assert not r1.closed
     assert not r2.closed
     assert r1.connection('ipv4 unicast').rekeys >= 1

@@ -1,0 +1,110 @@
+"""The listening sockets and the deny keys on them, for the gatekeeper's thread alone.
+
+Sockets come as dup()ed descriptors, so that the daemon may close its own at any time; MKTs on them
+are the core's business, through the same installer.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from ipaddress import ip_network
+
+from gatekeeper.policy import SessionPolicy
+from tcpao.installer import Command, Failed, Guard, Unguard
+from tcpao.socket_installer import SocketInstaller
+from tcpao.sockets import InstallError
+
+
+class GatekeeperError(Exception):
+    """The gatekeeper can't do what was asked; the message says why and what to try."""
+
+
+class Listeners:
+    """Every listening socket on which a protected neighbor's SYN could arrive."""
+
+    def __init__(self, installer: SocketInstaller[socket.socket]) -> None:
+        self._installer = installer
+        self._sockets: dict[int, socket.socket] = {}
+        """By the daemon's descriptor."""
+        self._ports: set[int] = set()
+        self._guards: set[Guard] = set()
+
+    def add(self, descriptor: int, sock: socket.socket, policies: Iterable[SessionPolicy]) -> None:
+        """Guard a socket that the daemon knows by `descriptor`. Raises GatekeeperError; then it
+        isn't known here."""
+        # The daemon has closed the one that had this number, and not said so.
+        self.drop(descriptor)
+        try:
+            port = int(sock.getsockname()[1])
+            known = port in self._ports
+            self._ports.add(port)
+            try:
+                self.guard(policies)
+                self._installer.add_listener(sock)
+            except (GatekeeperError, InstallError):
+                if not known:
+                    self._ports.discard(port)
+                raise
+        except InstallError as error:
+            raise GatekeeperError(f'cannot protect the listening socket: {error.text}') from None
+        except OSError as error:
+            raise GatekeeperError(f'cannot protect the listening socket: {error}') from None
+        self._sockets[descriptor] = sock
+
+    def drop(self, descriptor: int) -> None:
+        """The daemon closes the socket that it knows by `descriptor`; an unknown one is nothing."""
+        sock = self._sockets.pop(descriptor, None)
+        if sock is not None:
+            self._installer.drop_listener(sock)
+            sock.close()
+
+    def close(self) -> None:
+        """Give all descriptors back. The keys stay on the sockets as long as those are open."""
+        for sock in self._sockets.values():
+            sock.close()
+        self._sockets.clear()
+
+    # --- deny keys ------------------------------------------------------------------------------
+
+    def guard(self, policies: Iterable[SessionPolicy]) -> list[Guard]:
+        """Put the missing deny keys of these on, all or none; returns what was missing. Raises
+        GatekeeperError."""
+        added: list[Guard] = []
+        try:
+            for guard in sorted(self._wanted(policies) - self._guards, key=str):
+                self._submit(guard)
+                added.append(guard)
+        except GatekeeperError:
+            self._unguard(added)
+            raise
+        self._guards.update(added)
+        return added
+
+    def unguard(self, guards: Iterable[Guard]) -> None:
+        """Take deny keys off again. One that can't be taken off stays: it only denies."""
+        self._guards -= self._unguard(guards)
+
+    def keep(self, policies: Sequence[SessionPolicy]) -> None:
+        """Take off all deny keys but these."""
+        self.unguard(self._guards - self._wanted(policies))
+
+    def _wanted(self, policies: Iterable[SessionPolicy]) -> set[Guard]:
+        policies = tuple(policies)
+        ports = self._ports | {p.listen_port for p in policies if p.listen_port is not None}
+        return {Guard(ip_network(policy.remote), port) for policy in policies for port in ports}
+
+    def _unguard(self, guards: Iterable[Guard]) -> set[Guard]:
+        gone = set()
+        for guard in list(guards):
+            with suppress(GatekeeperError):
+                self._submit(Unguard(guard.peer, guard.service_port))
+                gone.add(guard)
+        return gone
+
+    def _submit(self, command: Command) -> None:
+        self._installer.submit(command)
+        for event in self._installer.events():
+            if isinstance(event, Failed):
+                raise GatekeeperError(f'{event.text} ({event.cause})')
