@@ -23,6 +23,7 @@ from ikev2.message import Header, Message
 from ikev2.origin import Handshake, Origin
 from ikev2.payload import Payload
 from ikev2.payloads import NotifyPayload
+from ikev2.protection import is_fragment
 from ikev2.timers import Timer
 from ikev2.transitions import DEFERRED, FINISHED, SERVED, Happening, State, follow
 from ikev2.window import AnswerWindow, Datagrams, Retransmission, Verdict
@@ -290,14 +291,12 @@ class IkeSa:
         serve(self, message, now)
 
     def _judge(self, datagram: Datagram, header: Header) -> Verdict:
-        verdict = self._answers.judge(header.message_id, datagram.data)
-        if verdict is not Verdict.OUTSIDE or header.message_id != self._answers.expected - 1:
-            return verdict
-        # A fragment of the last request. Fragment 1 alone asks for the answer again (RFC 7383,
-        # 2.6.1); which octets it has depends on how the peer cut it.
-        if first_fragment(datagram.data) and self._channel.recognises(datagram.data):
-            return self._answers.again()
-        return verdict
+        if is_fragment(datagram.data) and header.message_id == self._answers.expected - 1:
+            # Fragment 1 alone asks for the answer again (RFC 7383, 2.6.1); which octets it has
+            # depends on how the peer cut the message.
+            first = first_fragment(datagram.data) and self._channel.recognises(datagram.data)
+            return self._answers.again() if first else Verdict.OUTSIDE
+        return self._answers.judge(header.message_id, datagram.data)
 
     def _open(self, datagram: Datagram, header: Header) -> tuple[Message | None, PeerError | None]:
         """The authentic message, and what is wrong with it; None if it isn't (all) there."""

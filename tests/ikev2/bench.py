@@ -175,6 +175,7 @@ class Bench:
         """`a` is B's view of A, `b` A's view of B."""
         self.now = 1000.0
         self.fate: Fate = deliver
+        self.a_addresses = {local for local, _ in (b or peer_b()).addresses}
         self.wire: list[Datagram] = []
         """Everything that was ever sent."""
         self.nodes: dict[str, Node] = {}
@@ -204,7 +205,7 @@ class Bench:
 
     def inject(self, datagram: Datagram) -> None:
         """Give a datagram, as it is sent, to whoever has its destination address."""
-        target = self.a if datagram.remote == A_ADDRESS else self.b
+        target = self.a if datagram.remote in self.a_addresses else self.b
         arrived = Datagram(
             datagram.data,
             datagram.remote,
