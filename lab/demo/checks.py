@@ -15,7 +15,6 @@ from lab.demo.evidence import Evidence, IkePacket, ike, tcp
 from lab.demo.places import (
     ALGORITHMS,
     BGP,
-    EVIDENCE,
     IMPOSTOR,
     IMPOSTOR_PORTS,
     KEYS,
@@ -48,8 +47,7 @@ def begins_before_ike(evidence: Evidence) -> str:
     messages = list(ike(evidence.wire))
     require(messages, 'no IKE in the capture')
     require(messages[0].begins, 'the first IKE message is not a request of IKE_SA_INIT')
-    closing = next(e for e in evidence.named(EventName.END) if 'captured_from' in e.details)
-    started = _number(closing, 'captured_from')
+    started = _number(_closing(evidence), 'captured_from')
     first = evidence.named(EventName.IKE_INIT)[0]
     require(started < first.time, 'a router spoke IKE before the capture began')
     return f'captured from {first.time - started:.1f} s before the first IKE_SA_INIT'
@@ -247,12 +245,14 @@ def forged_syns_get_no_answer(evidence: Evidence) -> str:
 
 def wire_is_closed_first(evidence: Evidence) -> str:
     """Nobody used r1's address while the routers' link was captured."""
-    last = max(packet.time for packet in evidence.wire)
+    closed = max(_closing(evidence).time, *(packet.time for packet in evidence.wire))
     strangers = [p for p in tcp(evidence.wire) if IMPOSTOR in _ends(p.segment.source)]
     require(not strangers, "the impostor is on the routers' link")
     spoofed = [p.time for p in tcp(evidence.refused) if str(p.segment.source) == R1]
     spoofed += [p.time for p in ike(evidence.refused) if p.source == R1]
-    require(spoofed and min(spoofed) > last, "r1's address was used before the capture was closed")
+    require(
+        spoofed and min(spoofed) > closed, "r1's address was used before the capture was closed"
+    )
     return "r1's address was only used by an impostor after wire.pcap was closed"
 
 
@@ -265,7 +265,7 @@ def _ends(*addresses: object) -> set[str]:
 
 def nothing_secret_is_told(evidence: Evidence) -> str:
     """No master key in a log, in the timeline or on the wire."""
-    others = [path for path in sorted(EVIDENCE.iterdir()) if path.name != KEYS]
+    others = [path for path in sorted(evidence.folder.iterdir()) if path.name != KEYS]
     for path in others:
         octets = path.read_bytes()
         for key in evidence.keys:
@@ -274,6 +274,11 @@ def nothing_secret_is_told(evidence: Evidence) -> str:
             told = secret in octets or secret.hex().encode() in octets.lower()
             require(not told, f'{path} holds a master key')
     return f'no master key in {", ".join(path.name for path in others)}'
+
+
+def _closing(evidence: Evidence) -> Record:
+    """The end of the capture."""
+    return next(e for e in evidence.named(EventName.END) if 'captured_from' in e.details)
 
 
 def _captured_syn(evidence: Evidence, session: str) -> Record:

@@ -61,6 +61,7 @@ class IkePacket:
 class Evidence:
     """Everything that is in the folder."""
 
+    folder: Path
     wire: list[Packet]
     refused: list[Packet]
     keys: list[KnownKey]
@@ -73,6 +74,7 @@ class Evidence:
         keys = read_known_keys(folder / KEYS)
         lines = (folder / TIMELINE).read_text().splitlines()
         return Evidence(
+            folder=folder,
             wire=list(read_packets(folder / WIRE)),
             refused=list(read_packets(folder / REFUSED)),
             keys=keys,
