@@ -24,6 +24,7 @@ from ikev2.ike_sa import IkeSa
 from ikev2.informational import DeleteIkeSa, Liveness
 from ikev2.peer import Peer
 from ikev2.rate import Rate
+from ikev2.reauth import delete_older, schedule_reauthentication
 from ikev2.timers import Timer
 from ikev2.transitions import USABLE, Happening, State
 
@@ -82,6 +83,11 @@ class Association:
             return
         self.attempt = Attempt(self, now)
 
+    def reauthenticate(self, now: float) -> None:
+        """Begin an IKE SA in the place of those that are up (RFC 7296, 2.8.3)."""
+        if not self.stopped and self.attempt is None:
+            self.attempt = Attempt(self, now)
+
     # --- requests ----------------------------------------------------------------------------
 
     def submit(self, job: Job, now: float) -> None:
@@ -107,8 +113,13 @@ class Association:
 
     # --- an IKE SA's life --------------------------------------------------------------------
 
+    def greeted(self, sa: IkeSa) -> None:
+        """The peer said INITIAL_CONTACT over an IKE SA that is about to be established."""
+        self.tell(InitialContact(self.peer.name, sa.origin.begun))
+
     def established(self, sa: IkeSa, now: float, *, initial_contact: bool) -> None:
         """An IKE SA was authenticated."""
+        replaces = self.attempt is not None and sa.origin.initiator
         if sa.state == State.HALF_OPEN:
             self.context.half_open -= 1
         sa.happen(Happening.AUTHENTICATED)
@@ -119,12 +130,11 @@ class Association:
             elif not self.attempt.answered:
                 # Nothing was proven in ours yet, so nothing is lost; the peer forgets its half.
                 self.attempt.abandon()
+        sa.authenticated = now
         if initial_contact:
-            begun = sa.origin.begun
             for other in list(self.sas):
-                if other.established is not None and other.established < begun:
+                if other.established is not None and other.established < sa.origin.begun:
                     other.close(Cause.IKE_SA_LOST, now)
-            self.tell(InitialContact(self.peer.name, begun))
         origin = sa.origin
         self.tell(
             IkeSaUp(
@@ -138,6 +148,8 @@ class Association:
             )
         )
         self.adopted(sa, now)
+        if replaces:
+            delete_older(sa, now)
         self.pump(now)
 
     def adopted(self, sa: IkeSa, now: float) -> None:
@@ -147,6 +159,7 @@ class Association:
         for oldest in serving[: -self.context.limits.established_most]:
             oldest.close(Cause.IKE_SA_LOST, now)
         schedule_rekey(sa, now)
+        schedule_reauthentication(sa, now)
         if self.peer.liveness_idle is not None:
             self._watch(sa, self.peer.liveness_idle, now)
         if self.stopped:

@@ -79,6 +79,8 @@ class Context:
     """Without and with NAT traversal: 500 and 4500."""
     has_mkts: Callable[[str], bool]
     limits: Limits
+    wall_clock: Callable[[], float]
+    """Seconds since the epoch: for what certificates say, and nothing else."""
     cookies: CookieJar
     timers: Timers = field(default_factory=Timers)
     events: deque[Event] = field(default_factory=deque)

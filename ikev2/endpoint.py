@@ -6,6 +6,7 @@ in; datagrams, events and the next deadline go out. The protocol is in the modul
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -51,11 +52,13 @@ class Endpoint:
         local_ports: tuple[int, int] = (500, 4500),
         has_mkts: Callable[[str], bool],
         limits: Limits | None = None,
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
         """`random(n)` gives n octets: `os.urandom`, or a test's.
 
         `local_ports` are our UDP ports without and with NAT traversal. `has_mkts(peer)` tells
-        whether an MKT with that peer lives: it decides about INITIAL_CONTACT.
+        whether an MKT with that peer lives: it decides about INITIAL_CONTACT. `wall_clock` gives
+        seconds since the epoch: certificates are judged by it.
         """
         limits = limits or Limits()
         self._context = Context(
@@ -63,6 +66,7 @@ class Endpoint:
             local_ports=local_ports,
             has_mkts=has_mkts,
             limits=limits,
+            wall_clock=wall_clock,
             cookies=CookieJar(random, limits.cookie_secret_lifetime),
             servers={
                 ExchangeType.IKE_AUTH: serve_ike_auth,
@@ -200,6 +204,10 @@ class Endpoint:
         sa = self._association(peer).best()
         if sa is not None:
             rekey(sa, now)
+
+    def reauthenticate(self, peer: str, now: float) -> None:
+        """Make a new IKE SA, with new proofs of both identities, and then Delete the old one."""
+        self._association(peer).reauthenticate(now)
 
     def replace_ike_sa(self, peer: str, now: float) -> None:
         """Forget the peer's IKE SAs, which don't answer, and make a new one."""

@@ -24,7 +24,8 @@ from ikev2.payloads import (
     NotifyPayload,
 )
 from ikev2.payloads_sa import SaPayload
-from ikev2.transitions import Happening
+from ikev2.rp_responder import serve_first_rp_sa
+from ikev2.transitions import Happening, State
 from ikev2.words import notify_name
 
 if TYPE_CHECKING:
@@ -63,8 +64,8 @@ class Authenticate(Exchange):
         if auth is None:
             self._refused(sa, message, now)
             return
-        _verify(sa, message.require(IdrPayload), auth, message)
-        initial_contact = message.notify(NotifyType.INITIAL_CONTACT) is not None
+        _verify(sa, message.require(IdrPayload), auth, message, now)
+        initial_contact = _greeted(sa, message)
         sa.association.established(sa, now, initial_contact=initial_contact)
 
     def _refused(self, sa: IkeSa, message: Message, now: float) -> None:
@@ -102,7 +103,7 @@ def serve_ike_auth(sa: IkeSa, message: Message, now: float) -> None:
     try:
         if auth is None:
             raise AuthenticationFailed('the peer wants EAP, which is not configured')
-        _verify(sa, identification, auth, message)
+        _verify(sa, identification, auth, message, now)
         our_id = peer.local_id.as_idr()
         our_auth = _our_auth(sa, our_id)
     except AuthenticationFailed as error:
@@ -115,12 +116,25 @@ def serve_ike_auth(sa: IkeSa, message: Message, now: float) -> None:
         our_auth,
         *_initial_contact(sa),
     ]
-    if message.find(SaPayload) is not None:
-        # Whatever child it is: the IKE SA comes up without it (RFC 7296, 1.2).
-        answer.append(NotifyPayload(NotifyType.NO_PROPOSAL_CHOSEN))
-    sa.answer(answer, now)
-    initial_contact = message.notify(NotifyType.INITIAL_CONTACT) is not None
-    sa.association.established(sa, now, initial_contact=initial_contact)
+    initial_contact = _greeted(sa, message)
+
+    def finish(child: Sequence[Payload], now: float) -> None:
+        if sa.state == State.CLOSED:
+            return
+        sa.answer([*answer, *child], now)
+        sa.association.established(sa, now, initial_contact=initial_contact)
+
+    if message.find(SaPayload) is None:
+        finish((), now)
+    else:
+        serve_first_rp_sa(sa, message, finish, now)
+
+
+def _greeted(sa: IkeSa, message: Message) -> bool:
+    if message.notify(NotifyType.INITIAL_CONTACT) is None:
+        return False
+    sa.association.greeted(sa)
+    return True
 
 
 def _initial_contact(sa: IkeSa) -> tuple[NotifyPayload, ...]:
@@ -148,7 +162,11 @@ def _our_auth(sa: IkeSa, identification: IdentificationPayload) -> AuthPayload:
 
 
 def _verify(
-    sa: IkeSa, identification: IdentificationPayload, auth: AuthPayload, message: Message
+    sa: IkeSa,
+    identification: IdentificationPayload,
+    auth: AuthPayload,
+    message: Message,
+    now: float,
 ) -> None:
     """The peer is who it must be and has proven it. Raises AuthenticationFailed."""
     if sa.handshake is None:
@@ -164,7 +182,18 @@ def _verify(
         signed, nonce, sk_p = sa.handshake.request, origin.nr, sa.keys.sk_pi
     octets = signed_octets(origin.suite.prf, signed, nonce, sk_p, identification)
     received = tuple(message.all(CertificatePayload))
-    verify_auth(peer.remote_credential, origin.suite.prf, octets, auth, received)
+    wall = sa.association.context.wall_clock()
+    until = verify_auth(
+        peer.remote_credential,
+        origin.suite.prf,
+        octets,
+        auth,
+        received,
+        peer_hashes=sa.handshake.peer_hashes,
+        identity=claimed,
+        at=wall,
+    )
+    sa.proven_until = None if until is None else now + until - wall
 
 
 def _cause(error: PeerError) -> Cause:

@@ -196,6 +196,7 @@ def _succeed(
         now=now,
     )
     successor.proven()
+    successor.authenticated, successor.proven_until = sa.authenticated, sa.proven_until
     association.sas.append(successor)
     sa.happen(Happening.REPLACED)
     association.adopted(successor, now)

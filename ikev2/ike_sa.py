@@ -68,6 +68,10 @@ class IkeSa:
         self.spoken = now
         """`now` of the last message in either direction."""
         self.established: float | None = None
+        self.authenticated = now
+        """`now` of the IKE_AUTH that it, or its first ancestor, came of."""
+        self.proven_until: float | None = None
+        """`now` at which what the peer proved itself with ends; None if it doesn't."""
         self.handshake: Handshake | None = None
         """Until it is authenticated."""
         self.initial: tuple[IPAddress, bytes] | None = None

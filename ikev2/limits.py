@@ -77,3 +77,4 @@ class Limits:
     rekey_margin: float = 0.1
     """And at the latest this part of its lifetime before the end."""
     rekey_retry: float = 10.0
+    reauthentication_retry: float = 60.0

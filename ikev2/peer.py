@@ -40,6 +40,9 @@ class Peer:
     """Seconds without an authentic message from the peer before we ask whether it lives."""
     ike_lifetime: float = 4 * 3600.0
     """Seconds; an IKE SA is rekeyed before, and deleted at its end."""
+    reauthenticate_after: float | None = None
+    """Seconds; a new IKE SA is made before, with new proofs of both identities. None: when what
+    the peer proved itself with ends, if it does."""
 
     def __post_init__(self) -> None:
         if not self.addresses:
@@ -51,5 +54,8 @@ class Peer:
             raise LocalError(f'peer {self.name}: local and remote identity are the same')
         if self.ike_lifetime < _SHORTEST_IKE_LIFETIME:
             raise LocalError(f'peer {self.name}: an IKE SA lives at least a minute')
+        after = self.reauthenticate_after
+        if after is not None and after < _SHORTEST_IKE_LIFETIME:
+            raise LocalError(f'peer {self.name}: a proof of identity holds at least a minute')
         if self.liveness_idle is not None and self.liveness_idle <= 0:
             raise LocalError(f'peer {self.name}: the liveness idle time is more than 0 s')

@@ -6,12 +6,18 @@ the rest is our user's: it gets an offer with a token and calls `prepare` and `s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ikev2.constants import RP_SUITES, NotifyType, ProtocolId
-from ikev2.errors import LocalError, MalformedMessage, NoProposalChosen, WrongKeyExchangeGroup
+from ikev2.errors import (
+    LocalError,
+    MalformedMessage,
+    NoProposalChosen,
+    TrafficSelectorsUnacceptable,
+    WrongKeyExchangeGroup,
+)
 from ikev2.events import RpSaKeys, RpSaOffer, RpSaRequested
 from ikev2.key_exchange import respond
 from ikev2.keys import child_keymat
@@ -20,7 +26,7 @@ from ikev2.payload import Payload
 from ikev2.payloads import DeletePayload, KeyExchangePayload, NoncePayload, NotifyPayload
 from ikev2.payloads_sa import SaPayload
 from ikev2.payloads_ts import TsiPayload, TsrPayload
-from ikev2.rp_proposals import KEYID_LENGTH, offered_suites, select_rp
+from ikev2.rp_proposals import KEYID_LENGTH, RpChoice, offered_suites, select_rp
 from ikev2.transitions import State
 from keymaterial import Secret
 
@@ -41,6 +47,18 @@ class PendingDelete:
         self.sa.answer([delete_keys(send_ids)] if send_ids else [], now)
 
 
+@dataclass(frozen=True, slots=True)
+class _KeyExchanged:
+    """Our half of a request's key exchange."""
+
+    group: int
+    public_value: bytes
+    shared: Secret
+
+
+Finish = Callable[[Sequence[Payload], float], None]
+
+
 @dataclass(slots=True)
 class PendingRpSa:
     """A request for an RP SA that waits for our user."""
@@ -49,14 +67,15 @@ class PendingRpSa:
     offer: SaPayload
     tsi: TsiPayload
     tsr: TsrPayload
-    group: int
-    public_value: bytes
-    shared: Secret
     sk_d: Secret
     """A copy: the keys have to be ready even if the IKE SA goes meanwhile."""
     ni: bytes
     lifetime: int | None
-    rekey_keyid: int | None
+    rekey_keyid: int | None = None
+    exchange: _KeyExchanged | None = None
+    """None in IKE_AUTH, where a child has neither a key exchange nor nonces of its own."""
+    finish: Finish | None = None
+    """In IKE_AUTH: sends what belongs to the child with the rest of the answer."""
     prepared: list[Payload] = field(default_factory=list)
 
     def prepare(
@@ -68,17 +87,23 @@ class PendingRpSa:
         if not 1 <= keyid <= 255:
             raise LocalError(f'{keyid} is not a KeyID that can be negotiated')
         try:
-            choice = select_rp(self.offer, [suite], [tcp_options], [self.group], self.group)
+            choice = _select(self.offer, suite, tcp_options, self.exchange)
         except NoProposalChosen:
             raise LocalError(f'{suite} was not offered') from None
         prf = self.sa.origin.suite.prf
         length = RP_SUITES[suite].master_key_length
-        master_key = child_keymat(prf, self.sk_d, self.ni, nr, length, self.shared)
+        exchange = self.exchange
+        fresh: list[Payload] = []
+        if exchange is None:
+            nr, shared = self.sa.origin.nr, None
+        else:
+            shared = exchange.shared
+            fresh = [NoncePayload(nr), KeyExchangePayload(exchange.group, exchange.public_value)]
+        master_key = child_keymat(prf, self.sk_d, self.ni, nr, length, shared)
         self.wipe()
         self.prepared = [
             choice.answer(keyid),
-            NoncePayload(nr),
-            KeyExchangePayload(self.group, self.public_value),
+            *fresh,
             self.tsi,
             self.tsr,
             lifetime_notify(lifetime),
@@ -97,11 +122,19 @@ class PendingRpSa:
         """Send the answer that was prepared."""
         if not self.prepared:
             raise LocalError('answer before prepare')
-        self.sa.answer(self.prepared, now)
+        if self.finish is None:
+            self.sa.answer(self.prepared, now)
+        else:
+            self.finish(self.prepared, now)
 
     def refuse(self, notify: NotifyType, data: bytes, now: float) -> None:
         """Answer with an error. CHILD_SA_NOT_FOUND names the SPI of the REKEY_SA (2.25)."""
         self.wipe()
+        if self.finish is not None:
+            # The IKE SA comes up without the child (RFC 7296, 1.2).
+            self.sa.association.counters.refused += 1
+            self.finish([NotifyPayload(notify, data)], now)
+            return
         protocol, spi = 0, b''
         if notify == NotifyType.CHILD_SA_NOT_FOUND and self.rekey_keyid is not None:
             protocol, spi = ProtocolId.TCP_AO, bytes([self.rekey_keyid])
@@ -109,7 +142,8 @@ class PendingRpSa:
 
     def wipe(self) -> None:
         """Forget what the key is made of."""
-        self.shared.wipe()
+        if self.exchange is not None:
+            self.exchange.shared.wipe()
         self.sk_d.wipe()
 
 
@@ -139,7 +173,6 @@ def read_lifetime(message: Message) -> int | None:
 def serve_rp_sa(sa: IkeSa, message: Message, now: float) -> None:
     """A CREATE_CHILD_SA request that isn't about the IKE SA. Raises PeerError."""
     association = sa.association
-    context = association.context
     if sa.state == State.REKEYING:
         sa.refuse_with(NotifyType.TEMPORARY_FAILURE, now)  # RFC 7296, 2.25.2
         return
@@ -151,41 +184,102 @@ def serve_rp_sa(sa: IkeSa, message: Message, now: float) -> None:
     if ke is None:
         raise NoProposalChosen('no key exchange')
     keyid, proposals = _acceptable(offer, association.peer.policy.groups, ke.group)
-    tsi, tsr = message.require(TsiPayload), message.require(TsrPayload)
-    described = RpSaOffer(
-        keyid=keyid,
-        tsi=tsi.single(),
-        tsr=tsr.single(),
-        session_id=_data(message.notify(NotifyType.SESSION_ID)),
-        lifetime=read_lifetime(message),
-        rekey_keyid=_rekey_keyid(message),
-        keyids_in_use=tuple(_data(message.notify(NotifyType.KEYID_IN_USE)) or b''),
-        proposals=proposals,
-    )
+    described = _describe(message, keyid, proposals, _rekey_keyid(message))
     if sa.origin.nat:
         # The addresses in the selectors aren't those of the packets: TCP-AO wouldn't pass.
         sa.refuse_with(NotifyType.TS_UNACCEPTABLE, now)
         return
-    public_value, shared = respond(ke.group, ke.data)
-    token = context.number()
-    context.pending[token] = PendingRpSa(
-        sa=sa,
-        offer=offer,
-        tsi=tsi,
-        tsr=tsr,
-        group=ke.group,
-        public_value=public_value,
-        shared=shared,
-        sk_d=Secret(sa.keys.sk_d.reveal()),
-        ni=ni,
-        lifetime=described.lifetime,
-        rekey_keyid=described.rekey_keyid,
+    exchange = _KeyExchanged(ke.group, *respond(ke.group, ke.data))
+    _ask_user(
+        sa,
+        described,
+        PendingRpSa(
+            sa=sa,
+            offer=offer,
+            tsi=message.require(TsiPayload),
+            tsr=message.require(TsrPayload),
+            sk_d=Secret(sa.keys.sk_d.reveal()),
+            ni=ni,
+            lifetime=described.lifetime,
+            rekey_keyid=described.rekey_keyid,
+            exchange=exchange,
+        ),
     )
+
+
+def serve_first_rp_sa(sa: IkeSa, message: Message, finish: Finish, now: float) -> None:
+    """The child in an IKE_AUTH whose proof is good: a routing-protocol SA, or none at all.
+
+    `finish` sends the answer, at once or when our user has decided. Without the child the IKE SA
+    comes up all the same (RFC 7296, 1.2). Raises MalformedMessage.
+    """
+    try:
+        _offer_first(sa, message, finish)
+    except (NoProposalChosen, TrafficSelectorsUnacceptable) as error:
+        sa.association.counters.refused += 1
+        finish([NotifyPayload(error.notify or NotifyType.NO_PROPOSAL_CHOSEN)], now)
+
+
+def _offer_first(sa: IkeSa, message: Message, finish: Finish) -> None:
+    offer = message.require(SaPayload)
+    if not sa.origin.profile or any(p.protocol != ProtocolId.TCP_AO for p in offer.proposals):
+        raise NoProposalChosen('only routing-protocol SAs, and only to a peer of this profile')
+    if sa.origin.nat:
+        raise TrafficSelectorsUnacceptable('a NAT is on the path: TCP-AO would not pass')
+    keyid, proposals = _acceptable(offer, (), None)
+    described = _describe(message, keyid, proposals, None)
+    _ask_user(
+        sa,
+        described,
+        PendingRpSa(
+            sa=sa,
+            offer=offer,
+            tsi=message.require(TsiPayload),
+            tsr=message.require(TsrPayload),
+            sk_d=Secret(sa.keys.sk_d.reveal()),
+            ni=sa.origin.ni,
+            lifetime=described.lifetime,
+            finish=finish,
+        ),
+    )
+
+
+def _describe(
+    message: Message,
+    keyid: int,
+    proposals: tuple[tuple[str, bool], ...],
+    rekey_keyid: int | None,
+) -> RpSaOffer:
+    return RpSaOffer(
+        keyid=keyid,
+        tsi=message.require(TsiPayload).single(),
+        tsr=message.require(TsrPayload).single(),
+        session_id=_data(message.notify(NotifyType.SESSION_ID)),
+        lifetime=read_lifetime(message),
+        rekey_keyid=rekey_keyid,
+        keyids_in_use=tuple(_data(message.notify(NotifyType.KEYID_IN_USE)) or b''),
+        proposals=proposals,
+    )
+
+
+def _ask_user(sa: IkeSa, described: RpSaOffer, pending: PendingRpSa) -> None:
+    association = sa.association
+    token = association.context.number()
+    association.context.pending[token] = pending
     association.tell(RpSaRequested(token, association.peer.name, described))
 
 
+def _select(
+    offer: SaPayload, suite: str, tcp_options: bool, exchange: _KeyExchanged | None
+) -> RpChoice:
+    """Raises NoProposalChosen."""
+    if exchange is None:
+        return select_rp(offer, [suite], [tcp_options], (), None, require_key_exchange=False)
+    return select_rp(offer, [suite], [tcp_options], [exchange.group], exchange.group)
+
+
 def _acceptable(
-    offer: SaPayload, groups: tuple[int, ...], ke_group: int
+    offer: SaPayload, groups: tuple[int, ...], ke_group: int | None
 ) -> tuple[int, tuple[tuple[str, bool], ...]]:
     """The peer's SendID and what our user may choose from: all that goes with its KE payload.
 
@@ -197,7 +291,14 @@ def _acceptable(
     other: int | None = None
     for suite, tcp_options in offered_suites(offer):
         try:
-            choice = select_rp(offer, [suite], [tcp_options], groups, ke_group)
+            choice = select_rp(
+                offer,
+                [suite],
+                [tcp_options],
+                groups,
+                ke_group,
+                require_key_exchange=ke_group is not None,
+            )
         except NoProposalChosen:
             continue
         if choice.group == ke_group:
