@@ -53,10 +53,16 @@ def await_up(routers: Routers) -> None:
 @contextmanager
 def cut(*nodes: Node, interface: str = 'eth1') -> Iterator[None]:
     """Nothing that comes in by the interface reaches any of the nodes; nobody is told."""
-    rule = f'iifname "{interface}" drop'
-    chain = f'chain incoming {{ type filter hook prerouting priority -300; {rule}; }}'
+    rules = f"""
+        table inet cut {{
+            chain incoming {{
+                type filter hook prerouting priority -300
+                iifname "{interface}" drop
+            }}
+        }}
+    """
     for node in nodes:
-        node.run(['nft', '-f', '-'], input=f'table inet cut {{ {chain} }}')
+        node.run(['nft', '-f', '-'], input=rules)
     try:
         yield
     finally:
