@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 from lab.topology.node import Node
@@ -34,11 +35,28 @@ class Capture:
         raise CaptureError(f'{" ".join(command)}: {said.strip()}')
 
     def close(self) -> int:
-        """Write out everything and end; the number of packets. Raises CaptureError."""
+        """Write out everything that has been captured so far and end; the number of packets.
+
+        Raises CaptureError if any was lost.
+        """
+        captured, received = -1, 0
+        deadline = time.monotonic() + CLOSE_SECONDS
+        while captured != received and time.monotonic() < deadline:
+            # What tcpdump has not read when it is told to end, it never reads.
+            captured, received = self._counts()
         self._process.send_signal(signal.SIGINT)
         said = self._process.communicate(timeout=CLOSE_SECONDS)[1]
-        captured = re.search(r'(\d+) packets? captured', said)
         dropped = re.search(r'(\d+) packets? dropped by kernel', said)
-        if captured is None or dropped is None or int(dropped[1]):
-            raise CaptureError(f'{self.path}: {said.strip()}')
-        return int(captured[1])
+        if captured != received or dropped is None or int(dropped[1]):
+            raise CaptureError(f'{self.path}: {captured} of {received} packets; {said.strip()}')
+        return captured
+
+    def _counts(self) -> tuple[int, int]:
+        """How many packets are in the file, and how many there were."""
+        assert self._process.stderr is not None
+        self._process.send_signal(signal.SIGUSR1)
+        told = self._process.stderr.readline()
+        numbers = re.search(r'(\d+) packets? captured, (\d+) packets? received', told)
+        if numbers is None:
+            raise CaptureError(f'{self.path}: {told.strip()}')
+        return int(numbers[1]), int(numbers[2])

