@@ -150,6 +150,7 @@ def with_options(
 
 
 def with_full_checksum(packet: bytes, start: int) -> bytes:
-    """The packet with its TCP checksum computed anew."""
+    """The packet with its TCP checksum computed anew, never 0 (see `seal`)."""
     at = start + CHECKSUM
-    return b''.join((packet[:at], _SHORT.pack(full_checksum(packet, start)), packet[at + 2 :]))
+    checksum = full_checksum(packet, start) or 0xFFFF
+    return b''.join((packet[:at], _SHORT.pack(checksum), packet[at + 2 :]))

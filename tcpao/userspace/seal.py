@@ -144,7 +144,9 @@ def seal(
         )
     )
     new = b''.join((options, head_of_option, signature))
-    checksum = checksum_after(packet, start, old, new)
+    # Linux's own TCP-AO takes a segment whose checksum is 0 for one of its own on its way out
+    # and finds its MAC wrong (tcp_ao_hash_pseudoheader). 0xFFFF is as right (RFC 1624 3).
+    checksum = checksum_after(packet, start, old, new) or 0xFFFF
     at = start + CHECKSUM
     head[at] = checksum >> 8
     head[at + 1] = checksum & 0xFF

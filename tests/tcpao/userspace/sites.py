@@ -38,6 +38,7 @@ PATIENCE = 60.0
 MACS = ('02:00:00:00:00:01', '02:00:00:00:00:02')
 CLONE_NEWNET = 0x40000000
 ETH_P_ALL = 3
+SO_RCVBUFFORCE = 33
 
 # include/uapi/linux/tcp.h
 TCP_REPAIR, TCP_REPAIR_QUEUE, TCP_QUEUE_SEQ = 19, 20, 21
@@ -368,7 +369,7 @@ def captured(site: Site, path: Path) -> Iterator[None]:
         tap = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
     with tap:
         tap.bind(('wire', ETH_P_ALL))
-        tap.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+        tap.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 25)
         yield
         tap.setblocking(False)
         with path.open('wb') as file:

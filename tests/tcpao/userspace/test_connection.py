@@ -468,6 +468,26 @@ def test_a_partial_checksum_is_completed() -> None:
     assert has_good_checksums(passed)
 
 
+@pytest.mark.parametrize('partial', [False, True])
+def test_a_checksum_is_never_zero_on_the_wire(partial: bool) -> None:
+    # Linux's TCP-AO takes a segment with a checksum of 0 for its own (seen on 6.12).
+    client, server = connected()
+    sequence, acknowledgment = client.isn + client.sent, server.isn + server.sent
+    fields = set()
+    for window in range(65536):
+        made = packet(client.pair, sequence, acknowledgment, ACK, window=window, partial=partial)
+        sent = client.core.outgoing(made, partial=partial)
+        assert sent is not None
+        fields.add(sent[36:38])
+        if sent[36:38] == b'\xff\xff':
+            assert has_good_checksums(sent)
+            assert server.core.incoming(sent) is not None
+            break
+    else:
+        raise AssertionError('of so many segments one should have had it')
+    assert b'\0\0' not in fields
+
+
 def test_a_packet_that_would_outgrow_netlink_is_dropped() -> None:
     client, _ = connected()
     assert client.make(ACK, payload=bytes(65531 - 20 - 32 - 16)) is not None

@@ -1,0 +1,83 @@
+"""Which backend is chosen: the kernel is asked, and what can't be had is an error."""
+
+from __future__ import annotations
+
+import pytest
+
+from tcpao import backend
+from tcpao.backend import Backend, BackendError, Preference, choose
+from tcpao.mkt import ALGORITHMS
+
+NO = 'this kernel is built without TCP-AO'
+
+
+@pytest.fixture
+def without(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kernel that has none."""
+    monkeypatch.setattr(backend, 'why_unsupported', lambda name: NO)
+
+
+@pytest.fixture
+def complete(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kernel that has all of it."""
+    monkeypatch.setattr(backend, 'why_unsupported', lambda name: None)
+
+
+def test_the_kernel_is_chosen_where_it_can(complete: None) -> None:
+    chosen: Backend = choose()
+    assert (chosen.name, chosen.why) == ('kernel', 'this kernel has TCP-AO')
+    chosen.start()
+    assert chosen.fileno() is None
+    assert chosen.died is None
+    chosen.stop()
+
+
+def test_user_space_is_chosen_where_it_cannot_and_says_why(without: None) -> None:
+    chosen = choose(Preference.AUTO)
+    assert (chosen.name, chosen.why) == ('userspace', NO)
+
+
+def test_half_a_kernel_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    # RFC 5926: both suites are mandatory.
+    lacking = {'aes-128-cmac-96': 'no cmac(aes128)'}
+    monkeypatch.setattr(backend, 'why_unsupported', lacking.get)
+    assert choose().why == 'no cmac(aes128)'
+
+
+def test_asked_for_user_space_it_is_user_space(complete: None) -> None:
+    assert choose(Preference('userspace')).name == 'userspace'
+
+
+def test_asked_for_a_kernel_that_cannot_it_is_an_error(without: None) -> None:
+    chosen = choose(Preference('kernel'))
+    with pytest.raises(BackendError, match=f'{NO}; try tcp-ao-backend userspace'):
+        chosen.start()
+
+
+@pytest.mark.kernel
+def test_the_kernel_of_the_guest_is_chosen() -> None:
+    chosen = choose()
+    chosen.start()
+    capabilities = chosen.capabilities()
+    assert capabilities.backend == chosen.name == 'kernel'
+    assert capabilities.algorithms == {n for n, a in ALGORITHMS.items() if a.linux_name}
+    assert not capabilities.matches_ports
+    assert chosen.listener_installer() is not chosen.connection_installer()
+
+
+@pytest.mark.native
+def test_user_space_can_do_every_suite(own_namespace: None) -> None:
+    chosen: Backend = choose(Preference.USERSPACE)
+    chosen.start()
+    try:
+        capabilities = chosen.capabilities()
+        assert capabilities.backend == chosen.name == 'userspace'
+        assert capabilities.algorithms == set(ALGORITHMS)
+        assert capabilities.matches_ports
+        assert chosen.listener_installer() is not chosen.connection_installer()
+        assert isinstance(chosen.fileno(), int)
+        assert chosen.died is None
+    finally:
+        chosen.stop()
+        chosen.stop()
+    assert chosen.died is not None
