@@ -209,6 +209,8 @@ class DraftBuilder:
         parser = self.parsers.get(keyword)
         if parser is None:
             choices = ', '.join(sorted(self.parsers))
+            if self.parsers is SECTION:
+                choices += ', or a block: session AFI SAFI { ... }'
             raise SectionError(place, self.name, f'{keyword!r} is unknown', f'one of {choices}')
         if keyword in self.directives:
             first = self.directives[keyword].place.line

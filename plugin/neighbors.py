@@ -60,6 +60,10 @@ def _post_get_scope(original: Any, self: Any) -> Any:
         draft = drafts[0]
         for later in drafts[1:]:
             draft = later.over(draft)
+        if self.tokeniser.end != '}':
+            # ExaBGP takes the end of the file for the end of every block.
+            cause = 'the neighbor with this section does not end'
+            raise SectionError(draft.place, SCOPE, cause, 'as many closing braces as opening ones')
         local[SCOPE] = protect(draft, _facts(self, local), files)
     return local
 
@@ -78,6 +82,7 @@ def _facts(parser: Any, local: dict[str, Any]) -> Facts:
         multi_session=bool(local.get('capability', {}).get('multi-session')),
         local_address=local.get('local-address') is not None,
         md5=bool(local.get('md5-password')),
+        md5_ip=local.get('md5-ip') not in (None, local.get('local-address')),
         range=local['peer-address'].mask.size() > 1,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from plugin import (
+    blocks,
     hooks,
     injecting,
     lifecycle,
@@ -19,6 +20,7 @@ PARTS = (
     surroundings,
     truelines,
     section,
+    blocks,
     neighbors,
     reloading,
     injecting,

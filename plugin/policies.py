@@ -12,6 +12,7 @@ from exabgp.environment import getenv
 from gatekeeper.policy import PolicyError, SessionId, SessionPolicy, check
 from plugin.neighbors import protection_of, session_name, settings_of
 from plugin.places import SectionError
+from plugin.protection import Protection
 
 SERVICE = 'bgp'
 BGP_PORT = 179
@@ -77,6 +78,8 @@ def _policy(key: str, neighbor: Any) -> SessionPolicy:
     settings = settings_of(neighbor)
     listen = _listen_port(neighbor)
     connect = None if neighbor['passive'] or getenv().bgp.passive else connect_port(neighbor)
+    _check_port(protection, 'source-port', settings.source_port, {connect, listen})
+    _check_port(protection, 'peer-port', settings.peer_port, {listen})
     return SessionPolicy(
         key=key,
         neighbor=str(neighbor['peer-address']),
@@ -99,6 +102,17 @@ def _policy(key: str, neighbor: Any) -> SessionPolicy:
         timeout=settings.timeout,
         backend=protection.backend,
     )
+
+
+def _check_port(
+    protection: Protection, name: str, port: int | None, service: set[int | None]
+) -> None:
+    """Who opens a connection is told by its ports."""
+    if port is None or port not in service:
+        return
+    blocks = [block.directives.get(name) for block in protection.draft.sessions.values()]
+    places = [one.place for one in blocks if one is not None and one.value == port]
+    raise SectionError(places[0], f'ikev2 {name}', f'{port} is the port of BGP', 'another port')
 
 
 def connect_port(neighbor: Any) -> int:

@@ -40,6 +40,8 @@ class Facts:
     local_address: bool
     """True if it is an address, not auto-discovered."""
     md5: bool
+    md5_ip: bool
+    """True if md5-ip, to which ExaBGP binds, isn't the local-address."""
     range: bool
     """True if the peer is a range of addresses."""
 
@@ -109,6 +111,8 @@ def _check_neighbor(draft: Draft, facts: Facts) -> None:
 
     if not facts.local_address:
         raise refuse('the neighbor has no local-address of its own', 'local-address and an address')
+    if facts.md5_ip:
+        raise refuse('md5-ip is not the local-address of the neighbor', 'no md5-ip')
     if facts.range:
         raise refuse('peers that are a range of addresses are not in this version', 'one address')
     if facts.md5:

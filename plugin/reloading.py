@@ -1,24 +1,30 @@
 """Configuration loads as a whole: checks among neighbors, our errors, and nothing half done.
 
 A load that is refused changes nothing. Upstream forgets to clean its parser after a refusal (the
-next good configuration then fails as a duplicate) and puts the helper processes of the refused
-one in place; both are put right here, for gated and other neighbors alike. With a
-gatekeeper running, it takes the new policies before the first new neighbor becomes active.
+next good configuration then fails as a duplicate), puts the helper processes of the refused one in
+place, and has its routes in the RIBs; all are put right here, for gated and other neighbors alike.
+With a gatekeeper running, it takes the new policies last, when nothing else can refuse them, and
+before the first new neighbor becomes active.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from exabgp.configuration.configuration import Configuration
+from exabgp.environment import getenv
 
 from gatekeeper.policy import PolicyError, SessionPolicy
+from plugin import blocks
 from plugin.patching import wrap
 from plugin.places import SectionError
 from plugin.policies import policies_of
+from plugin.ribs import Contents
+from plugin.section import misplaced
+from plugin.truelines import place_of
 
-Commit = Callable[[list[SessionPolicy], Mapping[str, Any]], str | None]
+Commit = Callable[[list[SessionPolicy]], str | None]
 """Put new policies in force, before the neighbors; returns why not."""
 
 
@@ -31,41 +37,61 @@ def _parse_section(original: Any, self: Any, name: str) -> Any:
     parsed = original(self, name)
     if parsed is not True or name != 'root':
         return parsed
-    neighbors = self.neighbor.neighbors
     try:
-        policies = policies_of(neighbors)
+        blocks.check_end(self)
+        blocks.check_inheritance(self)
+        policies_of(self.neighbor.neighbors)
     except (SectionError, PolicyError) as error:
-        return _refuse(self, str(error))
-    commit = getattr(self, 'ikev2_commit', None)
-    against = commit(policies, neighbors) if commit is not None else None
-    return True if against is None else _refuse(self, against)
-
-
-def _refuse(configuration: Any, cause: str) -> bool:
-    configuration.error.ikev2 = cause
-    return bool(configuration.error.set(cause))
+        self.error.ikev2 = str(error)
+        return self.error.set(str(error))
+    return True
 
 
 def _reload(original: Any, self: Any) -> Any:
     before = self.processes, self.neighbors
+    contents = Contents()
     self.error.ikev2 = ''
+    blocks.begin(self.error)
+    loaded = False
     try:
-        reloaded = original(self)
-    except Exception:
-        self.processes, self.neighbors = before
-        _clean(self)
-        raise
-    if reloaded is True:
-        return True
-    self.processes, self.neighbors = before
-    cause = self.error.ikev2 or str(self.error)
-    _clean(self)
-    return self.error.set(cause)
+        cause = _load(original, self)
+        loaded = cause is None
+    finally:
+        if not loaded:
+            self.processes, self.neighbors = before
+            contents.put_back()
+            # What upstream does after a load that went well.
+            self._cleanup()
+    return True if loaded else self.error.set(cause)
 
 
-def _clean(configuration: Any) -> None:
-    """What upstream does after a load that went well."""
-    configuration._cleanup()
+def _load(original: Any, configuration: Any) -> str | None:
+    """Returns why it is refused, or None."""
+    file = '' if configuration._text else configuration._configurations[0]
+    try:
+        if original(configuration) is not True:
+            return configuration.error.ikev2 or _upstreams(configuration, file)
+        commit = getattr(configuration, 'ikev2_commit', None)
+        return commit(policies_of(configuration.neighbors)) if commit is not None else None
+    except SectionError as error:
+        return str(error)
+    except Exception as error:
+        if getenv().debug.configuration:
+            raise
+        kind = '' if str(error) else f'{type(error).__name__} '
+        return f'{place_of(configuration.tokeniser)}: {kind}{error}'
+
+
+def _upstreams(configuration: Any, file: str) -> str:
+    """ExaBGP's own error, which names no file."""
+    cause = str(configuration.error) or 'cannot be read'
+    if not cause.startswith('\nsyntax error'):
+        return f'{file}: {cause.strip()}' if file else cause
+    place = place_of(configuration.tokeniser)
+    error = misplaced(configuration.tokeniser.line, place, configuration.scope.location(), cause)
+    if error is not None:
+        return str(error)
+    return cause.replace(f'\nline {place.line}:', f'\n{place}:', 1)
 
 
 def install() -> None:

@@ -7,6 +7,7 @@ scope as a Draft; `plugin.neighbors` takes it from there.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from exabgp.configuration.configuration import Configuration
@@ -15,9 +16,9 @@ from exabgp.configuration.neighbor import ParseNeighbor
 from exabgp.configuration.neighbor.family import ParseFamily
 
 from plugin.draft import Family
-from plugin.grammar import DraftBuilder
+from plugin.grammar import SECTION, SESSION, DraftBuilder
 from plugin.patching import add, wrap
-from plugin.places import SectionError
+from plugin.places import Place, SectionError
 from plugin.truelines import place_of
 
 SCOPE = 'ikev2'
@@ -46,6 +47,19 @@ def fault(section: Any, error: SectionError) -> bool:
     """Give ExaBGP our error; `plugin.reloading` makes it the whole message."""
     section.error.ikev2 = str(error)
     return bool(section.error.set(str(error)))
+
+
+def misplaced(words: Sequence[str], place: Place, location: str, cause: str) -> SectionError | None:
+    """Our error in place of ExaBGP's, where one of our words stands outside the section."""
+    word = words[0] if words else ''
+    unknown = 'invalid keyword' in cause or ' is invalid in ' in cause
+    if not unknown or word.lower() not in {SCOPE, 'session', *SECTION, *SESSION}:
+        return None
+    expected = 'it inside ikev2 { ... } or one of its session blocks'
+    if word.lower() == SCOPE:
+        expected = 'ikev2 { ... } directly inside a neighbor, or a neighbor of a template'
+    cause = f'it does not belong here, in {location or "no block"}'
+    return SectionError(place, word, cause, expected)
 
 
 class Ikev2Section(Section):

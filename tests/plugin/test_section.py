@@ -240,6 +240,32 @@ FAULTS: dict[str, tuple[str, str, str]] = {
         'ikev2',
         'md5-password too',
     ),
+    'another address to bind to': (
+        neighbor(more='    md5-ip 127.0.0.9;\n'),
+        'ikev2',
+        'md5-ip is not the local-address',
+    ),
+    "BGP's port as source": (
+        neighbor(
+            section=with_ids('psk-file r.psk;\n session ipv4 unicast { source-port 1790; }'),
+            more='    connect 1790;\n',
+        ),
+        'source-port',
+        'source-port: 1790 is the port of BGP',
+    ),
+    "BGP's port as the peer's": (
+        neighbor(
+            section=with_ids('psk-file r.psk;\n session ipv4 unicast { peer-port 1790; }'),
+            more='    listen 1790;\n',
+        ),
+        'peer-port',
+        'peer-port: 1790 is the port of BGP',
+    ),
+    'a session without a block': (
+        neighbor(section=with_ids('psk-file r.psk;\n session ipv4 unicast;')),
+        'session',
+        'or a block: session AFI SAFI { ... }',
+    ),
     'no local address': (
         neighbor().replace('local-address 127.0.0.1', 'local-address auto'),
         'ikev2',

@@ -10,8 +10,9 @@ from exabgp.configuration.configuration import Configuration
 from hypothesis import given
 from hypothesis import strategies as st
 
+from plugin.places import SectionError
 from plugin.truelines import Statement
-from tests.plugin.texts import neighbor
+from tests.plugin.texts import SECTION, neighbor
 
 Write = Callable[[str], Path]
 
@@ -77,6 +78,96 @@ def test_exabgps_own_errors_name_the_true_line_too(write: Write) -> None:
     assert f'line {line_of(text, "bogus")}: bogus 1 ;' in error_of(write(text))
 
 
+UNFINISHED: dict[str, tuple[str, str, str]] = {
+    # name: (the section's words, a word on the line that must be named, what must be said)
+    'a semicolon forgotten': (
+        'local-id fqdn a;\n peer-id fqdn b\n lifetime 20;',
+        'peer-id',
+        'peer-id: the statement does not end; expected ; or {',
+    ),
+    'a semicolon forgotten before the closing brace': (
+        'local-id fqdn a; grace 7\n',
+        'grace',
+        'grace: the statement does not end',
+    ),
+    'a quote forgotten': ('local-id fqdn "a;', 'local-id', 'local-id: a quote is not closed'),
+    'a statement on two lines': (
+        'local-id fqdn a;\n peer-id fqdn\n  b;',
+        'peer-id',
+        'peer-id: the statement does not end',
+    ),
+    'after a continuation': (
+        'local-id fqdn a; \\\n grace \\\n 7; lifetime 9\n',
+        'lifetime',
+        'lifetime: the statement does not end',
+    ),
+    'a bad escape': ('local-id fqdn "\\u12";', 'local-id', 'invalid \\u escape sequence'),
+}
+
+
+@pytest.mark.parametrize('name', UNFINISHED)
+def test_what_is_no_statement_is_told_with_file_line_and_directive(name: str, write: Write) -> None:
+    words, word, said = UNFINISHED[name]
+    text = '# head\n\n' + neighbor(section=f'  ikev2 {{\n {words}\n  }}\n')
+    path = write(text)
+    error = error_of(path)
+    assert error.startswith(f'{path} line {line_of(text, word)}: ')
+    assert said in error
+
+
+def test_a_statement_that_does_not_end_keeps_its_secrets(write: Write) -> None:
+    path = write(neighbor(section='', more='    md5-password "hunter2"\n'))
+    assert error_of(path).startswith(f'{path} line 7: md5-password: the statement does not end')
+    assert 'hunter2' not in error_of(path)
+
+
+def test_octets_that_are_no_text_are_told_with_their_line(write: Write) -> None:
+    text = '# one\n' * 3000 + neighbor()
+    path = write(text)
+    path.write_bytes(text.encode().replace(b'r1.lab', b'r\xe9.lab'))
+    line = line_of(text, 'r1.lab')
+    assert error_of(path).startswith(f'{path} line {line}: character: the octet 0xe9 is no text')
+
+
+MISPLACED: dict[str, tuple[str, str]] = {
+    'at the top': ('ikev2 {\n}\n' + neighbor(section=''), 'in no block'),
+    'a statement, no block': (neighbor(section='    ikev2;\n'), 'in neighbor'),
+    'in another block': (neighbor(section='', families='ipv4 unicast;\n ikev2 { }\n'), 'family'),
+    'in capitals': (neighbor(section=SECTION.replace('ikev2', 'IKEv2')), 'in neighbor'),
+}
+
+
+@pytest.mark.parametrize('name', MISPLACED)
+def test_a_section_in_the_wrong_place_is_told_where_it_belongs(name: str, write: Write) -> None:
+    text, where = MISPLACED[name]
+    path = write(text)
+    line = next(n for n, line in enumerate(text.split('\n'), 1) if 'ikev2' in line.lower())
+    word = 'IKEv2' if name == 'in capitals' else 'ikev2'
+    error = error_of(path)
+    assert error.startswith(f'{path} line {line}: {word}: it does not belong here, in')
+    assert where in error
+    assert error.endswith(
+        'expected ikev2 { ... } directly inside a neighbor, or a neighbor of a template'
+    )
+
+
+@pytest.mark.parametrize(
+    'words', ['local-id fqdn a;', 'source-port 40001;', 'session ipv4 unicast { }']
+)
+def test_a_directive_outside_the_section_is_told_where_it_belongs(words: str, write: Write) -> None:
+    text = neighbor(more=f'    {words} # here\n')
+    path = write(text)
+    error = error_of(path)
+    assert error.startswith(f'{path} line {line_of(text, "# here")}: {words.split()[0]}: ')
+    assert 'inside ikev2 { ... }' in error
+
+
+def test_exabgps_own_errors_name_the_file(write: Write) -> None:
+    path = write(neighbor(section='').replace('65002', 'x'))
+    assert f'{path} line 5: peer-as x ;' in error_of(path)
+    assert error_of(write('# nothing\n')).startswith(f'{path}: ')
+
+
 @given(st.lists(st.sampled_from(['a b;', '', '# c', 'x "#;" y;', 'p; q r;', 'u \\', 's {', '}'])))
 def test_every_statement_of_a_file_gets_the_line_on_which_it_begins(
     tmp_path_factory: pytest.TempPathFactory, lines: list[str]
@@ -97,7 +188,7 @@ def test_every_statement_of_a_file_gets_the_line_on_which_it_begins(
             return
         while tokeniser():
             seen.append(tokeniser.line)
-    except ValueError:
+    except SectionError:
         return  # no configuration: words without an end
     assert all(isinstance(statement, Statement) for statement in seen)
     found = [statement.line for statement in seen]
