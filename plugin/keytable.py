@@ -7,8 +7,11 @@ crash at any moment leaves one too.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import stat
+from contextlib import suppress
 from threading import Lock
 
 from gatekeeper.policy import SessionPolicy
@@ -22,11 +25,14 @@ class KeyTable:
     """A file of MKTs, ends and ids as the opener sees them. Raises OSError."""
 
     def __init__(self, path: str) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        self._file = os.open(path, flags, 0o600)
-        # An older file may have been anybody's to read: first the mode, then the content.
+        # An older file may be anybody's: its owner could read what comes, and so could those
+        # who have it open. A new one has no other name and no other reader.
+        with suppress(FileNotFoundError):
+            if not stat.S_ISREG(os.lstat(path).st_mode):
+                raise OSError(errno.EEXIST, 'what is there is not a regular file', path)
+            os.unlink(path)
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         os.fchmod(self._file, 0o600)
-        os.ftruncate(self._file, 0)
         os.pwrite(self._file, _EMPTY, 0)
         self._end = 1
         self._first = True

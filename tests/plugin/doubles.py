@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from ipaddress import ip_address
 from pathlib import Path
 from threading import Timer
 from typing import Any
@@ -16,10 +17,12 @@ from exabgp.configuration.configuration import Configuration
 from exabgp.reactor.loop import Reactor
 from exabgp.reactor.peer import ACTION
 
-from gatekeeper.policy import PolicyError, SessionPolicy
+from gatekeeper.policy import PadEntry, PolicyError, SessionId, SessionPolicy
 from gatekeeper.records import Record
 from gatekeeper.service import Gatekeeper, GatekeeperError
 from gatekeeper.ticket import GateError, Ticket
+from ikev2.auth import PresharedKey
+from ikev2.identity import Identity
 from keymaterial import Secret
 from plugin import runtime
 from plugin.recording import Recorder
@@ -43,6 +46,20 @@ def an_mkt(pair: SocketPair) -> Mkt:
         recv_id=17,
         master_key=Secret(bytes(range(20))),
         not_after=0.0,
+    )
+
+
+def a_policy() -> SessionPolicy:
+    shared = PresharedKey(Secret(b'x'))
+    return SessionPolicy(
+        key='k',
+        neighbor='10.0.0.2',
+        session=SessionId('bgp', 'ipv4 unicast', ((1, 1),)),
+        local=ip_address('10.0.0.1'),
+        remote=ip_address('10.0.0.2'),
+        connect_port=179,
+        listen_port=None,
+        pad=PadEntry(Identity.parse('fqdn', 'a'), Identity.parse('fqdn', 'b'), shared, shared),
     )
 
 

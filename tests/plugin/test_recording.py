@@ -15,48 +15,19 @@ import pytest
 from exabgp.reactor.api import API
 from exabgp.reactor.api.command.command import Command
 
-from gatekeeper.policy import PadEntry, SessionId, SessionPolicy
 from gatekeeper.records import EventName, Record
 from gatekeeper.service import GatekeeperError
-from ikev2.auth import PresharedKey
-from ikev2.identity import Identity
-from keymaterial import Secret
 from plugin import showing
 from plugin.keytable import KeyTable
 from plugin.recording import Recorder
 from plugin.surroundings import read_ports, write_ports
-from tcpao.mkt import ALGORITHMS, Mkt, SocketPair
-from tests.plugin.doubles import Daemon
+from tcpao.mkt import SocketPair
+from tests.plugin.doubles import Daemon, a_policy, an_mkt
 from tests.plugin.texts import neighbor
 
 Start = Callable[..., Daemon]
 
-PSK = PresharedKey(Secret(b'x'))
-POLICY = SessionPolicy(
-    key='k',
-    neighbor='10.0.0.2',
-    session=SessionId('bgp', 'ipv4 unicast', ((1, 1),)),
-    local=ip_address('10.0.0.1'),
-    remote=ip_address('10.0.0.2'),
-    connect_port=179,
-    listen_port=None,
-    pad=PadEntry(Identity.parse('fqdn', 'a'), Identity.parse('fqdn', 'b'), PSK, PSK),
-)
-
-
-def an_mkt(pair: SocketPair) -> Mkt:
-    return Mkt(
-        identity=str(pair),
-        pair=pair,
-        algorithm=ALGORITHMS['hmac-sha-1-96'],
-        tcp_options=True,
-        send_id=1,
-        recv_id=17,
-        master_key=Secret(bytes(range(20))),
-        not_after=0.0,
-    )
-
-
+POLICY = a_policy()
 OPENED = SocketPair(ip_address('10.0.0.1'), 40001, ip_address('10.0.0.2'), 179)
 
 
@@ -155,19 +126,28 @@ def test_a_key_table_takes_keys_of_two_threads(tmp_path: Path) -> None:
     assert len(json.loads((tmp_path / 'keys.json').read_text())) == 40
 
 
-def test_an_older_key_table_is_emptied_and_made_private(tmp_path: Path) -> None:
+def test_an_older_key_table_is_replaced_whoever_has_it(tmp_path: Path) -> None:
+    """Its owner, who reads it whatever its mode, and those who have it open."""
     path = tmp_path / 'keys.json'
     path.write_text('[{"master_key": "00"}]' * 10)
     path.chmod(0o644)
-    KeyTable(str(path))
-    assert path.read_text() == '[]\n'
-    assert path.stat().st_mode & 0o777 == 0o600
+    os.chown(path, 65534, 65534)
+    with path.open() as older:
+        KeyTable(str(path))
+        assert path.read_text() == '[]\n'
+        assert path.stat().st_mode & 0o777 == 0o600
+        assert path.stat().st_uid == os.geteuid()
+        assert os.fstat(older.fileno()).st_ino != path.stat().st_ino
 
 
-def test_a_key_table_does_not_follow_a_symbolic_link(tmp_path: Path) -> None:
-    (tmp_path / 'keys.json').symlink_to(tmp_path / 'elsewhere')
-    with pytest.raises(OSError, match='symbolic links'):
-        KeyTable(str(tmp_path / 'keys.json'))
+def test_a_key_table_is_a_file_and_neither_a_link_nor_a_pipe(tmp_path: Path) -> None:
+    (tmp_path / 'link').symlink_to(tmp_path / 'elsewhere')
+    os.mkfifo(tmp_path / 'pipe')
+    for name in ('link', 'pipe'):
+        with pytest.raises(OSError, match='not a regular file'):
+            KeyTable(str(tmp_path / name))
+        assert os.path.lexists(tmp_path / name)
+    assert not (tmp_path / 'elsewhere').exists()
 
 
 # --- show ikev2 ---------------------------------------------------------------------------------
