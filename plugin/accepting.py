@@ -23,6 +23,7 @@ from gatekeeper.records import EventName, Record
 from gatekeeper.ticket import Ticket
 from plugin import sessions
 from plugin.links import Link, abort_on_close, pair_of
+from plugin.neighbors import protection_of
 from plugin.policies import address_of
 from plugin.recording import LOG
 from tcpao.mkt import IPAddress, SocketPair
@@ -57,6 +58,10 @@ class Accepting:
     def take(self, accepted: dict[Any, socket.socket]) -> None:
         """Take the gated peers' sockets out of what ExaBGP has just accepted."""
         gated = {policy.remote for policy in self._runtime.policies.values()}
+        # A neighbor that has lost its section has it until its session has ended.
+        for peer in self._runtime.reactor._peers.values():
+            if protection_of(peer.neighbor) is not None:
+                gated.add(address_of(peer.neighbor['peer-address']))
         for listener, sock in list(accepted.items()):
             try:
                 remote = address_of(sock.getpeername()[0])

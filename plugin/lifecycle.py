@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import atexit
 import os
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from typing import Any, TypeVar
 
 from exabgp.environment import getenv
 from exabgp.logger import log
@@ -19,45 +21,63 @@ from gatekeeper.policy import PolicyError, SessionPolicy
 from gatekeeper.service import Gatekeeper, GatekeeperError
 from plugin import runtime, sessions
 from plugin.keytable import KeyTable
+from plugin.neighbors import protection_of
 from plugin.patching import wrap
 from plugin.recording import LOG, Recorder
 from plugin.reloading import set_commit
 from plugin.runtime import Runtime
 from tcpao.backend import Preference, choose
+from tcpao.mkt import Mkt
 
+File = TypeVar('File')
 Starter = Callable[[Any, Preference], Runtime]
 
 
 def start(reactor: Any, preference: Preference) -> Runtime:
-    """Open the files, bind UDP, start backend and thread. Raises GatekeeperError or OSError."""
+    """Bind UDP, start backend and thread, open the files. Raises GatekeeperError; then nothing is
+    left behind, and files of a daemon that runs already are as they were."""
     environment = getenv().ikev2
-    recorder = Recorder(environment.router, environment.timeline)
-    table = None
-    if environment.keytable:
-        table = KeyTable(environment.keytable)
-        log.critical(
-            lambda: (
-                f'EVERY MASTER KEY of this daemon is being written to {environment.keytable} '
-                f'(exabgp.ikev2.keytable): whoever reads it can forge every session'
-            ),
-            LOG,
+    with ExitStack() as begun:
+        recorder = _opened('timeline', environment.timeline, partial(Recorder, environment.router))
+        begun.callback(recorder.close)
+        tables: list[KeyTable] = []
+
+        def write_down(policy: SessionPolicy, opener: bool, mkt: Mkt) -> None:
+            for table in tables:
+                table.add(policy, opener, mkt)
+
+        gatekeeper = Gatekeeper(
+            router=recorder.router,
+            ike_ports=environment.port,
+            record=recorder.record,
+            backend=choose(preference),
+            key_table=write_down if environment.keytable else None,
         )
-    gatekeeper = Gatekeeper(
-        router=recorder.router,
-        ike_ports=environment.port,
-        record=recorder.record,
-        backend=choose(preference),
-        key_table=table.add if table is not None else None,
-    )
-    try:
         gatekeeper.start()
-    except GatekeeperError:
-        recorder.close()
-        if table is not None:
-            table.close()
-        raise
+        begun.callback(gatekeeper.stop)
+        if environment.keytable:
+            tables.append(_opened('keytable', environment.keytable, KeyTable))
+            log.critical(
+                lambda: (
+                    f'EVERY MASTER KEY of this daemon is being written to {environment.keytable} '
+                    f'(exabgp.ikev2.keytable): whoever reads it can forge every session'
+                ),
+                LOG,
+            )
+        begun.pop_all()
     log.info(lambda: f'TCP-AO backend: {gatekeeper.backend}', LOG)
-    return Runtime(reactor, gatekeeper, gatekeeper.connection_installer(), recorder, table)
+    return Runtime(reactor, gatekeeper, gatekeeper.connection_installer(), recorder, *tables)
+
+
+def _opened(name: str, path: str, opener: Callable[[str], File]) -> File:
+    """A file that the environment asks for. Raises GatekeeperError."""
+    setting = f'exabgp.ikev2.{name} is {path!r}'
+    if path and not os.path.isabs(path):
+        raise GatekeeperError(f'{setting}: say an absolute path, the daemon runs in /')
+    try:
+        return opener(path)
+    except OSError as error:
+        raise GatekeeperError(f'{setting}, which cannot be opened: {error.strerror}') from None
 
 
 starter: Starter = start
@@ -92,8 +112,7 @@ def _commit(reactor: Any, policies: list[SessionPolicy]) -> str | None:
         _check_backend(running, policies)
         running.configure(policies)
     except (GatekeeperError, PolicyError, OSError) as error:
-        hint = '' if os.geteuid() == 0 else f' (as user {os.geteuid()}, privileges are dropped)'
-        return f'ikev2: {error}{hint}'
+        return f'ikev2: {error}{_hint()}'
     return None
 
 
@@ -119,6 +138,12 @@ def _check_backend(running: Runtime, policies: list[SessionPolicy]) -> None:
             )
 
 
+def _hint() -> str:
+    if os.geteuid() == 0:
+        return ''
+    return f' (as user {os.geteuid()}: what needs privileges needs a restart of the daemon as root)'
+
+
 def _check_reachable(policies: list[SessionPolicy]) -> None:
     """Only a daemon knows its environment, and with it what will listen. Raises PolicyError."""
     for policy in policies:
@@ -130,18 +155,25 @@ def _check_reachable(policies: list[SessionPolicy]) -> None:
 
 
 def _reload(original: Any, self: Any) -> Any:
-    running = runtime.of(self)
-    before = list(running.policies.values()) if running is not None else []
-
-    def commit(policies: list[SessionPolicy], neighbors: Mapping[str, Any]) -> str | None:
-        return _commit(self, policies)
-
-    set_commit(self.configuration, commit)
+    if self.processes is None:
+        # Not a daemon: `exabgp decode` loads a configuration with a reactor that never runs.
+        return original(self)
+    set_commit(self.configuration, lambda policies: _commit(self, policies))
     reloaded = original(self)
-    if not reloaded and running is not None and before != list(running.policies.values()):
-        # Refused after our part of it had been accepted.
-        running.configure(before)
+    for peer in self._peers.values():
+        coming = peer._neighbor
+        if coming is not None and protection_of(coming) and not protection_of(peer.neighbor):
+            sessions.silence(self, peer)
     return reloaded
+
+
+def _restart(original: Any, self: Any) -> Any:
+    """Upstream loads a configuration here too, but its peers go on with what they had: policies
+    that nobody keeps, and neighbors without one."""
+    set_commit(self.configuration, lambda policies: _commit(self, policies))
+    original(self)
+    if runtime.of(self) is not None:
+        self.reload()
 
 
 def _shutdown(original: Any, self: Any) -> Any:
@@ -157,4 +189,5 @@ def _shutdown(original: Any, self: Any) -> Any:
 def install() -> None:
     """Patch ExaBGP's reactor."""
     wrap(Reactor, 'reload', _reload)
+    wrap(Reactor, 'restart', _restart)
     wrap(Reactor, 'shutdown', _shutdown)

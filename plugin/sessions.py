@@ -16,7 +16,7 @@ from exabgp.logger import log
 from exabgp.reactor.network.error import NetworkError
 
 from gatekeeper.records import EventName
-from plugin.links import Link
+from plugin.links import Link, abort_on_close
 from plugin.recording import LOG
 
 if TYPE_CHECKING:
@@ -75,6 +75,18 @@ def _restarts_gracefully(peer: Any) -> bool:
     sent = peer.proto.negotiated.sent_open if peer.proto is not None else None
     graceful = Capability.CODE.GRACEFUL_RESTART
     return bool(sent is not None and sent.capabilities.announced(graceful))
+
+
+def silence(reactor: Any, peer: Any) -> None:
+    """An open session, or an attempt at one, whose neighbor is protected from now on: it ends
+    here, without an octet. Upstream would send KEEPALIVE or NOTIFICATION first."""
+    connection = peer.proto.connection if peer.proto is not None else None
+    if connection is not None and connection.io is not None:
+        with suppress(OSError):
+            abort_on_close(connection.io)
+        _unwatch(reactor, connection.io)
+    peer._reset('the neighbor is protected from now on')
+    peer._delay.reset()
 
 
 def give(runtime: Runtime, link: Link, connection: Any, peer: Any) -> None:
@@ -136,12 +148,15 @@ def _forget(runtime: Runtime, connection: Any) -> None:
     """Take the socket, still open, out of ExaBGP's hands: its poll set would never forget it,
     and spin."""
     if connection.io is not None:
-        descriptor = connection.io.fileno()
-        if descriptor != -1:
-            with suppress(KeyError):
-                runtime.reactor._poller.unregister(descriptor)
+        _unwatch(runtime.reactor, connection.io)
     connection.io = None
     connection.ikev2 = None
+
+
+def _unwatch(reactor: Any, sock: Any) -> None:
+    if sock.fileno() != -1:
+        with suppress(KeyError):
+            reactor._poller.unregister(sock.fileno())
 
 
 def _reset(peer: Any, connection: Any, cause: str) -> None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import select
+import socket
 from collections.abc import Callable
-from typing import Any
+from contextlib import suppress
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 from exabgp.bgp.fsm import FSM
@@ -14,12 +19,14 @@ from exabgp.protocol.ip import IP
 from exabgp.reactor.loop import Reactor
 
 from gatekeeper.service import Gatekeeper, GatekeeperError
+from lab.impostors import bgp_open
 from plugin import lifecycle, patching, plugging, runtime
 from plugin.keytable import KeyTable
 from plugin.runtime import Runtime
 from tcpao.backend import Preference
-from tests.plugin.doubles import Daemon
-from tests.plugin.peers import free_port
+from tcpao.mkt import SocketPair
+from tests.plugin.doubles import Daemon, a_policy, an_mkt
+from tests.plugin.peers import accepted, connected, free_port, listener, received
 from tests.plugin.texts import SECTION, neighbor
 
 Start = Callable[..., Daemon]
@@ -155,7 +162,118 @@ def test_a_neighbor_that_becomes_gated_restarts(daemon: Start) -> None:
     one = daemon(neighbor(section=''))
     assert one.begin()
     assert one.reload(neighbor())
+    assert one.peer().neighbor['ikev2'] is not None
+    one.until(lambda: one.gatekeeper.requests)
+
+
+def open_one(daemon: Start, remote: socket.socket, more: str = '') -> tuple[Daemon, str]:
+    """A daemon with a neighbor that isn't gated, and the text that gates it."""
+    more = f'    connect {remote.getsockname()[1]};\n{more}'
+    one = daemon(neighbor(section='', more=more))
+    assert one.begin()
+    return one, neighbor(more=more)
+
+
+def test_the_open_session_of_a_neighbor_that_becomes_gated_ends_without_an_octet(
+    daemon: Start,
+) -> None:
+    """Upstream would answer the OPEN with KEEPALIVE, and then say Cease."""
+    with listener() as remote:
+        one, gated = open_one(daemon, remote)
+        one.until(lambda: one.peer().stats['send-open'])
+        end = accepted(remote)
+        assert end is not None
+        assert received(end)
+        descriptor = one.peer().proto.fd()
+        assert one.reload(gated)
+        with suppress(ConnectionResetError):
+            end.send(bgp_open(65002, '10.0.0.2'))
+        one.until(lambda: one.gatekeeper.requests)
+        assert received(end) is None
+        with pytest.raises(KeyError):
+            one.reactor._poller.unregister(descriptor)
+
+
+def test_an_attempt_of_a_neighbor_that_becomes_gated_ends_without_an_octet(daemon: Start) -> None:
+    with listener() as remote:
+        one, gated = open_one(daemon, remote)
+        # Two turns until upstream has called connect(), which loopback grants at once.
+        one.work()
+        one.work()
+        assert one.peer().proto is None
+        end = accepted(remote)
+        assert end is not None
+        assert one.reload(gated)
+        one.until(lambda: one.gatekeeper.requests)
+        assert received(end) is None
+        assert not one.peer().stats['send-open']
+
+
+def test_a_restart_gives_peers_the_configuration_that_the_gatekeeper_has(daemon: Start) -> None:
+    """Upstream's (SIGALRM) loads one, and its peers go on with what they had."""
+    port = free_port()
+    kept = listening(port, peer='127.0.0.3')
+    one = daemon(listening(port, section='') + kept)
+    assert one.begin()
+    one.path.write_text(listening(port) + kept)
+    one.reactor.restart()
+    assert {policy.neighbor for policy in one.gatekeeper.policies} == {'127.0.0.2', '127.0.0.3'}
+    assert all(peer.neighbor['ikev2'] for peer in one.reactor._peers.values())
+    with connected(port) as end:
+        one.until(lambda: one.gatekeeper.proofs)
+        assert received(end) == b''
+
+
+def test_a_restart_with_a_bad_configuration_keeps_the_policies(daemon: Start) -> None:
+    one = daemon(neighbor())
+    assert one.begin()
+    one.path.write_text(neighbor(section=SECTION.replace('psk-file', 'lifetime 2; psk-file')))
+    one.reactor.restart()
+    assert one.runtime.policies[one.peer().neighbor.name()].lifetime == 3600
     assert one.peer()._teardown is not None
+
+
+def test_a_neighbor_whose_section_has_gone_is_gated_until_its_session_has_ended(
+    daemon: Start,
+) -> None:
+    port = free_port()
+    kept = listening(port, peer='127.0.0.3')
+    one = daemon(listening(port) + kept)
+    assert one.begin()
+    assert one.reload(listening(port, section='') + kept)
+    gated = one.peer('neighbor 127.0.0.2')
+    assert gated.neighbor['ikev2'] is not None
+    with connected(port) as end:
+        one.until(lambda: one.gatekeeper.proofs)
+        assert received(end) == b''
+
+
+@pytest.mark.parametrize('gated', [True, False])
+def test_routes_of_a_refused_load_are_not_announced(gated: bool, daemon: Start) -> None:
+    """Upstream has put them into the RIB that is in use."""
+    section = SECTION if gated else ''
+    first = '    static { route 10.1.0.0/24 next-hop 10.0.0.1; '
+    one = daemon(neighbor(section=section, more=first + '}\n'))
+    assert one.begin()
+    rib = one.peer().neighbor.rib.outgoing
+    before = [str(change) for change in rib.queued_changes()]
+    second = first + 'route 10.2.0.0/24 next-hop 10.0.0.1; }\n'
+    bad = neighbor(peer='127.0.0.3', section='    ikev2 { lifetime 2; }\n')
+    assert not one.reload(neighbor(section=section, more=second) + bad)
+    assert one.peer().neighbor.rib.outgoing is rib
+    assert [str(change) for change in rib.queued_changes()] == before
+    assert [str(change) for change in rib.cached_changes()] == before
+    assert one.reload(neighbor(section=section, more=second))
+    assert len(list(one.peer().neighbor.rib.outgoing.cached_changes())) == 2
+
+
+def test_decoding_with_a_configuration_starts_no_gatekeeper(daemon: Start) -> None:
+    """`exabgp decode -c` loads it with a reactor that never runs; its daemon may be running."""
+    one = daemon(neighbor())
+    one.reactor.processes = None
+    assert one.reactor.reload()
+    one.reactor.processes = one.processes
+    assert one.gatekeeper.log == []
 
 
 def test_a_gated_peer_with_pending_routes_does_not_swallow_a_reload(daemon: Start) -> None:
@@ -194,22 +312,34 @@ def test_after_the_end_the_loop_may_still_turn(daemon: Start) -> None:
     assert list(one.reactor._wait_for_io(1)) == []
 
 
-def test_the_files_of_a_run_are_opened_at_the_start(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Any
-) -> None:
-    started: list[dict[str, Any]] = []
+class Started(Gatekeeper):
+    """What was started, and how; nothing runs."""
 
-    class Started(Gatekeeper):
-        def __init__(self, **named: Any) -> None:
-            started.append(named)
-            super().__init__(**named)
+    fault = ''
+    named: ClassVar[list[dict[str, Any]]] = []
+    log: ClassVar[list[str]] = []
 
-        def start(self) -> None:
-            pass
+    def __init__(self, **named: Any) -> None:
+        self.named.append(named)
+        super().__init__(**named)
 
-        def fileno(self) -> int:
-            return os.eventfd(0)
+    def start(self) -> None:
+        if self.fault:
+            raise GatekeeperError(self.fault)
+        self.log.append('start')
 
+    def stop(self, timeout: float = 2.0) -> None:
+        self.log.append('stop')
+
+    def fileno(self) -> int:
+        return os.eventfd(0)
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[Started]:
+    """`lifecycle.start` with this gatekeeper and an environment that asks for files."""
+    monkeypatch.setattr(Started, 'named', [])
+    monkeypatch.setattr(Started, 'log', [])
     monkeypatch.setattr(lifecycle, 'Gatekeeper', Started)
     environment = getenv()['ikev2']
     for name, value in (
@@ -219,13 +349,46 @@ def test_the_files_of_a_run_are_opened_at_the_start(
         ('port', (1500, 14500)),
     ):
         monkeypatch.setitem(environment, name, value)
+    return Started
+
+
+def test_the_files_of_a_run_are_opened_at_the_start(started: type[Started], tmp_path: Path) -> None:
     running = lifecycle.start(object(), Preference.KERNEL)
     assert isinstance(running.key_table, KeyTable)
-    assert started[0]['router'] == 'r1'
-    assert started[0]['ike_ports'] == (1500, 14500)
-    assert (tmp_path / 'keys.json').read_text() == '[]\n'
+    assert started.named[0]['router'] == 'r1'
+    assert started.named[0]['ike_ports'] == (1500, 14500)
+    pair = SocketPair(ip_address('10.0.0.1'), 40001, ip_address('10.0.0.2'), 179)
+    started.named[0]['key_table'](a_policy(), True, an_mkt(pair))
+    assert len(json.loads((tmp_path / 'keys.json').read_text())) == 1
     assert (tmp_path / 'keys.json').stat().st_mode & 0o777 == 0o600
     assert (tmp_path / 'timeline.jsonl').exists()
+
+
+def test_a_start_that_fails_leaves_the_keys_of_a_daemon_that_runs(
+    started: type[Started], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The UDP ports are taken, by it: its table must not be replaced."""
+    (tmp_path / 'keys.json').write_text('[{"session": "kept"}]')
+    monkeypatch.setattr(Started, 'fault', 'UDP port 500 is in use')
+    with pytest.raises(GatekeeperError, match='UDP port 500'):
+        lifecycle.start(object(), Preference.KERNEL)
+    assert 'kept' in (tmp_path / 'keys.json').read_text()
+
+
+@pytest.mark.parametrize('name', ['timeline', 'keytable'])
+@pytest.mark.parametrize(
+    ('path', 'said'),
+    [('keys.json', 'say an absolute path'), ('/no/such/folder/file', 'No such file or directory')],
+)
+def test_a_file_that_cannot_be_is_told_with_its_setting(
+    name: str, path: str, said: str, started: type[Started], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(getenv()['ikev2'], name, path)
+    with pytest.raises(GatekeeperError) as caught:
+        lifecycle.start(object(), Preference.KERNEL)
+    assert str(caught.value).startswith(f'exabgp.ikev2.{name} is {path!r}')
+    assert said in str(caught.value)
+    assert started.log.count('start') == started.log.count('stop')
 
 
 def test_everything_is_put_back() -> None:
