@@ -1,0 +1,144 @@
+"""Reauthentication (RFC 7296, 2.8.3): a new IKE SA with new proofs, then the old one's Delete."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+import ikev2.ike_auth as ike_auth
+from ikev2.constants import ExchangeType
+from ikev2.errors import LocalError
+from ikev2.events import IkeSaDown, IkeSaFailed, IkeSaUp, InitialContact, RpSaFailed, RpSaNegotiated
+from ikev2.transitions import State
+from tests.ikev2.bench import LATENCY, Bench, is_kind, peer_a, peer_b, rp_request, sas_of
+
+
+def up(after: float | None = None) -> Bench:
+    """Two ends with an IKE SA; A proves anew after that many seconds."""
+    bench = Bench(b=replace(peer_b(), reauthenticate_after=after))
+    bench.connect()
+    return bench
+
+
+def finished(bench: Bench) -> tuple[list[str], list[str]]:
+    """Who has which IKE SAs."""
+    a = [sa.origin.spis for sa in sas_of(bench.a) if sa.finished]
+    b = [sa.origin.spis for sa in sas_of(bench.b) if sa.finished]
+    return a, b
+
+
+def test_the_new_ike_sa_is_there_before_the_old_one_goes() -> None:
+    bench = up()
+    (old,) = sas_of(bench.a)
+    bench.a.endpoint.reauthenticate('b', bench.now)
+    while len(bench.a.all(IkeSaUp)) == 1:
+        assert old.state == State.ESTABLISHED
+        bench.step()
+    bench.settle()
+    a, b = finished(bench)
+    assert a == b == [bench.a.last(IkeSaUp).spis]
+    assert old.state == State.CLOSED
+    for node in (bench.a, bench.b):
+        assert len(node.all(IkeSaUp)) == 2
+        assert not node.all(IkeSaDown)
+
+
+def test_it_says_no_initial_contact() -> None:
+    """That would tell the peer that all connections are dead."""
+    bench = up()
+    before = len(bench.b.all(InitialContact))
+    bench.a.endpoint.reauthenticate('b', bench.now)
+    bench.settle()
+    assert len(bench.b.all(InitialContact)) == before
+
+
+def test_requests_meanwhile_are_served() -> None:
+    bench = up()
+    bench.a.endpoint.reauthenticate('b', bench.now)
+    for keyid in range(1, 6):
+        bench.a.endpoint.request('b', rp_request(keyid), bench.now)
+        bench.run(0.015)
+    bench.run(5)
+    assert len(bench.a.all(RpSaNegotiated)) == 5
+    assert not bench.a.all(RpSaFailed)
+
+
+def test_a_peer_that_refuses_leaves_the_old_ike_sa_up() -> None:
+    bench = up()
+    (old,) = sas_of(bench.a)
+    bench.fate = lambda d: [] if is_kind(d, ExchangeType.IKE_SA_INIT, response=False) else [LATENCY]
+    bench.a.endpoint.reauthenticate('b', bench.now)
+    bench.run(60)
+    assert old.state == State.ESTABLISHED
+    assert not bench.a.all(IkeSaFailed)
+
+
+def test_both_at_once_leave_one_ike_sa() -> None:
+    for seed in range(4):
+        bench = Bench(seed=seed)
+        bench.a.mkts = bench.b.mkts = True
+        bench.connect()
+        bench.a.endpoint.reauthenticate('b', bench.now)
+        bench.b.endpoint.reauthenticate('a', bench.now)
+        bench.run(60)
+        a, b = finished(bench)
+        assert len(a) == 1
+        assert a == b
+
+
+def test_it_happens_in_time_where_it_is_configured_and_rekeys_do_not_put_it_off() -> None:
+    bench = up(after=1000)
+    bench.run(400)
+    bench.a.endpoint.rekey_ike_sa('b', bench.now)
+    bench.run(300)
+    assert len(bench.a.all(IkeSaUp)) == 1
+    bench.run(250)
+    assert len(bench.a.all(IkeSaUp)) == 2
+    bench.run(10_000)
+    assert len(bench.a.all(IkeSaUp)) >= 11
+    a, b = finished(bench)
+    assert len(a) == 1
+    assert a == b
+
+
+def test_a_proof_is_not_used_for_longer_than_it_holds() -> None:
+    bench = up(after=1000)
+    bench.fate = lambda d: [] if is_kind(d, ExchangeType.IKE_SA_INIT, response=False) else [LATENCY]
+    bench.run(1001)
+    assert bench.a.all(IkeSaDown)
+    assert not [sa for sa in sas_of(bench.a) if sa.finished]
+
+
+def test_the_end_of_a_certificate_is_the_end_of_the_proof(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`verify_auth` tells it by the wall clock."""
+    seen: list[float] = []
+
+    def verify(*arguments: object, **named: object) -> float:
+        at = named['at']
+        assert isinstance(at, float)
+        seen.append(at)
+        return at + 500
+
+    monkeypatch.setattr(ike_auth, 'verify_auth', verify)
+    bench = up()
+    assert seen
+    (sa,) = sas_of(bench.a)
+    assert sa.proven_until is not None
+    assert abs(sa.proven_until - bench.now - 500) < 2
+    bench.run(510)
+    assert len(bench.a.all(IkeSaUp)) > 1
+    assert sa.state == State.CLOSED
+
+
+def test_a_peer_that_is_removed_is_not_asked_again() -> None:
+    bench = up()
+    association = bench.a.endpoint._associations['b']
+    bench.a.endpoint.remove_peer('b', bench.now)
+    association.reauthenticate(bench.now)
+    assert association.attempt is None
+
+
+def test_less_than_a_minute_is_a_mistake() -> None:
+    with pytest.raises(LocalError, match='at least a minute'):
+        replace(peer_a(), reauthenticate_after=5)
