@@ -288,6 +288,9 @@ class ManualKeys:
     def expires(self, state: State, conn: Connection, now: float) -> bool:
         """The key in use ends now. False if its successor needs another moment."""
         self.sync(state, conn, now)
+        if conn.phase is Phase.PROVEN and now < conn.life.hard_at:
+            # Its lifetime has been extended, or the clock was set.
+            return False
         follows = self._follows(state, conn, now)
         new = self.life_of(follows) if follows is not None else None
         if new is None or conn.phase is not Phase.PROVEN:
@@ -324,18 +327,21 @@ class ManualKeys:
     def stalled(self, state: State, conn: Connection, running: Rotation, now: float) -> None:
         """The peer hasn't followed in time: it may have other ideas, and is left to them."""
         chain, key = self._chain(conn), self.key_of(running.new)
-        state.refuse(
-            conn.policy,
-            'rekey',
-            f'the peer has not moved to {key} of keychain {chain.name} in {conn.policy.grace} s',
-            f'does it have the key, and prefer it? The session goes on under '
-            f'{self.key_of(conn.life)}',
-        )
+        cause = f'the peer has not moved to {key} of keychain {chain.name}'
+        if running.heard:
+            cause = f'the peer sends under {key} of keychain {chain.name} but asks for another'
+        hint = 'does the peer have the key, and prefer it? The session goes on meanwhile'
+        state.refuse(conn.policy, 'rekey', cause, hint)
 
-    def removed(self, life: Life) -> None:
-        """A key is off the connection."""
+    def removed(self, state: State, conn: Connection, life: Life) -> None:
+        """A key is off the connection. If the chain has it again meanwhile, it comes back."""
+        state.deadlines.set(Due.SYNC, conn, AT_ONCE)
         self.held.pop(life.name, None)
         self.revoked_at.pop(life.name, None)
+
+
+AT_ONCE = 0.0
+"""A time that has passed on any clock."""
 
 
 def _name(key: ChainKey) -> str:

@@ -18,6 +18,8 @@ While it runs, keepalive probes move both pointers, so idle sessions rotate too 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from gatekeeper import ending
 from gatekeeper.deadlines import Due
 from gatekeeper.life import Life, MktState
@@ -66,6 +68,8 @@ def begin(state: State, conn: Connection, new: Life, now: float) -> None:
     if new.initiator:
         rotation.rnext_moved = True
         state.command(SetRNext(new.key))
+    if conn.manual is not None:
+        state.command(Read(conn.pair))
     _read_later(state, conn, rotation, now)
     state.deadlines.set(Due.GRACE, conn, now + conn.policy.grace)
     if conn.manual is None and new.hard_at < conn.life.hard_at:
@@ -103,17 +107,27 @@ def read(state: State, conn: Connection, seen: KeyState, now: float) -> None:
         (key for key in seen.keys if key.send_id == new.send_id),
         KeyCounters(new.send_id, new.recv_id or 0, 0, 0),
     )
-    rotation.heard = counted.good > 0
+    if rotation.before is None:
+        # A manual key may have been in use before.
+        rotation.before = counted if conn.manual is not None else replace(counted, good=0, bad=0)
+    good = counted.good > rotation.before.good
+    bad = counted.bad > rotation.before.bad
+    rotation.heard = good
     asked = rotation.rnext_moved or seen.current == new.send_id
     if asked and seen.rnext != new.recv_id:
         rotation.rnext_moved = True
         state.command(SetRNext(new.key))
-    elif (seen.current, seen.rnext) == (new.send_id, new.recv_id) and counted.good:
+    elif (seen.current, seen.rnext) == (new.send_id, new.recv_id) and good:
         _finish(state, conn, rotation, now)
         return
-    elif counted.bad and not counted.good and not _committed(conn):
+    elif bad and not good and not _committed(conn):
         roll_back(state, conn, 'segments under the new key fail the MAC', now)
         return
+    elif rotation.stalled and seen.current == new.send_id:
+        # The peer has come round: an idle session needs probes to see it.
+        rotation.stalled = False
+        state.command(Probe(conn.pair, on=True))
+        state.deadlines.set(Due.GRACE, conn, now + conn.policy.grace)
     _read_later(state, conn, rotation, now)
 
 
@@ -240,7 +254,7 @@ def removed(state: State, conn: Connection, life: Life) -> None:
         state.note(conn.policy, EventName.MKT_REMOVED, send_id=life.send_id, recv_id=life.recv_id)
         life.end()
         if conn.manual is not None:
-            conn.manual.removed(life)
+            conn.manual.removed(state, conn, life)
         elif not state.deadlines.is_set(Due.IDS, life):
             # Its DELETE may never come.
             state.release_at(conn.peer, life, life.installed_at + 2.0 * life.lifetime)

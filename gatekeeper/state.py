@@ -20,7 +20,7 @@ from gatekeeper.lifetimes import OLD_KEY_LINGERS, RETRY_REMOVE, soft_lifetime
 from gatekeeper.policy import SHORTEST_LIFETIME, IPAddress, PadEntry, SessionPolicy
 from gatekeeper.records import EventName
 from gatekeeper.ticket import GateError
-from tcpao.installer import Command
+from tcpao.installer import Command, KeyCounters
 from tcpao.mkt import ALGORITHMS, Mkt, SocketPair
 
 if TYPE_CHECKING:
@@ -71,6 +71,8 @@ class Rotation:
     rolling_back: bool = False
     old_good: int | None = None
     """While rolling back: good segments under the old MKT at the first look."""
+    before: KeyCounters | None = None
+    """What was counted under the successor before; a manual key may have been in use already."""
     heard: bool = False
     """The peer has sent good segments under the successor."""
     stalled: bool = False
