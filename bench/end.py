@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import sys
 import time
@@ -61,7 +62,7 @@ def main(role: str, mode: str, algorithm: str, version: int, octets: int) -> Non
             _do(installer, Install(mkt, Where.CONNECTION))
         sock.connect((str(here.remote), here.remote_port))
         connection = sock
-    before = _cpu(backend)
+    before = _cpu(backend), _modes(backend)
     cpu, began = time.process_time(), time.monotonic()
     if role == 'server':
         _read(connection, octets)
@@ -72,7 +73,14 @@ def main(role: str, mode: str, algorithm: str, version: int, octets: int) -> Non
     process = None
     if backend is not None:
         tally = backend.tally()
-        process = {'cpu': _cpu(backend) - before, 'good': tally.good, 'bad': tally.bad}
+        user, system = (b - a for a, b in zip(before[1], _modes(backend), strict=True))
+        process = {
+            'cpu': _cpu(backend) - before[0],
+            'user': user,
+            'system': system,
+            'good': tally.good,
+            'bad': tally.bad,
+        }
     _say({'seconds': seconds, 'cpu': cpu, 'process': process})
     connection.close()
     if backend is not None:
@@ -108,6 +116,15 @@ def _cpu(backend: UserspaceBackend | None) -> float:
     if backend is None:
         return 0.0
     return int(Path(f'/proc/{backend.pid}/schedstat').read_text().split()[0]) / 1e9
+
+
+def _modes(backend: UserspaceBackend | None) -> tuple[float, float]:
+    """Its CPU in user mode and in the kernel, to a clock tick."""
+    if backend is None:
+        return 0.0, 0.0
+    fields = Path(f'/proc/{backend.pid}/stat').read_text().rpartition(') ')[2].split()
+    tick = os.sysconf('SC_CLK_TCK')
+    return int(fields[11]) / tick, int(fields[12]) / tick
 
 
 def _say(what: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ What is different is only how it begins; `test_process` is about the real one.
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import subprocess
@@ -27,6 +28,8 @@ class ForkedChild:
         if self.pid == 0:
             status = 1
             try:
+                # What the parent holds is not this process's to tidy up.
+                gc.freeze()
                 # The daemon's end must be the daemon's alone.
                 os.closerange(3, channel.fileno())
                 os.closerange(channel.fileno() + 1, MOST_DESCRIPTORS)

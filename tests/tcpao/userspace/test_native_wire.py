@@ -142,6 +142,16 @@ def test_the_sequence_space_wraps_on_the_wire(ends: tuple[End, End], version: in
     one.nothing_bad()
 
 
+@pytest.mark.parametrize('version', [4, 6])
+def test_syn_cookies_change_nothing(ends: tuple[End, End], version: int) -> None:
+    ends[1].site.run('sysctl', '-q', 'net.ipv4.tcp_syncookies=2')
+    one = session(ends, version)
+    one.transfer(MIB)
+    one.nothing_bad()
+    sent = ends[1].site.run('nstat', '-asz', 'TcpExtSyncookiesSent', 'TcpExtSyncookiesRecv')
+    assert [int(line.split()[1]) > 0 for line in sent.splitlines()[1:]] == [True, True]
+
+
 def test_rotation_under_load(ends: tuple[End, End]) -> None:
     one = session(ends)
     for number in range(5):
