@@ -70,8 +70,10 @@ def open_connection(
         cause = f'source port {pair.local_port} is the service port'
         waiter.fail(state.refuse(policy, step, cause, 'choose another source-port'))
         return
-    # Its socket must be closed, else the pair could not have been bound again.
-    ending.gone(state, pair, now)
+    old = state.connections.get(pair)
+    if old is not None:
+        # Its socket must be closed, else the pair could not have been bound again.
+        ending.drop(state, old, now)
     if policy.keychain is not None:
         chains.open_connection(state, policy, pair, waiter, now)
         return

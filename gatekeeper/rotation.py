@@ -189,7 +189,7 @@ def discard(state: State, conn: Connection, life: Life, now: float) -> None:
         life.token = None
     conn.retiring.append(life)
     state.delete(conn.peer, [life], now)
-    state.command(Remove(life.key, Where.CONNECTION))
+    _remove(state, life)
 
 
 def _over(state: State, conn: Connection) -> None:
@@ -234,8 +234,8 @@ def _finish(state: State, conn: Connection, rotation: Rotation, now: float) -> N
 
 
 def retire_at(state: State, conn: Connection, old: Life, when: float) -> None:
-    """Remove `old` from the connection then, or at its hard lifetime if that is earlier."""
-    state.deadlines.set(Due.RETIRE, old, min(when, old.hard_at))
+    """Remove `old` from the connection then, or shortly before its hard lifetime."""
+    state.deadlines.set(Due.RETIRE, old, min(when, old.hard_at - RETRY_REMOVE))
 
 
 def retire(state: State, old: Life, now: float) -> None:
@@ -243,7 +243,16 @@ def retire(state: State, old: Life, now: float) -> None:
     conn = state.connections.get(old.pair)
     if conn is None or old not in conn.retiring:
         return
-    state.command(Remove(old.key, Where.CONNECTION))
+    if now >= old.hard_at:
+        # By force only now: the hard lifetime is a promise. A rotation that runs moves RNext again.
+        state.command(Remove(old.key, Where.CONNECTION, switch_to=conn.life.key))
+    else:
+        _remove(state, old)
+
+
+def _remove(state: State, life: Life) -> None:
+    state.command(Remove(life.key, Where.CONNECTION))
+    state.deadlines.set(Due.RETIRE, life, life.hard_at)
 
 
 def removed(state: State, conn: Connection, life: Life) -> None:
@@ -264,17 +273,12 @@ def not_removed(state: State, conn: Connection, life: Life, failure: Failed, now
     """EBUSY is retried, never forced before its time."""
     if life not in conn.retiring or conn.phase is Phase.ENDING:
         return
-    if now >= life.hard_at:
-        forced = isinstance(failure.command, Remove) and failure.command.switch_to is not None
-        if failure.cause is not Cause.BUSY or forced:
-            ending.abort(state, conn, 'an expired key could not be removed', now)
-            return
-        # The hard lifetime is a promise. A rotation that runs moves RNext again.
-        state.command(Remove(life.key, Where.CONNECTION, switch_to=conn.life.key))
+    if isinstance(failure.command, Remove) and failure.command.switch_to is not None:
+        ending.abort(state, conn, 'an expired key could not be removed', now)
     elif failure.cause is Cause.GONE:
         removed(state, conn, life)
-    else:
-        retire_at(state, conn, life, now + RETRY_REMOVE)
+    elif now < life.hard_at:
+        state.deadlines.set(Due.RETIRE, life, min(now + RETRY_REMOVE, life.hard_at))
 
 
 def deleted(state: State, conn: Connection, life: Life, now: float) -> None:

@@ -139,3 +139,32 @@ def test_a_successor_that_expires_before_the_old_key_is_given_up_in_time() -> No
     assert not r1.closed
     assert not r2.closed
     assert r1.connection('ipv4 unicast').rekeys >= 1
+
+
+def test_an_old_key_that_is_current_again_goes_at_its_hard_lifetime_however_late_the_daemon() -> (
+    None
+):
+    world, r1, r2 = up(lifetime=100)
+    old = r1.connection('ipv4 unicast').life
+    while not r1.connection('ipv4 unicast').retiring:
+        world.run(0.1)
+    r1.late = r2.late = 3.0
+    late: list[Segment] = []
+
+    def pass_on(segment: Segment) -> bool:
+        ids = (old.send_id, old.recv_id)
+        if world.network.now > old.hard_at + 0.1 and segment.key_id in ids:
+            late.append(segment)
+        return True
+
+    world.network.deliver = pass_on
+    for _ in range(40):
+        # The peer asks for the old key again, for whatever reason.
+        socket = r2.socket('ipv4 unicast')
+        if any(key.recv_id == old.send_id for key in socket.read().keys):  # type: ignore[union-attr]
+            socket.set_rnext(old.send_id)
+            socket.send(b'update')
+        world.run(1)
+    assert not late
+    assert not r1.closed
+    assert not r2.closed
