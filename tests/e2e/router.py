@@ -64,7 +64,11 @@ set -e
 home=$1; shift
 for path; do mkdir -p "/run/shown$path"; mount --bind "$path" "/run/shown$path"; done
 mount -t tmpfs -o mode=755 tmpfs "$home"
-for path; do mkdir -p "$path"; mount --bind "/run/shown$path" "$path"; done
+for path; do
+    mkdir -p "$path"
+    mount --bind "/run/shown$path" "$path"
+    umount --lazy "/run/shown$path"
+done
 """
 
 

@@ -68,7 +68,8 @@ def r1(routers: Routers, wire: Capture) -> Router:
     plain = neighbor('r1', 'r3', local=AT_R3, remote=R3, families=[FAMILY], hold_time=HOLD_TIME)
     one.configure(''.join([*dead, plain]))
     one.start()
-    r3.await_established(FAMILY)
+    for router in (one, r3):
+        router.await_established(FAMILY)
     return one
 
 
