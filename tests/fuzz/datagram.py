@@ -1,0 +1,189 @@
+"""A fuzz target: datagrams from the network, and what an authenticated peer may put into them.
+
+    python -m tests.fuzz.datagram build/fuzz/found tests/fuzz/corpus -max_total_time=60
+
+The first octet of an input chooses what the rest is: a datagram as it is; the payloads of an
+IKE_SA_INIT request; payloads that are sealed under the keys of an IKE SA, as a request or as the
+answer to one. So mutations get behind the integrity check, which they could never pass.
+`run` needs no atheris: the tests feed it the corpus.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import cast
+
+# Before anything of ikev2 is imported, when this is the program that runs.
+if __name__ == '__main__' and sys.argv[1:] != ['--seeds']:
+    import atheris
+
+    with atheris.instrument_imports(include=['ikev2']):
+        import ikev2.endpoint
+        import ikev2.udp  # noqa: F401
+
+from ikev2.cipher import Cipher
+from ikev2.constants import ExchangeType, PayloadType
+from ikev2.errors import IntegrityFailure
+from ikev2.events import Datagram
+from ikev2.ike_sa import IkeSa
+from ikev2.message import HEADER_LENGTH, Header, encode_chain
+from ikev2.protection import is_fragment, open_message
+from tests.ikev2.bench import (
+    A_ADDRESS,
+    B_ADDRESS,
+    Bench,
+    rp_request,
+    sas_of,
+)
+
+CORPUS = Path(__file__).parent / 'corpus'
+DATAGRAM, INIT, REQUEST, ANSWER, FRAGMENT = range(5)
+EXCHANGES = (
+    ExchangeType.CREATE_CHILD_SA,
+    ExchangeType.INFORMATIONAL,
+    ExchangeType.IKE_AUTH,
+    ExchangeType.IKE_SA_INIT,
+    200,
+)
+MOST_DATAGRAMS = 4
+"""An input's answer, what it sets off, and a repetition of each: no input makes us talk more."""
+
+
+class Target:
+    """Two ends with an IKE SA, made anew when an input has ended it."""
+
+    def __init__(self) -> None:
+        self._bench = Bench()
+        self._left = 0
+
+    def run(self, data: bytes) -> None:
+        """One input. Raises what the engine raises, or AssertionError."""
+        if not data:
+            return
+        kind, rest = data[0] % 5, data[1:]
+        if self._left == 0 or len(sas_of(self._bench.a)) != 1 or len(sas_of(self._bench.b)) != 1:
+            self._bench = Bench()
+            self._bench.connect()
+            self._left = 500
+        self._left -= 1
+        bench = self._bench
+        sent = len(bench.wire)
+        if kind == DATAGRAM:
+            bench.inject(_from_a(rest))
+        elif kind == INIT and rest:
+            header = Header(bytes([self._left % 255 + 1] * 8), bytes(8), 34, 0, True, False)
+            datagram = header.encode(rest[0], HEADER_LENGTH + len(rest) - 1) + rest[1:]
+            bench.inject(_from_a(datagram))
+        elif kind in (REQUEST, FRAGMENT) and len(rest) >= 2:
+            (sa,), (asked,) = sas_of(bench.a), sas_of(bench.b)
+            exchange = EXCHANGES[rest[0] % len(EXCHANGES)]
+            header = _header(sa, exchange, asked._answers.expected, response=False)
+            bench.inject(_from_a(_seal(sa, header, rest[1], rest[2:], fragment=kind == FRAGMENT)))
+        elif kind == ANSWER and rest:
+            self._answer(rest)
+        bench.run(0.05)
+        assert len(bench.wire) - sent <= MOST_DATAGRAMS
+        assert len(bench.b.endpoint._context.sas) < 600
+        assert len(bench.b.endpoint._context.pending) < 600
+        bench.wire.clear()
+        for node in (bench.a, bench.b):
+            node.events.clear()
+            node.accepted.clear()
+        bench.run(2)
+
+    def _answer(self, rest: bytes) -> None:
+        bench = self._bench
+        bench.b.obliging = False
+        bench.a.endpoint.request('b', rp_request(1), bench.now)
+        bench.run(0.03)
+        bench.b.obliging = True
+        (asking,), (sa,) = sas_of(bench.a), sas_of(bench.b)
+        expected = asking._next_id - 1
+        header = _header(sa, ExchangeType.CREATE_CHILD_SA, expected, response=True)
+        bench.inject(
+            Datagram(
+                _seal(sa, header, rest[0], rest[1:], fragment=False),
+                B_ADDRESS,
+                500,
+                A_ADDRESS,
+                500,
+            )
+        )
+        self._left = 0
+
+
+def _from_a(data: bytes) -> Datagram:
+    return Datagram(data, A_ADDRESS, 500, B_ADDRESS, 500)
+
+
+def _header(sa: IkeSa, exchange: int, message_id: int, *, response: bool) -> Header:
+    origin = sa.origin
+    return Header(origin.spi_i, origin.spi_r, exchange, message_id, origin.initiator, response)
+
+
+def _seal(sa: IkeSa, header: Header, first: int, content: bytes, *, fragment: bool) -> bytes:
+    """Any content in one SK payload, or as the only fragment, with AES-GCM's empty padding."""
+    channel = sa._channel
+    cipher = cast(Cipher, channel._out)
+    kind = PayloadType.SKF if fragment else PayloadType.SK
+    fields = b'\x00\x01\x00\x01' if fragment else b''
+    body = len(fields) + cipher.encryption.sealed_length(len(content) + 1)
+    outer = header.encode(kind, HEADER_LENGTH + 4 + body)
+    associated = outer + bytes([first, 0]) + (4 + body).to_bytes(2, 'big') + fields
+    return associated + cipher.seal(channel._make_iv(), content + b'\0', associated)
+
+
+def seeds() -> dict[str, bytes]:
+    """The corpus: what two ends say to each other, from the outside and from the inside."""
+    bench = Bench()
+    a, b = bench.a.endpoint, bench.b.endpoint
+    bench.negotiate(rp_request(1))
+    found: dict[str, bytes] = {}
+    inside = (
+        cast(Cipher, sas_of(bench.a)[0]._channel._in),
+        cast(Cipher, sas_of(bench.b)[0]._channel._in),
+    )
+    bench.negotiate(rp_request(2, rekey=1))
+    a.delete('b', (1,), bench.now)
+    b.check_liveness('a', bench.now)
+    bench.settle()
+    a.rekey_ike_sa('b', bench.now)
+    bench.settle()
+    for number, datagram in enumerate(bench.wire):
+        header = Header.decode(datagram.data)
+        name = f'{number:02}-{ExchangeType(header.exchange_type).name.lower()}'
+        if header.exchange_type == ExchangeType.IKE_SA_INIT:
+            if not header.response:
+                body = datagram.data[HEADER_LENGTH:]
+                found[f'{name}-payloads'] = bytes([INIT, datagram.data[16]]) + body
+            found[f'{name}-datagram'] = bytes([DATAGRAM]) + datagram.data
+            continue
+        assert not is_fragment(datagram.data)
+        cipher = inside[1] if datagram.local == A_ADDRESS else inside[0]
+        try:
+            message = open_message(datagram.data, cipher)
+        except IntegrityFailure:
+            continue  # sealed by the successor
+        first, chain = encode_chain(message.payloads)
+        exchange = next(i for i, e in enumerate(EXCHANGES) if e == header.exchange_type)
+        if header.response:
+            found[f'{name}-answer'] = bytes([ANSWER, first]) + chain
+        else:
+            found[f'{name}-request'] = bytes([REQUEST, exchange, first]) + chain
+            found[f'{name}-fragment'] = bytes([FRAGMENT, exchange, first]) + chain
+    return found
+
+
+def write_corpus() -> None:
+    """Make the corpus anew."""
+    for name, data in seeds().items():
+        (CORPUS / name).write_bytes(data)
+
+
+if __name__ == '__main__':
+    if sys.argv[1:] == ['--seeds']:
+        write_corpus()
+    else:
+        atheris.Setup(sys.argv, Target().run)
+        atheris.Fuzz()
