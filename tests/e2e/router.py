@@ -50,8 +50,11 @@ def let_others_in(node: Node) -> None:
 
     A private home on the way is covered by an empty folder, in which only these are shown again.
     """
+    needed = {PROJECT, *(Path(path).resolve() for path in (sys.prefix, sys.base_prefix))}
+    # One inside another is shown with it.
+    outermost = {path for path in needed if not any(other in path.parents for other in needed)}
     homes: dict[Path, list[str]] = {}
-    for path in {PROJECT, *(Path(path).resolve() for path in (sys.prefix, sys.base_prefix))}:
+    for path in outermost:
         obstacle = unreadable([path])
         if obstacle is not None:
             homes.setdefault(obstacle, []).append(str(path))
