@@ -1,18 +1,26 @@
-"""The clock of lifetimes, and a descriptor that becomes readable at a time of that clock.
+"""The clock of lifetimes, and descriptors that become readable at a time of that clock, and when
+the other clock, that of UTC, is set.
 
 CLOCK_BOOTTIME doesn't step and counts suspension: a hard lifetime is a promise about real time.
+Keychains go by UTC.
 """
 
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import time
 from contextlib import suppress
 
+_libc = ctypes.CDLL(None, use_errno=True)
+
 CLOCK_BOOTTIME = time.CLOCK_BOOTTIME
 _TFD_TIMER_ABSTIME = 1
+_TFD_TIMER_CANCEL_ON_SET = 2
 _TFD_FLAGS = os.O_NONBLOCK | os.O_CLOEXEC
+# Seconds since the epoch: the watch itself never rings.
+_FAR = 1 << 40
 
 
 def boottime() -> float:
@@ -28,30 +36,67 @@ class _Itimerspec(ctypes.Structure):
     _fields_ = (('interval', _Timespec), ('value', _Timespec))
 
 
+def _settime(descriptor: int, flags: int, value: _Timespec) -> None:
+    spec = _Itimerspec(_Timespec(0, 0), value)
+    if _libc.timerfd_settime(descriptor, flags, ctypes.byref(spec), None):
+        raise OSError(ctypes.get_errno(), 'timerfd_settime')
+
+
+def _timerfd(clock: int) -> int:
+    descriptor = int(_libc.timerfd_create(clock, _TFD_FLAGS))
+    if descriptor < 0:
+        raise OSError(ctypes.get_errno(), 'timerfd_create')
+    return descriptor
+
+
+class ClockWatch:
+    """A descriptor that becomes readable when somebody sets the clock of UTC (timerfd_create(2),
+    TFD_TIMER_CANCEL_ON_SET): nothing that goes by it need look at it in between."""
+
+    def __init__(self) -> None:
+        self._descriptor = _timerfd(time.CLOCK_REALTIME)
+        self._arm()
+
+    def fileno(self) -> int:
+        """For a selector."""
+        return self._descriptor
+
+    def _arm(self) -> None:
+        flags = _TFD_TIMER_ABSTIME | _TFD_TIMER_CANCEL_ON_SET
+        _settime(self._descriptor, flags, _Timespec(_FAR, 0))
+
+    def clear(self) -> None:
+        """Watch for the next time."""
+        with suppress(BlockingIOError):
+            try:
+                os.read(self._descriptor, 8)
+            except OSError as error:
+                if error.errno != errno.ECANCELED:
+                    raise
+                self._arm()
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        os.close(self._descriptor)
+
+
 class Alarm:
     """A timerfd on CLOCK_BOOTTIME (timerfd_create(2)): a poll's own time-out sleeps through a
     suspension. Python has it only from 3.13 on."""
 
     def __init__(self) -> None:
-        self._libc = ctypes.CDLL(None, use_errno=True)
-        self._descriptor = self._libc.timerfd_create(CLOCK_BOOTTIME, _TFD_FLAGS)
-        if self._descriptor < 0:
-            raise OSError(ctypes.get_errno(), 'timerfd_create')
+        self._descriptor = _timerfd(CLOCK_BOOTTIME)
 
     def fileno(self) -> int:
         """For a selector."""
-        return int(self._descriptor)
+        return self._descriptor
 
     def set(self, when: float | None) -> None:
         """Ring at `when` (at once if it is past); None: never."""
         # All zero would disarm it, and time 0 of this clock is before us anyway.
         nanoseconds = max(1, int(when * 1e9)) if when is not None else 0
         value = _Timespec(*divmod(nanoseconds, 1_000_000_000))
-        spec = _Itimerspec(_Timespec(0, 0), value)
-        if self._libc.timerfd_settime(
-            self._descriptor, _TFD_TIMER_ABSTIME, ctypes.byref(spec), None
-        ):
-            raise OSError(ctypes.get_errno(), 'timerfd_settime')
+        _settime(self._descriptor, _TFD_TIMER_ABSTIME, value)
 
     def clear(self) -> None:
         """Take the ringing away."""

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from ipaddress import ip_network
 
+from gatekeeper.chains import deny_ids
 from gatekeeper.policy import SessionPolicy
-from tcpao.installer import Command, Failed, Guard, Unguard
+from tcpao.installer import Command, Failed, Guard, Install, Remove, Unguard, Where
 from tcpao.socket_installer import SocketInstaller
 from tcpao.sockets import InstallError
 
@@ -93,13 +94,18 @@ class Listeners:
     def _wanted(self, policies: Iterable[SessionPolicy]) -> set[Guard]:
         policies = tuple(policies)
         ports = self._ports | {p.listen_port for p in policies if p.listen_port is not None}
-        return {Guard(ip_network(policy.remote), port) for policy in policies for port in ports}
+        ids = {policy.remote: deny_ids(policies, policy.remote) for policy in policies}
+        return {
+            Guard(ip_network(remote), port, *numbers)
+            for remote, numbers in ids.items()
+            for port in ports
+        }
 
     def _unguard(self, guards: Iterable[Guard]) -> set[Guard]:
         gone = set()
         for guard in list(guards):
             with suppress(GatekeeperError):
-                self._submit(Unguard(guard.peer, guard.service_port))
+                self._submit(Unguard(guard.peer, guard.service_port, guard.send_id, guard.recv_id))
                 gone.add(guard)
         return gone
 
@@ -108,3 +114,14 @@ class Listeners:
         for event in self._installer.events():
             if isinstance(event, Failed):
                 raise GatekeeperError(f'{event.text} ({event.cause})')
+
+
+def is_for_listeners(command: Command) -> bool:
+    """True if the command concerns listening sockets, not a connection."""
+    match command:
+        case Guard() | Unguard():
+            return True
+        case Install(where=where) | Remove(where=where):
+            return where is Where.LISTENER
+        case _:
+            return False

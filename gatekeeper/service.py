@@ -22,13 +22,14 @@ from traceback import extract_tb
 from typing import TypeVar
 
 from gatekeeper import show
-from gatekeeper.clock import Alarm, boottime
+from gatekeeper.clock import Alarm, ClockWatch, boottime
 from gatekeeper.core import Core
-from gatekeeper.listeners import GatekeeperError, Listeners
+from gatekeeper.late_udp import LateUdp, UdpError
+from gatekeeper.listeners import GatekeeperError, Listeners, is_for_listeners
 from gatekeeper.policy import PolicyError, SessionPolicy, check
 from gatekeeper.records import EventName, Record
+from gatekeeper.suites import check_suites
 from gatekeeper.ticket import GateError, Ticket
-from ikev2.udp import UdpError, UdpSockets
 from tcpao.backend import Backend, BackendError, choose
 from tcpao.installer import (
     Abort,
@@ -37,11 +38,6 @@ from tcpao.installer import (
     ConnectionGone,
     ConnectionUp,
     Event,
-    Guard,
-    Install,
-    Remove,
-    Unguard,
-    Where,
 )
 from tcpao.mkt import Mkt, SocketPair
 from tcpao.socket_installer import SocketInstaller
@@ -98,23 +94,18 @@ class Gatekeeper:
     # --- life -----------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Bind UDP, start the backend and the thread. Needs the privileges for low ports and for
-        the backend. Raises GatekeeperError; then nothing is left behind."""
+        """Start the backend, which needs privileges, and the thread. Raises GatekeeperError; then
+        nothing is left behind. UDP is for the first session that negotiates."""
         try:
             self._backend.start()
         except BackendError as error:
             raise GatekeeperError(f'no neighbor can be protected here: {error}') from None
         self._installer = self._backend.listener_installer()
         self.capabilities: Capabilities = self._backend.capabilities()
-        try:
-            self._udp = UdpSockets(self._ike_ports)
-        except UdpError as error:
-            self._backend.stop()
-            raise GatekeeperError(f'{error}; exabgp.ikev2.port chooses other ports') from None
+        self._udp = LateUdp(self._ike_ports)
         try:
             self._open_descriptors()
         except OSError as error:
-            self._udp.close()
             self._backend.stop()
             raise GatekeeperError(f'cannot start: {error}') from None
         self._listeners = Listeners(self._installer)
@@ -135,6 +126,8 @@ class Gatekeeper:
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._for_daemon = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._alarm = Alarm()
+        self._clock = ClockWatch()
+        self._selector = selectors.DefaultSelector()
 
     def stop(self, timeout: float = 2.0) -> None:
         """Say good-bye to the peers and end the thread; idempotent."""
@@ -291,21 +284,18 @@ class Gatekeeper:
         finally:
             self._udp.close()
             self._listeners.close()
+            self._selector.close()
             self._alarm.close()
+            self._clock.close()
 
     def _loop(self) -> None:
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._wake, selectors.EVENT_READ)
-            selector.register(self._alarm, selectors.EVENT_READ)
-            for descriptor in self._udp.filenos():
-                selector.register(descriptor, selectors.EVENT_READ)
-            death = self._backend.fileno()
-            if death is not None:
-                selector.register(death, selectors.EVENT_READ)
-            while not self._stopping:
-                self._alarm.set(self._core.next_timer())
-                selector.select()
-                self._turn()
+        for descriptor in (self._wake, self._alarm, self._clock, self._backend.fileno()):
+            if descriptor is not None:
+                self._selector.register(descriptor, selectors.EVENT_READ)
+        while not self._stopping:
+            self._alarm.set(self._core.next_timer())
+            self._selector.select()
+            self._turn()
         self._core.stop(boottime())
         self._flush(boottime())
 
@@ -314,9 +304,11 @@ class Gatekeeper:
         if died is not None:
             raise GatekeeperError(f'the {self._backend.name} backend is dead: {died}')
         self._alarm.clear()
+        self._clock.clear()
         with suppress(BlockingIOError):
             os.eventfd_read(self._wake)
         now = boottime()
+        self._core.set_clock(time.time(), now)
         while True:
             try:
                 call = self._calls.get_nowait()
@@ -334,7 +326,7 @@ class Gatekeeper:
         """Carry out the core's commands, until there are no more."""
         while commands := self._core.take_commands():
             for command in commands:
-                if _is_for_listeners(command):
+                if is_for_listeners(command):
                     self._installer.submit(command)
                 else:
                     self._commands.put(command)
@@ -381,6 +373,13 @@ class Gatekeeper:
 
     def _configure(self, policies: tuple[SessionPolicy, ...], now: float) -> None:
         check(policies)
+        check_suites(policies, self.capabilities)
+        if any(policy.pad is not None for policy in policies):
+            try:
+                self._udp.open(self._selector)
+            except UdpError as error:
+                cause = f'{error}; exabgp.ikev2.port chooses other ports'
+                raise GatekeeperError(cause) from None
         added = self._listeners.guard(policies)
         try:
             self._core.configure(policies, now)
@@ -401,13 +400,3 @@ def _without_thread(gatekeeper: Gatekeeper | None) -> None:
     """In a forked child, which has no thread but the one that forked."""
     if gatekeeper is not None:
         gatekeeper.alive = False
-
-
-def _is_for_listeners(command: Command) -> bool:
-    match command:
-        case Guard() | Unguard():
-            return True
-        case Install(where=where) | Remove(where=where):
-            return where is Where.LISTENER
-        case _:
-            return False

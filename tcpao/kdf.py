@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from importlib.util import find_spec
 
 from cryptography.hazmat.primitives import cmac, hashes, hmac
 from cryptography.hazmat.primitives.ciphers import algorithms
@@ -51,6 +52,13 @@ def derive_traffic_key(algorithm: Algorithm, master_key: Secret, context: bytes)
     Raises KmacUnavailableError for kmac256-128 without pycryptodome.
     """
     return Secret(_KDFS[algorithm.name](master_key.reveal(), context))
+
+
+def is_available(algorithm: Algorithm) -> bool:
+    """False if the suite needs a library that isn't installed (the extra `kmac`)."""
+    if _KDFS[algorithm.name] is not _kdf_kmac256:
+        return True
+    return find_spec('Crypto') is not None
 
 
 def same_kdf(one: Algorithm, other: Algorithm) -> bool:

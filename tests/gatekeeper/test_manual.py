@@ -29,7 +29,7 @@ from tests.gatekeeper.manual_world import (
     two_routers,
     up,
 )
-from tests.gatekeeper.world import World, policies
+from tests.gatekeeper.world import World, pair_of, policies
 
 START = 1000.0
 """When the world begins."""
@@ -635,6 +635,48 @@ def test_two_sessions_with_chains_of_their_own_are_told_apart_by_the_key() -> No
     connect(r1)
     world.run(2)
     assert list(r2.sessions) == ['r2 other']
+
+
+def test_a_session_that_negotiates_beside_one_that_does_not() -> None:
+    """One AFI/SAFI session of a neighbor may have a keychain in place of IKE."""
+    world = World()
+    mixed = {}
+    for name in ('r2', 'r1'):
+        negotiated = policies(name)[1]
+        mixed[name] = world.router(
+            name, [*sessions(name, [key(1)]), negotiated], listens=name == 'r2'
+        )
+    r1, r2 = mixed['r1'], mixed['r2']
+    connect(r1)
+    r1.open('r1 ipv6 unicast', pair_of('ipv6 unicast'))
+    world.run(5)
+    assert len(r1.sessions) == len(r2.sessions) == 2
+    world.run(10_000)
+    assert never_closed(r1, r2)
+    assert r1.connection('ipv6 unicast').rekeys >= 2
+    r1.kill()
+    r1 = world.router('r1', [*sessions('r1', [key(1)]), policies('r1')[1]], listens=False)
+    world.run(5)
+    connect(r1)
+    r1.open('r1 ipv6 unicast', pair_of('ipv6 unicast'))
+    world.run(5)
+    assert len(r1.sessions) == len(r2.sessions) == 2
+
+
+def test_negotiated_keys_take_none_of_the_ids_of_a_chain() -> None:
+    world = World()
+    every = [key(n, send_id=n, recv_id=n) for n in range(1, 251)]
+    mixed = [
+        world.router(name, [*sessions(name, every), policies(name)[1]], listens=name == 'r2')
+        for name in ('r2', 'r1')
+    ]
+    r2, r1 = mixed
+    r1.open('r1 ipv6 unicast', pair_of('ipv6 unicast'))
+    world.run(5)
+    assert list(r2.sessions) == ['r2 ipv6 unicast']
+    ((send_id, recv_id),) = r1.keys_on('ipv6 unicast')
+    assert send_id > 250
+    assert recv_id > 250
 
 
 def test_a_connection_from_a_port_that_no_session_has_is_refused() -> None:

@@ -375,10 +375,14 @@ def test_a_forked_child_has_no_gatekeeper(r1: Daemon) -> None:
 
 
 def test_a_port_that_is_taken_is_an_error_that_leaves_nothing(r1: Daemon) -> None:
+    r1.gatekeeper.configure(r1.policies())
+    second = Daemon('r1')
     before = set(os.listdir('/proc/self/fd'))
     with pytest.raises(GatekeeperError, match='1500'):
-        Daemon('r1')
+        second.gatekeeper.configure(r1.policies())
     assert set(os.listdir('/proc/self/fd')) == before
+    assert second.gatekeeper.snapshot() == []
+    second.end()
 
 
 # --- configurations -----------------------------------------------------------------------------
