@@ -15,7 +15,7 @@ from ikev2.constants import AuthMethod, NotifyType
 from ikev2.errors import MalformedMessage
 from ikev2.payloads import NotifyPayload
 from ikev2.reader import Reader
-from ikev2.schemes import SCHEMES, SignatureScheme, kind_of, schemes_of
+from ikev2.schemes import KINDS, SignatureScheme, kind_of, schemes_of
 from ikev2.signatures import read_spki
 
 _METHOD_ALONE: Final = 2  # octets, the length included
@@ -33,9 +33,13 @@ def announce(credential: PeerCredential) -> NotifyPayload:
 
 
 def _schemes(credential: PeerCredential) -> Iterable[SignatureScheme]:
+    """All that a known key can sign with; the best for each kind of key where it is open.
+
+    Since it is a hint it needn't be complete, and IKE_SA_INIT can't be fragmented.
+    """
     if isinstance(credential, PublicKey):
         return schemes_of(kind_of(read_spki(credential.spki)))
-    return SCHEMES
+    return dict.fromkeys(schemes_of(kind)[0] for kind in KINDS)
 
 
 def _announcement(scheme: SignatureScheme) -> bytes:

@@ -230,6 +230,12 @@ _ALTERNATIVES: Final[dict[int, Callable[[x509.GeneralName, bytes], bool]]] = {
     IdType.RFC822_ADDR: _is_mailbox,
 }
 
+
+def certifiable(identity: Identity) -> bool:
+    """A certificate can be for such an identity."""
+    return identity.id_type == IdType.DER_ASN1_DN or identity.id_type in _ALTERNATIVES
+
+
 _PEM: Final = re.compile(rb'-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----', re.DOTALL)
 
 

@@ -38,23 +38,34 @@ class Channel:
     Takes over the encryption keys: SK_ei and SK_er are wiped in `keys` once the ciphers have them.
     """
 
+    _out: Cipher | None
+    _in: Cipher | None
+    _before: Cipher | None
+    _sealed: int
+
     def __init__(
         self, origin: Origin, keys: IkeKeys, limits: Limits, random: Callable[[int], bytes]
     ) -> None:
         self._fragmentation = origin.fragmentation
         self._limits = limits
         self._random = random
-        self._sealed = 0
-        ours = keys.initiator_cipher(origin.suite.encryption)
-        theirs = keys.responder_cipher(origin.suite.encryption)
-        self._out: Cipher | None
-        self._in: Cipher | None
-        self._out, self._in = (ours, theirs) if origin.initiator else (theirs, ours)
-        keys.sk_ei.wipe()
-        keys.sk_er.wipe()
+        self._origin = origin
+        self._in = None
+        self.change(keys)
         # One message is awaited in each direction: windows have size 1.
         self._requests: Reassembly | None = None
         self._answers: Reassembly | None = None
+
+    def change(self, keys: IkeKeys) -> None:
+        """New keys from here on, as IKE_INTERMEDIATE makes them (RFC 9370, 2.2.2)."""
+        suite = self._origin.suite
+        ours = keys.initiator_cipher(suite.encryption)
+        theirs = keys.responder_cipher(suite.encryption)
+        self._before = self._in
+        self._sealed = 0
+        self._out, self._in = (ours, theirs) if self._origin.initiator else (theirs, ours)
+        keys.sk_ei.wipe()
+        keys.sk_er.wipe()
 
     def seal(self, header: Header, payloads: Sequence[Payload], to: IPAddress) -> Datagrams:
         """The datagrams of a message: one, unless it is too long and the peer takes fragments."""
@@ -96,19 +107,8 @@ class Channel:
         return message
 
     def recognises(self, datagram: bytes) -> bool:
-        """True if the peer sealed it under these keys."""
-        if self._in is None:
-            return False
-        try:
-            if is_fragment(datagram):
-                open_fragment(datagram, self._in)
-            else:
-                open_message(datagram, self._in)
-        except IntegrityFailure:
-            return False
-        except PeerError:
-            pass
-        return True
+        """True if the peer sealed it, under these keys or (a repetition) those before them."""
+        return any(_opens(datagram, cipher) for cipher in (self._in, self._before) if cipher)
 
     @property
     def incomplete(self) -> bool:
@@ -124,7 +124,7 @@ class Channel:
 
     def close(self) -> None:
         """Drop the keys and whatever was incomplete."""
-        self._out = self._in = None
+        self._out = self._in = self._before = None
         self._requests = self._answers = None
 
     def _make_iv(self) -> bytes:
@@ -139,3 +139,16 @@ class Channel:
         limits = self._limits
         longest = limits.fragment_ipv4 if to.version == 4 else limits.fragment_ipv6
         return longest - _IP_HEADER[to.version] - _UDP_HEADER - _NON_ESP_MARKER
+
+
+def _opens(datagram: bytes, cipher: Cipher) -> bool:
+    try:
+        if is_fragment(datagram):
+            open_fragment(datagram, cipher)
+        else:
+            open_message(datagram, cipher)
+    except IntegrityFailure:
+        return False
+    except PeerError:
+        pass
+    return True

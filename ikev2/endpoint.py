@@ -19,6 +19,7 @@ from ikev2.errors import LocalError, MalformedMessage, UnsupportedVersion
 from ikev2.events import Cause, Datagram, Event, IPAddress, RpSaKeys, RpSaRequest
 from ikev2.ike_auth import serve_ike_auth
 from ikev2.ike_init_responder import serve_ike_init
+from ikev2.ike_intermediate import serve_intermediate
 from ikev2.ike_rekey import rekey
 from ikev2.ike_sa import IkeSa
 from ikev2.informational import DeleteKeys, Liveness, serve_informational
@@ -69,6 +70,7 @@ class Endpoint:
             wall_clock=wall_clock,
             cookies=CookieJar(random, limits.cookie_secret_lifetime),
             servers={
+                ExchangeType.IKE_INTERMEDIATE: serve_intermediate,
                 ExchangeType.IKE_AUTH: serve_ike_auth,
                 ExchangeType.CREATE_CHILD_SA: serve_create_child,
                 ExchangeType.INFORMATIONAL: serve_informational,

@@ -73,6 +73,11 @@ def fragments(message: Message) -> bool:
     return message.notify(NotifyType.IKEV2_FRAGMENTATION_SUPPORTED) is not None
 
 
+def intermediate(message: Message) -> bool:
+    """The peer can do IKE_INTERMEDIATE exchanges (RFC 9242, 3.1)."""
+    return message.notify(NotifyType.INTERMEDIATE_EXCHANGE_SUPPORTED) is not None
+
+
 def speaks_profile(message: Message) -> bool:
     """The peer sent the Vendor ID of our profile."""
     return any(vendor.vendor_id == VENDOR_ID for vendor in message.all(VendorIdPayload))

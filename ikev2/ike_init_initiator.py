@@ -13,12 +13,22 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from ikev2.auth import read_signature_hashes, signature_hashes
+from ikev2.auth_methods import read_announcements
 from ikev2.constants import FIRST_STATUS_NOTIFY, VENDOR_ID, ExchangeType, NotifyType
 from ikev2.context import NONCE_LENGTH, Path
-from ikev2.errors import InvalidAnswer, MalformedMessage, PeerError
+from ikev2.errors import AuthenticationFailed, InvalidAnswer, MalformedMessage, PeerError
 from ikev2.events import Cause, Datagram
 from ikev2.ike_auth import Authenticate
-from ikev2.ike_init import NO_SPI, begin, fragments, nat_detection, speaks_profile, tell
+from ikev2.ike_init import (
+    NO_SPI,
+    begin,
+    fragments,
+    intermediate,
+    nat_detection,
+    speaks_profile,
+    tell,
+)
+from ikev2.ike_intermediate import Intermediate
 from ikev2.ike_sa import IkeSa
 from ikev2.key_exchange import KeyExchange
 from ikev2.message import Header, Message
@@ -33,7 +43,8 @@ from ikev2.payloads import (
     VendorIdPayload,
 )
 from ikev2.payloads_sa import SaPayload
-from ikev2.proposals import verify_ike_answer
+from ikev2.ppk import initiator_uses
+from ikev2.proposals import IkeSuite, verify_ike_answer
 from ikev2.timers import Timer
 from ikev2.transitions import State
 from ikev2.window import Datagrams, Retransmission
@@ -147,6 +158,11 @@ class Attempt:
             signature_hashes(),
             NotifyPayload(NotifyType.IKEV2_FRAGMENTATION_SUPPORTED),
         ]
+        peer = self._association.peer
+        if peer.policy.additional:
+            payloads.append(NotifyPayload(NotifyType.INTERMEDIATE_EXCHANGE_SUPPORTED))
+        if peer.ppk is not None:
+            payloads.append(NotifyPayload(NotifyType.USE_PPK))
         asked.request = Message(header, tuple(payloads)).encode()
         tell(self._association, payloads, sent=True, response=False)
         return (asked.request,)
@@ -244,11 +260,18 @@ class Attempt:
         asked = self._asked.get(ke.group)
         if asked is None or ke.group != choice.suite.group:
             raise InvalidAnswer('the KE payload is of another group than the chosen one')
-        hashes = read_signature_hashes(message.notify(NotifyType.SIGNATURE_HASH_ALGORITHMS))
+        if choice.suite.additional and not intermediate(message):
+            raise InvalidAnswer('additional key exchanges without IKE_INTERMEDIATE')
+        handshake = self._handshake(asked, message, datagram, choice.suite)
         if message.notify(NotifyType.CHILDLESS_IKEV2_SUPPORTED) is None:
             # RFC 6023, 3: without it the responder must not be sent an IKE_AUTH without a child.
             text = 'the peer does not support childless IKE_AUTH (RFC 6023)'
             self._refuse(Cause.REFUSED, text, now)
+            return
+        try:
+            initiator_uses(peer.ppk, supported=handshake.ppk)
+        except AuthenticationFailed as error:
+            self._refuse(Cause.REFUSED, str(error), now)
             return
         if len(self._tried) == self._context.limits.init_answers:
             self._association.counters.limited += 1
@@ -274,9 +297,22 @@ class Attempt:
             path = Path(
                 path.local, self._context.local_ports[1], path.remote, peer.remote_natt_port
             )
-        handshake = Handshake(
-            asked.request, datagram.data, hashes, tuple(message.all(CertificateRequestPayload))
-        )
         sa = begin(self._association, origin, shared, path, handshake, State.AUTH_SENT, now)
         self._tried.append(sa)
+        sa.control.extend(Intermediate() for _ in choice.suite.additional)
         sa.queue(Authenticate(), now)
+
+    def _handshake(
+        self, asked: _Asked, message: Message, datagram: Datagram, suite: IkeSuite
+    ) -> Handshake:
+        """What the answer says for later. Raises MalformedMessage."""
+        announced = message.notify(NotifyType.SUPPORTED_AUTH_METHODS)
+        return Handshake(
+            asked.request,
+            datagram.data,
+            read_signature_hashes(message.notify(NotifyType.SIGNATURE_HASH_ALGORITHMS)),
+            tuple(message.all(CertificateRequestPayload)),
+            announced=None if announced is None else read_announcements(announced),
+            ppk=message.notify(NotifyType.USE_PPK) is not None,
+            additional_left=list(suite.additional),
+        )

@@ -10,6 +10,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from ikev2.auth import certificate_requests, read_signature_hashes, signature_hashes
+from ikev2.auth_methods import announce
 from ikev2.constants import VENDOR_ID, ExchangeType, NotifyType
 from ikev2.context import NONCE_LENGTH, Path
 from ikev2.errors import (
@@ -20,7 +21,14 @@ from ikev2.errors import (
     WrongKeyExchangeGroup,
 )
 from ikev2.events import Cause, Datagram
-from ikev2.ike_init import begin, fragments, nat_detection, speaks_profile, tell
+from ikev2.ike_init import (
+    begin,
+    fragments,
+    intermediate,
+    nat_detection,
+    speaks_profile,
+    tell,
+)
 from ikev2.ike_sa import IkeSa
 from ikev2.key_exchange import respond
 from ikev2.message import Header, Message
@@ -115,7 +123,9 @@ def _answer_init(
     peer = association.peer
     ke = message.require(KeyExchangePayload)
     hashes = read_signature_hashes(message.notify(NotifyType.SIGNATURE_HASH_ALGORITHMS))
-    choice = select_ike(message.require(SaPayload), peer.policy, ke.group)
+    choice = select_ike(
+        message.require(SaPayload), peer.policy, ke.group, intermediate=intermediate(message)
+    )
     if choice.suite.group != ke.group:
         raise WrongKeyExchangeGroup(choice.suite.group)
     public_value, shared = respond(ke.group, ke.data)
@@ -131,9 +141,15 @@ def _answer_init(
         VendorIdPayload(VENDOR_ID),
         signature_hashes(),
         NotifyPayload(NotifyType.CHILDLESS_IKEV2_SUPPORTED),
+        announce(peer.remote_credential),
     ]
     if fragments(message):
         payloads.append(NotifyPayload(NotifyType.IKEV2_FRAGMENTATION_SUPPORTED))
+    if choice.suite.additional:
+        payloads.append(NotifyPayload(NotifyType.INTERMEDIATE_EXCHANGE_SUPPORTED))
+    ppk = peer.ppk is not None and message.notify(NotifyType.USE_PPK) is not None
+    if ppk:
+        payloads.append(NotifyPayload(NotifyType.USE_PPK))
     header = Header(spi_i, spi_r, ExchangeType.IKE_SA_INIT, 0, False, True)
     response = Message(header, tuple(payloads)).encode()
     origin = Origin(
@@ -148,7 +164,9 @@ def _answer_init(
         nat=on_path(message, datagram),
         fragmentation=fragments(message),
     )
-    handshake = Handshake(datagram.data, response, hashes)
+    handshake = Handshake(
+        datagram.data, response, hashes, ppk=ppk, additional_left=list(choice.suite.additional)
+    )
     sa = begin(association, origin, shared, path, handshake, State.HALF_OPEN, now)
     context.half_open += 1
     sa.at(now + context.limits.half_open_lifetime, lambda now: _expire(sa, now))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ikev2.channel import Channel
-from ikev2.constants import ExchangeType, NotifyType
+from ikev2.constants import NotifyType
 from ikev2.context import Context, Path
 from ikev2.errors import AuthenticationFailed, IntegrityFailure, PeerError
 from ikev2.events import Cause, Datagram, IkeMessage, IPAddress
@@ -27,7 +27,7 @@ from ikev2.protection import is_fragment
 from ikev2.timers import Timer
 from ikev2.transitions import DEFERRED, FINISHED, SERVED, Happening, State, follow
 from ikev2.window import AnswerWindow, Datagrams, Retransmission, Verdict
-from ikev2.words import describe, notify_name
+from ikev2.words import describe, exchange_name, notify_name
 
 if TYPE_CHECKING:
     from ikev2.association import Association
@@ -94,6 +94,12 @@ class IkeSa:
             self.origin.spi_i,
             self.origin.spi_r,
         )
+
+    def change_keys(self, keys: IkeKeys) -> None:
+        """All seven are new from here on (RFC 9370, 2.2.2)."""
+        self.keys.wipe()
+        self.keys = keys
+        self._channel.change(keys)
 
     def proven(self) -> None:
         """Both ends are authenticated: nothing of IKE_SA_INIT is needed any more."""
@@ -390,10 +396,5 @@ class IkeSa:
         return self._channel.seal(header, payloads, self.path.remote)
 
     def _tell(self, kind: int, payloads: Sequence[Payload], *, sent: bool, response: bool) -> None:
-        name = ExchangeType(kind).name if kind in _EXCHANGES else f'exchange {kind}'
-        self.association.tell(
-            IkeMessage(self.association.peer.name, name, sent, response, describe(payloads))
-        )
-
-
-_EXCHANGES = frozenset(ExchangeType)
+        peer, name = self.association.peer.name, exchange_name(kind)
+        self.association.tell(IkeMessage(peer, name, sent, response, describe(payloads)))

@@ -23,23 +23,27 @@ class IntAuth:
 
     initiator: bytes = b''
     responder: bytes = b''
+    exchanges: int = 0
 
     def request(self, prf_id: int, sk_pi: Secret, octets: bytes) -> IntAuth:
         """With one more request; `sk_pi` is the one from before this exchange."""
-        return IntAuth(prf(prf_id, sk_pi, self.initiator + octets), self.responder)
+        added = prf(prf_id, sk_pi, self.initiator + octets)
+        return IntAuth(added, self.responder, self.exchanges + 1)
 
     def response(self, prf_id: int, sk_pr: Secret, octets: bytes) -> IntAuth:
         """With one more response; `sk_pr` is the one from before this exchange."""
-        return IntAuth(self.initiator, prf(prf_id, sk_pr, self.responder + octets))
+        added = prf(prf_id, sk_pr, self.responder + octets)
+        return IntAuth(self.initiator, added, self.exchanges)
 
-    def octets(self, message_id: int) -> bytes:
-        """IntAuth, which AUTH covers; `message_id` is that of the (first) IKE_AUTH request.
+    @property
+    def octets(self) -> bytes:
+        """IntAuth, which AUTH covers: with the Message ID of IKE_AUTH, which follows at once.
 
         Empty where no exchange took place.
         """
-        if not self.initiator and not self.responder:
+        if not self.exchanges:
             return b''
-        return self.initiator + self.responder + message_id.to_bytes(4, 'big')
+        return self.initiator + self.responder + (self.exchanges + 1).to_bytes(4, 'big')
 
 
 def authenticated_octets(associated: bytes, inner: bytes) -> bytes:

@@ -7,7 +7,7 @@ non-ESP marker. What a message means is the engine's business.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self, TypeVar
 
 from ikev2.constants import (
@@ -122,6 +122,8 @@ class Message:
 
     header: Header
     payloads: tuple[Payload, ...]
+    clear: bytes = field(default=b'', compare=False, repr=False)
+    """Of an opened message of IKE_INTERMEDIATE: what AUTH covers of it (RFC 9242, 3.3.2)."""
 
     def encode(self) -> bytes:
         """The datagram of an unprotected message (IKE_SA_INIT, or errors outside an IKE SA)."""

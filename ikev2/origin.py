@@ -5,8 +5,10 @@ Data only; no keys.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from ikev2.constants import KeyExchangeId
+from ikev2.intermediate import IntAuth
 from ikev2.payloads import CertificateRequestPayload
 from ikev2.proposals import IkeSuite
 
@@ -47,11 +49,19 @@ class Origin:
         return f'{self.spi_i.hex()}:{self.spi_r.hex()}'
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Handshake:
-    """What IKE_AUTH needs of IKE_SA_INIT (RFC 7296, 2.15)."""
+    """What IKE_AUTH needs of the exchanges before it (RFC 7296, 2.15)."""
 
     request: bytes
     response: bytes
     peer_hashes: frozenset[int]
     certificate_requests: tuple[CertificateRequestPayload, ...] = ()
+    announced: tuple[bytes, ...] | None = None
+    """AlgorithmIdentifiers that the peer takes; None if it knows no RFC 9593."""
+    ppk: bool = False
+    """Both sides sent USE_PPK (RFC 8784, 3)."""
+    additional_left: list[KeyExchangeId] = field(default_factory=list)
+    """Key exchanges that IKE_INTERMEDIATE has still to bring (RFC 9370, 2.2.2)."""
+    int_auth: IntAuth = field(default_factory=IntAuth)
+    """Of the IKE_INTERMEDIATE exchanges so far (RFC 9242, 3.3.2)."""

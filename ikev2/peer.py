@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ikev2.auth import LocalCredential, PeerCredential
+from ikev2.auth import LocalCredential, PeerCredential, TrustAnchors
+from ikev2.certificates import certifiable
 from ikev2.errors import LocalError
 from ikev2.events import IPAddress
 from ikev2.identity import Identity
+from ikev2.ppk import Ppk
 from ikev2.proposals import IkePolicy
 
 _SHORTEST_IKE_LIFETIME = 60.0
@@ -36,6 +38,8 @@ class Peer:
     remote_natt_port: int = 4500
     policy: IkePolicy = field(default_factory=IkePolicy)
     """Also of the key exchange of RP SAs."""
+    ppk: Ppk | None = None
+    """Beside the credentials (RFC 8784)."""
     liveness_idle: float | None = None
     """Seconds without an authentic message from the peer before we ask whether it lives."""
     ike_lifetime: float = 4 * 3600.0
@@ -52,6 +56,10 @@ class Peer:
         if self.local_id == self.remote_id:
             # With one identity for both, our own messages sent back would authenticate.
             raise LocalError(f'peer {self.name}: local and remote identity are the same')
+        if isinstance(self.remote_credential, TrustAnchors) and not certifiable(self.remote_id):
+            raise LocalError(
+                f'peer {self.name}: a {self.remote_id} is in no certificate, take another identity'
+            )
         if self.ike_lifetime < _SHORTEST_IKE_LIFETIME:
             raise LocalError(f'peer {self.name}: an IKE SA lives at least a minute')
         after = self.reauthenticate_after

@@ -7,7 +7,7 @@ IKE SA's own messages are protected only from its first rekey on.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from types import MappingProxyType
 
@@ -45,25 +45,16 @@ class Ppk:
         return NotifyPayload(NotifyType.PPK_IDENTITY, self.ppk_id)
 
     def mixed(self, prf_id: int, keys: IkeKeys) -> IkeKeys:
-        """The keys of the IKE SA with this PPK in them; `keys` stay as they are (RFC 8784, 3)."""
+        """The keys of the IKE SA with this PPK in three of them (RFC 8784, 3).
+
+        `keys` stay as they are; the other four are shared with them.
+        """
         length = prf_length(prf_id)
 
         def mix(key: Secret) -> Secret:
             return prf_plus(prf_id, self.secret, key.reveal(), length)
 
-        return IkeKeys(
-            sk_d=mix(keys.sk_d),
-            sk_ai=_copy(keys.sk_ai),
-            sk_ar=_copy(keys.sk_ar),
-            sk_ei=_copy(keys.sk_ei),
-            sk_er=_copy(keys.sk_er),
-            sk_pi=mix(keys.sk_pi),
-            sk_pr=mix(keys.sk_pr),
-        )
-
-
-def _copy(secret: Secret) -> Secret:
-    return Secret(secret.reveal())
+        return replace(keys, sk_d=mix(keys.sk_d), sk_pi=mix(keys.sk_pi), sk_pr=mix(keys.sk_pr))
 
 
 class Use(StrEnum):

@@ -11,11 +11,12 @@ wrong before the integrity check has passed is `IntegrityFailure`, to be dropped
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ikev2.cipher import Cipher
-from ikev2.constants import PayloadType
+from ikev2.constants import ExchangeType, PayloadType
 from ikev2.errors import IntegrityFailure, MalformedMessage, PeerError
+from ikev2.intermediate import authenticated_octets, whole_from_fragment
 from ikev2.message import HEADER_LENGTH, Header, Message, decode_chain, encode_chain
 from ikev2.payload import GENERIC_HEADER_LENGTH, Payload, generic_header
 from ikev2.payloads import EncryptedFragmentPayload, EncryptedPayload
@@ -33,6 +34,8 @@ class Fragment:
     total: int
     first_payload: int
     content: bytes
+    associated: bytes = field(repr=False)
+    """Everything before what was sealed."""
 
 
 def is_fragment(datagram: bytes) -> bool:
@@ -58,7 +61,7 @@ def open_message(datagram: bytes, cipher: Cipher) -> Message:
     if not isinstance(payload, EncryptedPayload):
         raise IntegrityFailure('a fragment where a whole message is wanted')
     content = _strip_padding(cipher.open(payload.sealed, associated))
-    return Message(header, decode_chain(payload.first_payload, content))
+    return _message(header, payload.first_payload, content, associated)
 
 
 def seal_fragments(
@@ -103,7 +106,9 @@ def open_fragment(datagram: bytes, cipher: Cipher) -> Fragment:
     if not isinstance(payload, EncryptedFragmentPayload):
         raise IntegrityFailure('a whole message where a fragment is wanted')
     content = _strip_padding(cipher.open(payload.sealed, associated))
-    return Fragment(header, payload.number, payload.total, payload.first_payload, content)
+    return Fragment(
+        header, payload.number, payload.total, payload.first_payload, content, associated
+    )
 
 
 def assemble(fragments: Sequence[Fragment]) -> Message:
@@ -115,7 +120,17 @@ def assemble(fragments: Sequence[Fragment]) -> Message:
     if not fragments or numbers != [(n, len(numbers)) for n in range(1, len(numbers) + 1)]:
         raise ValueError('not a complete set of fragments in order')
     content = b''.join(fragment.content for fragment in fragments)
-    return Message(fragments[0].header, decode_chain(fragments[0].first_payload, content))
+    first = fragments[0]
+    associated = whole_from_fragment(first.associated)
+    return _message(first.header, first.first_payload, content, associated)
+
+
+def _message(header: Header, first: int, content: bytes, associated: bytes) -> Message:
+    """Raises MalformedMessage, UnsupportedCriticalPayload."""
+    clear = b''
+    if header.exchange_type == ExchangeType.IKE_INTERMEDIATE:
+        clear = authenticated_octets(associated, content)
+    return Message(header, decode_chain(first, content), clear)
 
 
 def _seal(

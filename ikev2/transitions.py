@@ -71,6 +71,7 @@ TRANSITIONS = MappingProxyType(
     }
 )
 
+_INTERMEDIATE = ExchangeType.IKE_INTERMEDIATE
 _AUTH = ExchangeType.IKE_AUTH
 _CHILD = ExchangeType.CREATE_CHILD_SA
 _INFORMATIONAL = ExchangeType.INFORMATIONAL
@@ -78,7 +79,7 @@ _INFORMATIONAL = ExchangeType.INFORMATIONAL
 SERVED = MappingProxyType(
     {
         _S.AUTH_SENT: frozenset[ExchangeType](),
-        _S.HALF_OPEN: frozenset({_AUTH}),
+        _S.HALF_OPEN: frozenset({_INTERMEDIATE, _AUTH}),
         _S.ESTABLISHED: frozenset({_CHILD, _INFORMATIONAL}),
         _S.REKEYING: frozenset({_CHILD, _INFORMATIONAL}),
         _S.REKEYED: frozenset({_INFORMATIONAL}),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ikev2.constants import NotifyType, PayloadType, ProtocolId
+from ikev2.constants import ExchangeType, NotifyType, PayloadType, ProtocolId
 from ikev2.errors import TrafficSelectorsUnacceptable
 from ikev2.payload import Payload
 from ikev2.payloads import DeletePayload, NotifyPayload
@@ -24,6 +24,14 @@ _NAMES = {
 def describe(payloads: Sequence[Payload]) -> str:
     """The payloads by the names of RFC 7296, 1.2, with what an operator may want to see inside."""
     return ', '.join(map(_describe, payloads))
+
+
+def exchange_name(exchange_type: int) -> str:
+    """An exchange's name, or its number."""
+    try:
+        return ExchangeType(exchange_type).name
+    except ValueError:
+        return f'exchange {exchange_type}'
 
 
 def notify_name(notify_type: int) -> str:

@@ -174,6 +174,8 @@ class Bench:
     ) -> None:
         """`a` is B's view of A, `b` A's view of B."""
         self.now = 1000.0
+        self.wall = 1_800_000_000.0 - self.now
+        """What the wall clock is ahead of `now`."""
         self.fate: Fate = deliver
         self.a_addresses = {local for local, _ in (b or peer_b()).addresses}
         self.wire: list[Datagram] = []
@@ -196,6 +198,7 @@ class Bench:
                 random=self.random.randbytes,
                 has_mkts=lambda peer: self.nodes[name].mkts,
                 limits=self._limits,
+                wall_clock=lambda: self.wall + self.now,
             ),
         )
         self.nodes[name] = node

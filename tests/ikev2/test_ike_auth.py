@@ -88,7 +88,7 @@ def test_keys_that_are_known_by_their_fingerprints_come_in_cert_payloads() -> No
     assert bench.a.last(IkeSaUp)
     assert bench.b.last(IkeSaUp)
     sent, received = [m.detail for m in bench.a.all(IkeMessage) if m.exchange == 'IKE_AUTH']
-    assert sent == 'IDi, CERT, N(INITIAL_CONTACT), CERTREQ, IDr, AUTH'
+    assert sent == ('IDi, CERT, N(INITIAL_CONTACT), CERTREQ, IDr, AUTH, N(SUPPORTED_AUTH_METHODS)')
     assert received == 'IDr, CERT, AUTH, N(INITIAL_CONTACT)'
 
 

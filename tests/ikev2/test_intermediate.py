@@ -39,11 +39,11 @@ def test_the_requests_and_the_responses_are_chained_apart() -> None:
     auth = auth.request(PRF, newer_i, b'request 2').response(PRF, newer_r, b'response 2')
     initiator = mac(b'newer sk_pi', mac(b'sk_pi', b'request 1') + b'request 2')
     responder = mac(b'newer sk_pr', mac(b'sk_pr', b'response 1') + b'response 2')
-    assert auth.octets(3) == initiator + responder + b'\0\0\0\x03'
+    assert auth.octets == initiator + responder + b'\0\0\0\x03'
 
 
 def test_without_an_exchange_there_is_nothing_to_authenticate() -> None:
-    assert IntAuth().octets(1) == b''
+    assert IntAuth().octets == b''
 
 
 def test_the_octets_of_a_message_are_in_the_clear_and_count_nothing_but_themselves() -> None:
