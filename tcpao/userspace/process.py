@@ -14,7 +14,6 @@ import os
 import select
 import signal
 import socket
-import sys
 import time
 import traceback
 from collections.abc import Iterable
@@ -40,6 +39,7 @@ from tcpao.userspace.nfqueue import (
 from tcpao.userspace.rules import Kind, Rules, RulesError, choose, remove_stale
 from tcpao.userspace.signing import supported
 from tcpao.userspace.sockets_table import Selector
+from tcpao.userspace.watch import Watch
 
 # Verdicts are handed over together, but not so many that TCP waits for them, in octets.
 _BATCH: Final = 64 * 1024
@@ -70,6 +70,9 @@ class Process:
         poll = select.poll()
         poll.register(self._channel, select.POLLIN)
         poll.register(self._queue, select.POLLIN)
+        watch = _watch()
+        if watch is not None:
+            poll.register(watch, select.POLLIN)
         parent = _parent()
         if parent is not None:
             poll.register(parent, select.POLLIN)
@@ -83,6 +86,8 @@ class Process:
                 self._command()
             elif parent in ready:
                 self._stopping = True
+            if watch is not None and watch.fileno() in ready and watch.removals():
+                self._check_rules()
             if deadline is not None and self._core.expire(time.monotonic()):
                 self._adjust_rules()
         self._end()
@@ -113,7 +118,7 @@ class Process:
                 passed = self._core.outgoing(packet, partial=queued.partial)
         except Exception:
             # Ours, and nobody's to exploit: this packet is lost, the sessions live.
-            traceback.print_exc()
+            _say(traceback.format_exc())
             passed = None
         decision = verdict(self._queue.number, queued.identity, passed, passed is not packet)
         self._verdicts.append(decision)
@@ -188,6 +193,21 @@ class Process:
             self._rules.change(wanted - made, made - wanted)
             self._made = wanted
 
+    def _check_rules(self) -> None:
+        """Somebody has removed rules. If ours were among them, unsigned segments may have passed:
+        what is up goes down, and may come up again under rules."""
+        try:
+            if self._rules.complete():
+                return
+            self._rules.restore()
+        except RulesError as error:
+            _say(f'our rules were removed and cannot be made anew: {error}')
+            self._stopping = True
+            return
+        _say('our rules were removed: made anew, sessions reset')
+        for connection in list(self._core.connections()):
+            orphans.destroy(connection.pair, connection.cookie)
+
     # --- the end ----------------------------------------------------------------------------
 
     def _end(self) -> None:
@@ -209,15 +229,23 @@ class Process:
         alive = [str(c.pair) for c in lasting if not c.is_over]
         if alive:
             # Somebody may still hold these sockets: rather deaf than open.
-            print(
-                f'packet process: {", ".join(alive)} could not be reset; the rules stay, and '
-                f'drop their packets until the next start',
-                file=sys.stderr,
+            _say(
+                f'{", ".join(alive)} could not be reset: the rules stay, and drop their packets '
+                f'until the next start'
             )
         else:
-            self._rules.remove_all()
+            try:
+                self._rules.remove_all()
+            except RulesError as error:
+                _say(f'rules are left behind, for the next start to remove: {error}')
         self._rules.close()
         self._queue.close()
+
+
+def _say(text: str) -> None:
+    """To the daemon's standard error, if there still is one: nothing may depend on it."""
+    with contextlib.suppress(OSError):
+        os.write(2, f'packet process: {text}\n'.encode())
 
 
 def mtu_between(local: IPAddress, remote: IPAddress) -> int | None:
@@ -233,6 +261,14 @@ def mtu_between(local: IPAddress, remote: IPAddress) -> int | None:
             probe.bind((str(local), 0))
             probe.connect((str(remote), 9))
             return probe.getsockopt(level, option)
+    except OSError:
+        return None
+
+
+def _watch() -> Watch | None:
+    """None without nftables: then nobody tells."""
+    try:
+        return Watch()
     except OSError:
         return None
 

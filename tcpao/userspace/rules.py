@@ -39,6 +39,12 @@ class Rules(Protocol):
     def change(self, add: Iterable[Selector], remove: Iterable[Selector]) -> None:
         """Make rules, then remove others. Raises RulesError; then none has been removed."""
 
+    def complete(self) -> bool:
+        """False if somebody has removed one of them. Raises RulesError."""
+
+    def restore(self) -> None:
+        """Make all of them anew. Raises RulesError."""
+
     def remove_all(self) -> None:
         """Remove every rule of this queue. Raises RulesError."""
 

@@ -73,12 +73,32 @@ class IptablesRules:
             _restore(self.kind, version, lines)
         self._made = (self._made | add) - remove
 
+    def complete(self) -> bool:
+        """See Rules."""
+        return all(
+            len(self._there(version)) == len(self._wanted(version)) for version in self._versions
+        )
+
+    def restore(self) -> None:
+        """See Rules."""
+        for version in sorted(self._versions):
+            lines = [f'-D {rule}' for rule in self._there(version)]
+            lines += [f'-I {rule}' for rule in self._wanted(version)]
+            _restore(self.kind, version, lines)
+
     def remove_all(self) -> None:
         """See Rules."""
         self.change((), self._made)
 
     def close(self) -> None:
         """See Rules."""
+
+    def _wanted(self, version: int) -> list[str]:
+        selectors = (selector for selector in self._made if selector.remote.version == version)
+        return [rule for selector in selectors for rule in self._rules(selector)]
+
+    def _there(self, version: int) -> list[str]:
+        return [rule for queue, rule in _ours(self.kind, version) if queue == self._queue]
 
     def _probe(self, version: int, match: str) -> None:
         try:

@@ -6,6 +6,7 @@ this host, for a MAC covers TCP's header; the one of incoming packets comes earl
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, suppress
 from ipaddress import ip_network
@@ -60,26 +61,13 @@ class NftablesRules:
         self._table = comment(queue).replace(' ', '-')
         self._made: dict[Selector, int] = {}
         self._count = 0
+        self._rules = 0
         try:
             self._nft = NFTables(nfgen_family=_INET)
         except (OSError, NetlinkError) as error:
             raise RulesError(_said(error)) from None
         try:
-            _delete_table(self._nft, self._table)
-            self._nft.table('add', name=self._table, userdata=comment(queue))
-            for name, (hook, priority) in _CHAINS.items():
-                self._nft.chain(
-                    'add',
-                    table=self._table,
-                    name=name,
-                    hook=hook,
-                    type='filter',
-                    priority=priority,
-                    policy=1,
-                )
-            # To nobody: an error here says that there is no `queue`.
-            self._nft.chain('add', table=self._table, name='probe')
-            self._rule('probe', [])
+            self._make_table()
         except (OSError, NetlinkError) as error:
             with suppress(OSError, NetlinkError):
                 _delete_table(self._nft, self._table)
@@ -100,6 +88,25 @@ class NftablesRules:
         except (OSError, NetlinkError) as error:
             raise RulesError(_said(error)) from None
 
+    def complete(self) -> bool:
+        """See Rules."""
+        try:
+            return len(self._there()) == self._rules
+        except NetlinkError as error:
+            if error.code == errno.ENOENT:
+                return False
+            raise RulesError(_said(error)) from None
+
+    def restore(self) -> None:
+        """See Rules."""
+        made = list(self._made)
+        self._made.clear()
+        try:
+            self._make_table()
+        except (OSError, NetlinkError) as error:
+            raise RulesError(_said(error)) from None
+        self.change(made, ())
+
     def remove_all(self) -> None:
         """See Rules."""
         try:
@@ -111,6 +118,24 @@ class NftablesRules:
     def close(self) -> None:
         """See Rules."""
         self._nft.close()
+
+    def _make_table(self) -> None:
+        _delete_table(self._nft, self._table)
+        self._rules = 0
+        self._nft.table('add', name=self._table, userdata=comment(self._queue))
+        for name, (hook, priority) in _CHAINS.items():
+            self._nft.chain(
+                'add',
+                table=self._table,
+                name=name,
+                hook=hook,
+                type='filter',
+                priority=priority,
+                policy=1,
+            )
+        # To nobody: an error here says that there is no `queue`.
+        self._nft.chain('add', table=self._table, name='probe')
+        self._rule('probe', [])
 
     def _add(self, selector: Selector) -> None:
         self._count += 1
@@ -135,15 +160,14 @@ class NftablesRules:
             # The comment, as nft shows it.
             userdata=self._comment(number),
         )
+        self._rules += 1
 
     def _comment(self, number: int) -> str:
         return f'{comment(self._queue)} #{number}'
 
     def _delete(self, numbers: set[int]) -> None:
         names = {self._comment(number) for number in numbers}
-        ours = nft_rule_msg()
-        ours['attrs'] = [('NFTA_RULE_TABLE', self._table)]
-        for rule in self._nft.request_get(ours, NFT_MSG_GETRULE):
+        for rule in self._there():
             if rule.get_attr('NFTA_RULE_USERDATA') in names:
                 self._nft.rule(
                     'del',
@@ -151,6 +175,13 @@ class NftablesRules:
                     chain=rule.get_attr('NFTA_RULE_CHAIN'),
                     handle=rule.get_attr('NFTA_RULE_HANDLE'),
                 )
+                self._rules -= 1
+
+    def _there(self) -> list[Any]:
+        """Our rules as the kernel has them."""
+        ours = nft_rule_msg()
+        ours['attrs'] = [('NFTA_RULE_TABLE', self._table)]
+        return list(self._nft.request_get(ours, NFT_MSG_GETRULE))
 
 
 def remove_stale(bound: Callable[[], set[int]]) -> list[str]:

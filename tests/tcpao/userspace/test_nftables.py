@@ -87,6 +87,23 @@ def test_killed_it_leaves_everything_shut_and_the_next_start_clears_it(
         assert can_connect(sites[0], 179)
 
 
+def test_rules_that_somebody_flushes_come_back_and_sessions_are_reset(
+    sites: tuple[Site, Site],
+) -> None:
+    with (
+        protected(sites[0], ForkedBackend(ONLY)) as client,
+        protected(sites[1], ForkedBackend(ONLY)) as server,
+    ):
+        one = connect(client, server, guarded(server), 4)
+        one.talk()
+        before = ruleset(sites[1])
+        sites[1].run('nft', 'flush ruleset')
+        with pytest.raises(ConnectionResetError):
+            one.near.recv(1)
+        assert len(ruleset(sites[1]).splitlines()) == len(before.splitlines())
+        one.close()
+
+
 def test_a_living_process_is_not_cleared(sites: tuple[Site, Site]) -> None:
     with (
         protected(sites[0], ForkedBackend(ONLY)) as client,

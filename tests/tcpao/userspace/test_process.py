@@ -6,6 +6,7 @@ A real one, started as the daemon starts it, on a real wire.
 from __future__ import annotations
 
 import os
+import re
 import select
 import signal
 import socket
@@ -81,7 +82,7 @@ def rules(site: Site) -> list[str]:
         lines = site.run(*command, check=False).splitlines()
         # nft shows iptables' rules without their comments.
         found += [line.strip() for line in lines if NAME in line or 'queue' in line]
-    return [line for line in found if not line.startswith('#')]
+    return [re.sub(r'counter packets \d+ bytes \d+ ', '', one) for one in found if one[0] != '#']
 
 
 def process_of(end: End) -> UserspaceBackend:
@@ -213,6 +214,27 @@ def test_two_processes_in_one_namespace_do_not_disturb_each_other(
             two.close()
         one.talk()
         one.close()
+
+
+@pytest.mark.parametrize('kind', [Kind.IPTABLES, Kind.IPTABLES_NFT])
+def test_rules_that_somebody_flushes_come_back_and_sessions_are_reset(
+    sites: tuple[Site, Site], kind: Kind
+) -> None:
+    with (
+        protected(sites[0], ForkedBackend((kind,))) as client,
+        protected(sites[1], ForkedBackend((kind,))) as server,
+    ):
+        one = connect(client, server, guarded(server), 4)
+        one.talk()
+        before = sorted(rules(sites[1]))
+        sites[1].run(kind.value, '-t', 'mangle', '-F')
+        with pytest.raises(ConnectionResetError):
+            one.near.recv(1)
+        assert sorted(rules(sites[1])) == before
+        one.close()
+        again = connect(client, server, server.listen(ADDRESSES[4][1], 180), 4, 40002)
+        again.talk()
+        again.close()
 
 
 # --- its death ------------------------------------------------------------------------------
