@@ -15,6 +15,9 @@ from typing import Self
 
 DONE = 'done'
 ERROR = 'error'
+# A question whose answer can be told from everything else.
+GREETING = 'version'
+GREETED = 'exabgp '
 # A daemon that is starting answers when it is up.
 ANSWER_SECONDS = 20.0
 
@@ -32,11 +35,14 @@ class CommandLine:
         self._commands = os.open(folder / 'exabgp.in', os.O_RDWR | os.O_NONBLOCK)
         self._answers = os.open(folder / 'exabgp.out', os.O_RDWR | os.O_NONBLOCK)
         self._pending = b''
+        self._greeted = False
 
     def ask(self, command: str, *, seconds: float = ANSWER_SECONDS) -> list[str]:
         """The lines of the answer, which may be none. Raises CommandLineError."""
-        os.write(self._commands, f'{command}\n'.encode())
         deadline = time.monotonic() + seconds
+        if not self._greeted:
+            self._greet(deadline)
+        os.write(self._commands, f'{command}\n'.encode())
         lines: list[str] = []
         while True:
             line = self._line(command, deadline)
@@ -45,6 +51,16 @@ class CommandLine:
             if line == ERROR:
                 raise CommandLineError(f'{command}: refused: {" ".join(lines)}')
             lines.append(line)
+
+    def _greet(self, deadline: float) -> None:
+        """Pass over what isn't an answer to us: ExaBGP's helper asks the daemon something when it
+        starts, and where the answer takes more than a second, it comes here."""
+        os.write(self._commands, f'{GREETING}\n'.encode())
+        while not self._line(GREETING, deadline).startswith(GREETED):
+            pass
+        while self._line(GREETING, deadline) != DONE:
+            pass
+        self._greeted = True
 
     def _line(self, command: str, deadline: float) -> str:
         while b'\n' not in self._pending:
