@@ -23,9 +23,9 @@ if __name__ == '__main__' and sys.argv[1:] != ['--seeds']:
         import ikev2.udp  # noqa: F401
 
 from ikev2.cipher import Cipher
-from ikev2.constants import ExchangeType, PayloadType
+from ikev2.constants import ExchangeType, NotifyType, PayloadType
 from ikev2.errors import IntegrityFailure
-from ikev2.events import Datagram
+from ikev2.events import Datagram, RpSaRequested
 from ikev2.ike_sa import IkeSa
 from ikev2.message import HEADER_LENGTH, Header, encode_chain
 from ikev2.protection import is_fragment, open_message
@@ -80,6 +80,7 @@ class Target:
             exchange = EXCHANGES[rest[0] % len(EXCHANGES)]
             header = _header(sa, exchange, asked._answers.expected, response=False)
             bench.inject(_from_a(_seal(sa, header, rest[1], rest[2:], fragment=kind == FRAGMENT)))
+            sa._next_id = asked._answers.expected
         elif kind == ANSWER and rest:
             self._answer(rest)
         bench.run(0.05)
@@ -97,7 +98,6 @@ class Target:
         bench.b.obliging = False
         bench.a.endpoint.request('b', rp_request(1), bench.now)
         bench.run(0.03)
-        bench.b.obliging = True
         (asking,), (sa,) = sas_of(bench.a), sas_of(bench.b)
         expected = asking._next_id - 1
         header = _header(sa, ExchangeType.CREATE_CHILD_SA, expected, response=True)
@@ -110,7 +110,10 @@ class Target:
                 500,
             )
         )
-        self._left = 0
+        bench.run(0.03)
+        for event in bench.b.all(RpSaRequested):
+            bench.b.endpoint.refuse(event.token, NotifyType.TEMPORARY_FAILURE, b'', bench.now)
+        bench.b.obliging = True
 
 
 def _from_a(data: bytes) -> Datagram:

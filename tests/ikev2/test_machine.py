@@ -79,6 +79,13 @@ class TwoEnds(RuleBasedStateMachine):
         if self.asked[name]:
             self.node(name).endpoint.cancel(self.asked[name][-1], self.bench.now)
 
+    @rule(name=NAMES, seconds=st.sampled_from([0.0, 0.005, 0.015]))
+    def ask_and_think_better_of_it(self, name: str, seconds: float) -> None:
+        self.bench.run(5)
+        self.ask(name)
+        self.bench.run(seconds)
+        self.cancel(name)
+
     @rule(name=NAMES, keyid=st.integers(1, 255))
     def delete(self, name: str, keyid: int) -> None:
         number = self.node(name).endpoint.delete(PEER[name], (keyid,), self.bench.now)
