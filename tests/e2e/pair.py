@@ -15,15 +15,6 @@ R1, R2 = '10.0.0.1', '10.0.0.2'
 PORTS = {'ipv4 unicast': 40001, 'ipv6 unicast': 40002}
 """r1's source ports."""
 
-RULES = """
-table inet cut {{
-    chain incoming {{
-        type filter hook prerouting priority -300
-        iifname "{interface}" drop
-    }}
-}}
-"""
-
 
 def configure(routers: Routers, *, credential: str = PSK, hold_time: int = 180) -> None:
     """Write both configurations."""

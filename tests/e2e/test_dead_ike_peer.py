@@ -18,12 +18,24 @@ from tests.e2e.router import Router
 
 pytestmark = pytest.mark.kernel
 
-SILENT = '10.0.0.88'
-"""Nobody has it."""
+NOBODY, DEAF = '10.0.0.88', '10.0.0.99'
+"""An address that nobody has, and one of r2's: what comes to it is dropped in silence."""
+DEAD = {'r2': R2, 'nobody': NOBODY, 'deaf': DEAF}
+"""r2 has no daemon: it answers that nothing listens on UDP 500."""
+DEAFNESS = f"""
+table inet deafness {{
+    chain incoming {{
+        type filter hook prerouting priority -300
+        ip daddr {DEAF} drop
+    }}
+}}
+"""
 AT_R3, R3 = '10.0.3.1', '10.0.3.3'
 FAMILY = 'ipv4 unicast'
 HOLD_TIME = 6
 """Seconds; keepalives are due after a third of it."""
+MISSED = 2 * HOLD_TIME / 3
+"""Between two keepalives: one was left out."""
 GATE_SECONDS = 5
 KEEPALIVE = 4
 LENGTH = slice(16, 18)
@@ -39,8 +51,27 @@ def wire(routers: Routers, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 @pytest.fixture(scope='module')
-def r1(routers: Routers, wire: Capture) -> Router:
-    """r1 has three neighbors: nobody, r2 without a daemon, and r3, with which it is up."""
+def dead_wire(routers: Routers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Capture]:
+    """The link to the dead peers, from before r1's first packet on."""
+    capture = Capture(routers.r1.node, 'eth1', tmp_path_factory.mktemp('dead') / 'wire.pcap')
+    yield capture
+    capture.close()
+
+
+@pytest.fixture(scope='module')
+def deaf(routers: Routers) -> Iterator[None]:
+    """r2 has the address to which nobody listens."""
+    node = routers.r2.node
+    node.run(['ip', 'address', 'add', f'{DEAF}/24', 'dev', 'eth1'])
+    node.run(['nft', '-f', '-'], input=DEAFNESS)
+    yield
+    node.run(['nft', 'delete', 'table', 'inet', 'deafness'])
+    node.run(['ip', 'address', 'del', f'{DEAF}/24', 'dev', 'eth1'])
+
+
+@pytest.fixture(scope='module')
+def r1(routers: Routers, wire: Capture, dead_wire: Capture, deaf: None) -> Router:
+    """r1 has gated neighbors, all of them dead, and r3, with which it is up."""
     one, r3 = routers.r1, routers.r3
     r3.configure(
         neighbor(
@@ -63,7 +94,7 @@ def r1(routers: Routers, wire: Capture) -> Router:
             protection=ikev2('r1', name, timeout=GATE_SECONDS),
             families=[FAMILY],
         )
-        for name, address in (('r2', R2), ('nobody', SILENT))
+        for name, address in DEAD.items()
     ]
     plain = neighbor('r1', 'r3', local=AT_R3, remote=R3, families=[FAMILY], hold_time=HOLD_TIME)
     one.configure(''.join([*dead, plain]))
@@ -86,7 +117,7 @@ def test_other_neighbors_miss_no_keepalive(r1: Router, routers: Routers, wire: C
     times = list(keepalives(wire, AT_R3))
     gaps = [later - earlier for earlier, later in pairwise(times)]
     assert len(gaps) > 3
-    assert max(gaps) < HOLD_TIME
+    assert max(gaps) < MISSED
 
 
 def keepalives(wire: Capture, source: str) -> Iterator[float]:
@@ -102,11 +133,35 @@ def keepalives(wire: Capture, source: str) -> Iterator[float]:
             octets = octets[int.from_bytes(octets[LENGTH], 'big') :]
 
 
-@pytest.mark.parametrize('address', [R2, SILENT])
+@pytest.mark.parametrize('address', DEAD.values(), ids=DEAD)
 def test_a_dead_peer_is_tried_again_and_the_cause_is_told(r1: Router, address: str) -> None:
     again = r1.await_event(EventName.REFUSED, FAMILY, count=2, neighbor=address)
     assert again.details['step'] == 'IKE'
     assert 'no IKE answer' in str(again.details['cause'])
+
+
+@pytest.mark.parametrize('address', DEAD.values(), ids=DEAD)
+def test_the_log_says_which_session_fails_why_and_what_to_try(r1: Router, address: str) -> None:
+    said = f'neighbor {address} session {FAMILY}: IKE: '
+    r1.await_log(said)
+    line = next(line for line in r1.log.splitlines() if said in line)
+    assert 'no IKE answer' in line
+    assert 'check that the peer runs IKE, its address and ike-port' in line
+
+
+@pytest.mark.parametrize('address', DEAD.values(), ids=DEAD)
+def test_show_ikev2_says_so_too(r1: Router, address: str) -> None:
+    r1.await_event(EventName.REFUSED, FAMILY, neighbor=address)
     (row,) = (row for row in r1.show() if row['neighbor'] == address)
+    assert row['state'] in ('down', 'waiting for IKE')
     assert 'no IKE answer' in row['last_error']
-    assert not [c for c in r1.connections() if c[1] == address]
+    (line,) = (line for line in r1.ask('show ikev2') if line.startswith(f'{address} '))
+    assert 'no IKE answer' in line
+
+
+def test_a_dead_peer_gets_no_syn(r1: Router, dead_wire: Capture) -> None:
+    for address in DEAD.values():
+        r1.await_event(EventName.REFUSED, FAMILY, count=2, neighbor=address)
+    packets = list(read_packets(dead_wire.path))
+    assert packets, 'not even IKE was captured'
+    assert not [packet for packet in packets if parse_ip(packet.octets) is not None]
