@@ -15,12 +15,32 @@ from plugin.places import Place
 Family = tuple[str, str]
 """AFI and SAFI in ExaBGP's words: ('ipv4', 'unicast')."""
 
+IKE_ONLY = frozenset(
+    {
+        'local-id',
+        'peer-id',
+        'psk-file',
+        'private-key',
+        'peer-key',
+        'peer-fingerprint',
+        'certificate',
+        'trust-anchor',
+        'ike-port',
+    }
+)
+"""What a session with a keychain has no use for."""
+NEGOTIATED = frozenset({'algorithm', 'tcp-options', 'lifetime'})
+"""What is negotiated, or else stands with each key of a keychain."""
+
 # What supersedes what when a neighbor inherits: one credential, and one way to know the peer's key.
 _ALTERNATIVES: Mapping[str, frozenset[str]] = {
     'psk-file': frozenset({'private-key', 'peer-key', 'peer-fingerprint'}),
     'private-key': frozenset({'psk-file'}),
     'peer-key': frozenset({'psk-file', 'peer-fingerprint'}),
     'peer-fingerprint': frozenset({'psk-file', 'peer-key'}),
+    'keychain': IKE_ONLY | NEGOTIATED,
+    'local-id': frozenset({'keychain'}),
+    'peer-id': frozenset({'keychain'}),
 }
 
 

@@ -28,6 +28,7 @@ LOWEST_SOURCE_PORT = 1024
 """Ports below need privileges, which ExaBGP has dropped when it connects."""
 
 _NUMBER = re.compile(r'[0-9]{1,10}', re.ASCII)
+_NAME = re.compile(r'[A-Za-z0-9._-]{1,64}', re.ASCII)
 
 
 class WordError(ValueError):
@@ -43,7 +44,8 @@ Words = Sequence[str]
 Parser = Callable[[Words], object]
 
 
-def _one(words: Words, expected: str) -> str:
+def one(words: Words, expected: str) -> str:
+    """The only word. Raises WordError."""
     if not words or not words[0]:
         raise WordError('nothing follows', expected)
     if len(words) > 1:
@@ -51,11 +53,12 @@ def _one(words: Words, expected: str) -> str:
     return words[0]
 
 
-def _number(lowest: int, highest: int, what: str, reason: str = '') -> Parser:
+def number(lowest: int, highest: int, what: str, reason: str = '') -> Parser:
+    """A decimal number in these bounds."""
     expected = f'{what} from {lowest} to {highest}{reason}'
 
     def parse(words: Words) -> int:
-        word = _one(words, expected)
+        word = one(words, expected)
         if not _NUMBER.fullmatch(word):
             raise WordError(f'{word!r} is not a number', expected)
         value = int(word)
@@ -68,11 +71,12 @@ def _number(lowest: int, highest: int, what: str, reason: str = '') -> Parser:
     return parse
 
 
-def _choice(*choices: str) -> Parser:
+def choice(*choices: str) -> Parser:
+    """One of these words."""
     expected = ' or '.join(choices)
 
     def parse(words: Words) -> str:
-        word = _one(words, expected)
+        word = one(words, expected)
         if word not in choices:
             raise WordError(f'{word!r} is unknown', expected)
         return word
@@ -80,22 +84,32 @@ def _choice(*choices: str) -> Parser:
     return parse
 
 
-def _path(words: Words) -> str:
-    path = _one(words, "a file's path")
+def path(words: Words) -> str:
+    """A file's path, relative or not."""
+    word = one(words, "a file's path")
     try:
-        usable = b'\0' not in os.fsencode(path)
+        usable = b'\0' not in os.fsencode(word)
     except UnicodeEncodeError:
         usable = False
     if not usable:
-        raise WordError(f'{path!r} cannot be a path', "a file's path")
-    return path
+        raise WordError(f'{word!r} cannot be a path', "a file's path")
+    return word
+
+
+def chain_name(words: Words) -> str:
+    """The name of a keychain."""
+    expected = 'a name of letters, digits, dots, dashes and underscores'
+    word = one(words, expected)
+    if not _NAME.fullmatch(word):
+        raise WordError(f'{word!r} is no name of a keychain', expected)
+    return word
 
 
 def _identity(words: Words) -> Identity:
     expected = 'ip, fqdn, user-fqdn, key-id or dn, and a value'
     if len(words) < 2:
         raise WordError('type or value is missing', expected)
-    value = _one(words[1:], expected)
+    value = one(words[1:], expected)
     try:
         return Identity.parse(words[0], value)
     except IdentityError as error:
@@ -107,7 +121,7 @@ def _identity(words: Words) -> Identity:
 
 def _fingerprint(words: Words) -> Fingerprint:
     expected = "sha256: and the 64 hex digits of the SHA-256 of the key's SubjectPublicKeyInfo"
-    word = _one(words, expected)
+    word = one(words, expected)
     try:
         return Fingerprint.parse(word)
     except CredentialError as error:
@@ -115,8 +129,7 @@ def _fingerprint(words: Words) -> Fingerprint:
 
 
 def _algorithms(words: Words) -> tuple[str, ...]:
-    usable = [name for name, algorithm in ALGORITHMS.items() if algorithm.linux_name]
-    expected = f'one of {", ".join(usable)}, or several in [ ], most wanted first'
+    expected = f'one of {", ".join(ALGORITHMS)}, or several in [ ], most wanted first'
     if words and words[0] == '[':
         if ']' not in words:
             raise WordError('the list does not end', expected)
@@ -125,14 +138,12 @@ def _algorithms(words: Words) -> tuple[str, ...]:
             raise WordError(f'words too many: {" ".join(words[end + 1 :])}', expected)
         names = [word for word in words[1:end] if word != ',']
     else:
-        names = [_one(words, expected)]
+        names = [one(words, expected)]
     if not names:
         raise WordError('the list is empty', expected)
     for name in names:
         if name not in ALGORITHMS:
             raise WordError(f'{name!r} is unknown', expected)
-        if name not in usable:
-            raise WordError(f"Linux's TCP-AO has no {name}", expected)
         if names.count(name) > 1:
             raise WordError(f'{name} is repeated', expected)
     return tuple(names)
@@ -140,7 +151,7 @@ def _algorithms(words: Words) -> tuple[str, ...]:
 
 def _backend(words: Words) -> str:
     expected = 'kernel, userspace or auto'
-    word = _one(words, expected)
+    word = one(words, expected)
     if word not in tuple(Preference):
         raise WordError(f'{word!r} is unknown', expected)
     return word
@@ -154,7 +165,7 @@ def _not_in_this_version(expected: str) -> Parser:
 
 
 def _port(lowest: int, what: str, reason: str = '') -> Parser:
-    return _number(lowest, 65535, what, reason)
+    return number(lowest, 65535, what, reason)
 
 
 _CREDENTIAL = 'psk-file, or private-key with peer-key or peer-fingerprint'
@@ -162,19 +173,19 @@ _CREDENTIAL = 'psk-file, or private-key with peer-key or peer-fingerprint'
 # What may stand in a session block too; there it wins.
 _SESSION_TOO: dict[str, Parser] = {
     'algorithm': _algorithms,
-    'tcp-options': _choice('included', 'excluded'),
-    'lifetime': _number(SHORTEST_LIFETIME, LONGEST_LIFETIME, 'seconds'),
-    'grace': _number(5, LONGEST_GRACE, 'seconds'),
-    'timeout': _number(1, LONGEST_TIMEOUT, 'seconds'),
-    'keychain': _not_in_this_version(f'an ikev2 section with {_CREDENTIAL}'),
+    'tcp-options': choice('included', 'excluded'),
+    'lifetime': number(SHORTEST_LIFETIME, LONGEST_LIFETIME, 'seconds'),
+    'grace': number(5, LONGEST_GRACE, 'seconds'),
+    'timeout': number(1, LONGEST_TIMEOUT, 'seconds'),
+    'keychain': chain_name,
 }
 
 SECTION: dict[str, Parser] = {
     'local-id': _identity,
     'peer-id': _identity,
-    'psk-file': _path,
-    'private-key': _path,
-    'peer-key': _path,
+    'psk-file': path,
+    'private-key': path,
+    'peer-key': path,
     'peer-fingerprint': _fingerprint,
     'certificate': _not_in_this_version(_CREDENTIAL),
     'trust-anchor': _not_in_this_version(_CREDENTIAL),

@@ -9,7 +9,10 @@ from typing import Any
 
 from exabgp.environment import getenv
 
+from gatekeeper.keychain import Keychain
 from gatekeeper.policy import PolicyError, SessionId, SessionPolicy, check
+from plugin.draft import Directive
+from plugin.keychains import Chains
 from plugin.neighbors import protection_of, session_name, settings_of
 from plugin.places import SectionError
 from plugin.protection import Protection
@@ -25,11 +28,12 @@ def address_of(value: object) -> IPv4Address | IPv6Address:
     return mapped or address
 
 
-def policies_of(neighbors: Mapping[str, Any]) -> list[SessionPolicy]:
-    """One policy per gated session. Raises SectionError if they can't be served together."""
+def policies_of(neighbors: Mapping[str, Any], chains: Chains) -> list[SessionPolicy]:
+    """One policy per gated session. Raises SectionError if they can't be served together, or
+    name a keychain that there isn't."""
     gated = {key: neighbor for key, neighbor in neighbors.items() if protection_of(neighbor)}
     _check_gating(neighbors.values())
-    policies = [_policy(key, neighbor) for key, neighbor in gated.items()]
+    policies = [_policy(key, neighbor, chains) for key, neighbor in gated.items()]
     try:
         check(policies)
     except PolicyError:
@@ -52,7 +56,7 @@ def _check_gating(neighbors: Iterable[Any]) -> None:
                 raise SectionError(
                     protection.place,
                     'ikev2',
-                    f'another neighbor block covers {neighbor["peer-address"]} without ikev2',
+                    f'another neighbor block covers {neighbor["peer-address"]} without protection',
                     'all neighbor blocks of one peer address gated, or none',
                 )
 
@@ -72,7 +76,7 @@ def _blame(policies: list[SessionPolicy], gated: Mapping[str, Any]) -> None:
             raise SectionError(protection.place, 'ikev2', str(error)) from None
 
 
-def _policy(key: str, neighbor: Any) -> SessionPolicy:
+def _policy(key: str, neighbor: Any, chains: Chains) -> SessionPolicy:
     protection = protection_of(neighbor)
     assert protection is not None
     settings = settings_of(neighbor)
@@ -92,7 +96,7 @@ def _policy(key: str, neighbor: Any) -> SessionPolicy:
         remote=address_of(neighbor['peer-address']),
         connect_port=connect,
         listen_port=listen,
-        pad=protection.pad,
+        pad=protection.pad if settings.keychain is None else None,
         source_port=settings.source_port,
         peer_port=settings.peer_port,
         algorithms=settings.algorithms,
@@ -101,7 +105,20 @@ def _policy(key: str, neighbor: Any) -> SessionPolicy:
         grace=settings.grace,
         timeout=settings.timeout,
         backend=protection.backend,
+        keychain=_keychain(settings.keychain, chains),
     )
+
+
+def _keychain(named: Directive | None, chains: Chains) -> Keychain | None:
+    if named is None:
+        return None
+    found = chains.get(str(named.value))
+    if found is None:
+        there = ', '.join(sorted(chains)) or 'none is defined'
+        raise SectionError(
+            named.place, f'keychain {named.value}', 'there is no such keychain', f'one of: {there}'
+        )
+    return found.keychain
 
 
 def _check_port(

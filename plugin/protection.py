@@ -13,7 +13,7 @@ from typing import Any, Self
 from gatekeeper.policy import PadEntry
 from ikev2.identity import Identity
 from plugin.credentials import credentials
-from plugin.draft import Draft, Family
+from plugin.draft import IKE_ONLY, NEGOTIATED, Directive, Draft, Family
 from plugin.keyfiles import KeyFiles
 from plugin.places import Place, SectionError
 
@@ -57,6 +57,8 @@ class SessionSettings:
     timeout: int
     source_port: int | None
     peer_port: int | None
+    keychain: Directive | None = None
+    """The name of the one that it has in place of IKE, and where that is said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,8 @@ class Protection:
     only inside Secret and PrivateKey, which never print."""
 
     draft: Draft
-    pad: PadEntry
+    pad: PadEntry | None
+    """None if every session has a keychain."""
     sessions: dict[tuple[Family, ...], SessionSettings]
     """By the families that a session carries."""
     backend: str = 'auto'
@@ -92,6 +95,10 @@ def protect(draft: Draft, facts: Facts, files: KeyFiles) -> Protection:
     """Check the section against the neighbor and read its keys. Raises SectionError."""
     _check_neighbor(draft, facts)
     sessions = _sessions(draft, facts)
+    backend = _value(draft, 'tcp-ao-backend')
+    if all(settings.keychain is not None for settings in sessions.values()):
+        _check_no_ike(draft)
+        return Protection(draft, None, sessions, backend)
     local_id, peer_id = (_mandatory(draft, name) for name in ('local-id', 'peer-id'))
     if local_id == peer_id:
         raise SectionError(
@@ -102,7 +109,18 @@ def protect(draft: Draft, facts: Facts, files: KeyFiles) -> Protection:
         )
     local, peer = credentials(draft, files)
     pad = PadEntry(local_id, peer_id, local, peer, _value(draft, 'ike-port'))
-    return Protection(draft, pad, sessions, _value(draft, 'tcp-ao-backend'))
+    return Protection(draft, pad, sessions, backend)
+
+
+def _check_no_ike(draft: Draft) -> None:
+    for name, directive in draft.directives.items():
+        if name in IKE_ONLY:
+            raise SectionError(
+                directive.place,
+                f'ikev2 {name}',
+                'every session has a keychain, so there is no IKE',
+                'a keychain, or what IKE needs',
+            )
 
 
 def _check_neighbor(draft: Draft, facts: Facts) -> None:
@@ -162,7 +180,25 @@ def _settings(draft: Draft, block: Draft | None) -> SessionSettings:
         timeout=value('timeout'),
         source_port=value('source-port'),
         peer_port=value('peer-port'),
+        keychain=_keychain(draft, block),
     )
+
+
+def _keychain(draft: Draft, block: Draft | None) -> Directive | None:
+    """The session's own, or the neighbor's."""
+    for said in (block, draft):
+        chain = said.directives.get('keychain') if said is not None else None
+        if chain is None:
+            continue
+        assert said is not None
+        for name in NEGOTIATED:
+            extra = said.directives.get(name)
+            if extra is not None:
+                raise SectionError(
+                    extra.place, f'ikev2 {name}', 'each key of the keychain says that itself'
+                )
+        return chain
+    return None
 
 
 def _check_ports(draft: Draft) -> None:

@@ -40,7 +40,7 @@ def _parse_section(original: Any, self: Any, name: str) -> Any:
     try:
         blocks.check_end(self)
         blocks.check_inheritance(self)
-        policies_of(self.neighbor.neighbors)
+        policies_of(self.neighbor.neighbors, self.ikev2_chains)
     except (SectionError, PolicyError) as error:
         self.error.ikev2 = str(error)
         return self.error.set(str(error))
@@ -52,6 +52,7 @@ def _reload(original: Any, self: Any) -> Any:
     contents = Contents()
     self.error.ikev2 = ''
     blocks.begin(self.error)
+    self.ikev2_chains.clear()
     loaded = False
     try:
         cause = _load(original, self)
@@ -72,7 +73,8 @@ def _load(original: Any, configuration: Any) -> str | None:
         if original(configuration) is not True:
             return configuration.error.ikev2 or _upstreams(configuration, file)
         commit = getattr(configuration, 'ikev2_commit', None)
-        return commit(policies_of(configuration.neighbors)) if commit is not None else None
+        policies = policies_of(configuration.neighbors, configuration.ikev2_chains)
+        return commit(policies) if commit is not None else None
     except SectionError as error:
         return str(error)
     except Exception as error:

@@ -7,7 +7,7 @@ scope as a Draft; `plugin.neighbors` takes it from there.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from exabgp.configuration.configuration import Configuration
@@ -15,7 +15,7 @@ from exabgp.configuration.core import Section
 from exabgp.configuration.neighbor import ParseNeighbor
 from exabgp.configuration.neighbor.family import ParseFamily
 
-from plugin.draft import Family
+from plugin.draft import Draft, Family
 from plugin.grammar import SECTION, SESSION, DraftBuilder
 from plugin.patching import add, wrap
 from plugin.places import Place, SectionError
@@ -28,9 +28,6 @@ FAMILIES: dict[Family, tuple[Any, Any]] = {
     (afi, safi): pair for afi, known in ParseFamily.convert.items() for safi, pair in known.items()
 }
 """ExaBGP's (AFI, SAFI) of every family that it can be configured with."""
-
-_NO_KEYCHAIN = 'not in this version'
-_INSTEAD = 'an ikev2 section with psk-file, or private-key with peer-key or peer-fingerprint'
 
 
 class _Everything(dict[str, str]):
@@ -88,8 +85,7 @@ class Ikev2Section(Section):
             return fault(self, SectionError(place, 'ikev2', cause, 'ikev2 { ... }'))
         earlier = self.scope.get(DRAFT)
         if earlier is not None:
-            cause = f'repeated, it stands on line {earlier.place.line} already'
-            return fault(self, SectionError(place, 'ikev2', cause, 'one section'))
+            return fault(self, _second(place, 'ikev2', earlier))
         self.builder = DraftBuilder(place)
         return True
 
@@ -143,19 +139,15 @@ class UnknownSection(Section):
     def pre(self) -> bool:
         word = self.tokeniser.line[0]
         cause = f'a block {word!r} is unknown here'
-        expected = 'session AFI SAFI { ... }, directly inside ikev2'
-        return fault(self, SectionError(place_of(self.tokeniser), 'ikev2', cause, expected))
+        expected = 'session AFI SAFI { ... } directly inside ikev2, key N { ... } inside keychain'
+        return fault(self, SectionError(place_of(self.tokeniser), SCOPE, cause, expected))
 
 
-class KeychainSection(Section):
-    """`keychain NAME { ... }` at the top."""
-
-    name = 'ikev2-keychain'
-    known = _Everything()
-
-    def pre(self) -> bool:
-        place = place_of(self.tokeniser)
-        return fault(self, SectionError(place, 'keychain', _NO_KEYCHAIN, _INSTEAD))
+def _second(place: Place, word: str, earlier: Draft) -> SectionError:
+    cause = f'repeated, it stands on line {earlier.place.line} already'
+    if (word == 'keychain') != ('keychain' in earlier.directives):
+        cause = f'the neighbor is protected on line {earlier.place.line} already'
+    return SectionError(place, word, cause, 'one ikev2 section, or one keychain')
 
 
 def _closed(section: Any) -> bool:
@@ -180,29 +172,39 @@ def _configuration_init(original: Any, self: Any, *arguments: Any, **named: Any)
     original(self, *arguments, **named)
     shared = (self.tokeniser, self.scope, self.error)
     section = Ikev2Section(*shared)
-    everything, nothing = _Everything(), _Everything()
-    everything['session'] = SessionSection.name
-    for instance, sections in (
-        (section, everything),
-        (SessionSection(*shared, section), nothing),
-        (UnknownSection(*shared), nothing),
-        (KeychainSection(*shared), nothing),
+    for instance, inside in (
+        (section, {'session': SessionSection.name}),
+        (SessionSection(*shared, section), {}),
+        (UnknownSection(*shared), {}),
     ):
-        self._structure[instance.name] = {
-            'class': instance,
-            'commands': _Everything(),
-            'sections': sections,
-        }
+        add_section(self, instance, inside)
     for parent in ('neighbor', 'template-neighbor'):
         self._structure[parent]['sections']['ikev2'] = Ikev2Section.name
-    self._structure['root']['sections']['keychain'] = KeychainSection.name
+
+
+def add_section(configuration: Any, instance: Any, inside: Mapping[str, str]) -> None:
+    """Give ExaBGP's parser a section with any words, and these sections in it; what else there
+    is in it is ours to refuse."""
+    configuration._structure[instance.name] = {
+        'class': instance,
+        'commands': _Everything(),
+        'sections': _Everything(inside),
+    }
 
 
 def _neighbor_parse(original: Any, self: Any, name: str, command: str) -> Any:
-    if command == 'keychain':
-        place = place_of(self.tokeniser)
-        return fault(self, SectionError(place, 'keychain', _NO_KEYCHAIN, _INSTEAD))
-    return original(self, name, command)
+    """`keychain NAME;` in a neighbor or a template: as if it stood alone in an ikev2 section."""
+    if command != 'keychain' or self.known is not ParseNeighbor.known:
+        return original(self, name, command)
+    place = place_of(self.tokeniser)
+    earlier = self.scope.get(SCOPE)
+    if earlier is not None:
+        return fault(self, _second(place, 'keychain', earlier[DRAFT]))
+    builder = DraftBuilder(place, 'neighbor')
+    if not _add(self, builder):
+        return False
+    self.scope.set(SCOPE, {DRAFT: builder.build()})
+    return True
 
 
 def install() -> None:

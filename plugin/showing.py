@@ -18,7 +18,7 @@ from plugin import runtime
 from plugin.patching import add
 
 NAME = 'show ikev2'
-NOTHING = 'no neighbor has an ikev2 section'
+NOTHING = 'no neighbor has an ikev2 section or a keychain'
 
 Row = dict[str, object]
 
@@ -41,6 +41,12 @@ def _plain(name: str) -> Callable[[Row, float], str]:
     return cell
 
 
+def _peer(row: Row, now: float) -> str:
+    """Who the peer proved to be, or what says who it is."""
+    chain = row.get('keychain')
+    return _plain('peer_id')(row, now) if chain is None else f'keychain {chain}'
+
+
 def _keyids(row: Row, now: float) -> str:
     send_id, recv_id = row.get('send_id'), row.get('recv_id')
     return '-' if send_id is None else f'{send_id}/{recv_id}'
@@ -57,7 +63,7 @@ COLUMNS: tuple[tuple[str, Callable[[Row, float], str]], ...] = (
     ('Since', _since),
     ('Expires', _left),
     ('Rekeys', _plain('rekeys')),
-    ('Peer', _plain('peer_id')),
+    ('Peer', _peer),
     ('Last error', _plain('last_error')),
 )
 

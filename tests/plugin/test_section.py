@@ -41,8 +41,12 @@ def error_of(path: Path) -> str:
 
 
 def policy_of(path: Path) -> SessionPolicy:
-    (policy,) = policies_of(load(path).neighbors)
+    (policy,) = policies(load(path))
     return policy
+
+
+def policies(configuration: Any) -> list[SessionPolicy]:
+    return policies_of(configuration.neighbors, configuration.ikev2_chains)
 
 
 @pytest.fixture
@@ -167,7 +171,7 @@ def test_two_neighbors_inherit_one_template_and_share_nothing(write: Write) -> N
     two = neighbor(
         section='    inherit base;\n    ikev2 { peer-id fqdn "r3.lab"; }\n', peer='127.0.0.3'
     )
-    first, second = policies_of(load(write(TEMPLATE + one + two)).neighbors)
+    first, second = policies(load(write(TEMPLATE + one + two)))
     assert (first.grace, second.grace) == (21, 20)
     assert str(first.entry.peer_id) == 'fqdn other.lab'
     assert str(second.entry.peer_id) == 'fqdn r3.lab'
@@ -180,7 +184,7 @@ def test_a_later_template_of_a_list_wins_and_neither_is_changed(write: Write) ->
     )
     one = neighbor(section='    inherit [ a b ];\n')
     two = neighbor(section='    inherit a;\n    ikev2 { peer-id fqdn r3.lab; }\n', peer='127.0.0.3')
-    first, second = policies_of(load(write(templates + one + two)).neighbors)
+    first, second = policies(load(write(templates + one + two)))
     assert (first.grace, second.grace) == (12, 11)
 
 
@@ -326,17 +330,20 @@ FAULTS: dict[str, tuple[str, str, str]] = {
         'nothing',
         "'' is unknown",
     ),
-    'a keychain': ('keychain k {\n  key 1 { }\n}\n', 'keychain', 'not in this version'),
-    'a keychain used': (neighbor(more='    keychain k;\n'), 'keychain', 'not in this version'),
+    'a keychain too': (
+        neighbor(more='    keychain k;\n'),
+        'keychain',
+        'the neighbor is protected on line',
+    ),
     'one address open and gated': (
         neighbor() + neighbor(section='', local='127.0.0.9'),
         'ikev2',
-        'without ikev2',
+        'without protection',
     ),
     'one address in an open range': (
         neighbor() + neighbor(section='', peer='127.0.0.0/24', more='    passive;\n'),
         'ikev2',
-        'another neighbor block covers 127.0.0.2 without ikev2',
+        'another neighbor block covers 127.0.0.2 without protection',
     ),
     'one pair of identities, two credentials': (
         neighbor()

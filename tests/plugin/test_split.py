@@ -118,7 +118,7 @@ def test_each_session_has_its_own_policy(write: Write) -> None:
         'session ipv6 unicast { source-port 40002; algorithm aes-128-cmac-96; lifetime 600; }',
     )
     configuration, _, _ = split(write, section=section)
-    v4, v6 = policies_of(configuration.neighbors)
+    v4, v6 = policies_of(configuration.neighbors, configuration.ikev2_chains)
     assert (v4.source_port, v6.source_port) == (40001, 40002)
     assert (v4.algorithms, v6.algorithms) == (('hmac-sha-1-96',), ('aes-128-cmac-96',))
     assert (v4.lifetime, v6.lifetime) == (3600, 600)

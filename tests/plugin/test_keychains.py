@@ -1,0 +1,413 @@
+"""`keychain NAME { key N { ... } }`, and neighbors and sessions that use one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import inf
+from pathlib import Path
+from typing import Any
+
+import pytest
+from exabgp.bgp.neighbor import NeighborTemplate
+from exabgp.configuration.configuration import Configuration
+
+from gatekeeper.keychain import ALWAYS, ChainKey, Keychain, Lifetime
+from gatekeeper.policy import SessionPolicy
+from plugin.chain_grammar import lifetime
+from plugin.grammar import WordError
+from plugin.policies import policies_of
+from tcpao.mkt import ALGORITHMS
+from tests.plugin.texts import SECTION, neighbor
+
+Write = Callable[[str], Path]
+
+KEY = """\
+    key 1 {
+        send-id 61;
+        recv-id 84;
+        algorithm hmac-sha-1-96;
+        key-file "k1";
+    }
+"""
+CHAIN = f'keychain core {{\n{KEY}}}\n'
+USED = neighbor(section='    keychain core;\n')
+
+
+def chain(*lines: str) -> str:
+    """One key with these lines beside what it must have."""
+    return CHAIN.replace('        key-file', '        ' + '\n        '.join(lines) + '\n key-file')
+
+
+@pytest.fixture(autouse=True)
+def key_files(tmp_path: Path) -> Path:
+    for name, content in (('k1', b'first secret\n'), ('k2', b'second secret'), ('hex', b'0x00ff')):
+        path = tmp_path / name
+        path.write_bytes(content)
+        path.chmod(0o600)
+    return tmp_path
+
+
+def load(path: Path) -> Any:
+    configuration = Configuration([str(path)])
+    assert configuration.reload() is True, str(configuration.error)
+    return configuration
+
+
+def error_of(path: Path) -> str:
+    configuration = Configuration([str(path)])
+    assert configuration.reload() is False
+    assert not configuration.neighbors
+    return str(configuration.error)
+
+
+def policies(path: Path) -> list[SessionPolicy]:
+    configuration = load(path)
+    return policies_of(configuration.neighbors, configuration.ikev2_chains)
+
+
+def chain_of(path: Path) -> Keychain:
+    (policy,) = policies(path)
+    assert policy.pad is None
+    assert policy.keychain is not None
+    return policy.keychain
+
+
+def key_of(path: Path) -> ChainKey:
+    (key,) = chain_of(path).keys
+    return key
+
+
+# --- a chain --------------------------------------------------------------------------------
+
+
+def test_a_key_with_what_it_must_have(write: Write) -> None:
+    key = key_of(write(CHAIN + USED))
+    assert (key.number, key.send_id, key.recv_id) == (1, 61, 84)
+    assert key.algorithm is ALGORITHMS['hmac-sha-1-96']
+    assert key.master_key.reveal() == b'first secret', "without the file's final newline"
+    assert key.tcp_options
+    assert key.send == key.accept == ALWAYS
+
+
+def test_a_key_with_everything(write: Write) -> None:
+    key = key_of(
+        write(
+            chain(
+                'tcp-options excluded;',
+                'send-lifetime 2026-11-23T12:00:00Z 2026-12-23T12:00:00Z;',
+                'accept-lifetime 2026-11-23T11:00:00Z infinite;',
+            )
+            + USED
+        )
+    )
+    assert not key.tcp_options
+    assert key.send == Lifetime(1795435200.0, 1798027200.0)
+    assert key.accept == Lifetime(1795431600.0, inf)
+    assert str(key.send) == '2026-11-23T12:00:00Z 2026-12-23T12:00:00Z'
+
+
+def test_several_keys_keep_their_numbers(write: Write) -> None:
+    second = (
+        KEY.replace('key 1', 'key 7').replace('61', '0').replace('84', '255').replace('k1', 'k2')
+    )
+    found = chain_of(write(f'keychain core {{\n{second}{KEY}}}\n' + USED))
+    assert [(key.number, key.send_id, key.recv_id) for key in found.keys] == [
+        (7, 0, 255),
+        (1, 61, 84),
+    ]
+
+
+@pytest.mark.parametrize('name', [n for n, a in ALGORITHMS.items() if a.linux_name])
+def test_every_algorithm_may_be_asked_for(write: Write, name: str) -> None:
+    assert key_of(write(CHAIN.replace('hmac-sha-1-96', name) + USED)).algorithm is ALGORITHMS[name]
+
+
+def test_a_key_in_hex(write: Write) -> None:
+    assert key_of(write(CHAIN.replace('k1', 'hex') + USED)).master_key.reveal() == b'\x00\xff'
+
+
+def test_the_chain_may_stand_below_the_neighbor(write: Write) -> None:
+    assert chain_of(write(USED + CHAIN)).name == 'core'
+
+
+def test_many_neighbors_may_use_one_chain(write: Write) -> None:
+    other = neighbor(section='    keychain core;\n', peer='127.0.0.3')
+    first, second = policies(write(CHAIN + USED + other))
+    assert first.keychain is second.keychain
+
+
+def test_a_chain_that_nobody_uses_is_no_error(write: Write) -> None:
+    load(write(CHAIN + neighbor()))
+
+
+def test_a_chain_is_read_anew_with_each_load(write: Write, key_files: Path) -> None:
+    path = write(CHAIN + USED)
+    configuration = load(path)
+    write(CHAIN.replace('k1', 'k2') + USED)
+    assert configuration.reload() is True
+    (policy,) = policies_of(configuration.neighbors, configuration.ikev2_chains)
+    assert policy.keychain is not None
+    assert policy.keychain.keys[0].master_key.reveal() == b'second secret'
+    write(USED)
+    assert configuration.reload() is False
+
+
+# --- who uses it ----------------------------------------------------------------------------
+
+
+def test_a_session_block_in_place_of_ike(write: Write) -> None:
+    """One AFI/SAFI session has a keychain, the other one negotiates."""
+    section = SECTION.replace(
+        '    }\n',
+        '        session ipv4 unicast { keychain core; source-port 40001; }\n    }\n',
+    )
+    text = neighbor(section=section, families='ipv4 unicast; ipv6 unicast;', multi_session=True)
+    v4, v6 = policies(write(CHAIN + text))
+    assert v4.keychain is not None
+    assert v4.pad is None
+    assert v4.source_port == 40001
+    assert v6.keychain is None
+    assert v6.entry.peer_id is not None
+
+
+def test_every_session_with_a_chain_needs_no_identities(write: Write) -> None:
+    section = """\
+    ikev2 {
+        session ipv4 unicast { keychain core; source-port 40001; }
+        session ipv6 unicast { keychain core; source-port 40002; grace 10; }
+    }
+"""
+    text = neighbor(section=section, families='ipv4 unicast; ipv6 unicast;', multi_session=True)
+    v4, v6 = policies(write(CHAIN + text))
+    assert (v4.source_port, v6.source_port) == (40001, 40002)
+    assert v4.pad is v6.pad is None
+    assert (v4.grace, v6.grace) == (60, 10)
+
+
+def test_a_section_with_a_chain_for_all_its_sessions(write: Write) -> None:
+    section = """\
+    ikev2 {
+        keychain core;
+        tcp-ao-backend userspace;
+        session ipv4 unicast { source-port 40001; }
+    }
+"""
+    (policy,) = policies(write(CHAIN + neighbor(section=section)))
+    assert policy.keychain is not None
+    assert (policy.source_port, policy.backend) == (40001, 'userspace')
+
+
+def test_a_template_may_have_it(write: Write) -> None:
+    template = 'template {\n  neighbor base {\n    keychain core;\n  }\n}\n'
+    (policy,) = policies(write(CHAIN + template + neighbor(section='    inherit base;\n')))
+    assert policy.keychain is not None
+
+
+def test_a_neighbor_has_the_last_word_over_its_template(write: Write) -> None:
+    template = 'template {\n  neighbor base {\n    keychain core;\n  }\n}\n'
+    other = CHAIN.replace('core', 'edge').replace('61', '62').replace('84', '85')
+    text = CHAIN + other + template
+    own = neighbor(section='    inherit base;\n    keychain edge;\n')
+    assert chain_of(write(text + own)).name == 'edge'
+    own = neighbor(section='    inherit base;\n' + SECTION)
+    (policy,) = policies(write(text + own))
+    assert policy.keychain is None
+    ike = f'template {{\n  neighbor base {{\n{SECTION}  }}\n}}\n'
+    own = neighbor(section='    inherit base;\n    keychain edge;\n')
+    assert chain_of(write(CHAIN + other + ike + own)).name == 'edge'
+
+
+def test_what_is_printed_of_a_neighbor_can_be_read_again(write: Write) -> None:
+    configuration = load(write(CHAIN + USED))
+    (one,) = configuration.neighbors.values()
+    text = NeighborTemplate.configuration(one)
+    assert 'keychain core;' in text
+    assert 'first secret' not in text
+    assert chain_of(write(CHAIN + text)).name == 'core'
+
+
+def test_a_reload_with_another_chain_is_not_another_neighbor(write: Write) -> None:
+    """What becomes of the session is the gatekeeper's to judge."""
+    other = CHAIN.replace('core', 'edge')
+    (before,) = load(write(CHAIN + USED)).neighbors.values()
+    (after,) = load(write(other + USED.replace('core', 'edge'))).neighbors.values()
+    assert before == after
+
+
+# --- what is refused ------------------------------------------------------------------------
+
+
+def place(text: str, word: str) -> int:
+    """The line on which this stands last."""
+    return max(n for n, line in enumerate(text.splitlines(), 1) if word in line)
+
+
+REFUSED: dict[str, tuple[str, str, str]] = {
+    'no name': ('keychain {\n}\n', 'keychain {', 'nothing follows'),
+    'two names': ('keychain a b {\n}\n', 'keychain a', 'words too many: b'),
+    'a strange name': ('keychain a/b {\n}\n', 'keychain a', 'is no name of a keychain'),
+    'no key': ('keychain core {\n}\n', 'keychain core', 'there is no key in it'),
+    'twice': (CHAIN + CHAIN, 'keychain core', 'repeated, it stands on line 1 already'),
+    'a statement in it': ('keychain core {\n  send-id 1;\n}\n', 'send-id', "'send-id' is unknown"),
+    'a strange block': ('keychain core {\n  lock 1 {\n}\n}\n', 'lock', "a block 'lock' is unknown"),
+    'a block in a key': (CHAIN.replace('send-id 61;', 'x {\n}'), ' x {', "a block 'x' is unknown"),
+    'no end': (f'keychain core {{\n{KEY}', 'keychain core', 'the block does not end'),
+    'a key without end': (
+        f'keychain core {{\n{KEY}'.replace('    }\n', ''),
+        'key 1',
+        'the block does not end',
+    ),
+    'a key without number': (CHAIN.replace('key 1 {', 'key {'), 'key {', 'nothing follows'),
+    'a key with a name': (CHAIN.replace('key 1', 'key one'), 'key one', "'one' is not a number"),
+    'a key twice': (f'keychain core {{\n{KEY}{KEY}}}\n', 'key 1', 'repeated'),
+    'no send-id': (CHAIN.replace('send-id 61;', ''), 'key 1', 'incomplete, send-id is missing'),
+    'no recv-id': (CHAIN.replace('recv-id 84;', ''), 'key 1', 'incomplete, recv-id is missing'),
+    'no algorithm': (
+        CHAIN.replace('algorithm hmac-sha-1-96;', ''),
+        'key 1',
+        'incomplete, algorithm is missing',
+    ),
+    'no key-file': (
+        CHAIN.replace('key-file "k1";', ''),
+        'key 1',
+        'incomplete, key-file is missing',
+    ),
+    'a large id': (CHAIN.replace('61', '256'), 'send-id', '256 is too large'),
+    'an id twice': (chain('send-id 2;'), 'send-id', 'repeated, it stands on line'),
+    'an unknown word': (chain('lifetime always;'), 'lifetime', "'lifetime' is unknown"),
+    'words too many': (chain('tcp-options included x;'), 'tcp-options', 'words too many: x'),
+    'an unknown algorithm': (CHAIN.replace('hmac-sha-1-96', 'md5'), 'md5', "'md5' is unknown"),
+    'a time that is none': (
+        chain('send-lifetime 2026-02-30T00:00:00Z infinite;'),
+        'send-lifetime',
+        'is no time: day is out of range',
+    ),
+    'local time': (
+        chain('send-lifetime 2026-02-20T00:00:00+01:00 infinite;'),
+        'send-lifetime',
+        'is no time of UTC',
+    ),
+    'a lifetime backwards': (
+        chain('send-lifetime 2026-02-20T00:00:00Z 2026-02-19T00:00:00Z;'),
+        'send-lifetime',
+        'it ends before it begins',
+    ),
+    'sent but not accepted': (
+        chain('accept-lifetime 2026-02-20T00:00:00Z infinite;'),
+        'key 1',
+        'send-lifetime always is not within accept-lifetime',
+    ),
+    'two keys with one id': (
+        f'keychain core {{\n{KEY}{KEY.replace("key 1", "key 2")}}}\n',
+        'key 2',
+        'send-id 61 is that of key 1 too',
+    ),
+    'a missing file': (CHAIN.replace('k1', 'k9'), 'k9', 'No such file'),
+    'hex that is none': (CHAIN.replace('k1', 'nohex'), 'nohex', 'begins with 0x and holds no hex'),
+    'a secret too long': (CHAIN.replace('k1', 'long'), 'key 1', 'Linux takes at most 80'),
+    'a secret too short': (
+        CHAIN.replace('hmac-sha-1-96', 'kmac256-128'),
+        'key 1',
+        'kmac256-128 needs at least 32',
+    ),
+    'no such chain': (
+        CHAIN + neighbor(section='    keychain edge;\n'),
+        'keychain edge',
+        'there is no such keychain; expected one of: core',
+    ),
+    'no chain at all': (
+        neighbor(section='    keychain edge;\n'),
+        'keychain edge',
+        'none is defined',
+    ),
+    'two chains': (
+        CHAIN + neighbor(section='    keychain core;\n    keychain core;\n'),
+        '    keychain core;',
+        'repeated, it stands on line',
+    ),
+    'a chain and a section': (
+        CHAIN + neighbor(section='    keychain core;\n' + SECTION),
+        'ikev2 {',
+        'the neighbor is protected on line',
+    ),
+    'a chain in the section, and identities': (
+        CHAIN + neighbor(section=SECTION.replace('    }\n', '        keychain core;\n    }\n')),
+        'local-id',
+        'every session has a keychain, so there is no IKE',
+    ),
+    'a chain and an algorithm': (
+        CHAIN
+        + neighbor(
+            section='    ikev2 {\n        keychain core;\n        algorithm hmac-sha-1-96;\n    }\n'
+        ),
+        '        algorithm hmac-sha-1-96;',
+        'each key of the keychain says that itself',
+    ),
+    'a chain inside a family block': (
+        CHAIN + neighbor(families='ipv4 unicast; keychain core;'),
+        'family {',
+        'keychain: it does not belong here',
+    ),
+    'md5 too': (
+        CHAIN + neighbor(section='    keychain core;\n    md5-password "x";\n'),
+        'keychain core;',
+        'md5-password',
+    ),
+    'an open neighbor at the same address': (
+        CHAIN + USED + neighbor(section='', local='127.0.0.9'),
+        'keychain core;',
+        'without protection',
+    ),
+}
+
+
+@pytest.mark.parametrize('case', REFUSED)
+def test_it_is_refused_with_the_true_line(write: Write, key_files: Path, case: str) -> None:
+    for name, content in (('nohex', b'0xzz'), ('long', bytes(range(1, 82)))):
+        (key_files / name).write_bytes(content)
+        (key_files / name).chmod(0o600)
+    text, word, cause = REFUSED[case]
+    path = write('# a comment first\n' + text)
+    error = error_of(path)
+    assert cause in error.replace('line 2 already', 'line 1 already')
+    lines = [n for n, line in enumerate(path.read_text().splitlines(), 1) if word in line]
+    assert any(f'{path} line {n}: ' in error for n in lines), error
+    assert 'first secret' not in error
+
+
+@pytest.mark.parametrize('mode', [0o640, 0o604, 0o644])
+def test_a_key_file_that_others_may_read_is_refused(
+    write: Write, key_files: Path, mode: int
+) -> None:
+    (key_files / 'k1').chmod(mode)
+    assert 'make it private with chmod 0600' in error_of(write(CHAIN + USED))
+
+
+def test_a_refused_load_leaves_the_chains_of_the_next_one_alone(write: Write) -> None:
+    configuration = load(write(CHAIN + USED))
+    write(CHAIN + CHAIN + USED)
+    assert configuration.reload() is False
+    write(CHAIN + USED)
+    assert configuration.reload() is True
+
+
+@pytest.mark.parametrize(
+    'words',
+    [
+        (),
+        ('always', 'x'),
+        ('infinite',),
+        ('2026-11-23T12:00:00Z',),
+        ('infinite', '2026-11-23T12:00:00Z'),
+        ('2026-11-23', 'infinite'),
+        ('2026-11-23T12:00:00', 'infinite'),
+        ('2026-11-23t12:00:00z', 'infinite'),
+        ('2026-11-23T24:00:00Z', 'infinite'),
+        ('2026-11-23T12:00:00.5Z', 'infinite'),
+        ('٢٠٢٦-11-23T12:00:00Z', 'infinite'),
+        ('2026-11-23T12:00:00Z', '2026-11-23T12:00:00Z'),
+    ],
+)
+def test_words_that_are_no_lifetime(words: tuple[str, ...]) -> None:
+    with pytest.raises(WordError):
+        lifetime(words)
