@@ -22,6 +22,7 @@ from lab.demo.places import (
     R1,
     R2,
 )
+from tcpao.segment import Segment
 from tcpao.verify import Connection
 
 Check = Callable[[Evidence], str]
@@ -219,17 +220,33 @@ def impostors_are_refused(evidence: Evidence) -> str:
 
 
 def impostors_hear_no_bgp(evidence: Evidence) -> str:
-    """By their link's capture: not an octet of TCP payload from r2."""
-    answers = [p.segment for p in tcp(evidence.refused) if str(p.segment.source) == R2]
+    """By their link's capture: not an octet of TCP payload from r2, and no key.
+
+    While r2's way to r1 leads there, what r2 says to r1 itself comes along: signed segments of the
+    two sessions, and exchanges of an IKE SA that no impostor has begun.
+    """
+    answers = [
+        packet.segment
+        for packet in tcp(evidence.refused)
+        if str(packet.segment.source) == R2 and not _is_for_r1(packet.segment)
+    ]
     require(any(s.is_syn_ack for s in answers), 'no impostor ever got a connection')
     octets = sum(len(segment.payload) for segment in answers)
     require(not octets, f'{octets} octets of BGP went to impostors')
-    to_strangers = [p for p in ike(evidence.refused) if p.source == R2]
+    messages = list(ike(evidence.refused))
+    theirs = {message.header.initiator_spi for message in messages if message.begins}
+    given = [m for m in messages if m.source == R2 and m.header.initiator_spi in theirs]
     require(
-        not any(p.is_a(ExchangeType.CREATE_CHILD_SA) for p in to_strangers),
+        not any(message.is_a(ExchangeType.CREATE_CHILD_SA) for message in given),
         'an impostor was given a CREATE_CHILD_SA',
     )
     return f'no octet of BGP in the {len(answers)} segments that impostors got'
+
+
+def _is_for_r1(segment: Segment) -> bool:
+    """A signed segment of one of the two sessions."""
+    to_session = str(segment.destination) == R1 and segment.destination_port in PORTS.values()
+    return to_session and segment.ao_option() is not None
 
 
 def forged_syns_get_no_answer(evidence: Evidence) -> str:

@@ -52,10 +52,12 @@ def udp(source: str, target: str, payload: bytes) -> bytes:
     )
 
 
-def ike(exchange: ExchangeType, number: int, *, response: bool, source: str = R1) -> bytes:
+def ike(
+    exchange: ExchangeType, number: int, *, response: bool, source: str = R1, spi: bytes = b'\x01'
+) -> bytes:
     fresh = exchange is ExchangeType.IKE_SA_INIT and not response
     header = Header(
-        initiator_spi=b'\x01' * 8,
+        initiator_spi=spi * 8,
         responder_spi=bytes(8) if fresh else b'\x02' * 8,
         exchange_type=exchange,
         message_id=number,
@@ -170,7 +172,8 @@ def strangers(demo: Demo) -> None:
         syn = Talk(client_port=port, key=None)
         syn.segment(True, Flag.SYN)
         demo.refused.append((CLOSED + 0.5 + number / 100, syn.packets[0]))
-    demo.refused.append((CLOSED + 0.6, ike(ExchangeType.IKE_SA_INIT, 0, response=False)))
+    begin = ike(ExchangeType.IKE_SA_INIT, 0, response=False, spi=b'\x03')
+    demo.refused.append((CLOSED + 0.6, begin))
     for number in range(ATTACKS):
         outcome = {'impostor': f'number {number}', 'outcome': 'nothing', 'refused': True}
         demo.note(CLOSED + 1, 'r2', None, EventName.REFUSED, **outcome)

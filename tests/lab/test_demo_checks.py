@@ -23,6 +23,7 @@ from tests.lab.demo_evidence import (
     good,
     ike,
 )
+from tests.tcpao.wire import Talk
 
 Spoil = Callable[[Demo], object]
 FIRST, SECOND = PORTS
@@ -130,8 +131,12 @@ def a_notification_for_an_impostor(demo: Demo) -> None:
     demo.refused.append((6.0, from_r2(50000, Flag.ACK, bytes(21))))
 
 
+def an_unsigned_segment_to_a_stolen_port(demo: Demo) -> None:
+    demo.refused.append((CLOSED + 0.7, from_r2(PORTS[FIRST], Flag.ACK, bytes(19))))
+
+
 def a_key_for_an_impostor(demo: Demo) -> None:
-    answer = ike(ExchangeType.CREATE_CHILD_SA, 2, response=True, source='10.0.0.2')
+    answer = ike(ExchangeType.CREATE_CHILD_SA, 2, response=True, source='10.0.0.2', spi=b'\x03')
     demo.refused.append((CLOSED + 0.7, answer))
 
 
@@ -181,6 +186,7 @@ def a_master_key_as_octets(demo: Demo) -> None:
         (checks.impostors_are_refused, an_impostor_got_in),
         (checks.impostors_are_refused, an_impostor_did_not_show_up),
         (checks.impostors_hear_no_bgp, a_notification_for_an_impostor),
+        (checks.impostors_hear_no_bgp, an_unsigned_segment_to_a_stolen_port),
         (checks.impostors_hear_no_bgp, a_key_for_an_impostor),
         (checks.forged_syns_get_no_answer, a_forged_syn_is_answered),
         (checks.forged_syns_get_no_answer, no_forged_syn),
@@ -195,6 +201,16 @@ def test_each_check_notices(check: checks.Check, spoil: Spoil, tmp_path: Path) -
     evidence = Evidence.read(demo.leave(tmp_path))
     with pytest.raises(AssertionError):
         check(evidence)
+
+
+def test_what_the_routers_say_to_each_other_on_a_stolen_path_is_not_the_impostors(
+    tmp_path: Path,
+) -> None:
+    demo = good()
+    rekey = ike(ExchangeType.CREATE_CHILD_SA, 0, response=False, source='10.0.0.2')
+    keepalive = Talk(client_port=PORTS[FIRST]).segment(False, Flag.ACK, bytes(19))
+    demo.refused += [(CLOSED + 0.7, rekey), (CLOSED + 0.8, keepalive)]
+    checks.impostors_hear_no_bgp(Evidence.read(demo.leave(tmp_path)))
 
 
 def test_scapy_is_asked_about_every_segment_by_itself(
