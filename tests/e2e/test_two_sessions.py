@@ -215,8 +215,13 @@ def processes(router: Router) -> dict[str, bytes]:
 
 
 def files(router: Router) -> dict[str, bytes]:
-    """Every file that the daemon may have left: in its own /run, and in /tmp unless it is ours."""
+    """Every file that the daemon may have left: in its own /run, and in /tmp unless it is ours.
+
+    A checkout below /tmp is ours: its environment is hundreds of megabytes.
+    """
     root = router.node.proc / 'root'
+    checkout = Path(__file__).resolve().parents[2]
+    ours = root / checkout.relative_to('/')
     private = {router.home / name for name in ('psk', 'private.pem')} | set(
         router.home.glob('keys.*')
     )
@@ -224,7 +229,10 @@ def files(router: Router) -> dict[str, bytes]:
         str(path): path.read_bytes()
         for top in (root / 'run', root / 'tmp')
         for path in top.rglob('*')
-        if path.is_file() and path not in private and 'pytest-of-' not in str(path)
+        if not path.is_relative_to(ours)
+        and path.is_file()
+        and path not in private
+        and 'pytest-of-' not in str(path)
     }
     assert any(HOME in name for name in found)
     return found
