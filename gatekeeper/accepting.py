@@ -15,7 +15,7 @@ from gatekeeper.policy import SessionPolicy
 from gatekeeper.records import EventName
 from gatekeeper.state import Connection, Peer, Phase, State
 from ikev2.constants import NotifyType
-from ikev2.events import RpSaOffer, RpSaRequested
+from ikev2.events import RpSaKeys, RpSaOffer, RpSaRequested
 from tcpao.installer import Cause, Failed, Install, Remove, Where
 from tcpao.mkt import Mkt, SocketPair
 
@@ -155,12 +155,26 @@ def _requested(state: State, peer: Peer, event: RpSaRequested, now: float) -> No
     life.token = event.token
     conn = Connection(pair, policy, peer, opener=False, life=life, since=now)
     state.connections[pair] = conn
+    life.promised = offer.keyid
     keys = state.endpoint.prepare(
         event.token, suite, policy.tcp_options, send_id, policy.lifetime, now
     )
-    state.give_key(conn, life, keys, policy.lifetime, now)
+    if keys is not None:
+        prepared(state, conn, keys, now)
+
+
+def prepared(state: State, conn: Connection, keys: RpSaKeys, now: float) -> None:
+    """The key is there, at once or after additional key exchanges: install, then answer."""
+    life = conn.life
+    state.give_key(conn, life, keys, conn.policy.lifetime, now)
     life.on_listener = True
     state.command(Install(life.key, Where.LISTENER))
+
+
+def abandoned(state: State, conn: Connection, now: float) -> None:
+    """The peer never finished its request."""
+    conn.life.token = None
+    ending.drop(state, conn, now, tell_peer=False)
 
 
 def not_closed(state: State, conn: Connection, now: float) -> None:

@@ -288,6 +288,8 @@ class Core:
                 rekeying.requested(state, event, now)
             case ike.RpSaRequested():
                 accepting.requested(state, event, now)
+            case ike.RpSaPrepared() | ike.RpSaAbandoned():
+                self._prepared(event, now)
             case ike.RpSaNegotiated():
                 self._negotiated(event, now)
             case ike.RpSaFailed():
@@ -315,6 +317,23 @@ class Core:
         wait = backoff(IKE_BACKOFF, peer.attempts, self.state.fraction())
         peer.attempts += 1
         self.state.deadlines.set(Due.IKE, peer, now + wait)
+
+    def _prepared(self, event: ike.RpSaPrepared | ike.RpSaAbandoned, now: float) -> None:
+        """The peer's additional key exchanges are done, or will never be."""
+        for conn in list(self.state.connections.values()):
+            for life in conn.lives():
+                if life.token != event.token:
+                    continue
+                match event, life is conn.life:
+                    case ike.RpSaPrepared(keys=keys), True:
+                        accepting.prepared(self.state, conn, keys, now)
+                    case ike.RpSaPrepared(keys=keys), False:
+                        rekeying.prepared(self.state, conn, life, keys, now)
+                    case ike.RpSaAbandoned(), True:
+                        accepting.abandoned(self.state, conn, now)
+                    case ike.RpSaAbandoned(), False:
+                        rekeying.abandoned(self.state, conn, life, now)
+                return
 
     def _negotiated(self, event: ike.RpSaNegotiated, now: float) -> None:
         conn, life = self.state.exchanges.pop(event.exchange, (None, None))

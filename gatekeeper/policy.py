@@ -6,12 +6,14 @@ Plain data, made by a routing protocol's adapter from its configuration; no stat
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 
 from gatekeeper.keychain import Keychain, KeychainError, check_keychain
 from ikev2.auth import LocalCredential, PeerCredential
 from ikev2.identity import Identity
+from ikev2.ppk import Ppk
+from ikev2.proposals import IkePolicy
 
 IPAddress = IPv4Address | IPv6Address
 
@@ -55,6 +57,9 @@ class PadEntry:
     peer_credential: PeerCredential
     ike_port: int = 500
     """The peer's UDP port."""
+    ike_policy: IkePolicy = field(default_factory=IkePolicy)
+    ppk: Ppk | None = None
+    """Beside the credentials (RFC 8784)."""
 
     @property
     def name(self) -> str:

@@ -149,11 +149,27 @@ def _requested(state: State, event: RpSaRequested, now: float) -> None:
     life.token = event.token
     if conn.wanted is None:
         state.note(policy, EventName.REKEY_STARTED, send_id=conn.life.send_id, successor=send_id)
+    life.promised = offer.keyid
     keys = state.endpoint.prepare(
         event.token, suite, policy.tcp_options, send_id, policy.lifetime, now
     )
-    state.give_key(conn, life, keys, policy.lifetime, now)
+    if keys is not None:
+        prepared(state, conn, life, keys, now)
+
+
+def prepared(state: State, conn: Connection, life: Life, keys: RpSaKeys, now: float) -> None:
+    """The successor's key is there, at once or after additional key exchanges."""
+    state.give_key(conn, life, keys, conn.policy.lifetime, now)
     state.command(Install(life.key, Where.CONNECTION))
+
+
+def abandoned(state: State, conn: Connection, life: Life, now: float) -> None:
+    """The peer never finished its request; the session stays on its key."""
+    life.token = None
+    conn.offered = None
+    life.end(MktState.FAILED)
+    state.release(conn.peer, life)
+    _go_on(state, conn, now)
 
 
 def installed(state: State, conn: Connection, life: Life, now: float) -> None:

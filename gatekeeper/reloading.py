@@ -59,6 +59,8 @@ def _ike_peer(pad: PadEntry, policies: Sequence[SessionPolicy]) -> IkePeer:
             remote_credential=pad.peer_credential,
             addresses=tuple(sorted(addresses, key=str)),
             remote_port=pad.ike_port,
+            policy=pad.ike_policy,
+            ppk=pad.ppk,
         )
     except LocalError as error:
         raise PolicyError(str(error)) from None

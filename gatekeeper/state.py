@@ -326,7 +326,9 @@ class State:
         self.deadlines.cancel(Due.IDS, life)
         if life in peer.lives:
             peer.lives.remove(life)
-            peer.keyids.release(life.send_id, life.recv_id)
+            peer.keyids.release(
+                life.send_id, life.promised if life.recv_id is None else life.recv_id
+            )
         if life in peer.undeleted:
             peer.undeleted.remove(life)
 

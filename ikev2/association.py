@@ -109,7 +109,7 @@ class Association:
 
     def in_flight(self) -> list[Exchange]:
         """The requests that wait for an answer."""
-        return [sa.asking for sa in self.sas if sa.asking is not None]
+        return [sa.asking.on_behalf_of for sa in self.sas if sa.asking is not None]
 
     # --- an IKE SA's life --------------------------------------------------------------------
 

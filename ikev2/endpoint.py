@@ -17,6 +17,7 @@ from ikev2.cookies import CookieJar
 from ikev2.create_child import serve_create_child
 from ikev2.errors import LocalError, MalformedMessage, UnsupportedVersion
 from ikev2.events import Cause, Datagram, Event, IPAddress, RpSaKeys, RpSaRequest
+from ikev2.follow_up import serve_follow_up
 from ikev2.ike_auth import serve_ike_auth
 from ikev2.ike_init_responder import serve_ike_init
 from ikev2.ike_intermediate import serve_intermediate
@@ -73,6 +74,7 @@ class Endpoint:
                 ExchangeType.IKE_INTERMEDIATE: serve_intermediate,
                 ExchangeType.IKE_AUTH: serve_ike_auth,
                 ExchangeType.CREATE_CHILD_SA: serve_create_child,
+                ExchangeType.IKE_FOLLOWUP_KE: serve_follow_up,
                 ExchangeType.INFORMATIONAL: serve_informational,
             },
         )
@@ -267,13 +269,16 @@ class Endpoint:
 
     def prepare(
         self, token: int, suite: str, tcp_options: bool, keyid: int, lifetime: int, now: float
-    ) -> RpSaKeys:
+    ) -> RpSaKeys | None:
         """Choose from an offer: the keys, before the answer leaves. Then install, then `answer`.
 
-        `keyid` is our SendID, `lifetime` our hard lifetime in seconds. Raises LocalError.
+        `keyid` is our SendID, `lifetime` our hard lifetime in seconds. None if additional key
+        exchanges come first: then RpSaPrepared has the keys, or RpSaAbandoned ends it.
+        Raises LocalError.
         """
         nr = self._context.random(NONCE_LENGTH)
-        return self._request(token).prepare(suite, tcp_options, keyid, lifetime, nr)
+        request = self._request(token)
+        return request.prepare(token, suite, tcp_options, keyid, lifetime, nr, now)
 
     def answer(self, token: int, now: float) -> None:
         """Send the answer that was prepared. Without effect if the IKE SA is gone."""

@@ -170,11 +170,31 @@ class InitialContact:
 
 @dataclass(frozen=True, slots=True)
 class RpSaRequested:
-    """The peer asks for an RP SA: call `prepare` then `answer`, or `refuse`."""
+    """The peer asks for an RP SA: call `prepare` then `answer`, or `refuse`.
+
+    Where `prepare` gives no keys yet, RpSaPrepared or RpSaAbandoned comes in between.
+    """
 
     token: int
     peer: str
     offer: RpSaOffer
+
+
+@dataclass(frozen=True, slots=True)
+class RpSaPrepared:
+    """The keys that `prepare` had to leave open are there: install, then `answer` or `refuse`."""
+
+    token: int
+    peer: str
+    keys: RpSaKeys
+
+
+@dataclass(frozen=True, slots=True)
+class RpSaAbandoned:
+    """The peer never finished what `prepare` left open; the token means nothing any more."""
+
+    token: int
+    peer: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +245,8 @@ Event = (
     | IkeSaFailed
     | InitialContact
     | RpSaRequested
+    | RpSaPrepared
+    | RpSaAbandoned
     | RpSaNegotiated
     | RpSaFailed
     | KeysDeleted

@@ -25,6 +25,11 @@ class Exchange(ABC):
 
     exchange_type: ClassVar[ExchangeType]
 
+    @property
+    def on_behalf_of(self) -> Exchange:
+        """The request that this one is part of: itself, unless it only goes on with another."""
+        return self
+
     @abstractmethod
     def request(self, sa: IkeSa, now: float) -> Sequence[Payload] | None:
         """The request's payloads, made when its turn has come; None to drop it instead."""

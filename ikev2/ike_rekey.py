@@ -1,4 +1,5 @@
-"""CREATE_CHILD_SA for the IKE SA itself, in both roles (RFC 7296, 1.3.2, 2.8, 2.8.2, 2.18).
+"""CREATE_CHILD_SA for the IKE SA itself, in both roles (RFC 7296, 1.3.2, 2.8, 2.8.2, 2.18; RFC
+9370, 2.2.4).
 
 When both ends rekey at once, two successors come up. They are two IKE SAs like any others: the
 one with the lowest nonce goes when idle (association.py).
@@ -7,13 +8,15 @@ one with the lowest nonce goes when idle (association.py).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from ikev2.constants import ExchangeType, NotifyType
 from ikev2.context import NONCE_LENGTH
 from ikev2.errors import InvalidAnswer, MalformedMessage, PeerError, WrongKeyExchangeGroup
 from ikev2.events import Cause
-from ikev2.exchange import Exchange, Job
+from ikev2.exchange import Job
+from ikev2.follow_up import Expected, FollowUp, Owner, expect, link_of, room_for_more
 from ikev2.ike_sa import IkeSa
 from ikev2.informational import DeleteIkeSa
 from ikev2.key_exchange import KeyExchange, respond
@@ -21,7 +24,7 @@ from ikev2.keys import derive_ike_keys, skeyseed_rekey
 from ikev2.message import Message
 from ikev2.origin import Origin
 from ikev2.payload import Payload
-from ikev2.payloads import KeyExchangePayload, NoncePayload
+from ikev2.payloads import KeyExchangePayload, NoncePayload, NotifyPayload
 from ikev2.payloads_sa import SaPayload
 from ikev2.proposals import IkeSuite, select_ike, verify_ike_answer
 from ikev2.transitions import USABLE, Happening, State
@@ -53,7 +56,18 @@ def _expire(sa: IkeSa, now: float) -> None:
         sa.queue(DeleteIkeSa(), now)
 
 
-class RekeyIkeSa(Exchange):
+@dataclass(frozen=True, slots=True)
+class _Agreed:
+    """What CREATE_CHILD_SA has settled, in one role or the other."""
+
+    initiator: bool
+    spis: tuple[bytes, bytes]
+    suite: IkeSuite
+    nonces: tuple[bytes, bytes]
+    shared: Secret
+
+
+class RekeyIkeSa(Owner):
     """The side that begins."""
 
     exchange_type: ClassVar[ExchangeType] = ExchangeType.CREATE_CHILD_SA
@@ -64,6 +78,7 @@ class RekeyIkeSa(Exchange):
         self._nonce = b''
         self._offer: SaPayload | None = None
         self._exchange: KeyExchange | None = None
+        self._agreed: _Agreed | None = None
 
     def request(self, sa: IkeSa, now: float) -> Sequence[Payload] | None:
         if sa.state not in USABLE:
@@ -97,9 +112,31 @@ class RekeyIkeSa(Exchange):
         if ke.group != choice.suite.group or ke.group != self._exchange.group:
             raise InvalidAnswer('the KE payload is of another group than the chosen one')
         _check_spi(choice.peer_spi)
-        shared = self._exchange.shared_secret(ke.data)
-        spis = self._spi, choice.peer_spi
-        _succeed(sa, True, spis, choice.suite, (self._nonce, nonce), shared, now)
+        agreed = _Agreed(
+            True,
+            (self._spi, choice.peer_spi),
+            choice.suite,
+            (self._nonce, nonce),
+            self._exchange.shared_secret(ke.data),
+        )
+        if choice.suite.additional:
+            self._agreed = agreed
+            sa.control.appendleft(FollowUp(self, choice.suite.additional, link_of(message)))
+        else:
+            self._succeed(sa, agreed, (), now)
+
+    def complete(self, sa: IkeSa, secrets: Sequence[Secret], now: float) -> None:
+        if self._agreed is None:
+            raise ValueError('complete before it was agreed')
+        self._succeed(sa, self._agreed, secrets, now)
+
+    def refused(self, sa: IkeSa, notify: NotifyPayload, now: float) -> None:
+        self._drop()
+        sa.happen(Happening.REKEY_FAILED)
+        _retry_later(sa, now)
+
+    def _succeed(self, sa: IkeSa, agreed: _Agreed, secrets: Sequence[Secret], now: float) -> None:
+        _succeed(sa, agreed, secrets, now)
         # The last request over the old one (RFC 7296, 2.8).
         sa.queue(DeleteIkeSa(), now)
 
@@ -115,11 +152,17 @@ class RekeyIkeSa(Exchange):
 
     def broken(self, sa: IkeSa, error: PeerError, now: float) -> None:
         """The peer may have a successor that we can't use: begin again from nothing."""
+        self._drop()
         sa.happen(Happening.REKEY_FAILED)
         sa.queue(DeleteIkeSa(), now)
 
     def lost(self, cause: Cause, text: str, now: float) -> None:
         """The association tells about it."""
+        self._drop()
+
+    def _drop(self) -> None:
+        if self._agreed is not None:
+            self._agreed.shared.wipe()
 
 
 def _retry_later(sa: IkeSa, now: float) -> None:
@@ -129,7 +172,7 @@ def _retry_later(sa: IkeSa, now: float) -> None:
 def serve_ike_rekey(sa: IkeSa, message: Message, now: float) -> None:
     """The side that is asked. Raises PeerError."""
     context, peer = sa.association.context, sa.association.peer
-    if isinstance(sa.asking, Job):
+    if sa.asking is not None and isinstance(sa.asking.on_behalf_of, Job):
         # RFC 7296, 2.25.1: not while we create or delete a child.
         sa.refuse_with(NotifyType.TEMPORARY_FAILURE, now)
         return
@@ -139,15 +182,43 @@ def serve_ike_rekey(sa: IkeSa, message: Message, now: float) -> None:
     if choice.suite.group != ke.group:
         raise WrongKeyExchangeGroup(choice.suite.group)
     _check_spi(choice.peer_spi)
+    if choice.suite.additional and not room_for_more(sa):
+        sa.refuse_with(NotifyType.TEMPORARY_FAILURE, now)
+        return
     public_value, shared = respond(ke.group, ke.data)
     nr = context.random(NONCE_LENGTH)
     spi = context.new_spi()
-    sa.answer(
-        [choice.answer(spi), NoncePayload(nr), KeyExchangePayload(ke.group, public_value)], now
-    )
-    _succeed(sa, False, (choice.peer_spi, spi), choice.suite, (ni, nr), shared, now)
+    agreed = _Agreed(False, (choice.peer_spi, spi), choice.suite, (ni, nr), shared)
+    answer: list[Payload] = [
+        choice.answer(spi),
+        NoncePayload(nr),
+        KeyExchangePayload(ke.group, public_value),
+    ]
+    if not choice.suite.additional:
+        _take_over(sa, agreed, answer, (), now)
+        return
+
+    def finish(last: Sequence[Payload], secrets: Sequence[Secret], now: float) -> None:
+        _take_over(sa, agreed, last, secrets, now)
+
+    def abandon(now: float) -> None:
+        agreed.shared.wipe()
+
+    sa.answer([*answer, expect(sa, Expected(choice.suite.additional, finish, abandon), now)], now)
+
+
+def _take_over(
+    sa: IkeSa,
+    agreed: _Agreed,
+    answer: Sequence[Payload],
+    secrets: Sequence[Secret],
+    now: float,
+) -> None:
+    """As responder: the answer that completes the exchange, and the successor."""
+    sa.answer(answer, now)
+    _succeed(sa, agreed, secrets, now)
     sa.at(
-        now + context.limits.replaced_lifetime,
+        now + sa.association.context.limits.replaced_lifetime,
         lambda now: sa.queue(DeleteIkeSa(), now) if sa.state == State.REKEYED else None,
     )
 
@@ -157,26 +228,18 @@ def _check_spi(spi: bytes) -> None:
         raise MalformedMessage('an IKE SPI of zero')  # RFC 7296, 3.1
 
 
-def _succeed(
-    sa: IkeSa,
-    initiator: bool,
-    spis: tuple[bytes, bytes],
-    suite: IkeSuite,
-    nonces: tuple[bytes, bytes],
-    shared: Secret,
-    now: float,
-) -> None:
+def _succeed(sa: IkeSa, agreed: _Agreed, secrets: Sequence[Secret], now: float) -> None:
     """The successor takes over; the old one's PRF makes SKEYSEED (RFC 7296, 2.18)."""
     association: Association = sa.association
-    ni, nr = nonces
-    seed = skeyseed_rekey(sa.origin.suite.prf, sa.keys.sk_d, shared, ni, nr)
-    keys = derive_ike_keys(suite.encryption, suite.prf, seed, ni, nr, *spis)
-    shared.wipe()
+    suite, (ni, nr) = agreed.suite, agreed.nonces
+    seed = skeyseed_rekey(sa.origin.suite.prf, sa.keys.sk_d, agreed.shared, ni, nr, secrets)
+    keys = derive_ike_keys(suite.encryption, suite.prf, seed, ni, nr, *agreed.spis)
+    agreed.shared.wipe()
     seed.wipe()
     origin = Origin(
-        initiator=initiator,
-        spi_i=spis[0],
-        spi_r=spis[1],
+        initiator=agreed.initiator,
+        spi_i=agreed.spis[0],
+        spi_r=agreed.spis[1],
         suite=suite,
         ni=ni,
         nr=nr,

@@ -25,15 +25,13 @@ from ikev2.payload import Payload
 from ikev2.payloads import NotifyPayload
 from ikev2.protection import is_fragment
 from ikev2.timers import Timer
-from ikev2.transitions import DEFERRED, FINISHED, SERVED, Happening, State, follow
+from ikev2.transitions import DEFERRED, FATAL, FINISHED, SERVED, Happening, State, follow
 from ikev2.window import AnswerWindow, Datagrams, Retransmission, Verdict
 from ikev2.words import describe, exchange_name, notify_name
 
 if TYPE_CHECKING:
     from ikev2.association import Association
-
-FATAL = frozenset({NotifyType.INVALID_SYNTAX, NotifyType.AUTHENTICATION_FAILED})
-"""Errors that end the IKE SA at both ends without a Delete (RFC 7296, 2.21)."""
+    from ikev2.follow_up import Expected
 
 
 @dataclass(slots=True)
@@ -78,6 +76,8 @@ class IkeSa:
         """Its key in `Context.initials`, if the peer began it."""
         self.control: deque[Exchange] = deque()
         """Requests about this very IKE SA; they go before those of the association."""
+        self.expected: dict[bytes, Expected] = {}
+        """IKE_FOLLOWUP_KE exchanges of the peer that are to come, by their links."""
         self._context: Context = association.context
         self._next_id = next_id
         self._answers = AnswerWindow(expected_id)

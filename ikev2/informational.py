@@ -15,14 +15,12 @@ from ikev2.payload import Payload
 from ikev2.payloads import DeletePayload, NotifyPayload
 from ikev2.rp_proposals import KEYID_LENGTH
 from ikev2.rp_responder import PendingDelete, delete_keys
-from ikev2.transitions import Happening, State
+from ikev2.transitions import FATAL, Happening, State
 from ikev2.words import notify_name
 
 if TYPE_CHECKING:
     from ikev2.association import Association
     from ikev2.ike_sa import IkeSa
-
-_FATAL = frozenset({NotifyType.AUTHENTICATION_FAILED, NotifyType.INVALID_SYNTAX})
 
 
 class _Informational(Exchange):
@@ -116,7 +114,7 @@ class DeleteKeys(Job):
 
 def serve_informational(sa: IkeSa, message: Message, now: float) -> None:
     """A peer's request. Raises MalformedMessage."""
-    fatal = next((n for n in message.all(NotifyPayload) if n.notify_type in _FATAL), None)
+    fatal = next((n for n in message.all(NotifyPayload) if n.notify_type in FATAL), None)
     if fatal is not None:
         sa.answer([], now)
         refused = fatal.notify_type == NotifyType.AUTHENTICATION_FAILED

@@ -52,6 +52,10 @@ class Limits:
     """Error answers per peer to messages that prove nothing (RFC 7296, 2.21.4)."""
     hint_interval: float = 10.0
     """INVALID_IKE_SPI without protection makes us ask whether the peer lives, but not oftener."""
+    follow_up: float = 20.0
+    """The next IKE_FOLLOWUP_KE must come within this time (RFC 9370, 2.2.4 has 5 to 20 s)."""
+    follow_ups_most: int = 4
+    """CREATE_CHILD_SA of one IKE SA that wait for IKE_FOLLOWUP_KE."""
     group_retries: int = 3
     """CREATE_CHILD_SA requests repeated for INVALID_KE_PAYLOAD."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from ikev2.constants import (
@@ -16,6 +17,7 @@ from ikev2.context import NONCE_LENGTH
 from ikev2.errors import InvalidAnswer, MalformedMessage, PeerError
 from ikev2.events import Cause, RpSaFailed, RpSaKeys, RpSaNegotiated, RpSaRequest
 from ikev2.exchange import Job
+from ikev2.follow_up import FollowUp, Owner, link_of, refusal
 from ikev2.informational import DeleteKeys
 from ikev2.key_exchange import KeyExchange
 from ikev2.keys import child_keymat
@@ -24,20 +26,31 @@ from ikev2.payload import Payload
 from ikev2.payloads import KeyExchangePayload, NoncePayload, NotifyPayload
 from ikev2.payloads_sa import SaPayload
 from ikev2.payloads_ts import TsiPayload, TsrPayload
-from ikev2.rp_proposals import offer_rp, verify_rp_answer
+from ikev2.rp_proposals import RpChoice, offer_rp, verify_rp_answer
 from ikev2.rp_responder import lifetime_notify, read_lifetime
 from ikev2.words import notify_name
+from keymaterial import Secret
 
 if TYPE_CHECKING:
     from ikev2.association import Association
     from ikev2.ike_sa import IkeSa
 
 
+@dataclass(frozen=True, slots=True)
+class _Agreed:
+    """What CREATE_CHILD_SA has settled."""
+
+    choice: RpChoice
+    nr: bytes
+    lifetime: int | None
+    shared: Secret
+
+
 class _SelectorsChanged(InvalidAnswer):
     """TSi and TSr must come back as they went."""
 
 
-class RequestRpSa(Job):
+class RequestRpSa(Job, Owner):
     """One request, with its repetitions in other key exchange groups."""
 
     exchange_type: ClassVar[ExchangeType] = ExchangeType.CREATE_CHILD_SA
@@ -63,7 +76,14 @@ class RequestRpSa(Job):
         self._ended = False
         self._exchange: KeyExchange | None = None
         self._nonce = b''
-        self._offer = offer_rp(request.keyid, request.suites, [request.tcp_options], self._groups)
+        self._agreed: _Agreed | None = None
+        self._offer = offer_rp(
+            request.keyid,
+            request.suites,
+            [request.tcp_options],
+            self._groups,
+            association.peer.policy.offered_additional,
+        )
         self._tsi = TsiPayload.of(request.tsi)
         self._tsr = TsrPayload.of(request.tsr)
 
@@ -114,12 +134,14 @@ class RequestRpSa(Job):
             self._undo(now)
             self._fail(Cause.CANCELLED)
             return
-        keys = self._keys(sa, message)
-        self._ended = True
-        peer = self._association.peer.name
-        self._association.tell(RpSaNegotiated(self._number, peer, keys))
+        self._agreed = self._agree(message)
+        additional = self._agreed.choice.additional
+        if additional:
+            sa.control.appendleft(FollowUp(self, additional, link_of(message)))
+        else:
+            self.complete(sa, (), now)
 
-    def _keys(self, sa: IkeSa, message: Message) -> RpSaKeys:
+    def _agree(self, message: Message) -> _Agreed:
         choice = verify_rp_answer(self._offer, message.require(SaPayload))
         nr = message.require(NoncePayload).data
         ke = message.require(KeyExchangePayload)
@@ -128,20 +150,47 @@ class RequestRpSa(Job):
         lifetime = read_lifetime(message)
         if (message.require(TsiPayload), message.require(TsrPayload)) != (self._tsi, self._tsr):
             raise _SelectorsChanged('the answer changed the traffic selectors')
-        shared = self._exchange.shared_secret(ke.data)
-        prf = sa.origin.suite.prf
-        length = RP_SUITES[choice.suite].master_key_length
-        master_key = child_keymat(prf, sa.keys.sk_d, self._nonce, nr, length, shared)
-        shared.wipe()
-        return RpSaKeys(
+        return _Agreed(choice, nr, lifetime, self._exchange.shared_secret(ke.data))
+
+    def complete(self, sa: IkeSa, secrets: Sequence[Secret], now: float) -> None:
+        """The answer that completes the exchange: only now are the keys final."""
+        if self.cancelled or self._ended:
+            self._undo(now)
+            self._fail(Cause.CANCELLED)
+            return
+        agreed = self._agreed
+        if agreed is None:
+            raise ValueError('complete before it was agreed')
+        choice = agreed.choice
+        master_key = child_keymat(
+            sa.origin.suite.prf,
+            sa.keys.sk_d,
+            self._nonce,
+            agreed.nr,
+            RP_SUITES[choice.suite].master_key_length,
+            agreed.shared,
+            secrets,
+        )
+        keys = RpSaKeys(
             choice.suite,
             choice.tcp_options,
             self._request.keyid,
             choice.peer_keyid,
             master_key,
-            lifetime,
-            min(self._nonce, nr),
+            agreed.lifetime,
+            min(self._nonce, agreed.nr),
         )
+        self._drop()
+        self._ended = True
+        peer = self._association.peer.name
+        self._association.tell(RpSaNegotiated(self._number, peer, keys))
+
+    def refused(self, sa: IkeSa, notify: NotifyPayload, now: float) -> None:
+        self._fail(Cause.REFUSED, refusal(notify), notify.notify_type, notify.data)
+
+    def _drop(self) -> None:
+        if self._agreed is not None:
+            self._agreed.shared.wipe()
 
     def _refused(self, sa: IkeSa, message: Message, now: float) -> None:
         errors = [n for n in message.all(NotifyPayload) if n.notify_type < FIRST_STATUS_NOTIFY]
@@ -187,6 +236,7 @@ class RequestRpSa(Job):
     def _fail(
         self, cause: Cause, text: str = '', notify: int | None = None, data: bytes = b''
     ) -> None:
+        self._drop()
         if self._ended:
             return
         self._ended = True

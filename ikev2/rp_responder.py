@@ -2,6 +2,7 @@
 
 What only IKE can judge is judged here (profile, key exchange, form of selectors and notifies);
 the rest is our user's: it gets an offer with a token and calls `prepare` and `send`, or `refuse`.
+Where additional key exchanges are to follow, the keys come later, in an event of their own.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from ikev2.errors import (
     TrafficSelectorsUnacceptable,
     WrongKeyExchangeGroup,
 )
-from ikev2.events import RpSaKeys, RpSaOffer, RpSaRequested
+from ikev2.events import RpSaAbandoned, RpSaKeys, RpSaOffer, RpSaPrepared, RpSaRequested
+from ikev2.follow_up import Expected, expect, forget, room_for_more
 from ikev2.key_exchange import respond
 from ikev2.keys import child_keymat
 from ikev2.message import Message
@@ -26,6 +28,7 @@ from ikev2.payload import Payload
 from ikev2.payloads import DeletePayload, KeyExchangePayload, NoncePayload, NotifyPayload
 from ikev2.payloads_sa import SaPayload
 from ikev2.payloads_ts import TsiPayload, TsrPayload
+from ikev2.proposals import IkePolicy
 from ikev2.rp_proposals import KEYID_LENGTH, RpChoice, offered_suites, select_rp
 from ikev2.transitions import State
 from keymaterial import Secret
@@ -77,30 +80,38 @@ class PendingRpSa:
     finish: Finish | None = None
     """In IKE_AUTH: sends what belongs to the child with the rest of the answer."""
     prepared: list[Payload] = field(default_factory=list)
+    expected: Expected | None = None
+    """While IKE_FOLLOWUP_KE exchanges are to come: nobody waits for an answer of ours."""
 
     def prepare(
-        self, suite: str, tcp_options: bool, keyid: int, lifetime: int, nr: bytes
-    ) -> RpSaKeys:
-        """The keys, and the answer that `send` sends. LocalError if that wasn't on offer."""
-        if self.prepared:
+        self,
+        token: int,
+        suite: str,
+        tcp_options: bool,
+        keyid: int,
+        lifetime: int,
+        nr: bytes,
+        now: float,
+    ) -> RpSaKeys | None:
+        """The keys, and the answer that `send` sends. LocalError if that wasn't on offer.
+
+        None where additional key exchanges are to follow: the answer that asks for them is sent,
+        and RpSaPrepared brings the keys, or RpSaAbandoned says that there will be none.
+        """
+        if self.prepared or self.expected is not None:
             raise LocalError('this request is prepared already')
         if not 1 <= keyid <= 255:
             raise LocalError(f'{keyid} is not a KeyID that can be negotiated')
         try:
-            choice = _select(self.offer, suite, tcp_options, self.exchange)
+            choice = self._select(suite, tcp_options)
         except NoProposalChosen:
             raise LocalError(f'{suite} was not offered') from None
-        prf = self.sa.origin.suite.prf
-        length = RP_SUITES[suite].master_key_length
         exchange = self.exchange
         fresh: list[Payload] = []
         if exchange is None:
-            nr, shared = self.sa.origin.nr, None
+            nr = self.sa.origin.nr
         else:
-            shared = exchange.shared
             fresh = [NoncePayload(nr), KeyExchangePayload(exchange.group, exchange.public_value)]
-        master_key = child_keymat(prf, self.sk_d, self.ni, nr, length, shared)
-        self.wipe()
         self.prepared = [
             choice.answer(keyid),
             *fresh,
@@ -108,15 +119,58 @@ class PendingRpSa:
             self.tsr,
             lifetime_notify(lifetime),
         ]
+        if choice.additional:
+            self._expect(token, choice, keyid, nr, now)
+            return None
+        return self._keys(choice, keyid, nr, ())
+
+    def _select(self, suite: str, tcp_options: bool) -> RpChoice:
+        """Raises NoProposalChosen."""
+        if self.exchange is None:
+            return _choose(self.offer, suite, tcp_options, (), None, None)
+        policy, group = self.sa.association.peer.policy, self.exchange.group
+        return _choose(self.offer, suite, tcp_options, (group,), group, policy)
+
+    def _keys(self, choice: RpChoice, keyid: int, nr: bytes, secrets: Sequence[Secret]) -> RpSaKeys:
+        master_key = child_keymat(
+            self.sa.origin.suite.prf,
+            self.sk_d,
+            self.ni,
+            nr,
+            RP_SUITES[choice.suite].master_key_length,
+            self.exchange.shared if self.exchange else None,
+            secrets,
+        )
+        self.wipe()
         return RpSaKeys(
-            suite,
-            tcp_options,
+            choice.suite,
+            choice.tcp_options,
             keyid,
             choice.peer_keyid,
             master_key,
             self.lifetime,
             min(self.ni, nr),
         )
+
+    def _expect(self, token: int, choice: RpChoice, keyid: int, nr: bytes, now: float) -> None:
+        """Answer, and go on when the peer has done the additional key exchanges."""
+        association = self.sa.association
+
+        def finish(last: Sequence[Payload], secrets: Sequence[Secret], now: float) -> None:
+            self.expected = None
+            self.prepared = list(last)
+            keys = self._keys(choice, keyid, nr, secrets)
+            association.tell(RpSaPrepared(token, association.peer.name, keys))
+
+        def abandon(now: float) -> None:
+            self.wipe()
+            if association.context.pending.pop(token, None) is not None:
+                association.tell(RpSaAbandoned(token, association.peer.name))
+
+        self.expected = Expected(choice.additional, finish, abandon)
+        link = expect(self.sa, self.expected, now)
+        answer, self.prepared = [*self.prepared, link], []
+        self.sa.answer(answer, now)
 
     def send(self, now: float) -> None:
         """Send the answer that was prepared."""
@@ -130,6 +184,10 @@ class PendingRpSa:
     def refuse(self, notify: NotifyType, data: bytes, now: float) -> None:
         """Answer with an error. CHILD_SA_NOT_FOUND names the SPI of the REKEY_SA (2.25)."""
         self.wipe()
+        if self.expected is not None:
+            # No request waits: the next one finds nothing of this (STATE_NOT_FOUND).
+            forget(self.sa, self.expected, now)
+            return
         if self.finish is not None:
             # The IKE SA comes up without the child (RFC 7296, 1.2).
             self.sa.association.counters.refused += 1
@@ -183,11 +241,14 @@ def serve_rp_sa(sa: IkeSa, message: Message, now: float) -> None:
     ke = message.find(KeyExchangePayload)
     if ke is None:
         raise NoProposalChosen('no key exchange')
-    keyid, proposals = _acceptable(offer, association.peer.policy.groups, ke.group)
+    keyid, proposals = _acceptable(offer, association.peer.policy, ke.group)
     described = _describe(message, keyid, proposals, _rekey_keyid(message))
     if sa.origin.nat:
         # The addresses in the selectors aren't those of the packets: TCP-AO wouldn't pass.
         sa.refuse_with(NotifyType.TS_UNACCEPTABLE, now)
+        return
+    if not room_for_more(sa):
+        sa.refuse_with(NotifyType.TEMPORARY_FAILURE, now)
         return
     exchange = _KeyExchanged(ke.group, *respond(ke.group, ke.data))
     _ask_user(
@@ -226,7 +287,7 @@ def _offer_first(sa: IkeSa, message: Message, finish: Finish) -> None:
         raise NoProposalChosen('only routing-protocol SAs, and only to a peer of this profile')
     if sa.origin.nat:
         raise TrafficSelectorsUnacceptable('a NAT is on the path: TCP-AO would not pass')
-    keyid, proposals = _acceptable(offer, (), None)
+    keyid, proposals = _acceptable(offer, None, None)
     described = _describe(message, keyid, proposals, None)
     _ask_user(
         sa,
@@ -269,17 +330,29 @@ def _ask_user(sa: IkeSa, described: RpSaOffer, pending: PendingRpSa) -> None:
     association.tell(RpSaRequested(token, association.peer.name, described))
 
 
-def _select(
-    offer: SaPayload, suite: str, tcp_options: bool, exchange: _KeyExchanged | None
+def _choose(
+    offer: SaPayload,
+    suite: str,
+    tcp_options: bool,
+    groups: Sequence[int],
+    ke_group: int | None,
+    policy: IkePolicy | None,
 ) -> RpChoice:
-    """Raises NoProposalChosen."""
-    if exchange is None:
-        return select_rp(offer, [suite], [tcp_options], (), None, require_key_exchange=False)
-    return select_rp(offer, [suite], [tcp_options], [exchange.group], exchange.group)
+    """Without `policy` in IKE_AUTH, where there is no key exchange. Raises NoProposalChosen."""
+    return select_rp(
+        offer,
+        [suite],
+        [tcp_options],
+        groups,
+        ke_group,
+        require_key_exchange=policy is not None,
+        additional=policy.additional if policy else (),
+        additional_required=policy is not None and policy.additional_required,
+    )
 
 
 def _acceptable(
-    offer: SaPayload, groups: tuple[int, ...], ke_group: int | None
+    offer: SaPayload, policy: IkePolicy | None, ke_group: int | None
 ) -> tuple[int, tuple[tuple[str, bool], ...]]:
     """The peer's SendID and what our user may choose from: all that goes with its KE payload.
 
@@ -291,14 +364,8 @@ def _acceptable(
     other: int | None = None
     for suite, tcp_options in offered_suites(offer):
         try:
-            choice = select_rp(
-                offer,
-                [suite],
-                [tcp_options],
-                groups,
-                ke_group,
-                require_key_exchange=ke_group is not None,
-            )
+            groups = policy.groups if policy else ()
+            choice = _choose(offer, suite, tcp_options, groups, ke_group, policy)
         except NoProposalChosen:
             continue
         if choice.group == ke_group:

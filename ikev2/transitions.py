@@ -18,7 +18,7 @@ from __future__ import annotations
 from enum import StrEnum
 from types import MappingProxyType
 
-from ikev2.constants import ExchangeType
+from ikev2.constants import ExchangeType, NotifyType
 
 
 class State(StrEnum):
@@ -74,14 +74,15 @@ TRANSITIONS = MappingProxyType(
 _INTERMEDIATE = ExchangeType.IKE_INTERMEDIATE
 _AUTH = ExchangeType.IKE_AUTH
 _CHILD = ExchangeType.CREATE_CHILD_SA
+_FOLLOW_UP = ExchangeType.IKE_FOLLOWUP_KE
 _INFORMATIONAL = ExchangeType.INFORMATIONAL
 
 SERVED = MappingProxyType(
     {
         _S.AUTH_SENT: frozenset[ExchangeType](),
         _S.HALF_OPEN: frozenset({_INTERMEDIATE, _AUTH}),
-        _S.ESTABLISHED: frozenset({_CHILD, _INFORMATIONAL}),
-        _S.REKEYING: frozenset({_CHILD, _INFORMATIONAL}),
+        _S.ESTABLISHED: frozenset({_CHILD, _FOLLOW_UP, _INFORMATIONAL}),
+        _S.REKEYING: frozenset({_CHILD, _FOLLOW_UP, _INFORMATIONAL}),
         _S.REKEYED: frozenset({_INFORMATIONAL}),
         _S.DELETING: frozenset({_INFORMATIONAL}),
         _S.CLOSED: frozenset[ExchangeType](),
@@ -90,13 +91,16 @@ SERVED = MappingProxyType(
 
 DEFERRED = MappingProxyType(
     {
-        _S.REKEYED: frozenset({_CHILD}),
-        _S.DELETING: frozenset({_CHILD}),
+        _S.REKEYED: frozenset({_CHILD, _FOLLOW_UP}),
+        _S.DELETING: frozenset({_CHILD, _FOLLOW_UP}),
     }
 )
 
 FINISHED = frozenset({_S.ESTABLISHED, _S.REKEYING, _S.REKEYED, _S.DELETING})
 """Authenticated both ways; the peer's requests are proven to be its own."""
+
+FATAL = frozenset({NotifyType.INVALID_SYNTAX, NotifyType.AUTHENTICATION_FAILED})
+"""Errors that end the IKE SA at both ends without a Delete (RFC 7296, 2.21)."""
 
 USABLE = frozenset({_S.ESTABLISHED})
 """Our own new requests may start here (RFC 7296, 1.3.2: not while it is being rekeyed)."""

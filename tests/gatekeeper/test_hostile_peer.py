@@ -188,6 +188,7 @@ class Hostile:
         keys = self.endpoint.prepare(
             event.token, suite, options, self.keyid(), self.lifetime(), self.world.now
         )
+        assert keys, 'no additional key exchanges were negotiated'
         self.endpoint.answer(event.token, self.world.now)
         if self.random.random() < 0.9:
             self.put(self.sockets.get(opened(V6).reversed(), self.listener), keys)

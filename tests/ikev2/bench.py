@@ -25,6 +25,7 @@ from ikev2.events import (
     IkeMessage,
     KeysDeleted,
     RpSaKeys,
+    RpSaPrepared,
     RpSaRequest,
     RpSaRequested,
     Selector,
@@ -139,16 +140,20 @@ class Node:
             self.events.append(event)
             if isinstance(event, RpSaRequested) and self.obliging:
                 self.accept(event, now)
+            if isinstance(event, RpSaPrepared) and self.obliging:
+                self.accepted.append(event.keys)
+                self.endpoint.answer(event.token, now)
             if isinstance(event, KeysDeleted) and self.obliging:
                 self.endpoint.answer_delete(event.token, event.recv_ids, now)
 
-    def accept(self, event: RpSaRequested, now: float) -> RpSaKeys:
-        """Prepare and answer with the first suite on offer."""
+    def accept(self, event: RpSaRequested, now: float) -> RpSaKeys | None:
+        """Prepare and answer with the first suite on offer; the keys, unless they come later."""
         suite, options = event.offer.proposals[0]
         keyid, self.next_keyid = self.next_keyid, self.next_keyid % 255 + 1
         keys = self.endpoint.prepare(event.token, suite, options, keyid, 1800, now)
-        self.accepted.append(keys)
-        self.endpoint.answer(event.token, now)
+        if keys is not None:
+            self.accepted.append(keys)
+            self.endpoint.answer(event.token, now)
         return keys
 
 

@@ -105,6 +105,7 @@ def test_the_master_key_is_keymat_of_sk_d_the_new_secret_and_the_new_nonces() ->
     nr = asked.answer.require(NoncePayload).data
     shared = exchange.shared_secret(asked.answer.require(KeyExchangePayload).data)
     expected = child_keymat(sa.origin.suite.prf, sk_d, bytes(32), nr, 20, shared)
+    assert keys
     assert keys.master_key == expected
 
 
@@ -133,6 +134,7 @@ def test_the_keys_are_ready_before_the_answer_leaves() -> None:
     event = bench.b.last(RpSaRequested)
     before = len(bench.wire)
     keys = bench.b.endpoint.prepare(event.token, 'hmac-sha-1-96', True, 5, 60, bench.now)
+    assert keys
     bench.collect()
     assert len(bench.wire) == before
     bench.b.endpoint.answer(event.token, bench.now)
@@ -283,7 +285,7 @@ def test_bad_syntax_ends_the_ike_sa_at_both_ends(payloads: Callable[[], list[Pay
 
 def test_an_exchange_that_we_do_not_know_is_answered_too() -> None:
     bench = up()
-    asked = say(bench, bench.a, ExchangeType.IKE_FOLLOWUP_KE, [])
+    asked = say(bench, bench.a, ExchangeType.IKE_SESSION_RESUME, [])
     assert asked.notifies() == [NotifyType.INVALID_SYNTAX]
 
 
@@ -610,6 +612,7 @@ def test_a_request_answered_after_its_ike_sa_is_gone_harms_nobody() -> None:
     bench.run(0.1)
     bench.b.endpoint.replace_ike_sa('a', bench.now)
     keys = bench.b.accept(bench.b.last(RpSaRequested), bench.now)
+    assert keys
     assert len(keys.master_key) == 20
     bench.settle()
     assert not bench.a.all(RpSaNegotiated)

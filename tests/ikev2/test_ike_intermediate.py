@@ -164,14 +164,14 @@ def test_every_secret_goes_into_all_keys() -> None:
 
 def test_more_than_one_additional_exchange() -> None:
     # Ours offers one type only, but a peer may offer more (RFC 9370, 2.2.1).
-    two = _TwoTypes(additional=(K768, K1024), additional_required=True)
+    two = TwoTypes(additional=(K768, K1024), additional_required=True)
     made = connected(two, 'hybrid')
     assert suite_of(made).endswith('curve25519+ml-kem-768+ml-kem-1024')
     assert exchanges(made).count('IKE_INTERMEDIATE') == 4
     assert sas_of(made.a)[0].keys.sk_d == sas_of(made.b)[0].keys.sk_d
 
 
-class _TwoTypes(IkePolicy):
+class TwoTypes(IkePolicy):
     """Offers ADDKE2 and ADDKE5, and insists on both."""
 
     @property

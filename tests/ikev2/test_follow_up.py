@@ -1,0 +1,468 @@
+"""Additional key exchanges after a CREATE_CHILD_SA: RFC 9370, 2.2.4."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from ikev2.constants import ExchangeType, KeyExchangeId, NotifyType
+from ikev2.errors import LocalError
+from ikev2.events import (
+    Cause,
+    Datagram,
+    IkeMessage,
+    IkeSaDown,
+    IkeSaUp,
+    RpSaAbandoned,
+    RpSaFailed,
+    RpSaNegotiated,
+    RpSaPrepared,
+    RpSaRequested,
+)
+from ikev2.follow_up import FollowUp
+from ikev2.ike_sa import IkeSa
+from ikev2.keys import child_keymat, skeyseed_rekey
+from ikev2.payload import Payload
+from ikev2.payloads import KeyExchangePayload, NotifyPayload
+from ikev2.policies import POLICIES
+from ikev2.proposals import IkePolicy
+from ikev2.transitions import State
+from keymaterial import Secret
+from tests.ikev2.bench import (
+    LATENCY,
+    Bench,
+    is_kind,
+    peer_a,
+    peer_b,
+    rp_request,
+    sas_of,
+    say,
+)
+from tests.ikev2.test_ike_intermediate import TwoTypes
+
+K768, K1024 = KeyExchangeId.ML_KEM_768, KeyExchangeId.ML_KEM_1024
+FOLLOW_UP = ExchangeType.IKE_FOLLOWUP_KE
+HYBRID, OPTIONAL = POLICIES['hybrid'], POLICIES['hybrid-optional']
+TWO = TwoTypes(additional=(K768, K1024), additional_required=True)
+
+
+def up(a: IkePolicy = HYBRID, b: IkePolicy = HYBRID, *, seed: int = 1) -> Bench:
+    """`a` is A's policy."""
+    bench = Bench(b=replace(peer_b(), policy=a), a=replace(peer_a(), policy=b), seed=seed)
+    bench.connect()
+    assert bench.a.last(IkeSaUp)
+    return bench
+
+
+def details(bench: Bench, exchange: str) -> list[str]:
+    return [m.detail for m in bench.a.all(IkeMessage) if m.exchange == exchange]
+
+
+def finished(bench: Bench) -> tuple[list[IkeSa], list[IkeSa]]:
+    a, b = (
+        [sa for sa in sas_of(node) if sa.state == State.ESTABLISHED] for node in (bench.a, bench.b)
+    )
+    return a, b
+
+
+# --- routing-protocol SAs ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('policy', [HYBRID, OPTIONAL])
+def test_a_routing_protocol_sa_with_an_additional_key_exchange(policy: IkePolicy) -> None:
+    bench = up(policy)
+    bench.negotiate()
+    assert bench.a.last(RpSaNegotiated).keys.master_key == bench.b.accepted[0].master_key
+    assert details(bench, 'CREATE_CHILD_SA')[1].endswith('N(ADDITIONAL_KEY_EXCHANGE)')
+    # The link goes back, and the last answer has none.
+    assert details(bench, 'IKE_FOLLOWUP_KE') == ['KE, N(ADDITIONAL_KEY_EXCHANGE)', 'KE']
+
+
+def test_two_of_them() -> None:
+    bench = up(TWO)
+    bench.negotiate()
+    assert bench.a.last(RpSaNegotiated).keys.master_key == bench.b.accepted[0].master_key
+    assert details(bench, 'IKE_FOLLOWUP_KE') == [
+        'KE, N(ADDITIONAL_KEY_EXCHANGE)',
+        'KE, N(ADDITIONAL_KEY_EXCHANGE)',
+        'KE, N(ADDITIONAL_KEY_EXCHANGE)',
+        'KE',
+    ]
+
+
+def test_a_peer_without_them_gets_one_without() -> None:
+    bench = up(OPTIONAL, IkePolicy())
+    bench.negotiate()
+    assert bench.a.last(RpSaNegotiated)
+    assert not details(bench, 'IKE_FOLLOWUP_KE')
+
+
+def test_keymat_is_made_of_all_secrets_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    # RFC 9370, 2.2.4: KEYMAT = prf+ (SK_d, SK(0) | Ni | Nr | SK(1) | ... | SK(n)).
+    seen: list[list[bytes]] = []
+
+    def spy(
+        prf: int,
+        sk_d: Secret,
+        ni: bytes,
+        nr: bytes,
+        length: int,
+        shared: Secret | None = None,
+        additional: Sequence[Secret] = (),
+    ) -> Secret:
+        assert shared
+        seen.append([sk_d.reveal(), shared.reveal(), *(one.reveal() for one in additional)])
+        return child_keymat(prf, sk_d, ni, nr, length, shared, additional)
+
+    for module in ('rp_initiator', 'rp_responder'):
+        monkeypatch.setattr(f'ikev2.{module}.child_keymat', spy)
+    up(TWO).negotiate()
+    assert seen[0] == seen[1]
+    assert len(seen[0]) == 4
+    assert len(set(seen[0])) == 4
+
+
+def waiting(policy: IkePolicy = HYBRID) -> tuple[Bench, int]:
+    """B has answered CREATE_CHILD_SA and waits for A, whose next request is lost."""
+    bench = up(policy)
+    bench.b.obliging = False
+    bench.fate = lambda d: [] if is_kind(d, FOLLOW_UP, response=False) else [LATENCY]
+    bench.a.endpoint.request('b', rp_request(), bench.now)
+    bench.run(0.1)
+    token = bench.b.last(RpSaRequested).token
+    assert bench.b.endpoint.prepare(token, 'hmac-sha-1-96', True, 5, 60, bench.now) is None
+    bench.run(0.1)
+    return bench, token
+
+
+def test_the_keys_come_in_an_event_and_the_answer_waits_for_our_user() -> None:
+    bench, token = waiting()
+    bench.fate = lambda d: [LATENCY]
+    with pytest.raises(LocalError, match='prepared already'):
+        bench.b.endpoint.prepare(token, 'hmac-sha-1-96', True, 5, 60, bench.now)
+    with pytest.raises(LocalError, match='answer before prepare'):
+        bench.b.endpoint.answer(token, bench.now)
+    bench.run(2)
+    prepared = bench.b.last(RpSaPrepared)
+    assert (prepared.token, prepared.peer) == (token, 'a')
+    assert not bench.a.all(RpSaNegotiated)
+    bench.b.endpoint.answer(token, bench.now)
+    bench.settle()
+    assert bench.a.last(RpSaNegotiated).keys.master_key == prepared.keys.master_key
+    assert prepared.keys.send_id == bench.a.last(RpSaNegotiated).keys.recv_id == 5
+    with pytest.raises(LocalError, match='not the token'):
+        bench.b.endpoint.answer(token, bench.now)
+
+
+def test_our_user_may_refuse_with_the_keys_in_hand() -> None:
+    bench, token = waiting()
+    bench.fate = lambda d: [LATENCY]
+    bench.run(2)
+    bench.b.last(RpSaPrepared)
+    bench.b.endpoint.refuse(token, NotifyType.TEMPORARY_FAILURE, b'', bench.now)
+    bench.settle()
+    failed = bench.a.last(RpSaFailed)
+    assert (failed.cause, failed.notify) == (Cause.REFUSED, NotifyType.TEMPORARY_FAILURE)
+    assert 'TEMPORARY_FAILURE to an additional key exchange' in failed.text
+    assert not bench.b.all(RpSaAbandoned)
+
+
+def test_our_user_may_change_its_mind_while_the_peer_is_at_it() -> None:
+    bench, token = waiting()
+    bench.b.endpoint.refuse(token, NotifyType.TEMPORARY_FAILURE, b'', bench.now)
+    bench.fate = lambda d: [LATENCY]
+    bench.run(60)
+    assert bench.a.last(RpSaFailed).notify == NotifyType.STATE_NOT_FOUND
+    assert not bench.b.all(RpSaPrepared)
+    assert not bench.b.all(RpSaAbandoned)
+    assert bench.a.last(IkeSaUp)
+    assert not bench.a.all(IkeSaDown)
+
+
+def test_a_peer_that_never_goes_on_is_waited_for_in_vain_but_not_for_long() -> None:
+    # RFC 9370, 2.2.4: "5-20 seconds".
+    bench, token = waiting()
+    bench.run(18)
+    assert not bench.b.all(RpSaAbandoned)
+    bench.run(5)
+    assert bench.b.last(RpSaAbandoned).token == token
+    (sa,) = sas_of(bench.b)
+    assert not sa.expected
+    with pytest.raises(LocalError):
+        bench.b.endpoint.refuse(token, NotifyType.TEMPORARY_FAILURE, b'', bench.now)
+
+
+def test_an_ike_sa_that_ends_meanwhile_abandons_it_too() -> None:
+    bench, token = waiting()
+    bench.b.endpoint.replace_ike_sa('a', bench.now)
+    bench.run(30)
+    assert bench.b.last(RpSaAbandoned).token == token
+
+
+def test_a_request_that_was_cancelled_meanwhile_ends_with_a_delete() -> None:
+    bench, _ = waiting()
+    number = bench.a.endpoint.request('b', rp_request(2), bench.now)
+    bench.fate = lambda d: [LATENCY]
+    first = min(n for n in range(number) if n)
+    for candidate in range(first, number):
+        bench.a.endpoint.cancel(candidate, bench.now)
+    bench.b.obliging = True
+    bench.run(30)
+    assert bench.a.all(RpSaFailed)[0].cause == Cause.CANCELLED
+    assert 'D(TCP_AO 01)' in ' '.join(details(bench, 'INFORMATIONAL'))
+    assert bench.a.last(RpSaNegotiated).exchange == number
+
+
+def test_an_ike_sa_that_ends_fails_the_request() -> None:
+    bench, _ = waiting()
+    bench.a.endpoint.replace_ike_sa('b', bench.now)
+    bench.run(0.1)
+    assert bench.a.last(RpSaFailed).cause == Cause.IKE_SA_LOST
+
+
+# --- what a peer may do wrong --------------------------------------------------------------------
+
+
+def test_a_link_that_means_nothing_is_answered_with_state_not_found() -> None:
+    bench = up()
+    for link in ([], [NotifyPayload(NotifyType.ADDITIONAL_KEY_EXCHANGE, b'nothing')]):
+        payloads: list[Payload] = [KeyExchangePayload(K768, bytes(1184)), *link]
+        asked = say(bench, bench.a, FOLLOW_UP, payloads)
+        assert asked.notifies() == [NotifyType.STATE_NOT_FOUND]
+    assert finished(bench)[0]
+
+
+def test_a_link_is_good_once() -> None:
+    bench = up()
+    bench.negotiate()
+    (sa,) = sas_of(bench.b)
+    assert not sa.expected
+
+
+@pytest.mark.parametrize(
+    'ke',
+    [
+        [],
+        [KeyExchangePayload(K1024, bytes(1568))],
+        [KeyExchangePayload(K768, bytes(1183))],
+        [KeyExchangePayload(K768, b'\xff' * 1184)],
+    ],
+)
+def test_a_request_that_makes_no_sense_ends_the_ike_sa(
+    monkeypatch: pytest.MonkeyPatch, ke: list[Payload]
+) -> None:
+    original = FollowUp.request
+
+    def request(self: FollowUp, sa: IkeSa, now: float) -> Sequence[Payload]:
+        real = original(self, sa, now) or ()
+        return [*ke, *(p for p in real if isinstance(p, NotifyPayload))]
+
+    monkeypatch.setattr(FollowUp, 'request', request)
+    bench = up()
+    bench.negotiate()
+    assert bench.b.last(IkeSaDown).cause == Cause.MALFORMED
+    assert bench.a.last(RpSaFailed)
+    # Whoever was told to wait for keys is told that there will be none.
+    assert bench.b.last(RpSaAbandoned).token == bench.b.last(RpSaRequested).token
+
+
+@pytest.mark.parametrize(
+    ('answer', 'cause'),
+    [
+        ([], Cause.MALFORMED),
+        ([KeyExchangePayload(K1024, bytes(1568))], Cause.MALFORMED),
+        ([KeyExchangePayload(K768, bytes(1087))], Cause.MALFORMED),
+        ([NotifyPayload(NotifyType.STATE_NOT_FOUND)], Cause.REFUSED),
+        ([NotifyPayload(40_000)], Cause.MALFORMED),
+    ],
+)
+def test_an_answer_that_makes_no_sense_fails_the_request(
+    monkeypatch: pytest.MonkeyPatch, answer: list[Payload], cause: Cause
+) -> None:
+    swap(monkeypatch, FOLLOW_UP, answer)
+    bench = up()
+    bench.negotiate()
+    assert bench.a.last(RpSaFailed).cause == cause
+    assert not bench.a.all(RpSaNegotiated)
+    assert finished(bench)[0]
+
+
+def swap(
+    monkeypatch: pytest.MonkeyPatch, kind: ExchangeType, answer: Sequence[Payload] | None
+) -> None:
+    """Answer something else; None: the true answer without its link."""
+    original = IkeSa.answer
+
+    def changed(self: IkeSa, real: Sequence[Payload], now: float) -> None:
+        asked = self._request[0].exchange_type if self._request else 0
+        if asked == kind and answer is None:
+            real = [p for p in real if not isinstance(p, NotifyPayload)]
+        elif asked == kind and answer is not None:
+            real = answer
+        original(self, real, now)
+
+    monkeypatch.setattr(IkeSa, 'answer', changed)
+
+
+@pytest.mark.parametrize('kind', [ExchangeType.CREATE_CHILD_SA, FOLLOW_UP])
+def test_an_answer_without_a_link_to_the_next_one_is_malformed(
+    monkeypatch: pytest.MonkeyPatch, kind: ExchangeType
+) -> None:
+    bench = up(TWO)
+    swap(monkeypatch, kind, None)
+    bench.negotiate()
+    failed = bench.a.last(RpSaFailed)
+    assert failed.cause == Cause.MALFORMED
+    if kind == FOLLOW_UP:
+        assert 'no link to the next one' in failed.text
+
+
+def test_a_peer_can_not_begin_without_end() -> None:
+    bench = up()
+    bench.b.obliging = False
+    bench.fate = lambda d: [] if is_kind(d, FOLLOW_UP, response=False) else [LATENCY]
+    (sa,) = sas_of(bench.b)
+    limit = bench.b.endpoint._context.limits.follow_ups_most
+    for index in range(limit):
+        sa.expected[bytes([index])] = object()  # type: ignore[assignment]
+    bench.a.endpoint.request('b', rp_request(), bench.now)
+    bench.run(0.1)
+    assert bench.a.last(RpSaFailed).notify == NotifyType.TEMPORARY_FAILURE
+    bench.a.endpoint.rekey_ike_sa('b', bench.now)
+    bench.run(0.1)
+    assert len(sas_of(bench.b)) == 1
+    sa.expected.clear()
+
+
+# --- the IKE SA itself ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('policy', [HYBRID, TWO])
+@pytest.mark.parametrize('by', ['a', 'b'])
+def test_the_ike_sa_is_rekeyed_with_additional_key_exchanges(policy: IkePolicy, by: str) -> None:
+    bench = up(policy, policy)
+    before = sas_of(bench.a)[0].origin.spis
+    node, peer = (bench.a, 'b') if by == 'a' else (bench.b, 'a')
+    node.endpoint.rekey_ike_sa(peer, bench.now)
+    bench.settle()
+    (a,), (b,) = finished(bench)
+    assert a.origin.spis == b.origin.spis != before
+    assert a.keys.sk_d == b.keys.sk_d
+    assert len(a.origin.suite.additional) == (2 if policy is TWO else 1)
+    bench.negotiate()
+    assert bench.a.last(RpSaNegotiated)
+
+
+def test_skeyseed_of_a_rekey_is_made_of_all_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    # RFC 9370, 2.2.4: SKEYSEED = prf(SK_d, SK(0) | Ni | Nr | SK(1) | ... | SK(n)).
+    seen: list[list[bytes]] = []
+
+    def spy(
+        prf: int,
+        sk_d: Secret,
+        shared: Secret,
+        ni: bytes,
+        nr: bytes,
+        additional: Sequence[Secret] = (),
+    ) -> Secret:
+        seen.append([sk_d.reveal(), shared.reveal(), *(one.reveal() for one in additional)])
+        return skeyseed_rekey(prf, sk_d, shared, ni, nr, additional)
+
+    bench = up(TWO, TWO)
+    monkeypatch.setattr('ikev2.ike_rekey.skeyseed_rekey', spy)
+    bench.a.endpoint.rekey_ike_sa('b', bench.now)
+    bench.settle()
+    assert seen[0] == seen[1]
+    assert len(set(seen[0])) == 4
+
+
+def test_a_rekey_that_is_refused_half_way_is_tried_again() -> None:
+    bench = up()
+    before = sas_of(bench.a)[0].origin.spis
+    with pytest.MonkeyPatch.context() as patch:
+        swap(patch, FOLLOW_UP, [NotifyPayload(NotifyType.STATE_NOT_FOUND)])
+        patch.setattr('ikev2.ike_rekey._take_over', lambda sa, *args: sa.answer([], args[-1]))
+        bench.a.endpoint.rekey_ike_sa('b', bench.now)
+        bench.settle()
+        (sa,) = sas_of(bench.a)
+        assert sa.state == State.ESTABLISHED
+        assert sa.origin.spis == before
+    bench.run(30)
+    assert finished(bench)[0][0].origin.spis != before
+    assert not bench.a.all(IkeSaDown)
+
+
+def test_a_rekey_with_an_answer_that_makes_no_sense_begins_from_nothing() -> None:
+    bench = up()
+    with pytest.MonkeyPatch.context() as patch:
+        swap(patch, FOLLOW_UP, [])
+        bench.a.endpoint.rekey_ike_sa('b', bench.now)
+        bench.settle()
+    assert not sas_of(bench.a)
+    bench.connect()
+    a, b = finished(bench)
+    assert len(a) == 1
+    assert [sa.origin.spis for sa in a] == [sa.origin.spis for sa in b]
+
+
+def test_a_rekey_that_is_never_finished_leaves_the_ike_sa_up() -> None:
+    bench = up()
+    (sa,) = sas_of(bench.b)
+    lost = True
+
+    def fate(datagram: Datagram) -> list[float]:
+        return [] if lost and is_kind(datagram, FOLLOW_UP, response=False) else [LATENCY]
+
+    bench.fate = fate
+    bench.a.endpoint.rekey_ike_sa('b', bench.now)
+    bench.run(0.5)
+    assert len(sa.expected) == 1
+    bench.run(22)
+    assert not sa.expected
+    assert sa.state == State.ESTABLISHED
+    lost = False
+    bench.run(2)
+    # A finds that B has forgotten it, and tries again.
+    bench.run(30)
+    a, b = finished(bench)
+    assert [one.origin.spis for one in a] == [one.origin.spis for one in b]
+    assert a[0].origin.spis != sa.origin.spis
+
+
+def test_both_may_rekey_at_once() -> None:
+    for seed in range(4):
+        bench = up(seed=seed)
+        bench.a.endpoint.rekey_ike_sa('b', bench.now)
+        bench.b.endpoint.rekey_ike_sa('a', bench.now)
+        bench.run(60)
+        a, b = finished(bench)
+        assert [sa.origin.spis for sa in a] == [sa.origin.spis for sa in b]
+        assert len(a) == 1
+        bench.negotiate()
+        assert bench.a.last(RpSaNegotiated)
+
+
+@pytest.mark.parametrize('seed', range(8))
+def test_loss_duplication_and_reordering(seed: int) -> None:
+    bench = up(seed=seed)
+
+    def fate(datagram: Datagram) -> list[float]:
+        if bench.random.random() < 0.25:
+            return []
+        copies = 2 if bench.random.random() < 0.25 else 1
+        return [LATENCY * (1 + 30 * bench.random.random()) for _ in range(copies)]
+
+    bench.fate = fate
+    numbers = [bench.a.endpoint.request('b', rp_request(k), bench.now) for k in (1, 2, 3)]
+    bench.run(5)
+    bench.b.endpoint.rekey_ike_sa('a', bench.now)
+    bench.run(200)
+    negotiated, failed = bench.a.all(RpSaNegotiated), bench.a.all(RpSaFailed)
+    ended = {event.exchange for event in negotiated} | {event.exchange for event in failed}
+    assert ended == set(numbers)
+    made = {keys.master_key.reveal() for keys in bench.b.accepted}
+    assert {event.keys.master_key.reveal() for event in negotiated} <= made
+    for sa in sas_of(bench.b):
+        assert not sa.expected
