@@ -5,8 +5,6 @@ The hard lifetime is a promise; the soft one is when a successor is asked for.
 
 from __future__ import annotations
 
-CONNECT_WITHIN = 10.0
-"""The opener connects this long after the answer, at the latest."""
 LISTENER_HOLDS = 180.0
 """A responder removes an MKT that got no connection (a Linux SYN is retried for 127 s)."""
 PROOF_WITHIN = 10.0
