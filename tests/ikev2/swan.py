@@ -32,6 +32,8 @@ charon {{
     load_modular = yes
     install_routes = no
     install_virtual_ip = no
+    # A message above this goes in fragments (RFC 7383).
+    fragment_size = {fragment_size}
     plugins {{ include /etc/strongswan.d/charon/*.conf }}
     filelog {{ log {{ path = {log}
                       default = 1
@@ -83,11 +85,18 @@ def inside(namespace: str) -> Iterator[None]:
 class Swan:
     """A charon with one connection."""
 
-    def __init__(self, namespace: str, folder: Path, connection: str, secrets: str = '') -> None:
+    def __init__(
+        self,
+        namespace: str,
+        folder: Path,
+        connection: str,
+        secrets: str = '',
+        fragment_size: int = 1280,
+    ) -> None:
         self.folder = folder
         self.log = folder / 'charon.log'
         configuration = folder / 'strongswan.conf'
-        configuration.write_text(_STRONGSWAN_CONF.format(log=self.log))
+        configuration.write_text(_STRONGSWAN_CONF.format(log=self.log, fragment_size=fragment_size))
         (folder / 'swanctl.conf').write_text(
             f'connections {{ ours {{ {connection} }} }}\nsecrets {{ {secrets} }}\n'
         )

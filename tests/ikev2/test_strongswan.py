@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
 from ikev2.auth import PresharedKey, PrivateKey
 from ikev2.cipher import CHACHA20_POLY1305
 from ikev2.constants import KeyExchangeId, NotifyType
+from ikev2.endpoint import Endpoint
 from ikev2.events import (
     Cause,
     IkeMessage,
@@ -28,6 +30,7 @@ from ikev2.events import (
     Selector,
 )
 from ikev2.identity import Identity
+from ikev2.limits import Limits
 from ikev2.peer import Peer
 from ikev2.proposals import IkePolicy
 from keymaterial import Secret
@@ -44,6 +47,7 @@ from tests.ikev2.swan import (
 
 pytestmark = pytest.mark.netns
 
+CUTTING = Limits(fragment_ipv4=130)
 PSK = 'correct horse battery staple, and then some more'
 CHILD = f"""
     children {{ tcp {{
@@ -61,6 +65,7 @@ class Pair:
     def __init__(self, network: tuple[str, str], folder: Path) -> None:
         self._ours, self._theirs = network
         self._folder = folder
+        self.fragment_size = 1280
         self.swan: Swan | None = None
         self.driver: Driver | None = None
 
@@ -123,6 +128,7 @@ class Pair:
             {CHILD}
             """,
             secrets,
+            self.fragment_size,
         )
         self.driver = Driver(
             self._ours,
@@ -202,6 +208,33 @@ def test_we_begin_with_a_pre_shared_key(pair: Pair) -> None:
 def test_we_begin_with_ed25519_keys(pair: Pair) -> None:
     pair.ed25519(options='childless = allow')
     connect(pair)
+
+
+def small_fragments(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ends cut IKE_AUTH into pieces."""
+    pair.fragment_size = 130
+    monkeypatch.setattr('tests.ikev2.swan.Endpoint', partial(Endpoint, limits=CUTTING))
+    pair.ed25519(options='childless = allow\n mobike = no\n fragmentation = yes')
+
+
+def test_we_begin_and_ike_auth_goes_in_fragments_both_ways(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_fragments(pair, monkeypatch)
+    _, swan = connect(pair)
+    log = swan.log_text()
+    assert 'received fragment #1 of' in log
+    assert 'splitting IKE message' in log
+
+
+def test_it_begins_and_ike_auth_goes_in_fragments_both_ways(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_fragments(pair, monkeypatch)
+    _, swan = be_connected(pair, '--ike', 'ours')
+    log = swan.log_text()
+    assert 'received fragment #1 of' in log
+    assert 'splitting IKE message' in log
 
 
 def test_it_begins_with_a_pre_shared_key_and_goes_on_over_port_4500(pair: Pair) -> None:
