@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from types import MappingProxyType
+from typing import Final
 
 from ikev2.constants import NotifyType, PpkIdType
 from ikev2.errors import AuthenticationFailed, CredentialError
@@ -17,6 +18,9 @@ from ikev2.keys import IkeKeys
 from ikev2.payloads import NotifyPayload
 from ikev2.prf import prf_length, prf_plus
 from keymaterial import Secret
+
+LONGEST_PPK_ID: Final = 200
+"""Characters; ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +34,10 @@ class Ppk:
 
     def __post_init__(self) -> None:
         """Raises CredentialError."""
-        if not 1 <= len(self.identity) <= 200 or not self.identity.isascii():
-            raise CredentialError('the identity of a PPK is 1 to 200 characters of ASCII')
+        if not 1 <= len(self.identity) <= LONGEST_PPK_ID or not self.identity.isascii():
+            raise CredentialError(
+                f'the identity of a PPK is 1 to {LONGEST_PPK_ID} characters of ASCII'
+            )
         if not len(self.secret):
             raise CredentialError('the PPK is empty')
 

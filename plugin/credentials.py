@@ -1,98 +1,66 @@
-"""From the credential directives of a section to the PAD's credentials: the key files are read.
+"""From the credential directives of a section to the PAD's credentials: the files are read.
 
-One credential per section: a pre-shared key, or our private key with the peer's public key
-(a file, or its fingerprint).
+Which go together, and what is wrong with a key or a certificate, is in `gatekeeper.credentials`;
+here is where a file is, and on which line it is named.
 """
 
 from __future__ import annotations
 
+import time
+from dataclasses import dataclass
 from pathlib import Path
 
-from ikev2.auth import LocalCredential, PeerCredential, PresharedKey, PrivateKey, PublicKey
-from ikev2.errors import CredentialError
-from ikev2.signatures import Fingerprint
-from keymaterial import KeyFileError, Secret
+from gatekeeper.credentials import CREDENTIAL, Credentials, DirectiveError, load
+from ikev2.identity import Identity
+from keymaterial import Secret
 from plugin.draft import Directive, Draft
 from plugin.keyfiles import KeyFiles
 from plugin.places import SectionError
 
-_RAW = ('private-key', 'peer-key', 'peer-fingerprint')
-_EXPECTED = 'psk-file, or private-key with peer-key or peer-fingerprint'
 
-
-def credentials(draft: Draft, files: KeyFiles) -> tuple[LocalCredential, PeerCredential]:
+def credentials(
+    draft: Draft, files: KeyFiles, local_id: Identity, peer_id: Identity
+) -> Credentials:
     """How we prove ourselves and how the peer must. Raises SectionError."""
     directives = draft.directives
-    given = [name for name in _RAW if name in directives]
-    psk = directives.get('psk-file')
-    if psk is not None:
-        if given:
-            extra = directives[given[0]]
-            raise SectionError(
-                extra.place,
-                f'ikev2 {given[0]}',
-                f'a second credential, psk-file is on line {psk.place.line}',
-                _EXPECTED,
-            )
-        shared = PresharedKey(_secret('psk-file', psk, files))
-        return shared, shared
-    if not given:
-        raise SectionError(draft.place, 'ikev2', 'incomplete, the credential is missing', _EXPECTED)
-    if 'private-key' not in directives:
-        raise SectionError(draft.place, 'ikev2', 'incomplete, private-key is missing', _EXPECTED)
-    return _private(directives['private-key'], files), _peer(draft, files)
-
-
-def _private(directive: Directive, files: KeyFiles) -> PrivateKey:
-    pem = _secret('private-key', directive, files)
+    said = {name: entry.value for name, entry in directives.items() if name in CREDENTIAL}
     try:
-        return PrivateKey.load(pem)
-    except CredentialError as error:
-        raise SectionError(
-            directive.place, 'ikev2 private-key', f'{directive.value}: {error}'
-        ) from None
+        return load(said, _Files(draft, files), local_id=local_id, peer_id=peer_id, at=time.time())
+    except DirectiveError as fault:
+        place, label, cause = draft.place, 'ikev2', fault.cause
+        if fault.directive is not None:
+            place, label = directives[fault.directive].place, f'ikev2 {fault.directive}'
+        if fault.beside is not None:
+            cause += f', {fault.beside} is on line {directives[fault.beside].place.line}'
+        raise SectionError(place, label, cause, fault.expected) from None
 
 
-def _peer(draft: Draft, files: KeyFiles) -> PublicKey | Fingerprint:
-    file, pinned = (draft.directives.get(name) for name in ('peer-key', 'peer-fingerprint'))
-    if file is not None and pinned is not None:
-        raise SectionError(
-            pinned.place,
-            'ikev2 peer-fingerprint',
-            f"peer-key on line {file.place.line} says already which key is the peer's",
-            'peer-key or peer-fingerprint',
-        )
-    if pinned is not None:
-        assert isinstance(pinned.value, Fingerprint)
-        return pinned.value
-    if file is None:
-        raise SectionError(
-            draft.place, 'ikev2', 'incomplete, peer-key or peer-fingerprint is missing', _EXPECTED
-        )
-    try:
-        return PublicKey.load(files.public(_path('peer-key', file)))
-    except (KeyFileError, CredentialError) as error:
-        raise SectionError(file.place, 'ikev2 peer-key', f'{file.value}: {error}') from None
+@dataclass(frozen=True, slots=True)
+class _Files:
+    draft: Draft
+    files: KeyFiles
+
+    def secret(self, directive: str, path: str) -> Secret:
+        return self.files.secret(self._path(directive, path))
+
+    def public(self, directive: str, path: str, largest: int) -> bytes:
+        return self.files.public(self._path(directive, path), largest)
+
+    def _path(self, directive: str, path: str) -> Path:
+        return absolute(f'ikev2 {directive}', path, self.draft.directives[directive])
 
 
-def _secret(name: str, directive: Directive, files: KeyFiles) -> Secret:
-    try:
-        return files.secret(_path(name, directive))
-    except KeyFileError as error:
-        raise SectionError(
-            directive.place, f'ikev2 {name}', str(error), 'a private file, mode 0600'
-        ) from None
+def absolute(label: str, path: str, directive: Directive) -> Path:
+    """Relative paths start where the configuration file is: ExaBGP itself has gone to /.
 
-
-def _path(name: str, directive: Directive) -> Path:
-    """Relative paths start where the configuration file is: ExaBGP itself has gone to /."""
-    path = Path(str(directive.value))
-    if path.is_absolute():
-        return path
+    Raises SectionError.
+    """
+    if Path(path).is_absolute():
+        return Path(path)
     if not directive.place.file:
         raise SectionError(
             directive.place,
-            f'ikev2 {name}',
+            label,
             f'{path} is relative, but the configuration is no file',
             'an absolute path',
         )

@@ -25,6 +25,12 @@ IKE_ONLY = frozenset(
         'peer-fingerprint',
         'certificate',
         'trust-anchor',
+        'crl',
+        'crl-required',
+        'ppk-file',
+        'ppk-id',
+        'ppk-required',
+        'ike-policy',
         'ike-port',
     }
 )
@@ -32,12 +38,15 @@ IKE_ONLY = frozenset(
 NEGOTIATED = frozenset({'algorithm', 'tcp-options', 'lifetime'})
 """What is negotiated, or else stands with each key of a keychain."""
 
+_PEERS_KEY = frozenset({'peer-key', 'peer-fingerprint', 'trust-anchor', 'crl', 'crl-required'})
 # What supersedes what when a neighbor inherits: one credential, and one way to know the peer's key.
 _ALTERNATIVES: Mapping[str, frozenset[str]] = {
-    'psk-file': frozenset({'private-key', 'peer-key', 'peer-fingerprint'}),
+    'psk-file': frozenset({'private-key', 'certificate'}) | _PEERS_KEY,
     'private-key': frozenset({'psk-file'}),
-    'peer-key': frozenset({'psk-file', 'peer-fingerprint'}),
-    'peer-fingerprint': frozenset({'psk-file', 'peer-key'}),
+    'certificate': frozenset({'psk-file'}),
+    'peer-key': frozenset({'psk-file'}) | _PEERS_KEY - {'peer-key'},
+    'peer-fingerprint': frozenset({'psk-file'}) | _PEERS_KEY - {'peer-fingerprint'},
+    'trust-anchor': frozenset({'psk-file', 'peer-key', 'peer-fingerprint'}),
     'keychain': IKE_ONLY | NEGOTIATED,
     'local-id': frozenset({'keychain'}),
     'peer-id': frozenset({'keychain'}),

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from gatekeeper.policy import SHORTEST_LIFETIME
 from ikev2.errors import CredentialError
 from ikev2.identity import Identity, IdentityError
+from ikev2.policies import POLICIES
+from ikev2.ppk import LONGEST_PPK_ID
 from ikev2.signatures import Fingerprint
 from plugin.draft import Directive, Draft, Family
 from plugin.places import Place, SectionError
@@ -128,25 +130,43 @@ def _fingerprint(words: Words) -> Fingerprint:
         raise WordError(str(error), expected) from None
 
 
-def _algorithms(words: Words) -> tuple[str, ...]:
-    expected = f'one of {", ".join(ALGORITHMS)}, or several in [ ], most wanted first'
-    if words and words[0] == '[':
-        if ']' not in words:
-            raise WordError('the list does not end', expected)
-        end = list(words).index(']')
-        if words[end + 1 :]:
-            raise WordError(f'words too many: {" ".join(words[end + 1 :])}', expected)
-        names = [word for word in words[1:end] if word != ',']
-    else:
-        names = [one(words, expected)]
+def _listed(words: Words, expected: str) -> list[str]:
+    """One word, or several in [ ], none of them twice. Raises WordError."""
+    if not words or words[0] != '[':
+        return [one(words, expected)]
+    if ']' not in words:
+        raise WordError('the list does not end', expected)
+    end = list(words).index(']')
+    if words[end + 1 :]:
+        raise WordError(f'words too many: {" ".join(words[end + 1 :])}', expected)
+    names = [word for word in words[1:end] if word != ',']
     if not names:
         raise WordError('the list is empty', expected)
     for name in names:
-        if name not in ALGORITHMS:
-            raise WordError(f'{name!r} is unknown', expected)
         if names.count(name) > 1:
             raise WordError(f'{name} is repeated', expected)
+    return names
+
+
+def _algorithms(words: Words) -> tuple[str, ...]:
+    expected = f'one of {", ".join(ALGORITHMS)}, or several in [ ], most wanted first'
+    names = _listed(words, expected)
+    for name in names:
+        if name not in ALGORITHMS:
+            raise WordError(f'{name!r} is unknown', expected)
     return tuple(names)
+
+
+def _paths(words: Words) -> tuple[str, ...]:
+    return tuple(path((name,)) for name in _listed(words, "a file's path, or several in [ ]"))
+
+
+def _ppk_id(words: Words) -> str:
+    expected = f'a name of 1 to {LONGEST_PPK_ID} characters of ASCII, the same at both ends'
+    word = one(words, expected)
+    if not (word.isascii() and word.isprintable() and len(word) <= LONGEST_PPK_ID):
+        raise WordError(f'{word!r} is no name of a PPK', expected)
+    return word
 
 
 def _backend(words: Words) -> str:
@@ -157,18 +177,23 @@ def _backend(words: Words) -> str:
     return word
 
 
-def _not_in_this_version(expected: str) -> Parser:
-    def parse(words: Words) -> object:
-        raise WordError('not in this version', expected)
-
-    return parse
-
-
 def _port(lowest: int, what: str, reason: str = '') -> Parser:
     return number(lowest, 65535, what, reason)
 
 
-_CREDENTIAL = 'psk-file, or private-key with peer-key or peer-fingerprint'
+QUOTED = frozenset(
+    {
+        'psk-file',
+        'private-key',
+        'certificate',
+        'peer-key',
+        'trust-anchor',
+        'crl',
+        'ppk-file',
+        'ppk-id',
+    }
+)
+"""What is printed in quotes."""
 
 # What may stand in a session block too; there it wins.
 _SESSION_TOO: dict[str, Parser] = {
@@ -187,8 +212,14 @@ SECTION: dict[str, Parser] = {
     'private-key': path,
     'peer-key': path,
     'peer-fingerprint': _fingerprint,
-    'certificate': _not_in_this_version(_CREDENTIAL),
-    'trust-anchor': _not_in_this_version(_CREDENTIAL),
+    'certificate': path,
+    'trust-anchor': _paths,
+    'crl': _paths,
+    'crl-required': choice('true', 'false'),
+    'ppk-file': path,
+    'ppk-id': _ppk_id,
+    'ppk-required': choice('true', 'false'),
+    'ike-policy': choice(*POLICIES),
     'ike-port': _port(1, 'a UDP port'),
     'tcp-ao-backend': _backend,
     **_SESSION_TOO,

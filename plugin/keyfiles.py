@@ -14,9 +14,6 @@ from pathlib import Path
 
 from keymaterial import KeyFileError, Secret, read_secret_file
 
-LARGEST_PUBLIC_KEY = 16 * 1024
-"""Octets; a PEM of any public key is far smaller."""
-
 _Signature = tuple[int, int, int, int]
 
 
@@ -37,8 +34,8 @@ class KeyFiles:
             self._known[path] = (signature, secret)
         return secret
 
-    def public(self, path: Path) -> bytes:
-        """A public key's file, which may be readable by all. Raises KeyFileError."""
+    def public(self, path: Path, largest: int) -> bytes:
+        """A file that may be readable by all, of `largest` octets at most. Raises KeyFileError."""
         signature = _signature(path)
         kept = self._kept(path, signature)
         if kept is not None:
@@ -46,11 +43,11 @@ class KeyFiles:
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
             with os.fdopen(descriptor, 'rb') as file:
-                octets = file.read(LARGEST_PUBLIC_KEY + 1)
+                octets = file.read(largest + 1)
         except OSError as error:
-            raise KeyFileError(f'cannot read key file {path}: {error.strerror}') from None
-        if not octets or len(octets) > LARGEST_PUBLIC_KEY:
-            raise KeyFileError(f'key file {path} is empty or larger than {LARGEST_PUBLIC_KEY}')
+            raise KeyFileError(f'cannot read {path}: {error.strerror}') from None
+        if not octets or len(octets) > largest:
+            raise KeyFileError(f'{path} is empty or larger than {largest} octets')
         if signature is not None:
             self._known[path] = (signature, Secret(octets))
         return octets

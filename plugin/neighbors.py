@@ -14,6 +14,7 @@ from exabgp.bgp.neighbor import Neighbor, NeighborTemplate
 from exabgp.configuration.neighbor import ParseNeighbor
 
 from plugin.draft import Directive, Draft, Family
+from plugin.grammar import QUOTED
 from plugin.keyfiles import KeyFiles
 from plugin.patching import add, wrap
 from plugin.places import SectionError
@@ -199,8 +200,10 @@ def _words(name: str, directive: Directive) -> str:
     if name in ('local-id', 'peer-id'):
         kind, _, text = str(value).partition(' ')
         return f'{kind} "{text}"'
-    if name in ('psk-file', 'private-key', 'peer-key'):
-        return f'"{value}"'
+    if name in QUOTED:
+        texts = value if isinstance(value, tuple) else (value,)
+        quoted = ' '.join(f'"{text}"' for text in texts)
+        return f'[ {quoted} ]' if len(texts) > 1 else quoted
     if isinstance(value, tuple):
         return f'[ {" ".join(value)} ]'
     return str(value)

@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from gatekeeper.policy import PadEntry
+from ikev2.errors import UnsupportedAlgorithm
 from ikev2.identity import Identity
+from ikev2.policies import policy_named
+from ikev2.proposals import IkePolicy
 from plugin.credentials import credentials
 from plugin.draft import IKE_ONLY, NEGOTIATED, Directive, Draft, Family
 from plugin.keyfiles import KeyFiles
@@ -24,6 +27,7 @@ DEFAULTS: dict[str, Any] = {
     'grace': 60,
     'timeout': 30,
     'ike-port': 500,
+    'ike-policy': 'default',
     'tcp-ao-backend': 'auto',
     'source-port': None,
     'peer-port': None,
@@ -107,9 +111,25 @@ def protect(draft: Draft, facts: Facts, files: KeyFiles) -> Protection:
             f'{peer_id} is the local-id too',
             "the peer's own identity",
         )
-    local, peer = credentials(draft, files)
-    pad = PadEntry(local_id, peer_id, local, peer, _value(draft, 'ike-port'))
+    proofs = credentials(draft, files, local_id, peer_id)
+    pad = PadEntry(
+        local_id,
+        peer_id,
+        proofs.local,
+        proofs.peer,
+        ike_port=_value(draft, 'ike-port'),
+        ike_policy=_ike_policy(draft),
+        ppk=proofs.ppk,
+    )
     return Protection(draft, pad, sessions, backend)
+
+
+def _ike_policy(draft: Draft) -> IkePolicy:
+    try:
+        return policy_named(_value(draft, 'ike-policy'))
+    except UnsupportedAlgorithm as error:
+        place = draft.directives['ike-policy'].place
+        raise SectionError(place, 'ikev2 ike-policy', str(error), 'another policy') from None
 
 
 def _check_no_ike(draft: Draft) -> None:

@@ -15,6 +15,7 @@ from exabgp.reactor.interrupt import Signal
 from plugin import lifecycle, neighbors, patching, plugging
 from plugin.keyfiles import KeyFiles
 from tests.plugin.doubles import Daemon, FakeGatekeeper
+from tests.plugin.texts import PSK
 
 
 @pytest.fixture(scope='session', autouse=True)
@@ -45,7 +46,7 @@ def _no_handlers(self: Any) -> None:
 def psk(tmp_path: Path) -> Path:
     """A private key file beside the configuration."""
     path = tmp_path / 'r.psk'
-    path.write_bytes(b'correct horse battery staple\n')
+    path.write_bytes(f'{PSK}\n'.encode())
     path.chmod(0o600)
     return path
 

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from keymaterial import KeyFileError
-from plugin.keyfiles import LARGEST_PUBLIC_KEY, KeyFiles
+from plugin.keyfiles import KeyFiles
 
 NOBODY = 65534
+LARGEST = 1000
 
 
 @contextmanager
@@ -102,17 +103,17 @@ def test_a_file_never_read_before_is_an_error(folder: Path) -> None:
 def test_a_public_key_may_be_readable_by_all(folder: Path) -> None:
     path = a_key(folder / 'pub', b'key\n')
     path.chmod(0o644)
-    assert KeyFiles().public(path) == b'key\n'
+    assert KeyFiles().public(path, LARGEST) == b'key\n'
 
 
-@pytest.mark.parametrize('content', [b'', b'x' * (LARGEST_PUBLIC_KEY + 1)])
+@pytest.mark.parametrize('content', [b'', b'x' * (LARGEST + 1)])
 def test_an_empty_or_huge_public_key_is_an_error(folder: Path, content: bytes) -> None:
     with pytest.raises(KeyFileError, match='empty or larger'):
-        KeyFiles().public(a_key(folder / 'pub', content))
+        KeyFiles().public(a_key(folder / 'pub', content), LARGEST)
 
 
 def test_a_public_key_keeps_too(folder: Path) -> None:
     files, path = KeyFiles(), a_key(folder / 'pub')
-    files.public(path)
+    files.public(path, LARGEST)
     with without_privileges():
-        assert files.public(path) == b'secret'
+        assert files.public(path, LARGEST) == b'secret'

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from plugin.launcher import home_of
-from tests.plugin.texts import SECTION, neighbor
+from tests.plugin.texts import PSK, SECTION, neighbor
 
 Write = Callable[[str], Path]
 
@@ -43,7 +43,7 @@ def test_a_good_configuration_is_valid(write: Write) -> None:
     done = run('validate', '-n', '-v', str(write(neighbor())))
     assert done.returncode == 0, done.stderr
     assert 'psk-file "r.psk";' in done.stdout + done.stderr
-    assert 'horse' not in done.stdout + done.stderr
+    assert PSK not in done.stdout + done.stderr
 
 
 def test_a_bad_one_is_told_with_its_line_and_status_1(write: Write) -> None:

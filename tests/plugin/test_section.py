@@ -22,7 +22,7 @@ from gatekeeper.policy import SessionPolicy
 from ikev2.auth import PresharedKey, PrivateKey, PublicKey
 from ikev2.signatures import Fingerprint
 from plugin.policies import policies_of
-from tests.plugin.texts import SECTION, neighbor
+from tests.plugin.texts import PSK, SECTION, neighbor
 
 Write = Callable[[str], Path]
 
@@ -79,7 +79,7 @@ def test_defaults(write: Write) -> None:
     assert (policy.lifetime, policy.grace, policy.timeout) == (3600, 60, 30)
     assert policy.entry.ike_port == 500
     assert isinstance(policy.entry.local_credential, PresharedKey)
-    assert policy.entry.local_credential.secret.reveal() == b'correct horse battery staple'
+    assert policy.entry.local_credential.secret.reveal() == PSK.encode()
 
 
 def test_every_directive_reaches_the_policy(write: Write) -> None:
@@ -201,7 +201,7 @@ FAULTS: dict[str, tuple[str, str, str]] = {
     'half a raw key': (
         neighbor(section=with_ids('private-key own.pem;')),
         'ikev2',
-        'peer-key or peer-fingerprint is missing',
+        'peer-key, peer-fingerprint or trust-anchor is missing',
     ),
     'the other half': (
         neighbor(section=with_ids('peer-key peer.pub;')),
@@ -360,7 +360,7 @@ FAULTS: dict[str, tuple[str, str, str]] = {
 def test_what_is_wrong_is_told_with_file_line_directive_and_cause(
     name: str, write: Write, tmp_path: Path, key_pair: PublicKey
 ) -> None:
-    (tmp_path / 's.psk').write_bytes(b'another secret')
+    (tmp_path / 's.psk').write_bytes(PSK[::-1].encode())
     (tmp_path / 's.psk').chmod(0o600)
     (tmp_path / 'peer.pub').chmod(0o644)
     text, word, said = FAULTS[name]
@@ -406,8 +406,8 @@ def test_printed_configurations_name_files_and_hold_no_secret(write: Write) -> N
     configuration = load(write(neighbor()))
     (one,) = configuration.neighbors.values()
     for text in (NeighborTemplate.configuration(one), str(one), repr(one)):
-        assert 'horse' not in text
-        assert b'correct horse battery staple'.hex() not in text
+        assert PSK not in text
+        assert PSK.encode().hex() not in text
     assert 'psk-file "r.psk";' in str(one)
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+PSK = '6f1d8a40c57be29364fa0d8157c2b90e'
+"""Worth its 128 bits."""
+
 SECTION = """\
     ikev2 {
         local-id fqdn "r1.lab";
