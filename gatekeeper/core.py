@@ -17,6 +17,7 @@ from gatekeeper import (
     proving,
     rekeying,
     reloading,
+    reproving,
     rotation,
 )
 from gatekeeper.deadlines import Due
@@ -262,16 +263,19 @@ class Core:
             case ike.IkeMessage():
                 self._ike_message(event)
             case ike.IkeSaUp():
-                peer.up, peer.attempts, peer.last_error = True, 0, None
-                peer.profile, peer.nat = event.profile, event.nat
+                peer.up, peer.attempts = True, 0
+                peer.last_error = peer.last_cause = None
+                peer.profile, peer.nat, peer.proof = event.profile, event.nat, event.proof
                 state.deadlines.cancel(Due.IKE, peer)
+                reproving.proven(state, peer, now)
                 state.delete_again(peer, now)
             case ike.IkeSaDown():
                 peer.up = False
-                peer.last_error = str(event.cause)
+                peer.last_error, peer.last_cause = str(event.cause), event.cause
                 self._ike_again(peer, now)
             case ike.IkeSaFailed():
-                peer.last_error = f'{event.step}: {event.cause}'
+                why = f': {event.text}' if event.text else ''
+                peer.last_error, peer.last_cause = f'{event.step}: {event.cause}{why}', event.cause
                 state.note(
                     None,
                     EventName.REFUSED,
@@ -397,6 +401,7 @@ DUE: dict[Due, Callable[..., None]] = {
     Due.RETIRE: rotation.retire,
     Due.IDS: State.ids_due,
     Due.IKE: _retry_ike,
+    Due.REPROVE: reproving.too_late,
     Due.CHAINS: chains.renew,
 }
 """Who handles each deadline: (state, subject, now)."""

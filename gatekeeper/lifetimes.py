@@ -21,6 +21,9 @@ READS = (0.2, 0.5, 1.0)
 """Waits between looks at a rotating connection; the last one repeats, as keepalive probes do."""
 OPENING_RETRY = 1.0
 """Before a request that the peer answered with TEMPORARY_FAILURE is repeated."""
+REPROVE_WITHIN = 60.0
+"""Bound on a peer's proof by a credential that has just been configured: as long as an operator
+may take for both ends."""
 REKEY_BACKOFF = (2.0, 60.0)
 """First and longest wait before a rekey is tried again."""
 REKEY_UNANSWERED = 30.0

@@ -107,7 +107,8 @@ def too_late(state: State, conn: Connection, now: float) -> None:
     else:
         step = 'IKE' if not conn.peer.up else 'negotiating the key'
         cause = conn.peer.last_error or str(Cause.NO_ANSWER)
-    _give_up(state, conn, step, cause, HINTS[Cause.NO_ANSWER], now)
+    why = conn.peer.last_cause or Cause.NO_ANSWER
+    _give_up(state, conn, step, cause, HINTS[why], now)
 
 
 def _give_up(state: State, conn: Connection, step: str, cause: str, hint: str, now: float) -> None:

@@ -23,6 +23,10 @@ LONGEST_LIFETIME = 2**32 - 1
 """Seconds: MKT_LIFETIME has four octets."""
 
 
+IKE_LIFETIME = 4 * 3600
+"""Seconds."""
+
+
 class PolicyError(ValueError):
     """A set of policies that can't be served together; the message names the neighbor."""
 
@@ -60,6 +64,12 @@ class PadEntry:
     ike_policy: IkePolicy = field(default_factory=IkePolicy)
     ppk: Ppk | None = None
     """Beside the credentials (RFC 8784)."""
+    ike_lifetime: int = IKE_LIFETIME
+    """Seconds; an IKE SA is rekeyed before. Touches no session."""
+    reauthentication: int | None = None
+    """Seconds that a proof of identity holds; None: as long as what it rests on."""
+    liveness: int | None = None
+    """Seconds of silence in IKE after which the peer is asked whether it lives; None: never."""
 
     @property
     def name(self) -> str:
@@ -182,7 +192,7 @@ def _check_entry(
     if other.pad != pad:
         raise PolicyError(
             f'neighbors {other.neighbor} and {policy.neighbor} have the same local-id and '
-            f'peer-id but different credentials or ike-port'
+            f'peer-id but different credentials or IKE settings'
         )
     owner = owners.setdefault(policy.remote, policy)
     if owner.entry.name != pad.name:

@@ -1,14 +1,15 @@
 """A new set of policies meets what runs: what it forbids ends, the rest goes on.
 
 A lifetime takes effect at the next rekey; other algorithms, if they permit the running one, by a
-rekey at once; what forbids it, or changes addresses or identities, tears down.
+rekey at once; what forbids it, or changes addresses or identities, tears down. What another
+credential or IKE policy does is in `reproving`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gatekeeper import chains, ending
+from gatekeeper import chains, ending, reproving
 from gatekeeper.deadlines import Due
 from gatekeeper.keyids import KeyIds
 from gatekeeper.policy import PadEntry, PolicyError, SessionPolicy, check
@@ -36,6 +37,8 @@ def configure(state: State, policies: Sequence[SessionPolicy], now: float) -> No
     for name, known in state.peers.items():
         # An address that moves between peers is free once all of them have let go.
         if known.ike != ike_peers[name]:
+            if known.pad != pads[name]:
+                reproving.begin(state, known, ike_peers[name], now)
             state.endpoint.remove_peer(name, now)
     for name, ike_peer in ike_peers.items():
         if name in state.peers:
@@ -61,6 +64,9 @@ def _ike_peer(pad: PadEntry, policies: Sequence[SessionPolicy]) -> IkePeer:
             remote_port=pad.ike_port,
             policy=pad.ike_policy,
             ppk=pad.ppk,
+            ike_lifetime=pad.ike_lifetime,
+            reauthenticate_after=pad.reauthentication,
+            liveness_idle=pad.liveness,
         )
     except LocalError as error:
         raise PolicyError(str(error)) from None
@@ -88,7 +94,15 @@ def _permits(policy: SessionPolicy, conn: Connection) -> bool:
         return ends and policy.keychain is not None
     algorithm = conn.life.mkt.algorithm.name if conn.life.mkt is not None else None
     return (
-        (policy.local, policy.remote, policy.pad) == (old.local, old.remote, old.pad)
+        (policy.local, policy.remote) == (old.local, old.remote)
+        and _same_peer(policy, conn)
         and policy.tcp_options == old.tcp_options
         and (algorithm is None or algorithm in policy.algorithms)
     )
+
+
+def _same_peer(policy: SessionPolicy, conn: Connection) -> bool:
+    """Between the same identities; what isn't in use yet doesn't outlive a change of the rest."""
+    if policy.pad is None or policy.pad.name != conn.peer.pad.name:
+        return False
+    return conn.phase is Phase.PROVEN or policy.pad == conn.policy.pad

@@ -55,7 +55,8 @@ def begin_lifetime(state: State, conn: Connection, life: Life, now: float) -> No
         return
     state.set_soft(conn, life)
     soft = life.soft_at - life.installed_at
-    state.deadlines.set(Due.REKEY, conn, life.soft_at)
+    renewed = life.installed_at >= conn.peer.renew_before
+    state.deadlines.set(Due.REKEY, conn, life.soft_at if renewed else now)
     state.deadlines.set(Due.LIVENESS, life, life.installed_at + LIVENESS_AT * soft)
     state.deadlines.set(Due.CEASE, conn, life.hard_at - CEASE_BEFORE)
     state.deadlines.set(Due.HARD, conn, life.hard_at)

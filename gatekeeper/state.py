@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import count
+from math import inf
 from typing import TYPE_CHECKING, Protocol
 
 from gatekeeper.deadlines import Deadlines, Due
@@ -27,8 +28,9 @@ if TYPE_CHECKING:
     from gatekeeper.keychain import ChainKey
     from gatekeeper.manual import ManualKeys
     from ikev2.endpoint import Endpoint
-    from ikev2.events import RpSaKeys, RpSaRequest, RpSaRequested
+    from ikev2.events import Cause, RpSaKeys, RpSaRequest, RpSaRequested
     from ikev2.peer import Peer as IkePeer
+    from ikev2.proof import Proof
 
 Details = dict[str, str | int | float | bool | None]
 
@@ -152,6 +154,14 @@ class Peer:
     nat: bool = False
     attempts: int = 0
     last_error: str | None = None
+    last_cause: Cause | None = None
+    """Of `last_error`: what to try next depends on it."""
+    proof: Proof | None = None
+    """What it proved itself with last."""
+    renew: bool = False
+    """The PAD entry has changed: all MKTs are renegotiated once it has proven itself anew."""
+    renew_before: float = -inf
+    """MKTs from before are renegotiated."""
     lives: list[Life] = field(default_factory=list)
     """Every MKT whose ids are taken."""
     deletes: dict[int, list[Life]] = field(default_factory=dict)

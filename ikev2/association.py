@@ -145,8 +145,10 @@ class Association:
                 origin.spis,
                 str(origin.suite),
                 str(self.peer.remote_id),
+                sa.proof,
             )
         )
+        sa.proof = None
         self.adopted(sa, now)
         if replaces:
             delete_older(sa, now)

@@ -9,8 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address
+from typing import TYPE_CHECKING
 
 from keymaterial import Secret
+
+if TYPE_CHECKING:
+    from ikev2.proof import Proof
 
 IPAddress = IPv4Address | IPv6Address
 
@@ -139,6 +143,8 @@ class IkeSaUp:
     suite: str
     """The IKE suite in words."""
     peer_id: str
+    proof: Proof | None = None
+    """What the peer proved itself with, where that can be judged again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ from ikev2.payloads import (
 )
 from ikev2.payloads_sa import SaPayload
 from ikev2.ppk import Use, responder_uses
+from ikev2.proof import proof_of
 from ikev2.rp_responder import serve_first_rp_sa
 from ikev2.transitions import Happening, State
 from ikev2.words import notify_name
@@ -272,6 +273,7 @@ def _verify(
         at=wall,
     )
     sa.proven_until = None if until is None else now + until - wall
+    sa.proof = proof_of(peer, received)
 
 
 def _cause(error: PeerError) -> Cause:

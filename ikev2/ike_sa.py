@@ -32,6 +32,7 @@ from ikev2.words import describe, exchange_name, notify_name
 if TYPE_CHECKING:
     from ikev2.association import Association
     from ikev2.follow_up import Expected
+    from ikev2.proof import Proof
 
 
 @dataclass(slots=True)
@@ -70,6 +71,8 @@ class IkeSa:
         """`now` of the IKE_AUTH that it, or its first ancestor, came of."""
         self.proven_until: float | None = None
         """`now` at which what the peer proved itself with ends; None if it doesn't."""
+        self.proof: Proof | None = None
+        """What that was, until our user is told."""
         self.handshake: Handshake | None = None
         """Until it is authenticated."""
         self.initial: tuple[IPAddress, bytes] | None = None

@@ -1,7 +1,7 @@
 """Policies for the IKE SA by name: what an operator writes instead of lists of algorithms.
 
 Nothing below RFC 8247 is in any of them. What a name means may gain algorithms, but never one
-that is weaker than the weakest it has. `docs/authentication.md` tells which to take.
+that is weaker than the weakest it has. `docs/configuration.md` tells which to take.
 """
 
 from __future__ import annotations

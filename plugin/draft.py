@@ -31,6 +31,9 @@ IKE_ONLY = frozenset(
         'ppk-id',
         'ppk-required',
         'ike-policy',
+        'ike-lifetime',
+        'ike-reauthentication',
+        'ike-liveness',
         'ike-port',
     }
 )

@@ -24,6 +24,8 @@ from tcpao.mkt import ALGORITHMS
 
 LONGEST_LIFETIME = 366 * 86400
 """Seconds. A key that outlives a year isn't rekeyed, it is forgotten."""
+SHORTEST_IKE_LIFETIME = 60
+LONGEST_LIVENESS = 86400
 LONGEST_GRACE = 3600
 LONGEST_TIMEOUT = 600
 LOWEST_SOURCE_PORT = 1024
@@ -220,6 +222,9 @@ SECTION: dict[str, Parser] = {
     'ppk-id': _ppk_id,
     'ppk-required': choice('true', 'false'),
     'ike-policy': choice(*POLICIES),
+    'ike-lifetime': number(SHORTEST_IKE_LIFETIME, LONGEST_LIFETIME, 'seconds'),
+    'ike-reauthentication': number(SHORTEST_IKE_LIFETIME, LONGEST_LIFETIME, 'seconds'),
+    'ike-liveness': number(5, LONGEST_LIVENESS, 'seconds'),
     'ike-port': _port(1, 'a UDP port'),
     'tcp-ao-backend': _backend,
     **_SESSION_TOO,

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from gatekeeper.policy import PadEntry
+from gatekeeper.policy import IKE_LIFETIME, PadEntry
 from ikev2.errors import UnsupportedAlgorithm
 from ikev2.identity import Identity
 from ikev2.policies import policy_named
@@ -28,6 +28,9 @@ DEFAULTS: dict[str, Any] = {
     'timeout': 30,
     'ike-port': 500,
     'ike-policy': 'default',
+    'ike-lifetime': IKE_LIFETIME,
+    'ike-reauthentication': None,
+    'ike-liveness': None,
     'tcp-ao-backend': 'auto',
     'source-port': None,
     'peer-port': None,
@@ -120,6 +123,9 @@ def protect(draft: Draft, facts: Facts, files: KeyFiles) -> Protection:
         ike_port=_value(draft, 'ike-port'),
         ike_policy=_ike_policy(draft),
         ppk=proofs.ppk,
+        ike_lifetime=_value(draft, 'ike-lifetime'),
+        reauthentication=_value(draft, 'ike-reauthentication'),
+        liveness=_value(draft, 'ike-liveness'),
     )
     return Protection(draft, pad, sessions, backend)
 

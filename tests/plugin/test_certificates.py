@@ -152,6 +152,20 @@ def test_an_ike_policy_is_chosen_by_name(name: str, write: Write) -> None:
     assert policy_of(write(text)).entry.ike_policy == POLICIES[name]
 
 
+@pytest.mark.parametrize(
+    ('words', 'lifetimes'),
+    [
+        ('', (14400, None, None)),
+        ('ike-lifetime 600; ike-reauthentication 7200; ike-liveness 60;', (600, 7200, 60)),
+    ],
+)
+def test_how_long_an_ike_sa_and_a_proof_hold(
+    words: str, lifetimes: tuple[int | None, ...], write: Write
+) -> None:
+    entry = policy_of(write(section(f'psk-file r.psk; {words}'))).entry
+    assert (entry.ike_lifetime, entry.reauthentication, entry.liveness) == lifetimes
+
+
 def test_a_host_without_ml_kem_says_so_where_it_is_asked_for(
     write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,60 @@
+"""A changed PAD entry: the peer proves itself anew, and all MKTs with it are renegotiated.
+
+Sessions run on meanwhile, for they rest on the peer's last proof: as long as that would do under
+the new entry (a certificate is judged at once, by the new CRLs too), and for REPROVE_WITHIN where
+only a new proof can tell (another pre-shared key, another pinned key).
+"""
+
+from __future__ import annotations
+
+from gatekeeper import ending
+from gatekeeper.deadlines import Due
+from gatekeeper.lifetimes import REPROVE_WITHIN
+from gatekeeper.reasons import HINTS
+from gatekeeper.state import Connection, Peer, Phase, State
+from ikev2.errors import AuthenticationFailed
+from ikev2.events import Cause
+from ikev2.peer import Peer as IkePeer
+from ikev2.proof import still_proven
+
+
+def begin(state: State, peer: Peer, after: IkePeer, now: float) -> None:
+    """The entry is about to change to `after`, between the same two identities."""
+    peer.renew = True
+    try:
+        proven = still_proven(peer.proof, peer.ike, after, state.wall(now))
+    except AuthenticationFailed as error:
+        _end(state, peer, str(error), now)
+        return
+    if not proven and not state.deadlines.is_set(Due.REPROVE, peer):
+        state.deadlines.set(Due.REPROVE, peer, now + REPROVE_WITHIN)
+
+
+def proven(state: State, peer: Peer, now: float) -> None:
+    """An IKE SA is up, by the entry as it is now."""
+    state.deadlines.cancel(Due.REPROVE, peer)
+    if not peer.renew:
+        return
+    peer.renew = False
+    peer.renew_before = now
+    for conn in _connections(state, peer):
+        if conn.phase is Phase.PROVEN:
+            state.deadlines.set(Due.REKEY, conn, now)
+
+
+def too_late(state: State, peer: Peer, now: float) -> None:
+    """Due.REPROVE."""
+    cause = f'the peer did not prove itself by its new credential within {REPROVE_WITHIN:.0f} s'
+    _end(state, peer, cause, now)
+
+
+def _end(state: State, peer: Peer, cause: str, now: float) -> None:
+    for conn in _connections(state, peer):
+        if conn.phase is not Phase.ENDING:
+            hint = HINTS[Cause.AUTHENTICATION_FAILED]
+            state.refuse(conn.policy, 'configuration', cause, hint)
+            ending.abort(state, conn, cause, now)
+
+
+def _connections(state: State, peer: Peer) -> list[Connection]:
+    return [conn for conn in state.connections.values() if conn.ike_peer is peer]
