@@ -21,18 +21,21 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
+from lab.certificates import make_certificates
+
 PSK_OCTETS = 32
 
 
 def make_keys(folder: Path, routers: tuple[str, str] = ('r1', 'r2')) -> None:
-    """Write FOLDER/ROUTER/{private.pem, peer.pub, psk} for both routers of a pair.
+    """Write FOLDER/ROUTER/{private.pem, peer.pub, psk, ppk} for both routers of a pair.
 
     private.pem is an Ed25519 key (PKCS#8), peer.pub the other router's public key
-    (SubjectPublicKeyInfo, RFC 8410), psk the same 32 random octets, in hex, for both. Secrets
-    get mode 0600. What is there already is replaced.
+    (SubjectPublicKeyInfo, RFC 8410), psk and ppk the same 32 random octets each, in hex, for
+    both. Certificates are beside them (lab.certificates). Secrets get mode 0600. What is there
+    already is replaced.
     """
     pairs = {router: Ed25519PrivateKey.generate() for router in routers}
-    psk = secrets.token_hex(PSK_OCTETS).encode() + b'\n'
+    shared = {name: secrets.token_hex(PSK_OCTETS).encode() + b'\n' for name in ('psk', 'ppk')}
     for router, peer in (routers, routers[::-1]):
         home = folder / router
         shutil.rmtree(home, ignore_errors=True)
@@ -42,8 +45,14 @@ def make_keys(folder: Path, routers: tuple[str, str] = ('r1', 'r2')) -> None:
             pairs[peer].public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
         )
         _write_secret(home / 'private.pem', private)
-        _write_secret(home / 'psk', psk)
+        for name, secret in shared.items():
+            _write_secret(home / name, secret)
         (home / 'peer.pub').write_bytes(public)
+    for path, content in make_certificates(folder, routers).items():
+        if path.suffix == '.pem':
+            _write_secret(path, content)
+        else:
+            path.write_bytes(content)
 
 
 def stage(configuration: Path, destination: Path) -> Path:
