@@ -21,7 +21,7 @@ from ikev2.exchange import Exchange, Job
 from ikev2.ike_init_initiator import Attempt
 from ikev2.ike_rekey import schedule_rekey
 from ikev2.ike_sa import IkeSa
-from ikev2.informational import DeleteIkeSa, Liveness
+from ikev2.informational import DeleteIkeSa, Liveness, UndoKeys
 from ikev2.peer import Peer
 from ikev2.rate import Rate
 from ikev2.reauth import delete_older, schedule_reauthentication
@@ -44,6 +44,8 @@ class Association:
         self.sas: list[IkeSa] = []
         """All that aren't closed."""
         self.jobs: deque[Job] = deque()
+        self.undoing: dict[int, UndoKeys] = {}
+        """By the KeyID, MKTs of failed requests that the peer may still have."""
         limits = context.limits
         self.child_requests = Rate(limits.child_requests_per_second, 1.0)
         self.unprotected_errors = Rate(limits.unprotected_errors_per_second, 1.0)

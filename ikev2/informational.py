@@ -82,14 +82,10 @@ class DeleteKeys(Job):
 
     exchange_type: ClassVar[ExchangeType] = ExchangeType.INFORMATIONAL
 
-    def __init__(
-        self, association: Association, send_ids: Sequence[int], number: int | None = None
-    ) -> None:
+    def __init__(self, association: Association, send_ids: Sequence[int], number: int) -> None:
         self._association = association
         self._send_ids = tuple(send_ids)
-        self.number = number
-        # One that only clears up behind a lost request isn't worth an IKE SA of its own.
-        self.needs_connection = number is not None
+        self.number: int | None = number
 
     def request(self, sa: IkeSa, now: float) -> Sequence[Payload] | None:
         if not sa.origin.profile:
@@ -110,6 +106,43 @@ class DeleteKeys(Job):
         number, self.number = self.number, None
         if number is not None:
             self._association.tell(DeleteAnswered(number, self._association.peer.name, answered))
+
+
+class UndoKeys(Job):
+    """DELETE of an MKT that only the peer may have: clears up behind a request that failed.
+
+    Nobody waits for it, and it isn't worth an IKE SA of its own. But an MKT belongs to the two
+    identities, so when the IKE SA that carried it is lost the next one carries it again: until it
+    is answered, or a later request has given the KeyID another meaning.
+    """
+
+    exchange_type: ClassVar[ExchangeType] = ExchangeType.INFORMATIONAL
+    needs_connection = False
+
+    def __init__(self, association: Association, send_id: int) -> None:
+        self._association = association
+        self._send_id = send_id
+        association.undoing[send_id] = self
+
+    @property
+    def _wanted(self) -> bool:
+        return self._association.undoing.get(self._send_id) is self
+
+    def request(self, sa: IkeSa, now: float) -> Sequence[Payload] | None:
+        return [delete_keys([self._send_id])] if self._wanted and sa.origin.profile else None
+
+    def answered(self, sa: IkeSa, message: Message, now: float) -> None:
+        if self._wanted:
+            del self._association.undoing[self._send_id]
+
+    def broken(self, sa: IkeSa, error: PeerError, now: float) -> None:
+        """The peer has read the request, and that is what counts."""
+        if self._wanted:
+            del self._association.undoing[self._send_id]
+
+    def lost(self, cause: Cause, text: str, now: float) -> None:
+        if self._wanted:
+            self._association.jobs.appendleft(self)
 
 
 def serve_informational(sa: IkeSa, message: Message, now: float) -> None:

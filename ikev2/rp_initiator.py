@@ -18,7 +18,7 @@ from ikev2.errors import InvalidAnswer, MalformedMessage, PeerError
 from ikev2.events import Cause, RpSaFailed, RpSaKeys, RpSaNegotiated, RpSaRequest
 from ikev2.exchange import Job
 from ikev2.follow_up import FollowUp, Owner, link_of, refusal
-from ikev2.informational import DeleteKeys
+from ikev2.informational import UndoKeys
 from ikev2.key_exchange import KeyExchange
 from ikev2.keys import child_keymat
 from ikev2.message import Message
@@ -102,6 +102,7 @@ class RequestRpSa(Job, Owner):
             self._fail(Cause.NAT)
             return None
         self._sent = True
+        self._association.undoing.pop(self._request.keyid, None)
         self._exchange = KeyExchange.generate(self._group)
         self._nonce = self._association.context.random(NONCE_LENGTH)
         request = self._request
@@ -230,8 +231,7 @@ class RequestRpSa(Job, Owner):
 
     def _undo(self, now: float) -> None:
         """The peer may hold an MKT that we don't have: it goes first, before a new request."""
-        undo = DeleteKeys(self._association, [self._request.keyid])
-        self._association.jobs.appendleft(undo)
+        self._association.jobs.appendleft(UndoKeys(self._association, self._request.keyid))
 
     def _fail(
         self, cause: Cause, text: str = '', notify: int | None = None, data: bytes = b''

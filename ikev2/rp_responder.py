@@ -106,6 +106,7 @@ class PendingRpSa:
             choice = self._select(suite, tcp_options)
         except NoProposalChosen:
             raise LocalError(f'{suite} was not offered') from None
+        self.sa.association.undoing.pop(keyid, None)  # it has another meaning now
         exchange = self.exchange
         fresh: list[Payload] = []
         if exchange is None:

@@ -44,6 +44,7 @@ from keymaterial import Secret
 from tests.ikev2.bench import (
     A_ADDRESS,
     B_ADDRESS,
+    LATENCY,
     SESSION_ID,
     Anything,
     Bench,
@@ -527,6 +528,51 @@ def test_a_request_lost_with_its_ike_sa_is_undone_before_the_next_one() -> None:
     assert story == [RpSaRequested, KeysDeleted, RpSaRequested]
     assert bench.b.last(KeysDeleted).recv_ids == (9,)
     assert bench.a.last(RpSaNegotiated)
+
+
+def undone_in_vain() -> Bench:
+    """A's DELETE for a cancelled request goes over an IKE SA that B has lost, and has replaced."""
+    bench = up()
+    bench.b.mkts = True  # no INITIAL_CONTACT
+    number = bench.a.endpoint.request('b', rp_request(9), bench.now)
+    bench.run(1.5 * LATENCY)
+    bench.a.endpoint.cancel(number, bench.now)
+    bench.b.endpoint.replace_ike_sa('a', bench.now)
+    bench.settle()
+    assert not bench.b.all(KeysDeleted)
+    assert bench.a.all(RpSaFailed)
+    return bench
+
+
+def test_a_delete_lost_with_its_ike_sa_goes_over_the_one_that_is_left() -> None:
+    """An MKT belongs to the two identities, not to an IKE SA."""
+    bench = undone_in_vain()
+    bench.run(40)
+    assert [e.recv_ids for e in bench.b.all(KeysDeleted)] == [(9,)]
+
+
+def test_a_delete_lost_with_its_ike_sa_does_not_come_after_a_new_request() -> None:
+    """By then the KeyID means another MKT, of either side's making."""
+    bench = undone_in_vain()
+    bench.negotiate(rp_request(9))
+    bench.run(40)
+    assert bench.a.all(RpSaNegotiated)
+    assert not bench.b.all(KeysDeleted)
+
+    bench = undone_in_vain()
+    bench.a.next_keyid = 9
+    bench.b.endpoint.request('a', rp_request(1), bench.now)
+    bench.run(40)
+    assert bench.b.all(RpSaNegotiated)
+    assert not bench.b.all(KeysDeleted)
+
+
+def test_a_delete_that_nobody_waits_for_ends_with_the_peer() -> None:
+    bench = undone_in_vain()
+    bench.a.endpoint.remove_peer('b', bench.now)
+    bench.run(100)
+    assert not bench.b.all(KeysDeleted)
+    assert bench.a.endpoint.next_timer() is None
 
 
 # --- a peer without this profile ---------------------------------------------------------------
