@@ -16,7 +16,6 @@ from ikev2.errors import MalformedMessage
 from ikev2.payloads import NotifyPayload
 from ikev2.reader import Reader
 from ikev2.schemes import KINDS, SignatureScheme, kind_of, schemes_of
-from ikev2.signatures import read_spki
 
 _METHOD_ALONE: Final = 2  # octets, the length included
 _WITH_ALGORITHM: Final = 4
@@ -38,7 +37,7 @@ def _schemes(credential: PeerCredential) -> Iterable[SignatureScheme]:
     Since it is a hint it needn't be complete, and IKE_SA_INIT can't be fragmented.
     """
     if isinstance(credential, PublicKey):
-        return schemes_of(kind_of(read_spki(credential.spki)))
+        return schemes_of(kind_of(credential.key))
     return dict.fromkeys(schemes_of(kind)[0] for kind in KINDS)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
 from typing import Any, Final, NoReturn, Self
 
@@ -69,7 +70,7 @@ class Fingerprint:
         return _FINGERPRINT_PREFIX + self.digest.hex()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PublicKey:
     """A peer's public key, pinned. Equal to another if its SubjectPublicKeyInfo is."""
 
@@ -95,17 +96,17 @@ class PublicKey:
 
     def verify(self, method: int, data: bytes, octets: bytes) -> None:
         """Check the Authentication Data of a signature method. Raises AuthenticationFailed."""
-        verify_signature(read_spki(self.spki), method, data, octets)
+        verify_signature(self.key, method, data, octets)
 
-
-def read_spki(spki: bytes) -> Any:
-    """The key in a peer's SubjectPublicKeyInfo. Raises AuthenticationFailed."""
-    try:
-        if len(spki) > LARGEST_SPKI:
-            raise ValueError
-        return load_der_public_key(spki)
-    except (ValueError, _Unsupported):
-        raise AuthenticationFailed("the peer's public key can't be read") from None
+    @cached_property
+    def key(self) -> Any:
+        """The library's, read when it is first wanted. Raises AuthenticationFailed."""
+        try:
+            if len(self.spki) > LARGEST_SPKI:
+                raise ValueError
+            return load_der_public_key(self.spki)
+        except (ValueError, _Unsupported):
+            raise AuthenticationFailed("the peer's public key can't be read") from None
 
 
 def verify_signature(key: Any, method: int, data: bytes, octets: bytes) -> None:

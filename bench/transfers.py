@@ -1,21 +1,25 @@
-"""A bulk transfer between two namespaces: throughput, and what the packet processes cost.
+"""Bulk transfers between two namespaces: throughput, and what the packet processes cost.
 
 The same transfer without protection, through the packet processes, and where the kernel has it
-under its own TCP-AO. Each end is a program of its own (`bench.end`).
+under its own TCP-AO. Each end is a program of its own (`bench.end`). Needs root and netfilter
+queues. In User Mode Linux (`python -m lab.tcpao_kernel run -- python -m bench transfers --mib 16`)
+the kernel's own TCP-AO is measured beside the packet processes; only ratios mean anything there.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
-MODES = ('plain', 'userspace', 'kernel')
+from lab.tcpao_kernel import has_tcp_ao
+
 # Seconds for one transfer.
 PATIENCE = 600.0
 
@@ -116,3 +120,61 @@ def _line(process: subprocess.Popen[str]) -> dict[str, Any]:
 
 def _ip(*arguments: str) -> None:
     subprocess.run(['ip', *arguments], check=True)
+
+
+# --- the command line ---------------------------------------------------------------------------
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """What can be chosen."""
+    parser.add_argument('--mib', type=int, default=64, help='size of a transfer (default 64)')
+    parser.add_argument('--algorithm', default='hmac-sha-1-96')
+    parser.add_argument('--mtu', type=int, default=1500)
+    parser.add_argument('--rounds', type=int, default=3, help='the best one counts')
+
+
+def run(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Every mode over IPv4 and IPv6: measure and print."""
+    if os.geteuid() != 0:
+        raise SystemExit('the transfers need root')
+    found = []
+    for version in (4, 6):
+        for mode in ('plain', 'userspace', *(['kernel'] if has_tcp_ao() else [])):
+            # All modes within minutes of each other, and of each the one least disturbed.
+            rounds = [
+                transfer(
+                    mode,
+                    arguments.mib << 20,
+                    algorithm=arguments.algorithm,
+                    version=version,
+                    mtu=arguments.mtu,
+                )
+                for _ in range(arguments.rounds)
+            ]
+            found.append(min(rounds, key=lambda one: one.seconds))
+    _print(found)
+    return [asdict(one) | {'rate': one.rate} for one in found]
+
+
+def _print(transfers: list[Transfer]) -> None:
+    print(
+        'Bulk transfers; CPU of each packet process for a full-size segment, kernel included, with'
+    )
+    print('the acknowledgments of the other direction charged to it, in microseconds')
+    print(
+        f'{"mode":10} {"IP":>3} {"MiB":>4} {"Mbit/s":>8} {"of plain":>9} {"segments":>9} '
+        f'{"ACKs":>7} {"out":>6} {"in":>6}'
+    )
+    plain = {one.version: one.rate for one in transfers if one.mode == 'plain'}
+    for one in transfers:
+        line = (
+            f'{one.mode:10} {one.version:3} {one.octets >> 20:4} {one.rate:8.0f} '
+            f'{one.rate / plain[one.version]:9.3f}'
+        )
+        if one.sender is not None and one.receiver is not None:
+            data, acks = one.receiver['good'], one.sender['good']
+            line += (
+                f' {data:9} {acks:7} {one.sender["cpu"] / data * 1e6:6.1f} '
+                f'{one.receiver["cpu"] / data * 1e6:6.1f}'
+            )
+        print(line)

@@ -1,0 +1,168 @@
+"""Two endpoints with many peers, both ends in one process: no sockets, nothing lost, nothing waits.
+
+Each peer is one IKE SA and one routing-protocol SA, as a route server with as many neighbors has
+them. What an adapter does is done here with as little as it takes: datagrams to the other end,
+events taken, the next deadline asked for.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+
+from ikev2.auth import LocalCredential, PeerCredential
+from ikev2.endpoint import Endpoint
+from ikev2.events import (
+    Datagram,
+    Event,
+    IkeSaFailed,
+    RpSaFailed,
+    RpSaKeys,
+    RpSaNegotiated,
+    RpSaRequest,
+    RpSaRequested,
+    Selector,
+)
+from ikev2.identity import Identity
+from ikev2.peer import Peer
+from ikev2.proposals import IkePolicy
+
+HUB = IPv4Address('10.0.0.1')
+FIRST_SPOKE = IPv4Address('10.1.0.0')
+HUB_ID = Identity.parse('fqdn', 'hub.example')
+SUITES = ('hmac-sha-1-96', 'aes-128-cmac-96')
+SESSION_ID = bytes.fromhex('01000101') + b'bgp'
+
+
+@dataclass(frozen=True)
+class Proofs:
+    """By what the two ends know each other."""
+
+    ours: LocalCredential
+    of_ours: PeerCredential
+    theirs: LocalCredential
+    of_theirs: PeerCredential
+
+
+@dataclass
+class Population:
+    """The hub and all its spokes, which are one endpoint with many addresses."""
+
+    proofs: Proofs
+    policy: IkePolicy
+    hub: Endpoint = field(init=False)
+    spokes: Endpoint = field(init=False)
+    keys: dict[int, list[RpSaKeys]] = field(default_factory=dict)
+    """What the users of both ends hold of each spoke's routing-protocol SA."""
+    wire: list[Datagram] | None = None
+    """What was sent, if it is to be kept."""
+    now: float = 1000.0
+
+    def __post_init__(self) -> None:
+        self.hub = Endpoint(random=os.urandom, has_mkts=lambda peer: False)
+        self.spokes = Endpoint(random=os.urandom, has_mkts=lambda peer: False)
+
+    def add(self, spoke: int) -> None:
+        """Configure one more peer at both ends."""
+        address = FIRST_SPOKE + spoke
+        identity = Identity.parse('fqdn', f'{name_of(spoke)}.example')
+        proofs = self.proofs
+        self.hub.set_peer(
+            Peer(
+                name=name_of(spoke),
+                local_id=HUB_ID,
+                remote_id=identity,
+                credential=proofs.ours,
+                remote_credential=proofs.of_theirs,
+                addresses=((HUB, address),),
+                policy=self.policy,
+            ),
+            self.now,
+        )
+        self.spokes.set_peer(
+            Peer(
+                name=name_of(spoke),
+                local_id=identity,
+                remote_id=HUB_ID,
+                credential=proofs.theirs,
+                remote_credential=proofs.of_ours,
+                addresses=((address, HUB),),
+                policy=self.policy,
+            ),
+            self.now,
+        )
+
+    def handshake(self, spoke: int) -> None:
+        """IKE_SA_INIT, IKE_AUTH and one CREATE_CHILD_SA, begun by the hub."""
+        request = RpSaRequest(
+            keyid=1,
+            suites=SUITES,
+            tcp_options=True,
+            tsi=Selector(HUB, 40001),
+            tsr=Selector(FIRST_SPOKE + spoke, 179),
+            session_id=SESSION_ID,
+            lifetime=3600,
+        )
+        self.hub.request(name_of(spoke), request, self.now)
+        self.exchange()
+
+    def remove(self, spoke: int) -> None:
+        """Take a peer out of the configuration: its IKE SA is deleted and soon forgotten."""
+        self.hub.remove_peer(name_of(spoke), self.now)
+        self.exchange()
+        self.spokes.remove_peer(name_of(spoke), self.now)
+        self.exchange()
+        del self.keys[spoke]
+
+    def wait(self, seconds: float) -> None:
+        """Let that much time pass, with everything that falls due in it."""
+        end = self.now + seconds
+        while (when := self._next()) is not None and when <= end:
+            self.now = max(self.now, when)
+            self.hub.handle_timer(self.now)
+            self.spokes.handle_timer(self.now)
+            self.exchange()
+        self.now = end
+
+    def exchange(self) -> None:
+        """Deliver whatever either end sends, until there is nothing more."""
+        while datagrams := [*self._say(self.hub), *self._say(self.spokes)]:
+            if self.wire is not None:
+                self.wire += datagrams
+            for one in datagrams:
+                arrived = Datagram(one.data, one.remote, one.remote_port, one.local, one.local_port)
+                target = self.hub if arrived.local == HUB else self.spokes
+                target.receive_datagram(arrived, self.now)
+            self._next()
+
+    def _say(self, endpoint: Endpoint) -> Iterator[Datagram]:
+        while (event := endpoint.next_event()) is not None:
+            self._take(endpoint, event)
+        yield from endpoint.datagrams_to_send()
+
+    def _take(self, endpoint: Endpoint, event: Event) -> None:
+        match event:
+            case RpSaRequested():
+                suite, tcp_options = event.offer.proposals[0]
+                keys = endpoint.prepare(event.token, suite, tcp_options, 2, 3600, self.now)
+                assert keys is not None
+                self._keep(event.peer, keys)
+                endpoint.answer(event.token, self.now)
+            case RpSaNegotiated():
+                self._keep(event.peer, event.keys)
+            case IkeSaFailed() | RpSaFailed():
+                raise AssertionError(event)
+
+    def _keep(self, peer: str, keys: RpSaKeys) -> None:
+        self.keys.setdefault(int(peer[1:]), []).append(keys)
+
+    def _next(self) -> float | None:
+        whens = (self.hub.next_timer(), self.spokes.next_timer())
+        return min((when for when in whens if when is not None), default=None)
+
+
+def name_of(spoke: int) -> str:
+    """A peer's name, at both ends."""
+    return f's{spoke}'
