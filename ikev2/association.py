@@ -7,11 +7,13 @@ are made elsewhere.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 
 from ikev2.context import Context, Counters
 from ikev2.events import (
     Cause,
     Event,
+    IkeMessage,
     IkeSaDown,
     IkeSaFailed,
     IkeSaUp,
@@ -22,11 +24,13 @@ from ikev2.ike_init_initiator import Attempt
 from ikev2.ike_rekey import schedule_rekey
 from ikev2.ike_sa import IkeSa
 from ikev2.informational import DeleteIkeSa, Liveness, UndoKeys
+from ikev2.payload import Payload
 from ikev2.peer import Peer
 from ikev2.rate import Rate
 from ikev2.reauth import delete_older, schedule_reauthentication
 from ikev2.timers import Timer
 from ikev2.transitions import USABLE, Happening, State
+from ikev2.words import describe, exchange_name
 
 _WORTH_TELLING = frozenset(
     {Cause.AUTHENTICATION_FAILED, Cause.UNKNOWN_IDENTITY, Cause.MALFORMED, Cause.REFUSED}
@@ -60,6 +64,13 @@ class Association:
         """Emit an event, unless the peer was removed."""
         if not self.stopped:
             self.context.emit(event)
+
+    def tell_message(
+        self, kind: int, payloads: Sequence[Payload], *, sent: bool, response: bool
+    ) -> None:
+        """Tell the operator of a message that was sent or received."""
+        name, detail = exchange_name(kind), describe(payloads)
+        self.tell(IkeMessage(self.peer.name, name, sent, response, detail, tuple(payloads)))
 
     # --- which IKE SA ------------------------------------------------------------------------
 

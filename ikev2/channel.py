@@ -13,6 +13,7 @@ from ikev2.cipher import Cipher
 from ikev2.errors import IntegrityFailure, MalformedMessage, PeerError
 from ikev2.events import IPAddress
 from ikev2.fragments import Reassembly
+from ikev2.key_log import KeyLog, table_line
 from ikev2.keys import IkeKeys
 from ikev2.limits import Limits
 from ikev2.message import Header, Message
@@ -44,12 +45,18 @@ class Channel:
     _sealed: int
 
     def __init__(
-        self, origin: Origin, keys: IkeKeys, limits: Limits, random: Callable[[int], bytes]
+        self,
+        origin: Origin,
+        keys: IkeKeys,
+        limits: Limits,
+        random: Callable[[int], bytes],
+        key_log: KeyLog | None = None,
     ) -> None:
         self._fragmentation = origin.fragmentation
         self._limits = limits
         self._random = random
         self._origin = origin
+        self._key_log = key_log
         self._in = None
         self.change(keys)
         # One message is awaited in each direction: windows have size 1.
@@ -58,6 +65,8 @@ class Channel:
 
     def change(self, keys: IkeKeys) -> None:
         """New keys from here on, as IKE_INTERMEDIATE makes them (RFC 9370, 2.2.2)."""
+        if self._key_log is not None:
+            self._key_log(table_line(self._origin, keys))
         suite = self._origin.suite
         ours = keys.initiator_cipher(suite.encryption)
         theirs = keys.responder_cipher(suite.encryption)

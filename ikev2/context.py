@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ikev2.cookies import CookieJar
 from ikev2.events import Datagram, Event, IPAddress
+from ikev2.key_log import KeyLog
 from ikev2.limits import Limits
 from ikev2.timers import Timers
 from ikev2.window import Datagrams
@@ -82,6 +83,7 @@ class Context:
     wall_clock: Callable[[], float]
     """Seconds since the epoch: for what certificates say, and nothing else."""
     cookies: CookieJar
+    key_log: KeyLog | None = None
     timers: Timers = field(default_factory=Timers)
     events: deque[Event] = field(default_factory=deque)
     outbox: list[Datagram] = field(default_factory=list)

@@ -24,6 +24,7 @@ from ikev2.ike_intermediate import serve_intermediate
 from ikev2.ike_rekey import rekey
 from ikev2.ike_sa import IkeSa
 from ikev2.informational import DeleteKeys, Liveness, serve_informational
+from ikev2.key_log import KeyLog
 from ikev2.limits import Limits
 from ikev2.message import SPI_LENGTH, Header
 from ikev2.peer import Peer
@@ -55,12 +56,14 @@ class Endpoint:
         has_mkts: Callable[[str], bool],
         limits: Limits | None = None,
         wall_clock: Callable[[], float] = time.time,
+        key_log: KeyLog | None = None,
     ) -> None:
         """`random(n)` gives n octets: `os.urandom`, or a test's.
 
         `local_ports` are our UDP ports without and with NAT traversal. `has_mkts(peer)` tells
         whether an MKT with that peer lives: it decides about INITIAL_CONTACT. `wall_clock` gives
-        seconds since the epoch: certificates are judged by it.
+        seconds since the epoch: certificates are judged by it. `key_log` gets the keys of every IKE
+        SA, rekeyed ones too, as lines of a table for Wireshark: for debugging, on explicit request.
         """
         limits = limits or Limits()
         self._context = Context(
@@ -69,6 +72,7 @@ class Endpoint:
             has_mkts=has_mkts,
             limits=limits,
             wall_clock=wall_clock,
+            key_log=key_log,
             cookies=CookieJar(random, limits.cookie_secret_lifetime),
             servers={
                 ExchangeType.IKE_INTERMEDIATE: serve_intermediate,

@@ -6,7 +6,7 @@ numbers stand for a peer's request that waits for our answer.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from keymaterial import Secret
 
 if TYPE_CHECKING:
+    from ikev2.payload import Payload
     from ikev2.proof import Proof
 
 IPAddress = IPv4Address | IPv6Address
@@ -127,6 +128,9 @@ class IkeMessage:
     sent: bool
     response: bool
     detail: str
+    payloads: tuple[Payload, ...] = field(default=(), repr=False)
+    """For a probe, which tells what is in them. An AUTH by a pre-shared key is nothing to print:
+    weak keys are guessed from it."""
 
 
 @dataclass(frozen=True, slots=True)

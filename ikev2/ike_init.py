@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from ikev2.constants import VENDOR_ID, ExchangeType, NotifyType
 from ikev2.context import SPI_LENGTH, Path
-from ikev2.events import IkeMessage
 from ikev2.ike_sa import IkeSa
 from ikev2.keys import derive_ike_keys, skeyseed
 from ikev2.message import Message
@@ -20,7 +19,6 @@ from ikev2.origin import Handshake, Origin
 from ikev2.payload import Payload
 from ikev2.payloads import NotifyPayload, VendorIdPayload
 from ikev2.transitions import State
-from ikev2.words import describe
 from keymaterial import Secret
 
 if TYPE_CHECKING:
@@ -90,6 +88,5 @@ def tell(
     sent: bool,
     response: bool,
 ) -> None:
-    """Tell the operator of a message."""
-    name = ExchangeType.IKE_SA_INIT.name
-    association.tell(IkeMessage(association.peer.name, name, sent, response, describe(payloads)))
+    """Tell the operator of an IKE_SA_INIT."""
+    association.tell_message(ExchangeType.IKE_SA_INIT, payloads, sent=sent, response=response)

@@ -15,7 +15,7 @@ from ikev2.channel import Channel
 from ikev2.constants import NotifyType
 from ikev2.context import Context, Path
 from ikev2.errors import AuthenticationFailed, IntegrityFailure, PeerError
-from ikev2.events import Cause, Datagram, IkeMessage, IPAddress
+from ikev2.events import Cause, Datagram, IPAddress
 from ikev2.exchange import Exchange
 from ikev2.fragments import first_fragment
 from ikev2.keys import IkeKeys
@@ -27,7 +27,7 @@ from ikev2.protection import is_fragment
 from ikev2.timers import Timer
 from ikev2.transitions import DEFERRED, FATAL, FINISHED, SERVED, Happening, State, follow
 from ikev2.window import AnswerWindow, Datagrams, Retransmission, Verdict
-from ikev2.words import describe, exchange_name, notify_name
+from ikev2.words import notify_name
 
 if TYPE_CHECKING:
     from ikev2.association import Association
@@ -88,7 +88,8 @@ class IkeSa:
         self._forgetting: Timer | None = None
         self._request: tuple[Header, Path] | None = None
         self._timers: list[Timer] = []
-        self._channel = Channel(origin, keys, association.context.limits, self._context.random)
+        context = association.context
+        self._channel = Channel(origin, keys, context.limits, context.random, context.key_log)
         self._context.add(self)
 
     def named_by(self, header: Header) -> bool:
@@ -187,7 +188,7 @@ class IkeSa:
         kind = exchange.exchange_type
         datagrams = self._protect(kind, message_id, payloads, response=False)
         self.spoken = now
-        self._tell(kind, payloads, sent=True, response=False)
+        self.association.tell_message(kind, payloads, sent=True, response=False)
         retransmission = Retransmission(
             datagrams,
             send=self._send_again,
@@ -247,7 +248,9 @@ class IkeSa:
         self._asking = None
         self._fresh(datagram, now)
         if broken is None:
-            self._tell(header.exchange_type, message.payloads, sent=False, response=True)
+            self.association.tell_message(
+                header.exchange_type, message.payloads, sent=False, response=True
+            )
             try:
                 asking.exchange.answered(self, message, now)
             except PeerError as error:
@@ -286,7 +289,7 @@ class IkeSa:
         if broken is not None:
             self.refuse(broken, now)
             return
-        self._tell(kind, message.payloads, sent=False, response=False)
+        self.association.tell_message(kind, message.payloads, sent=False, response=False)
         try:
             self._serve(kind, message, now)
         except PeerError as error:
@@ -354,7 +357,7 @@ class IkeSa:
         datagrams = self._protect(kind, message_id, payloads, response=True)
         self._answers.answered(datagrams)
         self.spoken = now
-        self._tell(kind, payloads, sent=True, response=True)
+        self.association.tell_message(kind, payloads, sent=True, response=True)
         # To where it came from, whatever its port is (RFC 7296, 2.11).
         self._context.send(path, datagrams)
 
@@ -397,7 +400,3 @@ class IkeSa:
             origin.spi_i, origin.spi_r, kind, message_id, origin.initiator, response=response
         )
         return self._channel.seal(header, payloads, self.path.remote)
-
-    def _tell(self, kind: int, payloads: Sequence[Payload], *, sent: bool, response: bool) -> None:
-        peer, name = self.association.peer.name, exchange_name(kind)
-        self.association.tell(IkeMessage(peer, name, sent, response, describe(payloads)))

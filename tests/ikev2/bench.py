@@ -176,8 +176,9 @@ class Bench:
         b: Peer | None = None,
         limits: Limits | None = None,
         seed: int = 1,
+        key_logs: dict[str, list[str]] | None = None,
     ) -> None:
-        """`a` is B's view of A, `b` A's view of B."""
+        """`a` is B's view of A, `b` A's view of B; `key_logs` gets the keys that A and B log."""
         self.now = 1000.0
         self.wall = 1_800_000_000.0 - self.now
         """What the wall clock is ahead of `now`."""
@@ -188,6 +189,7 @@ class Bench:
         self.nodes: dict[str, Node] = {}
         self.random = pseudo.Random(seed)
         self._limits = limits
+        self._key_logs = key_logs
         self._order = count()
         self._air: list[tuple[float, int, Datagram]] = []
         self.a = self.boot('a')
@@ -204,6 +206,7 @@ class Bench:
                 has_mkts=lambda peer: self.nodes[name].mkts,
                 limits=self._limits,
                 wall_clock=lambda: self.wall + self.now,
+                key_log=None if self._key_logs is None else self._key_logs[name].append,
             ),
         )
         self.nodes[name] = node

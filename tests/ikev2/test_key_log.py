@@ -1,0 +1,114 @@
+"""The key log is one that Wireshark takes: tshark decrypts what the endpoints said."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ikev2.cipher import CHACHA20_POLY1305, ENCRYPTIONS, Encryption
+from ikev2.constants import ExchangeType, PayloadType
+from ikev2.endpoint import Endpoint
+from ikev2.limits import Limits
+from ikev2.policies import POLICIES
+from ikev2.proposals import IkePolicy
+from tests.ikev2.bench import Bench, peer_a, peer_b, sas_of
+from tests.ikev2.wireshark import Seen, read_capture, write_capture
+
+DECRYPTABLE = [e for e in ENCRYPTIONS.values() if e is not CHACHA20_POLY1305]
+NAMES = {'a.example', 'b.example'}
+
+
+class Logged:
+    """Two endpoints that log their keys."""
+
+    def __init__(self, policy: IkePolicy, limits: Limits | None = None) -> None:
+        self.logs: dict[str, list[str]] = {'a': [], 'b': []}
+        self.bench = Bench(
+            b=replace(peer_b(), policy=policy),
+            a=replace(peer_a(), policy=policy),
+            limits=limits,
+            key_logs=self.logs,
+        )
+        self.bench.connect()
+
+    def seen(self, folder: Path, *, logged: bool = True) -> list[Seen]:
+        """What tshark makes of all that was said."""
+        table, capture = folder / 'table', folder / 'ike.pcap'
+        table.write_text(''.join(f'{line}\n' for line in self.logs['a']))
+        write_capture(capture, self.bench.wire)
+        return read_capture(capture, table if logged else None, folder / 'home')
+
+
+def only(encryption: Encryption) -> IkePolicy:
+    return IkePolicy(encryptions=(encryption,))
+
+
+def named(seen: list[Seen]) -> set[str]:
+    """Whom tshark saw in IKE_AUTH."""
+    found = [one for one in seen if one.exchange == ExchangeType.IKE_AUTH]
+    return {name for one in found for name in one.names if PayloadType.AUTH in one.payloads}
+
+
+@pytest.mark.parametrize('encryption', DECRYPTABLE, ids=lambda one: one.name)
+def test_wireshark_decrypts_ike_auth(encryption: Encryption, tmp_path: Path) -> None:
+    logged = Logged(only(encryption))
+    assert named(logged.seen(tmp_path)) == NAMES
+
+
+def test_without_the_log_it_decrypts_nothing(tmp_path: Path) -> None:
+    assert named(Logged(IkePolicy()).seen(tmp_path, logged=False)) == set()
+
+
+def test_both_ends_log_the_same() -> None:
+    logs = Logged(IkePolicy()).logs
+    assert logs['a'] == logs['b']
+    assert len(logs['a']) == 1
+
+
+def test_a_cipher_that_wireshark_lacks_is_a_comment_without_keys_and_spoils_no_table(
+    tmp_path: Path,
+) -> None:
+    lacking = Logged(only(CHACHA20_POLY1305))
+    (comment,) = lacking.logs['a']
+    (sa,) = sas_of(lacking.bench.a)
+    spis = f'{sa.origin.spi_i.hex()},{sa.origin.spi_r.hex()}'
+    assert comment == f'# {spis}: chacha20-poly1305, which Wireshark cannot decrypt'
+    other = Logged(IkePolicy())
+    other.logs['a'].insert(0, comment)
+    assert named(other.seen(tmp_path)) == NAMES
+
+
+def test_rekeyed_ike_sas_are_decrypted_too(tmp_path: Path) -> None:
+    logged = Logged(IkePolicy())
+    for by, peer in (('a', 'b'), ('b', 'a')):
+        logged.bench.nodes[by].endpoint.rekey_ike_sa(peer, logged.bench.now)
+        logged.bench.settle()
+    logged.bench.a.endpoint.remove_peer('b', logged.bench.now)
+    logged.bench.settle()
+    assert len(logged.logs['a']) == 3
+    seen = logged.seen(tmp_path)
+    assert named(seen) == NAMES
+    deletes = [one for one in seen if PayloadType.DELETE in one.payloads]
+    assert len(deletes) == 3  # of each IKE SA, under its own keys
+    assert all(one.exchange == ExchangeType.INFORMATIONAL for one in deletes)
+
+
+def test_fragments_are_decrypted(tmp_path: Path) -> None:
+    logged = Logged(IkePolicy(), Limits(fragment_ipv4=130))
+    found = logged.seen(tmp_path)
+    assert any(PayloadType.SKF in one.payloads for one in found)
+    assert {name for one in found for name in one.names} >= NAMES
+
+
+def test_after_an_additional_key_exchange_the_last_keys_count(tmp_path: Path) -> None:
+    logged = Logged(POLICIES['hybrid'])
+    assert len(logged.logs['a']) == 2  # for IKE_INTERMEDIATE, and for all that comes after it
+    assert named(logged.seen(tmp_path)) == NAMES
+
+
+def test_nothing_is_logged_unless_it_is_asked_for() -> None:
+    bench = Bench()
+    assert bench.a.endpoint._context.key_log is None
+    assert Endpoint(random=bytes, has_mkts=bool)._context.key_log is None
