@@ -28,6 +28,7 @@ from gatekeeper.records import EventName
 from gatekeeper.state import Connection, Note, Peer, Phase, State, Waiter
 from ikev2 import events as ike
 from ikev2.endpoint import Endpoint
+from ikev2.key_log import KeyLog
 from tcpao.installer import (
     AdapterDied,
     Command,
@@ -56,8 +57,14 @@ class Core:
         ike_ports: tuple[int, int],
         algorithms: frozenset[str],
         backend: str,
+        ike_key_log: KeyLog | None = None,
     ) -> None:
-        self.endpoint = Endpoint(random=random, local_ports=ike_ports, has_mkts=self._has_mkts)
+        self.endpoint = Endpoint(
+            random=random,
+            local_ports=ike_ports,
+            has_mkts=self._has_mkts,
+            key_log=ike_key_log,
+        )
         self.state = State(self.endpoint, random, algorithms, backend)
 
     def _has_mkts(self, peer: str) -> bool:

@@ -30,6 +30,7 @@ from gatekeeper.policy import PolicyError, SessionPolicy, check
 from gatekeeper.records import EventName, Record
 from gatekeeper.suites import check_suites
 from gatekeeper.ticket import GateError, Ticket
+from ikev2.key_log import KeyLog
 from tcpao.backend import Backend, BackendError, choose
 from tcpao.installer import (
     Abort,
@@ -70,15 +71,18 @@ class Gatekeeper:
         record: Callable[[Record], None],
         backend: Backend | None = None,
         key_table: Callable[[SessionPolicy, bool, Mkt], None] | None = None,
+        ike_key_log: KeyLog | None = None,
     ) -> None:
         """`backend` protects the connections; without one the kernel is asked (tcpao.backend).
 
         `record` and `key_table` are called on the gatekeeper's thread; `key_table` only for
-        a demo or debug run: it gets the policy, whether we open the connection, and the MKT."""
+        a demo or debug run: it gets the policy, whether we open the connection, and the MKT.
+        `ike_key_log` likewise: it gets the keys of every IKE SA."""
         self._router = router
         self._ike_ports = ike_ports
         self._record = record
         self._key_table = key_table
+        self._ike_key_log = ike_key_log
         self._backend = backend or choose()
         self._calls: SimpleQueue[_Call] = SimpleQueue()
         self._commands: SimpleQueue[Command] = SimpleQueue()
@@ -114,6 +118,7 @@ class Gatekeeper:
             ike_ports=self._ike_ports,
             algorithms=self.capabilities.algorithms,
             backend=self.capabilities.backend,
+            ike_key_log=self._ike_key_log,
         )
         reference = weakref.ref(self)
         os.register_at_fork(after_in_child=lambda: _without_thread(reference()))

@@ -1,11 +1,11 @@
-"""The one type that holds secret octets, and the reading of private files.
+"""The one type that holds secret octets, and the reading and making of private files.
 
 Nothing else lives here, and this package imports nothing of ours: everybody may import it.
 """
 
 from __future__ import annotations
 
-from keymaterial.files import KeyFileError, read_secret_file
+from keymaterial.files import KeyFileError, create_private_file, read_secret_file
 from keymaterial.secret import Secret
 
-__all__ = ['KeyFileError', 'Secret', 'read_secret_file']
+__all__ = ['KeyFileError', 'Secret', 'create_private_file', 'read_secret_file']

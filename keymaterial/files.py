@@ -1,12 +1,14 @@
-"""Reading files that hold secrets: private (0600) or refused, with the reason.
+"""Files that hold secrets: read if they are private (0600), else refused with the reason; made so.
 
 Not a key parser: what the octets mean is the caller's business.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 from keymaterial.secret import Secret
@@ -47,6 +49,25 @@ def read_secret_file(path: str | Path, *, largest: int = LARGEST_FILE) -> Secret
         return _secret_of(path, octets, length)
     finally:
         octets[:] = bytes(len(octets))
+
+
+def create_private_file(path: str | Path, *, replace: bool = False) -> int:
+    """A descriptor for writing to a new file with mode 0600, whatever the umask.
+
+    The file is always made anew and no link is followed. An older one may be anybody's: its owner
+    could read what comes, and so could those who have it open. With `replace` it goes first, if it
+    is a regular file. Raises OSError; FileExistsError for what is there and stays.
+    """
+    if replace:
+        with suppress(FileNotFoundError):
+            if not stat.S_ISREG(os.lstat(path).st_mode):
+                raise FileExistsError(
+                    errno.EEXIST, 'what is there is not a regular file', str(path)
+                )
+            os.unlink(path)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    os.fchmod(descriptor, 0o600)
+    return descriptor
 
 
 def _refuse_unless_private(path: str | Path, status: os.stat_result) -> None:

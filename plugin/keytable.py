@@ -1,20 +1,18 @@
 """`keys.json`: every master key that lived, for a demo or a debug run, on explicit request only.
 
-The one place where a secret is written. The file is opened, private, before the privileges are
+The file is opened, private, before the privileges are
 dropped; each key is added by a single write that leaves a complete JSON list behind, so that a
 crash at any moment leaves one too.
 """
 
 from __future__ import annotations
 
-import errno
 import json
 import os
-import stat
-from contextlib import suppress
 from threading import Lock
 
 from gatekeeper.policy import SessionPolicy
+from keymaterial import create_private_file
 from tcpao.mkt import Mkt, endpoint
 
 _EMPTY = b'[]\n'
@@ -25,14 +23,7 @@ class KeyTable:
     """A file of MKTs, ends and ids as the opener sees them. Raises OSError."""
 
     def __init__(self, path: str) -> None:
-        # An older file may be anybody's: its owner could read what comes, and so could those
-        # who have it open. A new one has no other name and no other reader.
-        with suppress(FileNotFoundError):
-            if not stat.S_ISREG(os.lstat(path).st_mode):
-                raise OSError(errno.EEXIST, 'what is there is not a regular file', path)
-            os.unlink(path)
-        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        os.fchmod(self._file, 0o600)
+        self._file = create_private_file(path, replace=True)
         os.pwrite(self._file, _EMPTY, 0)
         self._end = 1
         self._first = True

@@ -17,6 +17,7 @@ from exabgp.environment import getenv
 from exabgp.logger import log
 from exabgp.reactor.loop import Reactor
 
+from gatekeeper.key_log import IkeKeyLog
 from gatekeeper.policy import PolicyError, SessionPolicy
 from gatekeeper.service import Gatekeeper, GatekeeperError
 from plugin import runtime, sessions
@@ -46,12 +47,19 @@ def start(reactor: Any, preference: Preference) -> Runtime:
             for table in tables:
                 table.add(policy, opener, mkt)
 
+        key_logs: list[IkeKeyLog] = []
+
+        def log_ike_keys(line: str) -> None:
+            for key_log in key_logs:
+                key_log.write(line)
+
         gatekeeper = Gatekeeper(
             router=recorder.router,
             ike_ports=environment.port,
             record=recorder.record,
             backend=choose(preference),
             key_table=write_down if environment.keytable else None,
+            ike_key_log=log_ike_keys if environment.ikekeylog else None,
         )
         gatekeeper.start()
         begun.callback(gatekeeper.stop)
@@ -64,9 +72,22 @@ def start(reactor: Any, preference: Preference) -> Runtime:
                 ),
                 LOG,
             )
+        if environment.ikekeylog:
+            opener = partial(IkeKeyLog, replace=True)
+            key_logs.append(_opened('ikekeylog', environment.ikekeylog, opener))
+            log.critical(
+                lambda: (
+                    f'THE KEYS OF EVERY IKE SA of this daemon are being written to '
+                    f'{environment.ikekeylog} (exabgp.ikev2.ikekeylog): whoever reads it can read '
+                    f'and forge IKE messages'
+                ),
+                LOG,
+            )
         begun.pop_all()
     log.info(lambda: f'TCP-AO backend: {gatekeeper.backend}', LOG)
-    return Runtime(reactor, gatekeeper, gatekeeper.connection_installer(), recorder, *tables)
+    return Runtime(
+        reactor, gatekeeper, gatekeeper.connection_installer(), recorder, (*tables, *key_logs)
+    )
 
 
 def _opened(name: str, path: str, opener: Callable[[str], File]) -> File:

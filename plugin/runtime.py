@@ -17,6 +17,7 @@ from exabgp.bgp.fsm import FSM
 from exabgp.debug.report import format_exception
 from exabgp.logger import log
 
+from gatekeeper.key_log import IkeKeyLog
 from gatekeeper.policy import SessionPolicy
 from gatekeeper.service import Gatekeeper, GatekeeperError
 from plugin import sessions
@@ -41,13 +42,14 @@ class Runtime:
         gatekeeper: Gatekeeper,
         installer: SocketInstaller[socket.socket],
         recorder: Recorder,
-        key_table: KeyTable | None = None,
+        secret_files: Sequence[KeyTable | IkeKeyLog] = (),
     ) -> None:
         self.reactor = reactor
         self.gatekeeper = gatekeeper
         self.installer = installer
         self.recorder = recorder
-        self.key_table = key_table
+        self.secret_files = secret_files
+        """For debugging, if the environment asks for them."""
         self.policies: dict[str, SessionPolicy] = {}
         self.failures: dict[str, str] = {}
         """Per session key: what its last attempt died of, so that a log line tells news."""
@@ -171,8 +173,8 @@ class Runtime:
             self.reactor._poller.unregister(self.waker.fileno())
         self.waker.close()
         self.recorder.close()
-        if self.key_table is not None:
-            self.key_table.close()
+        for file in self.secret_files:
+            file.close()
 
 
 def _due(peer: Any, wall: float) -> float | None:

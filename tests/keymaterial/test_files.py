@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from keymaterial import KeyFileError, read_secret_file
+from keymaterial import KeyFileError, create_private_file, read_secret_file
 from keymaterial.files import LARGEST_FILE
 
 OCTETS = b'a pre-shared key'
@@ -125,3 +125,43 @@ def test_no_descriptor_stays_open(tmp_path: Path) -> None:
     with pytest.raises(KeyFileError):
         read_secret_file(tmp_path)
     assert len(os.listdir('/proc/self/fd')) == before
+
+
+def test_a_private_file_is_made_private_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o277)
+    try:
+        descriptor = create_private_file(tmp_path / 'key')
+    finally:
+        os.umask(before)
+    os.close(descriptor)
+    assert (tmp_path / 'key').stat().st_mode & 0o7777 == 0o600
+
+
+def test_a_file_that_is_there_is_kept_unless_it_may_be_replaced(tmp_path: Path) -> None:
+    path = written(tmp_path, mode=0o644)
+    with path.open('rb') as reader:
+        with pytest.raises(FileExistsError):
+            create_private_file(path)
+        assert path.read_bytes() == OCTETS
+        descriptor = create_private_file(path, replace=True)
+        os.write(descriptor, b'new')
+        os.close(descriptor)
+        # Who has the older one open doesn't see what comes.
+        assert reader.read() == OCTETS
+    assert path.read_bytes() == b'new'
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize('replace', [False, True])
+@pytest.mark.parametrize('dangling', [False, True])
+def test_no_link_is_followed_when_a_file_is_made(
+    replace: bool, dangling: bool, tmp_path: Path
+) -> None:
+    target = tmp_path / 'target'
+    if not dangling:
+        target.write_bytes(OCTETS)
+    (tmp_path / 'link').symlink_to(target)
+    with pytest.raises(FileExistsError):
+        create_private_file(tmp_path / 'link', replace=replace)
+    assert target.exists() == (not dangling)
+    assert dangling or target.read_bytes() == OCTETS

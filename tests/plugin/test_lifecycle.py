@@ -15,9 +15,11 @@ from typing import Any, ClassVar
 import pytest
 from exabgp.bgp.fsm import FSM
 from exabgp.environment import getenv
+from exabgp.logger import log
 from exabgp.protocol.ip import IP
 from exabgp.reactor.loop import Reactor
 
+from gatekeeper.key_log import IkeKeyLog
 from gatekeeper.service import Gatekeeper, GatekeeperError
 from lab.impostors import bgp_open
 from plugin import lifecycle, patching, plugging, runtime
@@ -346,6 +348,7 @@ def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[Started]:
         ('router', 'r1'),
         ('timeline', str(tmp_path / 'timeline.jsonl')),
         ('keytable', str(tmp_path / 'keys.json')),
+        ('ikekeylog', str(tmp_path / 'ike-keys')),
         ('port', (1500, 14500)),
     ):
         monkeypatch.setitem(environment, name, value)
@@ -354,7 +357,7 @@ def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[Started]:
 
 def test_the_files_of_a_run_are_opened_at_the_start(started: type[Started], tmp_path: Path) -> None:
     running = lifecycle.start(object(), Preference.KERNEL)
-    assert isinstance(running.key_table, KeyTable)
+    assert [type(file) for file in running.secret_files] == [KeyTable, IkeKeyLog]
     assert started.named[0]['router'] == 'r1'
     assert started.named[0]['ike_ports'] == (1500, 14500)
     pair = SocketPair(ip_address('10.0.0.1'), 40001, ip_address('10.0.0.2'), 179)
@@ -362,6 +365,9 @@ def test_the_files_of_a_run_are_opened_at_the_start(started: type[Started], tmp_
     assert len(json.loads((tmp_path / 'keys.json').read_text())) == 1
     assert (tmp_path / 'keys.json').stat().st_mode & 0o777 == 0o600
     assert (tmp_path / 'timeline.jsonl').exists()
+    started.named[0]['ike_key_log']('a line')
+    assert (tmp_path / 'ike-keys').read_text().splitlines()[1:] == ['a line']
+    assert (tmp_path / 'ike-keys').stat().st_mode & 0o777 == 0o600
 
 
 def test_a_start_that_fails_leaves_the_keys_of_a_daemon_that_runs(
@@ -375,7 +381,27 @@ def test_a_start_that_fails_leaves_the_keys_of_a_daemon_that_runs(
     assert 'kept' in (tmp_path / 'keys.json').read_text()
 
 
-@pytest.mark.parametrize('name', ['timeline', 'keytable'])
+def test_files_with_secrets_are_announced_as_loudly_as_can_be(
+    started: type[Started], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(log, 'critical', lambda message, source: said.append(message()))
+    lifecycle.start(object(), Preference.KERNEL)
+    assert any('EVERY MASTER KEY' in text and str(tmp_path / 'keys.json') in text for text in said)
+    assert any('EVERY IKE SA' in text and str(tmp_path / 'ike-keys') in text for text in said)
+
+
+def test_no_keys_are_logged_unless_the_environment_asks(
+    started: type[Started], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ('keytable', 'ikekeylog'):
+        monkeypatch.setitem(getenv()['ikev2'], name, '')
+    assert not lifecycle.start(object(), Preference.KERNEL).secret_files
+    assert started.named[0]['key_table'] is None
+    assert started.named[0]['ike_key_log'] is None
+
+
+@pytest.mark.parametrize('name', ['timeline', 'keytable', 'ikekeylog'])
 @pytest.mark.parametrize(
     ('path', 'said'),
     [('keys.json', 'say an absolute path'), ('/no/such/folder/file', 'No such file or directory')],
