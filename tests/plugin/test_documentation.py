@@ -1,0 +1,113 @@
+"""docs/configuration.md: every directive is in it with its true default, and its examples load."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
+
+from gatekeeper.keygen import make_psk
+from ikev2.policies import POLICIES
+from lab.certificates import Authority
+from plugin.chain_grammar import KEY
+from plugin.grammar import SECTION, SESSION
+from plugin.protection import DEFAULTS
+from plugin.surroundings import SECTION as ENVIRONMENT
+from tcpao.mkt import ALGORITHMS
+from tests.plugin.test_section import load, with_ids
+from tests.plugin.texts import neighbor
+
+Write = Callable[[str], Path]
+PAGE = (Path(__file__).resolve().parents[2] / 'docs' / 'configuration.md').read_text()
+ROWS = [
+    [cell.strip() for cell in line.strip('|').split('|')]
+    for line in PAGE.splitlines()
+    if line.startswith('| `')
+]
+
+
+def rows_of(name: str) -> list[list[str]]:
+    return [row for row in ROWS if re.search(rf'`{re.escape(name)}`', row[0])]
+
+
+@pytest.mark.parametrize(
+    'name', sorted({*SECTION, *SESSION, *KEY, *POLICIES, *ALGORITHMS, 'exabgp.ikev2.port'})
+)
+def test_every_word_is_explained(name: str) -> None:
+    assert rows_of(name)
+
+
+@pytest.mark.parametrize('name', ENVIRONMENT)
+def test_every_setting_of_the_environment_is_explained(name: str) -> None:
+    assert rows_of(f'exabgp.ikev2.{name}')
+
+
+@pytest.mark.parametrize('name', [n for n, value in DEFAULTS.items() if value is not None])
+def test_defaults_are_the_true_ones(name: str) -> None:
+    value: Any = DEFAULTS[name]
+    text = f'[ {" ".join(value)} ]' if isinstance(value, tuple) else str(value)
+    assert rows_of(name)[0][-1] == f'`{text}`'
+
+
+def examples() -> Iterator[str]:
+    """The indented blocks."""
+    for block in re.findall(r'(?:^    .*\n|^\n)+', PAGE, re.MULTILINE):
+        if block.strip():
+            yield block
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> None:
+    """Whatever the examples name."""
+    for name in ('r1-r2.psk', 'r1-r2.ppk', 'core-1.key'):
+        make_psk(tmp_path / name)
+    peer = Ed25519PrivateKey.generate().public_key()
+    public = peer.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    (tmp_path / 'r2.pub').write_bytes(public)
+    authority = Authority.new()
+    own = authority.certify('r1', 'r1.lab')
+    pem = own.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (tmp_path / 'r1.pem').write_bytes(pem)
+    (tmp_path / 'r1.pem').chmod(0o600)
+    (tmp_path / 'r1.crt').write_bytes(own.chain)
+    (tmp_path / 'ca.crl').write_bytes(authority.crls())
+    for name in ('ca-2025.crt', 'ca-2026.crt'):
+        (tmp_path / name).write_bytes(authority.trust_anchor)
+
+
+def configurations() -> Iterator[str]:
+    """Each example in what it is an example of."""
+    for block in examples():
+        for text in re.split(r'\n\s*\n', block):
+            first = text.split()[0] if text.split() else ''
+            families = 'ipv4 unicast; ipv6 unicast;'
+            multi = {'families': families, 'multi_session': True}
+            if first == 'neighbor':
+                yield text
+            elif first == 'keychain':
+                yield text + neighbor(section='    keychain core;\n')
+            elif first == 'session':
+                yield neighbor(section=with_ids(f'psk-file r1-r2.psk;\n{text}\n'), **multi)  # type: ignore[arg-type]
+            elif first == 'ppk-file':
+                yield neighbor(section=with_ids(f'psk-file r1-r2.psk;\n{text}\n'))
+            elif first:
+                yield neighbor(section=with_ids(f'\n{text}\n'))
+
+
+@pytest.mark.parametrize('text', list(configurations()))
+def test_every_example_loads(text: str, write: Write, files: None) -> None:
+    assert load(write(text)).neighbors
+
+
+def test_there_are_examples() -> None:
+    assert len(list(configurations())) == 8
