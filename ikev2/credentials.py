@@ -52,6 +52,11 @@ class CertifiedKey:
         # A root says nothing that its holder has to be told.
         return cls(key, (ours, *(other for other in others if not other.issued_by(other))))
 
+    def excuse(self, at: float) -> str:
+        """Why a peer may refuse us that says only that it does; empty if we see no reason."""
+        late = [one.name for one in self.chain if at > one.not_after]
+        return f': in our own chain {late[0]} has expired, install a new one' if late else ''
+
     def chain_for(self, authorities: bytes) -> tuple[bytes, ...]:
         """What to send, in DER, ours first, to one whose CERTREQ has these `authorities`.
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 from ikev2.auth import certificate_requests, certificates, make_auth, signed_octets, verify_auth
 from ikev2.auth_methods import announce, read_announcements
 from ikev2.constants import FIRST_STATUS_NOTIFY, ExchangeType, NotifyType
+from ikev2.credentials import CertifiedKey
 from ikev2.errors import AuthenticationFailed, MalformedMessage, PeerError
 from ikev2.events import Cause
 from ikev2.exchange import Exchange
@@ -107,6 +108,9 @@ class Authenticate(Exchange):
             raise MalformedMessage('IKE_AUTH answer with neither AUTH nor an error')
         if errors[0].notify_type == NotifyType.AUTHENTICATION_FAILED:
             text = 'the peer refused our identity or our proof of it'
+            credential = sa.association.peer.credential
+            if isinstance(credential, CertifiedKey):
+                text += credential.excuse(sa.association.context.wall_clock())
             sa.close(Cause.AUTHENTICATION_FAILED, now, text)
             return
         name = notify_name(errors[0].notify_type)

@@ -127,6 +127,15 @@ def test_certificates_are_judged_by_the_wall_clock() -> None:
     assert 'has expired' in down.b.last(IkeSaFailed).text
 
 
+def test_one_whose_own_certificate_has_expired_meanwhile_is_told_that_it_is_its_own() -> None:
+    old = CA.leaf('a', x509.DNSName('a.example'), not_after=AT - 1).credential(CA)
+    down = bench(old)
+    down.run(30)
+    text = down.a.last(IkeSaFailed).text
+    assert text.startswith('the peer refused our identity or our proof of it: in our own chain')
+    assert text.endswith('CN=a has expired, install a new one')
+
+
 def test_an_ike_sa_does_not_outlive_the_proof_that_it_rests_on() -> None:
     # The certificate ends in an hour: a new one must be shown before, or the IKE SA goes.
     short = CA.leaf('a', x509.DNSName('a.example'), not_after=AT + 3600).credential(CA)
