@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,11 +22,14 @@ class KeyFileError(Exception):
     """A key file can't be used; the message says which, why, and what to do."""
 
 
-def read_secret_file(path: str | Path, *, largest: int = LARGEST_FILE) -> Secret:
+def read_secret_file(
+    path: str | Path, *, largest: int = LARGEST_FILE, owners: Collection[int] = ()
+) -> Secret:
     """Read a private file whole, without one final newline.
 
-    Raises KeyFileError when it can't be read, isn't a regular file, is readable by others than
-    its owner, belongs to somebody else, is empty or is larger than `largest` octets.
+    `owners` are users (uid) who may own it besides root and who reads it. Raises KeyFileError when
+    it can't be read, isn't a regular file, is readable by others than its owner, belongs to
+    somebody else, is empty or is larger than `largest` octets.
     """
     try:
         # O_NONBLOCK: opening a FIFO must not hang the daemon; a regular file ignores it.
@@ -34,7 +38,7 @@ def read_secret_file(path: str | Path, *, largest: int = LARGEST_FILE) -> Secret
         raise KeyFileError(f'cannot read key file {path}: {error.strerror}') from None
     try:
         status = os.fstat(descriptor)
-        _refuse_unless_private(path, status)
+        _refuse_unless_private(path, status, owners)
         # Straight into what can be wiped; one octet more shows that there is more.
         octets = bytearray(min(status.st_size, largest) + 1)
         with open(descriptor, 'rb', buffering=0, closefd=False) as file:
@@ -70,10 +74,12 @@ def create_private_file(path: str | Path, *, replace: bool = False) -> int:
     return descriptor
 
 
-def _refuse_unless_private(path: str | Path, status: os.stat_result) -> None:
+def _refuse_unless_private(
+    path: str | Path, status: os.stat_result, owners: Collection[int]
+) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise KeyFileError(f'key file {path} is not a regular file')
-    if status.st_uid not in (0, os.geteuid()):
+    if status.st_uid not in (0, os.geteuid(), *owners):
         raise KeyFileError(
             f'key file {path} belongs to user {status.st_uid}, neither root nor the user '
             f'that reads it ({os.geteuid()}): chown it'

@@ -3,12 +3,14 @@
 ExaBGP drops its privileges after the first load, so on a reload a private file usually can't be
 read any more. Then: a file that is the same (device, inode, size, time of modification) or that
 can't even be looked at (its folder is closed to us) keeps what was read before; one that has
-changed, or is gone, is an error, and the reload changes nothing. A file that can be read is read.
+changed, or is gone, is an error, and the reload changes nothing. A file that can be read is read:
+one that belongs to the user that the daemon becomes can be read at any time.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +23,8 @@ _Signature = tuple[int, int, int, int]
 class KeyFiles:
     """What was read from which file."""
 
+    daemon_user: Callable[[], int | None] = lambda: None
+    """The user (uid) to which the privileges are dropped; a private file may be that user's."""
     _known: dict[Path, tuple[_Signature, Secret]] = field(default_factory=dict)
 
     def secret(self, path: Path) -> Secret:
@@ -29,7 +33,16 @@ class KeyFiles:
         kept = self._kept(path, signature)
         if kept is not None:
             return kept
-        secret = read_secret_file(path)
+        user = self.daemon_user()
+        try:
+            secret = read_secret_file(path, owners=() if user is None else (user,))
+        except KeyFileError as error:
+            if signature is None or os.geteuid() != user or _is_readable(path):
+                raise
+            raise KeyFileError(
+                f'{error} for user {user}, to which the privileges were dropped: give the file to '
+                f'that user (chown), or restart the daemon'
+            ) from None
         if signature is not None:
             self._known[path] = (signature, secret)
         return secret
@@ -55,16 +68,20 @@ class KeyFiles:
     def _kept(self, path: Path, signature: _Signature | None) -> Secret | None:
         """What was read before, if the file can't be read now and isn't known to be another."""
         known = self._known.get(path)
-        if known is None or os.access(path, os.R_OK, effective_ids=True):
+        if known is None or _is_readable(path):
             return None
         if signature is None and not _hidden(path):
             return None
         if signature is not None and signature != known[0]:
             raise KeyFileError(
                 f'key file {path} has changed and cannot be read by user {os.geteuid()}, to which '
-                f'the privileges were dropped: restart the daemon to read it'
+                f'the privileges were dropped: give it to that user (chown), or restart the daemon'
             )
         return known[1]
+
+
+def _is_readable(path: Path) -> bool:
+    return os.access(path, os.R_OK, effective_ids=True)
 
 
 def _signature(path: Path) -> _Signature | None:

@@ -20,8 +20,9 @@ from plugin.patching import add, wrap
 from plugin.places import SectionError
 from plugin.protection import Facts, Protection, SessionSettings, protect
 from plugin.section import DRAFT, FAMILIES, SCOPE, fault
+from plugin.surroundings import daemon_user
 
-files = KeyFiles()
+files = KeyFiles(daemon_user)
 """One for the process: later parsers (a reload) find what the first one could still read."""
 
 _FAMILY_OF = {pair: family for family, pair in FAMILIES.items()}

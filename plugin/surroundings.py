@@ -5,9 +5,10 @@ ExaBGP sets its environment up lazily, after it has looked at --env-file: so mus
 
 from __future__ import annotations
 
+import pwd
 from typing import Any
 
-from exabgp.environment import Env, parsing
+from exabgp.environment import Env, getenv, parsing
 
 from plugin.patching import replace
 
@@ -34,6 +35,14 @@ def read_ports(text: str) -> tuple[int, int]:
 def write_ports(ports: tuple[int, int]) -> str:
     """As `read_ports` takes them."""
     return f"'{ports[0]} {ports[1]}'"
+
+
+def daemon_user() -> int | None:
+    """The user (uid) that the daemon becomes after its start: exabgp.daemon.user."""
+    try:
+        return pwd.getpwnam(getenv().daemon.user).pw_uid
+    except KeyError:
+        return None
 
 
 def _text(name: str) -> dict[str, Any]:

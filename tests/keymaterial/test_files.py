@@ -64,6 +64,16 @@ def test_a_file_of_another_user_is_refused(tmp_path: Path) -> None:
         read_secret_file(path)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason='giving a file away takes root')
+def test_a_file_of_a_user_who_may_own_it_is_read_if_it_is_private(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    os.chown(path, 12345, -1)
+    assert read_secret_file(path, owners=(12345,)).reveal() == OCTETS
+    path.chmod(0o640)
+    with pytest.raises(KeyFileError, match='chmod 0600'):
+        read_secret_file(path, owners=(12345,))
+
+
 @pytest.mark.parametrize('octets', [b'', b'\n', b'\r\n'])
 def test_an_empty_file_is_refused(tmp_path: Path, octets: bytes) -> None:
     with pytest.raises(KeyFileError, match='is empty'):

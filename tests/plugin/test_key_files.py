@@ -100,6 +100,19 @@ def test_a_file_never_read_before_is_an_error(folder: Path) -> None:
         KeyFiles().secret(path)
 
 
+def test_a_new_file_of_the_users_that_the_daemon_became_is_read(folder: Path) -> None:
+    """So a keychain can get a key by a reload; and a restart, as root, reads it too."""
+    files, path = KeyFiles(lambda: NOBODY), a_key(folder / 'psk')
+    with without_privileges(), pytest.raises(KeyFileError, match=r'Permission denied.*\(chown\)'):
+        files.secret(path)
+    os.chown(path, NOBODY, -1)
+    with without_privileges():
+        assert files.secret(path).reveal() == b'secret'
+    assert KeyFiles(lambda: NOBODY).secret(path).reveal() == b'secret'
+    with pytest.raises(KeyFileError, match='belongs to user'):
+        KeyFiles(lambda: 12345).secret(path)
+
+
 def test_a_public_key_may_be_readable_by_all(folder: Path) -> None:
     path = a_key(folder / 'pub', b'key\n')
     path.chmod(0o644)
