@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Container
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from math import inf, isfinite
+from math import inf
 
 from keymaterial import Secret
 from tcpao.mkt import Algorithm
@@ -32,7 +32,10 @@ class KeychainError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Lifetime:
-    """From `start` up to, but not including, `end`: seconds since the epoch (UTC)."""
+    """From `start` up to, but not including, `end`: seconds since the epoch (UTC).
+
+    One that ends when it starts is never (RFC 8177 3): a key that is accepted and not sent.
+    """
 
     start: float = -inf
     end: float = inf
@@ -45,6 +48,10 @@ class Lifetime:
         """True if none of it is outside the other."""
         return other.start <= self.start and self.end <= other.end
 
+    def widened(self, seconds: float) -> Lifetime:
+        """So much longer at either end: RFC 8177's accept-tolerance."""
+        return Lifetime(self.start - seconds, self.end + seconds)
+
     def __str__(self) -> str:
         """In the configuration's words."""
         if self == ALWAYS:
@@ -56,10 +63,11 @@ ALWAYS = Lifetime()
 
 
 def utc(wall: float) -> str:
-    """`2026-11-23T12:00:00Z`; `infinite` for an end that never comes."""
-    if not isfinite(wall):
+    """`2026-11-23T12:00:00Z`; `infinite` for an end that never comes, or beyond all calendars."""
+    try:
+        return datetime.fromtimestamp(wall, UTC).strftime('%Y-%m-%dT%H:%M:%SZ')
+    except (OverflowError, ValueError):
         return 'infinite'
-    return datetime.fromtimestamp(wall, UTC).strftime('%Y-%m-%dT%H:%M:%SZ')
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,13 +126,23 @@ class Keychain:
 
     def next_change(self, wall: float) -> float | None:
         """When a lifetime begins or ends next; None if nothing will ever change."""
+        return min(self._changes(wall), default=None)
+
+    def next_turn(self, wall: float) -> tuple[float, ChainKey | None] | None:
+        """When another key than now is preferred, and which: with None the chain denies from then
+        on. None if the preferred key stays for ever."""
+        now = self.preferred(wall)
+        turns = ((time, self.preferred(time)) for time in sorted(self._changes(wall)))
+        return next(((time, key) for time, key in turns if key is not now), None)
+
+    def _changes(self, wall: float) -> set[float]:
         times = {
             time
             for key in self.keys
             for lifetime in (key.send, key.accept)
             for time in (lifetime.start, lifetime.end)
         }
-        return min((time for time in times if wall < time < inf), default=None)
+        return {time for time in times if wall < time < inf}
 
     def find(self, wanted: ChainKey) -> ChainKey | None:
         """The same key in this chain, perhaps with other lifetimes."""
@@ -132,9 +150,13 @@ class Keychain:
 
     def why_denied(self, wall: float) -> str:
         """Why no key is preferred now, in words."""
-        later = [key for key in self.keys if key.send.start > wall]
+        later = [key for key in self.keys if wall < key.send.start < key.send.end]
         if not later:
-            return f'keychain {self.name} has expired: no key may be sent under'
+            last = max(self.keys, key=lambda key: key.send.end)
+            return (
+                f'keychain {self.name} has expired: {last} was the last that might be sent under, '
+                f'until {utc(last.send.end)}'
+            )
         first = min(later, key=lambda key: key.send.start)
         return (
             f'keychain {self.name} has no key that may be sent under before {first} at '
@@ -163,9 +185,12 @@ def _check_key(key: ChainKey, earlier: tuple[ChainKey, ...]) -> None:
         ):
             if one == another:
                 raise KeychainError(f'{name} {one} is that of key {other.number} too')
-    for name, lifetime in (('send-lifetime', key.send), ('accept-lifetime', key.accept)):
-        if not lifetime.start < lifetime.end:
-            raise KeychainError(f'{name} {lifetime} ends before it begins')
+    if key.send.start > key.send.end:
+        raise KeychainError(f'send-lifetime {key.send} ends before it begins')
+    if key.accept.start >= key.accept.end:
+        raise KeychainError(
+            f'accept-lifetime {key.accept} is empty: a key of TCP-AO that is not accepted is no use'
+        )
     if not key.send.lies_in(key.accept):
         raise KeychainError(
             f'send-lifetime {key.send} is not within accept-lifetime {key.accept}: what is sent '

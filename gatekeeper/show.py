@@ -8,6 +8,8 @@ from gatekeeper.policy import SessionPolicy
 from gatekeeper.state import Connection, Phase, State
 from tcpao.mkt import endpoint
 
+DENIED = 'down: the keychain denies'
+
 
 def snapshot(state: State, now: float, wall: float) -> list[dict[str, object]]:
     """A row for each connection, and for each session that has none.
@@ -18,10 +20,35 @@ def snapshot(state: State, now: float, wall: float) -> list[dict[str, object]]:
     rows = []
     for policy in state.policies.values():
         found = [conn for conn in state.connections.values() if conn.policy.key == policy.key]
-        rows += [_connected(state, policy, conn, wall - now) for conn in found] or [
-            _idle(state, policy)
-        ]
+        connected = [_connected(state, policy, conn, wall - now) for conn in found]
+        chain = _chain(policy, wall)
+        rows += [row | chain for row in connected] or [_idle(state, policy, wall) | chain]
     return rows
+
+
+def _chain(policy: SessionPolicy, wall: float) -> dict[str, object]:
+    """The keychain's own part: what it will prefer next and when, and what holds of its keys now
+    (RFC 8177 3.1). No next_key at a next_change: from then on it denies."""
+    chain = policy.keychain
+    if chain is None:
+        return {}
+    turn = chain.next_turn(wall)
+    time, follows = turn if turn is not None else (None, None)
+    return {
+        'next_change': time,
+        'next_key': follows.number if follows is not None else None,
+        'keys': [
+            {
+                'key': key.number,
+                'send_id': key.send_id,
+                'recv_id': key.recv_id,
+                'algorithm': key.algorithm.name,
+                'send_lifetime_active': key.send.covers(wall),
+                'accept_lifetime_active': key.accept.covers(wall),
+            }
+            for key in chain.keys
+        ],
+    }
 
 
 def _row(state: State, policy: SessionPolicy) -> dict[str, object]:
@@ -43,11 +70,18 @@ def _row(state: State, policy: SessionPolicy) -> dict[str, object]:
         'last_error': state.errors.get(policy.key) or (peer.last_error if peer else None),
         'ike': ('up' if peer.up else 'down') if peer else None,
         'keychain': policy.keychain.name if policy.keychain is not None else None,
+        'key': None,
+        'next_change': None,
+        'next_key': None,
+        'keys': None,
     }
 
 
-def _idle(state: State, policy: SessionPolicy) -> dict[str, object]:
+def _idle(state: State, policy: SessionPolicy, wall: float) -> dict[str, object]:
     row = _row(state, policy)
+    chain = policy.keychain
+    if chain is not None and chain.preferred(wall) is None:
+        return row | {'state': DENIED, 'last_error': chain.why_denied(wall)}
     if policy.connect_port is not None:
         return row
     if policy.pad is None:
@@ -76,6 +110,8 @@ def _connected(
     if life.mkt is not None:
         row['algorithm'] = life.mkt.algorithm.name
         row['expires'] = round(life.hard_at + offset, 3) if life.hard_at < inf else None
+    if conn.manual is not None and life.name in conn.manual.held:
+        row['key'] = conn.manual.key_of(life).number
     return row
 
 

@@ -17,13 +17,19 @@ from plugin.grammar import DraftBuilder, Parser, WordError, Words, choice, numbe
 from plugin.places import Place, SectionError
 from tcpao.mkt import ALGORITHMS, Algorithm
 
-LARGEST_NUMBER = 4_294_967_295
-"""Of a key; RFC 8177's key-id is longer, but nobody counts so far."""
+LARGEST_NUMBER = (1 << 64) - 1
+"""Of a key: RFC 8177's key-id."""
+LONGEST_DURATION = 2_147_483_646
+"""Seconds: RFC 8177's duration."""
+LONGEST_TOLERANCE = (1 << 32) - 1
+"""Seconds: RFC 8177's accept-tolerance."""
 
 _TIME = re.compile(r'\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z', re.ASCII)
 _LIFETIME = (
-    'always, or two times of UTC like 2026-11-23T12:00:00Z, of which the second may be infinite'
+    'always, or two times of UTC like 2026-11-23T12:00:00Z, of which the second may be infinite, '
+    'or a time and duration and seconds'
 )
+_duration = number(1, LONGEST_DURATION, 'seconds')
 
 
 def _algorithm(words: Words) -> Algorithm:
@@ -44,17 +50,23 @@ def _time(word: str) -> float:
 
 
 def lifetime(words: Words) -> Lifetime:
-    """RFC 8177's choice of a lifetime: always, or start-date-time and an end."""
-    if list(words) == ['always']:
-        return ALWAYS
-    if len(words) != 2:
-        cause = 'words too many' if len(words) > 2 else 'something is missing'
-        raise WordError(cause, _LIFETIME)
-    end = inf if words[1] == 'infinite' else _time(words[1])
-    start = _time(words[0])
-    if start >= end:
-        raise WordError('it ends before it begins', _LIFETIME)
-    return Lifetime(start, end)
+    """RFC 8177's choice of a lifetime: always, or start-date-time and an end: none, one, or a
+    duration in seconds. One that ends when it starts is never."""
+    match list(words):
+        case ['always']:
+            return ALWAYS
+        case [first, 'infinite']:
+            return Lifetime(_time(first), inf)
+        case [first, 'duration', seconds]:
+            start, duration = _time(first), _duration([seconds])
+            assert isinstance(duration, int)
+            return Lifetime(start, start + duration)
+        case [first, second]:
+            start, end = _time(first), _time(second)
+            if start > end:
+                raise WordError('it ends before it begins', _LIFETIME)
+            return Lifetime(start, end)
+    raise WordError('words too many' if len(words) > 2 else 'something is missing', _LIFETIME)
 
 
 KEY: dict[str, Parser] = {
@@ -65,8 +77,15 @@ KEY: dict[str, Parser] = {
     'tcp-options': choice('included', 'excluded'),
     'send-lifetime': lifetime,
     'accept-lifetime': lifetime,
+    'send-accept-lifetime': lifetime,
 }
 MANDATORY = ('send-id', 'recv-id', 'algorithm', 'key-file')
+INDEPENDENT = ('send-lifetime', 'accept-lifetime')
+"""What send-accept-lifetime stands for: RFC 8177 has either the one or the two."""
+
+CHAIN: dict[str, Parser] = {
+    'accept-tolerance': number(0, LONGEST_TOLERANCE, 'seconds'),
+}
 
 
 @dataclass(slots=True)
@@ -76,6 +95,11 @@ class ChainBuilder:
     name: str
     place: Place
     keys: dict[int, DraftBuilder] = field(default_factory=dict)
+    own: DraftBuilder = field(init=False)
+    """What is said for all keys."""
+
+    def __post_init__(self) -> None:
+        self.own = DraftBuilder(self.place, self.label, CHAIN, 'key N { ... }')
 
     @property
     def label(self) -> str:
@@ -95,7 +119,7 @@ class ChainBuilder:
             raise SectionError(
                 place, f'{label} {value}', f'repeated, it stands on line {first} already'
             )
-        self.keys[value] = DraftBuilder(place, f'{label} {value}', KEY)
+        self.keys[value] = DraftBuilder(place, f'{label} {value}', KEY, block='')
         return self.keys[value]
 
     def build(self) -> dict[int, Draft]:
@@ -108,4 +132,17 @@ class ChainBuilder:
                     raise SectionError(
                         key.place, key.name, f'incomplete, {name} is missing', f'{name} ...;'
                     )
+            _check_lifetimes(key)
         return {value: key.build() for value, key in self.keys.items()}
+
+
+def _check_lifetimes(key: DraftBuilder) -> None:
+    both = key.directives.get('send-accept-lifetime')
+    extra = next((name for name in INDEPENDENT if name in key.directives), None)
+    if both is not None and extra is not None:
+        raise SectionError(
+            both.place,
+            f'{key.name} send-accept-lifetime',
+            f'{extra} is there too',
+            f'send-accept-lifetime, or {" and ".join(INDEPENDENT)}',
+        )

@@ -31,7 +31,7 @@ LONGEST_TIMEOUT = 600
 LOWEST_SOURCE_PORT = 1024
 """Ports below need privileges, which ExaBGP has dropped when it connects."""
 
-_NUMBER = re.compile(r'[0-9]{1,10}', re.ASCII)
+_NUMBER = re.compile(r'[0-9]{1,20}', re.ASCII)
 _NAME = re.compile(r'[A-Za-z0-9._-]{1,64}', re.ASCII)
 
 
@@ -246,6 +246,8 @@ class DraftBuilder:
     place: Place
     name: str = 'ikev2'
     parsers: dict[str, Parser] = field(default_factory=lambda: SECTION)
+    block: str = 'session AFI SAFI { ... }'
+    """What may stand in it besides; empty: nothing."""
     directives: dict[str, Directive] = field(default_factory=dict)
     sessions: dict[Family, DraftBuilder] = field(default_factory=dict)
 
@@ -256,8 +258,8 @@ class DraftBuilder:
         parser = self.parsers.get(keyword)
         if parser is None:
             choices = ', '.join(sorted(self.parsers))
-            if self.parsers is SECTION:
-                choices += ', or a block: session AFI SAFI { ... }'
+            if self.block:
+                choices += f', or a block: {self.block}'
             raise SectionError(place, self.name, f'{keyword!r} is unknown', f'one of {choices}')
         if keyword in self.directives:
             first = self.directives[keyword].place.line
@@ -283,7 +285,7 @@ class DraftBuilder:
             raise SectionError(
                 place, f'{label} {" ".join(family)}', f'repeated, it stands on line {first} already'
             )
-        session = DraftBuilder(place, f'{label} {" ".join(family)}', SESSION)
+        session = DraftBuilder(place, f'{label} {" ".join(family)}', SESSION, block='')
         self.sessions[family] = session
         return session
 

@@ -6,6 +6,7 @@ chain by `gatekeeper.keychain`. Neighbors above it may use it too.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from plugin.section import add_section
 from plugin.truelines import place_of
 
 _HEX = b'0x'
+_HEX_STRING = re.compile(rb'0x[0-9A-Fa-f]{2}(:?[0-9A-Fa-f]{2})*')
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +42,14 @@ class Defined:
 Chains = Mapping[str, Defined]
 
 
-def build(name: str, place: Place, keys: Mapping[int, Draft], files: KeyFiles) -> Keychain:
+def build(builder: ChainBuilder, files: KeyFiles) -> Keychain:
     """Read the key files. Raises SectionError."""
-    chain = Keychain(name, tuple(_key(name, n, draft, files) for n, draft in keys.items()))
+    name, place, keys = builder.name, builder.place, builder.build()
+    said = builder.own.directives.get('accept-tolerance')
+    tolerance = said.value if said is not None else 0
+    assert isinstance(tolerance, int)
+    made = (_key(name, number, draft, tolerance, files) for number, draft in keys.items())
+    chain = Keychain(name, tuple(made))
     try:
         check_keychain(chain)
     except KeychainError as error:
@@ -60,8 +67,9 @@ def _blamed(chain: Keychain, place: Place, keys: Mapping[int, Draft]) -> Place:
     return place
 
 
-def _key(name: str, number: int, draft: Draft, files: KeyFiles) -> ChainKey:
+def _key(name: str, number: int, draft: Draft, tolerance: int, files: KeyFiles) -> ChainKey:
     said: dict[str, Any] = {word: entry.value for word, entry in draft.directives.items()}
+    both = said.get('send-accept-lifetime', ALWAYS)
     return ChainKey(
         number=number,
         send_id=said['send-id'],
@@ -69,13 +77,14 @@ def _key(name: str, number: int, draft: Draft, files: KeyFiles) -> ChainKey:
         algorithm=said['algorithm'],
         master_key=_secret(f'keychain {name} key {number}', draft.directives['key-file'], files),
         tcp_options=said.get('tcp-options', 'included') == 'included',
-        send=said.get('send-lifetime', ALWAYS),
-        accept=said.get('accept-lifetime', ALWAYS),
+        send=said.get('send-lifetime', both),
+        accept=said.get('accept-lifetime', both).widened(tolerance),
     )
 
 
 def _secret(label: str, directive: Directive, files: KeyFiles) -> Secret:
-    """The file's octets, or what they say in hex after 0x (RFC 8177: keystring, hexadecimal)."""
+    """The file's octets, or what they say in hex after 0x (RFC 8177: keystring, or
+    hexadecimal-string, with or without colons)."""
     path = Path(str(directive.value))
     if not path.is_absolute():
         # ExaBGP itself has gone to /.
@@ -89,14 +98,10 @@ def _secret(label: str, directive: Directive, files: KeyFiles) -> Secret:
     octets = content.reveal()
     if not octets.startswith(_HEX):
         return content
-    try:
-        secret = Secret(bytes.fromhex(octets.removeprefix(_HEX).decode('ascii')))
-    except ValueError:
-        secret = Secret(b'')
-    if not len(secret):
+    if not _HEX_STRING.fullmatch(octets):
         cause = f'{path} begins with 0x and holds no hex'
         raise SectionError(directive.place, f'{label} key-file', cause, '0x and hex digits')
-    return secret
+    return Secret(bytes.fromhex(octets.removeprefix(_HEX).replace(b':', b'').decode('ascii')))
 
 
 # --- ExaBGP's parser ------------------------------------------------------------------------------
@@ -128,16 +133,14 @@ class KeychainSection(Section):
 
     def parse(self, name: str, command: str) -> bool:
         assert self.builder is not None
-        cause = f'{command!r} is unknown'
-        raise SectionError(
-            place_of(self.tokeniser), self.builder.label, cause, 'a block: key 1 { ... }'
-        )
+        self.builder.own.add(self.tokeniser.line[:-1], place_of(self.tokeniser))
+        return True
 
     def post(self) -> bool:
         builder = self.builder
         assert builder is not None
         _check_closed(self.tokeniser, builder.place, builder.label)
-        chain = build(builder.name, builder.place, builder.build(), neighbors.files)
+        chain = build(builder, neighbors.files)
         self.chains[builder.name] = Defined(chain, builder.place)
         self.builder = None
         return True

@@ -43,8 +43,19 @@ def _plain(name: str) -> Callable[[Row, float], str]:
 
 def _peer(row: Row, now: float) -> str:
     """Who the peer proved to be, or what says who it is."""
-    chain = row.get('keychain')
-    return _plain('peer_id')(row, now) if chain is None else f'keychain {chain}'
+    chain, key = row.get('keychain'), row.get('key')
+    if chain is None:
+        return _plain('peer_id')(row, now)
+    return f'keychain {chain}' if key is None else f'keychain {chain} key {key}'
+
+
+def _next(row: Row, now: float) -> str:
+    """What a keychain will prefer next."""
+    change, key = row.get('next_change'), row.get('next_key')
+    if not isinstance(change, int | float):
+        return '-'
+    what = 'denies' if key is None else f'key {key}'
+    return f'{what} in {max(0, change - now):.0f} s'
 
 
 def _keyids(row: Row, now: float) -> str:
@@ -62,6 +73,7 @@ COLUMNS: tuple[tuple[str, Callable[[Row, float], str]], ...] = (
     ('Send/Recv', _keyids),
     ('Since', _since),
     ('Expires', _left),
+    ('Next', _next),
     ('Rekeys', _plain('rekeys')),
     ('Peer', _peer),
     ('Last error', _plain('last_error')),

@@ -69,6 +69,12 @@ def test_always_is_always() -> None:
 def test_lifetimes_are_written_in_utc() -> None:
     assert str(Lifetime(0, 86400)) == '1970-01-01T00:00:00Z 1970-01-02T00:00:00Z'
     assert str(Lifetime(0)) == '1970-01-01T00:00:00Z infinite'
+    assert str(Lifetime(0, 1e12)) == '1970-01-01T00:00:00Z infinite', 'beyond the calendar'
+
+
+def test_a_tolerance_widens_both_ends() -> None:
+    assert Lifetime(100, 200).widened(5) == Lifetime(95, 205)
+    assert ALWAYS.widened(5) == ALWAYS
 
 
 # --- what holds at a time -------------------------------------------------------------------
@@ -123,7 +129,37 @@ def test_a_chain_without_lifetimes_never_changes() -> None:
 
 
 def test_an_expired_chain_says_so() -> None:
-    assert ROLLOVER.why_denied(300) == 'keychain core has expired: no key may be sent under'
+    assert ROLLOVER.why_denied(300) == (
+        'keychain core has expired: key 2 (SendID 2, RecvID 2) was the last that might be sent '
+        'under, until 1970-01-01T00:03:20Z'
+    )
+
+
+def test_a_key_is_never_sent_whose_send_lifetime_ends_when_it_starts() -> None:
+    """RFC 8177 3: such a lifetime is not valid, and the key is for acceptance only."""
+    only = chain(lived(1, (100, 100), (0, 200)))
+    check_keychain(only)
+    assert numbers(only.accepted(100)) == [1]
+    assert preferred(only, 100) is None
+    assert only.next_turn(0) is None
+    assert 'has expired' in only.why_denied(0), 'it will not come'
+
+
+def test_the_next_turn_is_told_with_its_key() -> None:
+    turns = []
+    wall: float | None = -20.0
+    while wall is not None:
+        turn = ROLLOVER.next_turn(wall)
+        wall = turn[0] if turn is not None else None
+        if turn is not None:
+            turns.append((turn[0], turn[1].number if turn[1] is not None else None))
+    assert turns == [(0, 1), (100, 2), (200, None)]
+
+
+def test_lifetimes_that_change_no_preference_are_no_turn() -> None:
+    later = chain(lived(1, (0, 200), (0, 300)), lived(2, (-50, 100), (-50, 100)))
+    assert later.next_turn(50) == (200, None)
+    assert chain(key(1)).next_turn(0) is None
 
 
 def test_a_chain_whose_time_has_not_come_says_when() -> None:
@@ -194,8 +230,8 @@ def test_other_ids_do_not_clash() -> None:
         ([], 'keychain core has no key'),
         ([key(1), key(2, send_id=1)], 'keychain core key 2: send-id 1 is that of key 1 too'),
         ([key(1), key(2, recv_id=1)], 'keychain core key 2: recv-id 1 is that of key 1 too'),
-        ([lived(1, (10, 10), (0, 20))], 'send-lifetime .* ends before it begins'),
-        ([lived(1, (10, 12), (20, 5))], 'accept-lifetime .* ends before it begins'),
+        ([lived(1, (11, 10), (0, 20))], 'send-lifetime .* ends before it begins'),
+        ([lived(1, (5, 5), (20, 20))], 'accept-lifetime .* is empty'),
         ([lived(1, (0, 20), (5, 30))], 'is not within accept-lifetime'),
         ([lived(1, (0, 20), (0, 10))], 'is not within accept-lifetime'),
         ([key(1, accept=Lifetime(0, 10))], 'send-lifetime always is not within'),

@@ -741,6 +741,82 @@ def test_what_is_shown_of_a_session() -> None:
     assert row['keychain'] == 'core'
 
 
+def test_the_key_in_use_and_the_next_change_are_shown() -> None:
+    world = World()
+    r1, r2 = up(world, ROLLOVER)
+    for router in (r1, r2):
+        (row,) = snapshot(router.core.state, world.now, world.now)
+        assert (row['key'], row['next_key'], row['next_change']) == (1, 2, CHANGE)
+    world.run(700)
+    for router in (r1, r2):
+        (row,) = snapshot(router.core.state, world.now, world.now)
+        assert (row['key'], row['next_key'], row['next_change']) == (2, None, None)
+
+
+def test_what_holds_of_each_key_is_shown() -> None:
+    """RFC 8177 3.1: send-lifetime-active and accept-lifetime-active."""
+    world = World()
+    r1, _ = up(world, [*ROLLOVER, key(3, send=(START + 5000, inf), accept=(START + 4000, inf))])
+    (row,) = snapshot(r1.core.state, world.now, world.now)
+    keys = row['keys']
+    assert isinstance(keys, list)
+    assert [(k['key'], k['send_lifetime_active'], k['accept_lifetime_active']) for k in keys] == [
+        (1, True, True),
+        (2, False, False),
+        (3, False, False),
+    ]
+    world.run(CHANGE - 200 - world.now)
+    (row,) = snapshot(r1.core.state, world.now, world.now)
+    keys = row['keys']
+    assert isinstance(keys, list)
+    assert keys[1] == {
+        'key': 2,
+        'send_id': 12,
+        'recv_id': 22,
+        'algorithm': 'hmac-sha-1-96',
+        'send_lifetime_active': False,
+        'accept_lifetime_active': True,
+    }
+
+
+def test_both_ends_of_an_expired_chain_show_why_they_deny() -> None:
+    """The listener too: it hears of no SYN, and would have nothing else to say."""
+    world = World()
+    end = START + 100
+    r1, r2 = up(world, [key(1, send=(-inf, end), accept=(-inf, end))])
+    (row,) = snapshot(r1.core.state, world.now, world.now)
+    assert (row['next_key'], row['next_change']) == (None, end)
+    world.run(200)
+    for router in (r1, r2):
+        (row,) = snapshot(router.core.state, world.now, world.now)
+        assert row['state'] == 'down: the keychain denies'
+        assert 'has expired: key 1' in str(row['last_error'])
+        assert str(row['last_error']).endswith('until 1970-01-01T00:18:20Z')
+
+
+def test_a_chain_whose_time_has_not_come_shows_when_it_will() -> None:
+    world = World()
+    _, r2 = two_routers(world, [key(1, send=(START + 100, inf))])
+    (row,) = snapshot(r2.core.state, world.now, world.now)
+    assert row['state'] == 'down: the keychain denies'
+    assert (row['next_key'], row['next_change']) == (1, START + 100)
+
+
+def test_nothing_that_is_shown_or_told_holds_a_secret() -> None:
+    world = World()
+    r1, r2 = up(world, ROLLOVER)
+    world.run(1000)
+    reload(r1, [key(2), key(3)])
+    for router in (r1, r2):
+        state = router.core.state
+        told = repr((snapshot(state, world.now, world.now), router.notes, router.errors))
+        told += repr((router.installer.submitted, state.policies))
+        for number in (1, 2, 3):
+            secret = b'manual secret %d' % number
+            assert secret.decode() not in told
+            assert secret.hex() not in told
+
+
 def test_what_never_ends_does_not_expire() -> None:
     world = World()
     r1, _ = up(world, [key(1)])

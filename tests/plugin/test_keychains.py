@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 from collections.abc import Callable
 from math import inf
 from pathlib import Path
@@ -106,6 +108,42 @@ def test_a_key_with_everything(write: Write) -> None:
     assert str(key.send) == '2026-11-23T12:00:00Z 2026-12-23T12:00:00Z'
 
 
+LIFETIMES: dict[tuple[str, ...], tuple[Lifetime, Lifetime]] = {
+    ('send-lifetime 2026-11-23T12:00:00Z duration 60;',): (
+        Lifetime(1795435200.0, 1795435260.0),
+        ALWAYS,
+    ),
+    ('accept-lifetime always;', 'send-lifetime always;'): (ALWAYS, ALWAYS),
+    ('send-accept-lifetime 2026-11-23T12:00:00Z infinite;',): (
+        Lifetime(1795435200.0, inf),
+        Lifetime(1795435200.0, inf),
+    ),
+    ('send-accept-lifetime always;',): (ALWAYS, ALWAYS),
+    # Accepted, and not sent: RFC 8177 3.
+    ('send-lifetime 2026-11-23T12:00:00Z 2026-11-23T12:00:00Z;',): (
+        Lifetime(1795435200.0, 1795435200.0),
+        ALWAYS,
+    ),
+}
+
+
+@pytest.mark.parametrize('lines', LIFETIMES)
+def test_every_form_of_lifetime_that_rfc_8177_has(write: Write, lines: tuple[str, ...]) -> None:
+    key = key_of(write(chain(*lines) + USED))
+    assert (key.send, key.accept) == LIFETIMES[lines]
+
+
+def test_the_tolerance_widens_what_is_accepted_and_not_what_is_sent(write: Write) -> None:
+    one = chain('send-accept-lifetime 2026-11-23T12:00:00Z 2026-12-23T12:00:00Z;')
+    key = key_of(write(one.replace('core {', 'core {\n    accept-tolerance 60;') + USED))
+    assert key.send == Lifetime(1795435200.0, 1798027200.0)
+    assert key.accept == Lifetime(1795435140.0, 1798027260.0)
+
+
+def test_a_key_number_may_be_as_long_as_rfc_8177_has_it(write: Write) -> None:
+    assert key_of(write(CHAIN.replace('key 1', f'key {2**64 - 1}') + USED)).number == 2**64 - 1
+
+
 def test_several_keys_keep_their_numbers(write: Write) -> None:
     second = (
         KEY.replace('key 1', 'key 7').replace('61', '0').replace('84', '255').replace('k1', 'k2')
@@ -122,8 +160,21 @@ def test_every_algorithm_may_be_asked_for(write: Write, name: str) -> None:
     assert key_of(write(CHAIN.replace('hmac-sha-1-96', name) + USED)).algorithm is ALGORITHMS[name]
 
 
-def test_a_key_in_hex(write: Write) -> None:
+@pytest.mark.parametrize('written', ['0x00ff', '0x00FF\n', '0x00:ff'])
+def test_a_key_in_hex(write: Write, key_files: Path, written: str) -> None:
+    """With colons: YANG's hex-string (RFC 6991)."""
+    (key_files / 'hex').write_text(written)
     assert key_of(write(CHAIN.replace('k1', 'hex') + USED)).master_key.reveal() == b'\x00\xff'
+
+
+def test_the_user_that_the_daemon_becomes_may_own_its_key_files(
+    write: Write, key_files: Path
+) -> None:
+    nobody = pwd.getpwnam('nobody').pw_uid
+    os.chown(key_files / 'k1', nobody, -1)
+    assert key_of(write(CHAIN + USED)).master_key.reveal() == b'first secret'
+    os.chown(key_files / 'k1', nobody + 1, -1)
+    assert 'belongs to user' in error_of(write(CHAIN + USED))
 
 
 def test_the_chain_may_stand_below_the_neighbor(write: Write) -> None:
@@ -249,6 +300,37 @@ REFUSED: dict[str, tuple[str, str, str]] = {
     'no key': ('keychain core {\n}\n', 'keychain core', 'there is no key in it'),
     'twice': (CHAIN + CHAIN, 'keychain core', 'repeated, it stands on line 1 already'),
     'a statement in it': ('keychain core {\n  send-id 1;\n}\n', 'send-id', "'send-id' is unknown"),
+    'another word in it': (
+        CHAIN.replace('core {', 'core {\n  grace 1;'),
+        'grace',
+        "'grace' is unknown; expected one of accept-tolerance, or a block: key N { ... }",
+    ),
+    'a tolerance twice': (
+        CHAIN.replace('core {', 'core {\n  accept-tolerance 1;\n  accept-tolerance 1;'),
+        'accept-tolerance',
+        'repeated',
+    ),
+    'a tolerance that is none': (
+        CHAIN.replace('core {', 'core {\n  accept-tolerance -1;'),
+        'accept-tolerance',
+        "'-1' is not a number",
+    ),
+    'both kinds of lifetime': (
+        chain('send-accept-lifetime always;', 'accept-lifetime always;'),
+        'send-accept-lifetime',
+        'accept-lifetime is there too',
+    ),
+    'no seconds of duration': (
+        chain('send-lifetime 2026-02-20T00:00:00Z duration 0;'),
+        'send-lifetime',
+        '0 is too small',
+    ),
+    'never accepted': (
+        chain('send-accept-lifetime 2026-02-20T00:00:00Z 2026-02-20T00:00:00Z;'),
+        'key 1',
+        'a key of TCP-AO that is not accepted is no use',
+    ),
+    'a number beyond': (CHAIN.replace('key 1', f'key {2**64}'), 'key ', 'is too large'),
     'a strange block': ('keychain core {\n  lock 1 {\n}\n}\n', 'lock', "a block 'lock' is unknown"),
     'a block in a key': (CHAIN.replace('send-id 61;', 'x {\n}'), ' x {', "a block 'x' is unknown"),
     'no end': (f'keychain core {{\n{KEY}', 'keychain core', 'the block does not end'),
@@ -405,7 +487,11 @@ def test_a_refused_load_leaves_the_chains_of_the_next_one_alone(write: Write) ->
         ('2026-11-23T24:00:00Z', 'infinite'),
         ('2026-11-23T12:00:00.5Z', 'infinite'),
         ('٢٠٢٦-11-23T12:00:00Z', 'infinite'),
-        ('2026-11-23T12:00:00Z', '2026-11-23T12:00:00Z'),
+        ('2026-11-23T12:00:01Z', '2026-11-23T12:00:00Z'),
+        ('2026-11-23T12:00:00Z', 'duration'),
+        ('2026-11-23T12:00:00Z', 'duration', '1', 's'),
+        ('2026-11-23T12:00:00Z', 'duration', '2147483647'),
+        ('always', 'duration', '1'),
     ],
 )
 def test_words_that_are_no_lifetime(words: tuple[str, ...]) -> None:

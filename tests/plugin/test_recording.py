@@ -217,6 +217,25 @@ def test_the_table_has_every_field() -> None:
     assert row.index('in use') == head.index('State')
 
 
+def test_the_table_tells_a_keychains_key_and_what_comes_next() -> None:
+    chain = ROW | {'peer_id': None, 'keychain': 'core', 'key': 7}
+    head, row, last, ever, none = showing.table(
+        [
+            chain | {'next_change': 1160.0, 'next_key': 8},
+            chain | {'next_change': 1160.0, 'next_key': None},
+            chain | {'next_change': None, 'next_key': None},
+            chain | {'key': None},
+        ],
+        now=1060.0,
+    )
+    assert 'keychain core key 7' in row
+    assert row[head.index('Next') :].startswith('key 8 in 100 s')
+    assert last[head.index('Next') :].startswith('denies in 100 s')
+    assert ever[head.index('Next') :].startswith('- ')
+    assert 'keychain core ' in none
+    assert 'keychain core key' not in none
+
+
 def test_what_is_not_ascii_is_escaped(daemon: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     """ExaBGP's pipes take ASCII only; anything else would end the daemon."""
     one = daemon(neighbor())
