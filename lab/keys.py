@@ -24,18 +24,20 @@ from cryptography.hazmat.primitives.serialization import (
 from lab.certificates import make_certificates
 
 PSK_OCTETS = 32
+SHARED = ('psk', 'ppk', 'core-1', 'core-2')
 
 
 def make_keys(folder: Path, routers: tuple[str, str] = ('r1', 'r2')) -> None:
-    """Write FOLDER/ROUTER/{private.pem, peer.pub, psk, ppk} for both routers of a pair.
+    """Write FOLDER/ROUTER/{private.pem, peer.pub, psk, ppk, core-1, core-2} for both routers of a
+    pair.
 
     private.pem is an Ed25519 key (PKCS#8), peer.pub the other router's public key
-    (SubjectPublicKeyInfo, RFC 8410), psk and ppk the same 32 random octets each, in hex, for
-    both. Certificates are beside them (lab.certificates). Secrets get mode 0600. What is there
-    already is replaced.
+    (SubjectPublicKeyInfo, RFC 8410); psk, ppk and the manual keys core-1 and core-2 are the same
+    32 random octets each, in hex, for both. Certificates are beside them (lab.certificates).
+    Secrets get mode 0600. What is there already is replaced.
     """
     pairs = {router: Ed25519PrivateKey.generate() for router in routers}
-    shared = {name: secrets.token_hex(PSK_OCTETS).encode() + b'\n' for name in ('psk', 'ppk')}
+    shared = {name: secrets.token_hex(PSK_OCTETS).encode() + b'\n' for name in SHARED}
     for router, peer in (routers, routers[::-1]):
         home = folder / router
         shutil.rmtree(home, ignore_errors=True)

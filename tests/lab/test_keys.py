@@ -28,7 +28,7 @@ def test_both_routers_have_one_psk(tmp_path: Path) -> None:
     assert len(bytes.fromhex(psk.decode())) == 32
 
 
-@pytest.mark.parametrize('secret', ['private.pem', 'psk', 'ppk', 'router.pem'])
+@pytest.mark.parametrize('secret', ['private.pem', 'psk', 'ppk', 'core-1', 'router.pem'])
 def test_secrets_are_private(tmp_path: Path, secret: str) -> None:
     make_keys(tmp_path)
     assert stat.S_IMODE((tmp_path / 'r1' / secret).stat().st_mode) == 0o600

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 from gatekeeper.keygen import make_psk
 from ikev2.policies import POLICIES
 from lab.certificates import Authority
-from plugin.chain_grammar import KEY
+from plugin.chain_grammar import CHAIN, KEY
 from plugin.grammar import SECTION, SESSION
 from plugin.protection import DEFAULTS
 from plugin.surroundings import SECTION as ENVIRONMENT
@@ -41,7 +41,7 @@ def rows_of(name: str) -> list[list[str]]:
 
 
 @pytest.mark.parametrize(
-    'name', sorted({*SECTION, *SESSION, *KEY, *POLICIES, *ALGORITHMS, 'exabgp.ikev2.port'})
+    'name', sorted({*SECTION, *SESSION, *CHAIN, *KEY, *POLICIES, *ALGORITHMS, 'exabgp.ikev2.port'})
 )
 def test_every_word_is_explained(name: str) -> None:
     assert rows_of(name)
