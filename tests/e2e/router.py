@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, TypeVar
@@ -271,13 +272,8 @@ class Router:
         """The daemon's process that serves the pipes, once it does: every good reload has it
         replaced, and what is asked meanwhile is lost."""
         pipe = os.stat(self.pipes / 'exabgp.in')
-        for descriptor in Path('/proc').glob('[0-9]*/fd/*'):
-            try:
-                found = os.stat(descriptor)
-            except OSError:
-                continue  # it has just ended
-            pid = int(descriptor.parts[2])
-            if pid != os.getpid() and (found.st_dev, found.st_ino) == (pipe.st_dev, pipe.st_ino):
+        for pid in (int(name) for name in os.listdir('/proc') if name.isdecimal()):
+            if pid != os.getpid() and (pipe.st_dev, pipe.st_ino) in _open_files(pid):
                 return pid
         return None
 
@@ -341,6 +337,16 @@ class Router:
             for local, lport, remote, rport in _established(self.node.proc / 'net')
             if port in (lport, rport)
         ]
+
+
+def _open_files(pid: int) -> Iterator[tuple[int, int]]:
+    """Device and inode of each. The process, or a file, may be gone at any moment."""
+    folder = f'/proc/{pid}/fd'
+    with suppress(OSError):
+        for descriptor in os.listdir(folder):
+            with suppress(OSError):
+                found = os.stat(f'{folder}/{descriptor}')
+                yield found.st_dev, found.st_ino
 
 
 def _established(net: Path) -> Iterator[tuple[str, int, str, int]]:
