@@ -7,7 +7,7 @@ each other `VENDOR_ID`. Limits and timers that are our choice don't belong here.
 
 from __future__ import annotations
 
-from enum import IntEnum, IntFlag
+from enum import IntEnum
 from typing import Final, NamedTuple
 
 IKE_MAJOR_VERSION: Final = 2  # RFC 7296, 3.1
@@ -17,7 +17,7 @@ IKE_MINOR_VERSION: Final = 0
 VENDOR_ID: Final = bytes.fromhex('666dabb99f967d6741fdf6774d5f6084')
 
 
-class HeaderFlag(IntFlag):
+class HeaderFlag(IntEnum):
     """Flags octet of the IKE header (RFC 7296, 3.1); the other five bits are ignored."""
 
     INITIATOR = 0x08

@@ -6,8 +6,9 @@ non-ESP marker. What a message means is the engine's business.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from struct import Struct
 from typing import Self, TypeVar
 
 from ikev2.constants import (
@@ -18,7 +19,13 @@ from ikev2.constants import (
     PayloadType,
 )
 from ikev2.errors import MalformedMessage, UnsupportedCriticalPayload, UnsupportedVersion
-from ikev2.payload import CRITICAL, GENERIC_HEADER_LENGTH, KnownPayload, Payload
+from ikev2.payload import (
+    CRITICAL,
+    GENERIC_HEADER,
+    GENERIC_HEADER_LENGTH,
+    KnownPayload,
+    Payload,
+)
 from ikev2.payloads import (
     AuthPayload,
     CertificatePayload,
@@ -38,7 +45,9 @@ from ikev2.payloads_sa import SaPayload
 from ikev2.payloads_ts import TsiPayload, TsrPayload
 from ikev2.reader import Reader
 
-HEADER_LENGTH = 28
+# SPIs; next payload, version, exchange type, flags; Message ID, length (RFC 7296, 3.1).
+_HEADER = Struct('>8s8sBBBBII')
+HEADER_LENGTH = _HEADER.size
 SPI_LENGTH = 8
 # Of one message, ours: no exchange needs a tenth of it, and a chain of empty payloads in a
 # datagram of 64 kB would otherwise be 16,000 objects.
@@ -65,6 +74,7 @@ PAYLOAD_CLASSES: dict[int, type[KnownPayload]] = {
 # Payloads of RFC 7296 that we carry without looking inside. Their critical bit is ignored too
 # (RFC 7296, 3.2: "MUST be ignored by the recipient if the recipient understands the payload type").
 _OPAQUE = frozenset({PayloadType.CP, PayloadType.EAP})
+_SEALED = frozenset({PayloadType.SK, PayloadType.SKF})
 
 _P = TypeVar('_P', bound=Payload)
 
@@ -91,18 +101,15 @@ class Header:
 
     def encode(self, next_payload: int, length: int) -> bytes:
         """28 octets; `length` is that of the whole message."""
-        flags = HeaderFlag(0)
-        if self.initiator:
-            flags |= HeaderFlag.INITIATOR
-        if self.response:
-            flags |= HeaderFlag.RESPONSE
-        version = IKE_MAJOR_VERSION << 4 | self.minor_version
-        return (
-            self.initiator_spi
-            + self.responder_spi
-            + bytes([next_payload, version, self.exchange_type, flags])
-            + self.message_id.to_bytes(4, 'big')
-            + length.to_bytes(4, 'big')
+        return _HEADER.pack(
+            self.initiator_spi,
+            self.responder_spi,
+            next_payload,
+            IKE_MAJOR_VERSION << 4 | self.minor_version,
+            self.exchange_type,
+            self.initiator * HeaderFlag.INITIATOR | self.response * HeaderFlag.RESPONSE,
+            self.message_id,
+            length,
         )
 
     @classmethod
@@ -139,13 +146,13 @@ class Message:
         header, first = _decode_header(datagram)
         return cls(header, decode_chain(first, datagram[HEADER_LENGTH:], sealed=True))
 
-    def all(self, kind: type[_P]) -> Iterator[_P]:
+    def all(self, kind: type[_P]) -> list[_P]:
         """The payloads of one class, in order."""
-        return (payload for payload in self.payloads if isinstance(payload, kind))
+        return [payload for payload in self.payloads if isinstance(payload, kind)]
 
     def find(self, kind: type[_P]) -> _P | None:
         """The one payload of a class, or None. MalformedMessage if there are two."""
-        found = tuple(self.all(kind))
+        found = self.all(kind)
         if len(found) > 1:
             raise MalformedMessage(f'{len(found)} payloads of type {found[0].payload_type}')
         return found[0] if found else None
@@ -157,28 +164,24 @@ class Message:
             raise MalformedMessage(f'{kind.__name__} is missing')
         return found
 
-    def notifies(self, notify_type: NotifyType) -> tuple[NotifyPayload, ...]:
+    def notifies(self, notify_type: NotifyType) -> list[NotifyPayload]:
         """The Notify payloads of one type."""
-        return tuple(n for n in self.all(NotifyPayload) if n.notify_type == notify_type)
+        return [n for n in self.all(NotifyPayload) if n.notify_type == notify_type]
 
     def notify(self, notify_type: NotifyType) -> NotifyPayload | None:
         """The first Notify payload of one type, or None."""
-        return next(iter(self.notifies(notify_type)), None)
+        found = self.notifies(notify_type)
+        return found[0] if found else None
 
 
 def encode_chain(payloads: Sequence[Payload]) -> tuple[int, bytes]:
     """The type of the first payload (0 if there is none) and the octets of all."""
-    types = [payload.payload_type for payload in payloads]
+    following: int = PayloadType.NO_NEXT_PAYLOAD
     octets = []
-    for index, payload in enumerate(payloads):
-        if isinstance(payload, EncryptedPayload | EncryptedFragmentPayload):
-            if index != len(payloads) - 1:
-                raise ValueError('nothing follows an SK or SKF payload')
-            following = payload.first_payload
-        else:
-            following = types[index + 1] if index + 1 < len(types) else 0
+    for payload in reversed(payloads):
         octets.append(payload.encode(following))
-    return types[0] if types else PayloadType.NO_NEXT_PAYLOAD, b''.join(octets)
+        following = payload.payload_type
+    return following, b''.join(reversed(octets))
 
 
 def decode_chain(first: int, data: bytes, *, sealed: bool = False) -> tuple[Payload, ...]:
@@ -193,16 +196,14 @@ def decode_chain(first: int, data: bytes, *, sealed: bool = False) -> tuple[Payl
     while kind != PayloadType.NO_NEXT_PAYLOAD:
         if len(payloads) == LARGEST_PAYLOAD_COUNT:
             raise MalformedMessage(f'more than {LARGEST_PAYLOAD_COUNT} payloads')
-        following = reader.uint8()
-        critical = bool(reader.uint8() & CRITICAL)
-        length = reader.uint16()
+        following, flags, length = reader.unpack(GENERIC_HEADER)
         body = reader.take(length - GENERIC_HEADER_LENGTH)
-        if kind in (PayloadType.SK, PayloadType.SKF):
+        if kind in _SEALED:
             if not sealed:
                 raise MalformedMessage('an encrypted payload within another')
             payloads.append(_sealed(kind, body, following))
             break
-        payloads.append(_decode_payload(kind, body, critical))
+        payloads.append(_decode_payload(kind, body, bool(flags & CRITICAL)))
         kind = following
     reader.expect_end()
     return tuple(payloads)
@@ -227,15 +228,8 @@ def _decode_payload(kind: int, body: bytes, critical: bool) -> Payload:
 
 
 def _decode_header(datagram: bytes) -> tuple[Header, int]:
-    reader = Reader(datagram, 'IKE header')
-    initiator_spi = reader.take(SPI_LENGTH)
-    responder_spi = reader.take(SPI_LENGTH)
-    next_payload = reader.uint8()
-    version = reader.uint8()
-    exchange_type = reader.uint8()
-    flags = reader.uint8()
-    message_id = int.from_bytes(reader.take(4), 'big')
-    length = int.from_bytes(reader.take(4), 'big')
+    fields = Reader(datagram, 'IKE header').unpack(_HEADER)
+    spi_i, spi_r, next_payload, version, exchange_type, flags, message_id, length = fields
     major, minor = version >> 4, version & 0x0F
     # A newer version may have another length field: look at the version first.
     if major > IKE_MAJOR_VERSION:
@@ -245,8 +239,8 @@ def _decode_header(datagram: bytes) -> tuple[Header, int]:
     if length != len(datagram):
         raise MalformedMessage(f'Length {length} in a datagram of {len(datagram)} octets')
     header = Header(
-        initiator_spi,
-        responder_spi,
+        spi_i,
+        spi_r,
         exchange_type,
         message_id,
         bool(flags & HeaderFlag.INITIATOR),

@@ -7,10 +7,12 @@ encoding again gives the same octets only for what a conforming sender makes.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from struct import Struct
 from typing import ClassVar, Protocol, Self
 
-GENERIC_HEADER_LENGTH = 4
+GENERIC_HEADER = Struct('>BBH')
+"""Next payload, critical bit, payload length (RFC 7296, 3.2)."""
+GENERIC_HEADER_LENGTH = GENERIC_HEADER.size
 LARGEST_BODY = 0xFFFF - GENERIC_HEADER_LENGTH
 CRITICAL = 0x80
 
@@ -29,8 +31,8 @@ class Payload(Protocol):
         """
 
 
-class KnownPayload(ABC):
-    """A payload whose type number belongs to the class, with a decoder.
+class KnownPayload:
+    """A payload whose type number belongs to the class, with a decoder. Abstract.
 
     The critical bit is never set: RFC 7296, 3.2 wants it zero for every payload defined there,
     and we send no others.
@@ -40,14 +42,14 @@ class KnownPayload(ABC):
 
     payload_type: ClassVar[int]
 
-    @abstractmethod
     def encode_body(self) -> bytes:
         """The octets after the generic payload header."""
+        raise NotImplementedError
 
     @classmethod
-    @abstractmethod
     def decode_body(cls, body: bytes) -> Self:
         """From the octets after the generic payload header. Raises MalformedMessage."""
+        raise NotImplementedError
 
     def encode(self, next_payload: int) -> bytes:
         """The payload with its generic header; see `Payload.encode`."""
@@ -56,9 +58,8 @@ class KnownPayload(ABC):
 
 
 def generic_header(next_payload: int, body_length: int, *, critical: bool = False) -> bytes:
-    """Four octets: next payload, critical bit, payload length (RFC 7296, 3.2)."""
+    """The four octets before a payload's body."""
     if body_length > LARGEST_BODY:
         raise ValueError(f'a payload of {body_length} octets does not fit its length field')
     flags = CRITICAL if critical else 0
-    length = GENERIC_HEADER_LENGTH + body_length
-    return bytes([next_payload, flags]) + length.to_bytes(2, 'big')
+    return GENERIC_HEADER.pack(next_payload, flags, GENERIC_HEADER_LENGTH + body_length)

@@ -8,6 +8,7 @@ are `UnknownPayload`. Nothing here knows an exchange or a policy.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from struct import Struct
 from typing import ClassVar, Self
 
 from ikev2.constants import PayloadType
@@ -17,6 +18,13 @@ from ikev2.reader import Reader
 
 SMALLEST_NONCE = 16  # RFC 7296, 3.9
 LARGEST_NONCE = 256
+
+_KE = Struct('>H2x')
+_ID = Struct('>B3s')
+_AUTH = Struct('>B3x')
+_NOTIFY = Struct('>BBH')
+_DELETE = Struct('>BBH')
+_SKF = Struct('>HH')
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +39,12 @@ class KeyExchangePayload(KnownPayload):
     """The public value as the method's RFC encodes it."""
 
     def encode_body(self) -> bytes:
-        return self.group.to_bytes(2, 'big') + bytes(2) + self.data
+        return _KE.pack(self.group) + self.data
 
     @classmethod
     def decode_body(cls, body: bytes) -> Self:
         reader = Reader(body, 'KE payload')
-        group = reader.uint16()
-        reader.take(2)
+        (group,) = reader.unpack(_KE)
         return cls(group, reader.rest())
 
 
@@ -58,13 +65,12 @@ class IdentificationPayload(KnownPayload):
             raise ValueError('the RESERVED field of an ID payload has three octets')
 
     def encode_body(self) -> bytes:
-        return bytes([self.id_type]) + self.reserved + self.data
+        return _ID.pack(self.id_type, self.reserved) + self.data
 
     @classmethod
     def decode_body(cls, body: bytes) -> Self:
         reader = Reader(body, 'ID payload')
-        id_type = reader.uint8()
-        reserved = reader.take(3)
+        id_type, reserved = reader.unpack(_ID)
         return cls(id_type, reader.rest(), reserved)
 
 
@@ -129,13 +135,12 @@ class AuthPayload(KnownPayload):
     data: bytes
 
     def encode_body(self) -> bytes:
-        return bytes([self.method]) + bytes(3) + self.data
+        return _AUTH.pack(self.method) + self.data
 
     @classmethod
     def decode_body(cls, body: bytes) -> Self:
         reader = Reader(body, 'AUTH payload')
-        method = reader.uint8()
-        reader.take(3)
+        (method,) = reader.unpack(_AUTH)
         return cls(method, reader.rest())
 
 
@@ -173,19 +178,13 @@ class NotifyPayload(KnownPayload):
     spi: bytes = b''
 
     def encode_body(self) -> bytes:
-        return (
-            bytes([self.protocol, len(self.spi)])
-            + self.notify_type.to_bytes(2, 'big')
-            + self.spi
-            + self.data
-        )
+        header = _NOTIFY.pack(self.protocol, len(self.spi), self.notify_type)
+        return header + self.spi + self.data
 
     @classmethod
     def decode_body(cls, body: bytes) -> Self:
         reader = Reader(body, 'Notify payload')
-        protocol = reader.uint8()
-        spi_size = reader.uint8()
-        notify_type = reader.uint16()
+        protocol, spi_size, notify_type = reader.unpack(_NOTIFY)
         spi = reader.take(spi_size)
         return cls(notify_type, reader.rest(), protocol, spi)
 
@@ -205,18 +204,12 @@ class DeletePayload(KnownPayload):
 
     def encode_body(self) -> bytes:
         spi_size = len(self.spis[0]) if self.spis else 0
-        return (
-            bytes([self.protocol, spi_size])
-            + len(self.spis).to_bytes(2, 'big')
-            + b''.join(self.spis)
-        )
+        return _DELETE.pack(self.protocol, spi_size, len(self.spis)) + b''.join(self.spis)
 
     @classmethod
     def decode_body(cls, body: bytes) -> Self:
         reader = Reader(body, 'Delete payload')
-        protocol = reader.uint8()
-        spi_size = reader.uint8()
-        count = reader.uint16()
+        protocol, spi_size, count = reader.unpack(_DELETE)
         if count and not spi_size:
             raise MalformedMessage(f'Delete payload with {count} SPIs of no octets')
         if reader.remaining != count * spi_size:
@@ -253,8 +246,8 @@ class EncryptedPayload(KnownPayload):
     sealed: bytes
     first_payload: int = PayloadType.NO_NEXT_PAYLOAD
 
-    def encode_body(self) -> bytes:
-        return self.sealed
+    def encode(self, next_payload: int) -> bytes:
+        return _last(next_payload, self.first_payload, self.sealed)
 
     @classmethod
     def decode_body(cls, body: bytes) -> Self:
@@ -279,17 +272,23 @@ class EncryptedFragmentPayload(KnownPayload):
         if not 1 <= self.number <= self.total <= 0xFFFF:
             raise ValueError(f'there is no fragment {self.number} of {self.total}')
 
-    def encode_body(self) -> bytes:
-        return self.number.to_bytes(2, 'big') + self.total.to_bytes(2, 'big') + self.sealed
+    def encode(self, next_payload: int) -> bytes:
+        body = _SKF.pack(self.number, self.total) + self.sealed
+        return _last(next_payload, self.first_payload, body)
 
     @classmethod
     def decode_body(cls, body: bytes) -> Self:
         reader = Reader(body, 'SKF payload')
-        number = reader.uint16()
-        total = reader.uint16()
+        number, total = reader.unpack(_SKF)
         if not 1 <= number <= total:
             raise MalformedMessage(f'fragment {number} of {total}')
         return cls(number, total, reader.rest())
+
+
+def _last(next_payload: int, first_payload: int, body: bytes) -> bytes:
+    if next_payload != PayloadType.NO_NEXT_PAYLOAD:
+        raise ValueError('nothing follows an SK or SKF payload')
+    return generic_header(first_payload, len(body)) + body
 
 
 @dataclass(frozen=True, slots=True)

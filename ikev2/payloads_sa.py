@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Self, TypeVar
+from struct import Struct
+from typing import ClassVar, NamedTuple, Self, TypeVar
 
 from ikev2.constants import AttributeType, PayloadType
 from ikev2.errors import MalformedMessage
@@ -19,14 +20,18 @@ _MORE_PROPOSALS = 2
 _MORE_TRANSFORMS = 3
 _TV_FORMAT = 0x8000
 
+_SUBSTRUCTURE = Struct('>BxH')
+_PROPOSAL = Struct('>BBBB')
+_TRANSFORM = Struct('>BxH')
+_ATTRIBUTE = Struct('>HH')
+
 # Both are numbered, or counted, in one octet (RFC 7296, 3.3.1): no honest list is longer.
 LARGEST_LIST = 255
 
 _Substructure = TypeVar('_Substructure')
 
 
-@dataclass(frozen=True, slots=True)
-class Attribute:
+class Attribute(NamedTuple):
     """A transform attribute (RFC 7296, 3.3.5): `value` an int in TV form, octets in TLV form."""
 
     attribute_type: int
@@ -35,24 +40,19 @@ class Attribute:
     def encode(self) -> bytes:
         """TV form: four octets. TLV form: type, length, value."""
         if isinstance(self.value, int):
-            return (self.attribute_type | _TV_FORMAT).to_bytes(2, 'big') + self.value.to_bytes(
-                2, 'big'
-            )
-        return (
-            self.attribute_type.to_bytes(2, 'big') + len(self.value).to_bytes(2, 'big') + self.value
-        )
+            return _ATTRIBUTE.pack(self.attribute_type | _TV_FORMAT, self.value)
+        return _ATTRIBUTE.pack(self.attribute_type, len(self.value)) + self.value
 
     @classmethod
     def read(cls, reader: Reader) -> Self:
         """Read one attribute. Raises MalformedMessage."""
-        word = reader.uint16()
+        word, value = reader.unpack(_ATTRIBUTE)
         if word & _TV_FORMAT:
-            return cls(word & ~_TV_FORMAT, reader.uint16())
-        return cls(word, reader.take(reader.uint16()))
+            return cls(word & ~_TV_FORMAT, value)
+        return cls(word, reader.take(value))
 
 
-@dataclass(frozen=True, slots=True)
-class Transform:
+class Transform(NamedTuple):
     """A transform substructure (RFC 7296, 3.3.2)."""
 
     transform_type: int
@@ -68,20 +68,15 @@ class Transform:
 
     def encode(self, *, last: bool) -> bytes:
         """The substructure's octets."""
-        body = (
-            bytes([self.transform_type, 0])
-            + self.transform_id.to_bytes(2, 'big')
-            + b''.join(attribute.encode() for attribute in self.attributes)
-        )
+        attributes = b''.join(attribute.encode() for attribute in self.attributes)
+        body = _TRANSFORM.pack(self.transform_type, self.transform_id) + attributes
         return _substructure_header(_LAST if last else _MORE_TRANSFORMS, body) + body
 
     @classmethod
     def decode(cls, body: bytes) -> Self:
         """From the octets after the substructure's length. Raises MalformedMessage."""
         reader = Reader(body, 'transform')
-        transform_type = reader.uint8()
-        reader.take(1)
-        transform_id = reader.uint16()
+        transform_type, transform_id = reader.unpack(_TRANSFORM)
         attributes = []
         while reader.remaining:
             attributes.append(Attribute.read(reader))
@@ -108,7 +103,7 @@ class Proposal:
         """The substructure's octets."""
         final = len(self.transforms) - 1
         body = (
-            bytes([self.number, self.protocol, len(self.spi), len(self.transforms)])
+            _PROPOSAL.pack(self.number, self.protocol, len(self.spi), len(self.transforms))
             + self.spi
             + b''.join(t.encode(last=i == final) for i, t in enumerate(self.transforms))
         )
@@ -118,10 +113,7 @@ class Proposal:
     def decode(cls, body: bytes) -> Self:
         """From the octets after the substructure's length. Raises MalformedMessage."""
         reader = Reader(body, 'proposal')
-        number = reader.uint8()
-        protocol = reader.uint8()
-        spi_size = reader.uint8()
-        count = reader.uint8()
+        number, protocol, spi_size, count = reader.unpack(_PROPOSAL)
         spi = reader.take(spi_size)
         transforms = _read_substructures(reader, _MORE_TRANSFORMS, Transform.decode)
         if len(transforms) != count:
@@ -152,7 +144,7 @@ class SaPayload(KnownPayload):
 
 
 def _substructure_header(more: int, body: bytes) -> bytes:
-    return bytes([more, 0]) + (4 + len(body)).to_bytes(2, 'big')
+    return _SUBSTRUCTURE.pack(more, _SUBSTRUCTURE.size + len(body))
 
 
 def _read_substructures(
@@ -163,10 +155,8 @@ def _read_substructures(
     while reader.remaining:
         if len(found) == LARGEST_LIST:
             raise MalformedMessage(f'more than {LARGEST_LIST} proposals or transforms')
-        mark = reader.uint8()
-        reader.take(1)
-        length = reader.uint16()
-        found.append(decode(reader.take(length - 4)))
+        mark, length = reader.unpack(_SUBSTRUCTURE)
+        found.append(decode(reader.take(length - _SUBSTRUCTURE.size)))
         if mark != (more if reader.remaining else _LAST):
             raise MalformedMessage('substructure with a wrong "last" mark')
     return tuple(found)

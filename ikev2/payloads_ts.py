@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from ipaddress import ip_address
+from struct import Struct
 from typing import ClassVar, Self
 
 from ikev2.constants import IpProtocol, PayloadType, TrafficSelectorType
@@ -20,7 +21,9 @@ _ADDRESS_LENGTH: dict[int, int] = {
     TrafficSelectorType.IPV4_ADDR_RANGE: 4,
     TrafficSelectorType.IPV6_ADDR_RANGE: 16,
 }
-_FIXED_LENGTH = 8
+_TS = Struct('>B3x')
+_SELECTOR = Struct('>BBH')
+_PORTS = Struct('>HH')
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +55,10 @@ class TrafficSelector:
 
     def encode(self) -> bytes:
         """The selector's octets."""
-        length = _FIXED_LENGTH + 2 * len(self.start_address)
+        length = _SELECTOR.size + _PORTS.size + 2 * len(self.start_address)
         return (
-            bytes([self.ts_type, self.protocol])
-            + length.to_bytes(2, 'big')
-            + self.start_port.to_bytes(2, 'big')
-            + self.end_port.to_bytes(2, 'big')
+            _SELECTOR.pack(self.ts_type, self.protocol, length)
+            + _PORTS.pack(self.start_port, self.end_port)
             + self.start_address
             + self.end_address
         )
@@ -73,8 +74,8 @@ class UnknownTrafficSelector:
 
     def encode(self) -> bytes:
         """The selector's octets."""
-        length = 4 + len(self.data)
-        return bytes([self.ts_type, self.protocol]) + length.to_bytes(2, 'big') + self.data
+        length = _SELECTOR.size + len(self.data)
+        return _SELECTOR.pack(self.ts_type, self.protocol, length) + self.data
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,15 +109,13 @@ class TrafficSelectorsPayload(KnownPayload):
         return Selector(ip_address(found.start_address), found.start_port)
 
     def encode_body(self) -> bytes:
-        return bytes([len(self.selectors), 0, 0, 0]) + b''.join(
-            selector.encode() for selector in self.selectors
-        )
+        selectors = b''.join(selector.encode() for selector in self.selectors)
+        return _TS.pack(len(self.selectors)) + selectors
 
     @classmethod
     def decode_body(cls, body: bytes) -> Self:
         reader = Reader(body, 'TS payload')
-        count = reader.uint8()
-        reader.take(3)
+        (count,) = reader.unpack(_TS)
         if not count:
             raise MalformedMessage('TS payload without a selector')
         selectors = tuple(_read_selector(reader) for _ in range(count))
@@ -139,16 +138,13 @@ class TsrPayload(TrafficSelectorsPayload):
 
 
 def _read_selector(reader: Reader) -> TrafficSelector | UnknownTrafficSelector:
-    ts_type = reader.uint8()
-    protocol = reader.uint8()
-    length = reader.uint16()
-    data = reader.take(length - 4)
+    ts_type, protocol, length = reader.unpack(_SELECTOR)
+    data = reader.take(length - _SELECTOR.size)
     address_length = _ADDRESS_LENGTH.get(ts_type)
     if address_length is None:
         return UnknownTrafficSelector(ts_type, protocol, data)
     inner = Reader(data, 'traffic selector')
-    start_port = inner.uint16()
-    end_port = inner.uint16()
+    start_port, end_port = inner.unpack(_PORTS)
     start_address = inner.take(address_length)
     end_address = inner.take(address_length)
     inner.expect_end()

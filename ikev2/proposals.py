@@ -206,7 +206,8 @@ def additional_choices(
     twice; NONE is one where it is on offer (RFC 9370, 2.2.1). `methods` is what we accept, the
     most wanted first; with `required`, a choice must have at least one of them.
     """
-    kinds = [kind for kind in ADDITIONAL if proposal.of_type(kind)]
+    types = {transform.transform_type for transform in proposal.transforms}
+    kinds = [kind for kind in ADDITIONAL if kind in types]
     for choice in _assign(proposal, kinds, methods):
         if chosen_additional(choice) or not required:
             yield choice
@@ -214,12 +215,10 @@ def additional_choices(
 
 def chosen_additional(transforms: Sequence[Transform]) -> tuple[KeyExchangeId, ...]:
     """The additional key exchanges of a choice, in the order in which they are done."""
-    return tuple(
-        KeyExchangeId(transform.transform_id)
-        for kind in ADDITIONAL
-        for transform in transforms
-        if transform.transform_type == kind and transform.transform_id != KeyExchangeId.NONE
-    )
+    chosen = {
+        t.transform_type: t.transform_id for t in transforms if t.transform_type in ADDITIONAL
+    }
+    return tuple(KeyExchangeId(chosen[kind]) for kind in sorted(chosen) if chosen[kind])
 
 
 def _assign(

@@ -5,6 +5,9 @@ Everything in IKEv2 is big-endian. The only error raised here is `MalformedMessa
 
 from __future__ import annotations
 
+from struct import Struct
+from typing import Any
+
 from ikev2.errors import MalformedMessage
 
 
@@ -25,26 +28,32 @@ class Reader:
 
     def take(self, length: int) -> bytes:
         """The next `length` octets; MalformedMessage if there are fewer."""
+        start = self._position
+        self._position = self._end_of(length)
+        return self._data[start : self._position]
+
+    def unpack(self, layout: Struct) -> tuple[Any, ...]:
+        """The next fields, which have a fixed layout; MalformedMessage if they aren't all there."""
+        start = self._position
+        self._position = self._end_of(layout.size)
+        return layout.unpack_from(self._data, start)
+
+    def _end_of(self, length: int) -> int:
         end = self._position + length
         if length < 0 or end > len(self._data):
             raise MalformedMessage(
                 f'{self._what}: {length} octets wanted, {self.remaining} are there'
             )
-        octets = self._data[self._position : end]
-        self._position = end
-        return octets
+        return end
 
     def uint8(self) -> int:
         """One octet."""
         return self.take(1)[0]
 
-    def uint16(self) -> int:
-        """Two octets, big-endian."""
-        return int.from_bytes(self.take(2), 'big')
-
     def rest(self) -> bytes:
         """All that is left."""
-        return self.take(self.remaining)
+        start, self._position = self._position, len(self._data)
+        return self._data[start:]
 
     def expect_end(self) -> None:
         """MalformedMessage if octets are left over."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from ikev2.constants import ExchangeType, NotifyType, PayloadType, ProtocolId
 from ikev2.errors import TrafficSelectorsUnacceptable
@@ -11,7 +12,8 @@ from ikev2.payloads import DeletePayload, NotifyPayload
 from ikev2.payloads_sa import SaPayload
 from ikev2.payloads_ts import TrafficSelectorsPayload
 
-_NAMES = {
+_PAYLOADS: Final[dict[int, str]] = {
+    **{kind: kind.name for kind in PayloadType},
     PayloadType.IDI: 'IDi',
     PayloadType.IDR: 'IDr',
     PayloadType.NONCE: 'Nonce',
@@ -19,6 +21,9 @@ _NAMES = {
     PayloadType.TSI: 'TSi',
     PayloadType.TSR: 'TSr',
 }
+_EXCHANGES: Final[dict[int, str]] = {kind: kind.name for kind in ExchangeType}
+_NOTIFIES: Final[dict[int, str]] = {kind: kind.name for kind in NotifyType}
+_PROTOCOLS: Final[dict[int, str]] = {kind: kind.name for kind in ProtocolId}
 
 
 def describe(payloads: Sequence[Payload]) -> str:
@@ -28,22 +33,16 @@ def describe(payloads: Sequence[Payload]) -> str:
 
 def exchange_name(exchange_type: int) -> str:
     """An exchange's name, or its number."""
-    try:
-        return ExchangeType(exchange_type).name
-    except ValueError:
-        return f'exchange {exchange_type}'
+    return _EXCHANGES.get(exchange_type) or f'exchange {exchange_type}'
 
 
 def notify_name(notify_type: int) -> str:
     """A notify's name, or its number."""
-    try:
-        return NotifyType(notify_type).name
-    except ValueError:
-        return f'notify {notify_type}'
+    return _NOTIFIES.get(notify_type) or f'notify {notify_type}'
 
 
 def _describe(payload: Payload) -> str:
-    name = _name(payload.payload_type)
+    name = _PAYLOADS.get(payload.payload_type) or f'payload {payload.payload_type}'
     if isinstance(payload, NotifyPayload):
         spi = f' {payload.spi.hex()}' if payload.spi else ''
         return f'N({notify_name(payload.notify_type)}{spi})'
@@ -61,16 +60,5 @@ def _describe(payload: Payload) -> str:
     return name
 
 
-def _name(payload_type: int) -> str:
-    try:
-        kind = PayloadType(payload_type)
-    except ValueError:
-        return f'payload {payload_type}'
-    return _NAMES.get(kind, kind.name)
-
-
 def _protocol(protocol: int) -> str:
-    try:
-        return ProtocolId(protocol).name
-    except ValueError:
-        return f'protocol {protocol}'
+    return _PROTOCOLS.get(protocol) or f'protocol {protocol}'

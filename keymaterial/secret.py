@@ -21,7 +21,7 @@ class Secret:
 
     def __init__(self, octets: bytes | bytearray | memoryview) -> None:
         # bytearray(7) would be seven known octets.
-        if not isinstance(octets, bytes | bytearray | memoryview):
+        if not isinstance(octets, (bytes, bytearray, memoryview)):
             raise TypeError(f'a Secret is made of octets, not of {type(octets).__name__}')
         self._octets = bytearray(octets)
         self._wiped = False

@@ -215,7 +215,7 @@ def test_finding_payloads() -> None:
     message = Message(HEADER, (NONCE, notify, notify))
     assert message.require(NoncePayload) is NONCE
     assert message.find(KeyExchangePayload) is None
-    assert message.notifies(NotifyType.COOKIE) == (notify, notify)
+    assert message.notifies(NotifyType.COOKIE) == [notify, notify]
     assert message.notify(NotifyType.COOKIE) is notify
     assert message.notify(NotifyType.REKEY_SA) is None
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from struct import Struct
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +15,7 @@ from ikev2.reader import Reader
 def test_reading_from_front_to_back() -> None:
     reader = Reader(bytes.fromhex('01 0203 0405 06'), 'test')
     assert reader.uint8() == 1
-    assert reader.uint16() == 0x0203
+    assert reader.unpack(Struct('>H')) == (0x0203,)
     assert reader.take(2) == b'\x04\x05'
     assert reader.remaining == 1
     assert reader.rest() == b'\x06'
@@ -29,6 +31,12 @@ def test_nothing_is_read_beyond_the_end_or_backwards(data: bytes, length: int) -
     with pytest.raises(MalformedMessage, match='test'):
         reader.take(length)
     assert reader.remaining == len(data)
+
+
+def test_fields_that_are_not_all_there_are_malformed() -> None:
+    reader = Reader(b'abc', 'test')
+    with pytest.raises(MalformedMessage, match='4 octets wanted, 3 are there'):
+        reader.unpack(Struct('>I'))
 
 
 def test_octets_that_are_left_over_are_malformed() -> None:

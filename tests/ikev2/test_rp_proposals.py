@@ -193,7 +193,7 @@ def test_a_transform_with_an_attribute_is_passed_over(kind: int) -> None:
     offer = offer_rp(1, [SHA1], [True], [X25519])
     (proposal,) = offer.proposals
     odd = tuple(
-        replace(t, attributes=(Attribute(14, 128),)) if t.transform_type == kind else t
+        t._replace(attributes=(Attribute(14, 128),)) if t.transform_type == kind else t
         for t in proposal.transforms
     )
     with pytest.raises(NoProposalChosen):
