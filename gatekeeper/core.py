@@ -270,15 +270,23 @@ class Core:
             case ike.IkeMessage():
                 self._ike_message(event)
             case ike.IkeSaUp():
-                peer.up, peer.attempts = True, 0
+                peer.up = True
+                if event.initiator:
+                    # As responder we don't know yet that the peer believes us.
+                    peer.attempts = 0
                 peer.last_error = peer.last_cause = None
-                peer.profile, peer.nat, peer.proof = event.profile, event.nat, event.proof
+                peer.profile, peer.nat, peer.suite = event.profile, event.nat, event.suite
+                peer.proof, peer.proven_until = event.proof, event.proven_until
                 state.deadlines.cancel(Due.IKE, peer)
                 reproving.proven(state, peer, now)
                 state.delete_again(peer, now)
             case ike.IkeSaDown():
                 peer.up = False
                 peer.last_error, peer.last_cause = str(event.cause), event.cause
+                if event.cause is ike.Cause.AUTHENTICATION_FAILED:
+                    peer.last_error += ': the peer refused our identity or our proof of it'
+                else:
+                    peer.attempts = 0
                 self._ike_again(peer, now)
             case ike.IkeSaFailed():
                 why = f': {event.text}' if event.text else ''

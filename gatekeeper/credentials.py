@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, Protocol, TypeVar
 
 from ikev2.auth import LocalCredential, PeerCredential, PresharedKey
 from ikev2.certificates import Certificate, CertificateError, certifiable, read_file
 from ikev2.credentials import CertifiedKey, TrustAnchors
-from ikev2.crl import LARGEST_CRL, read_crl_file
+from ikev2.crl import LARGEST_CRL, RevocationList, read_crl_file
 from ikev2.entropy import check_ppk, check_psk
 from ikev2.errors import CredentialError
 from ikev2.identity import Identity
@@ -59,6 +60,18 @@ EXPECTED: Final = (
 _PRIVATE: Final = 'a private file, mode 0600'
 
 _Read = TypeVar('_Read')
+
+
+# All neighbors of a route server have the same CAs: their files are parsed, and kept, once.
+@lru_cache(maxsize=32)
+def _read_anchors(octets: bytes) -> tuple[Certificate, ...]:
+    """Judged as anchors here, so that the error names the file."""
+    return TrustAnchors(read_file(octets)).anchors
+
+
+@lru_cache(maxsize=8)
+def _read_crls(octets: bytes) -> tuple[RevocationList, ...]:
+    return read_crl_file(octets)
 
 
 class DirectiveError(Exception):
@@ -206,15 +219,11 @@ class _Loader:
                 f'a peer-id like {self.peer_id} is in no certificate',
                 'a peer-id of type ip, fqdn, user-fqdn or dn',
             )
-        anchors = self._each('trust-anchor', LARGEST_CERTIFICATES, self._read_anchors)
-        lists = self._each('crl', LARGEST_CRL, read_crl_file)
+        anchors = self._each('trust-anchor', LARGEST_CERTIFICATES, _read_anchors)
+        lists = self._each('crl', LARGEST_CRL, _read_crls)
         if all(self.at > anchor.not_after for anchor in anchors):
             raise DirectiveError('trust-anchor', f'{anchors[0].name} has expired')
         return TrustAnchors(anchors, lists, self.said.get('crl-required') == 'true')
-
-    def _read_anchors(self, octets: bytes) -> tuple[Certificate, ...]:
-        # Judged as anchors here, so that the error names the file.
-        return TrustAnchors(read_file(octets)).anchors
 
     # --- files --------------------------------------------------------------------------------
 

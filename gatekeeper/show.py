@@ -21,9 +21,21 @@ def snapshot(state: State, now: float, wall: float) -> list[dict[str, object]]:
     for policy in state.policies.values():
         found = [conn for conn in state.connections.values() if conn.policy.key == policy.key]
         connected = [_connected(state, policy, conn, wall - now) for conn in found]
-        chain = _chain(policy, wall)
-        rows += [row | chain for row in connected] or [_idle(state, policy, wall) | chain]
+        more = _chain(policy, wall) | _ike(state, policy, wall - now)
+        rows += [row | more for row in connected] or [_idle(state, policy, wall) | more]
     return rows
+
+
+def _ike(state: State, policy: SessionPolicy, offset: float) -> dict[str, object]:
+    """What is known of the IKE SA: its algorithms, and until when the peer's proof holds."""
+    peer = state.peers[policy.pad.name] if policy.pad is not None else None
+    if peer is None or not peer.up:
+        return {}
+    until = peer.proven_until
+    return {
+        'ike_suite': peer.suite,
+        'proven_until': round(until + offset, 3) if until is not None else None,
+    }
 
 
 def _chain(policy: SessionPolicy, wall: float) -> dict[str, object]:
@@ -69,6 +81,8 @@ def _row(state: State, policy: SessionPolicy) -> dict[str, object]:
         'peer_id': str(policy.pad.peer_id) if policy.pad is not None else None,
         'last_error': state.errors.get(policy.key) or (peer.last_error if peer else None),
         'ike': ('up' if peer.up else 'down') if peer else None,
+        'ike_suite': None,
+        'proven_until': None,
         'keychain': policy.keychain.name if policy.keychain is not None else None,
         'key': None,
         'next_change': None,

@@ -158,6 +158,10 @@ class Peer:
     """Of `last_error`: what to try next depends on it."""
     proof: Proof | None = None
     """What it proved itself with last."""
+    proven_until: float | None = None
+    """When that ends."""
+    suite: str | None = None
+    """Of its IKE SA, in words."""
     renew: bool = False
     """The PAD entry has changed: all MKTs are renegotiated once it has proven itself anew."""
     renew_before: float = -inf

@@ -159,6 +159,7 @@ class Association:
                 str(origin.suite),
                 str(self.peer.remote_id),
                 sa.proof,
+                sa.proven_until,
             )
         )
         sa.proof = None

@@ -19,6 +19,8 @@ from ikev2.signatures import PrivateKey
 
 MOST_CERTIFICATES: Final = 16
 """CERT payloads of a peer that are looked at."""
+MOST_AUTHORITIES: Final = 10
+"""CAs that are named in a CERTREQ."""
 _DIGEST: Final = 20  # SHA-1
 
 _Read = TypeVar('_Read')
@@ -94,8 +96,12 @@ class TrustAnchors:
 
     @property
     def authorities(self) -> bytes:
-        """The Certification Authority field of our CERTREQ (RFC 7296, 3.7)."""
-        return b''.join(anchor.authority for anchor in self.anchors)
+        """The Certification Authority field of our CERTREQ (RFC 7296, 3.7).
+
+        It is a hint, and as responder it goes into IKE_SA_INIT, which can't be fragmented: of a
+        whole bundle it names the first ones.
+        """
+        return b''.join(anchor.authority for anchor in self.anchors[:MOST_AUTHORITIES])
 
     def prove(
         self,

@@ -149,6 +149,8 @@ class IkeSaUp:
     peer_id: str
     proof: Proof | None = None
     """What the peer proved itself with, where that can be judged again."""
+    proven_until: float | None = None
+    """`now` at which that ends; None if it doesn't."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import shutil
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
@@ -86,6 +87,9 @@ def test_the_session_is_up_by_certificates_and_hybrid_ike(both: Routers, wire: C
         row = row_of(router)
         assert row['algorithm'] == 'hmac-sha-256-128'
         assert row['last_error'] is None
+        assert 'ml-kem-768' in str(row['ike_suite']).lower()
+        # The CRLs end with the week, as the certificates do.
+        assert 0 < float(str(row['proven_until'])) - time.time() <= 7 * 86400
     exchanges = {exchange_of(packet.octets) for packet in read_packets(wire.path)}
     # ML-KEM goes there (RFC 9370).
     assert ExchangeType.IKE_INTERMEDIATE in exchanges

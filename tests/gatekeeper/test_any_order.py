@@ -36,14 +36,16 @@ V4, V6 = 'ipv4 unicast', 'ipv6 unicast'
 OPENER = {V4: 'r1', V6: 'r2'}
 CONNECTS_WITHIN = 30.0
 NAMES = st.sampled_from(['r1', 'r2'])
+BOTH_OR_ONE = st.sampled_from([('r1',), ('r2',), ('r1', 'r2')])
+SECRETS = (b'the first secret of both', b'the second secret of both')
 FAMILY = st.sampled_from([V4, V6])
 SHARE = st.sampled_from([0.0, 0.0, 0.3, 1.0])
 
 
-def wanted(router: str, lifetime: int, grace: int) -> list[SessionPolicy]:
+def wanted(router: str, lifetime: int, grace: int, psk: bytes = SECRETS[0]) -> list[SessionPolicy]:
     """Both sessions; each router opens one of them."""
     made = []
-    for policy in policies(router, lifetime=lifetime, grace=grace):
+    for policy in policies(router, psk=psk, lifetime=lifetime, grace=grace):
         opens = OPENER[policy.session.name] == router
         made.append(
             replace(
@@ -83,6 +85,7 @@ class TwoRouters(RuleBasedStateMachine):
         self.unruly = False
         self.wrong: list[str] = []
         self.begun: dict[SocketPair, float] = {}
+        self.secrets = dict.fromkeys(('r1', 'r2'), SECRETS[0])
         self.routers = {name: self.router(name) for name in ('r1', 'r2')}
         if head_start:
             self.open(V4)
@@ -90,10 +93,13 @@ class TwoRouters(RuleBasedStateMachine):
             self.world.run(head_start)
 
     def router(self, name: str) -> Router:
-        router = self.world.router(name, wanted(name, self.lifetime, self.grace), listens=True)
+        router = self.world.router(name, self.wanted(name), listens=True)
         router.installer.submit(Guard(ip_network(R2 if name == 'r1' else R1), 179))
         router.installer.events()
         return router
+
+    def wanted(self, name: str, lifetime: int | None = None) -> list[SessionPolicy]:
+        return wanted(name, lifetime or self.lifetime, self.grace, self.secrets[name])
 
     def copies(self, datagram: Datagram) -> tuple[float, ...]:
         if not self.unruly:
@@ -192,7 +198,7 @@ class TwoRouters(RuleBasedStateMachine):
         self.world.run(seconds)
         self.routers[name] = self.router(name)
 
-    @rule(family=FAMILY, names=st.sampled_from([('r1',), ('r2',), ('r1', 'r2')]))
+    @rule(family=FAMILY, names=BOTH_OR_ONE)
     def rekey(self, family: str, names: tuple[str, ...]) -> None:
         for name in names:
             state = self.routers[name].core.state
@@ -217,10 +223,16 @@ class TwoRouters(RuleBasedStateMachine):
         turned=st.booleans(),
     )
     def reload(self, name: str, families: tuple[str, ...], lifetime: int, turned: bool) -> None:
-        found = [p for p in wanted(name, lifetime, self.grace) if p.session.name in families]
+        found = [p for p in self.wanted(name, lifetime) if p.session.name in families]
         if turned:
             found = [replace(p, algorithms=p.algorithms[::-1]) for p in found]
         self.configure(name, found)
+
+    @rule(names=BOTH_OR_ONE, secret=st.sampled_from(SECRETS))
+    def change_the_secret(self, names: tuple[str, ...], secret: bytes) -> None:
+        for name in names:
+            self.secrets[name] = secret
+            self.configure(name, self.wanted(name))
 
     def configure(self, name: str, found: list[SessionPolicy]) -> None:
         self.routers[name].core.configure(found, self.world.now)
@@ -271,7 +283,8 @@ class TwoRouters(RuleBasedStateMachine):
             router.busy, router.late = False, 0.0
             router.installer._refusals.clear()
         for name in self.routers:
-            self.configure(name, wanted(name, self.lifetime, self.grace))
+            self.secrets[name] = SECRETS[0]
+            self.configure(name, self.wanted(name))
         self.bring_up()
         # What began before may still end badly: IKE SAs that one side has forgotten, say.
         self.world.run(100)

@@ -270,3 +270,73 @@ def test_a_peer_that_goes_is_not_waited_for() -> None:
     r1.pump()
     world.run(2 * REPROVE_WITHIN)
     assert r1.core.state.deadlines.next() is None
+
+
+# --- what ends by itself ------------------------------------------------------------------------
+
+
+def follow_the_clock(world: World, *routers: Router) -> None:
+    """The wall clock goes on with the world's."""
+    begun = world.now
+    for router in routers:
+        router.core.endpoint._context.wall_clock = lambda: NOW + world.now - begun
+
+
+@pytest.mark.parametrize('ends', ['certificate', 'crl'])
+def test_a_proof_that_ends_ends_ike_and_with_the_last_key_the_session(ends: str) -> None:
+    half_an_hour = NOW + 1800
+    own, trust = OWN['r2'], CA.trust()
+    if ends == 'certificate':
+        own = CA.leaf('r2', x509.DNSName('r2.lab'), not_before=NOW - DAY, not_after=half_an_hour)
+    else:
+        trust = CA.trust(CA.crl(this_update=NOW - DAY, next_update=half_an_hour))
+    world = World()
+    two = entry('r2', certified('r2') | {'local_credential': own.credential()})
+    r2 = world.router('r2', policies('r2', pad=two), listens=True)
+    one = entry('r1', certified('r1') | {'peer_credential': trust})
+    r1 = world.router('r1', policies('r1', pad=one), listens=False)
+    follow_the_clock(world, r1, r2)
+    open_both(r1)
+    world.run(5)
+    row = snapshot(r1.core.state, world.now, NOW)[0]
+    assert row['proven_until'] == pytest.approx(half_an_hour, abs=6)
+    assert row['ike_suite'] == 'aes-256-gcm-16/hmac-sha2-256/curve25519'
+    world.run(1900)
+    assert not r1.peer.up
+    assert len(r1.sessions) == 2
+    row = snapshot(r1.core.state, world.now, NOW)[0]
+    assert row['proven_until'] is row['ike_suite'] is None
+    why = 'CN=r2 has expired' if ends == 'certificate' else 'there is no current CRL of the issuer'
+    assert why in str(row['last_error'])
+    world.run(1800)
+    assert not r1.sessions
+    assert not r2.sessions
+
+
+def test_a_renewed_certificate_before_the_end_of_the_old_one_is_no_event_for_the_session() -> None:
+    world = World()
+    old = CA.leaf('r2', x509.DNSName('r2.lab'), not_before=NOW - DAY, not_after=NOW + 7200)
+    two = entry('r2', certified('r2') | {'local_credential': old.credential()})
+    r2 = world.router('r2', policies('r2', pad=two), listens=True)
+    r1 = world.router('r1', policies('r1', pad=entry('r1', certified('r1'))), listens=False)
+    follow_the_clock(world, r1, r2)
+    open_both(r1)
+    world.run(3600)
+    reload(r2, local_credential=OWN['r2'].credential())
+    world.run(4 * 3600)
+    assert r1.peer.up
+    assert not r1.closed
+    assert not r2.closed
+
+
+def test_identities_are_proven_anew_as_often_as_is_configured() -> None:
+    world, r1, r2 = up(
+        certified('r1') | {'reauthentication': 600, 'ike_lifetime': 3600, 'liveness': 60},
+        certified('r2'),
+    )
+    before = len(r1.noted('ike_auth'))
+    world.run(3600)
+    # Request and answer, five times and more; MKTs aren't an IKE SA's.
+    assert len(r1.noted('ike_auth')) - before >= 10
+    assert not r1.closed
+    assert not r2.closed

@@ -147,13 +147,23 @@ def test_an_ike_sa_does_not_outlive_the_proof_that_it_rests_on() -> None:
 
 
 def test_the_responder_names_its_authorities_in_ike_sa_init() -> None:
-    up = bench()
+    assert named_by_responder(bench()) == ROOT.certificate.authority
+
+
+def named_by_responder(up: Bench) -> bytes:
     answer = next(
         Message.decode(d.data)
         for d in up.wire
         if is_kind(d, ExchangeType.IKE_SA_INIT, response=True)
     )
-    assert answer.require(CertificateRequestPayload).authorities == ROOT.certificate.authority
+    return answer.require(CertificateRequestPayload).authorities
+
+
+def test_of_a_bundle_of_trust_anchors_ten_are_named_and_all_are_believed() -> None:
+    others = tuple(root(f'CN=other {n}', number=n).certificate for n in range(40))
+    up = bench(trusted_by_b=TrustAnchors((*others, ROOT.certificate)))
+    assert up.b.last(IkeSaUp)
+    assert len(named_by_responder(up)) == 10 * 20
 
 
 def test_the_responder_announces_what_it_takes_and_the_initiator_answers_in_kind() -> None:
