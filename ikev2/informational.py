@@ -78,7 +78,11 @@ class AuthenticationRefused(_Informational):
 
 
 class DeleteKeys(Job):
-    """DELETE of protocol TCP_AO, with the SendIDs of ours that are no more."""
+    """DELETE of protocol TCP_AO, with the SendIDs of ours that are no more.
+
+    An MKT belongs to the two identities: if the IKE SA that carries it is lost, and there is
+    another one, that carries it again.
+    """
 
     exchange_type: ClassVar[ExchangeType] = ExchangeType.INFORMATIONAL
 
@@ -100,7 +104,10 @@ class DeleteKeys(Job):
         self._end(False)
 
     def lost(self, cause: Cause, text: str, now: float) -> None:
-        self._end(False)
+        if cause != Cause.STOPPED and self._association.usable:
+            self._association.jobs.appendleft(self)
+        else:
+            self._end(False)
 
     def _end(self, answered: bool) -> None:
         number, self.number = self.number, None
@@ -111,9 +118,9 @@ class DeleteKeys(Job):
 class UndoKeys(Job):
     """DELETE of an MKT that only the peer may have: clears up behind a request that failed.
 
-    Nobody waits for it, and it isn't worth an IKE SA of its own. But an MKT belongs to the two
-    identities, so when the IKE SA that carried it is lost the next one carries it again: until it
-    is answered, or a later request has given the KeyID another meaning.
+    Nobody waits for it, and it isn't worth an IKE SA of its own. But when the one that carried it
+    is lost the next one carries it again: until it is answered, or a later request has given the
+    KeyID another meaning.
     """
 
     exchange_type: ClassVar[ExchangeType] = ExchangeType.INFORMATIONAL

@@ -103,6 +103,17 @@ def test_a_delete_whose_spis_are_no_keyids_is_bad_syntax() -> None:
     assert not sas_of(bench.b)
 
 
+def test_a_delete_whose_ike_sa_is_lost_goes_over_another_one() -> None:
+    """There may be none to come up for hours that its user could wait for."""
+    bench = up()
+    bench.b.mkts = True  # no INITIAL_CONTACT
+    bench.b.endpoint.replace_ike_sa('a', bench.now)
+    number = bench.a.endpoint.delete('b', (7,), bench.now)
+    bench.run(40)
+    assert [(e.exchange, e.answered) for e in bench.a.all(DeleteAnswered)] == [(number, True)]
+    assert [e.recv_ids for e in bench.b.all(KeysDeleted)] == [(7,)]
+
+
 def test_a_delete_that_nobody_answers_ends_unanswered() -> None:
     bench = up()
     bench.fate = lambda datagram: []
