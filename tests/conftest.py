@@ -15,4 +15,5 @@ pytest_plugins = ['lab.kernel_tests']
 hypothesis.settings.register_profile('project', deadline=None)
 # CI judges a change, so it runs the same examples each time; new ones are looked for elsewhere.
 hypothesis.settings.register_profile('ci', deadline=None, derandomize=True)
+hypothesis.settings.register_profile('long', deadline=None, max_examples=10_000)
 hypothesis.settings.load_profile('ci' if 'CI' in os.environ else 'project')

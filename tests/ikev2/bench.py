@@ -177,6 +177,7 @@ class Bench:
         limits: Limits | None = None,
         seed: int = 1,
         key_logs: dict[str, list[str]] | None = None,
+        node: type[Node] = Node,
     ) -> None:
         """`a` is B's view of A, `b` A's view of B; `key_logs` gets the keys that A and B log."""
         self.now = 1000.0
@@ -190,16 +191,17 @@ class Bench:
         self.random = pseudo.Random(seed)
         self._limits = limits
         self._key_logs = key_logs
+        self._node = node
         self._order = count()
         self._air: list[tuple[float, int, Datagram]] = []
-        self.a = self.boot('a')
-        self.b = self.boot('b')
+        self.boot('a')
+        self.boot('b')
         self.a.endpoint.set_peer(b or peer_b(), self.now)
         self.b.endpoint.set_peer(a or peer_a(), self.now)
 
     def boot(self, name: str) -> Node:
         """A node from nothing, in the place of the one with its name."""
-        node = Node(
+        node = self._node(
             name,
             Endpoint(
                 random=self.random.randbytes,
@@ -211,6 +213,16 @@ class Bench:
         )
         self.nodes[name] = node
         return node
+
+    @property
+    def a(self) -> Node:
+        """The node that now has this name."""
+        return self.nodes['a']
+
+    @property
+    def b(self) -> Node:
+        """The node that now has this name."""
+        return self.nodes['b']
 
     # --- the network -------------------------------------------------------------------------
 

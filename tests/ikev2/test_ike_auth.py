@@ -239,7 +239,6 @@ def test_a_side_with_another_finished_ike_sa_does_not_say_it() -> None:
     bench = Bench()
     bench.connect()
     again = bench.boot('b')
-    bench.b = again
     again.endpoint.set_peer(peer_a(), bench.now)
     before = len(again.all(InitialContact))
     again.endpoint.connect('a', bench.now)
@@ -253,7 +252,7 @@ def test_a_restarted_peer_is_known_by_it_and_its_old_ike_sas_are_forgotten() -> 
     bench.connect()
     old = bench.a.last(IkeSaUp).spis
     bench.run(10)
-    bench.b = bench.boot('b')
+    bench.boot('b')
     bench.b.endpoint.set_peer(peer_a(), bench.now)
     begun = bench.now
     bench.b.endpoint.connect('a', bench.now)
