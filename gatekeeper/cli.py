@@ -10,6 +10,8 @@ from pathlib import Path
 from gatekeeper import verifying
 from gatekeeper.keygen import make_psk, make_raw_key
 from gatekeeper.tool import ToolError
+from ikev2.certificates import CertificateError
+from ikev2.certificates import read_file as read_certificates
 from ikev2.errors import CredentialError
 from ikev2.signatures import PrivateKey, PublicKey
 from keymaterial import KeyFileError, read_secret_file
@@ -40,11 +42,13 @@ def _fingerprint(arguments: argparse.Namespace) -> int:
         octets = path.read_bytes()
         if b'PRIVATE KEY' in octets:
             key = PrivateKey.load(read_secret_file(path)).public_key
+        elif b'BEGIN CERTIFICATE' in octets:
+            key = PublicKey(read_certificates(octets)[0].spki)
         else:
             key = PublicKey.load(octets)
     except OSError as error:
         raise ToolError(f'cannot read {path}: {error.strerror}') from None
-    except (CredentialError, KeyFileError) as error:
+    except (CertificateError, CredentialError, KeyFileError) as error:
         raise ToolError(f'{path}: {error}') from None
     print(key.fingerprint)
     return 0
@@ -63,7 +67,11 @@ def parser() -> argparse.ArgumentParser:
     fingerprint = verbs.add_parser(
         'fingerprint', help='SHA-256 over a SubjectPublicKeyInfo, as peer-fingerprint takes it'
     )
-    fingerprint.add_argument('file', type=Path, help='a public or private key (PEM, or DER public)')
+    fingerprint.add_argument(
+        'file',
+        type=Path,
+        help='a public or private key or a certificate, PEM (a public key also DER)',
+    )
     fingerprint.set_defaults(run=_fingerprint)
     verifying.add_verb(verbs)
     return top

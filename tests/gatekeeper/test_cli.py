@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from gatekeeper.cli import main
 from keymaterial import read_secret_file
+from tests.ikev2.pki import root
 
 
 def test_keygen_makes_a_private_file_that_nobody_else_may_read(tmp_path: Path) -> None:
@@ -36,6 +37,19 @@ def test_a_fingerprint_is_sha256_over_the_der_public_key(
     for file in (path, path.with_suffix('.pub')):
         assert main(['fingerprint', str(file)]) == 0
         assert capsys.readouterr().out == f'sha256:{sha256(spki).hexdigest()}\n'
+
+
+def test_the_fingerprint_of_a_certificate_is_that_of_its_key(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    holder = root()
+    path = tmp_path / 'ca.crt'
+    path.write_bytes(b'a comment\n' + holder.pem)
+    assert main(['fingerprint', str(path)]) == 0
+    assert capsys.readouterr().out == f'sha256:{sha256(holder.certificate.spki).hexdigest()}\n'
+    path.write_bytes(holder.pem.replace(b'A', b'B'))
+    assert main(['fingerprint', str(path)]) == 2
+    assert str(path) in capsys.readouterr().err
 
 
 def test_a_psk_has_256_bits_and_is_private(tmp_path: Path) -> None:

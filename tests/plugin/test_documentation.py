@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,8 @@ def configurations() -> Iterator[str]:
             first = text.split()[0] if text.split() else ''
             families = 'ipv4 unicast; ipv6 unicast;'
             multi = {'families': families, 'multi_session': True}
+            if first == 'openssl':
+                continue
             if first == 'neighbor':
                 yield text
             elif first == 'keychain':
@@ -107,6 +110,13 @@ def configurations() -> Iterator[str]:
 @pytest.mark.parametrize('text', list(configurations()))
 def test_every_example_loads(text: str, write: Write, files: None) -> None:
     assert load(write(text)).neighbors
+
+
+def test_the_commands_make_a_ca_whose_certificate_is_taken(write: Write, tmp_path: Path) -> None:
+    (commands,) = (block for block in examples() if block.split()[0] == 'openssl')
+    subprocess.run(['sh', '-ec', commands], cwd=tmp_path, check=True, capture_output=True)
+    words = 'private-key r1.pem; certificate r1.crt; trust-anchor ca.crt;'
+    assert load(write(neighbor(section=with_ids(words)))).neighbors
 
 
 def test_there_are_examples() -> None:
