@@ -36,9 +36,9 @@ def configure(state: State, policies: Sequence[SessionPolicy], now: float) -> No
         state.forget(state.peers.pop(name))
     for name, known in state.peers.items():
         # An address that moves between peers is free once all of them have let go.
+        if known.ike != ike_peers[name] and known.pad != pads[name]:
+            reproving.begin(state, known, ike_peers[name], now)
         if known.ike != ike_peers[name]:
-            if known.pad != pads[name]:
-                reproving.begin(state, known, ike_peers[name], now)
             state.endpoint.remove_peer(name, now)
     for name, ike_peer in ike_peers.items():
         if name in state.peers:

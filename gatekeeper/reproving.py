@@ -1,11 +1,14 @@
 """A changed PAD entry: the peer proves itself anew, and all MKTs with it are renegotiated.
 
 Sessions run on meanwhile, for they rest on the peer's last proof: as long as that would do under
-the new entry (a certificate is judged at once, by the new CRLs too), and for REPROVE_WITHIN where
-only a new proof can tell (another pre-shared key, another pinned key).
+the new entry, and for REPROVE_WITHIN where only a new proof can tell (another pre-shared key,
+another pinned key). A certificate is judged again at once; if new trust anchors or CRLs are all
+that is new, and they vouch for it, nothing else happens.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from gatekeeper import ending
 from gatekeeper.deadlines import Due
@@ -15,19 +18,28 @@ from gatekeeper.state import Connection, Peer, Phase, State
 from ikev2.errors import AuthenticationFailed
 from ikev2.events import Cause
 from ikev2.peer import Peer as IkePeer
-from ikev2.proof import still_proven
+from ikev2.proof import proven_until
 
 
 def begin(state: State, peer: Peer, after: IkePeer, now: float) -> None:
     """The entry is about to change to `after`, between the same two identities."""
+    credential = after.remote_credential
+    if credential != peer.ike.remote_credential:
+        wall = state.wall(now)
+        try:
+            until = proven_until(peer.proof, credential, after.remote_id, wall)
+        except AuthenticationFailed as error:
+            peer.renew = True
+            _end(state, peer, str(error), now)
+            return
+        if until is None and not state.deadlines.is_set(Due.REPROVE, peer):
+            state.deadlines.set(Due.REPROVE, peer, now + REPROVE_WITHIN)
+        elif until is not None and replace(peer.ike, remote_credential=credential) == after:
+            peer.proven_until = now + until - wall
+            state.endpoint.trust_otherwise(after, peer.proven_until, now)
+            peer.ike = after
+            return
     peer.renew = True
-    try:
-        proven = still_proven(peer.proof, peer.ike, after, state.wall(now))
-    except AuthenticationFailed as error:
-        _end(state, peer, str(error), now)
-        return
-    if not proven and not state.deadlines.is_set(Due.REPROVE, peer):
-        state.deadlines.set(Due.REPROVE, peer, now + REPROVE_WITHIN)
 
 
 def proven(state: State, peer: Peer, now: float) -> None:

@@ -198,6 +198,13 @@ class Association:
         self._look_for_redundant(now)
         self.pump(now)
 
+    def trust_otherwise(self, peer: Peer, until: float, now: float) -> None:
+        """What the peer must prove has changed, and what it has proven does."""
+        self.peer = peer
+        for sa in self.usable:
+            sa.proven_until = until
+            schedule_reauthentication(sa, now)
+
     def forgotten(self, sa: IkeSa) -> None:
         """A closed IKE SA's answers needn't be repeated any more."""
         if sa.initial is not None:

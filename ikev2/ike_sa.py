@@ -71,6 +71,8 @@ class IkeSa:
         """`now` of the IKE_AUTH that it, or its first ancestor, came of."""
         self.proven_until: float | None = None
         """`now` at which what the peer proved itself with ends; None if it doesn't."""
+        self.reauthentication: list[Timer] = []
+        """Those of ikev2.reauth."""
         self.proof: Proof | None = None
         """What that was, until our user is told."""
         self.handshake: Handshake | None = None

@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ikev2.auth import PeerCredential
 from ikev2.constants import CertificateEncoding
 from ikev2.credentials import TrustAnchors
+from ikev2.identity import Identity
 from ikev2.payloads import CertificatePayload
 from ikev2.peer import Peer
 
@@ -32,15 +34,13 @@ def proof_of(peer: Peer, received: Sequence[CertificatePayload]) -> Proof | None
     )
 
 
-def still_proven(proof: Proof | None, before: Peer, after: Peer, at: float) -> bool:
-    """Whether a peer would pass, at `at` (seconds since the epoch), under a new configuration.
+def proven_until(
+    proof: Proof | None, credential: PeerCredential, identity: Identity, at: float
+) -> float | None:
+    """Until when, in seconds since the epoch, a proof would do for another credential of the peer.
 
-    False if only a new proof can tell. Raises AuthenticationFailed if it wouldn't.
+    None if only a new proof can tell. Raises AuthenticationFailed if it wouldn't do at `at`.
     """
-    credential = after.remote_credential
-    if credential == before.remote_credential:
-        return True
     if not isinstance(credential, TrustAnchors) or proof is None:
-        return False
-    credential.prove(after.remote_id, proof.certificates, proof.crls, at)
-    return True
+        return None
+    return credential.prove(identity, proof.certificates, proof.crls, at)[1]

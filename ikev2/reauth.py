@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 def schedule_reauthentication(sa: IkeSa, now: float) -> None:
     """Begin in time, again and again if it fails; no proof is used for longer than it holds."""
+    for timer in sa.reauthentication:
+        timer.cancel()
+    sa.reauthentication = []
     association = sa.association
     limits = association.context.limits
     after = association.peer.reauthenticate_after
@@ -32,14 +35,13 @@ def schedule_reauthentication(sa: IkeSa, now: float) -> None:
     def begin(now: float) -> None:
         if sa.state in USABLE:
             association.reauthenticate(now)
-            sa.at(now + limits.reauthentication_retry, begin)
+            sa.reauthentication.append(sa.at(now + limits.reauthentication_retry, begin))
 
     def expire(now: float) -> None:
         if sa.finished and sa.state != State.DELETING:
             sa.queue(DeleteIkeSa(), now)
 
-    sa.at(max(now, end - early), begin)
-    sa.at(max(now, end), expire)
+    sa.reauthentication = [sa.at(max(now, end - early), begin), sa.at(max(now, end), expire)]
 
 
 def delete_older(sa: IkeSa, now: float) -> None:

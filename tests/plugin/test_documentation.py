@@ -87,24 +87,24 @@ def files(tmp_path: Path) -> None:
 
 
 def configurations() -> Iterator[str]:
-    """Each example in what it is an example of."""
+    """Each example of a configuration in what it is an example of."""
     for block in examples():
         for text in re.split(r'\n\s*\n', block):
-            first = text.split()[0] if text.split() else ''
-            families = 'ipv4 unicast; ipv6 unicast;'
-            multi = {'families': families, 'multi_session': True}
-            if first == 'openssl':
-                continue
-            if first == 'neighbor':
-                yield text
-            elif first == 'keychain':
-                yield text + neighbor(section='    keychain core;\n')
-            elif first == 'session':
-                yield neighbor(section=with_ids(f'psk-file r1-r2.psk;\n{text}\n'), **multi)  # type: ignore[arg-type]
-            elif first == 'ppk-file':
-                yield neighbor(section=with_ids(f'psk-file r1-r2.psk;\n{text}\n'))
-            elif first:
-                yield neighbor(section=with_ids(f'\n{text}\n'))
+            match text.split()[:1]:
+                case [] | ['openssl']:
+                    pass
+                case ['neighbor']:
+                    yield text
+                case ['keychain']:
+                    yield text + neighbor(section='    keychain core;\n')
+                case ['session']:
+                    section = with_ids(f'psk-file r1-r2.psk;\n{text}\n')
+                    families = 'ipv4 unicast; ipv6 unicast;'
+                    yield neighbor(section=section, families=families, multi_session=True)
+                case ['ppk-file']:
+                    yield neighbor(section=with_ids(f'psk-file r1-r2.psk;\n{text}\n'))
+                case _:
+                    yield neighbor(section=with_ids(f'\n{text}\n'))
 
 
 @pytest.mark.parametrize('text', list(configurations()))
