@@ -8,7 +8,6 @@ import socket
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from ipaddress import ip_network
 from math import inf
 from typing import Any
 
@@ -20,11 +19,10 @@ from gatekeeper.service import Gatekeeper
 from keymaterial import Secret
 from tcpao.linux import LinuxSocket, why_unsupported
 from tcpao.mkt import ALGORITHMS
-from tcpao.sockets import Key
 from tests.gatekeeper import manual_world
+from tests.gatekeeper.by_hand import ByHand
 from tests.gatekeeper.manual_world import V4, key
 from tests.gatekeeper.test_service import (
-    ABORT_ON_CLOSE,
     PATIENCE,
     Daemon,
     keys_on,
@@ -33,7 +31,7 @@ from tests.gatekeeper.test_service import (
     r2,
     run,
 )
-from tests.gatekeeper.world import PORTS, R1, R2
+from tests.gatekeeper.world import PORTS
 
 __all__ = ['loopback', 'r1', 'r2']
 
@@ -45,56 +43,6 @@ SOON = 3.0
 
 def policies(name: str, keys: list[ChainKey], **changes: Any) -> list[SessionPolicy]:
     return manual_world.sessions(name, keys, **{'grace': 5, **changes})
-
-
-class ByHand:
-    """r1's end without any gatekeeper: a socket, and its keys."""
-
-    def __init__(self, *keys: ChainKey, port: int = PORTS[V4]) -> None:
-        self.sock = socket.socket()
-        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, ABORT_ON_CLOSE)
-        self.sock.bind((str(R1), port))
-        self.sock.settimeout(PATIENCE)
-        self._ao = LinuxSocket(self.sock)
-        for one in keys:
-            self.add(one, select=True)
-
-    def add(self, one: ChainKey, *, select: bool = False) -> None:
-        """As `ip tcp_ao` or a router's own configuration would."""
-        self._ao.add(
-            Key(
-                ip_network(R2),
-                one.send_id,
-                one.recv_id,
-                one.algorithm,
-                one.tcp_options,
-                one.master_key,
-            ),
-            select=select,
-        )
-
-    def ask_for(self, one: ChainKey) -> None:
-        """Move RNext."""
-        self._ao.set_rnext(one.recv_id)
-
-    def forget(self, one: ChainKey) -> None:
-        """Remove a key that isn't in use."""
-        self._ao.delete(ip_network(R2), one.send_id, one.recv_id)
-
-    def connect(self, seconds: float = PATIENCE) -> bool:
-        """False if nobody answers in time."""
-        self.sock.settimeout(seconds)
-        try:
-            self.sock.connect((str(R2), 179))
-        except TimeoutError:
-            return False
-        return True
-
-    def ids(self) -> tuple[int | None, int | None]:
-        state = self._ao.read()
-        assert state is not None
-        return state.current, state.rnext
 
 
 @pytest.fixture
@@ -200,40 +148,6 @@ def test_the_deny_key_makes_room_for_a_chain_that_begins_to_use_its_ids(
     assert r2.listener is not None
     assert keys_on(r2.listener) == [(0, 0), (21, 11), (255, 255)]
     talk(hand.sock, ours)
-
-
-def test_a_rollover_with_a_router_of_another_make(r2: Daemon, hand: ByHand) -> None:
-    """It has the new key, follows our RNext, and is told to move its own."""
-    old, new = key(1), key(2)
-    r2.gatekeeper.configure(policies('r2', [old]))
-    r2.listen()
-    assert hand.connect()
-    ours = accepted(r2)
-    hand.add(new)
-    r2.gatekeeper.configure(policies('r2', [new]))
-    run(lambda: hand.ids()[0] == new.send_id, r2)
-    hand.ask_for(new)
-    run(lambda: current(ours) == (new.recv_id, new.send_id), r2)
-    for _ in range(20):
-        talk(hand.sock, ours)
-    run(lambda: bool([r for r in r2.records if r.event == 'rnext_moved']), r2)
-    hand.forget(old)
-    for _ in range(20):
-        talk(hand.sock, ours)
-    assert not r2.aborted
-
-
-def test_a_router_that_asks_for_another_key_of_the_chain_gets_it(r2: Daemon, hand: ByHand) -> None:
-    r2.gatekeeper.configure(policies('r2', [key(1), key(2)]))
-    r2.listen()
-    hand.add(key(2))
-    assert hand.connect()
-    ours = accepted(r2)
-    hand.ask_for(key(2))
-    talk(hand.sock, ours)
-    talk(hand.sock, ours)
-    assert current(ours) == (22, 11), 'it sends under what the peer asks for'
-    assert not r2.aborted
 
 
 def test_a_connection_under_a_key_that_was_taken_out_is_refused(r2: Daemon, hand: ByHand) -> None:

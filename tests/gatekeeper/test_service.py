@@ -21,8 +21,9 @@ from gatekeeper.records import Record
 from gatekeeper.service import Gatekeeper, GatekeeperError
 from gatekeeper.ticket import Ticket
 from ikev2.identity import Identity
+from tcpao.backend import Backend, KernelBackend
 from tcpao.installer import Abort, Close
-from tcpao.linux import LinuxInstaller, LinuxSocket, why_unsupported
+from tcpao.linux import LinuxSocket, why_unsupported
 from tcpao.mkt import SocketPair
 from tests.gatekeeper.world import FAMILIES, PORTS, R1, R2, policies
 from tests.tcpao.benches import namespace
@@ -47,15 +48,20 @@ def loopback() -> Iterator[None]:
 class Daemon:
     """The little of a BGP speaker that matters, on one thread: the test's."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, backend: Backend | None = None) -> None:
+        """Without a backend: this kernel's."""
+        backend = backend or KernelBackend()
         self.name = name
         self.address = R1 if name == 'r1' else R2
         self.records: list[Record] = []
         self.gatekeeper = Gatekeeper(
-            router=name, ike_ports=IKE_PORTS[name], record=self.records.append
+            router=name,
+            ike_ports=IKE_PORTS[name],
+            record=self.records.append,
+            backend=backend,
         )
         self.gatekeeper.start()
-        self.installer = LinuxInstaller()
+        self.installer = backend.connection_installer()
         self.sockets: dict[SocketPair, socket.socket] = {}
         self.opening: dict[SocketPair, Ticket] = {}
         self.connecting: set[SocketPair] = set()
