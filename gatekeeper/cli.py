@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from gatekeeper import verifying
+from gatekeeper import probing, verifying
 from gatekeeper.keygen import make_psk, make_raw_key
 from gatekeeper.tool import ToolError
 from ikev2.certificates import CertificateError
@@ -73,6 +73,7 @@ def parser() -> argparse.ArgumentParser:
         help='a public or private key or a certificate, PEM (a public key also DER)',
     )
     fingerprint.set_defaults(run=_fingerprint)
+    probing.add_verb(verbs)
     verifying.add_verb(verbs)
     return top
 

@@ -38,7 +38,8 @@ class UdpError(LocalError):
 class UdpSockets:
     """Both ports, over IPv4 and IPv6, on all addresses of this host (of this namespace).
 
-    Raises UdpError. IPv6 is left out where the kernel has none; `families` tells.
+    Raises UdpError. IPv6 is left out where the kernel has none; `families` tells. A port 0 is any
+    that is free, of one family only; `ports` tells which it became.
     """
 
     def __init__(
@@ -120,19 +121,24 @@ class UdpSockets:
         self.last_failure = text
 
     def _open(self, family: int) -> None:
-        for port in self.ports:
+        for index, wanted in enumerate(self.ports):
             try:
                 one = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
             except OSError as error:
                 if error.errno == errno.EAFNOSUPPORT:
                     return
                 raise UdpError(f'cannot make a UDP socket: {error.strerror}') from None
-            self._sockets[family, port] = one
             try:
                 _configure(one, family)
-                one.bind(('' if family == socket.AF_INET else '::', port))
+                one.bind(('' if family == socket.AF_INET else '::', wanted))
             except OSError as error:
-                raise UdpError(_why_not(port, error)) from None
+                one.close()
+                raise UdpError(_why_not(wanted, error)) from None
+            port: int = one.getsockname()[1]
+            self._sockets[family, port] = one
+            if not wanted:
+                first, second = self.ports
+                self.ports = (first, port) if index else (port, second)
         self.families += (family,)
 
 

@@ -5,7 +5,18 @@ Nothing else lives here, and this package imports nothing of ours: everybody may
 
 from __future__ import annotations
 
-from keymaterial.files import KeyFileError, create_private_file, read_secret_file
+from keymaterial.files import (
+    KeyFileError,
+    create_private_file,
+    read_public_file,
+    read_secret_file,
+)
 from keymaterial.secret import Secret
 
-__all__ = ['KeyFileError', 'Secret', 'create_private_file', 'read_secret_file']
+__all__ = [
+    'KeyFileError',
+    'Secret',
+    'create_private_file',
+    'read_public_file',
+    'read_secret_file',
+]

@@ -55,6 +55,19 @@ def read_secret_file(
         octets[:] = bytes(len(octets))
 
 
+def read_public_file(path: str | Path, largest: int) -> bytes:
+    """Read a file that others may read, of 1 to `largest` octets. Raises KeyFileError."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        with os.fdopen(descriptor, 'rb') as file:
+            octets = file.read(largest + 1)
+    except OSError as error:
+        raise KeyFileError(f'cannot read {path}: {error.strerror}') from None
+    if not octets or len(octets) > largest:
+        raise KeyFileError(f'{path} is empty or larger than {largest} octets')
+    return octets
+
+
 def create_private_file(path: str | Path, *, replace: bool = False) -> int:
     """A descriptor for writing to a new file with mode 0600, whatever the umask.
 

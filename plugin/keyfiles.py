@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from keymaterial import KeyFileError, Secret, read_secret_file
+from keymaterial import KeyFileError, Secret, read_public_file, read_secret_file
 
 _Signature = tuple[int, int, int, int]
 
@@ -53,14 +53,7 @@ class KeyFiles:
         kept = self._kept(path, signature)
         if kept is not None:
             return kept.reveal()
-        try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-            with os.fdopen(descriptor, 'rb') as file:
-                octets = file.read(largest + 1)
-        except OSError as error:
-            raise KeyFileError(f'cannot read {path}: {error.strerror}') from None
-        if not octets or len(octets) > largest:
-            raise KeyFileError(f'{path} is empty or larger than {largest} octets')
+        octets = read_public_file(path, largest)
         if signature is not None:
             self._known[path] = (signature, Secret(octets))
         return octets

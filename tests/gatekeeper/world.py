@@ -219,7 +219,7 @@ class Router:
         self.core.configure(wanted, world.now)
 
     def hears(self, datagram: Datagram) -> bool:
-        return datagram.remote == self.address
+        return datagram.remote == self.address and datagram.remote_port in (500, 4500)
 
     # --- the daemon -----------------------------------------------------------------------------
 

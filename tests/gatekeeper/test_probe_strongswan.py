@@ -1,0 +1,252 @@
+"""Probes of a real strongSwan: what works with it, and each way in which it refuses."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ikev2.events import IkeSaUp
+from ikev2.identity import Identity
+from tests.gatekeeper.prober import OTHER_PSK, PSK, near
+from tests.ikev2.swan import (
+    CHARON,
+    OUR_ADDRESS,
+    OUR_NAME,
+    SWAN_ADDRESS,
+    SWAN_NAME,
+    Driver,
+    Swan,
+    namespaces,
+)
+
+pytestmark = pytest.mark.netns
+
+Row = dict[str, Any]
+Probe = Callable[..., tuple[int, list[Row]]]
+
+_CONNECTION = """
+    version = 2
+    proposals = {proposals}
+    childless = {childless}
+    local_addrs = {local}
+    remote_addrs = {remote}
+    local {{ auth = psk
+             id = {local_id} }}
+    remote {{ auth = psk
+              id = {remote_id} }}
+    children {{ tcp {{ mode = transport
+                       esp_proposals = aes256gcm16
+                       local_ts = {local}[tcp/179]
+                       remote_ts = {remote}[tcp] }} }}
+"""
+
+
+def connection(**changes: str) -> str:
+    """A connection for us."""
+    words = {
+        'proposals': 'aes256gcm16-prfsha256-x25519',
+        'childless': 'allow',
+        'local': str(SWAN_ADDRESS),
+        'remote': str(OUR_ADDRESS),
+        'local_id': SWAN_NAME,
+        'remote_id': OUR_NAME,
+    }
+    return _CONNECTION.format(**{**words, **changes})
+
+
+@pytest.fixture(scope='module')
+def network() -> Iterator[tuple[str, str]]:
+    assert CHARON.exists(), f'{CHARON} is missing: make packages-test'
+    with namespaces() as both:
+        yield both
+
+
+@pytest.fixture(scope='module')
+def swan(network: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swan]:
+    secret = f'ike {{ id-1 = {OUR_NAME}\n id-2 = {SWAN_NAME}\n secret = "{PSK.decode()}" }}'
+    made = Swan(network[1], tmp_path_factory.mktemp('swan'), connection(), secret)
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def configured(swan: Swan) -> Callable[..., None]:
+    """Gives it another connection."""
+
+    def configure(**changes: str) -> None:
+        secret = f'ike {{ id-1 = {OUR_NAME}\n id-2 = {SWAN_NAME}\n secret = "{PSK.decode()}" }}'
+        (swan.folder / 'swanctl.conf').write_text(
+            f'connections {{ ours {{ {connection(**changes)} }} }}\nsecrets {{ {secret} }}\n'
+        )
+        swan.control('--load-all')
+
+    return configure
+
+
+@pytest.fixture
+def probe(network: tuple[str, str], tmp_path: Path) -> Probe:
+    """Runs one; exit status and steps."""
+
+    def run(*options: str, psk: bytes = PSK, peer: str = SWAN_NAME) -> tuple[int, list[Row]]:
+        path = tmp_path / 'psk'
+        path.write_bytes(psk)
+        path.chmod(0o600)
+        tool = str(Path(sys.executable).parent / 'gatekeeper')
+        command = ['ip', 'netns', 'exec', network[0], tool, 'probe', str(SWAN_ADDRESS), '--json']
+        command += ['--local-id', 'fqdn', OUR_NAME, '--peer-id', 'fqdn', peer]
+        command += ['--psk-file', str(path), '--timeout', '3']
+        done = subprocess.run(
+            [*command, *options], capture_output=True, text=True, timeout=100, check=False
+        )
+        assert not done.stderr, done.stderr
+        return done.returncode, [json.loads(line) for line in done.stdout.splitlines()]
+
+    return run
+
+
+def failure(rows: list[Row]) -> Row:
+    """Why it failed."""
+    (found,) = [row for row in rows if row['result'] == 'failed' and 'advice' in row]
+    return found
+
+
+def test_it_is_proven_and_nothing_is_left(
+    swan: Swan, configured: Callable[..., None], probe: Probe
+) -> None:
+    configured()
+    status, rows = probe()
+    assert status == 0, rows
+    texts = [row['text'] for row in rows if row['result'] == 'ok']
+    assert texts == [
+        f'proven: the peer is fqdn {SWAN_NAME}',
+        'the IKE SA is deleted',
+        'IKE: all is proven',
+    ]
+    assert 'ours' not in swan.control('--list-sas')
+
+
+def test_a_running_ike_sa_of_the_same_identity_stays(
+    swan: Swan, configured: Callable[..., None], probe: Probe, network: tuple[str, str]
+) -> None:
+    """One that another process of ours holds: no INITIAL_CONTACT ends it."""
+    configured()
+    driver = Driver(
+        network[0],
+        near(
+            local_id=Identity.parse('fqdn', OUR_NAME),
+            remote_id=Identity.parse('fqdn', SWAN_NAME),
+            addresses=((OUR_ADDRESS, SWAN_ADDRESS),),
+        ),
+    )
+    try:
+        driver.endpoint.connect('peer', driver.now())
+        driver.wait_for(IkeSaUp)
+        before = spis(swan.control('--list-sas'))
+        assert len(before) == 2
+        status, rows = probe()
+        assert status == 0, rows
+        assert spis(swan.control('--list-sas')) == before
+    finally:
+        driver.close()
+
+
+def spis(listed: str) -> set[str]:
+    """Of the IKE SAs that swanctl lists."""
+    return {word for word in listed.split() if word.endswith(('_i', '_r', '_i*', '_r*'))}
+
+
+def test_it_has_no_profile_and_so_no_key(configured: Callable[..., None], probe: Probe) -> None:
+    configured()
+    status, rows = probe('--session', 'ipv4', 'unicast')
+    assert status == 1
+    assert failure(rows)['cause'] == 'NO_PROFILE'
+    assert any('no Vendor ID of this profile' in row['text'] for row in rows)
+
+
+REFUSALS: dict[str, tuple[dict[str, str], list[str], dict[str, Any], str, str, str]] = {
+    'no proposal': (
+        {},
+        ['--ike-policy', 'high'],
+        {},
+        'IKE_SA_INIT',
+        'NO_PROPOSAL_CHOSEN',
+        'compare ike-policy at both ends (here: high',
+    ),
+    'no connection for our address': (
+        {'remote': '10.77.0.9'},
+        [],
+        {},
+        'IKE_SA_INIT',
+        'NO_PROPOSAL_CHOSEN',
+        'no connection of theirs is for 10.77.0.1',
+    ),
+    'never childless': (
+        {'childless': 'never'},
+        [],
+        {},
+        'IKE_SA_INIT',
+        'does not support childless IKE_AUTH',
+        'childless = allow',
+    ),
+    'another PSK': (
+        {},
+        [],
+        {'psk': OTHER_PSK},
+        'IKE_AUTH',
+        'refused our identity or our proof of it',
+        "why is in the peer's log only",
+    ),
+    'another name of ours': (
+        {'remote_id': 'other.example'},
+        [],
+        {},
+        'IKE_AUTH',
+        'refused our identity or our proof of it',
+        'compare our fqdn ours.example with its peer-id',
+    ),
+    'another name of its own': (
+        {},
+        [],
+        {'peer': 'wrong.example'},
+        'IKE_AUTH',
+        'refused our identity or our proof of it',
+        'our fqdn wrong.example with its local-id',
+    ),
+    'nobody on that port': (
+        {},
+        ['--ike-port', '501'],
+        {},
+        'IKE_SA_INIT',
+        'ICMP says: port unreachable',
+        'give the --ike-port that it listens on',
+    ),
+}
+
+
+@pytest.mark.parametrize('name', REFUSALS)
+def test_a_refusal_says_where_and_why_and_what_to_try(
+    name: str, configured: Callable[..., None], probe: Probe
+) -> None:
+    changes, options, named, exchange, text, try_next = REFUSALS[name]
+    configured(**changes)
+    status, rows = probe(*options, **named)
+    assert status == 1, rows
+    why = failure(rows)
+    assert why['exchange'] == exchange
+    assert text in why['text']
+    assert try_next in why['advice']
+
+
+def test_another_group_is_asked_for_and_taken(
+    configured: Callable[..., None], probe: Probe
+) -> None:
+    configured(proposals='aes256gcm16-prfsha256-ecp256')
+    status, rows = probe()
+    assert status == 0, rows
+    assert any('wants key exchange by ecp-256 instead' in row['text'] for row in rows)
