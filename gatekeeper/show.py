@@ -6,6 +6,7 @@ from math import inf
 
 from gatekeeper.policy import SessionPolicy
 from gatekeeper.state import Connection, Phase, State
+from ikev2.credentials import CertifiedKey
 from tcpao.mkt import endpoint
 
 DENIED = 'down: the keychain denies'
@@ -27,12 +28,17 @@ def snapshot(state: State, now: float, wall: float) -> list[dict[str, object]]:
 
 
 def _ike(state: State, policy: SessionPolicy, offset: float) -> dict[str, object]:
-    """What is known of the IKE SA: its algorithms, and until when the peer's proof holds."""
-    peer = state.peers[policy.pad.name] if policy.pad is not None else None
-    if peer is None or not peer.up:
+    """Until when our own certificate is good; of the IKE SA, its algorithms and until when the
+    peer's proof holds."""
+    if policy.pad is None:
         return {}
+    peer, own = state.peers[policy.pad.name], policy.pad.local_credential
+    ends = own.not_after if isinstance(own, CertifiedKey) else None
+    if not peer.up:
+        return {'certificate_expires': ends}
     until = peer.proven_until
     return {
+        'certificate_expires': ends,
         'ike_suite': peer.suite,
         'proven_until': round(until + offset, 3) if until is not None else None,
     }
@@ -81,6 +87,7 @@ def _row(state: State, policy: SessionPolicy) -> dict[str, object]:
         'peer_id': str(policy.pad.peer_id) if policy.pad is not None else None,
         'last_error': state.errors.get(policy.key) or (peer.last_error if peer else None),
         'ike': ('up' if peer.up else 'down') if peer else None,
+        'certificate_expires': None,
         'ike_suite': None,
         'proven_until': None,
         'keychain': policy.keychain.name if policy.keychain is not None else None,

@@ -54,6 +54,11 @@ class CertifiedKey:
         # A root says nothing that its holder has to be told.
         return cls(key, (ours, *(other for other in others if not other.issued_by(other))))
 
+    @property
+    def not_after(self) -> float:
+        """Seconds since the epoch: the first of the chain has expired then."""
+        return min(certificate.not_after for certificate in self.chain)
+
     def excuse(self, at: float) -> str:
         """Why a peer may refuse us that says only that it does; empty if we see no reason."""
         late = [one.name for one in self.chain if at > one.not_after]

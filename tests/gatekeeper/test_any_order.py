@@ -7,10 +7,15 @@ the daemons want is up, and nothing else is left.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
 from dataclasses import replace
 from ipaddress import ip_network
+from types import MappingProxyType
+from typing import Any
 
 import hypothesis.strategies as st
+from cryptography import x509
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -26,26 +31,56 @@ from gatekeeper.life import Life, MktState
 from gatekeeper.policy import SessionPolicy
 from gatekeeper.rekeying import ask
 from gatekeeper.state import Connection, Peer, Phase
+from ikev2.auth import PresharedKey
 from ikev2.events import Datagram
+from keymaterial import Secret
 from tcpao.installer import Cause, Guard, Install, Remove
 from tcpao.mkt import Mkt, SocketPair
 from tests.doubles.memory_network import Kind, Segment
 from tests.gatekeeper.world import DELAY, PORTS, R1, R2, Router, World, policies
+from tests.ikev2.pki import DAY, root
 
 V4, V6 = 'ipv4 unicast', 'ipv6 unicast'
 OPENER = {V4: 'r1', V6: 'r2'}
 CONNECTS_WITHIN = 30.0
 NAMES = st.sampled_from(['r1', 'r2'])
 BOTH_OR_ONE = st.sampled_from([('r1',), ('r2',), ('r1', 'r2')])
-SECRETS = (b'the first secret of both', b'the second secret of both')
+SECRETS = (b'the first secret of both', b'the second secret of both', b'the third one')
+NOW = time.time()
+MONTH = 30 * DAY
+CA = root(kind='ed25519', not_before=NOW - MONTH, not_after=NOW + MONTH)
+OWN = {
+    name: CA.leaf(
+        name,
+        x509.DNSName(f'{name}.lab'),
+        kind='ed25519',
+        not_before=NOW - MONTH,
+        not_after=NOW + MONTH,
+    )
+    for name in ('r1', 'r2')
+}
+PERIOD: Any = {'this_update': NOW - MONTH, 'next_update': NOW + MONTH}
 FAMILY = st.sampled_from([V4, V6])
 SHARE = st.sampled_from([0.0, 0.0, 0.3, 1.0])
 
 
-def wanted(router: str, lifetime: int, grace: int, psk: bytes = SECRETS[0]) -> list[SessionPolicy]:
+def credentials(router: str, number: int, *, certified: bool) -> dict[str, Any]:
+    """The first is the one that goes with the other router's; the others don't."""
+    if not certified:
+        shared = PresharedKey(Secret(SECRETS[number]))
+        return {'local_credential': shared, 'peer_credential': shared}
+    peer = 'r2' if router == 'r1' else 'r1'
+    trust = (CA.trust(), CA.trust(CA.crl(OWN[peer], **PERIOD)), CA.trust(CA.crl(**PERIOD)))
+    return {'local_credential': OWN[router].credential(), 'peer_credential': trust[number]}
+
+
+def wanted(
+    router: str, lifetime: int, grace: int, proofs: Mapping[str, Any] = MappingProxyType({})
+) -> list[SessionPolicy]:
     """Both sessions; each router opens one of them."""
     made = []
-    for policy in policies(router, psk=psk, lifetime=lifetime, grace=grace):
+    pad = replace(policies(router)[0].entry, **proofs)
+    for policy in policies(router, pad=pad, lifetime=lifetime, grace=grace):
         opens = OPENER[policy.session.name] == router
         made.append(
             replace(
@@ -74,8 +109,11 @@ class TwoRouters(RuleBasedStateMachine):
         lifetime=st.sampled_from([15, 60, 300]),
         grace=st.sampled_from([5, 60]),
         head_start=st.sampled_from([0.0, 0.015, 5.0, 5.0]),
+        certified=st.booleans(),
     )
-    def begin(self, seed: int, lifetime: int, grace: int, head_start: float) -> None:
+    def begin(
+        self, seed: int, lifetime: int, grace: int, head_start: float, certified: bool
+    ) -> None:
         self.world = World(seed=seed)
         self.world.network.deliver = self.carry
         self.world.lose = lambda datagram: self.world.random.random() < self.lost_ike
@@ -85,7 +123,8 @@ class TwoRouters(RuleBasedStateMachine):
         self.unruly = False
         self.wrong: list[str] = []
         self.begun: dict[SocketPair, float] = {}
-        self.secrets = dict.fromkeys(('r1', 'r2'), SECRETS[0])
+        self.certified = certified
+        self.numbers = dict.fromkeys(('r1', 'r2'), 0)
         self.routers = {name: self.router(name) for name in ('r1', 'r2')}
         if head_start:
             self.open(V4)
@@ -94,12 +133,14 @@ class TwoRouters(RuleBasedStateMachine):
 
     def router(self, name: str) -> Router:
         router = self.world.router(name, self.wanted(name), listens=True)
+        router.core.set_clock(NOW, self.world.now)
         router.installer.submit(Guard(ip_network(R2 if name == 'r1' else R1), 179))
         router.installer.events()
         return router
 
     def wanted(self, name: str, lifetime: int | None = None) -> list[SessionPolicy]:
-        return wanted(name, lifetime or self.lifetime, self.grace, self.secrets[name])
+        proofs = credentials(name, self.numbers[name], certified=self.certified)
+        return wanted(name, lifetime or self.lifetime, self.grace, proofs)
 
     def copies(self, datagram: Datagram) -> tuple[float, ...]:
         if not self.unruly:
@@ -228,10 +269,10 @@ class TwoRouters(RuleBasedStateMachine):
             found = [replace(p, algorithms=p.algorithms[::-1]) for p in found]
         self.configure(name, found)
 
-    @rule(names=BOTH_OR_ONE, secret=st.sampled_from(SECRETS))
-    def change_the_secret(self, names: tuple[str, ...], secret: bytes) -> None:
+    @rule(names=BOTH_OR_ONE, number=st.integers(0, 2))
+    def change_the_credentials(self, names: tuple[str, ...], number: int) -> None:
         for name in names:
-            self.secrets[name] = secret
+            self.numbers[name] = number
             self.configure(name, self.wanted(name))
 
     def configure(self, name: str, found: list[SessionPolicy]) -> None:
@@ -283,7 +324,7 @@ class TwoRouters(RuleBasedStateMachine):
             router.busy, router.late = False, 0.0
             router.installer._refusals.clear()
         for name in self.routers:
-            self.secrets[name] = SECRETS[0]
+            self.numbers[name] = 0
             self.configure(name, self.wanted(name))
         self.bring_up()
         # What began before may still end badly: IKE SAs that one side has forgotten, say.

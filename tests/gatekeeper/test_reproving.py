@@ -322,6 +322,7 @@ def test_a_proof_that_ends_ends_ike_and_with_the_last_key_the_session(ends: str)
     world.run(5)
     row = snapshot(r1.core.state, world.now, NOW)[0]
     assert row['proven_until'] == pytest.approx(half_an_hour, abs=6)
+    assert row['certificate_expires'] == OWN['r1'].certificate.not_after
     assert row['ike_suite'] == 'aes-256-gcm-16/hmac-sha2-256/curve25519'
     world.run(1900)
     assert not r1.peer.up
