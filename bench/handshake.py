@@ -173,8 +173,8 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--idle', type=int, nargs='+', default=POPULATIONS, help='IKE SAs that are up meanwhile'
     )
-    parser.add_argument('--rounds', type=int, default=25, help='the best one counts')
-    parser.add_argument('--calls', type=int, default=20, help='handshakes in a round')
+    parser.add_argument('--rounds', type=int, default=100, help='the best one counts')
+    parser.add_argument('--calls', type=int, default=5, help='handshakes in a round')
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Final, Self
 
 from cryptography.hazmat.primitives.constant_time import bytes_eq
 
@@ -216,8 +216,13 @@ def certificates(
 
 def signature_hashes() -> NotifyPayload:
     """Our SIGNATURE_HASH_ALGORITHMS (RFC 7427, 4), for IKE_SA_INIT."""
-    data = b''.join(number.to_bytes(2, 'big') for number in SUPPORTED_HASHES)
-    return NotifyPayload(NotifyType.SIGNATURE_HASH_ALGORITHMS, data)
+    return _SIGNATURE_HASHES
+
+
+_SIGNATURE_HASHES: Final = NotifyPayload(
+    NotifyType.SIGNATURE_HASH_ALGORITHMS,
+    b''.join(number.to_bytes(2, 'big') for number in SUPPORTED_HASHES),
+)
 
 
 def read_signature_hashes(notify: NotifyPayload | None) -> frozenset[int]:

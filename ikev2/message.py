@@ -148,7 +148,7 @@ class Message:
 
     def all(self, kind: type[_P]) -> list[_P]:
         """The payloads of one class, in order."""
-        return [payload for payload in self.payloads if isinstance(payload, kind)]
+        return [payload for payload in self.payloads if type(payload) is kind]
 
     def find(self, kind: type[_P]) -> _P | None:
         """The one payload of a class, or None. MalformedMessage if there are two."""

@@ -21,7 +21,7 @@ IKE_SPI_LENGTH = 8
 
 # All that we understand in an IKE proposal; another type makes the proposal unacceptable
 # (RFC 7296, 3.3.6).
-ADDITIONAL = tuple(range(TransformType.ADDKE1, TransformType.ADDKE7 + 1))
+ADDITIONAL = frozenset(range(TransformType.ADDKE1, TransformType.ADDKE7 + 1))
 _UNDERSTOOD = frozenset(
     (TransformType.ENCR, TransformType.PRF, TransformType.INTEG, TransformType.KE, *ADDITIONAL)
 )
@@ -206,9 +206,8 @@ def additional_choices(
     twice; NONE is one where it is on offer (RFC 9370, 2.2.1). `methods` is what we accept, the
     most wanted first; with `required`, a choice must have at least one of them.
     """
-    types = {transform.transform_type for transform in proposal.transforms}
-    kinds = [kind for kind in ADDITIONAL if kind in types]
-    for choice in _assign(proposal, kinds, methods):
+    kinds = ADDITIONAL.intersection(t.transform_type for t in proposal.transforms)
+    for choice in _assign(proposal, sorted(kinds), methods):
         if chosen_additional(choice) or not required:
             yield choice
 

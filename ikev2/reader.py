@@ -5,7 +5,7 @@ Everything in IKEv2 is big-endian. The only error raised here is `MalformedMessa
 
 from __future__ import annotations
 
-from struct import Struct
+from struct import Struct, error
 from typing import Any
 
 from ikev2.errors import MalformedMessage
@@ -28,23 +28,21 @@ class Reader:
 
     def take(self, length: int) -> bytes:
         """The next `length` octets; MalformedMessage if there are fewer."""
-        start = self._position
-        self._position = self._end_of(length)
-        return self._data[start : self._position]
+        end = self._position + length
+        if length < 0 or end > len(self._data):
+            raise self._too_short(length)
+        octets = self._data[self._position : end]
+        self._position = end
+        return octets
 
     def unpack(self, layout: Struct) -> tuple[Any, ...]:
         """The next fields, which have a fixed layout; MalformedMessage if they aren't all there."""
-        start = self._position
-        self._position = self._end_of(layout.size)
-        return layout.unpack_from(self._data, start)
-
-    def _end_of(self, length: int) -> int:
-        end = self._position + length
-        if length < 0 or end > len(self._data):
-            raise MalformedMessage(
-                f'{self._what}: {length} octets wanted, {self.remaining} are there'
-            )
-        return end
+        try:
+            fields = layout.unpack_from(self._data, self._position)
+        except error:
+            raise self._too_short(layout.size) from None
+        self._position += layout.size
+        return fields
 
     def uint8(self) -> int:
         """One octet."""
@@ -59,3 +57,6 @@ class Reader:
         """MalformedMessage if octets are left over."""
         if self.remaining:
             raise MalformedMessage(f'{self._what}: {self.remaining} octets too many')
+
+    def _too_short(self, length: int) -> MalformedMessage:
+        return MalformedMessage(f'{self._what}: {length} octets wanted, {self.remaining} are there')

@@ -239,8 +239,9 @@ SCHEMES: Final = (
 )
 SUPPORTED_HASHES: Final = tuple(sorted({scheme.hash for scheme in SCHEMES}))
 
-# A curve's own hash first, then a stronger one, then a weaker one.
-_ORDER: Final[dict[KeyKind, tuple[SignatureScheme, ...]]] = {
+_BY_KIND: Final[dict[KeyKind, tuple[SignatureScheme, ...]]] = {
+    **{kind: tuple(scheme for scheme in SCHEMES if kind in scheme.kinds) for kind in KINDS},
+    # A curve's own hash first, then a stronger one, then a weaker one.
     P384: (_ECDSA_SHA384, _ECDSA_SHA512, _ECDSA_SHA256),
     P521: (_ECDSA_SHA512, _ECDSA_SHA384, _ECDSA_SHA256),
 }
@@ -248,7 +249,7 @@ _ORDER: Final[dict[KeyKind, tuple[SignatureScheme, ...]]] = {
 
 def schemes_of(kind: KeyKind) -> tuple[SignatureScheme, ...]:
     """All schemes for a kind of key, the most wanted first."""
-    return _ORDER.get(kind) or tuple(scheme for scheme in SCHEMES if kind in scheme.kinds)
+    return _BY_KIND[kind]
 
 
 @dataclass(frozen=True, slots=True)

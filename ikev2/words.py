@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 from ikev2.constants import ExchangeType, NotifyType, PayloadType, ProtocolId
 from ikev2.errors import TrafficSelectorsUnacceptable
@@ -42,22 +42,42 @@ def notify_name(notify_type: int) -> str:
 
 
 def _describe(payload: Payload) -> str:
-    name = _PAYLOADS.get(payload.payload_type) or f'payload {payload.payload_type}'
-    if isinstance(payload, NotifyPayload):
-        spi = f' {payload.spi.hex()}' if payload.spi else ''
-        return f'N({notify_name(payload.notify_type)}{spi})'
-    if isinstance(payload, DeletePayload):
-        spis = ' '.join(['', *(spi.hex() for spi in payload.spis)])
-        return f'D({_protocol(payload.protocol)}{spis})'
-    if isinstance(payload, SaPayload):
-        return f'SA({_protocol(payload.proposals[0].protocol)})'
-    if isinstance(payload, TrafficSelectorsPayload):
-        try:
-            single = payload.single()
-        except TrafficSelectorsUnacceptable:
-            return f'{name}(...)'
-        return f'{name}({single.address} {single.port})'
-    return name
+    words = _WORDS.get(payload.payload_type)
+    if words is not None:
+        return words(payload)
+    return _PAYLOADS.get(payload.payload_type) or f'payload {payload.payload_type}'
+
+
+def _notify(payload: NotifyPayload) -> str:
+    spi = f' {payload.spi.hex()}' if payload.spi else ''
+    return f'N({notify_name(payload.notify_type)}{spi})'
+
+
+def _delete(payload: DeletePayload) -> str:
+    spis = ' '.join(['', *(spi.hex() for spi in payload.spis)])
+    return f'D({_protocol(payload.protocol)}{spis})'
+
+
+def _sa(payload: SaPayload) -> str:
+    return f'SA({_protocol(payload.proposals[0].protocol)})'
+
+
+def _selectors(payload: TrafficSelectorsPayload) -> str:
+    name = _PAYLOADS[payload.payload_type]
+    try:
+        single = payload.single()
+    except TrafficSelectorsUnacceptable:
+        return f'{name}(...)'
+    return f'{name}({single.address} {single.port})'
+
+
+_WORDS: Final[dict[int, Callable[[Any], str]]] = {
+    PayloadType.NOTIFY: _notify,
+    PayloadType.DELETE: _delete,
+    PayloadType.SA: _sa,
+    PayloadType.TSI: _selectors,
+    PayloadType.TSR: _selectors,
+}
 
 
 def _protocol(protocol: int) -> str:
