@@ -8,29 +8,36 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gatekeeper import probing, verifying
-from gatekeeper.keygen import make_psk, make_raw_key
+from gatekeeper.credentials import LARGEST_CERTIFICATES
+from gatekeeper.keygen import KEY_KINDS, make_key_pair, make_psk
 from gatekeeper.tool import ToolError
 from ikev2.certificates import CertificateError
 from ikev2.certificates import read_file as read_certificates
 from ikev2.errors import CredentialError
 from ikev2.signatures import PrivateKey, PublicKey
-from keymaterial import KeyFileError, read_secret_file
+from keymaterial import KeyFileError, read_public_file, read_secret_file
+
+PSK = 'psk'
 
 
 def _keygen(arguments: argparse.Namespace) -> int:
     path: Path = arguments.file
+    if not path.name:
+        raise ToolError(f'{path} is no name of a file')
+    public = path.with_suffix('.pub')
     try:
-        if arguments.kind == 'psk':
+        if arguments.kind == PSK:
             make_psk(path)
             print(f'{path}: pre-shared key, copy it to the peer by a safe way')
             return 0
-        public = path.with_suffix('.pub')
-        make_raw_key(path, public)
+        if public == path:
+            raise ToolError(f'{path} is where the public key would go: take another name')
+        make_key_pair(arguments.kind, path, public)
     except FileExistsError as error:
         raise ToolError(f'{error.filename} exists: keys are never overwritten') from None
     except OSError as error:
         raise ToolError(f'cannot write {error.filename}: {error.strerror}') from None
-    print(f'{path}: Ed25519 private key, stays here')
+    print(f'{path}: {arguments.kind} private key, stays here')
     print(f'{public}: public key, give it to the peer')
     print(PublicKey.load(public.read_bytes()).fingerprint)
     return 0
@@ -39,19 +46,30 @@ def _keygen(arguments: argparse.Namespace) -> int:
 def _fingerprint(arguments: argparse.Namespace) -> int:
     path: Path = arguments.file
     try:
-        octets = path.read_bytes()
+        octets = read_public_file(path, LARGEST_CERTIFICATES)
         if b'PRIVATE KEY' in octets:
             key = PrivateKey.load(read_secret_file(path)).public_key
-        elif b'BEGIN CERTIFICATE' in octets:
-            key = PublicKey(read_certificates(octets)[0].spki)
         else:
-            key = PublicKey.load(octets)
-    except OSError as error:
-        raise ToolError(f'cannot read {path}: {error.strerror}') from None
-    except (CertificateError, CredentialError, KeyFileError) as error:
+            key = _public_key(octets)
+    except KeyFileError as error:
+        raise ToolError(str(error)) from None
+    except (CertificateError, CredentialError) as error:
         raise ToolError(f'{path}: {error}') from None
     print(key.fingerprint)
     return 0
+
+
+def _public_key(octets: bytes) -> PublicKey:
+    """A public key, or that of the first certificate. Raises CertificateError, CredentialError."""
+    if b'BEGIN CERTIFICATE' in octets:
+        return PublicKey(read_certificates(octets)[0].spki)
+    try:
+        return PublicKey.load(octets)
+    except CredentialError as error:
+        try:
+            return PublicKey(read_certificates(octets)[0].spki)
+        except CertificateError:
+            raise error from None
 
 
 def parser() -> argparse.ArgumentParser:
@@ -61,8 +79,10 @@ def parser() -> argparse.ArgumentParser:
     )
     verbs = top.add_subparsers(dest='verb', required=True)
     keygen = verbs.add_parser('keygen', help='make a credential for IKE (mode 0600)')
-    keygen.add_argument('kind', choices=('ed25519', 'psk'))
-    keygen.add_argument('file', type=Path, help='where; ed25519 also writes FILE with .pub')
+    keygen.add_argument('kind', choices=(*KEY_KINDS, PSK))
+    keygen.add_argument(
+        'file', type=Path, help='where; the public key goes beside it, with .pub in place of .pem'
+    )
     keygen.set_defaults(run=_keygen)
     fingerprint = verbs.add_parser(
         'fingerprint', help='SHA-256 over a SubjectPublicKeyInfo, as peer-fingerprint takes it'
@@ -70,7 +90,7 @@ def parser() -> argparse.ArgumentParser:
     fingerprint.add_argument(
         'file',
         type=Path,
-        help='a public or private key or a certificate, PEM (a public key also DER)',
+        help='a public or private key or a certificate; PEM, public ones also DER',
     )
     fingerprint.set_defaults(run=_fingerprint)
     probing.add_verb(verbs)

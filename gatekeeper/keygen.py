@@ -1,12 +1,15 @@
-"""Making credentials for IKE: files that are private from their first octet on."""
+"""Making credentials for IKE: files that are private from their first octet on, both or none."""
 
 from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any, Final
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -14,30 +17,54 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-PSK_OCTETS = 32
+from keymaterial import create_private_file
+
+PSK_OCTETS: Final = 32
 """Before hexadecimal: as strong as any suite here."""
+KEY_KINDS: Final[dict[str, Callable[[], Any]]] = {
+    'ed25519': ed25519.Ed25519PrivateKey.generate,
+    'ed448': ed448.Ed448PrivateKey.generate,
+    'ecdsa-p256': lambda: ec.generate_private_key(ec.SECP256R1()),
+    'ecdsa-p384': lambda: ec.generate_private_key(ec.SECP384R1()),
+    'ecdsa-p521': lambda: ec.generate_private_key(ec.SECP521R1()),
+    # For peers that have nothing else; as strong as P-256 (NIST SP 800-57).
+    'rsa-3072': lambda: rsa.generate_private_key(public_exponent=65537, key_size=3072),
+}
+"""Key pairs, the best first."""
 
 
 def make_psk(path: Path) -> None:
     """Write a pre-shared key: 32 random octets in hexadecimal. Raises OSError, FileExistsError."""
-    _write(path, secrets.token_hex(PSK_OCTETS).encode() + b'\n', 0o600)
+    _write(path, secrets.token_hex(PSK_OCTETS).encode() + b'\n')
 
 
-def make_raw_key(private: Path, public: Path) -> None:
-    """Write an Ed25519 key pair: PKCS#8 and SubjectPublicKeyInfo, both PEM (RFC 8410).
+def make_key_pair(kind: str, private: Path, public: Path) -> None:
+    """Write a key pair of one of `KEY_KINDS`: PKCS#8 and SubjectPublicKeyInfo, both PEM.
 
-    Raises OSError, FileExistsError.
+    Raises OSError, FileExistsError; then neither file is new.
     """
-    key = Ed25519PrivateKey.generate()
-    _write(private, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), 0o600)
-    _write(
-        public,
-        key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo),
-        0o644,
-    )
+    key = KEY_KINDS[kind]()
+    _write(private, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    try:
+        _write(
+            public,
+            key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo),
+            0o644,
+        )
+    except OSError:
+        private.unlink()
+        raise
 
 
-def _write(path: Path, octets: bytes, mode: int) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-    with os.fdopen(descriptor, 'wb') as file:
-        file.write(octets)
+def _write(path: Path, octets: bytes, mode: int = 0o600) -> None:
+    """A new file, or none if it can't be written whole."""
+    descriptor = create_private_file(path)
+    try:
+        with os.fdopen(descriptor, 'wb') as file:
+            file.write(octets)
+            os.fchmod(descriptor, mode)
+    except OSError as error:
+        error.filename = str(path)
+        with suppress(OSError):
+            path.unlink()
+        raise

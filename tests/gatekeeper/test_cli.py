@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from hashlib import sha256
 from pathlib import Path
@@ -14,6 +15,11 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from gatekeeper.cli import main
+from gatekeeper.keygen import KEY_KINDS
+from ikev2.auth import PresharedKey
+from ikev2.entropy import check_ppk
+from ikev2.schemes import SUPPORTED_HASHES
+from ikev2.signatures import PrivateKey, PublicKey
 from keymaterial import read_secret_file
 from tests.ikev2.pki import root
 
@@ -56,6 +62,78 @@ def test_a_psk_has_256_bits_and_is_private(tmp_path: Path) -> None:
     path = tmp_path / 'psk'
     assert main(['keygen', 'psk', str(path)]) == 0
     assert len(bytes.fromhex(read_secret_file(path).reveal().decode())) == 32
+
+
+@pytest.mark.parametrize('kind', KEY_KINDS)
+def test_each_kind_of_key_pair_serves_ike_and_fits_together(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / 'r1.pem'
+    assert main(['keygen', kind, str(path)]) == 0
+    private = PrivateKey.load(read_secret_file(path))
+    public = PublicKey.load(path.with_suffix('.pub').read_bytes())
+    assert private.public_key == public
+    assert str(public.fingerprint) in capsys.readouterr().out
+    auth = private.sign(b'octets', SUPPORTED_HASHES)
+    public.verify(auth[0], auth[1], b'octets')
+
+
+def test_modes_do_not_depend_on_the_umask(tmp_path: Path) -> None:
+    path = tmp_path / 'r1.pem'
+    before = os.umask(0o777)
+    try:
+        assert main(['keygen', 'ed25519', str(path)]) == 0
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.with_suffix('.pub').stat().st_mode) == 0o644
+
+
+def test_a_key_pair_is_made_whole_or_not_at_all(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / 'r1.pem'
+    path.with_suffix('.pub').write_bytes(b'precious')
+    assert main(['keygen', 'ed25519', str(path)]) == 2
+    assert f'{path.with_suffix(".pub")} exists' in capsys.readouterr().err
+    assert not path.exists()
+    assert path.with_suffix('.pub').read_bytes() == b'precious'
+
+
+@pytest.mark.parametrize('name', ['r1.pub', '..', 'none/r1.pem'])
+def test_where_no_key_pair_can_be_is_said(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(['keygen', 'ed25519', str(tmp_path / name)]) == 2
+    assert capsys.readouterr().err.startswith('gatekeeper keygen: ')
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_link_is_followed(tmp_path: Path) -> None:
+    (tmp_path / 'link').symlink_to(tmp_path / 'elsewhere')
+    assert main(['keygen', 'psk', str(tmp_path / 'link')]) == 2
+    assert not (tmp_path / 'elsewhere').exists()
+
+
+def test_a_psk_that_is_made_is_above_the_floor(tmp_path: Path) -> None:
+    path = tmp_path / 'psk'
+    main(['keygen', 'psk', str(path)])
+    check_ppk(PresharedKey.load(read_secret_file(path)).secret)
+
+
+def test_public_ones_may_be_in_der(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    holder = root()
+    for octets in (holder.certificate.spki, holder.certificate.der):
+        path = tmp_path / 'der'
+        path.write_bytes(octets)
+        assert main(['fingerprint', str(path)]) == 0
+        fingerprint = f'sha256:{sha256(holder.certificate.spki).hexdigest()}'
+        assert capsys.readouterr().out.strip() == fingerprint
+
+
+def test_no_fingerprint_is_made_of_what_never_ends(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(['fingerprint', '/dev/zero']) == 2
+    assert 'larger than' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('kind', ['psk', 'ed25519'])
