@@ -5,11 +5,9 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import time
 from base64 import b64encode
-from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,36 +21,18 @@ from tcpao.mkt import ALGORITHMS
 from tcpao.verify_report import verify_capture
 from tests.e2e.configurations import FAMILIES, PREFIXES, ROUTES, neighbor
 from tests.e2e.conftest import Routers
+from tests.e2e.keychains import SECRETS, await_helper, key, reload, utc, write_key
 from tests.e2e.pair import PORTS, R1, R2
 from tests.e2e.router import Router, within
 
 pytestmark = pytest.mark.kernel
 
-SECRETS = {n: b'key string number %d' % n for n in range(1, 5)}
 SYN_SECONDS = 1.5
 GRACE = 10
-LOADED = 'loaded new configuration successfully'
-NOBODY = 65534
 UNTIL_CHANGE = 15
 """Seconds from the reload that announces the second key; both daemons have it by then."""
 UNTIL_END = 12
 """Seconds from the reload that ends the chain."""
-
-
-def utc(wall: float) -> str:
-    return datetime.fromtimestamp(wall, UTC).strftime('%Y-%m-%dT%H:%M:%SZ')
-
-
-def key(router: Router, number: int, *lines: str) -> str:
-    """Ids 10 and 20 above the number; the other way round at r2."""
-    ids = (number + 10, number + 20)
-    send_id, recv_id = ids if router.name == 'r1' else ids[::-1]
-    algorithm = 'aes-128-cmac-96' if number % 2 else 'hmac-sha-256-128'
-    more = ' '.join(lines)
-    return (
-        f'  key {number} {{ send-id {send_id}; recv-id {recv_id}; algorithm {algorithm}; '
-        f'key-file "k{number}"; {more} }}\n'
-    )
 
 
 def text(router: Router, *keys: str) -> str:
@@ -95,12 +75,6 @@ def pair(routers: Routers, wire: Capture) -> Routers:
     return routers
 
 
-def write_key(router: Router, number: int) -> None:
-    """A private file of the user's that the daemon becomes: that one can read it on a reload."""
-    router.write(f'k{number}', SECRETS[number] + b'\n', 0o600)
-    os.chown(router.home / f'k{number}', NOBODY, -1)
-
-
 def both(pair: Routers) -> tuple[Router, Router]:
     return pair.r1, pair.r2
 
@@ -139,34 +113,6 @@ def await_key(pair: Routers, number: int, seconds: float = 60.0) -> None:
             lambda router=router, wanted=wanted: in_use(router) == wanted,  # type: ignore[misc]
             lambda router=router: router.told(f'key {number} in use: {in_use(router)}'),  # type: ignore[misc]
         )
-
-
-def reload(
-    routers: Sequence[Router],
-    content: Callable[[Router], str],
-    says: str = LOADED,
-    *,
-    asked: bool = True,
-) -> None:
-    """Reload them at once, and wait until the log of each says so once more; where they are to be
-    `asked` something, until they can be."""
-    before = {router.name: (router.log.count(says), router.cli_helper()) for router in routers}
-    for router in routers:
-        router.configure(content(router))
-        router.signal(signal.SIGUSR1)
-    for router in routers:
-        count, helper = before[router.name]
-        within(
-            30.0,
-            lambda router=router, count=count: router.log.count(says) > count,  # type: ignore[misc]
-            lambda router=router: router.told(f'{says!r} again'),  # type: ignore[misc]
-        )
-        if says == LOADED and asked:
-            within(
-                30.0,
-                lambda router=router, helper=helper: router.cli_helper() not in (None, helper),  # type: ignore[misc]
-                lambda router=router: router.told('a new helper for the command line'),  # type: ignore[misc]
-            )
 
 
 def stranger(pair: Routers, known: TcpKey | None, port: int) -> Heard:
@@ -354,7 +300,7 @@ def test_the_end_of_the_chain_closes_the_sessions_and_lets_nobody_in(pair: Route
     assert not r1.connections()
     assert stranger(pair, None, 42010) == Heard(Ending.NO_CONNECTION, b'')
     for router in (r1, r2):
-        within(30.0, lambda router=router: router.cli_helper(), lambda: 'a helper')  # type: ignore[misc]
+        await_helper(router)
         for row in router.show():
             assert row['state'] == 'down: the keychain denies'
             assert f'until {utc(end)}' in str(row['last_error'])
