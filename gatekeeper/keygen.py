@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
+from ikev2.entropy import PPK_FLOOR, estimate
 from keymaterial import create_private_file
 
 PSK_OCTETS: Final = 32
@@ -34,8 +35,14 @@ KEY_KINDS: Final[dict[str, Callable[[], Any]]] = {
 
 
 def make_psk(path: Path) -> None:
-    """Write a pre-shared key: 32 random octets in hexadecimal. Raises OSError, FileExistsError."""
-    _write(path, secrets.token_hex(PSK_OCTETS).encode() + b'\n')
+    """Write a pre-shared key: 32 random octets in hexadecimal. Raises OSError, FileExistsError.
+
+    Chance makes one in many millions look so regular that it would be refused: not that one.
+    """
+    key = b''
+    while estimate(key) < PPK_FLOOR:
+        key = secrets.token_hex(PSK_OCTETS).encode()
+    _write(path, key + b'\n')
 
 
 def make_key_pair(kind: str, private: Path, public: Path) -> None:

@@ -17,7 +17,8 @@ from ikev2.errors import CredentialError
 from keymaterial import Secret
 
 PSK_FLOOR: Final = 112
-"""Bits: the least that NIST SP 800-131A has left. 32 random hexadecimal digits are above it."""
+"""Bits: the least that NIST SP 800-131A has left. 40 random hexadecimal digits are above it, and
+32 but for one in ten thousand that looks regular."""
 PPK_FLOOR: Final = 224
 """RFC 8784, 6 wants 256: what 32 random octets keep even if they look a bit regular."""
 

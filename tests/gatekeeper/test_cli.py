@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import stat
 from hashlib import sha256
 from pathlib import Path
@@ -119,6 +120,16 @@ def test_a_psk_that_is_made_is_above_the_floor(tmp_path: Path) -> None:
     path = tmp_path / 'psk'
     main(['keygen', 'psk', str(path)])
     check_ppk(PresharedKey.load(read_secret_file(path)).secret)
+
+
+def test_a_psk_that_looks_regular_by_chance_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = iter(['0123456789abcdef' * 4, 'a' * 64, bytes(range(100, 132)).hex()])
+    good = '8f2c1d7e90ab43655d1f77c20e9b84aa13c6f0d2b5e871934ca60f2d9e57b813'
+    monkeypatch.setattr(secrets, 'token_hex', lambda length: next(keys, good))
+    assert main(['keygen', 'psk', str(tmp_path / 'psk')]) == 0
+    check_ppk(read_secret_file(tmp_path / 'psk'))
 
 
 def test_public_ones_may_be_in_der(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
