@@ -201,9 +201,11 @@ class Association:
     def trust_otherwise(self, peer: Peer, until: float, now: float) -> None:
         """What the peer must prove has changed, and what it has proven does."""
         self.peer = peer
-        for sa in self.usable:
-            sa.proven_until = until
-            schedule_reauthentication(sa, now)
+        for sa in self.sas:
+            # Also one that is being rekeyed: its successor inherits the proof.
+            if sa.finished:
+                sa.proven_until = until
+                schedule_reauthentication(sa, now)
 
     def forgotten(self, sa: IkeSa) -> None:
         """A closed IKE SA's answers needn't be repeated any more."""

@@ -96,6 +96,16 @@ def test_an_ike_sa_stays_and_holds_as_long_as_the_new_judgement() -> None:
     assert not up.b.all(IkeSaFailed)
 
 
+def test_a_rekey_under_way_inherits_the_new_judgement() -> None:
+    up = bench()
+    up.b.endpoint.rekey_ike_sa('a', up.now)
+    trust = peer_a(B.credential(), ROOT.trust(LATER))
+    up.b.endpoint.trust_otherwise(trust, up.now + 600, up.now)
+    until = up.now + 600
+    up.run(5)
+    assert [sa.proven_until for sa in sas_of(up.b)] == [until]
+
+
 def test_who_comes_afterwards_is_judged_by_the_new_one() -> None:
     up = bench()
     revoked = ROOT.trust(ROOT.crl(A))
