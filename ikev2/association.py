@@ -304,8 +304,9 @@ class Association:
         if self.attempt is not None:
             self.attempt.abandon()
         jobs, self.jobs = self.jobs, deque()
-        for exchange in [*self.in_flight(), *jobs]:
-            exchange.lost(Cause.STOPPED, '', now)
+        # A rekey that is under way comes to its end, so that its successor can be deleted too.
+        for job in [*(one for one in self.in_flight() if isinstance(one, Job)), *jobs]:
+            job.lost(Cause.STOPPED, '', now)
         if any(sa.finished for sa in self.sas):
             self.tell(IkeSaDown(self.peer.name, Cause.STOPPED))
         self.stopped = True

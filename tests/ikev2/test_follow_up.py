@@ -355,6 +355,20 @@ def test_the_ike_sa_is_rekeyed_with_additional_key_exchanges(policy: IkePolicy, 
     assert bench.a.last(RpSaNegotiated)
 
 
+@pytest.mark.parametrize('seconds', [0.0, 0.015, 0.025, 0.035, 0.045, 0.055])
+@pytest.mark.parametrize('by', ['a', 'b'])
+def test_a_peer_that_is_removed_during_the_exchanges_of_a_rekey_leaves_no_successor(
+    seconds: float, by: str
+) -> None:
+    bench = up(TWO, TWO)
+    node, peer = (bench.a, 'b') if by == 'a' else (bench.b, 'a')
+    node.endpoint.rekey_ike_sa(peer, bench.now)
+    bench.run(seconds)
+    bench.a.endpoint.remove_peer('b', bench.now)
+    bench.run(5)
+    assert finished(bench) == ([], [])
+
+
 def test_skeyseed_of_a_rekey_is_made_of_all_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     # RFC 9370, 2.2.4: SKEYSEED = prf(SK_d, SK(0) | Ni | Nr | SK(1) | ... | SK(n)).
     seen: list[list[bytes]] = []
