@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from gatekeeper import probe_words as words
 from gatekeeper.probe_advice import AUTH, CHILD, INIT, Circumstances, advice
@@ -46,9 +46,13 @@ class Result(StrEnum):
     FAILED = 'failed'
 
 
+LONGEST: Final = 1000
+"""Characters of a text, most of which may be the peer's."""
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One line."""
+    """One line: whatever is in it, it is short enough to read and moves nobody's cursor."""
 
     exchange: str
     """`IKE_SA_INIT`, `IKE_AUTH` and so on, or `probe`."""
@@ -58,6 +62,10 @@ class Step:
     """What to try next, if it failed."""
     details: Mapping[str, object] = field(default_factory=dict)
     """For scripts."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, 'text', _bounded(self.text))
+        object.__setattr__(self, 'advice', _bounded(self.advice))
 
 
 class Story:
@@ -221,6 +229,12 @@ class Story:
         return Step(
             step, Result.FAILED, told, advice(step, causes, self._known), {'cause': cause.name}
         )
+
+
+def _bounded(text: str) -> str:
+    if len(text) > LONGEST:
+        text = f'{text[:LONGEST]}... ({len(text)} characters)'
+    return text if text.isprintable() else ''.join(c if c.isprintable() else '?' for c in text)
 
 
 def _find(payloads: Sequence[Payload], kind: type[_P]) -> _P | None:

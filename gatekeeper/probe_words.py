@@ -70,11 +70,11 @@ _UNREMARKABLE = frozenset(
 )
 
 
-def listed(names: Iterable[str]) -> str:
-    """Names with commas between, each once, not too many."""
+def listed(names: Iterable[str], between: str = ', ') -> str:
+    """Names, each once, not too many."""
     found = list(dict.fromkeys(names))
     more = len(found) - _MOST_NAMES
-    return ', '.join(found[:_MOST_NAMES]) + (f' and {more} more' if more > 0 else '')
+    return between.join(found[:_MOST_NAMES]) + (f' and {more} more' if more > 0 else '')
 
 
 def method_name(group: int) -> str:
@@ -135,7 +135,7 @@ def _ike(proposal: Proposal) -> str:
     for transform in proposal.transforms:
         kind, name = _transform(transform)
         kinds.setdefault(kind, []).append(name)
-    return ', '.join(f'{kind} {" or ".join(names)}' for kind, names in kinds.items())
+    return ', '.join(f'{kind} {listed(names, " or ")}' for kind, names in kinds.items())
 
 
 def _transform(transform: Transform) -> tuple[str, str]:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from ikev2.events import IkeSaUp
 from ikev2.identity import Identity
 from tests.gatekeeper.prober import OTHER_PSK, PSK, near
+from tests.ikev2.pki import DAY, Holder, root
 from tests.ikev2.swan import (
     CHARON,
     OUR_ADDRESS,
@@ -28,6 +32,7 @@ from tests.ikev2.swan import (
 pytestmark = pytest.mark.netns
 
 Row = dict[str, Any]
+NOW: dict[str, Any] = {'not_before': time.time() - DAY, 'not_after': time.time() + DAY}
 Probe = Callable[..., tuple[int, list[Row]]]
 
 _CONNECTION = """
@@ -36,9 +41,10 @@ _CONNECTION = """
     childless = {childless}
     local_addrs = {local}
     remote_addrs = {remote}
-    local {{ auth = psk
+    local {{ auth = {auth}
+             {certs}
              id = {local_id} }}
-    remote {{ auth = psk
+    remote {{ auth = {auth}
               id = {remote_id} }}
     children {{ tcp {{ mode = transport
                        esp_proposals = aes256gcm16
@@ -52,6 +58,8 @@ def connection(**changes: str) -> str:
     words = {
         'proposals': 'aes256gcm16-prfsha256-x25519',
         'childless': 'allow',
+        'auth': 'psk',
+        'certs': '',
         'local': str(SWAN_ADDRESS),
         'remote': str(OUR_ADDRESS),
         'local_id': SWAN_NAME,
@@ -93,14 +101,14 @@ def configured(swan: Swan) -> Callable[..., None]:
 def probe(network: tuple[str, str], tmp_path: Path) -> Probe:
     """Runs one; exit status and steps."""
 
-    def run(*options: str, psk: bytes = PSK, peer: str = SWAN_NAME) -> tuple[int, list[Row]]:
+    def run(*options: str, psk: bytes | None = PSK, peer: str = SWAN_NAME) -> tuple[int, list[Row]]:
         path = tmp_path / 'psk'
-        path.write_bytes(psk)
+        path.write_bytes(psk or b'')
         path.chmod(0o600)
         tool = str(Path(sys.executable).parent / 'gatekeeper')
         command = ['ip', 'netns', 'exec', network[0], tool, 'probe', str(SWAN_ADDRESS), '--json']
         command += ['--local-id', 'fqdn', OUR_NAME, '--peer-id', 'fqdn', peer]
-        command += ['--psk-file', str(path), '--timeout', '3']
+        command += ['--timeout', '3', *(['--psk-file', str(path)] if psk else [])]
         done = subprocess.run(
             [*command, *options], capture_output=True, text=True, timeout=100, check=False
         )
@@ -250,3 +258,65 @@ def test_another_group_is_asked_for_and_taken(
     status, rows = probe()
     assert status == 0, rows
     assert any('wants key exchange by ecp-256 instead' in row['text'] for row in rows)
+
+
+def issued(ca: Holder, name: str) -> Holder:
+    """A certificate that holds now."""
+    return ca.leaf(f'CN={name}', x509.DNSName(name), **NOW)
+
+
+def as_pem(holder: Holder) -> bytes:
+    """Its private key."""
+    octets: bytes = holder.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return octets
+
+
+@pytest.fixture
+def certified(
+    swan: Swan, configured: Callable[..., None], tmp_path: Path
+) -> Iterator[tuple[list[str], Path]]:
+    """strongSwan with a certificate; our options, and a CA that knows nobody."""
+    ca, other = root(**NOW), root('CN=other', **NOW)
+    theirs, ours = issued(ca, SWAN_NAME), issued(ca, OUR_NAME)
+    files = {
+        swan.folder / 'x509' / 'swan.pem': theirs.pem,
+        swan.folder / 'x509ca' / 'ca.pem': ca.pem,
+        swan.folder / 'private' / 'swan.pem': as_pem(theirs),
+        tmp_path / 'ours.pem': as_pem(ours),
+        tmp_path / 'ours.crt': ours.pem,
+        tmp_path / 'ca.crt': ca.pem,
+        tmp_path / 'other.crt': other.pem,
+    }
+    for path, octets in files.items():
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(octets)
+        path.chmod(0o600)
+    configured(auth='pubkey', certs='certs = swan.pem')
+    private, certificate = str(tmp_path / 'ours.pem'), str(tmp_path / 'ours.crt')
+    yield ['--private-key', private, '--certificate', certificate], tmp_path
+    for path in files:
+        path.unlink()
+
+
+def test_certificates_of_both_are_told_and_proven(
+    certified: tuple[list[str], Path], probe: Probe
+) -> None:
+    options, folder = certified
+    status, rows = probe(*options, '--trust-anchor', str(folder / 'ca.crt'), psk=None)
+    assert status == 0, rows
+    (claim,) = [
+        row for row in rows if row['exchange'] == 'IKE_AUTH' and row['result'] == 'received'
+    ]
+    assert f'certificate of CN={SWAN_NAME}' in claim['text']
+    assert 'a signature (ecdsa-sha256, RFC 7427)' in claim['text']
+
+
+def test_a_certificate_of_a_ca_that_is_not_trusted_is_explained(
+    certified: tuple[list[str], Path], probe: Probe
+) -> None:
+    options, folder = certified
+    status, rows = probe(*options, '--trust-anchor', str(folder / 'other.crt'), psk=None)
+    assert status == 1, rows
+    why = failure(rows)
+    assert "the peer's certificate: " in why['text']
+    assert 'the CA of its certificate' in why['advice']
