@@ -244,7 +244,16 @@ class Probe:
         if self._up or not event.initiator:
             return
         self._up = True
-        self._tell('IKE_AUTH', Result.OK, f'proven: the peer is {event.peer_id}', suite=event.suite)
+        self._tell(
+            'IKE_AUTH',
+            Result.OK,
+            f'proven: the peer is {event.peer_id}',
+            peer_id=event.peer_id,
+            suite=event.suite,
+            profile=event.profile,
+            nat=event.nat,
+            spis=event.spis,
+        )
         if not event.profile:
             self._tell(
                 'IKE_AUTH',

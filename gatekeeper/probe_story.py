@@ -184,7 +184,8 @@ class Story:
 
     def ike_failed(self, step: str, cause: Cause, text: str, requests: int, garbled: int) -> Step:
         """There is no IKE SA. `requests` were sent, `garbled` answers failed their check."""
-        causes: tuple[Cause | NotifyType | str, ...] = (*self._notify_of(step), cause)
+        notified = _known(self._refused.get(step))
+        causes: tuple[Cause | NotifyType | str, ...] = (*notified, cause)
         if cause == Cause.NO_ANSWER:
             text = f'no answer to {requests} requests'
             if step == INIT and self._wanted_group:
@@ -202,20 +203,16 @@ class Story:
             causes = (self._lacks,)
         elif step == AUTH and AUTH not in self._sent:
             causes = ('unverifiable', *causes)
-        return self._failed(step, text, cause, causes)
+        return self._failed(step, text, cause, causes, notified)
 
     def rp_failed(self, event: RpSaFailed) -> Step:
         """There is no TCP-AO key."""
-        notified = tuple(known for known in NotifyType if known == event.notify)
-        return self._failed(CHILD, event.text, event.cause, (*notified, event.cause))
+        notified = _known(event.notify)
+        return self._failed(CHILD, event.text, event.cause, (*notified, event.cause), notified)
 
     def ended(self, cause: Cause) -> Step:
         """The IKE SA ended before everything was asked."""
         return self._failed(CHILD, f'the IKE SA ended: {cause}', cause, (cause,))
-
-    def _notify_of(self, exchange: str) -> tuple[NotifyType, ...]:
-        number = self._refused.get(exchange)
-        return tuple(known for known in NotifyType if known == number)
 
     def _failed(
         self,
@@ -223,12 +220,19 @@ class Story:
         text: str,
         cause: Cause,
         causes: tuple[Cause | NotifyType | str, ...],
+        notified: tuple[NotifyType, ...] = (),
     ) -> Step:
         said = text if text and cause.value not in text else ''
         told = f'{cause}: {said}' if said else (text or str(cause))
-        return Step(
-            step, Result.FAILED, told, advice(step, causes, self._known), {'cause': cause.name}
-        )
+        details: dict[str, object] = {'cause': cause.name}
+        if notified:
+            details['notify'] = notified[0].name
+        return Step(step, Result.FAILED, told, advice(step, causes, self._known), details)
+
+
+def _known(number: int | None) -> tuple[NotifyType, ...]:
+    """The notify type of this number; nothing if there is none, or nobody knows it."""
+    return tuple(known for known in NotifyType if known == number)
 
 
 def _bounded(text: str) -> str:

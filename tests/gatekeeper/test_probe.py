@@ -116,6 +116,9 @@ def test_what_was_offered_chosen_and_proven_is_told_in_order() -> None:
     )
     assert answer == 'the peer says that it is fqdn r2.lab, with a pre-shared key'
     assert proven == 'proven: the peer is fqdn r2.lab'
+    details = done.steps[5].details
+    assert (details['peer_id'], details['profile'], details['nat']) == ('fqdn r2.lab', True, False)
+    assert details['suite'] == 'aes-256-gcm-16/hmac-sha2-256/curve25519'
     assert done.probe.proven
     assert done.probe.done
 
@@ -378,6 +381,7 @@ def test_a_refused_key_says_why_and_what_to_try(
     assert done.failure.exchange == 'CREATE_CHILD_SA'
     assert text in done.failure.text
     assert try_next in done.failure.advice
+    assert done.failure.details['notify'] == notify.name
     assert 'INFORMATIONAL: the IKE SA is deleted' in lines(done, Result.OK)
     assert not any(isinstance(event, KeysDeleted) for event in done.events)
 
