@@ -22,10 +22,9 @@ from tcpao.installer import Install, Remove, SetRNext, Where
 from tcpao.known_keys import KnownKey
 from tcpao.mkt import ALGORITHMS, Mkt
 from tcpao.segment import Flag
-from tcpao.verify_report import Report as CaptureReport
-from tcpao.verify_report import verify_capture
+from tcpao.verify_report import Report, verify_capture
 from tests.tcpao.test_installer_conformance import mkts
-from tests.tcpao.userspace.interop_report import Report
+from tests.tcpao.userspace.interop_table import Table
 from tests.tcpao.userspace.packets import ADDRESSES
 from tests.tcpao.userspace.sites import (
     End,
@@ -112,10 +111,8 @@ def shared() -> Iterator[Wire]:
 
 
 @pytest.fixture(scope='module')
-def report() -> Iterator[Report]:
-    made = Report('userspace-and-kernel')
-    yield made
-    made.write()
+def report() -> Table:
+    return Table('tcp-ao-userspace-and-kernel')
 
 
 @pytest.fixture(params=['userspace', 'kernel'], ids='client-{}'.format)
@@ -132,7 +129,7 @@ VERSIONS = pytest.mark.parametrize('version', [4, 6], ids='ipv{}'.format)
 @pytest.mark.parametrize('algorithm', COMMON)
 @pytest.mark.parametrize('tcp_options', [True, False], ids=['covered', 'not-covered'])
 def test_every_common_suite(
-    shared: Wire, report: Report, client: str, version: int, algorithm: str, tcp_options: bool
+    shared: Wire, report: Table, client: str, version: int, algorithm: str, tcp_options: bool
 ) -> None:
     with report.row(client, other(client), version, 'a session', algorithm, tcp_options):
         one = shared.session(client, version, algorithm=algorithm, tcp_options=tcp_options)
@@ -168,7 +165,7 @@ def rotate(one: Session, first: str) -> None:
 
 @VERSIONS
 @pytest.mark.parametrize('first', ['ours', 'theirs'], ids=['by-client', 'by-server'])
-def test_rotation(shared: Wire, report: Report, client: str, version: int, first: str) -> None:
+def test_rotation(shared: Wire, report: Table, client: str, version: int, first: str) -> None:
     by = 'the client' if first == 'ours' else 'the server'
     with report.row(client, other(client), version, f'rotation by {by}'):
         one = shared.session(client, version)
@@ -180,7 +177,7 @@ def test_rotation(shared: Wire, report: Report, client: str, version: int, first
 
 
 @VERSIONS
-def test_the_sequence_space_wraps(shared: Wire, report: Report, client: str, version: int) -> None:
+def test_the_sequence_space_wraps(shared: Wire, report: Table, client: str, version: int) -> None:
     with report.row(client, other(client), version, 'wrap of the sequence space, reordered'):
         one = shared.session(client, version, isn=2**32 - 40_000)
         with shared.netem('delay', '4ms', 'reorder', '25%', '50%', 'duplicate', '2%'):
@@ -205,7 +202,7 @@ def test_the_sequence_space_wraps(shared: Wire, report: Report, client: str, ver
 @VERSIONS
 def test_a_bad_network(
     shared: Wire,
-    report: Report,
+    report: Table,
     client: str,
     version: int,
     what: str,
@@ -222,7 +219,7 @@ def test_a_bad_network(
 
 
 @pytest.mark.parametrize('mtu', [1280, 9000])
-def test_mtu(report: Report, client: str, mtu: int) -> None:
+def test_mtu(report: Table, client: str, mtu: int) -> None:
     with wire(mtu) as made:
         for version in (4, 6):
             with report.row(client, other(client), version, f'MTU {mtu}'):
@@ -237,7 +234,7 @@ def test_mtu(report: Report, client: str, mtu: int) -> None:
             assert [line.split()[1] for line in counters] == ['0'] * 3
 
 
-def test_acknowledgments_full_of_sack_blocks(shared: Wire, report: Report, client: str) -> None:
+def test_acknowledgments_full_of_sack_blocks(shared: Wire, report: Table, client: str) -> None:
     with report.row(client, other(client), 4, 'SACK-heavy'):
         one = shared.session(client, 4)
         # A long window with many holes.
@@ -249,7 +246,7 @@ def test_acknowledgments_full_of_sack_blocks(shared: Wire, report: Report, clien
 
 
 @pytest.mark.timeout(600)
-def test_a_full_table_arrives_intact(shared: Wire, report: Report, client: str) -> None:
+def test_a_full_table_arrives_intact(shared: Wire, report: Table, client: str) -> None:
     with report.row(client, other(client), 4, '64 MiB intact by hash'):
         one = shared.session(client, 4)
         one.transfer(64 * MIB)
@@ -259,7 +256,7 @@ def test_a_full_table_arrives_intact(shared: Wire, report: Report, client: str) 
 
 @VERSIONS
 def test_a_rst_of_either_is_believed(
-    shared: Wire, report: Report, client: str, version: int
+    shared: Wire, report: Table, client: str, version: int
 ) -> None:
     for ending in ('client', 'server'):
         with report.row(client, other(client), version, f'RST of the {ending}'):
@@ -279,7 +276,7 @@ def test_a_rst_of_either_is_believed(
 
 
 @VERSIONS
-def test_an_orderly_end(shared: Wire, report: Report, client: str, version: int) -> None:
+def test_an_orderly_end(shared: Wire, report: Table, client: str, version: int) -> None:
     with report.row(client, other(client), version, 'FIN both ways'):
         one = shared.session(client, version)
         one.talk()
@@ -292,7 +289,7 @@ def test_an_orderly_end(shared: Wire, report: Report, client: str, version: int)
 
 @VERSIONS
 def test_a_wrong_key_is_seen_by_the_other_end(
-    shared: Wire, report: Report, client: str, version: int
+    shared: Wire, report: Table, client: str, version: int
 ) -> None:
     with report.row(client, other(client), version, 'segments under a wrong key are dropped'):
         one = shared.session(client, version)
@@ -317,7 +314,7 @@ def test_a_wrong_key_is_seen_by_the_other_end(
 SCAPY = {'hmac-sha-1-96': 'HMAC-SHA-1-96', 'aes-128-cmac-96': 'AES-128-CMAC-96'}
 
 
-def verified(path: Path, *keys: Mkt) -> CaptureReport:
+def verified(path: Path, *keys: Mkt) -> Report:
     """The capture as `gatekeeper verify` sees it."""
     return verify_capture(
         path,
@@ -328,7 +325,7 @@ def verified(path: Path, *keys: Mkt) -> CaptureReport:
 @VERSIONS
 @pytest.mark.parametrize('algorithm', COMMON)
 def test_a_capture_verifies_as_both_ends_did(
-    shared: Wire, report: Report, tmp_path: Path, client: str, version: int, algorithm: str
+    shared: Wire, report: Table, tmp_path: Path, client: str, version: int, algorithm: str
 ) -> None:
     path = tmp_path / 'wire.pcap'
     with report.row(client, other(client), version, 'capture verified', algorithm):
@@ -350,7 +347,7 @@ def test_a_capture_verifies_as_both_ends_did(
             agrees_with_scapy(seen, keys)
 
 
-def agrees_with_scapy(seen: CaptureReport, keys: list[Mkt]) -> None:
+def agrees_with_scapy(seen: Report, keys: list[Mkt]) -> None:
     """The same MACs by another implementation."""
     by_id = {key.send_id: key for key in keys} | {key.recv_id: key for key in keys}
     isns: dict[bool, int] = {}
@@ -379,7 +376,7 @@ def agrees_with_scapy(seen: CaptureReport, keys: list[Mkt]) -> None:
 
 @VERSIONS
 def test_what_the_ends_drop_is_bad_in_the_capture(
-    shared: Wire, report: Report, tmp_path: Path, client: str, version: int
+    shared: Wire, report: Table, tmp_path: Path, client: str, version: int
 ) -> None:
     path = tmp_path / 'wire.pcap'
     with report.row(client, other(client), version, 'bad segments in a capture'):
