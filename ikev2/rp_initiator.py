@@ -36,6 +36,11 @@ if TYPE_CHECKING:
     from ikev2.ike_sa import IkeSa
 
 
+# What a peer without the profile says to a protocol that it doesn't know: strongSwan the one,
+# libreswan, which looks at the selectors first, the other.
+_STRANGE = frozenset((NotifyType.NO_PROPOSAL_CHOSEN, NotifyType.TS_UNACCEPTABLE))
+
+
 @dataclass(frozen=True, slots=True)
 class _Agreed:
     """What CREATE_CHILD_SA has settled."""
@@ -202,8 +207,10 @@ class RequestRpSa(Job, Owner):
             self._association.jobs.appendleft(self)  # RFC 7296, 1.3: our caller sends it
             return
         cause = Cause.REFUSED
-        if error.notify_type == NotifyType.NO_PROPOSAL_CHOSEN:
-            cause = Cause.NO_PROPOSAL_CHOSEN if sa.origin.profile else Cause.NO_PROFILE
+        if not sa.origin.profile and error.notify_type in _STRANGE:
+            cause = Cause.NO_PROFILE
+        elif error.notify_type == NotifyType.NO_PROPOSAL_CHOSEN:
+            cause = Cause.NO_PROPOSAL_CHOSEN
         text = f'the peer answered {notify_name(error.notify_type)}'
         self._fail(cause, text, error.notify_type, error.data)
 

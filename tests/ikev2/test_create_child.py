@@ -603,6 +603,29 @@ def test_a_probe_may_ask_it_and_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
     assert not bench.b.all(RpSaRequested)
 
 
+@pytest.mark.parametrize(
+    ('notify', 'cause'),
+    [
+        # libreswan looks at the selectors before the protocol that it doesn't know.
+        (NotifyType.TS_UNACCEPTABLE, Cause.NO_PROFILE),
+        # That says nothing of the profile.
+        (NotifyType.TEMPORARY_FAILURE, Cause.REFUSED),
+    ],
+)
+def test_what_it_refuses_with_tells_whether_it_lacks_the_profile(
+    monkeypatch: pytest.MonkeyPatch, notify: NotifyType, cause: Cause
+) -> None:
+    monkeypatch.setattr('ikev2.ike_init_initiator.speaks_profile', lambda message: False)
+    bench = up()
+    bench.b.obliging = False
+    bench.a.endpoint.request('b', rp_request(), bench.now, without_profile=True)
+    bench.settle()
+    bench.b.endpoint.refuse(bench.b.last(RpSaRequested).token, notify, b'', bench.now)
+    bench.settle()
+    failed = bench.a.last(RpSaFailed)
+    assert (failed.cause, failed.notify) == (cause, notify)
+
+
 def test_it_is_sent_no_delete_either(monkeypatch: pytest.MonkeyPatch) -> None:
     without_vendor_id(monkeypatch)
     bench = up()
