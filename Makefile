@@ -19,7 +19,7 @@ TEST_PACKAGES := strongswan-charon strongswan-swanctl \
 # The demo and the tests find their tools in the environment.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help setup kernel lint test demo clean
+.PHONY: help setup kernel libreswan lint test demo clean
 .DELETE_ON_ERROR:
 
 help:
@@ -64,7 +64,24 @@ lint: setup
 	@$(PYTHON) -m ruff format -q --check .
 	@$(PYTHON) -m mypy
 
-test: packages-test lint kernel
+# The tests' second IKEv2 peer. Its package conflicts with strongSwan's, so it is unpacked into a
+# root of its own; what it depends on doesn't, and is installed.
+LIBRESWAN := build/libreswan
+
+$(LIBRESWAN)/.complete: | packages-test
+	@echo 'setup: libreswan in $(LIBRESWAN)'
+	@rm -rf $(LIBRESWAN) && mkdir -p $(LIBRESWAN)
+	@cd $(LIBRESWAN) && { export DEBIAN_FRONTEND=noninteractive; set -e; \
+	    apt-get update -qq; \
+	    apt-get download -qq libreswan; \
+	    apt-get satisfy -y -qq --no-install-recommends "$$(dpkg-deb -f libreswan_*.deb Depends)"; \
+	    dpkg-deb -x libreswan_*.deb .; } > ../libreswan.log 2>&1 \
+	    || { tail -n 20 ../libreswan.log >&2; exit 1; }
+	@touch $@
+
+libreswan: $(LIBRESWAN)/.complete
+
+test: packages-test libreswan lint kernel
 	@$(PYTHON) -m pytest
 
 demo: setup

@@ -20,7 +20,8 @@ from gatekeeper.cli import main
 from ikev2.events import Datagram, KeysDeleted, RpSaRequested
 from tests.gatekeeper.prober import PSK, far, turned
 from tests.gatekeeper.test_probe import obliging
-from tests.ikev2.swan import OUR_ADDRESS, SWAN_ADDRESS, Driver, namespaces
+from tests.ikev2.interop.driver import Driver
+from tests.ikev2.interop.wire import OUR_ADDRESS, PEER_ADDRESS, Wire, wired
 from tests.ikev2.wireshark import read_capture, write_capture
 
 IDS = ['--local-id', 'fqdn', 'r1.lab', '--peer-id', 'fqdn', 'r2.lab']
@@ -166,26 +167,26 @@ Process = subprocess.Popen[str]
 
 
 @pytest.fixture
-def network() -> Iterator[tuple[str, str]]:
-    with namespaces() as both:
+def network() -> Iterator[Wire]:
+    with wired() as both:
         yield both
 
 
 @pytest.fixture
-def driver(network: tuple[str, str]) -> Iterator[Driver]:
+def driver(network: Wire) -> Iterator[Driver]:
     """Our endpoint, to be probed."""
-    made = Driver(network[1], replace(far(), addresses=((SWAN_ADDRESS, OUR_ADDRESS),)))
+    made = Driver(network.theirs, replace(far(), addresses=((PEER_ADDRESS, OUR_ADDRESS),)))
     yield made
     made.close()
 
 
 @pytest.fixture
-def begin(network: tuple[str, str], psk_file: str) -> Callable[..., Process]:
+def begin(network: Wire, psk_file: str) -> Callable[..., Process]:
     """Starts a probe in its own namespace."""
     tool = str(Path(sys.executable).parent / 'gatekeeper')
 
     def start(*options: str) -> Process:
-        command = ['ip', 'netns', 'exec', network[0], tool, 'probe', str(SWAN_ADDRESS)]
+        command = ['ip', 'netns', 'exec', network.ours, tool, 'probe', str(PEER_ADDRESS)]
         return subprocess.Popen(
             [*command, *IDS, '--psk-file', psk_file, *options],
             stdout=subprocess.PIPE,

@@ -17,17 +17,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from ikev2.events import IkeSaUp
 from ikev2.identity import Identity
 from tests.gatekeeper.prober import OTHER_PSK, PSK, near
+from tests.ikev2.interop.driver import Driver
+from tests.ikev2.interop.swan import Swan
+from tests.ikev2.interop.wire import OUR_ADDRESS, OUR_NAME, PEER_ADDRESS, PEER_NAME, Wire, wired
 from tests.ikev2.pki import DAY, Holder, root
-from tests.ikev2.swan import (
-    CHARON,
-    OUR_ADDRESS,
-    OUR_NAME,
-    SWAN_ADDRESS,
-    SWAN_NAME,
-    Driver,
-    Swan,
-    namespaces,
-)
 
 pytestmark = pytest.mark.netns
 
@@ -60,25 +53,23 @@ def connection(**changes: str) -> str:
         'childless': 'allow',
         'auth': 'psk',
         'certs': '',
-        'local': str(SWAN_ADDRESS),
+        'local': str(PEER_ADDRESS),
         'remote': str(OUR_ADDRESS),
-        'local_id': SWAN_NAME,
+        'local_id': PEER_NAME,
         'remote_id': OUR_NAME,
     }
     return _CONNECTION.format(**{**words, **changes})
 
 
 @pytest.fixture(scope='module')
-def network() -> Iterator[tuple[str, str]]:
-    assert CHARON.exists(), f'{CHARON} is missing: make packages-test'
-    with namespaces() as both:
+def network() -> Iterator[Wire]:
+    with wired() as both:
         yield both
 
 
 @pytest.fixture(scope='module')
-def swan(network: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swan]:
-    secret = f'ike {{ id-1 = {OUR_NAME}\n id-2 = {SWAN_NAME}\n secret = "{PSK.decode()}" }}'
-    made = Swan(network[1], tmp_path_factory.mktemp('swan'), connection(), secret)
+def swan(network: Wire, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swan]:
+    made = Swan(network.theirs, tmp_path_factory.mktemp('swan'))
     yield made
     made.stop()
 
@@ -88,7 +79,7 @@ def configured(swan: Swan) -> Callable[..., None]:
     """Gives it another connection."""
 
     def configure(**changes: str) -> None:
-        secret = f'ike {{ id-1 = {OUR_NAME}\n id-2 = {SWAN_NAME}\n secret = "{PSK.decode()}" }}'
+        secret = f'ike {{ id-1 = {OUR_NAME}\n id-2 = {PEER_NAME}\n secret = "{PSK.decode()}" }}'
         (swan.folder / 'swanctl.conf').write_text(
             f'connections {{ ours {{ {connection(**changes)} }} }}\nsecrets {{ {secret} }}\n'
         )
@@ -98,15 +89,15 @@ def configured(swan: Swan) -> Callable[..., None]:
 
 
 @pytest.fixture
-def probe(network: tuple[str, str], tmp_path: Path) -> Probe:
+def probe(network: Wire, tmp_path: Path) -> Probe:
     """Runs one; exit status and steps."""
 
-    def run(*options: str, psk: bytes | None = PSK, peer: str = SWAN_NAME) -> tuple[int, list[Row]]:
+    def run(*options: str, psk: bytes | None = PSK, peer: str = PEER_NAME) -> tuple[int, list[Row]]:
         path = tmp_path / 'psk'
         path.write_bytes(psk or b'')
         path.chmod(0o600)
         tool = str(Path(sys.executable).parent / 'gatekeeper')
-        command = ['ip', 'netns', 'exec', network[0], tool, 'probe', str(SWAN_ADDRESS), '--json']
+        command = ['ip', 'netns', 'exec', network.ours, tool, 'probe', str(PEER_ADDRESS), '--json']
         command += ['--local-id', 'fqdn', OUR_NAME, '--peer-id', 'fqdn', peer]
         command += ['--timeout', '3', *(['--psk-file', str(path)] if psk else [])]
         done = subprocess.run(
@@ -132,7 +123,7 @@ def test_it_is_proven_and_nothing_is_left(
     assert status == 0, rows
     texts = [row['text'] for row in rows if row['result'] == 'ok']
     assert texts == [
-        f'proven: the peer is fqdn {SWAN_NAME}',
+        f'proven: the peer is fqdn {PEER_NAME}',
         'the IKE SA is deleted',
         'IKE: all is proven',
     ]
@@ -140,16 +131,16 @@ def test_it_is_proven_and_nothing_is_left(
 
 
 def test_a_running_ike_sa_of_the_same_identity_stays(
-    swan: Swan, configured: Callable[..., None], probe: Probe, network: tuple[str, str]
+    swan: Swan, configured: Callable[..., None], probe: Probe, network: Wire
 ) -> None:
     """One that another process of ours holds: no INITIAL_CONTACT ends it."""
     configured()
     driver = Driver(
-        network[0],
+        network.ours,
         near(
             local_id=Identity.parse('fqdn', OUR_NAME),
-            remote_id=Identity.parse('fqdn', SWAN_NAME),
-            addresses=((OUR_ADDRESS, SWAN_ADDRESS),),
+            remote_id=Identity.parse('fqdn', PEER_NAME),
+            addresses=((OUR_ADDRESS, PEER_ADDRESS),),
         ),
     )
     try:
@@ -277,7 +268,7 @@ def certified(
 ) -> Iterator[tuple[list[str], Path]]:
     """strongSwan with a certificate; our options, and a CA that knows nobody."""
     ca, other = root(**NOW), root('CN=other', **NOW)
-    theirs, ours = issued(ca, SWAN_NAME), issued(ca, OUR_NAME)
+    theirs, ours = issued(ca, PEER_NAME), issued(ca, OUR_NAME)
     files = {
         swan.folder / 'x509' / 'swan.pem': theirs.pem,
         swan.folder / 'x509ca' / 'ca.pem': ca.pem,
@@ -307,7 +298,7 @@ def test_certificates_of_both_are_told_and_proven(
     (claim,) = [
         row for row in rows if row['exchange'] == 'IKE_AUTH' and row['result'] == 'received'
     ]
-    assert f'certificate of CN={SWAN_NAME}' in claim['text']
+    assert f'certificate of CN={PEER_NAME}' in claim['text']
     assert 'a signature (ecdsa-sha256, RFC 7427)' in claim['text']
 
 
