@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
+from gatekeeper import keygen
 from gatekeeper.cli import main
 from gatekeeper.keygen import KEY_KINDS
 from ikev2.auth import PresharedKey
@@ -171,3 +172,17 @@ def test_what_is_no_key_has_no_fingerprint(
     path.write_bytes(b'nothing')
     assert main(['fingerprint', str(path)]) == 2
     assert str(path) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('kind', ['psk', 'ed25519'])
+def test_a_full_disk_leaves_no_part_of_a_key(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(path: Path) -> int:
+        path.touch()
+        return os.open('/dev/full', os.O_WRONLY)
+
+    monkeypatch.setattr(keygen, 'create_private_file', full)
+    assert main(['keygen', kind, str(tmp_path / 'r1.pem')]) == 2
+    assert f'cannot write {tmp_path / "r1.pem"}: No space left' in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

@@ -535,3 +535,36 @@ def test_no_secret_is_in_what_it_says() -> None:
         if type(payload).__name__ == 'AuthPayload'
     ]
     assert auth.data.hex() not in said  # type: ignore[attr-defined]
+
+
+def test_a_probe_that_is_interrupted_before_there_is_anything_ends_at_once() -> None:
+    done = against(None)
+    done.probe.start(done.now)
+    done.probe.stop(done.now)
+    done.collect()
+    assert done.probe.done
+    assert 'interrupted while making an IKE SA' in done.failure.text
+    done.probe.stop(done.now)
+    done.collect()
+    assert done.failure
+
+
+def test_a_delete_for_the_ike_sa_without_an_answer_is_a_warning() -> None:
+    """All was proven, and the peer finds out by itself."""
+
+    def deaf(datagram: Datagram) -> Datagram | None:
+        return None if exchange_of(datagram) == ExchangeType.INFORMATIONAL else datagram
+
+    done = run(far(), deliver=deaf)
+    assert done.probe.proven
+    assert any('did not answer the Delete' in text for text in lines(done, Result.WARNING))
+
+
+def test_a_key_of_ours_that_the_peer_cannot_verify_is_explained() -> None:
+    done = run(
+        far(credential=R2_KEY, remote_credential=R1_KEY.public_key),
+        near(credential=R1_KEY, remote_credential=R2_KEY.public_key),
+        deliver=without(NotifyType.SIGNATURE_HASH_ALGORITHMS),
+    )
+    assert not any(step.exchange == 'IKE_AUTH' for step in done.steps[:-1])
+    assert 'take a key of another kind' in done.failure.advice
