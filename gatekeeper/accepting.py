@@ -138,7 +138,7 @@ def _requested(state: State, peer: Peer, event: RpSaRequested, now: float) -> No
         ending.abort(state, old, 'replaced by a new request of the peer', now)
         state.deadlines.set(Due.REPLACED, old, now + ABORT_WITHIN)
         return
-    for other in list(state.connections.values()):
+    for other in state.connections_with(peer):
         # One pending MKT per session and opener: a newer request replaces it.
         if (
             other.policy.key == policy.key

@@ -339,7 +339,7 @@ class Core:
 
     def _prepared(self, event: ike.RpSaPrepared | ike.RpSaAbandoned, now: float) -> None:
         """The peer's additional key exchanges are done, or will never be."""
-        for conn in list(self.state.connections.values()):
+        for conn in self.state.connections_with(self.state.peers[event.peer]):
             for life in conn.lives():
                 if life.token != event.token:
                     continue

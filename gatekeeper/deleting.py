@@ -67,7 +67,7 @@ def initial_contact(state: State, event: InitialContact, now: float) -> None:
     """The peer has restarted: what was complete before its new IKE SA is dead."""
     peer = state.peers[event.peer]
     dead = [life for life in peer.lives if life.mkt and life.installed_at < event.before]
-    for conn in [c for c in state.connections.values() if c.ike_peer is peer]:
+    for conn in state.connections_with(peer):
         if conn.life not in dead:
             continue
         # With a successor that is younger, if the old self of the peer has just asked for one.

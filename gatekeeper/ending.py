@@ -63,7 +63,7 @@ def _withdraw(state: State, life: Life, now: float) -> None:
     """What we have asked for isn't wanted any more; what the peer asks for isn't to be had."""
     if life.exchange is not None:
         del state.exchanges[life.exchange]
-        state.endpoint.cancel(life.exchange, now)
+        state.endpoint.cancel(life.peer, life.exchange, now)
         life.exchange = None
     if life.token is not None:
         refuse_for_now(state, life.token, now)

@@ -164,7 +164,8 @@ class Probe:
             return
         self._fail(Step('probe', Result.FAILED, f'interrupted while {self.phase}'))
         if self.phase is Phase.ASKING and self._exchange is not None:
-            self._endpoint.cancel(self._exchange, now)  # ends in RpSaFailed, behind its DELETE
+            # Ends in RpSaFailed, behind its DELETE.
+            self._endpoint.cancel(self._peer.name, self._exchange, now)
         elif self.phase is Phase.IKE:
             self._leave(now)
         self._drain(now)

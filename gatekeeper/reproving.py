@@ -14,7 +14,7 @@ from gatekeeper import ending
 from gatekeeper.deadlines import Due
 from gatekeeper.lifetimes import REPROVE_WITHIN
 from gatekeeper.reasons import HINTS
-from gatekeeper.state import Connection, Peer, Phase, State
+from gatekeeper.state import Peer, Phase, State
 from ikev2.errors import AuthenticationFailed
 from ikev2.events import Cause
 from ikev2.peer import Peer as IkePeer
@@ -49,7 +49,7 @@ def proven(state: State, peer: Peer, now: float) -> None:
         return
     peer.renew = False
     peer.renew_before = now
-    for conn in _connections(state, peer):
+    for conn in state.connections_with(peer):
         if conn.phase is Phase.PROVEN:
             state.deadlines.set(Due.REKEY, conn, now)
 
@@ -61,12 +61,8 @@ def too_late(state: State, peer: Peer, now: float) -> None:
 
 
 def _end(state: State, peer: Peer, cause: str, now: float) -> None:
-    for conn in _connections(state, peer):
+    for conn in state.connections_with(peer):
         if conn.phase is not Phase.ENDING:
             hint = HINTS[Cause.AUTHENTICATION_FAILED]
             state.refuse(conn.policy, 'configuration', cause, hint)
             ending.abort(state, conn, cause, now)
-
-
-def _connections(state: State, peer: Peer) -> list[Connection]:
-    return [conn for conn in state.connections.values() if conn.ike_peer is peer]

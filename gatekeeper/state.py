@@ -316,6 +316,15 @@ class State:
             pair=life.pair,
         )
 
+    def connections_with(self, peer: Peer) -> list[Connection]:
+        """Those that have an MKT, or ask for one, negotiated with this peer.
+
+        Found through its MKTs: a request of one peer must not cost more for every other one.
+        """
+        found = (self.connections.get(life.pair) for life in peer.lives)
+        mine = (conn for conn in found if conn is not None and conn.ike_peer is peer)
+        return list(dict.fromkeys(mine))
+
     def ask(self, conn: Connection, life: Life, request: RpSaRequest, now: float) -> None:
         """Send a request for a new MKT or a successor."""
         life.exchange = self.endpoint.request(conn.peer.pad.name, request, now)

@@ -253,22 +253,24 @@ class Endpoint:
         association.submit(job, now)
         return number
 
-    def cancel(self, exchange: int, now: float) -> None:
-        """The answer to `request` isn't wanted any more; it ends in RpSaFailed(CANCELLED).
+    def cancel(self, peer: str, exchange: int, now: float) -> None:
+        """The answer to a `request` isn't wanted any more; it ends in RpSaFailed(CANCELLED).
 
         If the request is on its way, the event comes with the answer, and a DELETE is sent.
-        Without effect on an exchange that has ended.
+        Without effect on an exchange that has ended, and on a peer that was removed.
         """
-        for association in self._associations.values():
-            for job in list(association.jobs):
-                if isinstance(job, RequestRpSa) and job.number == exchange:
-                    association.jobs.remove(job)
-                    job.lost(Cause.CANCELLED, '', now)
-                    return
-            for flying in association.in_flight():
-                if isinstance(flying, RequestRpSa) and flying.number == exchange:
-                    flying.cancelled = True
-                    return
+        association = self._associations.get(peer)
+        if association is None:
+            return
+        for job in list(association.jobs):
+            if isinstance(job, RequestRpSa) and job.number == exchange:
+                association.jobs.remove(job)
+                job.lost(Cause.CANCELLED, '', now)
+                return
+        for flying in association.in_flight():
+            if isinstance(flying, RequestRpSa) and flying.number == exchange:
+                flying.cancelled = True
+                return
 
     def delete(self, peer: str, send_ids: Sequence[int], now: float) -> int:
         """Send DELETE for MKTs, named by our SendIDs; ends in DeleteAnswered."""

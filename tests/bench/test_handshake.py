@@ -64,6 +64,33 @@ def test_a_primitive_calls_what_it_says(kind: Kind) -> None:
         assert _library_calls(primitive.work) == primitive.library
 
 
+def _lines_of_a_handshake(idle: int) -> int:
+    """How many lines of Python it takes beside so many idle IKE SAs."""
+    population = KINDS[0].population()
+    for spoke in range(idle):
+        population.add(spoke)
+        population.handshake(spoke)
+    lines = 0
+
+    def count(frame: object, event: str, argument: object) -> Any:
+        nonlocal lines
+        lines += event == 'line'
+        return count
+
+    population.add(idle)
+    before = sys.gettrace()
+    sys.settrace(count)
+    try:
+        population.handshake(idle)
+    finally:
+        sys.settrace(before)
+    return lines
+
+
+def test_nothing_walks_through_all_ike_sas() -> None:
+    assert _lines_of_a_handshake(200) == _lines_of_a_handshake(1)
+
+
 def test_it_runs(capsys: pytest.CaptureFixture[str]) -> None:
     parser = argparse.ArgumentParser()
     handshake.options(parser)

@@ -419,7 +419,7 @@ def test_an_answer_to_another_question_fails_and_is_undone_at_the_peer(
 def test_a_request_that_was_not_sent_is_cancelled_without_a_trace() -> None:
     bench = Bench()
     number = bench.a.endpoint.request('b', rp_request(), bench.now)
-    bench.a.endpoint.cancel(number, bench.now)
+    bench.a.endpoint.cancel('b', number, bench.now)
     bench.settle()
     assert bench.a.last(RpSaFailed).cause == Cause.CANCELLED
     assert not bench.b.all(RpSaRequested)
@@ -428,7 +428,7 @@ def test_a_request_that_was_not_sent_is_cancelled_without_a_trace() -> None:
 def test_a_request_on_its_way_is_cancelled_by_a_delete_for_its_answer() -> None:
     bench = up()
     number = bench.a.endpoint.request('b', rp_request(6), bench.now)
-    bench.a.endpoint.cancel(number, bench.now)
+    bench.a.endpoint.cancel('b', number, bench.now)
     assert not bench.a.all(RpSaFailed)
     bench.settle()
     assert bench.a.last(RpSaFailed).cause == Cause.CANCELLED
@@ -440,7 +440,7 @@ def test_the_delete_of_a_cancelled_request_goes_before_the_next_request() -> Non
     bench = up()
     number = bench.a.endpoint.request('b', rp_request(6), bench.now)
     again = bench.a.endpoint.request('b', rp_request(6), bench.now)
-    bench.a.endpoint.cancel(number, bench.now)
+    bench.a.endpoint.cancel('b', number, bench.now)
     bench.settle()
     story = [type(e) for e in bench.b.story() if isinstance(e, RpSaRequested | KeysDeleted)]
     assert story == [RpSaRequested, KeysDeleted, RpSaRequested]
@@ -450,7 +450,7 @@ def test_the_delete_of_a_cancelled_request_goes_before_the_next_request() -> Non
 def test_cancelling_what_has_ended_does_nothing() -> None:
     bench = up()
     number = bench.negotiate()
-    bench.a.endpoint.cancel(number, bench.now)
+    bench.a.endpoint.cancel('b', number, bench.now)
     bench.settle()
     assert not bench.a.all(RpSaFailed)
 
@@ -536,7 +536,7 @@ def undone_in_vain() -> Bench:
     bench.b.mkts = True  # no INITIAL_CONTACT
     number = bench.a.endpoint.request('b', rp_request(9), bench.now)
     bench.run(1.5 * LATENCY)
-    bench.a.endpoint.cancel(number, bench.now)
+    bench.a.endpoint.cancel('b', number, bench.now)
     bench.b.endpoint.replace_ike_sa('a', bench.now)
     bench.settle()
     assert not bench.b.all(KeysDeleted)
@@ -762,7 +762,7 @@ def test_a_request_cancelled_on_its_way_is_not_repeated_in_another_group(
     monkeypatch.setattr('ikev2.create_child.serve_rp_sa', serve)
     bench = up()
     number = bench.a.endpoint.request('b', rp_request(), bench.now)
-    bench.a.endpoint.cancel(number, bench.now)
+    bench.a.endpoint.cancel('b', number, bench.now)
     bench.settle()
     assert [f.cause for f in bench.a.all(RpSaFailed)] == [Cause.CANCELLED]
     assert len([d for d in bench.wire if is_kind(d, CHILD, response=False)]) == 1

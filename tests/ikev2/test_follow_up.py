@@ -207,7 +207,7 @@ def test_a_request_that_was_cancelled_meanwhile_ends_with_a_delete() -> None:
     bench.fate = lambda d: [LATENCY]
     first = min(n for n in range(number) if n)
     for candidate in range(first, number):
-        bench.a.endpoint.cancel(candidate, bench.now)
+        bench.a.endpoint.cancel('b', candidate, bench.now)
     bench.b.obliging = True
     bench.run(30)
     assert bench.a.all(RpSaFailed)[0].cause == Cause.CANCELLED

@@ -218,7 +218,7 @@ class TwoEnds(RuleBasedStateMachine):
     def cancel(self, name: str) -> None:
         router = self.router(name)
         if router.asked:
-            router.endpoint.cancel(max(router.asked), self.bench.now)
+            router.endpoint.cancel(router.peer, max(router.asked), self.bench.now)
 
     @rule(name=NAMES, seconds=st.sampled_from([0.0, 0.005, 0.015]))
     def ask_and_think_better_of_it(self, name: str, seconds: float) -> None:
