@@ -171,8 +171,10 @@ def serve_informational(sa: IkeSa, message: Message, now: float) -> None:
     if any(d.protocol == ProtocolId.IKE for d in deletes):
         sa.answer([], now)
         sa.close(Cause.DELETED, now)
-    elif not recv_ids or association.stopped:
+    elif not recv_ids:
         sa.answer([], now)
+    # A DELETE of a peer that we are removing is left unanswered, since nobody acts on it: where we
+    # have only changed the peer, it is said again under the next IKE SA.
 
 
 def _keyids(payload: DeletePayload) -> list[int]:

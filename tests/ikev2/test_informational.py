@@ -114,6 +114,15 @@ def test_a_delete_whose_ike_sa_is_lost_goes_over_another_one() -> None:
     assert [e.recv_ids for e in bench.b.all(KeysDeleted)] == [(7,)]
 
 
+def test_a_delete_that_meets_a_changed_peer_is_not_taken_for_done() -> None:
+    bench = up()
+    bench.a.endpoint.set_peer(replace(peer_b(), ike_lifetime=7200), bench.now)
+    number = bench.b.endpoint.delete('a', (7,), bench.now)
+    bench.settle()
+    assert [(e.exchange, e.answered) for e in bench.b.all(DeleteAnswered)] == [(number, False)]
+    assert not bench.a.all(KeysDeleted)
+
+
 def test_a_delete_that_nobody_answers_ends_unanswered() -> None:
     bench = up()
     bench.fate = lambda datagram: []
