@@ -29,9 +29,9 @@ pytestmark = pytest.mark.kernel
 
 SYN_SECONDS = 1.5
 GRACE = 10
-UNTIL_CHANGE = 15
+UNTIL_CHANGE = 20
 """Seconds from the reload that announces the second key; both daemons have it by then."""
-UNTIL_END = 12
+UNTIL_END = 20
 """Seconds from the reload that ends the chain."""
 
 
@@ -70,6 +70,9 @@ def pair(routers: Routers, wire: Capture) -> Routers:
             write_key(router, number)
         router.configure(text(router, key(router, 1)))
         router.start(listen=R2 if router is routers.r2 else None, drop=True)
+        if router is routers.r2:
+            # ExaBGP listens before it has read its configuration; all that comes is to be signed.
+            router.await_event(EventName.MKT_INSTALLED)
     for router in (routers.r1, routers.r2):
         router.await_established(*FAMILIES)
     return routers
@@ -182,14 +185,17 @@ def test_the_second_key_takes_over_without_a_flap(pair: Routers) -> None:
         second = key(router, 2, f'send-lifetime {utc(change)} infinite;', accepted)
         return text(router, first, second, key(router, 3))
 
-    reload(both(pair), content)
+    helpers = {router.name: router.cli_helper() for router in both(pair)}
+    reload(both(pair), content, asked=False)
     assert time.time() < change, 'the machine is too slow for UNTIL_CHANGE'
-    for row in pair.r1.show():
-        assert (row['key'], row['next_key']) == (1, 2)
-        assert row['next_change'] == change
+    for router in both(pair):
+        await_helper(router, helpers[router.name])
     await_key(pair, 2)
     untouched.check()
     for router in both(pair):
+        started = router.named(EventName.REKEY_STARTED)
+        assert len(started) == len(FAMILIES)
+        assert all(event.time >= change for event in started), 'not before its time'
         for row in router.show():
             assert (row['key'], row['algorithm']) == (2, 'hmac-sha-256-128')
             assert row['next_change'] is row['next_key'] is None
@@ -237,14 +243,6 @@ def test_a_key_file_that_the_daemon_may_not_read_is_refused(pair: Routers) -> No
     os.chown(pair.r1.home / 'k4', 0, -1)
     refused(pair.r1, 'give the file to that user', key(pair.r1, 3), key(pair.r1, 4))
     write_key(pair.r1, 4)
-    untouched.check()
-
-
-def test_an_algorithm_that_the_backend_lacks_is_refused(pair: Routers) -> None:
-    untouched = Untouched(pair)
-    pair.r1.write('k4', SECRETS[4] * 2, 0o600)
-    asked = key(pair.r1, 4).replace('hmac-sha-256-128', 'hmac-sha256-128-hkdf')
-    refused(pair.r1, 'the kernel backend has no such suite', key(pair.r1, 3), asked)
     untouched.check()
 
 
