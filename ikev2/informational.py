@@ -162,12 +162,13 @@ def serve_informational(sa: IkeSa, message: Message, now: float) -> None:
         sa.close(cause, now, f'the peer sent {notify_name(fatal.notify_type)}')
         return
     deletes = tuple(message.all(DeletePayload))
-    recv_ids = [keyid for d in deletes if d.protocol == ProtocolId.TCP_AO for keyid in _keyids(d)]
+    named = [keyid for d in deletes if d.protocol == ProtocolId.TCP_AO for keyid in _keyids(d)]
+    recv_ids = tuple(dict.fromkeys(named))  # once each, however often a peer says them
     association = sa.association
     if recv_ids and not association.stopped:
         token = association.context.number()
         association.context.pending[token] = PendingDelete(sa)
-        association.tell(KeysDeleted(token, association.peer.name, tuple(recv_ids)))
+        association.tell(KeysDeleted(token, association.peer.name, recv_ids))
     if any(d.protocol == ProtocolId.IKE for d in deletes):
         sa.answer([], now)
         sa.close(Cause.DELETED, now)

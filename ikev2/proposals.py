@@ -251,23 +251,27 @@ def _acceptable(
     )
     if additional is None:
         return
-    groups = sorted(policy.groups, key=lambda group: group != ke_group)
+    # One type after the other: what is offered in vain costs no product of everything we have.
+    prfs = [prf for prf in policy.prfs if Transform(TransformType.PRF, prf) in offered]
+    groups = sorted(
+        (group for group in policy.groups if Transform(TransformType.KE, group) in offered),
+        key=lambda group: group != ke_group,
+    )
     for encryption in policy.encryptions:
-        integ = _integrity(proposal, encryption)
+        encr = Transform.make(TransformType.ENCR, encryption.encr, encryption.key_bits)
+        integ = _integrity(proposal, encryption) if encr in offered else None
         if integ is None:
             continue
-        for prf in policy.prfs:
+        for prf in prfs:
             for group in groups:
-                needed = (
-                    Transform.make(TransformType.ENCR, encryption.encr, encryption.key_bits),
+                chosen = (
+                    encr,
                     Transform(TransformType.PRF, prf),
                     *integ,
                     Transform(TransformType.KE, group),
                     *additional,
                 )
-                if offered.issuperset(needed):
-                    suite = IkeSuite(encryption, prf, group, chosen_additional(additional))
-                    yield suite, needed
+                yield IkeSuite(encryption, prf, group, chosen_additional(additional)), chosen
 
 
 def _integrity(proposal: Proposal, encryption: Encryption) -> tuple[Transform, ...] | None:

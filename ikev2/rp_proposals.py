@@ -178,14 +178,18 @@ def offered_suites(offer: SaPayload) -> tuple[tuple[str, bool], ...]:
     for proposal in offer.proposals:
         if not _usable(proposal):
             continue
-        for integ in proposal.of_type(TransformType.INTEG):
+        # Each transform counts once: what is said again and again costs no product of it.
+        options = [
+            _OPTIONS[option]
+            for option in dict.fromkeys(proposal.of_type(TransformType.TCP_OPTIONS))
+            if option in _OPTIONS
+        ]
+        for integ in dict.fromkeys(proposal.of_type(TransformType.INTEG)):
             for name, suite in RP_SUITES.items():
                 if integ == Transform(TransformType.INTEG, suite.integ) and (
                     _kdf(proposal, suite) is not None
                 ):
-                    for option in proposal.of_type(TransformType.TCP_OPTIONS):
-                        if option in _OPTIONS:
-                            found[name, _OPTIONS[option]] = None
+                    found.update(((name, covered), None) for covered in options)
     return tuple(found)
 
 

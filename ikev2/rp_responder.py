@@ -319,7 +319,7 @@ def _describe(
         session_id=_data(message.notify(NotifyType.SESSION_ID)),
         lifetime=read_lifetime(message),
         rekey_keyid=rekey_keyid,
-        keyids_in_use=tuple(_data(message.notify(NotifyType.KEYID_IN_USE)) or b''),
+        keyids_in_use=tuple(dict.fromkeys(_data(message.notify(NotifyType.KEYID_IN_USE)) or b'')),
         proposals=proposals,
     )
 

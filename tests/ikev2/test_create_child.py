@@ -195,6 +195,14 @@ def test_keyids_that_the_initiator_cannot_take_reach_the_responder() -> None:
     assert bench.b.last(RpSaRequested).offer.keyids_in_use == (0x11, 0x12)
 
 
+def test_keyids_that_are_said_again_and_again_are_told_once() -> None:
+    bench = up()
+    bench.b.obliging = False
+    notify = NotifyPayload(NotifyType.KEYID_IN_USE, b'\x12\x11' * 1000)
+    say(bench, bench.a, CHILD, request_payloads(extra=(notify,)))
+    assert bench.b.last(RpSaRequested).offer.keyids_in_use == (0x12, 0x11)
+
+
 @pytest.mark.parametrize(
     ('payloads', 'notify'),
     [

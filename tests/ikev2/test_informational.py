@@ -67,6 +67,14 @@ def test_the_answer_to_a_delete_names_what_the_other_end_says() -> None:
     assert asked.answer.payloads == (DeletePayload(ProtocolId.TCP_AO, (b'\x11',)),)
 
 
+def test_a_keyid_that_a_delete_repeats_is_told_once() -> None:
+    bench = up()
+    bench.b.obliging = False
+    payloads = [DeletePayload(ProtocolId.TCP_AO, (b'\x02', b'\x01', b'\x02') * 100)] * 2
+    say(bench, bench.a, INFORMATIONAL, payloads)
+    assert bench.b.last(KeysDeleted).recv_ids == (2, 1)
+
+
 def test_the_answer_is_empty_if_nothing_is_named() -> None:
     bench = up()
     bench.b.obliging = False

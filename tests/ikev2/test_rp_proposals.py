@@ -143,6 +143,28 @@ def test_the_offered_suites_come_in_the_peers_order() -> None:
     )
 
 
+def test_an_offer_that_repeats_itself_is_not_read_as_a_product(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else an authenticated peer could keep us busy for a second with a single request."""
+    once = offer_rp(1, [SHA1], [True], [X25519])
+    (proposal,) = once.proposals
+    often = SaPayload((replace(proposal, transforms=proposal.transforms * 50),))
+    looks: list[int] = []
+    of_type = Proposal.of_type
+
+    def counted(proposal: Proposal, transform_type: int) -> tuple[Transform, ...]:
+        looks.append(transform_type)
+        return of_type(proposal, transform_type)
+
+    monkeypatch.setattr(Proposal, 'of_type', counted)
+    assert offered_suites(once) == ((SHA1, True),)
+    looks_once = len(looks)
+    looks.clear()
+    assert offered_suites(often) == ((SHA1, True),)
+    assert len(looks) == looks_once
+
+
 def test_the_draft_example_is_understood_where_policy_lets_it() -> None:
     offer = SaPayload.decode_body(DRAFT_EXAMPLE)
     assert offered_suites(offer) == ((SHA1, True), (SHA1, False), (CMAC, True), (CMAC, False))
