@@ -55,7 +55,6 @@ def keys(kind: str, number: int = 0) -> Any:
         'ecdsa-p521': lambda: ec.generate_private_key(ec.SECP521R1()),
         'rsa': lambda: rsa.generate_private_key(65537, 2048),
         'rsa-3072': lambda: rsa.generate_private_key(65537, 3072),
-        'rsa-4096': lambda: rsa.generate_private_key(65537, 4096),
         'ml-dsa-44': mldsa.MLDSA44PrivateKey.generate,
         'ml-dsa-65': mldsa.MLDSA65PrivateKey.generate,
         'ml-dsa-87': mldsa.MLDSA87PrivateKey.generate,

@@ -60,6 +60,8 @@ class Setup:
     addresses: tuple[IPAddress, IPAddress] = (OUR_ADDRESS, PEER_ADDRESS)
     believed: Proof | None = None
     """What we take them to prove themselves with, if that is something else."""
+    expected: Proof | None = None
+    """What they take us to prove ourselves with, if that is something else."""
     ppk: Ppk | None = None
     our_ppk: Ppk | None = None
     """If it is another one, ours."""

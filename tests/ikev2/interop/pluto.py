@@ -130,6 +130,7 @@ class Pluto:
             *('ikev2=insist', 'type=transport', 'auto=ignore'),
             *('leftprotoport=tcp/179', 'rightprotoport=tcp', 'retransmit-interval=300'),
             *_authentication(setup),
+            *(['ppk=insist'] if setup.ppk else []),
             *setup.options.splitlines(),
         ]
         (self.folder / 'ipsec.conf').write_text(
@@ -138,8 +139,11 @@ class Pluto:
             f'conn ours\n' + ''.join(f'\t{line}\n' for line in lines)
         )
         ids = f'{_identity(setup.our_id)} {_identity(setup.their_id)}'
-        psk = setup.ours.psk or setup.theirs.psk
-        (self.folder / 'ipsec.secrets').write_text(f'{ids} : PSK "{psk}"\n' if psk else '')
+        psk = setup.theirs.psk or setup.ours.psk
+        secrets = f'{ids} : PSK "{psk}"\n' if psk else ''
+        if setup.ppk:
+            secrets += f'{ids} : PPKS "{setup.ppk.identity}" 0x{setup.ppk.secret.reveal().hex()}\n'
+        (self.folder / 'ipsec.secrets').write_text(secrets)
 
     def _write_keys(self, setup: Setup) -> None:
         call('certutil', '-N', '-d', self._nss, '--empty-password')
@@ -179,9 +183,13 @@ class Pluto:
 
 
 def _identity(identity: tuple[str, str]) -> str:
-    """An identity in its words."""
+    """An identity in its words: it takes the kind from the form."""
     kind, value = identity
-    return f'@{value}' if kind == 'fqdn' else value
+    return {
+        'fqdn': f'@{value}',
+        'key-id': f'@#{value.encode().hex()}',
+        'dn': f'"{value}"',
+    }.get(kind, value)
 
 
 def _authentication(setup: Setup) -> list[str]:

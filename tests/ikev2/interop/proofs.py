@@ -20,6 +20,18 @@ from keymaterial import Secret
 from tests.ikev2.interop.wire import OUR_NAME, PEER_NAME
 from tests.ikev2.pki import DAY, Holder, keys, root
 
+_WORDS = {
+    'rsa': 'RSA-2048',
+    'rsa-3072': 'RSA-3072',
+    'ecdsa-p256': 'ECDSA P-256',
+    'ecdsa-p384': 'ECDSA P-384',
+    'ecdsa-p521': 'ECDSA P-521',
+    'ed25519': 'Ed25519',
+    'ed448': 'Ed448',
+    'ml-dsa-65': 'ML-DSA-65',
+}
+"""For the kinds of keys of tests.ikev2.pki."""
+
 PSK = 'correct horse battery staple, and then some more'
 
 
@@ -79,7 +91,7 @@ def shared(psk: str = PSK) -> Proof:
 
 def raw(kind: str, end: str) -> Proof:
     """A raw public key, which the other end has in a file; each end has another one."""
-    return Proof(f'raw {kind}', key=_key(kind, end))
+    return Proof(f'raw {_WORDS[kind]} key', key=_key(kind, end))
 
 
 @cache
@@ -100,7 +112,9 @@ def certified(
         chain.insert(0, issuer)
     names = (other_name or x509.DNSName(end),)
     leaf = issuer.leaf(f'CN={end},O=lab', *names, key=_key(kind, end), **valid)
-    what = f'{kind} certificate' + (f' below {between} CAs' if between else '')
+    what = f'{_WORDS[kind]} certificate'
+    if between:
+        what += f', intermediate CAs: {between}'
     return Proof(what, key=leaf.key, chain=(leaf, *chain), anchor=anchor)
 
 
@@ -112,6 +126,19 @@ def both_raw(kind: str) -> tuple[Proof, Proof]:
 def both_certified(kind: str, between: int = 0) -> tuple[Proof, Proof]:
     """Ours and theirs."""
     return certified(kind, OUR_NAME, between), certified(kind, PEER_NAME, between)
+
+
+def proof(words: str, end: str) -> Proof:
+    """`PSK`, `raw KIND` or `certified KIND`: in tables of tests, which make no keys when read."""
+    how, _, kind = words.partition(' ')
+    if how == 'PSK':
+        return shared()
+    return raw(kind, end) if how == 'raw' else certified(kind, end)
+
+
+def proofs(words: str) -> tuple[Proof, Proof]:
+    """Ours and theirs."""
+    return proof(words, OUR_NAME), proof(words, PEER_NAME)
 
 
 _numbers: dict[str, int] = {}

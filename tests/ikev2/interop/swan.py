@@ -148,6 +148,7 @@ class Swan:
         self._write_keys(setup)
         ours, theirs = setup.addresses
         local = _local(setup.theirs, setup.their_auth or 'pubkey')
+        remote = _remote(setup.expected or setup.ours)
         options = setup.options
         if 'childless' not in options:
             options += '\nchildless = force'
@@ -160,7 +161,7 @@ class Swan:
                 local_addrs = {theirs}
                 remote_addrs = {ours}
                 local {{ {local}\n id = {_identity(setup.their_id)} }}
-                remote {{ {_remote(setup.ours)}\n id = {_identity(setup.our_id)} }}
+                remote {{ {remote}\n id = {_identity(setup.our_id)} }}
                 {options}
                 children {{ tcp {{
                     mode = transport
@@ -177,7 +178,10 @@ class Swan:
         for name in _KEY_FOLDERS:
             shutil.rmtree(self.folder / name, ignore_errors=True)
             (self.folder / name).mkdir()
-        for path, content in {**_ours(setup.ours), **_theirs(setup.theirs)}.items():
+        for path, content in {
+            **_ours(setup.expected or setup.ours),
+            **_theirs(setup.theirs),
+        }.items():
             (self.folder / path).write_bytes(content)
 
     def _listed(self) -> list[dict[str, str]]:
@@ -278,7 +282,7 @@ def _theirs(theirs: Proof) -> dict[str, bytes]:
 
 
 def _secrets(setup: Setup) -> str:
-    psk = setup.ours.psk or setup.theirs.psk
+    psk = setup.theirs.psk or setup.ours.psk
     text = ''
     if psk:
         ids = (_identity(setup.our_id), _identity(setup.their_id))

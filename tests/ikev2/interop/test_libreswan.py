@@ -17,12 +17,14 @@ from ikev2.constants import KeyExchangeId, NotifyType, PrfId
 from ikev2.events import Cause, IkeSaDown, IkeSaFailed, RpSaFailed
 from ikev2.key_exchange import ADDITIONAL_METHODS
 from ikev2.limits import Limits
+from ikev2.ppk import Ppk
 from ikev2.proposals import IkePolicy
+from keymaterial import Secret
 from tests.ikev2.interop.driver import Driver
 from tests.ikev2.interop.pair import ROLES, RP_SA, Pair, Setup
 from tests.ikev2.interop.pluto import Pluto
-from tests.ikev2.interop.proofs import Proof, both_certified, shared
-from tests.ikev2.interop.wire import Wire
+from tests.ikev2.interop.proofs import both_certified, proofs, shared
+from tests.ikev2.interop.wire import OUR_ADDRESS, OUR_NAME, PEER_ADDRESS, PEER_NAME, Wire
 
 pytestmark = pytest.mark.native
 
@@ -42,29 +44,40 @@ def pair(wire: Wire, pluto: Pluto) -> Iterator[Pair]:
     pair.close()
 
 
-# Ours, theirs, its word for `authby`, what it says of the proof of ours that it took.
+# Both proofs, its word for `authby`, what it says of the proof of ours that it took.
 PROOFS = [
-    (shared(), shared(), 'secret', 'authby=secret'),
-    (*both_certified('rsa'), 'rsa-sha2_256', 'RSA'),
-    (*both_certified('rsa-3072'), 'rsa-sha2_512', 'RSA'),
-    (*both_certified('rsa', 4), 'rsa-sha2_256', 'RSA'),
-    (*both_certified('ecdsa-p256'), 'ecdsa', 'P-256 ECDSA'),
-    (*both_certified('ecdsa-p384'), 'ecdsa', 'P-384 ECDSA'),
-    (*both_certified('ecdsa-p521'), 'ecdsa', 'P-521 ECDSA'),
+    ('PSK', 'secret', 'authby=secret'),
+    ('certified rsa', 'rsa-sha2_256', 'RSA'),
+    ('certified rsa-3072', 'rsa-sha2_512', 'RSA'),
+    ('certified ecdsa-p256', 'ecdsa', 'P-256 ECDSA'),
+    ('certified ecdsa-p384', 'ecdsa', 'P-384 ECDSA'),
+    ('certified ecdsa-p521', 'ecdsa', 'P-521 ECDSA'),
 ]
 PSK = Setup(shared(), shared())
+IDENTITIES = {
+    'ip': (str(OUR_ADDRESS), str(PEER_ADDRESS)),
+    'user-fqdn': (f'bgp@{OUR_NAME}', f'bgp@{PEER_NAME}'),
+    'key-id': ('router-1', 'router-2'),
+}
 both_roles = pytest.mark.parametrize('role', ROLES)
 
 
 @both_roles
-@pytest.mark.parametrize(('ours', 'theirs', 'auth', 'said'), PROOFS, ids=str)
-def test_authentication(
-    pair: Pair, role: str, ours: Proof, theirs: Proof, auth: str, said: str
-) -> None:
+@pytest.mark.parametrize(('words', 'auth', 'said'), PROOFS)
+def test_authentication(pair: Pair, role: str, words: str, auth: str, said: str) -> None:
+    ours, theirs = proofs(words)
     with pair.row(role, 'authentication', str(ours)):
         driver = pair.bring_up(Setup(ours, theirs, their_auth=auth), role)
         log = pair.other.log_text()
         assert re.search(rf'established IKE SA; authenticated peer .*{said}', log), log
+        assert driver.proves_alive()
+
+
+@both_roles
+def test_a_chain_in_fragments(pair: Pair, role: str) -> None:
+    ours, theirs = both_certified('rsa', 4)
+    with pair.row(role, 'chain in fragmented IKE_AUTH', str(ours)):
+        driver = pair.bring_up(Setup(ours, theirs, their_auth='rsa-sha2_256'), role)
         assert driver.proves_alive()
 
 
@@ -75,10 +88,39 @@ def test_keys_that_it_does_not_know(pair: Pair, pluto: Pluto, kind: str) -> None
         row.unsupported(pluto.refusal(Setup(ours, theirs, their_auth='ecdsa')))
 
 
+PPK = Ppk('lab', Secret(bytes(range(32))))
+
+
+@both_roles
+def test_a_post_quantum_pre_shared_key(pair: Pair, role: str) -> None:
+    with pair.row(role, 'PPK (RFC 8784)', 'required at both ends'):
+        driver = pair.bring_up(Setup(shared(), shared(), ppk=PPK), role)
+        assert driver.proves_alive()
+        assert 'PPK AUTH calculated as' in pair.other.log_text()
+
+
+@both_roles
+@pytest.mark.parametrize('kind', IDENTITIES)
+def test_identities(pair: Pair, role: str, kind: str) -> None:
+    our_id, their_id = IDENTITIES[kind]
+    with pair.row(role, 'identity with a PSK', kind):
+        setup = Setup(shared(), shared(), our_id=(kind, our_id), their_id=(kind, their_id))
+        pair.bring_up(setup, role)
+
+
+def test_it_does_not_ask_whether_we_live(pair: Pair) -> None:
+    with pair.row('responder', 'liveness (DPD)', 'it asks') as row:
+        options = 'dpddelay=1s\ndpdtimeout=5s\ndpdaction=clear'
+        driver = pair.bring_up(Setup(shared(), shared(), options=options), 'responder')
+        assert not driver.run_until(lambda: bool(driver.messages('INFORMATIONAL')), 2.5)
+        pair.same_at_both_ends()
+        row.unsupported('it asks for CHILD_SAs only: with dpddelay=1s nothing came in 2.5 s')
+
+
 def test_another_secret_is_refused(pair: Pair, pluto: Pluto) -> None:
     other = shared('not what they have, but as long')
     with pair.row('responder', 'authentication refused', 'PSK, not the right one'):
-        driver = pair.configure(Setup(other, shared()))
+        driver = pair.configure(Setup(other, shared(), believed=other))
         with pair.initiated():
             failed = pair.wait_for(IkeSaFailed)
             assert driver.run_until(lambda: 'AUTHENTICATION_FAILED' in pluto.log_text())
@@ -123,7 +165,9 @@ SUITES = [
 
 
 @both_roles
-@pytest.mark.parametrize(('policy', 'proposal', 'listed'), SUITES, ids=str)
+@pytest.mark.parametrize(
+    ('policy', 'proposal', 'listed'), SUITES, ids=[words for _, words, _ in SUITES]
+)
 def test_suites(pair: Pair, role: str, policy: IkePolicy, proposal: str, listed: str) -> None:
     with pair.row(role, 'suite', proposal):
         setup = Setup(shared(), shared(), policy=policy, proposal=proposal)

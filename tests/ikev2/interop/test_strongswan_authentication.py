@@ -13,7 +13,14 @@ from ikev2.events import Cause
 from ikev2.ppk import Ppk
 from keymaterial import Secret
 from tests.ikev2.interop.pair import ROLES, Pair, Setup
-from tests.ikev2.interop.proofs import Proof, both_certified, both_raw, certified, raw, shared
+from tests.ikev2.interop.proofs import (
+    both_certified,
+    both_raw,
+    certified,
+    proof,
+    proofs,
+    shared,
+)
 from tests.ikev2.interop.swan import Swan
 from tests.ikev2.interop.wire import (
     OUR_ADDRESS,
@@ -103,16 +110,18 @@ def test_rsa_as_before_rfc_7427(pair: Pair, swan: Swan, role: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ('ours', 'theirs'),
+    ('our_words', 'their_words'),
     [
-        (shared(), certified('ecdsa-p256', PEER_NAME)),
-        (certified('ecdsa-p256', OUR_NAME), shared()),
-        (raw('ed25519', OUR_NAME), certified('rsa', PEER_NAME)),
-        (certified('ed25519', OUR_NAME), raw('ecdsa-p384', PEER_NAME)),
+        ('PSK', 'certified ecdsa-p256'),
+        ('certified ecdsa-p256', 'PSK'),
+        ('raw ed25519', 'certified rsa'),
+        ('certified ed25519', 'raw ecdsa-p384'),
     ],
-    ids=str,
 )
-def test_the_two_ends_differ_in_method(pair: Pair, role: str, ours: Proof, theirs: Proof) -> None:
+def test_the_two_ends_differ_in_method(
+    pair: Pair, role: str, our_words: str, their_words: str
+) -> None:
+    ours, theirs = proof(our_words, OUR_NAME), proof(their_words, PEER_NAME)
     with pair.row(role, 'authentication', f'we: {ours}, they: {theirs}'):
         pair.bring_up(Setup(ours, theirs), role)
 
@@ -185,21 +194,21 @@ def test_another_ppk_is_refused(pair: Pair, role: str) -> None:
         assert pair.refused(setup, role).cause == Cause.AUTHENTICATION_FAILED
 
 
-@pytest.mark.parametrize(
-    ('ours', 'theirs', 'believed'),
-    [
-        (shared('not what they have, but as long'), shared(), None),
-        (*both_raw('ed25519'), raw('ed25519', OUR_NAME)),
-        (*both_certified('ecdsa-p256'), certified('ecdsa-p256', OUR_NAME)),
-    ],
-    ids=['PSK', 'raw key', 'certificate of another CA'],
-)
-def test_a_wrong_proof_is_refused(
-    pair: Pair, role: str, ours: Proof, theirs: Proof, believed: Proof | None
-) -> None:
-    with pair.row(role, 'authentication refused', f'{theirs}, not the right one'):
-        failed = pair.refused(Setup(ours, theirs, believed=believed), role)
+@pytest.mark.parametrize('words', ['PSK', 'raw ed25519', 'certified ecdsa-p256'])
+def test_a_wrong_proof_is_refused(pair: Pair, role: str, words: str) -> None:
+    # Whoever answers refuses what comes first, the initiator's proof.
+    ours, theirs = proofs(words)
+    wrong = shared('not theirs, but as long') if words == 'PSK' else proof(words, 'else.example')
+    with pair.row(role, 'authentication refused', f"{ours}, the initiator's is wrong"):
+        setup = (
+            Setup(wrong, theirs, believed=wrong, expected=ours)
+            if role == 'initiator' or words == 'PSK'
+            else Setup(ours, theirs, believed=wrong)
+        )
+        failed = pair.refused(setup, role)
         assert (failed.step, failed.cause) == ('IKE_AUTH', Cause.AUTHENTICATION_FAILED)
+        refusal = 'received AUTHENTICATION_FAILED' if role == 'responder' else 'N(AUTH_FAILED)'
+        assert refusal in pair.other.log_text()
 
 
 def test_ml_dsa(pair: Pair, swan: Swan, role: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from ikev2.cipher import (
@@ -46,6 +48,12 @@ EXCHANGES = [
     (KeyExchangeId.MODP_3072, 'modp3072', 'MODP_3072'),
     (KeyExchangeId.MODP_4096, 'modp4096', 'MODP_4096'),
 ]
+
+
+def words(table: Sequence[tuple[object, str, str]]) -> list[str]:
+    return [word for _, word, _ in table]
+
+
 OTHER_GROUP = {
     'we ask for another': ('x25519-ecp256', (KeyExchangeId.ECP_256,)),
     'it asks for another': ('ecp256', (KeyExchangeId.CURVE25519, KeyExchangeId.ECP_256)),
@@ -73,7 +81,7 @@ def test_the_tables_have_all_that_we_have() -> None:
 
 
 @both_roles
-@pytest.mark.parametrize(('encryption', 'word', 'listed'), ENCRYPTIONS, ids=str)
+@pytest.mark.parametrize(('encryption', 'word', 'listed'), ENCRYPTIONS, ids=words(ENCRYPTIONS))
 def test_encryption(pair: Pair, role: str, encryption: Encryption, word: str, listed: str) -> None:
     with pair.row(role, 'encryption', encryption.name):
         policy = IkePolicy(encryptions=(encryption,))
@@ -82,7 +90,7 @@ def test_encryption(pair: Pair, role: str, encryption: Encryption, word: str, li
 
 
 @both_roles
-@pytest.mark.parametrize(('prf', 'word', 'listed'), PSEUDORANDOM, ids=str)
+@pytest.mark.parametrize(('prf', 'word', 'listed'), PSEUDORANDOM, ids=words(PSEUDORANDOM))
 def test_prf(pair: Pair, role: str, prf: PrfId, word: str, listed: str) -> None:
     with pair.row(role, 'PRF', prf.name):
         suite = f'AES_GCM_16 256 {listed} CURVE_25519'
@@ -90,7 +98,7 @@ def test_prf(pair: Pair, role: str, prf: PrfId, word: str, listed: str) -> None:
 
 
 @both_roles
-@pytest.mark.parametrize(('group', 'word', 'listed'), EXCHANGES, ids=str)
+@pytest.mark.parametrize(('group', 'word', 'listed'), EXCHANGES, ids=words(EXCHANGES))
 def test_key_exchange(pair: Pair, role: str, group: KeyExchangeId, word: str, listed: str) -> None:
     with pair.row(role, 'key exchange', group.name):
         suite = f'AES_GCM_16 256 PRF_HMAC_SHA2_256 {listed}'
@@ -110,13 +118,13 @@ def test_policies_by_name(pair: Pair, role: str, name: str) -> None:
 @both_roles
 def test_invalid_ke_payload(pair: Pair, role: str) -> None:
     who = 'we ask for another' if role == 'responder' else 'it asks for another'
-    words, groups = OTHER_GROUP[who]
+    offer, groups = OTHER_GROUP[who]
     with pair.row(role, 'INVALID_KE_PAYLOAD', who):
         setup = Setup(
             shared(),
             shared(),
             policy=IkePolicy(groups=groups),
-            proposal=f'aes256gcm16-prfsha256-{words}',
+            proposal=f'aes256gcm16-prfsha256-{offer}',
         )
         driver = pair.bring_up(setup, role)
         assert driver.messages('IKE_SA_INIT')[1] == 'N(INVALID_KE_PAYLOAD)'
