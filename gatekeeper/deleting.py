@@ -5,7 +5,7 @@ from __future__ import annotations
 from gatekeeper import ending, rekeying, rotation
 from gatekeeper.deadlines import Due
 from gatekeeper.life import Life
-from gatekeeper.lifetimes import ABORT_WITHIN, OLD_KEY_LINGERS
+from gatekeeper.lifetimes import ABORT_WITHIN, lingers
 from gatekeeper.state import Connection, Peer, Phase, State
 from ikev2.events import DeleteAnswered, InitialContact, KeysDeleted
 
@@ -60,7 +60,7 @@ def delete_answered(state: State, event: DeleteAnswered, now: float) -> None:
         state.deleted(peer, life, now)
         conn = state.connections.get(life.pair)
         if conn is not None and life in conn.retiring:
-            rotation.retire_at(state, conn, life, now + OLD_KEY_LINGERS)
+            rotation.retire_at(state, conn, life, now + lingers(life.lifetime))
 
 
 def initial_contact(state: State, event: InitialContact, now: float) -> None:

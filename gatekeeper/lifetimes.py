@@ -13,7 +13,8 @@ ABORT_WITHIN = 5.0
 """Bound on the daemon closing a connection that a new request replaces, and on TCP saying the
 same as a DELETE of a connection's only MKT."""
 OLD_KEY_LINGERS = 60.0
-"""After the DELETE of an MKT was answered, its ids and its key stay: segments may be in flight."""
+"""After the DELETE of an MKT was answered its ids stay, and so does a key that lived for long:
+segments may be in flight. See `lingers`."""
 CEASE_BEFORE = 5.0
 """The session gets its NOTIFICATION this long before the hard lifetime."""
 RETRY_REMOVE = 1.0
@@ -43,6 +44,12 @@ DOUBT_FOR = 3.0
 """After CHILD_SA_NOT_FOUND a connection has this long to show a good segment."""
 LIVENESS_AT = 0.7
 """Of the soft lifetime: the IKE SA is asked whether it lives, before it is needed."""
+
+
+def lingers(hard: float) -> float:
+    """Seconds from the answered DELETE of a replaced key to its removal: a tenth of its lifetime,
+    60 s at most. Nobody signs under it any more; a segment that comes later is sent again."""
+    return min(OLD_KEY_LINGERS, 0.1 * hard)
 
 
 def soft_lifetime(hard: float, fraction: float, *, began_last: bool) -> float:

@@ -8,7 +8,8 @@ The order of steps, each side for itself:
     is the proof that the answer arrived. Nobody sets Current;
 (c) a side is done when Current and RNext are the successor and one segment under it was good;
 (d) when done, the exchange's initiator, and only it, sends DELETE for the old MKT. Each side
-    removes the old one 60 s after that was answered or at its hard lifetime, once done itself;
+    removes the old one 60 s (or a tenth of its lifetime) after that was answered or at its hard
+    lifetime, once done itself;
 (e) bad segments and no good one, or not done in time: RNext back to the old MKT, and when Current
     is back too the successor is deleted. The session stays on the old MKT;
 (f) at the old one's hard lifetime a completed successor is switched to by force.
@@ -26,12 +27,12 @@ from gatekeeper.life import Life, MktState
 from gatekeeper.lifetimes import (
     CEASE_BEFORE,
     LIVENESS_AT,
-    OLD_KEY_LINGERS,
     READS,
     REKEY_BACKOFF,
     RETRY_REMOVE,
     STALLED_READ,
     backoff,
+    lingers,
 )
 from gatekeeper.records import EventName
 from gatekeeper.state import Connection, Phase, Rotation, State
@@ -220,7 +221,7 @@ def _finish(state: State, conn: Connection, rotation: Rotation, now: float) -> N
     state.deadlines.cancel(Due.LIVENESS, old)
     conn.retiring.append(old)
     if rotation.old_deleted_at is not None:
-        retire_at(state, conn, old, rotation.old_deleted_at + OLD_KEY_LINGERS)
+        retire_at(state, conn, old, rotation.old_deleted_at + lingers(old.lifetime))
     else:
         retire_at(state, conn, old, old.hard_at)
     if new.initiator:
@@ -286,7 +287,7 @@ def deleted(state: State, conn: Connection, life: Life, now: float) -> None:
     """The peer has deleted one of several MKTs of a connection: an old one, or a rotation's."""
     rotation = conn.rotation
     if life in conn.retiring:
-        retire_at(state, conn, life, now + OLD_KEY_LINGERS)
+        retire_at(state, conn, life, now + lingers(life.lifetime))
     elif rotation is not None and life is conn.life:
         rotation.old_deleted_at = now
         if rotation.rolling_back:

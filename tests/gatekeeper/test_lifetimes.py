@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatekeeper.lifetimes import REKEY_BACKOFF, backoff, soft_lifetime
+from gatekeeper.lifetimes import REKEY_BACKOFF, backoff, lingers, soft_lifetime
 
 fractions = st.floats(0, 1)
 
@@ -49,3 +49,10 @@ def test_backoff_doubles() -> None:
     assert [backoff((1.0, 60.0), attempt, 0) for attempt in range(7)] == pytest.approx(
         [1, 2, 4, 8, 16, 32, 60]
     )
+
+
+@pytest.mark.parametrize(('hard', 'seconds'), [(15, 1.5), (300, 30), (600, 60), (86400, 60)])
+def test_a_replaced_key_lingers_for_a_tenth_of_its_lifetime_and_no_longer_than_a_minute(
+    hard: int, seconds: float
+) -> None:
+    assert lingers(hard) == pytest.approx(seconds)
