@@ -16,7 +16,8 @@ import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from queue import Empty, SimpleQueue
 from traceback import extract_tb
 from typing import TypeVar
@@ -42,6 +43,7 @@ from tcpao.installer import (
 )
 from tcpao.mkt import Mkt, SocketPair
 from tcpao.socket_installer import SocketInstaller
+from tcpao.sockets import InstallError
 
 __all__ = ['Gatekeeper', 'GatekeeperError']
 
@@ -87,6 +89,7 @@ class Gatekeeper:
         self._calls: SimpleQueue[_Call] = SimpleQueue()
         self._commands: SimpleQueue[Command] = SimpleQueue()
         self._waiting: set[Ticket] = set()
+        self._records: list[Record] = []
         self._stopping = False
         self._lock = threading.Lock()
         """Between the end of the thread and those who want something of it."""
@@ -198,7 +201,15 @@ class Gatekeeper:
 
     def snapshot(self) -> list[dict[str, object]]:
         """Rows for `show`. Raises GatekeeperError."""
-        return self._call(self._look)
+        return [row | {'backend_why': self._backend.why} for row in self._call(self._look)]
+
+    def counted(self) -> dict[str, object]:
+        """The backend for `show`: which, why, and its counters. Raises GatekeeperError."""
+        try:
+            counters = asdict(self._backend.counters())
+        except (InstallError, OSError) as error:
+            raise GatekeeperError(f'the {self.backend} backend does not answer: {error}') from None
+        return {'backend': self._backend.name, 'backend_why': self._backend.why} | counters
 
     # --- the thread that owns the connections ---------------------------------------------------
 
@@ -210,6 +221,11 @@ class Gatekeeper:
     def backend(self) -> str:
         """Which backend protects connections, and why this one."""
         return f'{self._backend.name} ({self._backend.why})'
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What the backend's start has found, for the log."""
+        return self._backend.remarks()
 
     def fileno(self) -> int:
         """Readable when commands wait or a ticket was settled."""
@@ -301,7 +317,7 @@ class Gatekeeper:
             self._alarm.set(self._core.next_timer())
             self._selector.select()
             self._turn()
-        self._core.stop(boottime())
+        self._step(self._core.stop, boottime())
         self._flush(boottime())
 
     def _turn(self) -> None:
@@ -319,13 +335,23 @@ class Gatekeeper:
                 call = self._calls.get_nowait()
             except Empty:
                 break
-            call.run(now)
+            self._step(call.run, now)
             # What it wants is done before the next one asks how things stand.
             self._obey(now)
         for datagram in self._udp.receive():
-            self._core.receive_datagram(datagram, now)
-        self._core.handle_timer(now)
+            self._step(partial(self._core.receive_datagram, datagram), now)
+        self._step(self._core.handle_timer, now)
         self._flush(now)
+
+    def _step(self, step: Callable[[float], None], now: float) -> None:
+        """A step of the core. Its events bear the time before it: what it settles, the daemon's
+        thread may act upon, and tell, before this one goes on."""
+        stamp = time.time()
+        step(now)
+        for note in self._core.take_notes():
+            self._records.append(
+                Record(stamp, self._router, note.session, note.event, note.details)
+            )
 
     def _obey(self, now: float) -> None:
         """Carry out the core's commands, until there are no more."""
@@ -337,7 +363,7 @@ class Gatekeeper:
                     self._commands.put(command)
                     os.eventfd_write(self._for_daemon, 1)
             for event in self._installer.events():
-                self._core.handle(event, now)
+                self._step(partial(self._core.handle, event), now)
 
     def _flush(self, now: float) -> None:
         """Carry out, send and tell what the core wants."""
@@ -347,9 +373,9 @@ class Gatekeeper:
                 self._key_table(policy, opener, mkt)
         for datagram in self._core.datagrams_to_send():
             self._udp.send(datagram)
-        stamp = time.time()
-        for note in self._core.take_notes():
-            self._record(Record(stamp, self._router, note.session, note.event, note.details))
+        records, self._records = self._records, []
+        for record in records:
+            self._record(record)
         settled = {ticket for ticket in self._waiting if ticket.done}
         if settled:
             self._waiting -= settled

@@ -29,6 +29,7 @@ from keymaterial import Secret
 from tcpao.backend import Backend, choose
 from tcpao.installer import Done, Install, Where
 from tcpao.mkt import Algorithm, Mkt, SocketPair
+from tcpao.socket_installer import SocketInstaller
 
 CLONE_NEWNET = 0x40000000
 
@@ -107,24 +108,40 @@ def speak(
     with socket.socket(family, socket.SOCK_STREAM) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((source, source_port))
-        if key is not None:
-            _give(sock, target, key)
-        sock.settimeout(seconds)
-        try:
-            sock.connect(target)
-        except TimeoutError:
-            return Heard(Ending.NO_CONNECTION, b'')
-        except ConnectionRefusedError:
-            return Heard(Ending.REFUSED, b'')
-        except ConnectionResetError:
-            # It came up and was reset before this thread's turn came.
-            return Heard(Ending.RESET, b'')
-        return _listen(sock, hello, deadline)
+        with _signing(sock, target, key):
+            sock.settimeout(seconds)
+            try:
+                sock.connect(target)
+            except TimeoutError:
+                return Heard(Ending.NO_CONNECTION, b'')
+            except ConnectionRefusedError:
+                return Heard(Ending.REFUSED, b'')
+            except ConnectionResetError:
+                # It came up and was reset before this thread's turn came.
+                return Heard(Ending.RESET, b'')
+            return _listen(sock, hello, deadline)
 
 
-def _give(sock: socket.socket, target: tuple[str, int], key: TcpKey) -> None:
+@contextmanager
+def _signing(sock: socket.socket, target: tuple[str, int], key: TcpKey | None) -> Iterator[None]:
+    """The socket is under the key, if there is one. Afterwards nothing is left of it, for another
+    process may have the same ends then."""
+    if key is None:
+        yield
+        return
     local = sock.getsockname()
     pair = SocketPair(ip_address(local[0]), local[1], ip_address(target[0]), target[1])
+    installer = _backend().connection_installer()
+    _give(installer, sock, pair, key)
+    try:
+        yield
+    finally:
+        installer.drop_connection(pair)
+
+
+def _give(
+    installer: SocketInstaller[socket.socket], sock: socket.socket, pair: SocketPair, key: TcpKey
+) -> None:
     mkt = Mkt(
         f'impostor {pair}',
         pair,
@@ -135,7 +152,6 @@ def _give(sock: socket.socket, target: tuple[str, int], key: TcpKey) -> None:
         master_key=Secret(key.secret),
         not_after=float('inf'),
     )
-    installer = _backend().connection_installer()
     installer.add_connection(pair, sock)
     installer.submit(Install(mkt, Where.CONNECTION))
     (event,) = installer.events()
@@ -147,13 +163,13 @@ _STARTING = Lock()
 
 
 def _backend() -> Backend:
-    """What signs for this process, in the namespace of the thread that asks first."""
+    """What signs for this process in the namespace that this thread is in."""
     with _STARTING:
-        return _started()
+        return _started(os.stat('/proc/thread-self/ns/net').st_ino)
 
 
 @cache
-def _started() -> Backend:
+def _started(namespace: int) -> Backend:
     backend = choose()
     backend.start()
     atexit.register(backend.stop)
@@ -256,7 +272,8 @@ def ask_for_ike_sa(
         speaker.connect()
         for event in speaker.run(seconds):
             match event:
-                case IkeSaUp():
+                # As a responder it is up before the victim, who may begin too, has judged us.
+                case IkeSaUp(initiator=True):
                     return IkeOutcome(True, speaker.answered, 'an IKE SA is up')
                 case IkeSaFailed(step=step, cause=cause, text=text):
                     words = f'{step}: {cause}: {text}' if text else f'{step}: {cause}'

@@ -47,6 +47,7 @@ LEANED_ON: tuple[tuple[str, str, str | None], ...] = (
     ('exabgp.rib', 'RIB._cache', None),
     (_R + 'peer', 'Protocol', None),
     (_R + 'peer', 'Peer._reset', 'self message error'),
+    (_R + 'peer', 'Peer.remove', 'self'),
     (_R + 'peer', 'Peer.reestablish', 'self restart_neighbor'),
     (_R + 'peer', 'Peer.teardown', 'self code restart'),
     (_R + 'peer', 'Peer.handle_connection', 'self connection'),

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from exabgp.environment import getenv
 from exabgp.logger import log
 from exabgp.reactor.loop import Reactor
+from exabgp.reactor.peer import Peer
 
 from gatekeeper.key_log import IkeKeyLog
 from gatekeeper.policy import PolicyError, SessionPolicy
@@ -84,7 +85,8 @@ def start(reactor: Any, preference: Preference) -> Runtime:
                 LOG,
             )
         begun.pop_all()
-    log.info(lambda: f'TCP-AO backend: {gatekeeper.backend}', LOG)
+    for said in (gatekeeper.backend, *gatekeeper.remarks):
+        log.info(lambda said=said: f'TCP-AO backend: {said}', LOG)
     return Runtime(
         reactor, gatekeeper, gatekeeper.connection_installer(), recorder, (*tables, *key_logs)
     )
@@ -188,6 +190,17 @@ def _reload(original: Any, self: Any) -> Any:
     return reloaded
 
 
+def _remove(original: Any, self: Any) -> Any:
+    """A peer that is no more under this name. Where its address is protected from now on, as with
+    multi-session, the old session's socket leaves nothing behind that would be sent later."""
+    running = runtime.of(self.reactor)
+    if running is not None and protection_of(self.neighbor) is None:
+        address = str(self.neighbor['peer-address'])
+        if any(str(policy.remote) == address for policy in running.policies.values()):
+            sessions.make_abrupt(self)
+    return original(self)
+
+
 def _restart(original: Any, self: Any) -> Any:
     """Upstream loads a configuration here too, but its peers go on with what they had: policies
     that nobody keeps, and neighbors without one."""
@@ -211,4 +224,5 @@ def install() -> None:
     """Patch ExaBGP's reactor."""
     wrap(Reactor, 'reload', _reload)
     wrap(Reactor, 'restart', _restart)
+    wrap(Peer, 'remove', _remove)
     wrap(Reactor, 'shutdown', _shutdown)

@@ -47,6 +47,8 @@ class Link:
     """When somebody must look at it again, on time.monotonic()."""
     parting: bool = False
     """True if our last message was a NOTIFICATION that the peer should still get."""
+    told: bool = False
+    """True if operators have heard that BGP has lost it."""
     ended: str | None = None
     """Why the socket is closed; None while it isn't."""
 

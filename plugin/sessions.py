@@ -80,13 +80,21 @@ def _restarts_gracefully(peer: Any) -> bool:
 def silence(reactor: Any, peer: Any) -> None:
     """An open session, or an attempt at one, whose neighbor is protected from now on: it ends
     here, without an octet. Upstream would send KEEPALIVE or NOTIFICATION first."""
-    connection = peer.proto.connection if peer.proto is not None else None
-    if connection is not None and connection.io is not None:
-        with suppress(OSError):
-            abort_on_close(connection.io)
+    connection = make_abrupt(peer)
+    if connection is not None:
         _unwatch(reactor, connection.io)
     peer._reset('the neighbor is protected from now on')
     peer._delay.reset()
+
+
+def make_abrupt(peer: Any) -> Any:
+    """An unprotected peer's connection, if it has a socket, that will now end with a RST."""
+    connection = peer.proto.connection if peer.proto is not None else None
+    if connection is None or connection.io is None:
+        return None
+    with suppress(OSError):
+        abort_on_close(connection.io)
+    return connection
 
 
 def give(runtime: Runtime, link: Link, connection: Any, peer: Any) -> None:
@@ -99,6 +107,7 @@ def give(runtime: Runtime, link: Link, connection: Any, peer: Any) -> None:
 
 def tell_end(runtime: Runtime, link: Link, cause: str) -> None:
     """BGP loses its connection."""
+    link.told = True
     policy = runtime.policies.get(link.session_key or '')
     if policy is not None:
         runtime.recorder.note(policy, EventName.END, pair=str(link.pair), cause=cause)
@@ -107,6 +116,9 @@ def tell_end(runtime: Runtime, link: Link, cause: str) -> None:
 def closed(connection: Any) -> None:
     """ExaBGP closes a connection that has one of our sockets."""
     runtime, link = connection.ikev2
+    if not link.told:
+        # Upstream closes before it says why, when the socket itself fails.
+        tell_end(runtime, link, 'the connection was lost')
     _forget(runtime, connection)
     if link.ended is not None:
         return

@@ -1,4 +1,4 @@
-"""`show ikev2` and `show ikev2 json` in ExaBGP's own command line and API.
+"""`show ikev2` and `show ikev2 backend`, also with `json`, in ExaBGP's own command line and API.
 
 Read only, ASCII only (ExaBGP's pipes take nothing else), and nothing secret: the gatekeeper's
 snapshot has none.
@@ -13,11 +13,12 @@ from typing import Any
 
 from exabgp.reactor.api.command.command import Command
 
-from gatekeeper.service import GatekeeperError
+from gatekeeper.service import Gatekeeper, GatekeeperError
 from plugin import runtime
 from plugin.patching import add
 
 NAME = 'show ikev2'
+BACKEND = 'backend'
 NOTHING = 'no neighbor has an ikev2 section or a keychain'
 
 Row = dict[str, object]
@@ -96,20 +97,36 @@ def ascii_only(text: str) -> str:
     return text.encode('ascii', 'backslashreplace').decode()
 
 
+def which_backend(row: Row) -> str:
+    """What protects the connections here, and why that."""
+    return f'TCP-AO backend: {row.get("backend")} ({row.get("backend_why")})'
+
+
+def _sessions(gatekeeper: Gatekeeper | None) -> tuple[object, list[str]]:
+    rows = gatekeeper.snapshot() if gatekeeper is not None else []
+    return rows, [*table(rows, time.time()), which_backend(rows[0])] if rows else [NOTHING]
+
+
+def _backend(gatekeeper: Gatekeeper | None) -> tuple[object, list[str]]:
+    if gatekeeper is None:
+        return {}, [NOTHING]
+    counted = gatekeeper.counted()
+    said = {'backend', 'backend_why'}
+    counters = [f'{name}: {value}' for name, value in counted.items() if name not in said]
+    return counted, [which_backend(counted), *counters]
+
+
 def show(self: Any, reactor: Any, service: str, line: str, use_json: bool) -> bool:
     """The command."""
     running = runtime.of(reactor)
+    gatekeeper = running.gatekeeper if running is not None else None
+    look = _backend if BACKEND in line.split() else _sessions
     try:
-        rows = running.gatekeeper.snapshot() if running is not None else []
-        error = None
-    except GatekeeperError as fault:
-        rows, error = [], str(fault)
+        answer, text = look(gatekeeper)
+    except GatekeeperError as error:
+        answer, text = {'error': str(error)}, [f'error: {error}']
     if use_json:
-        text = [json.dumps({'error': error} if error else rows)]
-    elif error is not None:
-        text = [f'error: {error}']
-    else:
-        text = table(rows, time.time()) if rows else [NOTHING]
+        text = [json.dumps(answer)]
     for one in text:
         reactor.processes.write(service, ascii_only(one))
     reactor.processes.answer_done(service)
@@ -122,6 +139,6 @@ def install() -> None:
     for kind in ('text', 'json'):
         add(tables[kind], NAME, show)
     add(tables['neighbor'], NAME, False)
-    add(tables['options'], NAME, ['json'])
+    add(tables['options'], NAME, ['json', BACKEND])
     Command.functions.append(NAME)
     Command.functions.sort(reverse=True)

@@ -7,7 +7,9 @@ silent fallback to the other.
 from __future__ import annotations
 
 import socket
+from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Protocol
 
 from tcpao.installer import Capabilities
@@ -17,6 +19,10 @@ from tcpao.socket_installer import SocketInstaller
 # RFC 5926 2.1: both are mandatory; a kernel with TCP-AO but without one of them can't talk to
 # every peer.
 MANDATORY = ('hmac-sha-1-96', 'aes-128-cmac-96')
+
+
+# /proc/net/netstat, in the order of Counters.
+NETSTAT = ('TCPAOGood', 'TCPAOBad', 'TCPAOKeyNotFound', 'TCPAORequired')
 
 
 class BackendError(Exception):
@@ -31,6 +37,20 @@ class Preference(StrEnum):
     AUTO = 'auto'
 
 
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """Segments received by protected sockets: of the network namespace under the kernel's TCP-AO,
+    else of the packet process."""
+
+    good: int
+    bad: int
+    """Their MAC was wrong, or of the wrong length."""
+    key_not_found: int
+    """Under a KeyID that nobody has there."""
+    required_but_missing: int
+    """Without TCP-AO where there had to be one."""
+
+
 class Backend(Protocol):
     """What protects a process's connections. One thread starts and stops it; each installer
     belongs to one thread."""
@@ -43,6 +63,9 @@ class Backend(Protocol):
     def start(self) -> None:
         """Before privileges are dropped. Raises BackendError; then nothing is left behind."""
 
+    def remarks(self) -> tuple[str, ...]:
+        """What its start has found, for the log."""
+
     def capabilities(self) -> Capabilities:
         """What it can do, once started."""
 
@@ -51,6 +74,10 @@ class Backend(Protocol):
 
     def connection_installer(self) -> SocketInstaller[socket.socket]:
         """One for the thread that owns the connections."""
+
+    def counters(self) -> Counters:
+        """What it has counted, from any thread. Raises tcpao.sockets.InstallError if it has died,
+        OSError."""
 
     def fileno(self) -> int | None:
         """Readable once the backend has died, None if it can't die. See `died`."""
@@ -77,6 +104,10 @@ class KernelBackend:
         if reason is not None:
             raise BackendError(f'{reason}; try tcp-ao-backend userspace, or auto')
 
+    def remarks(self) -> tuple[str, ...]:
+        """See Backend."""
+        return ()
+
     def capabilities(self) -> Capabilities:
         """As the kernel answers."""
         return LinuxInstaller().capabilities()
@@ -88,6 +119,13 @@ class KernelBackend:
     def connection_installer(self) -> LinuxInstaller:
         """See Backend."""
         return LinuxInstaller()
+
+    def counters(self) -> Counters:
+        """See Backend; of the network namespace that the thread is in."""
+        lines = Path('/proc/thread-self/net/netstat').read_text().splitlines()
+        names, values = (line.split() for line in lines if line.startswith('TcpExt:'))
+        found = dict(zip(names[1:], map(int, values[1:]), strict=True))
+        return Counters(*(found[name] for name in NETSTAT))
 
     def fileno(self) -> None:
         """See Backend."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol, Self
 
 import tcpao
-from tcpao.backend import BackendError
+from tcpao.backend import BackendError, Counters
 from tcpao.installer import Capabilities
 from tcpao.userspace.channel import Channel, ChannelError
 from tcpao.userspace.installer import UserspaceInstaller
@@ -88,6 +88,18 @@ class UserspaceBackend:
             start_new_session=True,
         )
 
+    def remarks(self) -> tuple[str, ...]:
+        """Which way packets take, what can't be done, what a process that was killed had left."""
+        ready = self.ready
+        return (
+            f'packets go through queue {ready.queue} by rules of {ready.rules}',
+            *(f'not protected here: {one}' for one in ready.without),
+            *(
+                f'left behind by a process that was killed, and removed: {one}'
+                for one in ready.removed
+            ),
+        )
+
     def capabilities(self) -> Capabilities:
         """What the process can do."""
         return self.listener_installer().capabilities()
@@ -105,6 +117,11 @@ class UserspaceBackend:
         reply = self._channel.ask(Count())
         assert isinstance(reply, Tally)
         return reply
+
+    def counters(self) -> Counters:
+        """See tcpao.backend.Backend."""
+        tally = self.tally()
+        return Counters(tally.good, tally.bad, tally.not_found, tally.unsigned)
 
     @property
     def pid(self) -> int:

@@ -85,6 +85,9 @@ class Core(SocketsTable):
         if not keys_for(listeners, pair):
             return packet
         # A connection that is older than its peer's protection, or whose state we don't have.
+        if packet[start + FLAGS] & RST:
+            # That it ends may be told, as the kernel does: nothing else would tell the peer.
+            return packet
         self.tally.unsendable += 1
         return None
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from tcpao.backend import Preference
+
 FAMILIES = ('ipv4 unicast', 'ipv6 unicast')
 ROUTES = {
     'r1': ('192.0.2.0/24 next-hop 10.0.0.1', '2001:db8:1::/48 next-hop fd00::1'),
@@ -14,6 +16,14 @@ PREFIXES = {name: {route.split()[0] for route in routes} for name, routes in ROU
 
 RAW_KEY = 'private-key "private.pem"; peer-key "peer.pub";'
 PSK = 'psk-file "psk";'
+
+
+SECTION = 'ikev2 {'
+
+
+def under(text: str, backend: Preference) -> str:
+    """The same configuration, protected by that backend."""
+    return text.replace(SECTION, f'{SECTION} tcp-ao-backend {backend};')
 
 
 def ikev2(
@@ -28,7 +38,7 @@ def ikev2(
     """An ikev2 section; `sessions` gives the content of each session block."""
     blocks = ' '.join(f'session {family} {{ {text} }}' for family, text in (sessions or {}).items())
     return (
-        f'    ikev2 {{\n'
+        f'    {SECTION}\n'
         f'        local-id fqdn "{local}.lab"; peer-id fqdn "{remote}.lab";\n'
         f'        {credential}\n'
         f'        lifetime {lifetime}; timeout {timeout};\n'

@@ -12,6 +12,7 @@ import pytest
 from lab.keys import make_keys
 from lab.tcpao_kernel import has_tcp_ao
 from lab.topology import Topology
+from tcpao.backend import Preference
 from tests.e2e.router import Router
 
 TOPOLOGY = Path(__file__).with_name('e2e.clab.yml')
@@ -34,8 +35,6 @@ class Routers:
 @pytest.fixture(scope='session')
 def topology(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Routers]:
     """The nodes, without daemons, with key files for r1 and r2 in their homes."""
-    if not has_tcp_ao():
-        pytest.fail('this kernel has no TCP-AO: run the tests as the Makefile does')
     keys = tmp_path_factory.mktemp('keys')
     make_keys(keys)
     with Topology.load(TOPOLOGY).up(tmp_path_factory.mktemp('logs')) as lab:
@@ -48,7 +47,18 @@ def topology(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Routers]:
 
 
 @pytest.fixture(scope='module')
-def routers(topology: Routers) -> Iterator[Routers]:
-    """The nodes, for one module; daemons end with it."""
+def backend(request: pytest.FixtureRequest) -> Preference:
+    """What protects the sessions; the kernel unless the module asks for others, see `backends`."""
+    wanted: Preference = getattr(request, 'param', Preference.KERNEL)
+    if wanted is Preference.KERNEL and not has_tcp_ao():
+        pytest.fail('this kernel has no TCP-AO: run the tests as the Makefile does')
+    return wanted
+
+
+@pytest.fixture(scope='module')
+def routers(topology: Routers, backend: Preference) -> Iterator[Routers]:
+    """The nodes, for one module under one backend; daemons end with it."""
+    for router in (topology.r1, topology.r2, topology.r3):
+        router.backend = backend
     yield topology
     topology.stop()

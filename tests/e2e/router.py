@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import stat
 import subprocess
@@ -15,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from enum import StrEnum
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,6 +26,8 @@ from lab.demo.timeline import parse
 from lab.exabgp_cli import CommandLine
 from lab.topology import Node
 from lab.unprivileged import PROJECT, daemon_environment, unreadable
+from tcpao.backend import Preference
+from tests.e2e.configurations import under
 
 # For what takes a moment on an idle machine; the guest is slow, and the host may be busy.
 PATIENCE = 60.0
@@ -32,6 +36,21 @@ HOME = 'run/e2e'
 """Everything of a daemon's, in its node's own file system."""
 
 Found = TypeVar('Found')
+
+
+class Dropped(StrEnum):
+    """Why a backend doesn't let a segment in; the counter's name in `show ikev2 backend json`."""
+
+    BAD = 'bad'
+    KEY_NOT_FOUND = 'key_not_found'
+    UNSIGNED = 'required_but_missing'
+
+
+NETSTAT = {
+    Dropped.BAD: 'TCPAOBad',
+    Dropped.KEY_NOT_FOUND: 'TCPAOKeyNotFound',
+    Dropped.UNSIGNED: 'TCPAORequired',
+}
 
 
 def within(seconds: float, look: Callable[[], Found | None], what: Callable[[], str]) -> Found:
@@ -86,6 +105,7 @@ class Router:
         self.home.mkdir(exist_ok=True)
         self.pipes = node.proc / 'root/run/exabgp'
         self.process: subprocess.Popen[bytes] | None = None
+        self.backend = Preference.AUTO
         self._runs = 0
         self._open_to_all = False
         self._line: CommandLine | None = None
@@ -102,8 +122,9 @@ class Router:
         return Path('/') / HOME / name
 
     def configure(self, text: str) -> None:
-        """The configuration that the next start or reload reads."""
-        self.write('exabgp.conf', text)
+        """The configuration that the next start or reload reads; its sessions are protected by
+        the backend that the module is about."""
+        self.write('exabgp.conf', under(text, self.backend))
 
     @property
     def log(self) -> str:
@@ -186,6 +207,8 @@ class Router:
             self._line.close()
             self._line = None
         if self.process is not None and self.is_running:
+            packets = self.packet_process()
+            watched = os.pidfd_open(packets) if packets is not None else None
             self.process.send_signal(number)
             try:
                 self.process.wait(PATIENCE)
@@ -195,6 +218,25 @@ class Router:
                 raise AssertionError(
                     self.told(f'the daemon did not end on {number.name}')
                 ) from None
+            finally:
+                if watched is not None:
+                    # It ends with the daemon, when it has taken its rules away.
+                    ended = select.select([watched], [], [], PATIENCE)[0]
+                    os.close(watched)
+                    assert ended, self.told('the packet process did not end')
+
+    def packet_process(self) -> int | None:
+        """The daemon's packet process, if it has one that runs."""
+        if self.backend is not Preference.USERSPACE or self.process is None:
+            return None
+        for children in Path(f'/proc/{self.process.pid}/task').glob('*/children'):
+            for pid in children.read_text().split():
+                # One may have ended meanwhile.
+                with suppress(OSError):
+                    words = Path(f'/proc/{pid}/cmdline').read_bytes().split(b'\0')
+                    if b'tcpao.userspace' in words:
+                        return int(pid)
+        return None
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal that doesn't end it: SIGUSR1 reloads."""
@@ -316,6 +358,20 @@ class Router:
             lambda: self.routes() >= set(prefixes),
             lambda: self.told(f'routes {prefixes}'),
         )
+
+    def counters(self) -> dict[str, Any]:
+        """`show ikev2 backend json`."""
+        found: dict[str, Any] = json.loads(''.join(self.ask('show ikev2 backend json')))
+        return found
+
+    def dropped(self, why: Dropped) -> int:
+        """How many segments its backend has not let in, as the kernel itself says where it is the
+        backend."""
+        if self.backend is Preference.KERNEL:
+            return self.counter(NETSTAT[why])
+        count = self.counters()[why]
+        assert isinstance(count, int)
+        return count
 
     # --- what its kernel says ---------------------------------------------------------------
 

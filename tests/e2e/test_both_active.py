@@ -7,12 +7,13 @@ from __future__ import annotations
 import pytest
 
 from gatekeeper.records import EventName
+from tests.e2e.backends import under_both
 from tests.e2e.configurations import FAMILIES, PREFIXES, ROUTES, ikev2, neighbor
 from tests.e2e.conftest import Routers
 from tests.e2e.pair import R1, R2, throughout
 from tests.e2e.router import Router, within
 
-pytestmark = pytest.mark.kernel
+pytestmark = under_both
 
 PORTS = {'r1': (40001, 40002), 'r2': (41001, 41002)}
 """Each one's source ports, by family."""

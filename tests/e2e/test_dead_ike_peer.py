@@ -11,12 +11,13 @@ from gatekeeper.records import EventName
 from lab.demo.capture import Capture
 from tcpao.capture import read_packets
 from tcpao.segment import parse_ip
+from tests.e2e.backends import under_userspace
 from tests.e2e.configurations import ikev2, neighbor
 from tests.e2e.conftest import Routers
 from tests.e2e.pair import R1, R2, throughout
 from tests.e2e.router import Router
 
-pytestmark = pytest.mark.kernel
+pytestmark = under_userspace
 
 NOBODY, DEAF = '10.0.0.88', '10.0.0.99'
 """An address that nobody has, and one of r2's: what comes to it is dropped in silence."""

@@ -16,12 +16,13 @@ from tcpao.capture import read_packets
 from tcpao.known_keys import read_known_keys
 from tcpao.segment import parse_ip
 from tcpao.verify_report import verify_capture
+from tests.e2e.backends import under_both
 from tests.e2e.configurations import FAMILIES, ROUTES, ikev2, neighbor
 from tests.e2e.conftest import Routers
 from tests.e2e.pair import PORTS, R1, R2
 from tests.e2e.router import Router, within
 
-pytestmark = pytest.mark.kernel
+pytestmark = under_both
 
 MORTAL = (sys.executable, str(Path(__file__).with_name('mortal.py')))
 NOTIFICATION, CEASE = 3, 6

@@ -11,11 +11,12 @@ import pytest
 
 from gatekeeper.records import EventName
 from tests.e2e import pair
+from tests.e2e.backends import under_both
 from tests.e2e.configurations import FAMILIES
 from tests.e2e.conftest import Routers
 from tests.e2e.router import Router
 
-pytestmark = pytest.mark.kernel
+pytestmark = under_both
 
 HOLD_TIME = 180
 BACK_WITHIN = 30.0

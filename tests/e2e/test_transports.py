@@ -6,10 +6,12 @@ import pytest
 
 from gatekeeper.records import EventName
 from lab.impostors import Ending, Heard, inside, speak
+from tests.e2e.backends import under_both
 from tests.e2e.configurations import FAMILIES, PREFIXES, ROUTES, ikev2, neighbor
 from tests.e2e.conftest import Routers
+from tests.e2e.router import Dropped
 
-pytestmark = pytest.mark.kernel
+pytestmark = under_both
 
 R1, R2 = 'fd00::1', 'fd00::2'
 LIFETIME = 15
@@ -76,7 +78,7 @@ def test_keys_are_replaced(both: Routers, session: str) -> None:
 
 
 def test_an_unsigned_syn_is_dropped(both: Routers) -> None:
-    before = both.r2.counter('TCPAORequired')
+    before = both.r2.dropped(Dropped.UNSIGNED)
     with inside(both.r1.node.namespace):
         assert speak(R1, (R2, 179), SYN_SECONDS) == Heard(Ending.NO_CONNECTION, b'')
-    assert both.r2.counter('TCPAORequired') > before
+    assert both.r2.dropped(Dropped.UNSIGNED) > before

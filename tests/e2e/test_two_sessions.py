@@ -14,12 +14,13 @@ import pytest
 from gatekeeper.records import EventName
 from lab.impostors import Ending, Heard, TcpKey, inside, speak
 from tcpao.mkt import ALGORITHMS
+from tests.e2e.backends import under_both
 from tests.e2e.configurations import FAMILIES, PREFIXES, RAW_KEY, ROUTES, ikev2, neighbor
 from tests.e2e.conftest import Routers
 from tests.e2e.pair import PORTS, R1, R2
-from tests.e2e.router import HOME, Router, within
+from tests.e2e.router import HOME, Dropped, Router, within
 
-pytestmark = pytest.mark.kernel
+pytestmark = under_both
 
 SUITES = {'ipv4 unicast': 'hmac-sha-1-96', 'ipv6 unicast': 'aes-128-cmac-96'}
 NOBODY = '65534'
@@ -114,7 +115,8 @@ def test_show_ikev2_tells_every_session(pair: Routers) -> None:
         assert set(rows) == set(FAMILIES)
         for session, row in rows.items():
             assert row['state'] in ('in use', 'rekeying')
-            assert row['backend'] == 'kernel'
+            assert row['backend'] == router.backend
+            assert row['backend_why'] == 'it was asked for'
             assert row['algorithm'] == SUITES[session]
             assert row['last_error'] is None
             assert row['peer_id'] == f'fqdn {"r2" if router is pair.r1 else "r1"}.lab'
@@ -132,9 +134,9 @@ def test_show_ikev2_works_in_exabgps_own_command_line(pair: Routers) -> None:
 
 @pytest.mark.usefixtures('in_r1')
 def test_an_unsigned_syn_is_dropped_while_sessions_are_up(pair: Routers) -> None:
-    before = pair.r2.counter('TCPAORequired')
+    before = pair.r2.dropped(Dropped.UNSIGNED)
     assert speak(R1, (R2, 179), SYN_SECONDS) == Heard(Ending.NO_CONNECTION, b'')
-    assert pair.r2.counter('TCPAORequired') > before
+    assert pair.r2.dropped(Dropped.UNSIGNED) > before
 
 
 @pytest.mark.usefixtures('in_r1')
@@ -146,9 +148,9 @@ def test_a_key_in_use_opens_no_other_connection(pair: Routers) -> None:
         newest['recv_id'],
         bytes.fromhex(newest['master_key']),
     )
-    before = pair.r2.counter('TCPAOKeyNotFound')
+    before = pair.r2.dropped(Dropped.KEY_NOT_FOUND)
     assert speak(R1, (R2, 179), SYN_SECONDS, key=key) == Heard(Ending.NO_CONNECTION, b'')
-    assert pair.r2.counter('TCPAOKeyNotFound') > before
+    assert pair.r2.dropped(Dropped.KEY_NOT_FOUND) > before
 
 
 def test_keys_are_replaced_and_removed_without_a_flap(pair: Routers) -> None:

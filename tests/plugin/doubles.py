@@ -160,6 +160,9 @@ class FakeGatekeeper(Gatekeeper):
     def snapshot(self) -> list[dict[str, object]]:
         return [{'neighbor': policy.neighbor} for policy in self.policies]
 
+    def counted(self) -> dict[str, object]:
+        return {'backend': 'userspace', 'backend_why': 'it was asked for', 'good': 7, 'bad': 2}
+
     def fileno(self) -> int:
         return self._wake_daemon
 

@@ -196,6 +196,23 @@ def test_the_open_session_of_a_neighbor_that_becomes_gated_ends_without_an_octet
             one.reactor._poller.unregister(descriptor)
 
 
+def test_it_ends_so_too_when_protection_changes_the_name_that_exabgp_has_for_it(
+    daemon: Start,
+) -> None:
+    """With multi-session there is a peer for each family, and the old one is removed."""
+    with listener() as remote:
+        one, _ = open_one(daemon, remote)
+        one.until(lambda: one.peer().stats['send-open'])
+        end = accepted(remote)
+        assert end is not None
+        assert received(end)
+        more = f'    connect {remote.getsockname()[1]};\n'
+        assert one.reload(neighbor(more=more, multi_session=True))
+        # Nothing stays that TCP would still send: not even a FIN.
+        with pytest.raises(ConnectionResetError):
+            end.recv(1)
+
+
 def test_an_attempt_of_a_neighbor_that_becomes_gated_ends_without_an_octet(daemon: Start) -> None:
     with listener() as remote:
         one, gated = open_one(daemon, remote)

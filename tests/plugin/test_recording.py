@@ -179,8 +179,9 @@ def ask(one: Daemon, command: str) -> list[str]:
 def test_show_is_a_table_with_a_line_for_each_session(daemon: Start) -> None:
     one = daemon(neighbor() + neighbor(peer='127.0.0.3'))
     assert one.begin()
-    head, *rows = ask(one, 'show ikev2')
+    head, *rows, last = ask(one, 'show ikev2')
     assert head.startswith('Neighbor')
+    assert last.startswith('TCP-AO backend: ')
     assert [row.split()[0] for row in rows] == ['127.0.0.2', '127.0.0.3']
 
 
@@ -208,6 +209,28 @@ def test_show_of_a_dead_gatekeeper_says_so(daemon: Start, monkeypatch: pytest.Mo
     monkeypatch.setattr(one.gatekeeper, 'snapshot', snapshot)
     assert ask(one, 'show ikev2') == ['error: the gatekeeper is not running']
     assert json.loads(ask(one, 'show ikev2 json')[0]) == {'error': 'the gatekeeper is not running'}
+
+
+def test_show_says_which_backend_and_why(daemon: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = daemon(neighbor())
+    assert one.begin()
+    row = ROW | {'backend_why': 'this kernel has TCP-AO'}
+    monkeypatch.setattr(one.gatekeeper, 'snapshot', lambda: [row])
+    assert ask(one, 'show ikev2')[-1] == 'TCP-AO backend: kernel (this kernel has TCP-AO)'
+
+
+def test_show_backend_tells_what_it_has_counted(daemon: Start) -> None:
+    one = daemon(neighbor())
+    assert one.begin()
+    said = 'TCP-AO backend: userspace (it was asked for)'
+    assert ask(one, 'show ikev2 backend') == [said, 'good: 7', 'bad: 2']
+    assert json.loads(ask(one, 'show ikev2 backend json')[0]) == one.gatekeeper.counted()
+
+
+def test_show_backend_without_gated_neighbors_says_so(daemon: Start) -> None:
+    one = daemon(neighbor(section=''))
+    assert one.begin()
+    assert ask(one, 'show ikev2 backend') == [showing.NOTHING]
 
 
 def test_the_table_has_every_field() -> None:

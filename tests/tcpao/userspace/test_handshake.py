@@ -364,6 +364,13 @@ def test_what_a_guard_finds_open_is_shut() -> None:
     assert core.incoming(packet(PAIR, 6, 5, PSH | ACK, DATA_OPTIONS, b'too')) is None
 
 
+def test_what_a_guard_finds_open_may_say_that_it_ends() -> None:
+    core = guarded(deny())
+    reset = packet(BACK, 5, 6, RST | ACK)
+    assert core.outgoing(reset) == reset
+    assert core.incoming(packet(PAIR, 6, 5, RST | ACK)) is None, 'but anybody can send one'
+
+
 # --- the pair is used again -----------------------------------------------------------------
 
 
