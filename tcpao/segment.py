@@ -28,6 +28,10 @@ class Flag(IntFlag):
     ACK = 0x10
 
 
+# Plain numbers for what every segment is asked: an IntFlag costs more than the rest.
+_FIN, _SYN, _SYN_ACK = 0x01, 0x02, 0x12
+
+
 class OptionKind(IntEnum):
     """TCP option kinds that are looked at (IANA, TCP Parameters)."""
 
@@ -35,6 +39,9 @@ class OptionKind(IntEnum):
     NOP = 1
     TCP_AO = 29
     """RFC 5925 2.2."""
+
+
+_END, _NOP, _TCP_AO = (int(kind) for kind in OptionKind)
 
 
 class _Protocol(IntEnum):
@@ -115,16 +122,17 @@ class Segment:
     @property
     def length(self) -> int:
         """SEG.LEN: octets of sequence space, SYN and FIN included."""
-        return len(self.payload) + bool(self.flags & Flag.SYN) + bool(self.flags & Flag.FIN)
+        flags = self.header[13]
+        return len(self.payload) + (flags & _SYN != 0) + (flags & _FIN != 0)
 
     @property
     def is_opening(self) -> bool:
         """A SYN without ACK."""
-        return self.flags & (Flag.SYN | Flag.ACK) == Flag.SYN
+        return self.header[13] & _SYN_ACK == _SYN
 
     @property
     def is_syn_ack(self) -> bool:
-        return self.flags & (Flag.SYN | Flag.ACK) == Flag.SYN | Flag.ACK
+        return self.header[13] & _SYN_ACK == _SYN_ACK
 
     def ao_option(self) -> AoOption | None:
         """TCP-AO's option, None if there is none.
@@ -136,15 +144,15 @@ class Segment:
         header, offset = self.header, _TCP_HEADER
         while offset < len(header):
             kind = header[offset]
-            if kind == OptionKind.END:
+            if kind == _END:
                 break
-            if kind == OptionKind.NOP:
+            if kind == _NOP:
                 offset += 1
                 continue
             length = header[offset + 1] if offset + 1 < len(header) else 0
             if length < 2 or offset + length > len(header):
                 raise MalformedSegmentError(f'TCP option {kind} breaks off')
-            if kind == OptionKind.TCP_AO:
+            if kind == _TCP_AO:
                 if found is not None:
                     raise MalformedSegmentError('TCP-AO comes twice')
                 if length < 4:

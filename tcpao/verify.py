@@ -106,31 +106,43 @@ class Connection:
     def judge(self, packet: Packet, segment: Segment) -> Verdict:
         """What is known of this segment; changes nothing but caches."""
         from_client = (segment.source, segment.source_port) == self.client
+        option, broken = None, ''
+        try:
+            option = segment.ao_option()
+        except MalformedSegmentError as error:
+            broken = str(error)
+        isns = None if option is None else self._isns(segment, from_client=from_client)
+        # One object for each segment, filled in before it is made: to change it costs more.
+        source_isn, destination_isn = isns or (None, None)
         verdict = Verdict(
             number=packet.number,
             time=packet.time,
             octets=packet.octets,
             segment=segment,
-            option=None,
+            option=option,
             from_client=from_client,
-            outcome=Outcome.UNSIGNED,
-            reason='without TCP-AO',
+            outcome=Outcome.BAD if broken else Outcome.UNSIGNED,
+            reason=broken or 'without TCP-AO',
+            source_isn=source_isn,
+            destination_isn=destination_isn,
+            sne=None if isns is None else self._sne(segment, from_client=from_client),
         )
-        try:
-            option = segment.ao_option()
-        except MalformedSegmentError as error:
-            return replace(verdict, outcome=Outcome.BAD, reason=str(error))
         if option is None:
             return verdict
-        verdict = replace(verdict, option=option)
-        isns = self._isns(segment, from_client=from_client)
         if isns is None:
             return replace(
                 verdict,
                 outcome=Outcome.UNVERIFIABLE,
                 reason="the capture doesn't hold the SYN and SYN-ACK",
             )
-        return self._judge_signed(verdict, option, *isns)
+        return self._judge_signed(verdict, option)
+
+    def _sne(self, segment: Segment, *, from_client: bool) -> int:
+        """A SYN or SYN-ACK carries the ISN itself, so its SNE is 0."""
+        if segment.is_opening or segment.is_syn_ack:
+            return 0
+        here, _ = self._directions(from_client=from_client)
+        return here.follower.sne_of(segment.sequence)
 
     def _isns(self, segment: Segment, *, from_client: bool) -> tuple[int, int] | None:
         """Source and destination ISN for the KDF (RFC 5925 5.2)."""
@@ -145,23 +157,13 @@ class Connection:
     def _directions(self, *, from_client: bool) -> tuple[Direction, Direction]:
         return (self.outward, self.inward) if from_client else (self.inward, self.outward)
 
-    def _judge_signed(
-        self, verdict: Verdict, option: AoOption, source_isn: int, destination_isn: int
-    ) -> Verdict:
+    def _judge_signed(self, verdict: Verdict, option: AoOption) -> Verdict:
         segment, from_client = verdict.segment, verdict.from_client
         here, _ = self._directions(from_client=from_client)
-        # A SYN or SYN-ACK carries the ISN itself, so its SNE is 0.
-        handshake = segment.is_opening or segment.is_syn_ack
-        verdict = replace(
-            verdict,
-            source_isn=source_isn,
-            destination_isn=destination_isn,
-            sne=0 if handshake else here.follower.sne_of(segment.sequence),
-        )
         candidates = [
             key for key in self.keys if key.may_sign(from_client=from_client, key_id=option.key_id)
         ]
-        searching = here.searches > 0 and not handshake
+        searching = here.searches > 0 and not (segment.is_opening or segment.is_syn_ack)
         for attempt in _every_sne(verdict) if searching else (verdict,):
             for key in candidates:
                 for tcp_options in self._coverage(key):
