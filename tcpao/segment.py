@@ -37,11 +37,13 @@ class OptionKind(IntEnum):
 
     END = 0
     NOP = 1
+    TCP_MD5 = 19
+    """RFC 2385."""
     TCP_AO = 29
     """RFC 5925 2.2."""
 
 
-_END, _NOP, _TCP_AO = (int(kind) for kind in OptionKind)
+_END, _NOP, _TCP_MD5, _TCP_AO = (int(kind) for kind in OptionKind)
 
 
 class _Protocol(IntEnum):
@@ -138,9 +140,10 @@ class Segment:
         """TCP-AO's option, None if there is none.
 
         Raises MalformedSegmentError if the options break off, if it comes twice (RFC 5925 2.2:
-        never more than once), or if it is shorter than 4 octets.
+        never more than once) or beside TCP MD5, or if it is shorter than 4 octets.
         """
         found: AoOption | None = None
+        md5 = False
         header, offset = self.header, _TCP_HEADER
         while offset < len(header):
             kind = header[offset]
@@ -163,7 +166,11 @@ class Segment:
                     mac=header[offset + 4 : offset + length],
                     offset=offset,
                 )
+            elif kind == _TCP_MD5:
+                md5 = True
             offset += length
+        if md5 and found is not None:
+            raise MalformedSegmentError('TCP-AO and TCP MD5 in one segment')
         return found
 
 

@@ -16,6 +16,7 @@ WINDOW_SCALE: Final = 3
 SACK_PERMITTED: Final = 4
 SACK: Final = 5
 TIMESTAMPS: Final = 8
+TCP_MD5: Final = 19
 TCP_AO: Final = 29
 """Option kinds (IANA, TCP Parameters); plain numbers, for every segment is searched."""
 
@@ -37,12 +38,14 @@ _KEPT_IN_SYN: Final = frozenset({MSS, WINDOW_SCALE, SACK_PERMITTED, TIMESTAMPS})
 
 
 class MalformedError(Exception):
-    """Options that break off, TCP-AO twice (RFC 5925 2.2) or too short, or a port 0."""
+    """Options that break off, TCP-AO twice (RFC 5925 2.2), too short or beside TCP MD5, or a port
+    0."""
 
 
 def find_ao(options: bytes) -> int:
     """Where TCP-AO's option begins, -1 if there is none. Raises MalformedError."""
     found = -1
+    md5 = False
     at, end = 0, len(options)
     while at < end:
         kind = options[at]
@@ -60,7 +63,12 @@ def find_ao(options: bytes) -> int:
             if found >= 0 or length < AO_OVERHEAD:
                 raise MalformedError
             found = at
+        elif kind == TCP_MD5:
+            md5 = True
         at += length
+    if md5 and found >= 0:
+        # As Linux has it (tcp_parse_auth_options): a segment is protected by one of the two.
+        raise MalformedError
     return found
 
 

@@ -125,6 +125,7 @@ def test_malformed_packets(packet: bytes, reason: str) -> None:
         (b'\x02\x05\0\0', 'breaks off'),
         (b'\x1d\x03\0\0', 'TCP-AO of 3'),
         (AO + AO, 'twice'),
+        (AO + b'\x13\x12' + bytes(16) + b'\1\1', 'MD5'),
     ],
 )
 def test_malformed_options(options: bytes, reason: str) -> None:

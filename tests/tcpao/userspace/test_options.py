@@ -69,6 +69,8 @@ def test_what_looks_like_it_inside_another_option_is_none() -> None:
     'options',
     [
         AO_16 + AO_16,
+        AO_16 + bytes((19, 18)) + bytes(16),
+        bytes((19, 18)) + bytes(16) + AO_16,
         bytes((29, 3, 1)),
         bytes((29, 2)),
         bytes((29, 17)) + bytes(14),
