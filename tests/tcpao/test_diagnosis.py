@@ -76,6 +76,15 @@ def test_the_mistake_is_named(tmp_path: Path, how: dict[str, Any], words: str) -
     assert remedies(tmp_path, talk, GIVEN) == [words]
 
 
+def test_the_options_flag_the_other_way_round_is_named_too(tmp_path: Path) -> None:
+    talk = Talk(key=KEY).open()
+    given = KEY.known(send_id=1, recv_id=17, tcp_options=False)
+    assert (
+        remedies(tmp_path, talk, given)
+        == ['would be good with TCP options included in the MAC'] * 3
+    )
+
+
 @pytest.mark.parametrize(
     ('given', 'used', 'words'),
     [
