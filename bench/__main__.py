@@ -9,11 +9,16 @@ import platform
 import sys
 from pathlib import Path
 
-from bench import handshake, segments, transfers
+from bench import handshake, routes, segments, transfers
 from lab.tcpao_kernel import has_tcp_ao
 
 FOLDER = Path(__file__).resolve().parents[1] / 'build' / 'bench'
-BENCHES = {'handshake': handshake, 'segments': segments, 'transfers': transfers}
+BENCHES = {
+    'handshake': handshake,
+    'segments': segments,
+    'transfers': transfers,
+    'routes': routes,
+}
 
 
 def main(words: list[str]) -> int:
