@@ -99,19 +99,23 @@ def test_segments_fit_the_mtu(ends: tuple[End, End], version: int) -> None:
         assert [line.split()[1] for line in counters.splitlines()[1:]] == ['0'] * 3
 
 
+def lose(ends: tuple[End, End], version: int, percent: int) -> None:
+    """So many of all segments, at random, both ways."""
+    for end in ends:
+        end.site.run(
+            *('iptables' if version == 4 else 'ip6tables', '-t', 'raw', '-A', 'PREROUTING'),
+            *('-p', 'tcp', '-m', 'statistic', '--mode', 'random'),
+            *('--probability', str(percent / 100), '-j', 'DROP'),
+        )
+
+
 @pytest.mark.parametrize('percent', [1, 10])
 @pytest.mark.parametrize('version', [4, 6])
 def test_loss_costs_time_and_nothing_else(
     ends: tuple[End, End], version: int, percent: int
 ) -> None:
     one = session(ends, version)
-    for end in ends:
-        command = 'iptables' if version == 4 else 'ip6tables'
-        end.site.run(
-            *(command, '-t', 'raw', '-A', 'PREROUTING', '-p', 'tcp'),
-            *('-m', 'statistic', '--mode', 'random', '--probability', str(percent / 100)),
-            *('-j', 'DROP'),
-        )
+    lose(ends, version, percent)
     one.transfer(2 * MIB if percent == 1 else MIB // 4)
     rotate(one)
     one.transfer(MIB // 4, back=True)
@@ -136,6 +140,8 @@ def test_acknowledgments_full_of_sack_blocks(ends: tuple[End, End]) -> None:
 @pytest.mark.parametrize('version', [4, 6])
 def test_the_sequence_space_wraps_on_the_wire(ends: tuple[End, End], version: int) -> None:
     one = session(ends, version, isn=2**32 - 100_000)
+    # What is lost comes again after its successors: on this side of the wrap and on that.
+    lose(ends, version, 3)
     one.transfer(MIB)
     rotate(one)
     one.transfer(MIB // 4, back=True)
