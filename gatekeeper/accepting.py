@@ -139,9 +139,10 @@ def _requested(state: State, peer: Peer, event: RpSaRequested, now: float) -> No
         state.deadlines.set(Due.REPLACED, old, now + ABORT_WITHIN)
         return
     for other in state.connections_with(peer):
-        # One pending MKT per session and opener: a newer request replaces it.
+        # One pending MKT per session and opener, and per pair, whichever session it was for: a
+        # newer request replaces it.
         if (
-            other.policy.key == policy.key
+            (other.policy.key == policy.key or other is old)
             and not other.opener
             and other.phase in (Phase.NEGOTIATING, Phase.WAITING)
         ):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ipaddress import ip_address
 
 from gatekeeper.life import MktState
+from ikev2.events import RpSaRequest, Selector
 from tcpao.installer import Cause, Install, Where
 from tcpao.mkt import SocketPair
 from tests.doubles.memory_network import Kind
@@ -241,6 +242,31 @@ def test_a_new_attempt_replaces_the_pending_mkt_of_its_session() -> None:
     assert r2.listener_keys() == 1
     (conn,) = r2.core.state.connections.values()
     assert conn.pair.remote_port == 50003
+
+
+def test_a_request_for_a_pair_replaces_what_waits_there_for_another_session() -> None:
+    """The two would swallow each other's SYN, and the older one's end would never come."""
+    world = World()
+    r2 = world.router('r2', policies('r2', peer_port=None), listens=True)
+    r1 = world.router('r1', policies('r1', source_port=None), listens=False)
+    for number, policy in enumerate(policies('r1'), 1):
+        r1.core.endpoint.request(
+            r1.peer.pad.name,
+            RpSaRequest(
+                keyid=number,
+                suites=('hmac-sha-1-96',),
+                tcp_options=True,
+                tsi=Selector(R1, 50001),
+                tsr=Selector(R2, 179),
+                session_id=policy.session.encode(),
+                lifetime=3600,
+            ),
+            world.now,
+        )
+        world.run(3)
+    (conn,) = r2.core.state.connections.values()
+    assert conn.policy.key == 'r2 ipv6 unicast'
+    assert r2.listener_keys() == 1
 
 
 def test_a_cancelled_attempt_leaves_nothing_at_either_end() -> None:
