@@ -140,6 +140,7 @@ def negotiated(state: State, conn: Connection, keys: RpSaKeys, now: float) -> No
         conn.keyids_refused.update(peer.keyids.receiving)
         _again(state, conn, now, f'the peer gave out KeyID {keys.recv_id} twice')
         return
+    conn.keyids_refused = set()
     state.give_key(conn, life, keys, conn.policy.lifetime, now)
     state.command(Install(life.key, Where.CONNECTION))
 

@@ -26,8 +26,9 @@ def ask(state: State, conn: Connection, now: float) -> None:
         return
     policy, peer, pair = conn.policy, conn.peer, conn.pair
     try:
-        send_id = peer.keyids.take_send_id()
+        send_id = peer.keyids.take_send_id(conn.keyids_unwanted)
     except NoKeyIdError as error:
+        conn.keyids_unwanted = frozenset()
         state.refuse(policy, 'rekey', str(error), 'wait for old keys to go')
         rotation.again(state, conn, now)
         return
@@ -43,6 +44,7 @@ def ask(state: State, conn: Connection, now: float) -> None:
         session_id=None,
         lifetime=policy.lifetime,
         rekey_keyid=conn.life.send_id,
+        keyids_in_use=tuple(sorted(conn.keyids_refused)),
     )
     state.note(policy, EventName.REKEY_STARTED, send_id=conn.life.send_id, successor=send_id)
     state.ask(conn, life, request, now)
@@ -65,11 +67,14 @@ def negotiated(state: State, conn: Connection, life: Life, keys: RpSaKeys, now: 
     if not peer.keyids.take_recv_id(keys.recv_id):
         keys.master_key.wipe()
         state.endpoint.delete(peer.pad.name, (life.send_id,), now)
+        conn.keyids_refused = set(peer.keyids.receiving)
         conn.wanted = None
         life.end(MktState.FAILED)
         state.release_at(peer, life, now + 2.0 * conn.policy.lifetime)
         _go_on(state, conn, now)
         return
+    conn.keyids_refused = set()
+    conn.keyids_unwanted = frozenset()
     state.give_key(conn, life, keys, conn.policy.lifetime, now)
     state.command(Install(life.key, Where.CONNECTION))
 
@@ -82,6 +87,8 @@ def failed(state: State, conn: Connection, life: Life, failure: RpSaFailed, now:
     state.release(conn.peer, life)
     if failure.notify == NotifyType.CHILD_SA_NOT_FOUND:
         _doubt(state, conn)
+    if failure.notify == NotifyType.KEYID_IN_USE:
+        conn.keyids_unwanted = frozenset(failure.data)
     if failure.notify != NotifyType.TEMPORARY_FAILURE:
         cause, hint = explain(failure)
         state.refuse(conn.policy, 'rekey', cause, hint)

@@ -101,6 +101,9 @@ class Connection:
     attempts: int = 0
     """Refused requests of this opening."""
     keyids_refused: set[int] = field(default_factory=set)
+    """SendIDs of the peer that we can't take as RecvIDs: the next request says so."""
+    keyids_unwanted: frozenset[int] = frozenset()
+    """SendIDs of ours that the peer can't take: the next request for a successor has another."""
     wanted: Life | None = None
     """A successor that we have asked for and that isn't answered yet."""
     offered: Life | None = None

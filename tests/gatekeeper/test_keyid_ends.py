@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from gatekeeper import rekeying
 from gatekeeper.keyids import KeyIds
 from gatekeeper.rekeying import ask
+from gatekeeper.state import State
+from ikev2.events import RpSaOffer, RpSaRequested
 from tcpao.installer import Cause, Remove
 from tests.gatekeeper.world import (
     Router,
@@ -61,6 +64,53 @@ def test_ids_of_requests_that_the_peer_answered_with_an_id_in_use_are_freed(
     world.run(130)
     assert not r1.peer.lives
     assert taken(r1) == taken(r2) == (0, 0)
+
+
+def rekey_requests(router: Router, monkeypatch: pytest.MonkeyPatch) -> list[RpSaOffer]:
+    """What the peer of this router asks for from here on."""
+    seen: list[RpSaOffer] = []
+    requested = rekeying.requested
+
+    def noted(state: State, event: RpSaRequested, now: float) -> None:
+        if state is router.core.state:
+            seen.append(event.offer)
+        requested(state, event, now)
+
+    monkeypatch.setattr(rekeying, 'requested', noted)
+    return seen
+
+
+def test_a_rekey_whose_answer_has_an_id_in_use_is_asked_for_again_and_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world, r1, r2 = up()
+    offers = rekey_requests(r2, monkeypatch)
+    chosen = r2.peer.keyids.take_send_id()
+    r2.peer.keyids.release(chosen, None)
+    # One that r2 thinks is free, and r1 has in use: left over from before r2 lost its memory.
+    assert r1.peer.keyids.take_recv_id(chosen)
+    monkeypatch.setattr(r2.peer.keyids, 'random', lambda n: bytes([(chosen - 1) % 255]) * n)
+    ask(r1.core.state, r1.connection('ipv4 unicast'), world.now)
+    world.run(10)
+    assert [chosen in offer.keyids_in_use for offer in offers] == [False, True]
+    assert r1.connection('ipv4 unicast').rekeys == 1
+
+
+def test_a_rekey_under_an_id_that_the_peer_cannot_take_is_asked_for_under_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world, r1, r2 = up()
+    offers = rekey_requests(r2, monkeypatch)
+    chosen = r1.peer.keyids.take_send_id()
+    r1.peer.keyids.release(chosen, None)
+    assert r2.peer.keyids.take_recv_id(chosen)
+    monkeypatch.setattr(r1.peer.keyids, 'random', lambda n: bytes([(chosen - 1) % 255]) * n)
+    ask(r1.core.state, r1.connection('ipv4 unicast'), world.now)
+    world.run(10)
+    assert offers[0].keyid == chosen
+    assert len(offers) == 2
+    assert offers[1].keyid != chosen
+    assert r1.connection('ipv4 unicast').rekeys == 1
 
 
 def test_an_old_key_that_the_socket_does_not_have_any_more_is_gone() -> None:
