@@ -279,9 +279,10 @@ class Association:
                     sa.queue(DeleteIkeSa(), now)
 
         winner.queue(Liveness(delete if ours else None), now)
-        for sa in losers:
+        for sa in usable:
             if sa not in ours:
-                # The peer deletes it. If it has lost it long ago, this finds out.
+                # Of two that are left the peer deletes the loser. But by then it may have lost it,
+                # or have given up the winner: this finds out.
                 self._check_later(sa, now)
 
     def _check_later(self, sa: IkeSa, now: float) -> None:
@@ -289,7 +290,7 @@ class Association:
             if sa.state in USABLE and not sa.busy:
                 sa.queue(Liveness(), now)
 
-        sa.at(now + self.context.limits.give_up, check)
+        sa.at(now + 2 * self.context.limits.give_up, check)
 
     # --- the end -----------------------------------------------------------------------------
 

@@ -317,6 +317,24 @@ def test_crossing_ike_sas_both_serve_while_they_are_there() -> None:
     assert bench.b.last(RpSaNegotiated)
 
 
+@pytest.mark.parametrize('seed', range(6))
+def test_one_of_two_ike_sas_that_the_peer_gives_up_goes_at_our_end_too(seed: int) -> None:
+    """B has seen that the winner lives, and leaves the loser to A: then A gives up the winner."""
+    bench = Bench(seed=seed)
+    bench.a.mkts = bench.b.mkts = True
+    bench.a.endpoint.connect('b', bench.now)
+    bench.b.endpoint.connect('a', bench.now)
+    bench.run(1)
+    timer = bench.a.endpoint._associations['b']._redundant
+    assert timer is not None
+    timer.cancel()
+    bench.run(4)
+    winner = max(sas_of(bench.a), key=lambda sa: sa.origin.lowest_nonce)
+    winner.close(Cause.NO_ANSWER, bench.now)
+    bench.run(120)
+    assert [sa.origin.spis for sa in sas_of(bench.a)] == [sa.origin.spis for sa in sas_of(bench.b)]
+
+
 @pytest.mark.parametrize('seed', range(8))
 def test_none_of_two_ike_sas_goes_while_one_is_in_use(seed: int) -> None:
     bench = Bench(seed=seed)

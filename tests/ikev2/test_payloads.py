@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import find, given
 from hypothesis import strategies as st
 
 from ikev2.constants import IntegrityId, ProtocolId, TransformType
@@ -50,6 +50,11 @@ def test_a_mutated_payload_decodes_or_is_the_peers_fault(
         return
     # RESERVED fields and the like may differ, but what was understood is stable.
     assert type(payload).decode_body(decoded.encode_body()) == decoded
+
+
+@pytest.mark.parametrize('known', PAYLOAD_CLASSES.values())
+def test_payloads_of_every_class_are_tried(known: type[KnownPayload]) -> None:
+    find(known_payloads, lambda payload: type(payload) is known)  # raises NoSuchExample
 
 
 @given(st.sampled_from(sorted(PAYLOAD_CLASSES)), st.binary(max_size=80))
