@@ -19,13 +19,14 @@ from lab.impostors import Ending, Heard, TcpKey, bgp_open, inside, speak
 from tcpao.known_keys import read_known_keys
 from tcpao.mkt import ALGORITHMS
 from tcpao.verify_report import verify_capture
+from tests.e2e.backends import under_both
 from tests.e2e.configurations import FAMILIES, PREFIXES, ROUTES, neighbor
 from tests.e2e.conftest import Routers
 from tests.e2e.keychains import SECRETS, await_helper, key, reload, utc, write_key
 from tests.e2e.pair import PORTS, R1, R2
 from tests.e2e.router import Router, within
 
-pytestmark = pytest.mark.kernel
+pytestmark = under_both
 
 SYN_SECONDS = 1.5
 GRACE = 10

@@ -9,13 +9,14 @@ from __future__ import annotations
 import pytest
 
 from gatekeeper.records import EventName
+from tests.e2e.backends import under_both
 from tests.e2e.configurations import FAMILIES, PREFIXES, ROUTES, ikev2, neighbor
 from tests.e2e.conftest import Routers
 from tests.e2e.keychains import key, reload, write_key
 from tests.e2e.pair import PORTS, R1, R2
 from tests.e2e.router import Router, within
 
-pytestmark = pytest.mark.kernel
+pytestmark = under_both
 
 V4, V6 = FAMILIES
 R1_TO_R3, R3 = '10.0.3.1', '10.0.3.3'
