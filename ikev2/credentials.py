@@ -19,6 +19,9 @@ from ikev2.signatures import PrivateKey
 
 MOST_CERTIFICATES: Final = 16
 """CERT payloads of a peer that are looked at."""
+LARGEST_CHAIN: Final = 40 * 1024
+"""Octets of our own certificates: they go into one IKE_AUTH message, which holds less than 64 kB,
+and of a peer's we take 48 kB."""
 MOST_AUTHORITIES: Final = 10
 """CAs that are named in a CERTREQ."""
 _DIGEST: Final = 20  # SHA-1
@@ -38,6 +41,8 @@ class CertifiedKey:
         """Raises CredentialError."""
         if not 1 <= len(self.chain) <= MOST_CERTIFICATES:
             raise CredentialError(f'a chain has 1 to {MOST_CERTIFICATES} certificates')
+        if sum(len(certificate.der) for certificate in self.chain) > LARGEST_CHAIN:
+            raise CredentialError(f'a chain has at most {LARGEST_CHAIN} octets of DER')
         if self.chain[0].spki != self.key.public_key.spki:
             raise CredentialError('the first certificate is not for the private key')
 

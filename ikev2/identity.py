@@ -21,6 +21,7 @@ from ikev2.payloads import IdentificationPayload, IdiPayload, IdrPayload
 
 # Limits ours; far above what a name server or a mail system takes.
 _LONGEST_NAME = 255
+_LONGEST_SHOWN = 300
 
 
 class IdentityError(LocalError):
@@ -72,6 +73,12 @@ class Identity:
     def __str__(self) -> str:
         kind, text = _words(self.id_type, self.data)
         return f'{kind} {self.text or text}'
+
+    @property
+    def brief(self) -> str:
+        """The same, cut off where it gets long: a peer may claim whatever fits into a message."""
+        text = str(self)
+        return text if len(text) <= _LONGEST_SHOWN else f'{text[:_LONGEST_SHOWN]}...'
 
 
 def _parse_ip(value: str) -> tuple[IdType, bytes]:

@@ -262,7 +262,7 @@ def _verify(
     peer = sa.association.peer
     claimed = Identity.of(identification)
     if claimed != peer.remote_id:
-        raise UnknownIdentity(f'the peer says that it is {claimed}, not {peer.remote_id}')
+        raise UnknownIdentity(f'the peer says that it is {claimed.brief}, not {peer.remote_id}')
     octets = _signed(sa, identification, keys, by_initiator=not sa.origin.initiator)
     received = tuple(message.all(CertificatePayload))
     wall = sa.association.context.wall_clock()

@@ -272,6 +272,16 @@ def test_a_chain_is_bounded() -> None:
         CertifiedKey(PrivateKey(LEAF.key), (LEAF.certificate,) * 17)
 
 
+def test_a_chain_that_fits_no_message_is_refused_when_it_is_configured() -> None:
+    """Not when a peer asks for it: that would be our end, not the peer's."""
+    ballast = x509.UnrecognizedExtension(x509.ObjectIdentifier('1.3.6.1.4.1.99999.1'), bytes(15000))
+    below = [CA.ca(f'CN=large {number}', ballast) for number in range(3)]
+    leaf = CA.leaf('r1', x509.DNSName('r1.lab'))
+    leaf.credential(*below[:2])
+    with pytest.raises(CredentialError, match='at most'):
+        leaf.credential(*below)
+
+
 def test_a_configuration_that_is_read_again_holds_equal_credentials() -> None:
     assert LEAF.credential(CA) == OURS
     assert hash(LEAF.credential(CA)) == hash(OURS)

@@ -11,6 +11,7 @@ from ikev2.auth import PrivateKey
 from ikev2.constants import (
     EncryptionId,
     ExchangeType,
+    IdType,
     NotifyType,
     ProtocolId,
     TransformType,
@@ -152,6 +153,15 @@ def test_another_identity_than_the_configured_one_is_refused_by_its_name(who: st
     assert failed.cause == Cause.UNKNOWN_IDENTITY
     assert 'impostor.example' in failed.text
     assert not victim.all(IkeSaUp)
+
+
+def test_a_claimed_identity_does_not_fill_the_log() -> None:
+    bench = Bench(b=replace(peer_b(), local_id=Identity(IdType.KEY_ID, b'x' * 20000)))
+    bench.connect()
+    failed = bench.b.last(IkeSaFailed)
+    assert failed.cause == Cause.UNKNOWN_IDENTITY
+    assert 'key-id xxx' in failed.text
+    assert len(failed.text) < 400
 
 
 def test_a_peer_with_our_own_identity_is_a_configuration_error() -> None:
