@@ -144,8 +144,9 @@ def _incoming(original: Any, self: Any) -> Any:
     if accepted:
         # One connection of each listener is taken in a turn; there may be more.
         running.again = True
-    running.accepting.take(self._accepted)
     # Not only the new ones: upstream can leave some of the last turn behind.
+    if self._accepted:
+        running.accepting.take(self._accepted)
     return bool(self._accepted)
 
 
@@ -158,12 +159,17 @@ def _wait_for_io(original: Any, self: Any, sleep: Any) -> Iterator[Any]:
         yield from original(self, sleep)
         return
     waker = running.waker.fileno()
+    woken = False
     self._poller.register(waker, select.POLLIN)
-    for descriptor in original(self, running.bounded(sleep)):
-        if descriptor != waker:
+    # A busy daemon takes a turn for each message: how long it may sleep is worked out if it will.
+    may_sleep = sleep and not self._poller.poll(0)
+    for descriptor in original(self, running.bounded(sleep) if may_sleep else 0):
+        if descriptor == waker:
+            woken = True
+        else:
             yield descriptor
     if not running.stopped:
-        running.turn()
+        running.turn(woken)
 
 
 def _pending_adjribout(original: Any, self: Any) -> bool:

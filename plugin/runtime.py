@@ -108,9 +108,14 @@ class Runtime:
         # Rounded up: a millisecond too early is a turn for nothing.
         return min(sleep, max(0.0, min(dues)) * 1000 + 1)
 
-    def turn(self) -> None:
-        """Carry out what the gatekeeper wants, hand back what came of it, settle what is due."""
+    def turn(self, woken: bool) -> None:
+        """Carry out what the gatekeeper wants, hand back what came of it, settle what is due.
+
+        `woken`: the waker was readable. It is for as long as a command waits.
+        """
         try:
+            if woken:
+                self._obey()
             self._turn()
         except Exception as error:
             # Our fault must not take the neighbors down that aren't ours.
@@ -118,10 +123,12 @@ class Runtime:
             log.critical(lambda: report, LOG)
             self._fail_closed(f'internal error: {error!r}')
 
-    def _turn(self) -> None:
+    def _obey(self) -> None:
         self.waker.clear()
         for command in self.gatekeeper.take_commands():
             self._run(command)
+
+    def _turn(self) -> None:
         for event in self.installer.events():
             self.gatekeeper.post(event)
         if not self.gatekeeper.alive and not self._dead:

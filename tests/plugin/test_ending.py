@@ -273,6 +273,7 @@ def test_a_fault_of_ours_closes_gated_sessions_and_not_the_daemon(
             raise RuntimeError('broken')
 
         monkeypatch.setattr(one.gatekeeper, 'take_commands', broken)
+        one.gatekeeper.wake()
         one.turn()
         assert running.is_gone()
         one.turn()
