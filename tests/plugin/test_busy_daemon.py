@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import plugin
 from tests.plugin.doubles import Daemon
@@ -21,7 +22,7 @@ def lines_of_ours(work: Callable[[], object]) -> int:
     """Lines of the plugin that run meanwhile."""
     count = 0
 
-    def trace(frame: FrameType, event: str, _: object) -> Callable[..., object] | None:
+    def trace(frame: FrameType, event: str, _: object) -> Any:
         nonlocal count
         if not frame.f_code.co_filename.startswith(OURS):
             return None
