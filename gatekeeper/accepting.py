@@ -68,10 +68,8 @@ def find_policy(state: State, peer: Peer, offer: RpSaOffer) -> SessionPolicy:
         raise RefusedError(NotifyType.TS_UNACCEPTABLE, "the opener's port is the service port")
     candidates = [
         policy
-        for policy in state.policies.values()
-        if policy.pad is not None
-        and policy.pad.name == peer.pad.name
-        and (policy.local, policy.remote, policy.listen_port)
+        for policy in state.sessions_of.get(peer.pad.name, ())
+        if (policy.local, policy.remote, policy.listen_port)
         == (service.address, opener.address, service.port)
     ]
     if not candidates:

@@ -35,9 +35,14 @@ def chains_of(policies: Iterable[SessionPolicy]) -> list[tuple[SessionPolicy, Ke
 # --- ids ----------------------------------------------------------------------------------------
 
 
-def deny_ids(policies: Iterable[SessionPolicy], remote: IPAddress) -> tuple[int, int]:
-    """SendID and RecvID of this peer's deny key: 0, or what none of its keychains uses."""
-    keys = _keys_towards(policies, {remote})
+def deny_ids(policies: Iterable[SessionPolicy]) -> dict[IPAddress, tuple[int, int]]:
+    """SendID and RecvID of each peer's deny key: 0, or what none of its keychains uses."""
+    policies = tuple(policies)
+    keys = _keys_towards(policies)
+    return {policy.remote: _unused(keys.get(policy.remote, ())) for policy in policies}
+
+
+def _unused(keys: Sequence[ChainKey]) -> tuple[int, int]:
     sending, receiving = {key.send_id for key in keys}, {key.recv_id for key in keys}
     return (
         next(number for number in _IDS if number not in sending),
@@ -45,16 +50,11 @@ def deny_ids(policies: Iterable[SessionPolicy], remote: IPAddress) -> tuple[int,
     )
 
 
-def _keys_towards(
-    policies: Iterable[SessionPolicy], remotes: Iterable[IPAddress]
-) -> list[ChainKey]:
-    wanted = set(remotes)
-    return [
-        key
-        for policy, chain in chains_of(policies)
-        if policy.remote in wanted
-        for key in chain.keys
-    ]
+def _keys_towards(policies: Iterable[SessionPolicy]) -> dict[IPAddress, list[ChainKey]]:
+    found: dict[IPAddress, list[ChainKey]] = {}
+    for policy, chain in chains_of(policies):
+        found.setdefault(policy.remote, []).extend(chain.keys)
+    return found
 
 
 def check_reload(state: State, policies: Sequence[SessionPolicy]) -> None:
@@ -78,11 +78,11 @@ def check_reload(state: State, policies: Sequence[SessionPolicy]) -> None:
 
 def reserve_ids(state: State) -> None:
     """Negotiated keys of a peer that has manual ones too take none of their ids."""
-    policies = list(state.policies.values())
-    for peer in state.peers.values():
-        remotes = {p.remote for p in policies if p.pad is not None and p.pad.name == peer.pad.name}
-        keys = _keys_towards(policies, remotes)
-        deny = [deny_ids(policies, remote) for remote in remotes]
+    held, denying = _keys_towards(state.policies.values()), deny_ids(state.policies.values())
+    for name, peer in state.peers.items():
+        remotes = {policy.remote for policy in state.sessions_of[name]}
+        keys = [key for remote in remotes for key in held.get(remote, ())]
+        deny = [denying[remote] for remote in remotes]
         sending = {key.send_id for key in keys} | {send_id for send_id, _ in deny}
         receiving = {key.recv_id for key in keys} | {recv_id for _, recv_id in deny}
         peer.keyids.reserve(sending - {DENY_ID}, receiving - {DENY_ID})

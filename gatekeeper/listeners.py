@@ -94,10 +94,9 @@ class Listeners:
     def _wanted(self, policies: Iterable[SessionPolicy]) -> set[Guard]:
         policies = tuple(policies)
         ports = self._ports | {p.listen_port for p in policies if p.listen_port is not None}
-        ids = {policy.remote: deny_ids(policies, policy.remote) for policy in policies}
         return {
             Guard(ip_network(remote), port, *numbers)
-            for remote, numbers in ids.items()
+            for remote, numbers in deny_ids(policies).items()
             for port in ports
         }
 

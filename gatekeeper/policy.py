@@ -119,6 +119,15 @@ class SessionPolicy:
         return self.pad
 
 
+def by_peer(policies: Iterable[SessionPolicy]) -> dict[str, list[SessionPolicy]]:
+    """The sessions whose keys are negotiated, by the name of their PAD entry."""
+    found: dict[str, list[SessionPolicy]] = {}
+    for policy in policies:
+        if policy.pad is not None:
+            found.setdefault(policy.pad.name, []).append(policy)
+    return found
+
+
 def check(policies: Iterable[SessionPolicy]) -> None:
     """Raises PolicyError if these can't be served together. Nothing is changed."""
     pads: dict[str, SessionPolicy] = {}

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from gatekeeper import chains, ending, reproving
 from gatekeeper.deadlines import Due
 from gatekeeper.keyids import KeyIds
-from gatekeeper.policy import PadEntry, PolicyError, SessionPolicy, check
+from gatekeeper.policy import PadEntry, PolicyError, SessionPolicy, by_peer, check
 from gatekeeper.state import Connection, Peer, Phase, State
 from ikev2.errors import LocalError
 from ikev2.peer import Peer as IkePeer
@@ -22,13 +22,14 @@ def configure(state: State, policies: Sequence[SessionPolicy], now: float) -> No
     """The whole new set of sessions. Raises PolicyError, and then changes nothing."""
     check(policies)
     chains.check_reload(state, policies)
-    pads = {policy.pad.name: policy.pad for policy in policies if policy.pad is not None}
-    ike_peers = {name: _ike_peer(pad, policies) for name, pad in pads.items()}
+    sessions_of = by_peer(policies)
+    pads = {name: sessions[0].entry for name, sessions in sessions_of.items()}
+    ike_peers = {name: _ike_peer(name, pads[name], sessions_of[name]) for name in pads}
     wanted = {policy.key: policy for policy in policies}
     for conn in list(state.connections.values()):
         if conn.phase is not Phase.ENDING:
             _apply(state, conn, wanted.get(conn.policy.key), now)
-    state.policies = wanted
+    state.policies, state.sessions_of = wanted, sessions_of
     for key in set(state.errors) - set(wanted):
         del state.errors[key]
     for name in set(state.peers) - set(pads):
@@ -50,12 +51,12 @@ def configure(state: State, policies: Sequence[SessionPolicy], now: float) -> No
     chains.reloaded(state, now)
 
 
-def _ike_peer(pad: PadEntry, policies: Sequence[SessionPolicy]) -> IkePeer:
+def _ike_peer(name: str, pad: PadEntry, sessions: Sequence[SessionPolicy]) -> IkePeer:
     """The peer as IKE sees it. Raises PolicyError."""
-    addresses = {(p.local, p.remote) for p in policies if p.pad and p.pad.name == pad.name}
+    addresses = {(session.local, session.remote) for session in sessions}
     try:
         return IkePeer(
-            name=pad.name,
+            name=name,
             local_id=pad.local_id,
             remote_id=pad.peer_id,
             credential=pad.local_credential,

@@ -19,8 +19,11 @@ def snapshot(state: State, now: float, wall: float) -> list[dict[str, object]]:
     times in the rows are seconds since the epoch.
     """
     rows = []
+    connections: dict[str, list[Connection]] = {}
+    for conn in state.connections.values():
+        connections.setdefault(conn.policy.key, []).append(conn)
     for policy in state.policies.values():
-        found = [conn for conn in state.connections.values() if conn.policy.key == policy.key]
+        found = connections.get(policy.key, ())
         connected = [_connected(state, policy, conn, wall - now) for conn in found]
         more = _chain(policy, wall) | _ike(state, policy, wall - now)
         rows += [row | more for row in connected] or [_idle(state, policy, wall) | more]

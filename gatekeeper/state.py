@@ -214,6 +214,8 @@ class State:
         self.exchanges: dict[int, tuple[Connection, Life]] = {}
         """Our requests under way."""
         self.policies: dict[str, SessionPolicy] = {}
+        self.sessions_of: dict[str, list[SessionPolicy]] = {}
+        """The same by PAD entry: what one peer asks for must not cost more for every other one."""
         self.peers: dict[str, Peer] = {}
         self.connections: dict[SocketPair, Connection] = {}
         self.strays: Counter[SocketPair] = Counter()

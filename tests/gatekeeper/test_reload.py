@@ -7,13 +7,18 @@ from ipaddress import ip_address
 
 import pytest
 
-from gatekeeper.policy import PolicyError, SessionPolicy
+from gatekeeper.accepting import find_policy
+from gatekeeper.policy import PadEntry, PolicyError, SessionPolicy
 from gatekeeper.state import Phase
 from gatekeeper.ticket import Ticket
+from ikev2.events import RpSaOffer, Selector
 from ikev2.identity import Identity
 from tcpao.installer import Cause, Install
 from tests.gatekeeper.world import (
     FAMILIES,
+    PORTS,
+    R1,
+    R2,
     Router,
     World,
     lose_rsts,
@@ -27,6 +32,51 @@ from tests.gatekeeper.world import (
 def configure(router: Router, wanted: list[SessionPolicy]) -> None:
     router.core.configure(wanted, router.world.now)
     router.pump()
+
+
+@pytest.mark.parametrize('step', ['configure', 'request'])
+def test_what_it_takes_for_one_peer_does_not_grow_with_their_number(
+    step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reload with a thousand peers would stop all of them for a minute."""
+    looks: list[PadEntry] = []
+
+    def counted(entry: PadEntry) -> str:
+        looks.append(entry)
+        return f'{entry.local_id} - {entry.peer_id}'
+
+    monkeypatch.setattr(PadEntry, 'name', property(counted))
+
+    def looks_with(number: int) -> float:
+        wanted = [
+            replace(
+                policy,
+                key=f'{peer} {policy.key}',
+                remote=R1 + peer,
+                pad=replace(policy.entry, peer_id=Identity.parse('fqdn', f'p{peer}.lab')),
+            )
+            for peer in range(number)
+            for policy in policies('r2')
+        ]
+        looks.clear()
+        state = World().router('r2', wanted, listens=True).core.state
+        if step == 'configure':
+            return len(looks) / number
+        looks.clear()
+        asked = RpSaOffer(
+            1,
+            Selector(R1, PORTS['ipv4 unicast']),
+            Selector(R2, 179),
+            wanted[0].session.encode(),
+            lifetime=None,
+            rekey_keyid=None,
+            keyids_in_use=(),
+            proposals=(),
+        )
+        assert find_policy(state, next(iter(state.peers.values())), asked) is wanted[0]
+        return len(looks)
+
+    assert looks_with(40) == looks_with(10)
 
 
 def test_a_peer_that_never_answered_can_be_removed() -> None:
