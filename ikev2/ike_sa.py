@@ -121,8 +121,9 @@ class IkeSa:
 
     @property
     def finished(self) -> bool:
-        """Authenticated and not closed."""
-        return self.state in FINISHED
+        """Authenticated and not closed. One whose peer we are just telling that we refuse it isn't:
+        it must hide from nobody that the last other one has ended."""
+        return self.state in FINISHED and self.handshake is None
 
     @property
     def busy(self) -> bool:

@@ -9,9 +9,17 @@ import pytest
 import ikev2.ike_auth as ike_auth
 from ikev2.constants import ExchangeType
 from ikev2.errors import LocalError
-from ikev2.events import IkeSaDown, IkeSaFailed, IkeSaUp, InitialContact, RpSaFailed, RpSaNegotiated
+from ikev2.events import (
+    Cause,
+    IkeSaDown,
+    IkeSaFailed,
+    IkeSaUp,
+    InitialContact,
+    RpSaFailed,
+    RpSaNegotiated,
+)
 from ikev2.transitions import State
-from tests.ikev2.bench import LATENCY, Bench, is_kind, peer_a, peer_b, rp_request, sas_of
+from tests.ikev2.bench import LATENCY, Bench, is_kind, peer_a, peer_b, psk, rp_request, sas_of
 
 
 def up(after: float | None = None) -> Bench:
@@ -142,3 +150,22 @@ def test_a_peer_that_is_removed_is_not_asked_again() -> None:
 def test_less_than_a_minute_is_a_mistake() -> None:
     with pytest.raises(LocalError, match='at least a minute'):
         replace(peer_a(), reauthenticate_after=5)
+
+
+def test_an_ike_sa_that_is_being_refused_does_not_stand_for_the_one_that_has_ended() -> None:
+    """Else the peer would be shown as up, and nobody would try again."""
+    bench = Bench()
+    bench.connect()
+    changed = replace(peer_b(), remote_credential=psk('another secret that is long enough'))
+    bench.a.endpoint.trust_otherwise(changed, bench.now + 1000, bench.now)
+    bench.a.endpoint.reauthenticate('b', bench.now)
+    # A's word that it doesn't believe B is on its way for as long as it takes.
+    bench.fate = lambda d: (
+        [] if is_kind(d, ExchangeType.INFORMATIONAL, response=True) else [LATENCY]
+    )
+    bench.run(2)
+    assert len(sas_of(bench.a)) == 2
+    assert not bench.a.all(IkeSaDown)
+    bench.a.endpoint._associations['b'].drop(Cause.IKE_SA_LOST, bench.now)
+    bench.collect()
+    assert bench.a.all(IkeSaDown)
