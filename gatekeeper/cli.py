@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -103,7 +104,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     could not be done."""
     parsed = parser().parse_args(arguments)
     try:
-        return int(parsed.run(parsed))
+        status = int(parsed.run(parsed))
+        sys.stdout.flush()
+        return status
     except ToolError as error:
         print(f'gatekeeper {parsed.verb}: {error}', file=sys.stderr)
-        return 2
+    except BrokenPipeError:
+        # Into `head`, say. What is left in the buffer would be tried again at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 2

@@ -220,7 +220,7 @@ class Gatekeeper:
     @property
     def backend(self) -> str:
         """Which backend protects connections, and why this one."""
-        return f'{self._backend.name} ({self._backend.why})'
+        return f'{self._backend.name}, since {self._backend.why}'
 
     @property
     def remarks(self) -> tuple[str, ...]:

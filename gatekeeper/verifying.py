@@ -15,7 +15,7 @@ from keymaterial import KeyFileError
 from tcpao.capture import CaptureError
 from tcpao.kdf import KmacUnavailableError
 from tcpao.known_keys import KnownKeyError, parse_endpoint, read_known_keys
-from tcpao.verify import GivenIsns
+from tcpao.verify import NO_ISNS, GivenIsns
 from tcpao.verify_report import Report, verify_capture
 
 NOT_GOOD = 1
@@ -111,7 +111,9 @@ def run(arguments: argparse.Namespace) -> int:
 def _hints(report: Report, *, require_all: bool) -> list[str]:
     """What to try next."""
     hints = []
-    if any(not c.is_open and c.has_ao for c in report.connections):
+    # A SYN that nobody has answered isn't that.
+    problems = (v for c in report.connections for v in c.tally.problems(has_ao=c.has_ao))
+    if any(verdict.reason == NO_ISNS for verdict in problems):
         hints.append('a connection began before the capture: give its ISNs with --isn')
     if report.unsigned and require_all:
         hints.append('connections without any TCP-AO are not allowed (--require-all)')

@@ -19,6 +19,7 @@ from plugin.patching import add
 
 NAME = 'show ikev2'
 BACKEND = 'backend'
+WORDS = (BACKEND, 'json', 'text')
 NOTHING = 'no neighbor has an ikev2 section or a keychain'
 
 Row = dict[str, object]
@@ -99,7 +100,7 @@ def ascii_only(text: str) -> str:
 
 def which_backend(row: Row) -> str:
     """What protects the connections here, and why that."""
-    return f'TCP-AO backend: {row.get("backend")} ({row.get("backend_why")})'
+    return f'TCP-AO backend: {row.get("backend")}, since {row.get("backend_why")}'
 
 
 def _sessions(gatekeeper: Gatekeeper | None) -> tuple[object, list[str]]:
@@ -120,8 +121,12 @@ def show(self: Any, reactor: Any, service: str, line: str, use_json: bool) -> bo
     """The command."""
     running = runtime.of(reactor)
     gatekeeper = running.gatekeeper if running is not None else None
-    look = _backend if BACKEND in line.split() else _sessions
+    words = line.removeprefix(NAME).split()
+    look = _backend if BACKEND in words else _sessions
     try:
+        for word in words:
+            if word not in WORDS:
+                raise GatekeeperError(f'{NAME}: {word!r} is unknown; expected json or backend')
         answer, text = look(gatekeeper)
     except GatekeeperError as error:
         answer, text = {'error': str(error)}, [f'error: {error}']

@@ -341,7 +341,8 @@ def why_unsupported(algorithm: str) -> str | None:
         try:
             LinuxSocket(sock).add(key, select=False)
         except InstallError as error:
-            return error.text
+            # That it was a key for nobody which was refused is of no use to an operator.
+            return f'{error.meaning}; asked for {algorithm}'
         finally:
             key.master_key.wipe()
     return None

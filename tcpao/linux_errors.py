@@ -11,7 +11,9 @@ from tcpao.installer import Cause
 from tcpao.linux_abi import Option
 from tcpao.sockets import InstallError
 
-_NO_TCP_AO = 'this kernel is built without TCP-AO (it takes 6.7 or later with CONFIG_TCP_AO=y)'
+_NO_TCP_AO = (
+    'this kernel is built without TCP-AO (it takes Linux 6.7 or later with CONFIG_TCP_AO=y)'
+)
 
 _MEANING: Final[dict[int, tuple[Cause, str]]] = {
     errno.EBADF: (Cause.GONE, 'the socket is closed'),
@@ -51,7 +53,7 @@ def refusal(number: int | None, what: str, option: Option | None = None) -> Inst
     else:
         cause, meaning = _MEANING.get(number, (Cause.REFUSED, 'an unexpected error'))
     name = errno.errorcode.get(number, str(number))
-    return InstallError(cause, f'{what}: {os.strerror(number)} ({name}): {meaning}')
+    return InstallError(cause, f'{what}: {os.strerror(number)} ({name}): {meaning}', meaning)
 
 
 def _option_memory() -> str:

@@ -16,12 +16,16 @@ from tcpao.mkt import Algorithm, IPAddress, IPNetwork, Mkt, PeerPairs, SocketPai
 
 
 class InstallError(Exception):
-    """A backend refused; `cause` and `text` are those of the Failed event."""
+    """A backend refused; `cause` and `text` are those of the Failed event.
 
-    def __init__(self, cause: Cause, text: str) -> None:
+    `meaning` is the reason alone, without what was being done.
+    """
+
+    def __init__(self, cause: Cause, text: str, meaning: str | None = None) -> None:
         super().__init__(f'{cause}: {text}')
         self.cause = cause
         self.text = text
+        self.meaning = text if meaning is None else meaning
 
 
 @dataclass(frozen=True, slots=True)

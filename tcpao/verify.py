@@ -23,7 +23,7 @@ from tcpao.segment import AoOption, MalformedSegmentError, Segment, parse_ip
 from tcpao.sne import SneFollower
 from tcpao.verdict import LISTED_PROBLEMS, Outcome, Tally, Verdict
 
-__all__ = ['Connection', 'Direction', 'GivenIsns', 'Outcome', 'Verdict', 'Verifier']
+__all__ = ['NO_ISNS', 'Connection', 'Direction', 'GivenIsns', 'Outcome', 'Verdict', 'Verifier']
 
 # How many connections of one socket pair a late segment may belong to.
 _REMEMBERED = 4
@@ -37,6 +37,10 @@ _MOST_SEARCHES = 64
 
 # Forged ISNs must not fill the memory: so many connections' worth of traffic keys.
 _MOST_ISNS = 16
+
+
+NO_ISNS = "the capture doesn't hold the SYN and SYN-ACK"
+"""The reason for which a segment is unverifiable and ISNs would help."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +137,7 @@ class Connection:
             return replace(
                 verdict,
                 outcome=Outcome.UNVERIFIABLE,
-                reason="the capture doesn't hold the SYN and SYN-ACK",
+                reason=NO_ISNS,
             )
         return self._judge_signed(verdict, option)
 

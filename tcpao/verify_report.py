@@ -182,8 +182,8 @@ class Report:
                 f'{wraps["server"]} times server to client'
             )
         problems = tally.problems(has_ao=connection.has_ao)
-        for verdict in problems:
-            remedy = self._diagnosis.remedy(connection, verdict)
+        remedies = [self._diagnosis.remedy(connection, verdict) for verdict in problems]
+        for verdict, remedy in zip(problems, remedies, strict=True):
             lines.append(
                 f'    packet {verdict.number} {_clock(verdict.time)} '
                 f'{_DIRECTION[verdict.from_client]} {_flags(verdict)}: '
@@ -193,6 +193,8 @@ class Report:
         more = counts[Outcome.BAD] + counts[Outcome.UNVERIFIABLE] - len(problems)
         if more:
             lines.append(f'    and {more} more like these')
+        if counts[Outcome.BAD] and connection.has_ao and not tally.uses and not any(remedies):
+            lines.append('    no key that is given fits in any way: the master key is another one')
         return lines
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -174,6 +176,34 @@ def test_the_table_tells_of_wraps_and_retransmissions(tool: Tool) -> None:
     head, row, *details = tool.verify(talk.packets)[1].splitlines()
     assert (head.split()[-1], row.split()[-1]) == ('retransmitted', '1')
     assert any('wrapped: 1 times client to server, 0 times server' in line for line in details)
+
+
+def test_an_unanswered_syn_needs_no_isns(tool: Tool) -> None:
+    tool.give(KEY.known() | {'send_id': 1, 'recv_id': 2})
+    talk = Talk()
+    talk.segment(True, Flag.SYN, key=Key(9, 9))
+    status, out, _ = tool.verify(talk.packets)
+    assert status == 1
+    assert 'no key is given for KeyID 9' in out
+    assert '--isn' not in out
+
+
+def test_where_no_key_fits_it_says_that_the_master_key_is_another_one(tool: Tool) -> None:
+    hint = 'the master key is another one'
+    assert hint in tool.verify(Talk(key=Key(1, 2, b'guess')).open().packets)[1]
+    assert hint not in tool.verify(bad().packets)[1]
+
+
+def test_a_reader_that_has_seen_enough_gets_no_traceback(tool: Tool) -> None:
+    path = tool.folder / 'capture.pcap'
+    write_pcap(path, Talk().open().packets)
+    program = 'import sys; from gatekeeper.cli import main; sys.exit(main())'
+    command = [sys.executable, '-c', program, 'verify', str(path), '--keys', str(tool.keys)]
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (2, b'')
 
 
 def test_isns_can_be_given(tool: Tool) -> None:

@@ -185,6 +185,13 @@ def test_show_is_a_table_with_a_line_for_each_session(daemon: Start) -> None:
     assert [row.split()[0] for row in rows] == ['127.0.0.2', '127.0.0.3']
 
 
+def test_show_refuses_a_word_that_it_does_not_know(daemon: Start) -> None:
+    one = daemon(neighbor())
+    assert one.begin()
+    said = "error: show ikev2: 'jsno' is unknown; expected json or backend"
+    assert ask(one, 'show ikev2 jsno') == [said]
+
+
 def test_show_json_is_one_list(daemon: Start) -> None:
     one = daemon(neighbor())
     assert one.begin()
@@ -216,13 +223,13 @@ def test_show_says_which_backend_and_why(daemon: Start, monkeypatch: pytest.Monk
     assert one.begin()
     row = ROW | {'backend_why': 'this kernel has TCP-AO'}
     monkeypatch.setattr(one.gatekeeper, 'snapshot', lambda: [row])
-    assert ask(one, 'show ikev2')[-1] == 'TCP-AO backend: kernel (this kernel has TCP-AO)'
+    assert ask(one, 'show ikev2')[-1] == 'TCP-AO backend: kernel, since this kernel has TCP-AO'
 
 
 def test_show_backend_tells_what_it_has_counted(daemon: Start) -> None:
     one = daemon(neighbor())
     assert one.begin()
-    said = 'TCP-AO backend: userspace (it was asked for)'
+    said = 'TCP-AO backend: userspace, since it was asked for'
     assert ask(one, 'show ikev2 backend') == [said, 'good: 7', 'bad: 2']
     assert json.loads(ask(one, 'show ikev2 backend json')[0]) == one.gatekeeper.counted()
 

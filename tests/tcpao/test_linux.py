@@ -193,6 +193,14 @@ def test_what_the_kernel_says_becomes_a_cause_and_a_reason(
     assert SECRET.decode() not in caught.value.text
 
 
+def test_why_a_suite_is_unsupported_names_the_reason_and_no_key_for_nobody(fake: FakeLibc) -> None:
+    fake.number = errno.ENOPROTOOPT
+    assert why_unsupported('hmac-sha-1-96') == (
+        'this kernel is built without TCP-AO (it takes Linux 6.7 or later with CONFIG_TCP_AO=y); '
+        'asked for hmac-sha-1-96'
+    )
+
+
 @pytest.mark.parametrize('length', [0, 81])
 def test_master_keys_that_linux_cannot_hold(tcp: Callable[[], socket.socket], length: int) -> None:
     with pytest.raises(InstallError, match=f'this one has {length}'):
