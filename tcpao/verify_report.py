@@ -194,7 +194,10 @@ class Report:
         if more:
             lines.append(f'    and {more} more like these')
         if counts[Outcome.BAD] and connection.has_ao and not tally.uses and not any(remedies):
-            lines.append('    no key that is given fits in any way: the master key is another one')
+            lines.append(
+                '    no key that is given fits in any way: the master key is another one, or a NAT '
+                'changed the addresses'
+            )
         return lines
 
 

@@ -7,6 +7,7 @@ does a host that lacks what the packet process needs.
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
 import sys
@@ -94,6 +95,9 @@ def _where(*, wanted_guest: bool) -> Where:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the stage, keep its timeline, judge the evidence."""
     started = time.monotonic()
+    parser = argparse.ArgumentParser(prog='python -m lab.demo', description=__doc__)
+    parser.add_argument('--guest', action='store_true', help='under a kernel with TCP-AO')
+    options = parser.parse_args(arguments)
     if os.geteuid() != 0:
         print('demo: network namespaces and TCP-AO keys need root', file=sys.stderr)
         return 1
@@ -101,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     EVIDENCE.mkdir(parents=True)
     colour = sys.stdout.isatty() and 'NO_COLOR' not in os.environ
     screen = Screen(sys.stdout, colour=colour)
-    where = _where(wanted_guest='--guest' in (sys.argv[1:] if arguments is None else arguments))
+    where = _where(wanted_guest=options.guest)
     sessions = '\n'.join(
         f'  {name} from port {port} under {ALGORITHMS[name]}' for name, port in PORTS.items()
     )
