@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import wraps
+from typing import Any
 
 from tests.interop_report import Row, shared_report
+
+Test = Callable[..., None]
 
 _COLUMNS = ('client', 'server', 'IP', 'what', 'suite', 'options covered')
 
@@ -28,3 +33,18 @@ class Table:
         return self._report.row(
             client, server, version, what, suite, 'yes' if tcp_options else 'no'
         )
+
+    def of(self, what: str, client: str, server: str) -> Callable[[Test], Test]:
+        """A decorator: the test is a row, of the IP version and suite in its arguments."""
+
+        def decorate(test: Test) -> Test:
+            @wraps(test)
+            def recorded(**arguments: Any) -> None:
+                version = arguments.get('version', 4)
+                suite = arguments.get('algorithm', 'hmac-sha-1-96')
+                with self.row(client, server, version, what.format(**arguments), suite):
+                    test(**arguments)
+
+            return recorded
+
+        return decorate

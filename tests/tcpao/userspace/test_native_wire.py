@@ -16,6 +16,7 @@ from tcpao.mkt import ALGORITHMS, Mkt
 from tcpao.userspace.backend import UserspaceBackend
 from tests.tcpao.conftest import rule_kinds
 from tests.tcpao.test_installer_conformance import mkts
+from tests.tcpao.userspace.interop_table import Table
 from tests.tcpao.userspace.packets import ADDRESSES
 from tests.tcpao.userspace.sites import (
     End,
@@ -31,11 +32,18 @@ pytestmark = pytest.mark.native
 
 MIB = 1 << 20
 
+row = partial(Table('tcp-ao-packet-processes').of, client='packet process', server='packet process')
+
 
 @pytest.fixture
-def ends(request: pytest.FixtureRequest) -> Iterator[tuple[End, End]]:
-    """Two, over a wire of the MTU that the test's parameter names."""
-    mtu = getattr(request, 'param', 1500)
+def mtu() -> int:
+    """Of the wire, where a test has no parameter of that name."""
+    return 1500
+
+
+@pytest.fixture
+def ends(mtu: int) -> Iterator[tuple[End, End]]:
+    """Two, over a wire."""
     with (
         wired(mtu) as (one, other),
         userspace(one, rule_kinds()) as client,
@@ -71,6 +79,7 @@ def rotate(session: Session) -> None:
 
 @pytest.mark.parametrize('version', [4, 6])
 @pytest.mark.parametrize('algorithm', sorted(ALGORITHMS))
+@row('a session')
 def test_every_suite_between_two_packet_processes(
     ends: tuple[End, End], version: int, algorithm: str
 ) -> None:
@@ -80,6 +89,7 @@ def test_every_suite_between_two_packet_processes(
     one.nothing_bad()
 
 
+@row('64 MiB intact by hash')
 def test_a_full_table_arrives_intact(ends: tuple[End, End]) -> None:
     one = session(ends)
     one.transfer(64 * MIB)
@@ -87,9 +97,10 @@ def test_a_full_table_arrives_intact(ends: tuple[End, End]) -> None:
     one.nothing_bad()
 
 
-@pytest.mark.parametrize('ends', [1280, 9000], indirect=True, ids='mtu-{}'.format)
+@pytest.mark.parametrize('mtu', [1280, 9000])
 @pytest.mark.parametrize('version', [4, 6])
-def test_segments_fit_the_mtu(ends: tuple[End, End], version: int) -> None:
+@row('MTU {mtu}')
+def test_segments_fit_the_mtu(ends: tuple[End, End], mtu: int, version: int) -> None:
     one = session(ends, version)
     one.transfer(4 * MIB)
     one.transfer(4 * MIB, back=True)
@@ -111,6 +122,7 @@ def lose(ends: tuple[End, End], version: int, percent: int) -> None:
 
 @pytest.mark.parametrize('percent', [1, 10])
 @pytest.mark.parametrize('version', [4, 6])
+@row('loss of {percent} %, rotation meanwhile')
 def test_loss_costs_time_and_nothing_else(
     ends: tuple[End, End], version: int, percent: int
 ) -> None:
@@ -122,6 +134,7 @@ def test_loss_costs_time_and_nothing_else(
     one.nothing_bad()
 
 
+@row('SACK-heavy')
 def test_acknowledgments_full_of_sack_blocks(ends: tuple[End, End]) -> None:
     # Every eighth segment is lost, in a long window: the receiver's ACKs are full of blocks.
     one = session(ends)
@@ -138,6 +151,7 @@ def test_acknowledgments_full_of_sack_blocks(ends: tuple[End, End]) -> None:
 
 
 @pytest.mark.parametrize('version', [4, 6])
+@row('wrap of the sequence space, 3 % lost')
 def test_the_sequence_space_wraps_on_the_wire(ends: tuple[End, End], version: int) -> None:
     one = session(ends, version, isn=2**32 - 100_000)
     # What is lost comes again after its successors: on this side of the wrap and on that.
@@ -149,6 +163,7 @@ def test_the_sequence_space_wraps_on_the_wire(ends: tuple[End, End], version: in
 
 
 @pytest.mark.parametrize('version', [4, 6])
+@row('SYN cookies')
 def test_syn_cookies_change_nothing(ends: tuple[End, End], version: int) -> None:
     ends[1].site.run('sysctl', '-q', 'net.ipv4.tcp_syncookies=2')
     one = session(ends, version)
@@ -158,6 +173,7 @@ def test_syn_cookies_change_nothing(ends: tuple[End, End], version: int) -> None
     assert [int(line.split()[1]) > 0 for line in sent.splitlines()[1:]] == [True, True]
 
 
+@row('rotations under load')
 def test_rotation_under_load(ends: tuple[End, End]) -> None:
     one = session(ends)
     for number in range(5):
@@ -178,6 +194,7 @@ def test_rotation_under_load(ends: tuple[End, End]) -> None:
 
 
 @pytest.mark.parametrize('version', [4, 6])
+@row('a narrow path, found without ICMP')
 def test_a_narrow_path_is_found_without_icmp(version: int) -> None:
     # "Fragmentation needed" must be ignored (RFC 5925 7.8), so TCP has to find out by itself.
     with (
