@@ -87,7 +87,8 @@ def find_policy(state: State, peer: Peer, offer: RpSaOffer) -> SessionPolicy:
     if len(named) != 1:
         raise RefusedError(
             NotifyType.TS_UNACCEPTABLE,
-            f'{len(named)} sessions fit source port {opener.port} and the SESSION_ID',
+            f'{len(named) or "no"} sessions fit source port {opener.port} of {opener.address} and '
+            f'its families: compare our peer-port with its source-port, and the families',
         )
     return named[0]
 
