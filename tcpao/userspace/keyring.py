@@ -12,6 +12,7 @@ from typing import Final
 from keymaterial import Secret
 from tcpao.installer import Cause
 from tcpao.mkt import Algorithm, IPNetwork, SocketPair
+from tcpao.prefixes import Prefixes
 from tcpao.sockets import InstalledKey, InstallError, SocketState
 from tcpao.userspace.signing import supported
 
@@ -67,6 +68,15 @@ class Keyring:
     """Segments under an unknown KeyID."""
     unsigned: int = 0
     """Segments without TCP-AO where there had to be one."""
+    _by_peer: Prefixes[StoredKey] = field(default_factory=Prefixes)
+
+    def __post_init__(self) -> None:
+        for key in reversed(self.keys):
+            self._by_peer.add(key.peer, key)
+
+    def matching(self, pair: SocketPair) -> list[StoredKey]:
+        """The keys that are for this connection."""
+        return [key for key in self._by_peer.covering(pair.remote) if key.matches(pair)]
 
     def add(self, key: StoredKey, *, select: bool) -> None:
         """Take a key; `select` makes it Current and RNext. Raises InstallError."""
@@ -81,10 +91,8 @@ class Keyring:
                 f'a master key has 1 to {LONGEST_MASTER_KEY} octets, '
                 f'this one has {len(key.master_key)}',
             )
-        for other in self.keys:
-            if other.peer.overlaps(key.peer) and (
-                other.send_id == key.send_id or other.recv_id == key.recv_id
-            ):
+        for other in self._by_peer.overlapping(key.peer):
+            if other.send_id == key.send_id or other.recv_id == key.recv_id:
                 raise InstallError(
                     Cause.KEYID_IN_USE,
                     f'adding the key SendID {key.send_id} RecvID {key.recv_id} for {key.peer}: '
@@ -92,15 +100,16 @@ class Keyring:
                     f'has one of these ids already',
                 )
         self.keys.insert(0, key)
+        self._by_peer.add(key.peer, key)
         if select:
             self.current = self.rnext = key
 
     def delete(
         self, peer: IPNetwork, send_id: int, recv_id: int, switch_to: tuple[int, int] | None
-    ) -> None:
+    ) -> StoredKey:
         """Remove a key; `switch_to` (SendID, RecvID) becomes Current and RNext in the same step.
 
-        Raises InstallError; then nothing has changed.
+        Returns it, wiped. Raises InstallError; then nothing has changed.
         """
         key = self._find(send_id, recv_id, peer)
         current, rnext = self.current, self.rnext
@@ -113,7 +122,18 @@ class Keyring:
                 f'it is Current or RNext',
             )
         self.current, self.rnext = current, rnext
+        self._remove(key)
+        return key
+
+    def take_back(self, key: StoredKey) -> None:
+        """Undo an `add`, whatever the key is by now."""
+        self.current = self.current if self.current is not key else None
+        self.rnext = self.rnext if self.rnext is not key else None
+        self._remove(key)
+
+    def _remove(self, key: StoredKey) -> None:
         self.keys.remove(key)
+        self._by_peer.remove(key.peer, key)
         key.master_key.wipe()
 
     def set_rnext(self, recv_id: int) -> None:
@@ -156,6 +176,7 @@ class Keyring:
         for key in self.keys:
             key.master_key.wipe()
         self.keys.clear()
+        self._by_peer = Prefixes()
         self.current = self.rnext = None
 
     def _find(self, send_id: int, recv_id: int, peer: IPNetwork | None = None) -> StoredKey:

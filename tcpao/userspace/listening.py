@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from tcpao.mkt import IPAddress, SocketPair
 from tcpao.userspace.keyring import Keyring, StoredKey
+from tcpao.userspace.selectors import Selector
 
 
 @dataclass(eq=False, slots=True)
@@ -25,6 +26,13 @@ class Listener:
     def is_wildcard(self) -> bool:
         """True if it hears every address."""
         return not any(self.address.packed)
+
+    def selector(self, key: StoredKey) -> Selector:
+        """The traffic that one of its keys is for."""
+        local = None if self.is_wildcard else self.address
+        return Selector(
+            local, self.port, key.peer, key.pair.remote_port if key.pair is not None else None
+        )
 
     def hears(self, pair: SocketPair) -> bool:
         """True if it could get a SYN of this connection; `pair` is as we see it."""
@@ -71,4 +79,4 @@ class Listeners:
 
 def keys_for(listeners: list[Listener], pair: SocketPair) -> list[StoredKey]:
     """The keys of these listeners that are for this connection."""
-    return [key for listener in listeners for key in listener.keyring.keys if key.matches(pair)]
+    return [key for listener in listeners for key in listener.keyring.matching(pair)]

@@ -37,8 +37,8 @@ from tcpao.userspace.nfqueue import (
     verdict,
 )
 from tcpao.userspace.rules import Kind, Rules, RulesError, choose, remove_stale
+from tcpao.userspace.selectors import Selector
 from tcpao.userspace.signing import supported
-from tcpao.userspace.sockets_table import Selector
 from tcpao.userspace.watch import Watch
 
 # Verdicts are handed over together, but not so many that TCP waits for them, in octets.
@@ -59,7 +59,7 @@ class Process:
         self._queue = queue
         self._rules = rules
         self._core = Core(mtu_between)
-        self._made: set[Selector] = set()
+        self._made: frozenset[Selector] = frozenset()
         self._verdicts: list[bytes] = []
         self._waiting = 0
         self._orphaned = False

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from enum import StrEnum
 from typing import Final, Protocol
 
-from tcpao.userspace.sockets_table import Selector
+from tcpao.userspace.selectors import Selector
 
 NAME: Final = 'exabgp-gatekeeper'
 

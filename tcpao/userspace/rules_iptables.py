@@ -15,7 +15,7 @@ from typing import Final
 
 from tcpao.mkt import IPNetwork
 from tcpao.userspace.rules import NAME, Kind, RulesError, comment, queue_of
-from tcpao.userspace.sockets_table import Selector
+from tcpao.userspace.selectors import Selector
 
 _PREFIX: Final = {4: 'iptables', 6: 'ip6tables'}
 _PROBE_CHAIN: Final = f'{NAME}-probe'

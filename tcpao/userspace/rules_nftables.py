@@ -19,7 +19,7 @@ from pyroute2.nftables.main import NFTables
 
 from tcpao.mkt import IPNetwork
 from tcpao.userspace.rules import NAME, Kind, RulesError, comment
-from tcpao.userspace.sockets_table import Selector
+from tcpao.userspace.selectors import Selector
 
 _INET: Final = 1
 """NFPROTO_INET."""

@@ -20,6 +20,7 @@ from tcpao.userspace.handshake import Handshake
 from tcpao.userspace.keyring import Keyring, StoredKey
 from tcpao.userspace.listening import Listener, Listeners
 from tcpao.userspace.seal import Tally
+from tcpao.userspace.selectors import Selector, Selectors
 
 # Handshakes and connections that nobody has accepted yet; the oldest go first.
 MOST_WAITING: Final = 1024
@@ -49,27 +50,6 @@ class SocketName:
         return SocketPair(self.local, self.local_port, self.remote, self.remote_port)
 
 
-@dataclass(frozen=True, slots=True)
-class Selector:
-    """Traffic that must come to the queue, in and out. None is any."""
-
-    local: IPAddress | None
-    local_port: int
-    remote: IPNetwork
-    remote_port: int | None
-
-    def covers(self, other: Selector) -> bool:
-        """True if all of the other's traffic is this one's."""
-        return (
-            self.local_port == other.local_port
-            and self.local in (None, other.local)
-            and self.remote_port in (None, other.remote_port)
-            and self.remote.version == other.remote.version
-            and other.remote.network_address in self.remote
-            and self.remote.prefixlen <= other.remote.prefixlen
-        )
-
-
 class SocketsTable:
     """Listeners and connections. Commands raise InstallError, and then have changed nothing."""
 
@@ -84,6 +64,9 @@ class SocketsTable:
         self._superseded: set[int] = set()
         """Cookies of sockets whose pair another one has now, and that are still open."""
         self._waiting: OrderedDict[SocketPair, Entry] = OrderedDict()
+        self._lingering: dict[int, Connection] = {}
+        """Those whose socket is closed, by its cookie; the first one goes first."""
+        self._selectors = Selectors()
 
     # --- commands ---------------------------------------------------------------------------
 
@@ -98,7 +81,9 @@ class SocketsTable:
     def add(self, name: SocketName, key: StoredKey, *, select: bool, fresh: bool) -> None:
         """Add a key; `fresh`: the socket has never connected, so it may become protected."""
         if name.remote is None:
-            self.listen(name).keyring.add(key, select=False)
+            listener = self.listen(name)
+            listener.keyring.add(key, select=False)
+            self._selectors.add(listener.selector(key))
             return
         connection = self._by_cookie.get(name.cookie) if fresh else self.find(name)
         if connection is None:
@@ -116,9 +101,8 @@ class SocketsTable:
     def take_back(self, name: SocketName, key: StoredKey) -> None:
         """Undo an `add`, whatever the key is by now."""
         keyring = self._keyring(name)
-        keyring.keys.remove(key)
-        keyring.current = keyring.current if keyring.current is not key else None
-        keyring.rnext = keyring.rnext if keyring.rnext is not key else None
+        keyring.take_back(key)
+        self._uncover(name, key)
         connection = self._by_cookie.get(name.cookie)
         if connection is not None and not keyring.keys:
             self._drop(connection)
@@ -132,7 +116,8 @@ class SocketsTable:
         switch_to: tuple[int, int] | None,
     ) -> None:
         """Remove a key, see Keyring.delete."""
-        self._keyring(name).delete(peer, send_id, recv_id, switch_to)
+        key = self._keyring(name).delete(peer, send_id, recv_id, switch_to)
+        self._uncover(name, key)
         connection = self._by_cookie.get(name.cookie)
         if connection is not None:
             connection.forget_macs()
@@ -152,7 +137,11 @@ class SocketsTable:
     def release(self, name: SocketName, now: float) -> None:
         """The socket is closed, or about to be. What TCP still has to say for it is signed."""
         self._superseded.discard(name.cookie)
-        if self.listeners.discard(name.cookie):
+        listener = self.listeners.get(name.cookie)
+        if listener is not None:
+            for key in listener.keyring.keys:
+                self._selectors.discard(listener.selector(key))
+            self.listeners.discard(name.cookie)
             return
         connection = self._by_cookie.get(name.cookie)
         if connection is None:
@@ -161,24 +150,21 @@ class SocketsTable:
             self._drop(connection)
         elif connection.released_until is None:
             connection.released_until = now + LINGER
+            self._lingering[name.cookie] = connection
 
     # --- time -------------------------------------------------------------------------------
 
     def next_deadline(self) -> float | None:
         """When `expire` has something to do."""
-        deadlines = (c.released_until for c in self._by_cookie.values())
-        return min((at for at in deadlines if at is not None), default=None)
+        return next((c.released_until for c in self._lingering.values()), None)
 
     def expire(self, now: float) -> bool:
         """Forget what has lingered long enough; True if there was something."""
-        over = [
-            connection
-            for connection in self._by_cookie.values()
-            if connection.released_until is not None and connection.released_until <= now
-        ]
-        for connection in over:
-            self._drop(connection)
-        return bool(over)
+        found = False
+        while (due := self.next_deadline()) is not None and due <= now:
+            self._drop(next(iter(self._lingering.values())))
+            found = True
+        return found
 
     # --- entries ----------------------------------------------------------------------------
 
@@ -194,6 +180,8 @@ class SocketsTable:
                 self._superseded.add(old.cookie)
         self.sent_by[there] = entry
         self.received_by[flow_of_pair(entry.pair.reversed())] = entry
+        if isinstance(entry, Connection):
+            self._selectors.add(_only(entry))
         self._waiting[entry.pair] = entry
         if len(self._waiting) > MOST_WAITING:
             self._drop(next(iter(self._waiting.values())))
@@ -230,6 +218,8 @@ class SocketsTable:
         there = flow_of_pair(entry.pair)
         if self.sent_by.get(there) is entry:
             del self.sent_by[there], self.received_by[flow_of_pair(entry.pair.reversed())]
+            if isinstance(entry, Connection):
+                self._selectors.discard(_only(entry))
         if self._waiting.get(entry.pair) is entry:
             del self._waiting[entry.pair]
         if isinstance(entry, Connection):
@@ -237,6 +227,7 @@ class SocketsTable:
             entry.keyring.wipe()
             if entry.cookie is not None:
                 self._by_cookie.pop(entry.cookie, None)
+                self._lingering.pop(entry.cookie, None)
 
     def _keyring(self, name: SocketName) -> Keyring:
         if name.remote is None:
@@ -251,22 +242,21 @@ class SocketsTable:
 
     # --- rules ------------------------------------------------------------------------------
 
-    def selectors(self) -> set[Selector]:
+    def selectors(self) -> frozenset[Selector]:
         """Which traffic must come to the queue. What a wider one covers isn't named."""
-        wide: set[Selector] = set()
-        narrow: set[Selector] = set()
-        for listener in self.listeners:
-            local = None if listener.is_wildcard else listener.address
-            for key in listener.keyring.keys:
-                port = key.pair.remote_port if key.pair is not None else None
-                selector = Selector(local, listener.port, key.peer, port)
-                (wide if port is None else narrow).add(selector)
-        for connection in self.connections():
-            pair = connection.pair
-            peer = ip_network(pair.remote)
-            narrow.add(Selector(pair.local, pair.local_port, peer, pair.remote_port))
-        widest = {one for one in wide if not any(o != one and o.covers(one) for o in wide)}
-        return widest | {one for one in narrow if not any(o.covers(one) for o in widest)}
+        return self._selectors.rules()
+
+    def _uncover(self, name: SocketName, key: StoredKey) -> None:
+        """A key has gone, off a listener if it is one."""
+        listener = self.listeners.get(name.cookie)
+        if listener is not None:
+            self._selectors.discard(listener.selector(key))
+
+
+def _only(connection: Connection) -> Selector:
+    """The packets of one connection."""
+    pair = connection.pair
+    return Selector(pair.local, pair.local_port, ip_network(pair.remote), pair.remote_port)
 
 
 def flow_of_pair(pair: SocketPair) -> bytes:

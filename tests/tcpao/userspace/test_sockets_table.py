@@ -12,7 +12,8 @@ from tcpao.mkt import ALGORITHMS
 from tcpao.sockets import InstallError
 from tcpao.userspace.core import Core
 from tcpao.userspace.keyring import LONGEST_MASTER_KEY, StoredKey
-from tcpao.userspace.sockets_table import LINGER, Selector
+from tcpao.userspace.selectors import Selector
+from tcpao.userspace.sockets_table import LINGER
 from tests.tcpao.userspace.packets import (
     ACK,
     FIN,
