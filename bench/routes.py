@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.topology import Topology
+from tcpao.backend import Preference
 from tests.e2e.router import Router
 
 MODES = ('plain', 'protected')
@@ -42,7 +43,7 @@ keychain bench {
 PREFIX_LENGTH = 28
 FIRST = 10 << 24
 
-PROTECTION = 'ikev2 { keychain bench; tcp-ao-backend userspace; }'
+PROTECTION = 'ikev2 { keychain bench; }'
 
 # Seconds between two looks at the receiver's counter, each of which takes it a millisecond.
 LOOK_EVERY = 0.1
@@ -79,6 +80,7 @@ def table(mode: str, routes: int) -> Table:
     with tempfile.TemporaryDirectory() as folder, _routers(Path(folder)) as (r1, r2):
         for router, peer, sent in ((r1, 'r2', routes), (r2, 'r1', 0)):
             router.write('key', b'a secret of the bench\n', 0o600)
+            router.backend = Preference.USERSPACE
             router.configure(_configuration(router.name, peer, mode, sent))
         r2.start(listen=ADDRESSES['r2'])
         r1.start(cli=False)
