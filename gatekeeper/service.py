@@ -48,7 +48,8 @@ from tcpao.sockets import InstallError
 __all__ = ['Gatekeeper', 'GatekeeperError']
 
 CALL_WITHIN = 10.0
-"""Seconds that another thread waits for this one, which answers in milliseconds."""
+"""Seconds that another thread waits for this one to begin, which takes milliseconds; the rules of
+a thousand new neighbors take longer than that."""
 
 Result = TypeVar('Result')
 
@@ -280,8 +281,10 @@ class Gatekeeper:
         try:
             return future.result(CALL_WITHIN)
         except TimeoutError:
-            future.cancel()
-            raise GatekeeperError('the gatekeeper does not answer') from None
+            if future.cancel():
+                raise GatekeeperError('the gatekeeper does not answer') from None
+        # It has begun and can't be called off: a load that is refused must have changed nothing.
+        return future.result()
 
     def _ticket(self, pair: SocketPair, work: Callable[[Ticket, float], None]) -> Ticket:
         ticket = Ticket(lambda: self._post(lambda now: self._core.cancel(pair, ticket, now)))

@@ -1,0 +1,87 @@
+"""What the daemon asks of the gatekeeper's thread, when the answer takes its time."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any, cast
+
+import pytest
+
+from gatekeeper import service
+from gatekeeper.service import Gatekeeper, GatekeeperError
+from tcpao.backend import Backend
+from tests.doubles.memory_installer import MemoryInstaller, Network
+
+
+class MemoryBackend:
+    """Keys in memory."""
+
+    name = 'memory'
+    why = 'a test'
+    died = None
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+    def fileno(self) -> None: ...
+
+    def capabilities(self) -> Any:
+        return self.listener_installer().capabilities()
+
+    def listener_installer(self) -> MemoryInstaller:
+        return MemoryInstaller(Network())
+
+
+@pytest.fixture
+def gatekeeper(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gatekeeper]:
+    monkeypatch.setattr(service, 'CALL_WITHIN', 0.05)
+    backend = cast(Backend, MemoryBackend())
+    gatekeeper = Gatekeeper(router='r1', record=lambda record: None, backend=backend)
+    gatekeeper.start()
+    yield gatekeeper
+    gatekeeper.stop()
+
+
+def slowly(gatekeeper: Gatekeeper, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Any]:
+    """A configuration begins, and goes on once it is told to."""
+    begun, go_on = threading.Event(), threading.Event()
+    configure = gatekeeper._configure
+
+    def slow(*arguments: Any) -> None:
+        begun.set()
+        go_on.wait(10)
+        configure(*arguments)
+
+    monkeypatch.setattr(gatekeeper, '_configure', slow)
+    return begun, go_on
+
+
+def test_what_has_begun_is_waited_for(
+    gatekeeper: Gatekeeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # To call it refused, and have it in force a moment later, would be two answers.
+    _, go_on = slowly(gatekeeper, monkeypatch)
+    later = threading.Timer(10 * service.CALL_WITHIN, go_on.set)
+    later.start()
+    gatekeeper.configure([])
+    assert go_on.is_set()
+    later.join()
+
+
+def test_what_has_not_begun_is_called_off(
+    gatekeeper: Gatekeeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on = slowly(gatekeeper, monkeypatch)
+    first = threading.Thread(target=gatekeeper.configure, args=([],))
+    first.start()
+    assert begun.wait(10)
+    begun.clear()
+    with pytest.raises(GatekeeperError, match='does not answer'):
+        gatekeeper.configure([])
+    go_on.set()
+    first.join(10)
+    # A question that is answered after both: the second one was never begun.
+    gatekeeper.snapshot()
+    assert not begun.is_set()
