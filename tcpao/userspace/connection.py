@@ -12,7 +12,15 @@ from tcpao.sne import SneFollower
 from tcpao.userspace.keyring import Keyring, StoredKey
 from tcpao.userspace.options import mss_of
 from tcpao.userspace.packet import ACK, FIN, FLAGS, RST, SYN, TCP_HEADER, pseudo_header_prefix
-from tcpao.userspace.seal import Received, Tally, option_head, received, seal, sequence_of
+from tcpao.userspace.seal import (
+    Received,
+    Tally,
+    acknowledgment_of,
+    option_head,
+    received,
+    seal,
+    sequence_of,
+)
 from tcpao.userspace.signing import Mac, mac_function
 
 # Two SNEs of two keys, both directions: more than that is needed never, and less is slow while
@@ -89,6 +97,15 @@ class Connection:
     def was_reset(self) -> bool:
         """True once a RST has ended it."""
         return self._was_reset
+
+    def is_answer_to_another(self, packet: bytes, start: int) -> bool:
+        """True for a SYN-ACK of ours to another SYN than the one that this connection began with:
+        then there is no such connection any more."""
+        return (
+            self._risn is not None
+            and bool(packet[start + FLAGS] & ACK)
+            and (acknowledgment_of(packet, start) - 1 - self._risn) % (1 << 32) != 0
+        )
 
     def established(self, lisn: int, risn: int) -> None:
         """Both ISNs are known."""

@@ -57,6 +57,12 @@ class Core(SocketsTable):
         entry = self.sent_by.get(flow_of(packet, start))
         try:
             if isinstance(entry, Connection):
+                if packet[start + FLAGS] & SYN and entry.is_answer_to_another(packet, start):
+                    # Our TCP has lost this one (nobody accepted it in time), and takes a new SYN.
+                    # This answer can't be signed; the peer's next SYN is for the listener.
+                    self.lose(entry)
+                    self.tally.unsendable += 1
+                    return None
                 signed = entry.sign(packet, start, data, partial=partial)
                 if packet[start + FLAGS] & RST:
                     self.reset(entry)

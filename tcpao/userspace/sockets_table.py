@@ -175,9 +175,7 @@ class SocketsTable:
         if old is entry:
             return
         if old is not None:
-            self._drop(old)
-            if isinstance(old, Connection) and old.cookie and old.released_until is None:
-                self._superseded.add(old.cookie)
+            self.lose(old)
         self.sent_by[there] = entry
         self.received_by[flow_of_pair(entry.pair.reversed())] = entry
         if isinstance(entry, Connection):
@@ -185,6 +183,12 @@ class SocketsTable:
         self._waiting[entry.pair] = entry
         if len(self._waiting) > MOST_WAITING:
             self._drop(next(iter(self._waiting.values())))
+
+    def lose(self, entry: Entry) -> None:
+        """Its pair is another socket's, or will be; its own socket may be open still."""
+        self._drop(entry)
+        if isinstance(entry, Connection) and entry.cookie and entry.released_until is None:
+            self._superseded.add(entry.cookie)
 
     def reset(self, connection: Connection) -> None:
         """Our TCP has ended a connection with a RST."""

@@ -412,6 +412,36 @@ def test_a_delayed_syn_of_the_same_connection_is_verified_with_its_key() -> None
     talk(client, server)
 
 
+@VERSIONS
+def test_a_connection_that_our_tcp_lost_does_not_stand_in_the_way_of_the_next(version: int) -> None:
+    # Where the queue of what waits for accept() is full, TCP drops the last ACK and, in the end,
+    # what it knew of the handshake, without a word.
+    client, server = ends(version)
+    shake_hands(client, server)
+    again, _ = ends(version, isns=(424242, 0))
+    first = again.make(SYN, SYN_OPTIONS)
+    server.isn, server.sent, server.peer_isn, server.got = 99, 0, None, 0
+    assert server.take(first)
+    assert server.make(SYN | ACK, SYN_OPTIONS) is None, 'it would be signed with the old ISNs'
+    server.sent = 0
+    assert server.take(first), 'a second later'
+    assert again.take(server.make(SYN | ACK, SYN_OPTIONS))
+    assert server.take(again.make(ACK))
+    talk(again, server)
+
+
+def test_a_syn_that_comes_twice_does_not_end_its_connection() -> None:
+    # Under SYN cookies TCP, whose queue is full, answers it with another ISN.
+    client, server = ends()
+    first = client.make(SYN, SYN_OPTIONS)
+    assert server.take(first)
+    assert client.take(server.make(SYN | ACK, SYN_OPTIONS))
+    assert server.take(client.make(ACK))
+    assert server.take(first)
+    server.core.outgoing(packet(server.pair, 77, 1001, SYN | ACK, SYN_OPTIONS))
+    talk(client, server)
+
+
 def test_the_old_socket_does_not_get_the_new_connection() -> None:
     client, server = connected()
     assert server.take(client.make(RST))
