@@ -43,6 +43,10 @@ class Due(StrEnum):
     CHAINS = 'a lifetime of a key begins or ends'
 
 
+_SPARE = 64
+"""Forgotten ones that may lie around whatever there is besides."""
+
+
 class Deadlines:
     """When each thing is due for each subject; setting one again moves it."""
 
@@ -61,6 +65,9 @@ class Deadlines:
             return
         number = self._live[due, subject] = next(self._numbers)
         heapq.heappush(self._heap, (when, number, due, subject))
+        if len(self._heap) > 2 * len(self._live) + _SPARE:
+            self._heap = [one for one in self._heap if self._live.get(one[2:]) == one[1]]
+            heapq.heapify(self._heap)
 
     def is_set(self, due: Due, subject: Hashable) -> bool:
         """True if it will come."""

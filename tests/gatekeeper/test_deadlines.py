@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 from gatekeeper.deadlines import Deadlines, Due
 
 
@@ -45,3 +48,23 @@ def test_all_of_a_subject_are_cancelled_and_no_others() -> None:
     deadlines.set(Due.REKEY, 'b', 6.0)
     deadlines.cancel_all('a')
     assert deadlines.pop(9.0) == (Due.REKEY, 'b')
+
+
+def test_what_is_cancelled_is_not_kept_until_its_time() -> None:
+    # A neighbor that comes up and fails each minute leaves a hard lifetime of a day each time.
+    class Subject: ...
+
+    deadlines = Deadlines()
+    deadlines.set(Due.REKEY, 'living', 9.0)
+    kept = []
+    for _ in range(1000):
+        subject = Subject()
+        kept.append(weakref.ref(subject))
+        deadlines.set(Due.HARD, subject, 86400.0)
+        deadlines.set(Due.CEASE, subject, 86395.0)
+        deadlines.cancel_all(subject)
+    del subject
+    gc.collect()
+    assert sum(one() is not None for one in kept) < 100
+    assert deadlines.pop(9.0) == (Due.REKEY, 'living')
+    assert deadlines.next() is None
