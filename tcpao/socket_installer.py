@@ -36,6 +36,7 @@ from tcpao.installer import (
     Where,
 )
 from tcpao.mkt import ALGORITHMS, IPNetwork, Mkt, PeerPairs, SocketPair
+from tcpao.prefixes import Prefixes
 from tcpao.sockets import InstalledKey, InstallError, Key, KeySocket
 
 # The deny key: nobody ever knows its secret, so no segment can be signed with it.
@@ -57,7 +58,8 @@ class SocketInstaller(ABC, Generic[Handle]):
         self._random = random
         self._connections: dict[SocketPair, KeySocket] = {}
         self._listeners: list[tuple[Handle, KeySocket]] = []
-        self._guards: list[Guard] = []
+        self._guards: dict[Guard, None] = {}
+        self._guards_of: Prefixes[Guard] = Prefixes()
         self._on_listeners: dict[str, Mkt] = {}
         self._events: list[Event] = []
 
@@ -159,19 +161,19 @@ class SocketInstaller(ABC, Generic[Handle]):
     def _guard(self, guard: Guard) -> None:
         if guard in self._guards:
             return
-        for other in self._guards:
+        for other in self._guards_of.overlapping(guard.peer):
             if other.service_port != guard.service_port or other.peer == guard.peer:
                 # Beside another deny key of the same peer, whose ids differ.
                 continue
-            if other.peer.overlaps(guard.peer):
-                raise InstallError(
-                    Cause.KEYID_IN_USE,
-                    f'{guard.peer} overlaps {other.peer}, which has a deny key already: '
-                    f'remove that neighbor first, or give both one prefix',
-                )
+            raise InstallError(
+                Cause.KEYID_IN_USE,
+                f'{guard.peer} overlaps {other.peer}, which has a deny key already: '
+                f'remove that neighbor first, or give both one prefix',
+            )
         sockets = [socket for socket in self._open_listeners() if _guarded(socket, guard)]
         self._add_all(deny=[(socket, guard) for socket in sockets])
-        self._guards.append(guard)
+        self._guards[guard] = None
+        self._guards_of.add(guard.peer, guard)
 
     def _unguard(self, guard: Guard) -> None:
         if guard not in self._guards:
@@ -186,7 +188,8 @@ class SocketInstaller(ABC, Generic[Handle]):
             # Still guarded, so guarded everywhere.
             self._add_all(deny=[(socket, guard) for socket in bare])
             raise
-        self._guards.remove(guard)
+        del self._guards[guard]
+        self._guards_of.remove(guard.peer, guard)
 
     def _install_on_listeners(self, mkt: Mkt) -> None:
         sockets = [socket for socket in self._open_listeners() if _awaits(socket, mkt)]

@@ -4,7 +4,7 @@ and a turn cost must not grow with them, for anybody can send SYNs in a neighbor
 from __future__ import annotations
 
 from collections import Counter
-from ipaddress import IPv4Address, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, ip_address, ip_network
 from typing import Any
 
 import pytest
@@ -12,11 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keymaterial import Secret
+from tcpao.installer import Done, Guard, Unguard
 from tcpao.mkt import ALGORITHMS, SocketPair
 from tcpao.userspace.core import Core
 from tcpao.userspace.keyring import StoredKey
 from tcpao.userspace.selectors import Selector, Selectors
 from tcpao.userspace.sockets_table import LINGER
+from tests.doubles.memory_installer import MemoryInstaller, Network
 from tests.tcpao.userspace.packets import SYN, connection_name, listener_name, no_mtu, packet
 
 PEERS = 1000
@@ -73,6 +75,19 @@ def test_a_key_more_or_less_asks_only_its_own_peers_selectors(
     core.delete(listener, ip_network(FIRST + PEERS), 0, 0, None)
     assert len(core.selectors()) == PEERS
     assert calls.count < 10
+
+
+def test_a_guard_more_is_not_held_against_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    installer = MemoryInstaller(Network())
+    guards = [Guard(ip_network(FIRST + number), 179) for number in range(PEERS + 1)]
+    for one in guards[:-1]:
+        installer.submit(one)
+    calls = Calls(monkeypatch, IPv4Network, '__eq__')
+    overlaps = Calls(monkeypatch, IPv4Network, 'overlaps')
+    installer.submit(guards[-1])
+    installer.submit(Unguard(ip_network(FIRST), 179))
+    assert all(isinstance(event, Done) for event in installer.events())
+    assert calls.count + overlaps.count < 10
 
 
 def test_those_that_linger_go_in_their_order() -> None:
