@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from gatekeeper.policy import by_peer
 from gatekeeper.rekeying import ask
 from tests.doubles.memory_network import Kind, Segment
 from tests.gatekeeper.world import World, open_both, pair_of, policies, two_routers, up
@@ -65,8 +66,9 @@ def test_a_key_that_expires_during_the_proof_protects_nothing() -> None:
 def test_the_peers_lifetime_counts_from_the_floor_on() -> None:
     world = World()
     r1, r2 = two_routers(world, lifetime=600)
-    for key, policy in r2.core.state.policies.items():
-        r2.core.state.policies[key] = replace(policy, lifetime=1)
+    state = r2.core.state
+    state.policies = {key: replace(one, lifetime=1) for key, one in state.policies.items()}
+    state.sessions_of = by_peer(state.policies.values())
     r1.open('r1 ipv4 unicast', PAIR)
     world.run(3)
     assert r1.connection('ipv4 unicast').life.lifetime == 15
