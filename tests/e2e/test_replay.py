@@ -260,7 +260,8 @@ def test_they_would_be_if_their_keys_were_still_there(cookies: Routers, sessions
         for _ in sessions.said:
             again = accepted(listener)
             assert again is not None
-            stack.enter_context(again)
+            # Closed, it would hold r1's port in FIN-WAIT-1 for two minutes: r1 knows nothing of it.
+            stack.callback(abort, again)
             again.settimeout(SECONDS)
             port = again.getpeername()[1]
             heard[port] = again.recv(len(sessions.said[port]), socket.MSG_WAITALL)
