@@ -162,6 +162,11 @@ def _give(
 _STARTING = Lock()
 
 
+def prepare() -> None:
+    """Have what signs start now, so that no attack waits for it. Raises BackendError."""
+    _backend()
+
+
 def _backend() -> Backend:
     """What signs for this process in the namespace that this thread is in."""
     with _STARTING:

@@ -26,6 +26,7 @@ from lab.impostors import (
     TcpKey,
     ask_for_ike_sa,
     bgp_open,
+    prepare,
     speak,
 )
 from tcpao.mkt import ALGORITHMS
@@ -135,7 +136,12 @@ def main() -> None:
     """Orders, one a line, until there are no more."""
     for line in sys.stdin:
         who, *ids = line.split()
-        run(from_own_address() if who == 'stranger' else from_address_of_r1(*map(int, ids)))
+        if who == 'stranger':
+            run(from_own_address())
+            # While nobody waits for it.
+            prepare()
+        else:
+            run(from_address_of_r1(*map(int, ids)))
 
 
 if __name__ == '__main__':

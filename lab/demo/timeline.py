@@ -103,9 +103,13 @@ def _child_sa(d: Details) -> str:
     )
 
 
+_BACKENDS = {'kernel': 'by the kernel', 'userspace': 'in user space'}
+
+
 def _installed(d: Details) -> str:
     return (
-        f'MKT SendID {d["send_id"]} RecvID {d["recv_id"]} ({d["algorithm"]}) in the {d["backend"]}'
+        f'MKT SendID {d["send_id"]} RecvID {d["recv_id"]}, {d["algorithm"]}, '
+        f'protected {_BACKENDS.get(str(d["backend"]), d["backend"])}'
     )
 
 
