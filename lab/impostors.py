@@ -26,7 +26,7 @@ from ikev2.auth import LocalCredential, PeerCredential
 from ikev2.events import Event, IkeMessage, IkeSaFailed, IkeSaUp
 from ikev2.udp import UdpSockets
 from keymaterial import Secret
-from tcpao.backend import Backend, choose
+from tcpao.backend import Backend, Preference, choose
 from tcpao.installer import Done, Install, Where
 from tcpao.mkt import Algorithm, Mkt, SocketPair
 from tcpao.socket_installer import SocketInstaller
@@ -87,6 +87,8 @@ class TcpKey:
     send_id: int
     recv_id: int
     secret: bytes
+    backend: Preference = Preference.AUTO
+    """What signs with it."""
 
 
 def speak(
@@ -131,7 +133,7 @@ def _signing(sock: socket.socket, target: tuple[str, int], key: TcpKey | None) -
         return
     local = sock.getsockname()
     pair = SocketPair(ip_address(local[0]), local[1], ip_address(target[0]), target[1])
-    installer = _backend().connection_installer()
+    installer = _backend(key.backend).connection_installer()
     _give(installer, sock, pair, key)
     try:
         yield
@@ -162,20 +164,20 @@ def _give(
 _STARTING = Lock()
 
 
-def prepare() -> None:
+def prepare(backend: Preference) -> None:
     """Have what signs start now, so that no attack waits for it. Raises BackendError."""
-    _backend()
+    _backend(backend)
 
 
-def _backend() -> Backend:
+def _backend(preference: Preference) -> Backend:
     """What signs for this process in the namespace that this thread is in."""
     with _STARTING:
-        return _started(os.stat('/proc/thread-self/ns/net').st_ino)
+        return _started(os.stat('/proc/thread-self/ns/net').st_ino, preference)
 
 
 @cache
-def _started(namespace: int) -> Backend:
-    backend = choose()
+def _started(namespace: int, preference: Preference) -> Backend:
+    backend = choose(preference)
     backend.start()
     atexit.register(backend.stop)
     return backend

@@ -2,7 +2,7 @@
 
 Runs on this host: under its kernel's TCP-AO, or else with the packet process that protects in
 user space. `--guest` has it run under a kernel with TCP-AO, in a User Mode Linux if need be; so
-does a host that lacks what the packet process needs.
+does a host that lacks what the packet process needs. `--tcp-ao-backend` is as in the configuration.
 """
 
 from __future__ import annotations
@@ -13,20 +13,19 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib import import_module
 from threading import Thread
 
 from gatekeeper.records import EventName, Record
 from lab.demo import timeline
-from lab.demo.evidence import SynFollower
 from lab.demo.places import ALGORITHMS, EVIDENCE, PORTS, SAID, TIMELINE, WIRE
+from lab.demo.syns import SynFollower
 from lab.demo.timeline import Screen
-from lab.tcpao_kernel import has_tcp_ao, run, run_here
+from lab.demo.where import NowhereError, decide
+from lab.tcpao_backend import OPTION, add_option
+from lab.tcpao_kernel import run, run_here
 from lab.uml.boot import Guest
 from lab.uml.build import BuildError
-from tcpao.backend import BackendError
-from tcpao.userspace.backend import UserspaceBackend
 
 # A machine that is busy with other things is slow.
 STAGE_SECONDS = 150.0
@@ -38,14 +37,6 @@ r1 (10.0.0.1) opens two BGP sessions to r2 (10.0.0.2), one per family, each from
 Every key is negotiated by IKEv2 before the SYN, lives for 15 s, and is replaced while BGP runs.
 Times are seconds since the first event; nothing below is scripted output.
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Where:
-    """Under what the stage runs, in words, and whether that is a guest."""
-
-    words: str
-    guest: bool
 
 
 class Audience:
@@ -90,41 +81,38 @@ class Audience:
             Thread(target=import_module, args=(CHECKS,), daemon=True).start()
 
 
-def _where(*, wanted_guest: bool) -> Where:
-    """Under what the stage runs."""
-    if has_tcp_ao():
-        return Where("this host's kernel, which has TCP-AO", guest=False)
-    if wanted_guest:
-        return Where('User Mode Linux, whose kernel has TCP-AO', guest=True)
-    try:
-        with UserspaceBackend():
-            pass
-    except BackendError as error:
-        return Where(f'User Mode Linux, since here {error}', guest=True)
-    return Where("this host's kernel, which has no TCP-AO: packets protected in user space", False)
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog='python -m lab.demo', description=__doc__)
+    parser.add_argument(
+        '--guest', action='store_true', help='under a kernel with TCP-AO, if need be a guest'
+    )
+    add_option(parser)
+    return parser.parse_args(arguments)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the stage, keep its timeline, judge the evidence."""
     started = time.monotonic()
-    parser = argparse.ArgumentParser(prog='python -m lab.demo', description=__doc__)
-    parser.add_argument('--guest', action='store_true', help='under a kernel with TCP-AO')
-    options = parser.parse_args(arguments)
+    options = _options(arguments)
     if os.geteuid() != 0:
         print('demo: network namespaces and TCP-AO keys need root', file=sys.stderr)
+        return 1
+    try:
+        where = decide(options.backend, guest=options.guest)
+    except NowhereError as error:
+        print(f'demo: {error}', file=sys.stderr)
         return 1
     shutil.rmtree(EVIDENCE, ignore_errors=True)
     EVIDENCE.mkdir(parents=True)
     colour = sys.stdout.isatty() and 'NO_COLOR' not in os.environ
     screen = Screen(sys.stdout, colour=colour)
-    where = _where(wanted_guest=options.guest)
     sessions = '\n'.join(
         f'  {name} from port {port} under {ALGORITHMS[name]}' for name, port in PORTS.items()
     )
     screen.say(INTRODUCTION.format(sessions=sessions))
     audience = Audience(screen)
     try:
-        command = [sys.executable, '-m', 'lab.demo.stage', str(EVIDENCE)]
+        command = [sys.executable, '-m', 'lab.demo.stage', OPTION, options.backend, str(EVIDENCE)]
         guest = Guest(timeout=STAGE_SECONDS)
         runner = run if where.guest else run_here
         status = runner(command, guest, output=audience.receive)
@@ -133,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     timeline.write(EVIDENCE / TIMELINE, audience.events)
     (EVIDENCE / SAID).write_text(''.join(f'{line}\n' for line in audience.said))
-    screen.say(f'\nUnder {where.words}. What the evidence in {EVIDENCE} says:')
+    screen.say(f'\nThis ran {where.words}. What the evidence in {EVIDENCE} says:')
     if status:
         screen.verdict(False, f'the stage ended with status {status}; logs are there')
     outcomes = list(import_module(CHECKS).judge(EVIDENCE))

@@ -4,11 +4,13 @@ Two of them sit where an attacker sits who owns nothing: on a link of its own, w
 that nobody has configured. The others have won the path: r2's way to r1's address leads to them.
 
 `python -m lab.demo.attacks` runs in the impostor's node: it takes orders on standard input, and
-prints an event for each attack and an empty line after the last one of an order.
+prints an event for each attack and an empty line after the last one of an order. What signs for
+it is as `--tcp-ao-backend` says.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 import time
@@ -29,6 +31,8 @@ from lab.impostors import (
     prepare,
     speak,
 )
+from lab.tcpao_backend import add_option
+from tcpao.backend import Preference
 from tcpao.mkt import ALGORITHMS
 
 # How long an attacker waits for what must not come, in seconds: a SYN is sent twice in it.
@@ -85,10 +89,10 @@ def from_own_address() -> dict[str, Attack]:
     }
 
 
-def from_address_of_r1(send_id: int, recv_id: int) -> dict[str, Attack]:
+def from_address_of_r1(send_id: int, recv_id: int, backend: Preference) -> dict[str, Attack]:
     """Attacks from r1's address; the ids are those of the key that is in use."""
-    wrong = TcpKey(ALGORITHMS['hmac-sha-1-96'], send_id, recv_id, os.urandom(20))
-    deny = TcpKey(ALGORITHMS['hmac-sha-1-96'], 0, 0, os.urandom(32))
+    wrong = TcpKey(ALGORITHMS['hmac-sha-1-96'], send_id, recv_id, os.urandom(20), backend)
+    deny = TcpKey(ALGORITHMS['hmac-sha-1-96'], 0, 0, os.urandom(32), backend)
     first, second, third = IMPOSTOR_PORTS
     return {
         "unsigned SYN from r1's address": lambda: _connection(R1, first, None),
@@ -134,14 +138,18 @@ def _attempt(name: str, attempt: Attack) -> Record:
 
 def main() -> None:
     """Orders, one a line, until there are no more."""
+    parser = argparse.ArgumentParser(prog='python -m lab.demo.attacks', description=__doc__)
+    add_option(parser)
+    backend = parser.parse_args().backend
     for line in sys.stdin:
         who, *ids = line.split()
         if who == 'stranger':
             run(from_own_address())
             # While nobody waits for it.
-            prepare()
+            prepare(backend)
         else:
-            run(from_address_of_r1(*map(int, ids)))
+            send_id, recv_id = map(int, ids)
+            run(from_address_of_r1(send_id, recv_id, backend))
 
 
 if __name__ == '__main__':

@@ -6,6 +6,7 @@ A check raises AssertionError with the reason, or returns the words for the summ
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 
 from gatekeeper.records import EventName, Record
@@ -21,6 +22,7 @@ from lab.demo.places import (
     PORTS,
     R1,
     R2,
+    ROUTERS,
 )
 from tcpao.segment import Segment
 from tcpao.verify import Connection
@@ -123,13 +125,23 @@ def each_session_has_its_own_key(evidence: Evidence) -> str:
     return f'{names}; {len(evidence.keys)} master keys, no two alike'
 
 
+def one_backend_protects(evidence: Evidence) -> str:
+    """Every MKT that was installed names its backend, which is the same on both routers."""
+    installed = evidence.named(EventName.MKT_INSTALLED)
+    both = {(event.router, event.session) for event in installed}
+    require(both == set(product(ROUTERS, PORTS)), f'MKTs were installed only for {both}')
+    names = {event.details.get('backend') for event in installed}
+    require(names in ({'kernel'}, {'userspace'}), f'MKTs were installed by {names}')
+    return f'all {len(installed)} MKTs were installed by one backend, {names.pop()}'
+
+
 # --- routes and rekey ---------------------------------------------------------------------------
 
 
 def keys_are_replaced(evidence: Evidence) -> str:
     """On both routers, for both sessions: RNext moved, and then the first key removed."""
     for session in PORTS:
-        for router in ('r1', 'r2'):
+        for router in ROUTERS:
             steps = [
                 next((e.time for e in evidence.named(name, router) if e.session == session), None)
                 for name in (EventName.REKEY_STARTED, EventName.RNEXT_MOVED, EventName.MKT_REMOVED)
@@ -167,7 +179,7 @@ def routes_stay(evidence: Evidence) -> str:
         d = summary.details
         require(d['samples'] == d['present'], f'{session}: {d}')
         first, last = _number(summary, 'first'), _number(summary, 'last')
-        for router in ('r1', 'r2'):
+        for router in ROUTERS:
             for name in (EventName.REKEY_STARTED, EventName.RNEXT_MOVED, EventName.MKT_REMOVED):
                 times = [e.time for e in evidence.named(name, router) if e.session == session]
                 sampled = any(first < time < last for time in times)
@@ -322,6 +334,7 @@ CHECKS: tuple[Check, ...] = (
     macs_verify,
     macs_verify_with_scapy,
     each_session_has_its_own_key,
+    one_backend_protects,
     keys_are_replaced,
     routes_stay,
     sessions_stay,

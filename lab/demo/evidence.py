@@ -20,9 +20,8 @@ from ikev2.errors import PeerError
 from ikev2.message import SPI_LENGTH, Header
 from lab.demo import timeline
 from lab.demo.places import KEYS, REFUSED, TIMELINE, WIRE
-from tcpao.capture import CaptureError, Packet, read_packets
+from tcpao.capture import Packet, read_packets
 from tcpao.known_keys import KnownKey, read_known_keys
-from tcpao.mkt import endpoint
 from tcpao.segment import Segment, parse_ip
 from tcpao.verify_report import Report, verify_capture
 
@@ -106,45 +105,3 @@ def ike(packets: list[Packet]) -> Iterator[IkePacket]:
         except PeerError:
             continue
         yield IkePacket(packet.time, str(ip_address(outer.src)), header)
-
-
-class SynFollower:
-    """The SYNs of a capture that is still growing, each once, as events."""
-
-    def __init__(self, path: Path, sessions: dict[int, str]) -> None:
-        """`sessions` gives the session's name for each of the opener's ports."""
-        self._path = path
-        self._sessions = sessions
-        self._seen: set[tuple[int, int]] = set()
-
-    def news(self) -> Iterator[Record]:
-        """What is new."""
-        if len(self._seen) < len(self._sessions):
-            try:
-                yield from self._read()
-            except CaptureError:
-                return  # not there yet, or its last packet isn't whole yet
-
-    def _read(self) -> Iterator[Record]:
-        for packet in read_packets(self._path):
-            segment = parse_ip(packet.octets)
-            if segment is None or not segment.is_opening:
-                continue
-            known = (segment.source_port, segment.sequence)
-            if known not in self._seen:
-                self._seen.add(known)
-                yield _syn(packet, segment, self._sessions.get(segment.source_port))
-
-
-def _syn(packet: Packet, segment: Segment, session: str | None) -> Record:
-    option = segment.ao_option()
-    source = endpoint(segment.source, segment.source_port)
-    target = endpoint(segment.destination, segment.destination_port)
-    details: dict[str, str | int | float | bool | None] = {
-        'captured': True,
-        'pair': f'{source} -> {target}',
-        'key_id': option.key_id if option else None,
-        'rnext_key_id': option.rnext_key_id if option else None,
-        'mac': option.mac.hex() if option else None,
-    }
-    return Record(packet.time, 'r1', session, EventName.SYN, details)

@@ -13,7 +13,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from lab.demo.places import PROJECT, R1
+from lab.tcpao_backend import OPTION
 from lab.topology.node import Node
+from tcpao.backend import Preference
 
 
 @contextmanager
@@ -33,9 +35,10 @@ def diverted(victim: Node, impostor: Node) -> Iterator[None]:
 class Impostor:
     """The process in the impostor's node, as the stage sees it."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, backend: Preference) -> None:
+        """`backend` protects what it signs."""
         # Its start must not hold the routers up.
-        command = ['nice', '-n', '19', sys.executable, '-m', 'lab.demo.attacks']
+        command = ['nice', '-n', '19', sys.executable, '-m', 'lab.demo.attacks', OPTION, backend]
         self._process = node.popen(
             command,
             stdin=subprocess.PIPE,

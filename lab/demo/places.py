@@ -14,6 +14,7 @@ KEYS = 'keys.json'
 TIMELINE = 'timeline.jsonl'
 SAID = 'stage.log'
 
+ROUTERS = ('r1', 'r2')
 R1 = '10.0.0.1'
 R2 = '10.0.0.2'
 IMPOSTOR = '10.0.9.3'

@@ -6,6 +6,7 @@ Captures and keys go to FOLDER. Nothing is judged here; what can't be done ends 
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shutil
@@ -19,12 +20,14 @@ from gatekeeper.records import EventName, Record
 from lab.demo import timeline
 from lab.demo.capture import Capture, CaptureError
 from lab.demo.impostor import Impostor, diverted
-from lab.demo.places import CONFIGURATION, KEYS, PREFIXES, REFUSED, WIRE
+from lab.demo.places import CONFIGURATION, KEYS, PREFIXES, REFUSED, ROUTERS, WIRE
 from lab.demo.watch import RouteWatch
 from lab.exabgp_cli import CommandLine, CommandLineError
 from lab.keys import stage as staged
+from lab.tcpao_backend import add_option, put_under
 from lab.topology import Lab, LabError, Topology
 from lab.unprivileged import daemon_environment
+from tcpao.backend import Preference
 
 SAMPLE_SECONDS = 0.1
 # Bounds on what each part may take, in seconds; a machine that is busy with other things is slow.
@@ -32,7 +35,6 @@ UP_WITHIN = 60.0
 REKEYED_WITHIN = 30.0
 ATTACKED_WITHIN = 20.0
 
-ROUTERS = ('r1', 'r2')
 # In a router's own file system; each has a /run of its own.
 EVENTS = 'run/timeline.jsonl'
 MASTER_KEYS = 'run/keys.json'
@@ -72,8 +74,9 @@ class Journal:
 class Stage:
     """A lab that is up, and everything that is seen in it."""
 
-    def __init__(self, lab: Lab, folder: Path) -> None:
+    def __init__(self, lab: Lab, folder: Path, backend: Preference) -> None:
         self._lab = lab
+        self._backend = backend
         self._folder = folder
         self._roots = {name: lab.node(name).proc / 'root' for name in ROUTERS}
         self._journals = [Journal(self._roots[name] / EVENTS) for name in ROUTERS]
@@ -89,7 +92,7 @@ class Stage:
         self._until(self._both_up, UP_WITHIN, 'both sessions up with their routes')
         node = self._lab.node('impostor')
         # Started now, when nobody waits for it.
-        impostor = self._impostor = Impostor(node)
+        impostor = self._impostor = Impostor(node, self._backend)
         impostor.order('stranger')
         self._until(self._both_rekeyed, REKEYED_WITHIN, 'both first keys replaced and removed')
         self._until(lambda: not impostor.busy, ATTACKED_WITHIN, 'the impostors to give up')
@@ -212,14 +215,20 @@ def _end(router: str, reason: str, captured_from: float, packets: int) -> Record
 
 def main() -> int:
     """Exit status 0 if everything could be done."""
+    parser = argparse.ArgumentParser(prog='python -m lab.demo.stage', description=__doc__)
+    add_option(parser)
+    parser.add_argument('folder', type=Path)
+    options = parser.parse_args()
     # Nodes have other working directories.
-    folder = Path(sys.argv[1]).resolve()
+    folder = options.folder.resolve()
     with tempfile.TemporaryDirectory(prefix='demo.') as scratch:
-        topology = Topology.load(staged(CONFIGURATION, Path(scratch) / 'two-routers'))
+        file = staged(CONFIGURATION, Path(scratch) / 'two-routers')
+        put_under(file.parent, options.backend)
+        topology = Topology.load(file)
         logs = Path(scratch) / 'logs'
         try:
             with topology.up(logs, daemon_environment() | ENVIRONMENT) as lab:
-                Stage(lab, folder).run()
+                Stage(lab, folder, options.backend).run()
             return 0
         except (StageError, LabError, CaptureError, CommandLineError, EOFError) as error:
             print(f'demo: {error}', file=sys.stderr)

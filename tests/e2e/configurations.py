@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from tcpao.backend import Preference
+from lab.tcpao_backend import SECTION
 
 FAMILIES = ('ipv4 unicast', 'ipv6 unicast')
 ROUTES = {
@@ -16,14 +16,6 @@ PREFIXES = {name: {route.split()[0] for route in routes} for name, routes in ROU
 
 RAW_KEY = 'private-key "private.pem"; peer-key "peer.pub";'
 PSK = 'psk-file "psk";'
-
-
-SECTION = 'ikev2 {'
-
-
-def under(text: str, backend: Preference) -> str:
-    """The same configuration, protected by that backend."""
-    return text.replace(SECTION, f'{SECTION} tcp-ao-backend {backend};')
 
 
 def ikev2(

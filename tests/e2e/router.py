@@ -24,10 +24,10 @@ from typing import Any, TypeVar
 from gatekeeper.records import EventName, Record
 from lab.demo.timeline import parse
 from lab.exabgp_cli import CommandLine
+from lab.tcpao_backend import under
 from lab.topology import Node
 from lab.unprivileged import PROJECT, daemon_environment, unreadable
 from tcpao.backend import Preference
-from tests.e2e.configurations import under
 
 # For what takes a moment on an idle machine; the guest is slow, and the host may be busy.
 PATIENCE = 60.0

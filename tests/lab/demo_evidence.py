@@ -155,6 +155,8 @@ def session_of(demo: Demo, session: str, first_id: int) -> None:
             (REMOVED, EventName.MKT_REMOVED),
         ):
             demo.note(time, router, session, name)
+        for time in (syn - 0.4, REKEY + 0.1):
+            demo.note(time, router, session, EventName.MKT_INSTALLED, backend='userspace')
     for last in (CLOSED, END):
         details = {'prefix': PREFIXES[session], 'samples': 130, 'present': 130, 'resets': 0}
         times = {'first': ROUTED, 'last': last, 'longest_gap': 0.2, 'uptime': last - syn}

@@ -86,6 +86,20 @@ def the_other_algorithm(demo: Demo) -> None:
         key['session'] = SECOND if key['session'] == FIRST else FIRST
 
 
+def another_backend_on_one_router(demo: Demo) -> None:
+    installed = [event for event in demo.events if event.event is EventName.MKT_INSTALLED]
+    installed[-1].details['backend'] = 'kernel'
+
+
+def a_backend_without_a_name(demo: Demo) -> None:
+    for event in demo.events:
+        event.details.pop('backend', None)
+
+
+def nothing_installed_on_one_router(demo: Demo) -> None:
+    demo.drop(EventName.MKT_INSTALLED, 'r2', FIRST)
+
+
 def no_key_removed_on_one_router(demo: Demo) -> None:
     demo.drop(EventName.MKT_REMOVED, 'r1', SECOND)
 
@@ -175,6 +189,9 @@ def a_master_key_as_octets(demo: Demo) -> None:
         (checks.macs_verify_with_scapy, mac_with_a_wrong_bit),
         (checks.each_session_has_its_own_key, one_master_key_for_both_sessions),
         (checks.each_session_has_its_own_key, the_other_algorithm),
+        (checks.one_backend_protects, another_backend_on_one_router),
+        (checks.one_backend_protects, a_backend_without_a_name),
+        (checks.one_backend_protects, nothing_installed_on_one_router),
         (checks.keys_are_replaced, no_key_removed_on_one_router),
         (checks.keys_are_replaced, rnext_never_moved),
         (checks.keys_are_replaced, no_new_key_on_the_wire),

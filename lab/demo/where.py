@@ -1,0 +1,60 @@
+"""Where the demo runs: on this host or in a User Mode Linux, and protected by what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lab.tcpao_backend import OPTION
+from lab.tcpao_kernel import has_tcp_ao
+from tcpao.backend import BackendError, Preference
+from tcpao.userspace.backend import UserspaceBackend
+
+IN_GUEST = 'in a User Mode Linux, whose kernel has TCP-AO'
+IN_USER_SPACE = 'packets protected in user space'
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Under what the stage runs, in words, and whether that is a guest."""
+
+    words: str
+    guest: bool
+
+
+class NowhereError(Exception):
+    """What was asked for can't be had on this host; the message says what to try."""
+
+
+def decide(wanted: Preference, *, guest: bool) -> Where:
+    """Under what the stage runs. `guest`: a User Mode Linux rather than a kernel without TCP-AO.
+
+    Raises NowhereError.
+    """
+    able = has_tcp_ao()
+    if able and wanted is not Preference.USERSPACE:
+        return Where("on this host's kernel, which has TCP-AO", guest=False)
+    if guest and not able:
+        asked = f', but with {IN_USER_SPACE}' if wanted is Preference.USERSPACE else ''
+        return Where(f'{IN_GUEST}{asked}', guest=True)
+    if wanted is Preference.KERNEL:
+        raise NowhereError(
+            "this host's kernel has no TCP-AO (Linux 6.7 with CONFIG_TCP_AO): "
+            f"`make demo DEMO=--guest` runs the demo under one that has, DEMO='{OPTION} "
+            f"{Preference.USERSPACE}' here without"
+        )
+    lacking = _why_not_in_user_space()
+    if lacking is None:
+        has = 'has TCP-AO, but with' if able else 'has no TCP-AO:'
+        return Where(f"on this host's kernel, which {has} {IN_USER_SPACE}", guest=False)
+    if wanted is Preference.USERSPACE:
+        raise NowhereError(f'{lacking}; `make demo DEMO=--guest` runs the demo elsewhere')
+    return Where(f'{IN_GUEST}, since here {lacking}', guest=True)
+
+
+def _why_not_in_user_space() -> str | None:
+    """Only a packet process that starts shows that one can."""
+    try:
+        with UserspaceBackend():
+            return None
+    except BackendError as error:
+        return str(error)
