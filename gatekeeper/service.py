@@ -14,15 +14,14 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from queue import Empty, SimpleQueue
 from traceback import extract_tb
-from typing import TypeVar
 
 from gatekeeper import show
+from gatekeeper.calls import Calls
 from gatekeeper.clock import Alarm, ClockWatch, boottime
 from gatekeeper.core import Core
 from gatekeeper.late_udp import LateUdp, UdpError
@@ -46,20 +45,6 @@ from tcpao.socket_installer import SocketInstaller
 from tcpao.sockets import InstallError
 
 __all__ = ['Gatekeeper', 'GatekeeperError']
-
-CALL_WITHIN = 10.0
-"""Seconds that another thread waits for this one to begin, which takes milliseconds; the rules of
-a thousand new neighbors take longer than that."""
-
-Result = TypeVar('Result')
-
-
-@dataclass(frozen=True, slots=True)
-class _Call:
-    """Work for the gatekeeper's thread, and whom to tell if it will never be done."""
-
-    run: Callable[[float], None]
-    refuse: Callable[[str], None]
 
 
 class Gatekeeper:
@@ -87,17 +72,17 @@ class Gatekeeper:
         self._key_table = key_table
         self._ike_key_log = ike_key_log
         self._backend = backend or choose()
-        self._calls: SimpleQueue[_Call] = SimpleQueue()
+        self._calls = Calls()
         self._commands: SimpleQueue[Command] = SimpleQueue()
         self._waiting: set[Ticket] = set()
         self._records: list[Record] = []
         self._stopping = False
-        self._lock = threading.Lock()
-        """Between the end of the thread and those who want something of it."""
-        self._ended = 'the gatekeeper is not running'
         self._thread: threading.Thread | None = None
-        self.alive = False
+
+    @property
+    def alive(self) -> bool:
         """False before start, after stop, when the thread died, and in a forked child."""
+        return self._calls.alive
 
     # --- life -----------------------------------------------------------------------------------
 
@@ -124,15 +109,15 @@ class Gatekeeper:
             backend=self.capabilities.backend,
             ike_key_log=self._ike_key_log,
         )
-        reference = weakref.ref(self)
+        reference = weakref.ref(self._calls)
         os.register_at_fork(after_in_child=lambda: _without_thread(reference()))
-        self.alive = True
+        self._calls.alive = True
         self._thread = threading.Thread(target=self._run, name='gatekeeper', daemon=True)
         self._thread.start()
 
     def _open_descriptors(self) -> None:
-        # The first two are never closed: another thread may be about to write to one.
-        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._calls.open()
+        # Never closed: another thread may be about to write to it.
         self._for_daemon = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._alarm = Alarm()
         self._clock = ClockWatch()
@@ -143,7 +128,7 @@ class Gatekeeper:
         if self._thread is None:
             return
         self._stopping = True
-        self._post(lambda now: None)
+        self._calls.post(lambda now: None)
         self._thread.join(timeout)
         self._thread = None
         self._backend.stop()
@@ -155,7 +140,7 @@ class Gatekeeper:
 
         Raises PolicyError or GatekeeperError; then the old set stays in force.
         """
-        self._call(lambda now: self._configure(tuple(policies), now))
+        self._calls.call(lambda now: self._configure(tuple(policies), now))
 
     def add_listener(self, sock: socket.socket) -> None:
         """A bound socket that is about to listen, or listens: guard it. Raises GatekeeperError;
@@ -170,7 +155,7 @@ class Gatekeeper:
             self._listeners.add(descriptor, duplicate, self._core.state.policies.values())
 
         try:
-            self._call(add)
+            self._calls.call(add)
         except BaseException:
             duplicate.close()
             raise
@@ -178,7 +163,7 @@ class Gatekeeper:
     def drop_listener(self, sock: socket.socket) -> None:
         """The daemon is about to close this listening socket."""
         descriptor = sock.fileno()
-        self._call(lambda now: self._listeners.drop(descriptor))
+        self._calls.call(lambda now: self._listeners.drop(descriptor))
 
     def request(self, session_key: str, pair: SocketPair) -> Ticket:
         """A socket for `pair` is bound, closed, and known to the daemon's installer. When the
@@ -194,15 +179,15 @@ class Gatekeeper:
 
     def up(self, pair: SocketPair) -> None:
         """The routing protocol has the proven connection."""
-        self._post(lambda now: self._core.handle(ConnectionUp(pair), now))
+        self._calls.post(lambda now: self._core.handle(ConnectionUp(pair), now))
 
     def gone(self, pair: SocketPair) -> None:
         """The socket of `pair` is closed, or never came up."""
-        self._post(lambda now: self._core.handle(ConnectionGone(pair), now))
+        self._calls.post(lambda now: self._core.handle(ConnectionGone(pair), now))
 
     def snapshot(self) -> list[dict[str, object]]:
         """Rows for `show`. Raises GatekeeperError."""
-        return [row | {'backend_why': self._backend.why} for row in self._call(self._look)]
+        return [row | {'backend_why': self._backend.why} for row in self._calls.call(self._look)]
 
     def counted(self) -> dict[str, object]:
         """The backend for `show`: which, why, and its counters. Raises GatekeeperError."""
@@ -211,6 +196,18 @@ class Gatekeeper:
         except (InstallError, OSError) as error:
             raise GatekeeperError(f'the {self.backend} backend does not answer: {error}') from None
         return {'backend': self._backend.name, 'backend_why': self._backend.why} | counters
+
+    def _ticket(self, pair: SocketPair, work: Callable[[Ticket, float], None]) -> Ticket:
+        ticket = Ticket(lambda: self._calls.post(lambda now: self._core.cancel(pair, ticket, now)))
+
+        def begin(now: float) -> None:
+            self._waiting.add(ticket)
+            work(ticket, now)
+
+        self._calls.post(
+            begin, lambda cause: ticket.fail(GateError(f'{cause}: restart the daemon'))
+        )
+        return ticket
 
     # --- the thread that owns the connections ---------------------------------------------------
 
@@ -245,56 +242,7 @@ class Gatekeeper:
 
     def post(self, event: Event) -> None:
         """What came of a command."""
-        self._post(lambda now: self._core.handle(event, now))
-
-    # --- across threads -------------------------------------------------------------------------
-
-    def _post(
-        self, run: Callable[[float], None], refuse: Callable[[str], None] = lambda cause: None
-    ) -> None:
-        with self._lock:
-            if self.alive:
-                self._calls.put(_Call(run, refuse))
-                os.eventfd_write(self._wake, 1)
-                return
-        refuse(self._ended)
-
-    def _call(self, work: Callable[[float], Result]) -> Result:
-        future: Future[Result] = Future()
-
-        def call(now: float) -> None:
-            if not future.set_running_or_notify_cancel():
-                return
-            try:
-                future.set_result(work(now))
-            except (PolicyError, GatekeeperError) as error:
-                future.set_exception(error)
-            except BaseException as error:
-                future.set_exception(GatekeeperError(f'internal error: {error!r}'))
-                raise
-
-        def refuse(cause: str) -> None:
-            if future.set_running_or_notify_cancel():
-                future.set_exception(GatekeeperError(cause))
-
-        self._post(call, refuse)
-        try:
-            return future.result(CALL_WITHIN)
-        except TimeoutError:
-            if future.cancel():
-                raise GatekeeperError('the gatekeeper does not answer') from None
-        # It has begun and can't be called off: a load that is refused must have changed nothing.
-        return future.result()
-
-    def _ticket(self, pair: SocketPair, work: Callable[[Ticket, float], None]) -> Ticket:
-        ticket = Ticket(lambda: self._post(lambda now: self._core.cancel(pair, ticket, now)))
-
-        def begin(now: float) -> None:
-            self._waiting.add(ticket)
-            work(ticket, now)
-
-        self._post(begin, lambda cause: ticket.fail(GateError(f'{cause}: restart the daemon')))
-        return ticket
+        self._calls.post(lambda now: self._core.handle(event, now))
 
     # --- the gatekeeper's thread ----------------------------------------------------------------
 
@@ -313,7 +261,7 @@ class Gatekeeper:
             self._clock.close()
 
     def _loop(self) -> None:
-        for descriptor in (self._wake, self._alarm, self._clock, self._backend.fileno()):
+        for descriptor in (self._calls, self._alarm, self._clock, self._backend.fileno()):
             if descriptor is not None:
                 self._selector.register(descriptor, selectors.EVENT_READ)
         while not self._stopping:
@@ -329,16 +277,11 @@ class Gatekeeper:
             raise GatekeeperError(f'the {self._backend.name} backend is dead: {died}')
         self._alarm.clear()
         self._clock.clear()
-        with suppress(BlockingIOError):
-            os.eventfd_read(self._wake)
+        self._calls.clear()
         now = boottime()
         self._core.set_clock(time.time(), now)
-        while True:
-            try:
-                call = self._calls.get_nowait()
-            except Empty:
-                break
-            self._step(call.run, now)
+        for work in self._calls.take():
+            self._step(work, now)
             # What it wants is done before the next one asks how things stand.
             self._obey(now)
         for datagram in self._udp.receive():
@@ -393,14 +336,9 @@ class Gatekeeper:
 
     def _end(self, cause: str) -> None:
         """Nobody waits in vain."""
-        with self._lock:
-            self.alive = False
-            self._ended = cause
+        self._calls.end(cause)
         for ticket in self._waiting:
             ticket.fail(GateError(f'{cause}: restart the daemon'))
-        with suppress(Empty):
-            while True:
-                self._calls.get_nowait().refuse(cause)
         os.eventfd_write(self._for_daemon, 1)
 
     # --- what the daemon asks for, on this thread -------------------------------------------------
@@ -430,7 +368,7 @@ class Gatekeeper:
             raise GatekeeperError(f'internal error: {error!r}') from error
 
 
-def _without_thread(gatekeeper: Gatekeeper | None) -> None:
+def _without_thread(calls: Calls | None) -> None:
     """In a forked child, which has no thread but the one that forked."""
-    if gatekeeper is not None:
-        gatekeeper.alive = False
+    if calls is not None:
+        calls.alive = False

@@ -212,7 +212,7 @@ def die(daemon: Daemon) -> None:
 
     thread = daemon.gatekeeper._thread
     assert thread is not None
-    daemon.gatekeeper._post(raise_it)
+    daemon.gatekeeper._calls.post(raise_it)
     thread.join(PATIENCE)
     assert not thread.is_alive()
 
@@ -302,7 +302,7 @@ def test_when_the_thread_dies_nobody_waits_in_vain(r1: Daemon) -> None:
         go.wait(PATIENCE)
         raise RuntimeError('a defect')
 
-    r1.gatekeeper._post(fail)
+    r1.gatekeeper._calls.post(fail)
     assert busy.wait(PATIENCE)
     # These come while the thread is busy dying.
     later = r1.gatekeeper.request('r1 ipv6 unicast', SocketPair(R1, 40002, R2, 179))
@@ -316,7 +316,7 @@ def test_when_the_thread_dies_nobody_waits_in_vain(r1: Daemon) -> None:
 
     looking = threading.Thread(target=look)
     looking.start()
-    while r1.gatekeeper._calls.qsize() < 2:
+    while r1.gatekeeper._calls.waiting() < 2:
         time.sleep(0.001)
     go.set()
     # Well within the time after which a call gives up by itself.
@@ -527,11 +527,11 @@ def test_a_listener_may_come_in_the_moment_in_which_a_key_goes(r1: Daemon, r2: D
     def wait(now: float) -> None:
         go.wait(PATIENCE)
 
-    r2.gatekeeper._post(wait)
-    r2.gatekeeper._post(lambda now: r2.gatekeeper._core.configure(r2.policies()[1:], now))
+    r2.gatekeeper._calls.post(wait)
+    r2.gatekeeper._calls.post(lambda now: r2.gatekeeper._core.configure(r2.policies()[1:], now))
     adding = threading.Thread(target=r2.gatekeeper.add_listener, args=(another,))
     adding.start()
-    while r2.gatekeeper._calls.qsize() < 2:
+    while r2.gatekeeper._calls.waiting() < 2:
         time.sleep(0.001)
     go.set()
     adding.join(PATIENCE)

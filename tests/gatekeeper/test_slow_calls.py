@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from gatekeeper import service
+from gatekeeper import calls
 from gatekeeper.service import Gatekeeper, GatekeeperError
 from tcpao.backend import Backend
 from tests.doubles.memory_installer import MemoryInstaller, Network
@@ -36,7 +36,7 @@ class MemoryBackend:
 
 @pytest.fixture
 def gatekeeper(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gatekeeper]:
-    monkeypatch.setattr(service, 'CALL_WITHIN', 0.05)
+    monkeypatch.setattr(calls, 'CALL_WITHIN', 0.05)
     backend = cast(Backend, MemoryBackend())
     gatekeeper = Gatekeeper(router='r1', record=lambda record: None, backend=backend)
     gatekeeper.start()
@@ -63,7 +63,7 @@ def test_what_has_begun_is_waited_for(
 ) -> None:
     # To call it refused, and have it in force a moment later, would be two answers.
     _, go_on = slowly(gatekeeper, monkeypatch)
-    later = threading.Timer(10 * service.CALL_WITHIN, go_on.set)
+    later = threading.Timer(10 * calls.CALL_WITHIN, go_on.set)
     later.start()
     gatekeeper.configure([])
     assert go_on.is_set()

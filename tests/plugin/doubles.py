@@ -99,7 +99,7 @@ class FakeGatekeeper(Gatekeeper):
     def __init__(self) -> None:
         self.records: list[Record] = []
         super().__init__(router='test', record=self.records.append)
-        self.alive = True
+        self._calls.alive = True
         self._wake_daemon = os.eventfd(0, os.EFD_NONBLOCK)
         self.requests: list[Asked] = []
         self.proofs: list[Asked] = []
@@ -119,7 +119,7 @@ class FakeGatekeeper(Gatekeeper):
 
     def stop(self, timeout: float = 2.0) -> None:
         self.log.append('stop')
-        self.alive = False
+        self._calls.alive = False
 
     def configure(self, policies: Sequence[SessionPolicy]) -> None:
         if self.refuse_policies is not None:

@@ -256,7 +256,7 @@ def test_when_the_gatekeeper_dies_every_gated_session_goes_down_and_stays_down(
 ) -> None:
     with session(daemon) as running:
         one = running.one
-        one.gatekeeper.alive = False
+        one.gatekeeper._calls.alive = False
         one.wait()
         assert received(running.end) in (None, running.octets)
         assert one.peer().proto is None
