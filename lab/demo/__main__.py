@@ -18,14 +18,15 @@ from threading import Thread
 
 from gatekeeper.records import EventName, Record
 from lab.demo import timeline
-from lab.demo.places import ALGORITHMS, EVIDENCE, PORTS, SAID, TIMELINE, WIRE
+from lab.demo.places import ALGORITHMS, EVIDENCE, PORTS, SAID, TIMELINE, UNABLE, WIRE
 from lab.demo.syns import SynFollower
 from lab.demo.timeline import Screen
-from lab.demo.where import NowhereError, decide
+from lab.demo.where import NowhereError, Where, decide, instead
 from lab.tcpao_backend import OPTION, add_option
 from lab.tcpao_kernel import run, run_here
 from lab.uml.boot import Guest
 from lab.uml.build import BuildError
+from tcpao.backend import Preference
 
 # A machine that is busy with other things is slow.
 STAGE_SECONDS = 150.0
@@ -90,6 +91,13 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def _play(where: Where, backend: Preference, audience: Audience) -> int:
+    """The stage, from its begin to its end; its exit status. Raises BuildError."""
+    command = [sys.executable, '-m', 'lab.demo.stage', OPTION, backend, str(EVIDENCE)]
+    runner = run if where.guest else run_here
+    return runner(command, Guest(timeout=STAGE_SECONDS), output=audience.receive)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the stage, keep its timeline, judge the evidence."""
     started = time.monotonic()
@@ -112,10 +120,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     screen.say(INTRODUCTION.format(sessions=sessions))
     audience = Audience(screen)
     try:
-        command = [sys.executable, '-m', 'lab.demo.stage', OPTION, options.backend, str(EVIDENCE)]
-        guest = Guest(timeout=STAGE_SECONDS)
-        runner = run if where.guest else run_here
-        status = runner(command, guest, output=audience.receive)
+        status = _play(where, options.backend, audience)
+        if status == UNABLE and not where.guest:
+            where = instead(options.backend, audience.said[-1])
+            status = _play(where, options.backend, audience)
+    except NowhereError as error:
+        print(f'demo: {error}', file=sys.stderr)
+        return 1
     except BuildError as error:
         print(f'kernel: {error}', file=sys.stderr)
         return 1

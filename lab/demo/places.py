@@ -27,3 +27,5 @@ PREFIXES = {'ipv4 unicast': '192.0.2.0/24', 'ipv6 unicast': '2001:db8:1::/48'}
 """What r1 announces and r2 must have."""
 IMPOSTOR_PORTS = range(41001, 41004)
 """Source ports of SYNs that claim to come from r1."""
+UNABLE = 3
+"""The stage's exit status where packets can't be protected in user space."""

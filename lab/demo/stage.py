@@ -20,14 +20,15 @@ from gatekeeper.records import EventName, Record
 from lab.demo import timeline
 from lab.demo.capture import Capture, CaptureError
 from lab.demo.impostor import Impostor, diverted
-from lab.demo.places import CONFIGURATION, KEYS, PREFIXES, REFUSED, ROUTERS, WIRE
+from lab.demo.places import CONFIGURATION, KEYS, PREFIXES, REFUSED, ROUTERS, UNABLE, WIRE
 from lab.demo.watch import RouteWatch
 from lab.exabgp_cli import CommandLine, CommandLineError
 from lab.keys import stage as staged
 from lab.tcpao_backend import add_option, put_under
 from lab.topology import Lab, LabError, Topology
 from lab.unprivileged import daemon_environment
-from tcpao.backend import Preference
+from tcpao.backend import Preference, choose
+from tcpao.userspace.process import why_unable
 
 SAMPLE_SECONDS = 0.1
 # Bounds on what each part may take, in seconds; a machine that is busy with other things is slow.
@@ -214,11 +215,15 @@ def _end(router: str, reason: str, captured_from: float, packets: int) -> Record
 
 
 def main() -> int:
-    """Exit status 0 if everything could be done."""
+    """Exit status 0 if everything could be done, UNABLE if nothing was begun since packets can't
+    be protected in user space, which is what there is here or what was asked for."""
     parser = argparse.ArgumentParser(prog='python -m lab.demo.stage', description=__doc__)
     add_option(parser)
     parser.add_argument('folder', type=Path)
     options = parser.parse_args()
+    if choose(options.backend).name == Preference.USERSPACE and (reason := why_unable()):
+        print(reason, file=sys.stderr)
+        return UNABLE
     # Nodes have other working directories.
     folder = options.folder.resolve()
     with tempfile.TemporaryDirectory(prefix='demo.') as scratch:

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 from lab.tcpao_backend import OPTION
 from lab.tcpao_kernel import has_tcp_ao
-from tcpao.backend import BackendError, Preference
-from tcpao.userspace.backend import UserspaceBackend
+from tcpao.backend import Preference
 
 IN_GUEST = 'in a User Mode Linux, whose kernel has TCP-AO'
 IN_USER_SPACE = 'packets protected in user space'
@@ -28,7 +27,8 @@ class NowhereError(Exception):
 def decide(wanted: Preference, *, guest: bool) -> Where:
     """Under what the stage runs. `guest`: a User Mode Linux rather than a kernel without TCP-AO.
 
-    Raises NowhereError.
+    Raises NowhereError. Whether packets can be protected in user space only shows on the stage:
+    see `instead`.
     """
     able = has_tcp_ao()
     if able and wanted is not Preference.USERSPACE:
@@ -42,19 +42,12 @@ def decide(wanted: Preference, *, guest: bool) -> Where:
             f"`make demo DEMO=--guest` runs the demo under one that has, DEMO='{OPTION} "
             f"{Preference.USERSPACE}' here without"
         )
-    lacking = _why_not_in_user_space()
-    if lacking is None:
-        has = 'has TCP-AO, but with' if able else 'has no TCP-AO:'
-        return Where(f"on this host's kernel, which {has} {IN_USER_SPACE}", guest=False)
+    has = 'has TCP-AO, but with' if able else 'has no TCP-AO:'
+    return Where(f"on this host's kernel, which {has} {IN_USER_SPACE}", guest=False)
+
+
+def instead(wanted: Preference, reason: str) -> Where:
+    """Where else, when packets can't be protected in user space here. Raises NowhereError."""
     if wanted is Preference.USERSPACE:
-        raise NowhereError(f'{lacking}; `make demo DEMO=--guest` runs the demo elsewhere')
-    return Where(f'{IN_GUEST}, since here {lacking}', guest=True)
-
-
-def _why_not_in_user_space() -> str | None:
-    """Only a packet process that starts shows that one can."""
-    try:
-        with UserspaceBackend():
-            return None
-    except BackendError as error:
-        return str(error)
+        raise NowhereError(f'{reason}; `make demo DEMO=--guest` runs the demo elsewhere')
+    return Where(f'{IN_GUEST}, since here {reason}', guest=True)

@@ -321,6 +321,20 @@ def serve(channel: socket.socket, kinds: Iterable[Kind] = tuple(Kind)) -> int:
     return 0
 
 
+def why_unable(kinds: Iterable[Kind] = tuple(Kind)) -> str | None:
+    """Why no packet process could serve in this network namespace; None if one could. Nothing is
+    left of the trial."""
+    try:
+        with (
+            contextlib.closing(_free_queue()) as queue,
+            contextlib.closing(choose(queue.number, kinds)) as rules,
+        ):
+            rules.remove_all()
+    except (QueueError, RulesError) as error:
+        return str(error)
+    return None
+
+
 def main(arguments: list[str]) -> int:
     """`python -m tcpao.userspace DESCRIPTOR [KIND...]`: started by `backend`, never by hand."""
     channel = socket.socket(fileno=int(arguments[0]))

@@ -12,52 +12,42 @@ import pytest
 from lab import tcpao_backend
 from lab.demo import __main__ as demo
 from lab.demo import attacks, where
-from lab.demo.places import CONFIGURATION
+from lab.demo.places import CONFIGURATION, UNABLE
 from lab.demo.where import NowhereError, Where, decide
 from lab.impostors import Ending, Heard, TcpKey
+from lab.uml.boot import Guest
 from plugin.grammar import SECTION
-from tcpao.backend import BackendError, Preference
-from tcpao.userspace.backend import UserspaceBackend
+from tcpao.backend import Preference
 
 NO_QUEUE = 'no netfilter queue here'
 
-Host = Callable[[bool, str | None], None]
+Host = Callable[[bool], None]
 
 
 @pytest.fixture
 def host(monkeypatch: pytest.MonkeyPatch) -> Host:
-    """A host: whether its kernel has TCP-AO, and why no packet process can start (None: it can)."""
-
-    def be(kernel: bool, lacking: str | None) -> None:
-        def start(backend: object) -> None:
-            if lacking is not None:
-                raise BackendError(lacking)
-
-        monkeypatch.setattr(where, 'has_tcp_ao', lambda: kernel)
-        monkeypatch.setattr(UserspaceBackend, 'start', start)
-
-    return be
+    """A host: whether its kernel has TCP-AO."""
+    return lambda kernel: monkeypatch.setattr(where, 'has_tcp_ao', lambda: kernel)
 
 
 @pytest.mark.parametrize(
-    ('kernel', 'lacking', 'wanted', 'guest', 'expected'),
+    ('kernel', 'wanted', 'guest', 'expected'),
     [
-        (True, None, 'auto', False, 'here, kernel'),
-        (True, None, 'kernel', True, 'here, kernel'),
-        (True, None, 'userspace', False, 'here, userspace'),
-        (True, None, 'userspace', True, 'here, userspace'),
-        (False, None, 'auto', False, 'here, userspace'),
-        (False, None, 'userspace', False, 'here, userspace'),
-        (False, None, 'auto', True, 'guest, kernel'),
-        (False, None, 'kernel', True, 'guest, kernel'),
-        (False, None, 'userspace', True, 'guest, userspace'),
-        (False, NO_QUEUE, 'auto', False, 'guest, kernel'),
+        (True, 'auto', False, 'here, kernel'),
+        (True, 'kernel', True, 'here, kernel'),
+        (True, 'userspace', False, 'here, userspace'),
+        (True, 'userspace', True, 'here, userspace'),
+        (False, 'auto', False, 'here, userspace'),
+        (False, 'userspace', False, 'here, userspace'),
+        (False, 'auto', True, 'guest, kernel'),
+        (False, 'kernel', True, 'guest, kernel'),
+        (False, 'userspace', True, 'guest, userspace'),
     ],
 )
 def test_it_runs_where_what_is_wanted_can_be_had(
-    kernel: bool, lacking: str | None, wanted: str, guest: bool, expected: str, host: Host
+    kernel: bool, wanted: str, guest: bool, expected: str, host: Host
 ) -> None:
-    host(kernel, lacking)
+    host(kernel)
     decided = decide(Preference(wanted), guest=guest)
     assert said(decided) == expected
 
@@ -68,21 +58,51 @@ def said(decided: Where) -> str:
     return f'{"guest" if decided.guest else "here"}, {backend}'
 
 
-def test_a_guest_for_want_of_a_packet_process_says_what_is_lacking(host: Host) -> None:
-    host(False, NO_QUEUE)
-    assert NO_QUEUE in decide(Preference.AUTO, guest=False).words
-
-
 def test_a_kernel_that_has_none_is_an_error_that_names_the_guest(host: Host) -> None:
-    host(False, None)
+    host(False)
     with pytest.raises(NowhereError, match=r'no TCP-AO .*DEMO=--guest'):
         decide(Preference.KERNEL, guest=False)
 
 
-def test_user_space_that_cannot_be_had_is_an_error_with_the_reason(host: Host) -> None:
-    host(False, NO_QUEUE)
-    with pytest.raises(NowhereError, match=rf'{NO_QUEUE}.*DEMO=--guest'):
-        decide(Preference.USERSPACE, guest=False)
+@pytest.fixture
+def no_queue(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., list[str]]:
+    """Run the demo on a host without both, whose guest is empty; the runners that were asked."""
+    asked: list[str] = []
+
+    def here(command: list[str], guest: Guest, output: Callable[[bytes], None]) -> int:
+        asked.append('here')
+        output(NO_QUEUE.encode() + b'\n')
+        return UNABLE
+
+    def in_guest(command: list[str], guest: Guest, output: Callable[[bytes], None]) -> int:
+        asked.append('guest')
+        return 1
+
+    def begin(*arguments: str) -> list[str]:
+        assert demo.main(arguments) == 1
+        return asked
+
+    host(False)
+    monkeypatch.setattr(demo, 'EVIDENCE', tmp_path / 'evidence')
+    monkeypatch.setattr(demo, 'run_here', here)
+    monkeypatch.setattr(demo, 'run', in_guest)
+    return begin
+
+
+def test_where_packets_cannot_be_queued_the_guest_takes_over_and_says_why(
+    no_queue: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert no_queue() == ['here', 'guest']
+    assert f'{where.IN_GUEST}, since here {NO_QUEUE}' in capsys.readouterr().out
+
+
+def test_user_space_that_cannot_be_had_is_an_error_with_the_reason(
+    no_queue: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert no_queue('--tcp-ao-backend', 'userspace') == ['here']
+    assert re.search(rf'{NO_QUEUE}.*DEMO=--guest', capsys.readouterr().err)
 
 
 def test_what_cannot_be_had_ends_the_demo_before_it_has_changed_anything(
@@ -91,7 +111,7 @@ def test_what_cannot_be_had_ends_the_demo_before_it_has_changed_anything(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    host(False, None)
+    host(False)
     monkeypatch.setattr(demo, 'EVIDENCE', tmp_path)
     (tmp_path / 'wire.pcap').touch()
     assert demo.main(['--tcp-ao-backend', 'kernel']) == 1

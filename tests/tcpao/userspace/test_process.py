@@ -35,6 +35,8 @@ from tcpao.installer import (
 )
 from tcpao.userspace import channel
 from tcpao.userspace.backend import UserspaceBackend
+from tcpao.userspace.nfqueue import bound_queues
+from tcpao.userspace.process import why_unable
 from tcpao.userspace.rules import NAME, Kind
 from tests.tcpao.conftest import rule_kinds
 from tests.tcpao.test_installer_conformance import mkts
@@ -196,6 +198,17 @@ def test_every_way_is_tried_until_one_works(sites: tuple[Site, Site]) -> None:
 def test_a_way_that_does_not_work_says_why(sites: tuple[Site, Site]) -> None:
     with sites[0].inside(), pytest.raises(BackendError, match='nftables: the kernel said'):
         UserspaceBackend((Kind.NFTABLES,)).start()
+    with sites[0].inside():
+        assert str(why_unable((Kind.NFTABLES,))).startswith(
+            'packets can be sent to a queue neither'
+        )
+
+
+def test_whether_it_can_serve_is_asked_without_leaving_anything(sites: tuple[Site, Site]) -> None:
+    with sites[0].inside():
+        assert why_unable() is None
+        assert not bound_queues()
+    assert rules(sites[0]) == []
 
 
 def test_two_processes_in_one_namespace_do_not_disturb_each_other(
