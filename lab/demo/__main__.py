@@ -35,7 +35,7 @@ CHECKS = 'lab.demo.checks'
 INTRODUCTION = """\
 r1 (10.0.0.1) opens two BGP sessions to r2 (10.0.0.2), one per family, each from its own port:
 {sessions}
-Every key is negotiated by IKEv2 before the SYN, lives for 15 s, and is replaced while BGP runs.
+Every key is negotiated by IKEv2 before the SYN, lives 15 s, and is replaced while routes change.
 Times are seconds since the first event; nothing below is scripted output.
 """
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from gatekeeper.records import EventName, Record
 from lab.demo import timeline
 from lab.demo.capture import Capture, CaptureError
+from lab.demo.changes import RouteChanges
 from lab.demo.impostor import Impostor, diverted
 from lab.demo.places import CONFIGURATION, KEYS, PREFIXES, REFUSED, ROUTERS, UNABLE, WIRE
 from lab.demo.watch import RouteWatch
@@ -82,6 +83,7 @@ class Stage:
         self._roots = {name: lab.node(name).proc / 'root' for name in ROUTERS}
         self._journals = [Journal(self._roots[name] / EVENTS) for name in ROUTERS]
         self._watch: RouteWatch | None = None
+        self._changes: RouteChanges | None = None
         self._impostor: Impostor | None = None
         self.seen: list[Record] = []
 
@@ -95,7 +97,9 @@ class Stage:
         # Started now, when nobody waits for it.
         impostor = self._impostor = Impostor(node, self._backend)
         impostor.order('stranger')
+        self._changes = RouteChanges(CommandLine(self._roots['r1'] / 'run/exabgp'))
         self._until(self._both_rekeyed, REKEYED_WITHIN, 'both first keys replaced and removed')
+        self._changes = None
         self._until(lambda: not impostor.busy, ATTACKED_WITHIN, 'the impostors to give up')
         self._summarise()
         packets = wire.close()
@@ -134,9 +138,11 @@ class Stage:
         events += self._impostors_news()
         if self._watch is not None:
             events += self._watch.sample()
-        elif any(event.event is EventName.OPEN for event in self.seen):
+        elif self._named(EventName.OPEN):
             self._watch = RouteWatch(CommandLine(self._roots['r2'] / 'run/exabgp'))
         self._emit(events)
+        if self._changes is not None and self._named(EventName.REKEY_STARTED):
+            self._changes.next()
 
     def _emit(self, events: Iterable[Record]) -> None:
         batch = sorted(events, key=lambda event: event.time)
@@ -151,12 +157,11 @@ class Stage:
 
     def _both_rekeyed(self) -> bool:
         wanted = {(router, session) for router in ROUTERS for session in PREFIXES}
-        removed = {
-            (event.router, event.session)
-            for event in self.seen
-            if event.event is EventName.MKT_REMOVED
-        }
+        removed = {(one.router, one.session) for one in self._named(EventName.MKT_REMOVED)}
         return removed >= wanted
+
+    def _named(self, name: EventName) -> list[Record]:
+        return [event for event in self.seen if event.event is name]
 
     # --- impostors --------------------------------------------------------------------------
 
