@@ -19,7 +19,7 @@ from gatekeeper.policy import IPAddress, PolicyError, SessionPolicy
 from gatekeeper.records import EventName
 from gatekeeper.state import Connection, Phase, Place, Posted, State, Waiter
 from tcpao.installer import DENY_ID, Failed, Install, Remove, Where
-from tcpao.mkt import PeerPairs, SocketPair
+from tcpao.mkt import Mkt, PeerPairs, SocketPair
 
 CHAINS = 'keychains'
 """Whose deadline Due.CHAINS is."""
@@ -148,13 +148,15 @@ def _take_down(state: State, place: Place) -> None:
     state.command(Remove(posted.mkt, Where.LISTENER))
 
 
-def _posted_as(state: State, identity: str) -> Place | None:
-    return next((p for p, posted in state.posted.items() if posted.mkt.identity == identity), None)
+def _posted_as(state: State, mkt: Mkt) -> Place | None:
+    place = (mkt.peer.network_address, mkt.pair.local_port, mkt.send_id, mkt.recv_id)
+    there = state.posted.get(place)
+    return place if there is not None and there.mkt == mkt else None
 
 
-def posted(state: State, identity: str) -> None:
+def posted(state: State, mkt: Mkt) -> None:
     """A key is on the listening sockets."""
-    place = _posted_as(state, identity)
+    place = _posted_as(state, mkt)
     if place is not None:
         entry = state.posted[place]
         state.note(
@@ -168,10 +170,10 @@ def posted(state: State, identity: str) -> None:
         )
 
 
-def not_posted(state: State, failure: Failed, identity: str, now: float) -> None:
+def not_posted(state: State, failure: Failed, mkt: Mkt, now: float) -> None:
     """A key couldn't be put on the listening sockets: its connections stay out, and it is tried
     again."""
-    place = _posted_as(state, identity)
+    place = _posted_as(state, mkt)
     if place is None:
         return
     entry = state.posted.pop(place)

@@ -193,7 +193,7 @@ class Core:
 
     def _installed(self, mkt: Mkt, where: Where, now: float) -> None:
         if isinstance(mkt.pair, PeerPairs):
-            chains.posted(self.state, mkt.identity)
+            chains.posted(self.state, mkt)
             return
         conn, life = self._find(mkt)
         if conn is None or life is None:
@@ -211,7 +211,7 @@ class Core:
 
     def _not_installed(self, event: Failed, mkt: Mkt, where: Where, now: float) -> None:
         if isinstance(mkt.pair, PeerPairs):
-            chains.not_posted(self.state, event, mkt.identity, now)
+            chains.not_posted(self.state, event, mkt, now)
             return
         conn, life = self._find(mkt)
         if conn is None or life is None or conn.phase is Phase.ENDING:

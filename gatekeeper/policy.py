@@ -135,7 +135,8 @@ def check(policies: Iterable[SessionPolicy]) -> None:
     keys: set[str] = set()
     answers: dict[object, SessionPolicy] = {}
     sources: dict[object, SessionPolicy] = {}
-    chains: list[SessionPolicy] = []
+    chains: dict[str, Keychain] = {}
+    manual: dict[IPAddress, list[SessionPolicy]] = {}
     for policy in policies:
         if policy.key in keys:
             raise PolicyError(f'neighbor {policy.neighbor}: session {policy.key} twice')
@@ -157,7 +158,7 @@ def check(policies: Iterable[SessionPolicy]) -> None:
             )
         if policy.pad is not None:
             _check_entry(policy, policy.pad, pads, owners)
-        _check_keychain(policy, chains)
+        _check_keychain(policy, chains, manual)
         if policy.listen_port is not None:
             # What a responder can tell sessions apart by.
             port = policy.peer_port
@@ -211,29 +212,38 @@ def _check_entry(
         )
 
 
-def _check_keychain(policy: SessionPolicy, chains: list[SessionPolicy]) -> None:
+def _check_keychain(
+    policy: SessionPolicy,
+    chains: dict[str, Keychain],
+    manual: dict[IPAddress, list[SessionPolicy]],
+) -> None:
     if (policy.keychain is None) == (policy.pad is None):
         raise PolicyError(
             f'neighbor {policy.neighbor} session {policy.session.name}: its keys are negotiated, '
             f'or come from a keychain: one of the two'
         )
-    if policy.keychain is None:
+    chain = policy.keychain
+    if chain is None:
         return
-    try:
-        check_keychain(policy.keychain)
-    except KeychainError as error:
-        raise PolicyError(str(error)) from None
-    for other in chains:
-        _check_both(policy, policy.keychain, other)
-    chains.append(policy)
+    known = chains.get(chain.name)
+    if known is None:
+        try:
+            check_keychain(chain)
+        except KeychainError as error:
+            raise PolicyError(str(error)) from None
+        chains[chain.name] = chain
+    elif known is not chain and known != chain:
+        raise PolicyError(f'two keychains have the name {chain.name}')
+    others = manual.setdefault(policy.remote, [])
+    for other in others:
+        _check_both(policy, chain, other)
+    others.append(policy)
 
 
 def _check_both(policy: SessionPolicy, chain: Keychain, other: SessionPolicy) -> None:
     """All keys with one peer address share one space of ids."""
     assert other.keychain is not None
-    if other.keychain.name == chain.name and other.keychain != chain:
-        raise PolicyError(f'two keychains have the name {chain.name}')
-    if other.remote != policy.remote:
+    if other.keychain is chain:
         return
     for key in chain.keys:
         for held in other.keychain.keys:

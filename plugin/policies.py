@@ -67,13 +67,23 @@ def _same_family(one: Any, other: Any) -> bool:
 
 def _blame(policies: list[SessionPolicy], gated: Mapping[str, Any]) -> None:
     """Name the place of the first section that doesn't go with those before it."""
-    for count in range(1, len(policies) + 1):
-        try:
-            check(policies[:count])
-        except PolicyError as error:
-            protection = protection_of(gated[policies[count - 1].key])
-            assert protection is not None
-            raise SectionError(protection.place, 'ikev2', str(error)) from None
+    good, bad = 0, len(policies)
+    while bad - good > 1:
+        middle = (good + bad) // 2
+        good, bad = (middle, bad) if _why_not(policies[:middle]) is None else (good, middle)
+    why = _why_not(policies[:bad])
+    if why is not None:
+        protection = protection_of(gated[policies[bad - 1].key])
+        assert protection is not None
+        raise SectionError(protection.place, 'ikev2', str(why)) from None
+
+
+def _why_not(policies: list[SessionPolicy]) -> PolicyError | None:
+    try:
+        check(policies)
+    except PolicyError as error:
+        return error
+    return None
 
 
 def _policy(key: str, neighbor: Any, chains: Chains) -> SessionPolicy:
