@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
@@ -23,7 +24,13 @@ BGP_PORT = 179
 
 def address_of(value: object) -> IPv4Address | IPv6Address:
     """An address as the gatekeeper wants it, from ExaBGP's or the socket's."""
-    address = ip_address(str(value).partition('%')[0])
+    return _parsed(str(value))
+
+
+# Whoever connects is looked for among all neighbors, who may be a thousand.
+@lru_cache(maxsize=4096)
+def _parsed(text: str) -> IPv4Address | IPv6Address:
+    address = ip_address(text.partition('%')[0])
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return mapped or address
 
