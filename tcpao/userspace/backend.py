@@ -25,7 +25,15 @@ from tcpao.userspace.seal import Tally
 _LAST_WORDS: Final = 5.0
 
 # What the process needs of the daemon's environment; keys are in none.
-_PASSED_ON: Final = ('PATH', 'PYTHONPATH', 'LD_LIBRARY_PATH', 'LANG', 'LC_ALL', 'VIRTUAL_ENV')
+_PASSED_ON: Final = (
+    'PATH',
+    'PYTHONPATH',
+    'LD_LIBRARY_PATH',
+    'LANG',
+    'LC_ALL',
+    'VIRTUAL_ENV',
+    'XTABLES_LOCKFILE',
+)
 
 
 class Child(Protocol):

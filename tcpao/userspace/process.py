@@ -39,7 +39,6 @@ from tcpao.userspace.nfqueue import (
 from tcpao.userspace.rules import Kind, Rules, RulesError, choose, remove_stale
 from tcpao.userspace.selectors import Selector
 from tcpao.userspace.signing import supported
-from tcpao.userspace.watch import Watch
 
 # Verdicts are handed over together, but not so many that TCP waits for them, in octets.
 _BATCH: Final = 64 * 1024
@@ -70,9 +69,8 @@ class Process:
         poll = select.poll()
         poll.register(self._channel, select.POLLIN)
         poll.register(self._queue, select.POLLIN)
-        watch = _watch()
-        if watch is not None:
-            poll.register(watch, select.POLLIN)
+        watch = self._rules.watch
+        poll.register(watch, select.POLLIN)
         parent = _parent()
         if parent is not None:
             poll.register(parent, select.POLLIN)
@@ -86,7 +84,7 @@ class Process:
                 self._command()
             elif parent in ready:
                 self._stopping = True
-            if watch is not None and watch.fileno() in ready and watch.removals():
+            if watch.fileno() in ready:
                 self._check_rules()
             if deadline is not None and self._core.expire(time.monotonic()):
                 self._adjust_rules()
@@ -194,14 +192,14 @@ class Process:
             self._made = wanted
 
     def _check_rules(self) -> None:
-        """Somebody has removed rules. If ours were among them, unsigned segments may have passed:
-        what is up goes down, and may come up again under rules."""
+        """Somebody may have removed rules. If ours were among them, unsigned segments may have
+        passed: what is up goes down, and may come up again under rules."""
         try:
-            if self._rules.complete():
+            if not self._rules.watch.removals() or self._rules.complete():
                 return
             self._rules.restore()
-        except RulesError as error:
-            _say(f'our rules were removed and cannot be made anew: {error}')
+        except (RulesError, OSError) as error:
+            _say(f'our rules may have been removed, and cannot be made anew: {error}')
             self._stopping = True
             return
         _say('our rules were removed: made anew, sessions reset')
@@ -261,14 +259,6 @@ def mtu_between(local: IPAddress, remote: IPAddress) -> int | None:
             probe.bind((str(local), 0))
             probe.connect((str(remote), 9))
             return probe.getsockopt(level, option)
-    except OSError:
-        return None
-
-
-def _watch() -> Watch | None:
-    """None without nftables: then nobody tells."""
-    try:
-        return Watch()
     except OSError:
         return None
 

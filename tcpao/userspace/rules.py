@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Final, Protocol
 
 from tcpao.userspace.selectors import Selector
+from tcpao.userspace.watch import Watch
 
 NAME: Final = 'exabgp-gatekeeper'
 
@@ -35,12 +36,15 @@ class Rules(Protocol):
     kind: Kind
     without: tuple[str, ...]
     """What it can't do here, for the log."""
+    watch: Watch
+    """Tells when it may be that they are not complete."""
 
     def change(self, add: Iterable[Selector], remove: Iterable[Selector]) -> None:
         """Make rules, then remove others. Raises RulesError; then none has been removed."""
 
     def complete(self) -> bool:
-        """False if somebody has removed one of them. Raises RulesError."""
+        """False if somebody has removed one of them, or put others of ours in their place, as one
+        does who loads what was saved earlier. Raises RulesError."""
 
     def restore(self) -> None:
         """Make all of them anew. Raises RulesError."""
@@ -53,13 +57,14 @@ class Rules(Protocol):
 
 
 def comment(queue: int) -> str:
-    """What names a rule as ours; tables of nftables are named likewise."""
+    """What names a rule as ours; more may follow after a colon. Tables of nftables are named
+    likewise."""
     return f'{NAME} queue {queue}'
 
 
 def queue_of(text: str) -> int | None:
     """The queue of one of our comments; None if it isn't ours."""
-    words = text.split()
+    words = text.partition(':')[0].split()
     if words[:2] == [NAME, 'queue'] and len(words) == 3 and words[2].isdigit():
         return int(words[2])
     return None

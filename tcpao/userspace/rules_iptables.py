@@ -3,19 +3,24 @@
 In the table `mangle`, first in the chains INPUT and OUTPUT: only what this host itself sends or
 gets, and before a firewall's table `filter` looks at it. ICMP errors that quote a protected
 connection are found by the match `u32`, where the kernel has it.
+
+`iptables` may be either variant; which of them says who tells that rules were removed.
 """
 
 from __future__ import annotations
 
 import os
 import subprocess
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from ipaddress import ip_network
 from typing import Final
 
 from tcpao.mkt import IPNetwork
+from tcpao.userspace.lock_watch import LOCK_FILE, LockWatch
 from tcpao.userspace.rules import NAME, Kind, RulesError, comment, queue_of
 from tcpao.userspace.selectors import Selector
+from tcpao.userspace.watch import NftablesWatch, Watch
 
 _PREFIX: Final = {4: 'iptables', 6: 'ip6tables'}
 _PROBE_CHAIN: Final = f'{NAME}-probe'
@@ -23,32 +28,36 @@ _PATIENCE: Final = 30.0
 _TABLE: Final = 'mangle'
 
 # Daemons often have no /usr/sbin in their path.
-_ENVIRONMENT: Final = {'PATH': f'{os.environ.get("PATH", "")}:/usr/sbin:/sbin', 'LC_ALL': 'C'}
+_ENVIRONMENT: Final = {
+    'PATH': f'{os.environ.get("PATH", "")}:/usr/sbin:/sbin',
+    'LC_ALL': 'C',
+    'XTABLES_LOCKFILE': LOCK_FILE,
+}
 
 
 class IptablesRules:
     """The rules of one queue, made by one variant of the command."""
 
     def __init__(self, kind: Kind, queue: int) -> None:
-        """Raises RulesError if this variant can't make a rule for the queue."""
+        """Raises RulesError if this variant can't make a rule for the queue, or if nobody would
+        tell that it was removed."""
         self.kind = kind
         self.without: tuple[str, ...] = ()
         self._queue = queue
-        self._target = f'-m comment --comment "{comment(queue)}" -j NFQUEUE --queue-num {queue}'
         self._made: set[Selector] = set()
         self._versions = {4}
-        self._probe(4, '-p tcp')
-        try:
-            self._probe(6, '-p tcp')
-            self._versions.add(6)
-        except RulesError as error:
-            self.without += (f'IPv6 ({error})',)
         self._errors = True
+        self.watch = _watch(kind)
         try:
-            self._probe(4, '-p icmp -m u32 --u32 "0>>22&0x3C@0>>24=3"')
-        except RulesError as error:
-            self._errors = False
-            self.without += (f'ICMP errors (RFC 5925 7.8; match u32: {error})',)
+            self._ask_the_kernel()
+            if not self.watch.removals():
+                raise RulesError(
+                    f'{kind} changes rules and {self.watch} says nothing, so nobody would know '
+                    f'if a firewall removed ours'
+                )
+        except (RulesError, OSError) as error:
+            self.watch.close()
+            raise RulesError(str(error)) from None
 
     def change(self, add: Iterable[Selector], remove: Iterable[Selector]) -> None:
         """See Rules."""
@@ -76,7 +85,8 @@ class IptablesRules:
     def complete(self) -> bool:
         """See Rules."""
         return all(
-            len(self._there(version)) == len(self._wanted(version)) for version in self._versions
+            Counter(map(_name, self._there(version))) == Counter(map(_name, self._wanted(version)))
+            for version in self._versions
         )
 
     def restore(self) -> None:
@@ -92,6 +102,7 @@ class IptablesRules:
 
     def close(self) -> None:
         """See Rules."""
+        self.watch.close()
 
     def _wanted(self, version: int) -> list[str]:
         selectors = (selector for selector in self._made if selector.remote.version == version)
@@ -100,12 +111,29 @@ class IptablesRules:
     def _there(self, version: int) -> list[str]:
         return [rule for queue, rule in _ours(self.kind, version) if queue == self._queue]
 
+    def _ask_the_kernel(self) -> None:
+        self._probe(4, '-p tcp')
+        try:
+            self._probe(6, '-p tcp')
+            self._versions.add(6)
+        except RulesError as error:
+            self.without += (f'IPv6 ({error})',)
+        try:
+            self._probe(4, '-p icmp -m u32 --u32 "0>>22&0x3C@0>>24=3"')
+        except RulesError as error:
+            self._errors = False
+            self.without += (f'ICMP errors (RFC 5925 7.8; match u32: {error})',)
+
+    def _target(self, what: str) -> str:
+        text = f'{comment(self._queue)}: {what}'
+        return f'-m comment --comment "{text}" -j NFQUEUE --queue-num {self._queue}'
+
     def _probe(self, version: int, match: str) -> None:
         try:
             _restore(
                 self.kind,
                 version,
-                [f'-A {_PROBE_CHAIN} {match} {self._target}'],
+                [f'-A {_PROBE_CHAIN} {match} {self._target("probe")}'],
                 chain=_PROBE_CHAIN,
             )
         finally:
@@ -113,6 +141,7 @@ class IptablesRules:
 
     def _rules(self, selector: Selector) -> Iterator[str]:
         remote = f'{selector.remote}'
+        target = self._target(_endpoints(selector))
         ports = (
             ('--dport', '--sport'),
             ('--sport', '--dport'),
@@ -127,9 +156,15 @@ class IptablesRules:
             parts += [our_port, str(selector.local_port)]
             if selector.remote_port is not None:
                 parts += [their_port, str(selector.remote_port)]
-            yield ' '.join((*parts, self._target))
+            yield ' '.join((*parts, target))
         if self._errors:
-            yield f'INPUT {_quoting(selector)} {self._target}'
+            yield f'INPUT {_quoting(selector)} {target}'
+
+
+def _endpoints(selector: Selector) -> str:
+    """What tells a selector's rules from those of any other."""
+    here, there = selector.local or 'any address', selector.remote
+    return f'{here} {selector.local_port}, {there} {selector.remote_port or "any port"}'
 
 
 def _quoting(selector: Selector) -> str:
@@ -192,19 +227,33 @@ def _ours(kind: Kind, version: int) -> Iterator[tuple[int, str]]:
         if line.startswith('*'):
             table = line[1:].strip()
         elif line.startswith('-A ') and f'"{NAME} queue ' in line and table == _TABLE:
-            queue = queue_of(line.split('"')[1::2][_comment_at(line)])
+            rule = line[3:]
+            _, text = _name(rule)
+            queue = queue_of(text)
             if queue is not None:
-                yield queue, line[3:]
+                yield queue, rule
 
 
-def _comment_at(line: str) -> int:
-    """Which of the quoted words of a line is the comment: the match u32 quotes too."""
-    before = line[: line.index('--comment "')]
-    return before.count('"') // 2
+def _name(rule: str) -> tuple[str, str]:
+    """Chain and comment."""
+    # The match u32 quotes too.
+    quotes = rule[: rule.index('--comment "')].count('"')
+    return rule.split(maxsplit=1)[0], rule.split('"')[quotes + 1]
 
 
 def _command(kind: Kind, version: int) -> str:
     return kind.value.replace('iptables', _PREFIX[version])
+
+
+def _watch(kind: Kind) -> Watch:
+    version = _run(kind.value, ['--version'], '')
+    try:
+        # Before 1.8 there was no other, and no word for it.
+        return NftablesWatch() if 'nf_tables' in version else LockWatch()
+    except OSError as error:
+        raise RulesError(
+            f'it cannot be noticed when a firewall removes our rules: {error}'
+        ) from None
 
 
 def _restore(kind: Kind, version: int, lines: Iterable[str], chain: str | None = None) -> None:

@@ -20,6 +20,7 @@ from pyroute2.nftables.main import NFTables
 from tcpao.mkt import IPNetwork
 from tcpao.userspace.rules import NAME, Kind, RulesError, comment
 from tcpao.userspace.selectors import Selector
+from tcpao.userspace.watch import NftablesWatch, Watch
 
 _INET: Final = 1
 """NFPROTO_INET."""
@@ -63,15 +64,20 @@ class NftablesRules:
         self._count = 0
         self._rules = 0
         try:
+            self.watch: Watch = NftablesWatch()
+        except OSError as error:
+            raise RulesError(_said(error)) from None
+        try:
             self._nft = NFTables(nfgen_family=_INET)
         except (OSError, NetlinkError) as error:
+            self.watch.close()
             raise RulesError(_said(error)) from None
         try:
             self._make_table()
         except (OSError, NetlinkError) as error:
             with suppress(OSError, NetlinkError):
                 _delete_table(self._nft, self._table)
-            self._nft.close()
+            self.close()
             raise RulesError(_said(error)) from None
 
     def change(self, add: Iterable[Selector], remove: Iterable[Selector]) -> None:
@@ -117,6 +123,7 @@ class NftablesRules:
 
     def close(self) -> None:
         """See Rules."""
+        self.watch.close()
         self._nft.close()
 
     def _make_table(self) -> None:

@@ -1,6 +1,7 @@
 """Noticing that somebody has removed rules: nftables tells it, for `iptables` on nftables too.
 
-A firewall that is reloaded flushes what it finds, ours included. The legacy iptables tell nobody.
+A firewall that is reloaded flushes what it finds, ours included. The legacy iptables tell nobody:
+see `lock_watch`.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import errno
 import socket
 from struct import Struct
-from typing import Final
+from typing import Final, Protocol
 
 from tcpao.userspace.nfqueue import NETLINK_NETFILTER
 
@@ -22,7 +23,21 @@ _NLMSG: Final = Struct('=IHHII')
 _LARGEST: Final = 1 << 20
 
 
-class Watch:
+class Watch(Protocol):
+    """What is there from before the first rule on; where it can't be, there are no rules."""
+
+    def fileno(self) -> int:
+        """Readable when rules may have been removed."""
+
+    def removals(self) -> bool:
+        """True if some may have been removed since the last call, whoever's. Raises OSError if
+        that can't be told any more."""
+
+    def close(self) -> None:
+        """Nothing more is to be noticed."""
+
+
+class NftablesWatch:
     """Events of nftables in this namespace."""
 
     def __init__(self) -> None:
@@ -38,6 +53,9 @@ class Watch:
     def fileno(self) -> int:
         """Readable when rules have changed."""
         return self._socket.fileno()
+
+    def __str__(self) -> str:
+        return 'nftables'
 
     def removals(self) -> bool:
         """True if something was removed since the last call, by whomever, or if nobody knows."""

@@ -5,6 +5,7 @@ A real one, started as the daemon starts it, on a real wire.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import select
@@ -15,7 +16,8 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from functools import partial
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
@@ -33,8 +35,9 @@ from tcpao.installer import (
     Read,
     Where,
 )
-from tcpao.userspace import channel
+from tcpao.userspace import channel, rules_iptables
 from tcpao.userspace.backend import UserspaceBackend
+from tcpao.userspace.lock_watch import LOCK_FILE, LockWatch
 from tcpao.userspace.nfqueue import bound_queues
 from tcpao.userspace.process import why_unable
 from tcpao.userspace.rules import NAME, Kind
@@ -52,6 +55,8 @@ from tests.tcpao.userspace.sites import End, Session, Site, connect, protected, 
 from tests.tcpao.userspace.test_icmp import error
 
 pytestmark = pytest.mark.native
+
+IPTABLES = [Kind.IPTABLES, Kind.IPTABLES_LEGACY, Kind.IPTABLES_NFT]
 
 # Both tools' rules, whichever of them this kernel knows.
 LISTINGS = (
@@ -139,7 +144,7 @@ def test_rules_name_us_and_the_queue(ends: tuple[End, End]) -> None:
         text = ends[1].site.run(f'{process.ready.rules}-save')
         ours = [line for line in text.splitlines() if 'NFQUEUE' in line]
         assert ours
-        assert all(f'"{NAME} queue {queue}"' in line for line in ours)
+        assert all(f'"{NAME} queue {queue}: ' in line for line in ours)
     assert 'bypass' not in text, 'nobody on the queue: dropped'
 
 
@@ -170,7 +175,7 @@ def test_other_traffic_is_not_touched(ends: tuple[End, End]) -> None:
     assert process_of(ends[1]).tally().unsigned > 0
 
 
-@pytest.mark.parametrize('kind', [Kind.IPTABLES, Kind.IPTABLES_LEGACY, Kind.IPTABLES_NFT])
+@pytest.mark.parametrize('kind', IPTABLES)
 @pytest.mark.parametrize('version', [4, 6])
 def test_each_way_to_make_rules(sites: tuple[Site, Site], kind: Kind, version: int) -> None:
     with (
@@ -229,7 +234,7 @@ def test_two_processes_in_one_namespace_do_not_disturb_each_other(
         one.close()
 
 
-@pytest.mark.parametrize('kind', [Kind.IPTABLES, Kind.IPTABLES_NFT])
+@pytest.mark.parametrize('kind', IPTABLES)
 def test_rules_that_somebody_flushes_come_back_and_sessions_are_reset(
     sites: tuple[Site, Site], kind: Kind
 ) -> None:
@@ -248,6 +253,115 @@ def test_rules_that_somebody_flushes_come_back_and_sessions_are_reset(
         again = connect(client, server, server.listen(ADDRESSES[4][1], 180), 4, 40002)
         again.talk()
         again.close()
+
+
+@pytest.mark.parametrize('kind', IPTABLES)
+def test_a_firewall_that_loads_its_own_rules_anew_keeps_them(
+    sites: tuple[Site, Site], kind: Kind
+) -> None:
+    """As `iptables-restore` does: its tables are as its file says, ours not among it."""
+    firewall = '*mangle\n-A INPUT -p tcp -m tcp --dport 7777 -j ACCEPT\nCOMMIT\n'
+    with (
+        protected(sites[0], ForkedBackend((kind,))) as client,
+        protected(sites[1], ForkedBackend((kind,))) as server,
+    ):
+        one = connect(client, server, guarded(server), 4)
+        before = sorted(rules(sites[1]))
+        sites[1].run(f'{kind}-restore', text=firewall)
+        with pytest.raises(ConnectionResetError):
+            one.near.recv(1)
+        assert sorted(rules(sites[1])) == before
+        one.close()
+    listed = sites[1].run(kind.value, '-t', 'mangle', '-S')
+    assert [line for line in listed.splitlines() if line.startswith('-A')] == [
+        '-A INPUT -p tcp -m tcp --dport 7777 -j ACCEPT'
+    ]
+
+
+@pytest.mark.parametrize('kind', IPTABLES)
+def test_a_firewall_that_loads_what_it_has_saved_does_not_pass_old_rules_for_ours(
+    sites: tuple[Site, Site], kind: Kind
+) -> None:
+    """As many as there are, and for another port."""
+    with (
+        protected(sites[0], ForkedBackend((kind,))) as client,
+        protected(sites[1], ForkedBackend((kind,))) as server,
+    ):
+        old = guarded(server)
+        saved = sites[1].run(f'{kind}-save')
+        server.installer.drop_listener(old)
+        one = connect(client, server, guarded(server, 180), 4)
+        before = sorted(rules(sites[1]))
+        assert sites[1].run(f'{kind}-save').count(NAME) == saved.count(NAME)
+        sites[1].run(f'{kind}-restore', text=saved)
+        with pytest.raises(ConnectionResetError):
+            one.near.recv(1)
+        assert sorted(rules(sites[1])) == before
+        one.close()
+
+
+@pytest.mark.parametrize('kind', IPTABLES)
+def test_a_firewall_that_leaves_our_rules_alone_resets_nothing(
+    sites: tuple[Site, Site], kind: Kind
+) -> None:
+    with (
+        protected(sites[0], ForkedBackend((kind,))) as client,
+        protected(sites[1], ForkedBackend((kind,))) as server,
+    ):
+        one = connect(client, server, guarded(server), 4)
+        before = sorted(rules(sites[1]))
+        for _ in range(3):
+            sites[1].run(kind.value, '-F')
+            sites[1].run(kind.value, '-t', 'mangle', '-A', 'INPUT', '-p', 'udp', '-j', 'ACCEPT')
+            sites[1].run(kind.value, '-t', 'mangle', '-D', 'INPUT', '-p', 'udp', '-j', 'ACCEPT')
+            one.talk()
+        assert sorted(rules(sites[1])) == before
+        one.close()
+
+
+def test_looking_at_its_rules_is_nothing_to_look_at_them_for(
+    sites: tuple[Site, Site], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What its own iptables do is noticed too: once, for the look itself takes no lock."""
+    path = str(tmp_path / 'lock')
+    monkeypatch.setattr(rules_iptables, 'LockWatch', partial(LockWatch, path))
+    monkeypatch.setitem(rules_iptables._ENVIRONMENT, 'XTABLES_LOCKFILE', path)
+    with (
+        protected(sites[1], ForkedBackend((Kind.IPTABLES_LEGACY,))) as server,
+        closing(LockWatch(path)) as watch,
+    ):
+        guarded(server)
+        assert watch.removals(), 'rules were made'
+        # When it has answered twice, a turn has passed in which it has looked.
+        process_of(server).tally()
+        process_of(server).tally()
+        assert not watch.removals()
+
+
+def test_without_a_watch_there_are_no_rules(
+    sites: tuple[Site, Site], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused() -> LockWatch:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), LOCK_FILE)
+
+    monkeypatch.setattr(rules_iptables, 'LockWatch', refused)
+    with (
+        sites[0].inside(),
+        pytest.raises(BackendError, match=r'cannot be noticed .* Too many open files: .*lock'),
+    ):
+        ForkedBackend((Kind.IPTABLES_LEGACY,)).start()
+    assert rules(sites[0]) == []
+
+
+def test_a_watch_that_notices_nothing_makes_no_rules(
+    sites: tuple[Site, Site], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As where the iptables have another lock than the one that is known."""
+    other = partial(LockWatch, str(tmp_path / 'lock'))
+    monkeypatch.setattr(rules_iptables, 'LockWatch', other)
+    with sites[0].inside(), pytest.raises(BackendError, match='lock says nothing'):
+        ForkedBackend((Kind.IPTABLES_LEGACY,)).start()
+    assert rules(sites[0]) == []
 
 
 # --- its death ------------------------------------------------------------------------------

@@ -1,0 +1,109 @@
+"""What is noticed of a lock file that others open, close, remove and replace."""
+
+from __future__ import annotations
+
+import os
+import select
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tcpao.userspace.lock_watch import LockWatch
+
+
+@pytest.fixture
+def lock(tmp_path: Path) -> Path:
+    return tmp_path / 'xtables.lock'
+
+
+@pytest.fixture
+def watch(lock: Path) -> Iterator[LockWatch]:
+    with closing(LockWatch(str(lock))) as watching:
+        yield watching
+
+
+def take(lock: Path) -> int:
+    """As iptables does."""
+    return os.open(lock, os.O_RDONLY | os.O_CREAT, 0o600)
+
+
+def readable(watch: LockWatch) -> bool:
+    return bool(select.select([watch], [], [], 0)[0])
+
+
+def test_a_lock_that_is_not_there_yet_is_made_as_iptables_would(
+    watch: LockWatch, lock: Path
+) -> None:
+    assert lock.stat().st_mode & 0o777 == 0o600
+    assert lock.stat().st_size == 0
+    assert not readable(watch), 'that was us'
+
+
+def test_it_is_noticed_when_somebody_is_done(watch: LockWatch, lock: Path) -> None:
+    descriptor = take(lock)
+    assert not readable(watch), 'whoever holds it has not changed anything yet'
+    os.close(descriptor)
+    assert readable(watch)
+    assert watch.removals()
+    assert not readable(watch)
+    assert not watch.removals(), 'once'
+
+
+def test_many_are_noticed_together(watch: LockWatch, lock: Path) -> None:
+    for _ in range(100):
+        os.close(take(lock))
+    assert watch.removals()
+    assert not watch.removals()
+
+
+def test_what_others_do_in_the_folder_is_nothing(watch: LockWatch, lock: Path) -> None:
+    lock.with_name('other').write_text('')
+    assert not readable(watch)
+
+
+def test_a_lock_that_was_removed_is_watched_when_it_comes_back(
+    watch: LockWatch, lock: Path
+) -> None:
+    lock.unlink()
+    assert watch.removals(), 'nobody knows what was missed'
+    assert lock.exists()
+    watch.removals()
+    os.close(take(lock))
+    assert watch.removals()
+
+
+def test_a_lock_that_is_replaced_is_the_one_that_is_watched(watch: LockWatch, lock: Path) -> None:
+    other = lock.with_name('other')
+    other.touch()
+    other.replace(lock)
+    assert watch.removals()
+    while watch.removals():
+        pass
+    os.close(take(lock))
+    assert watch.removals()
+
+
+def test_a_lock_that_somebody_moves_away_is_made_anew(watch: LockWatch, lock: Path) -> None:
+    lock.rename(lock.with_name('old'))
+    assert watch.removals()
+    os.close(take(lock))
+    assert watch.removals()
+
+
+def test_no_folder_no_watch(tmp_path: Path) -> None:
+    before = len(os.listdir('/proc/self/fd'))
+    with pytest.raises(FileNotFoundError, match='nowhere/lock'):
+        LockWatch(str(tmp_path / 'nowhere' / 'lock'))
+    assert len(os.listdir('/proc/self/fd')) == before
+
+
+def test_a_folder_that_goes_ends_the_watching_loudly(tmp_path: Path) -> None:
+    folder = tmp_path / 'run'
+    folder.mkdir()
+    with closing(LockWatch(str(folder / 'lock'))) as watch:
+        (folder / 'lock').unlink()
+        folder.rmdir()
+        with pytest.raises(FileNotFoundError):
+            watch.removals()
