@@ -34,5 +34,11 @@ def _why_not(algorithm: Algorithm, capabilities: Capabilities) -> str:
         able = ' or '.join(f'tcp-ao-backend {name}' for name in algorithm.backends)
         return f'the {capabilities.backend} backend has no such suite; try {able}'
     if not is_available(algorithm):
-        return str(KmacUnavailableError())
-    return f'the {capabilities.backend} backend cannot do it on this host; choose another'
+        return (
+            f'the {capabilities.backend} backend cannot do it on this host: '
+            f'{KmacUnavailableError()} and restart the daemon, or choose another algorithm'
+        )
+    return (
+        f'the {capabilities.backend} backend could not do it on this host when it started; restart '
+        f'the daemon if that has changed, or choose another algorithm'
+    )

@@ -20,6 +20,7 @@ from exabgp.reactor.peer import ACTION
 from gatekeeper.policy import PadEntry, PolicyError, SessionId, SessionPolicy
 from gatekeeper.records import Record
 from gatekeeper.service import Gatekeeper, GatekeeperError
+from gatekeeper.suites import check_suites
 from gatekeeper.ticket import GateError, Ticket
 from ikev2.auth import PresharedKey
 from ikev2.identity import Identity
@@ -124,6 +125,7 @@ class FakeGatekeeper(Gatekeeper):
     def configure(self, policies: Sequence[SessionPolicy]) -> None:
         if self.refuse_policies is not None:
             raise PolicyError(self.refuse_policies)
+        check_suites(policies, self.capabilities)
         self.policies = list(policies)
         self.log.append('configure')
 
