@@ -86,7 +86,7 @@ class IptablesRules:
         """See Rules."""
         return all(
             Counter(map(_name, self._there(version))) == Counter(map(_name, self._wanted(version)))
-            for version in self._versions
+            for version in {selector.remote.version for selector in self._made}
         )
 
     def restore(self) -> None:
