@@ -44,6 +44,10 @@ from tcpao.userspace.signing import supported
 _BATCH: Final = 64 * 1024
 # Packets dealt with before the channel is looked at again.
 _TURN: Final = 2048
+# How many times as long as a look at our rules has taken there is none after changes of our own,
+# and at most how long, in seconds.
+_REST: Final = 5.0
+_LONGEST_REST: Final = 0.25
 # Seconds that TCP gets to say its last words when the daemon is gone.
 _LAST_WORDS: Final = 1.0
 # Queue numbers: low ones are what people write into rules by hand.
@@ -63,6 +67,10 @@ class Process:
         self._waiting = 0
         self._orphaned = False
         self._stopping = False
+        # When to look whether our rules are all there, in seconds of the monotonic clock.
+        self._look_at: float | None = None
+        self._rested_at = 0.0
+        self._changed = False
 
     def run(self) -> None:
         """Until the daemon says so, or is gone."""
@@ -76,7 +84,8 @@ class Process:
             poll.register(parent, select.POLLIN)
         while not self._stopping:
             deadline = self._core.next_deadline()
-            timeout = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
+            due = [at for at in (deadline, self._look_at) if at is not None]
+            timeout = max(0.0, min(due) - time.monotonic()) * 1000 if due else None
             ready = {descriptor for descriptor, _ in poll.poll(timeout)}
             # Packets first: what a socket sent before its owner's command belongs before it.
             self._packets()
@@ -85,6 +94,8 @@ class Process:
             elif parent in ready:
                 self._stopping = True
             if watch.fileno() in ready:
+                self._plan_look()
+            if self._look_at is not None and time.monotonic() >= self._look_at:
                 self._check_rules()
             if deadline is not None and self._core.expire(time.monotonic()):
                 self._adjust_rules()
@@ -188,23 +199,44 @@ class Process:
         wanted = self._core.selectors()
         made = self._made
         if wanted != made:
+            self._changed = True
             self._rules.change(wanted - made, made - wanted)
             self._made = wanted
 
-    def _check_rules(self) -> None:
-        """Somebody may have removed rules. If ours were among them, unsigned segments may have
-        passed: what is up goes down, and may come up again under rules."""
+    def _plan_look(self) -> None:
+        """Somebody may have removed rules. If it may as well have been ourselves who changed some,
+        looking is not to cost more than changing."""
         try:
-            if not self._rules.watch.removals() or self._rules.complete():
+            if not self._rules.watch.removals():
+                return
+        except OSError as error:
+            self._give_up(error)
+        if self._look_at is None:
+            now = time.monotonic()
+            self._look_at = max(now, self._rested_at) if self._changed else now
+
+    def _check_rules(self) -> None:
+        """If our rules were among what was removed, unsigned segments may have passed: what is up
+        goes down, and may come up again under rules."""
+        self._look_at = None
+        self._changed = False
+        began = time.monotonic()
+        try:
+            if self._rules.complete():
+                ended = time.monotonic()
+                self._rested_at = ended + min(_REST * (ended - began), _LONGEST_REST)
                 return
             self._rules.restore()
-        except (RulesError, OSError) as error:
-            _say(f'our rules may have been removed, and cannot be made anew: {error}')
-            self._stopping = True
+        except RulesError as error:
+            self._give_up(error)
             return
         _say('our rules were removed: made anew, sessions reset')
         for connection in list(self._core.connections()):
             orphans.destroy(connection.pair, connection.cookie)
+
+    def _give_up(self, error: Exception) -> None:
+        _say(f'our rules may have been removed, and cannot be made anew: {error}')
+        self._stopping = True
 
     # --- the end ----------------------------------------------------------------------------
 
