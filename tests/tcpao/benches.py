@@ -305,10 +305,15 @@ class UserspaceBench(KernelBench):
         self.backend.stop()
 
 
+class UnansweredError(AssertionError):
+    """Neither an answer nor a refusal within PATIENCE."""
+
+
 def _wait(condition: Callable[[], bool]) -> None:
     until = time.monotonic() + PATIENCE
     while not condition():
-        assert time.monotonic() < until, 'waited in vain'
+        if time.monotonic() >= until:
+            raise UnansweredError('waited in vain')
         time.sleep(0.005)
 
 
