@@ -21,10 +21,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from bench.population import HUB_ID, Population, Proofs
 from bench.primitives import Primitive, primitives
-from ikev2.auth import PresharedKey, PrivateKey
+from ikev2.authentication.auth import PresharedKey, PrivateKey
+from ikev2.authentication.identity import Identity
 from ikev2.constants import KeyExchangeId
-from ikev2.identity import Identity
-from ikev2.proposals import IkePolicy
+from ikev2.proposals.ike import IkePolicy
 from keymaterial import Secret
 
 POPULATIONS: Final = (1, 100, 5000)

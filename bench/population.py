@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
-from ikev2.auth import LocalCredential, PeerCredential
+from ikev2.authentication.auth import LocalCredential, PeerCredential
+from ikev2.authentication.identity import Identity
 from ikev2.endpoint import Endpoint
 from ikev2.events import (
     Datagram,
@@ -25,9 +26,8 @@ from ikev2.events import (
     RpSaRequested,
     Selector,
 )
-from ikev2.identity import Identity
 from ikev2.peer import Peer
-from ikev2.proposals import IkePolicy
+from ikev2.proposals.ike import IkePolicy
 
 HUB = IPv4Address('10.0.0.1')
 FIRST_SPOKE = IPv4Address('10.1.0.0')

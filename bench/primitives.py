@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives.hmac import HMAC
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from ikev2.constants import RP_SUITES
-from ikev2.message import HEADER_LENGTH
-from ikev2.payload import GENERIC_HEADER_LENGTH
+from ikev2.wire.message import HEADER_LENGTH
+from ikev2.wire.payload import GENERIC_HEADER_LENGTH
 
 _ENDS = 2
 _HASH = hashes.SHA256()

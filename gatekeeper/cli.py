@@ -12,10 +12,10 @@ from gatekeeper import probing, verifying
 from gatekeeper.credentials import LARGEST_CERTIFICATES
 from gatekeeper.keygen import KEY_KINDS, make_key_pair, make_psk
 from gatekeeper.tool import ToolError
-from ikev2.certificates import CertificateError
-from ikev2.certificates import read_file as read_certificates
+from ikev2.authentication.certificates import CertificateError
+from ikev2.authentication.certificates import read_file as read_certificates
+from ikev2.authentication.signatures import PrivateKey, PublicKey
 from ikev2.errors import CredentialError
-from ikev2.signatures import PrivateKey, PublicKey
 from keymaterial import KeyFileError, read_public_file, read_secret_file
 
 PSK = 'psk'

@@ -28,7 +28,7 @@ from gatekeeper.records import EventName
 from gatekeeper.state import Connection, Note, Peer, Phase, State, Waiter
 from ikev2 import events as ike
 from ikev2.endpoint import Endpoint
-from ikev2.key_log import KeyLog
+from ikev2.sa.key_log import KeyLog
 from tcpao.installer import (
     AdapterDied,
     Command,

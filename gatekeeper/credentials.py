@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, Protocol, TypeVar
 
-from ikev2.auth import LocalCredential, PeerCredential, PresharedKey
-from ikev2.certificates import Certificate, CertificateError, certifiable, read_file
-from ikev2.credentials import CertifiedKey, TrustAnchors
-from ikev2.crl import LARGEST_CRL, RevocationList, read_crl_file
-from ikev2.entropy import check_ppk, check_psk
+from ikev2.authentication.auth import LocalCredential, PeerCredential, PresharedKey
+from ikev2.authentication.certificates import Certificate, CertificateError, certifiable, read_file
+from ikev2.authentication.credentials import CertifiedKey, TrustAnchors
+from ikev2.authentication.crl import LARGEST_CRL, RevocationList, read_crl_file
+from ikev2.authentication.identity import Identity
+from ikev2.authentication.ppk import Ppk
+from ikev2.authentication.signatures import PrivateKey, PublicKey
+from ikev2.crypto.entropy import check_ppk, check_psk
 from ikev2.errors import CredentialError
-from ikev2.identity import Identity
-from ikev2.ppk import Ppk
-from ikev2.signatures import PrivateKey, PublicKey
 from keymaterial import KeyFileError, Secret
 
 LARGEST_PUBLIC_KEY: Final = 16 * 1024

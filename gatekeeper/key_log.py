@@ -1,7 +1,7 @@
 """A file with the keys of IKE SAs, for Wireshark, on explicit request only.
 
 Wireshark takes it as `ikev2_decryption_table` in its configuration folder. Which keys, and how
-they are written, is in `ikev2.key_log`; whoever asks for the file announces it.
+they are written, is in `ikev2.sa.key_log`; whoever asks for the file announces it.
 """
 
 from __future__ import annotations

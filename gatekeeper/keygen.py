@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from ikev2.entropy import PPK_FLOOR, estimate
+from ikev2.crypto.entropy import PPK_FLOOR, estimate
 from keymaterial import create_private_file
 
 PSK_OCTETS: Final = 32

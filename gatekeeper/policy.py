@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 
 from gatekeeper.keychain import Keychain, KeychainError, check_keychain
-from ikev2.auth import LocalCredential, PeerCredential
-from ikev2.identity import Identity
-from ikev2.ppk import Ppk
-from ikev2.proposals import IkePolicy
+from ikev2.authentication.auth import LocalCredential, PeerCredential
+from ikev2.authentication.identity import Identity
+from ikev2.authentication.ppk import Ppk
+from ikev2.proposals.ike import IkePolicy
 
 IPAddress = IPv4Address | IPv6Address
 

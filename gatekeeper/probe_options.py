@@ -12,14 +12,14 @@ from typing import Any, Final, TypeVar
 from gatekeeper.credentials import CREDENTIAL, Credentials, DirectiveError, load
 from gatekeeper.policy import SHORTEST_LIFETIME, SessionId
 from gatekeeper.tool import ToolError
+from ikev2.authentication.identity import Identity
+from ikev2.authentication.signatures import Fingerprint
 from ikev2.constants import RP_SUITES
 from ikev2.errors import LocalError
 from ikev2.events import RpSaRequest, Selector
-from ikev2.identity import Identity
 from ikev2.peer import Peer
-from ikev2.policies import POLICIES, policy_named
-from ikev2.proposals import IkePolicy
-from ikev2.signatures import Fingerprint
+from ikev2.proposals.ike import IkePolicy
+from ikev2.proposals.policies import POLICIES, policy_named
 from keymaterial import Secret, read_public_file, read_secret_file
 
 IPAddress = IPv4Address | IPv6Address

@@ -13,11 +13,11 @@ from typing import Final, TypeVar
 
 from gatekeeper import probe_words as words
 from gatekeeper.probe_advice import AUTH, CHILD, INIT, Circumstances, advice
+from ikev2.authentication.identity import Identity
 from ikev2.constants import FIRST_STATUS_NOTIFY, NotifyType, ProtocolId
 from ikev2.events import Cause, IkeMessage, RpSaFailed
-from ikev2.identity import Identity
-from ikev2.payload import Payload
-from ikev2.payloads import (
+from ikev2.wire.payload import Payload
+from ikev2.wire.payloads import (
     AuthPayload,
     CertificatePayload,
     DeletePayload,
@@ -26,9 +26,9 @@ from ikev2.payloads import (
     KeyExchangePayload,
     NotifyPayload,
 )
-from ikev2.payloads_sa import SaPayload
-from ikev2.payloads_ts import TsiPayload, TsrPayload
-from ikev2.words import notify_name
+from ikev2.wire.payloads_sa import SaPayload
+from ikev2.wire.payloads_ts import TsiPayload, TsrPayload
+from ikev2.wire.words import notify_name
 from tcpao.mkt import endpoint
 
 _P = TypeVar('_P', bound=Payload)

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
 
-from ikev2.certificates import Certificate, CertificateError
-from ikev2.cipher import ENCRYPTIONS
+from ikev2.authentication.certificates import Certificate, CertificateError
+from ikev2.authentication.schemes import SCHEMES
+from ikev2.authentication.signatures import PublicKey
 from ikev2.constants import (
     VENDOR_ID,
     AttributeType,
@@ -23,20 +24,19 @@ from ikev2.constants import (
     ProtocolId,
     TransformType,
 )
+from ikev2.crypto.cipher import ENCRYPTIONS
 from ikev2.errors import CredentialError
-from ikev2.payload import Payload
-from ikev2.payloads import (
+from ikev2.proposals.ike import ADDITIONAL
+from ikev2.proposals.rp import offered_suites
+from ikev2.wire.payload import Payload
+from ikev2.wire.payloads import (
     AuthPayload,
     CertificatePayload,
     NotifyPayload,
     VendorIdPayload,
 )
-from ikev2.payloads_sa import Proposal, SaPayload, Transform
-from ikev2.proposals import ADDITIONAL
-from ikev2.rp_proposals import offered_suites
-from ikev2.schemes import SCHEMES
-from ikev2.signatures import PublicKey
-from ikev2.words import notify_name
+from ikev2.wire.payloads_sa import Proposal, SaPayload, Transform
+from ikev2.wire.words import notify_name
 
 _MOST_NAMES = 12
 """Of one list: a peer may send hundreds."""

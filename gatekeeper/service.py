@@ -30,7 +30,7 @@ from gatekeeper.policy import PolicyError, SessionPolicy, check
 from gatekeeper.records import EventName, Record
 from gatekeeper.suites import check_suites
 from gatekeeper.ticket import GateError, Ticket
-from ikev2.key_log import KeyLog
+from ikev2.sa.key_log import KeyLog
 from tcpao.backend import Backend, BackendError, choose
 from tcpao.installer import (
     Abort,

@@ -6,7 +6,7 @@ from math import inf
 
 from gatekeeper.policy import SessionPolicy
 from gatekeeper.state import Connection, Phase, State
-from ikev2.credentials import CertifiedKey
+from ikev2.authentication.credentials import CertifiedKey
 from tcpao.mkt import endpoint
 
 DENIED = 'down: the keychain denies'

@@ -4,24 +4,23 @@
 between it and its user, `UdpSockets` the adapter. This package knows nothing of TCP-AO's use of
 the keys, nor of BGP.
 
-Its modules, from the wire up:
+From the wire up, each a package with a map of its own:
 
-- numbers and octets: `constants`, `reader`, `payload` and `payloads*`, `message`, `protection`,
-  `fragments`
-- cryptography: `prf`, `keys`, `cipher`, `key_exchange` with `modp` and `mlkem`, `ppk`, `entropy`
-- identities and proofs: `identity`, `auth`, `schemes`, `signatures`, `credentials`; X.509 in
-  `certificates`, `paths`, `crl`, `names`, `name_constraints`
-- what is offered and chosen: `policies`, `proposals` for the IKE SA, `rp_proposals` for RP SAs
-- one IKE SA: `transitions` (its life as a table), `ike_sa`, `channel`, `window`, `timers`
-- exchanges: `ike_init*`, `ike_intermediate`, `ike_auth`, `create_child` with `ike_rekey`,
-  `rp_initiator` and `rp_responder`, `follow_up`, `informational`, `reauth`; what is said without
-  protection in `unprotected`, `cookies`
-- all of them: `association` (one peer's), `endpoint`
+- `wire`: messages as octets
+- `crypto`: primitives by the numbers of the registries
+- `proposals`: what is offered and chosen
+- `authentication`: identities and proofs
+- `sa`: one IKE SA
+- `exchanges`: what is said over it, and how it came to be
+
+Here is what they share (`constants`, `errors`, `events`, `limits`, `timers`, `context`), the PAD
+(`peer`, `proof`), and what has them all: `association` (the IKE SAs with one peer), `endpoint`
+(with all), behind `cookies` and `rate`; `snapshot` shows it.
 """
 
 from __future__ import annotations
 
-from ikev2.auth import (
+from ikev2.authentication.auth import (
     CertifiedKey,
     Fingerprint,
     PresharedKey,
@@ -29,12 +28,12 @@ from ikev2.auth import (
     PublicKey,
     TrustAnchors,
 )
+from ikev2.authentication.identity import Identity
 from ikev2.endpoint import Endpoint
 from ikev2.errors import IkeError, LocalError, PeerError
-from ikev2.identity import Identity
 from ikev2.limits import Limits
 from ikev2.peer import Peer
-from ikev2.proposals import IkePolicy
+from ikev2.proposals.ike import IkePolicy
 
 __all__ = [
     'CertifiedKey',

@@ -19,18 +19,18 @@ from ikev2.events import (
     IkeSaUp,
     InitialContact,
 )
-from ikev2.exchange import Exchange, Job
-from ikev2.ike_init_initiator import Attempt
-from ikev2.ike_rekey import schedule_rekey
-from ikev2.ike_sa import IkeSa
-from ikev2.informational import DeleteIkeSa, Liveness, UndoKeys
-from ikev2.payload import Payload
+from ikev2.exchanges.ike_init_initiator import Attempt
+from ikev2.exchanges.ike_rekey import schedule_rekey
+from ikev2.exchanges.informational import DeleteIkeSa, Liveness, UndoKeys
+from ikev2.exchanges.reauth import delete_older, schedule_reauthentication
 from ikev2.peer import Peer
 from ikev2.rate import Rate
-from ikev2.reauth import delete_older, schedule_reauthentication
+from ikev2.sa.exchange import Exchange, Job
+from ikev2.sa.ike_sa import IkeSa
+from ikev2.sa.transitions import USABLE, Happening, State
 from ikev2.timers import Timer
-from ikev2.transitions import USABLE, Happening, State
-from ikev2.words import describe, exchange_name
+from ikev2.wire.payload import Payload
+from ikev2.wire.words import describe, exchange_name
 
 _WORTH_TELLING = frozenset(
     {Cause.AUTHENTICATION_FAILED, Cause.UNKNOWN_IDENTITY, Cause.MALFORMED, Cause.REFUSED}

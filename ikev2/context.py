@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 
 from ikev2.cookies import CookieJar
 from ikev2.events import Datagram, Event, IPAddress
-from ikev2.key_log import KeyLog
 from ikev2.limits import Limits
+from ikev2.sa.key_log import KeyLog
+from ikev2.sa.window import Datagrams
 from ikev2.timers import Timers
-from ikev2.window import Datagrams
 
 if TYPE_CHECKING:
-    from ikev2.ike_init_initiator import Attempt
-    from ikev2.ike_sa import IkeSa
-    from ikev2.message import Message
-    from ikev2.rp_responder import Pending
+    from ikev2.exchanges.ike_init_initiator import Attempt
+    from ikev2.exchanges.rp_responder import Pending
+    from ikev2.sa.ike_sa import IkeSa
+    from ikev2.wire.message import Message
 
     Server = Callable[[IkeSa, Message, float], None]
 

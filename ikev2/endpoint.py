@@ -14,29 +14,29 @@ from ikev2.association import Association
 from ikev2.constants import ExchangeType, NotifyType
 from ikev2.context import NONCE_LENGTH, Context, Counters
 from ikev2.cookies import CookieJar
-from ikev2.create_child import serve_create_child
 from ikev2.errors import LocalError, MalformedMessage, UnsupportedVersion
 from ikev2.events import Cause, Datagram, Event, IPAddress, RpSaKeys, RpSaRequest
-from ikev2.follow_up import serve_follow_up
-from ikev2.ike_auth import serve_ike_auth
-from ikev2.ike_init_responder import serve_ike_init
-from ikev2.ike_intermediate import serve_intermediate
-from ikev2.ike_rekey import rekey
-from ikev2.ike_sa import IkeSa
-from ikev2.informational import DeleteKeys, Liveness, serve_informational
-from ikev2.key_log import KeyLog
-from ikev2.limits import Limits
-from ikev2.message import SPI_LENGTH, Header
-from ikev2.peer import Peer
-from ikev2.rp_initiator import RequestRpSa
-from ikev2.rp_responder import PendingDelete, PendingRpSa
-from ikev2.snapshot import Snapshot, snapshot_of
-from ikev2.unprotected import (
+from ikev2.exchanges.create_child import serve_create_child
+from ikev2.exchanges.follow_up import serve_follow_up
+from ikev2.exchanges.ike_auth import serve_ike_auth
+from ikev2.exchanges.ike_init_responder import serve_ike_init
+from ikev2.exchanges.ike_intermediate import serve_intermediate
+from ikev2.exchanges.ike_rekey import rekey
+from ikev2.exchanges.informational import DeleteKeys, Liveness, serve_informational
+from ikev2.exchanges.rp_initiator import RequestRpSa
+from ikev2.exchanges.rp_responder import PendingDelete, PendingRpSa
+from ikev2.exchanges.unprotected import (
     answer_unknown_spi,
     answer_unknown_version,
     is_unprotected,
     take_hint,
 )
+from ikev2.limits import Limits
+from ikev2.peer import Peer
+from ikev2.sa.ike_sa import IkeSa
+from ikev2.sa.key_log import KeyLog
+from ikev2.snapshot import Snapshot, snapshot_of
+from ikev2.wire.message import SPI_LENGTH, Header
 
 _NO_SPI = bytes(SPI_LENGTH)
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from keymaterial import Secret
 
 if TYPE_CHECKING:
-    from ikev2.payload import Payload
     from ikev2.proof import Proof
+    from ikev2.wire.payload import Payload
 
 IPAddress = IPv4Address | IPv6Address
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ikev2.auth import PeerCredential
+from ikev2.authentication.auth import PeerCredential
+from ikev2.authentication.credentials import TrustAnchors
+from ikev2.authentication.identity import Identity
 from ikev2.constants import CertificateEncoding
-from ikev2.credentials import TrustAnchors
-from ikev2.identity import Identity
-from ikev2.payloads import CertificatePayload
 from ikev2.peer import Peer
+from ikev2.wire.payloads import CertificatePayload
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ikev2.context import Counters, Path
-from ikev2.transitions import State
+from ikev2.sa.transitions import State
 
 if TYPE_CHECKING:
     from ikev2.association import Association
-    from ikev2.ike_sa import IkeSa
+    from ikev2.sa.ike_sa import IkeSa
 
 
 @dataclass(frozen=True, slots=True)

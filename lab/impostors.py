@@ -22,7 +22,7 @@ from pathlib import Path
 from threading import Lock
 
 from ikev2 import Endpoint, Identity, Peer
-from ikev2.auth import LocalCredential, PeerCredential
+from ikev2.authentication.auth import LocalCredential, PeerCredential
 from ikev2.events import Event, IkeMessage, IkeSaFailed, IkeSaUp
 from ikev2.udp import UdpSockets
 from keymaterial import Secret

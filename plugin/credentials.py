@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gatekeeper.credentials import CREDENTIAL, Credentials, DirectiveError, load
-from ikev2.identity import Identity
+from ikev2.authentication.identity import Identity
 from keymaterial import Secret
 from plugin.draft import Directive, Draft
 from plugin.keyfiles import KeyFiles

@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from gatekeeper.policy import SHORTEST_LIFETIME
+from ikev2.authentication.identity import Identity, IdentityError
+from ikev2.authentication.ppk import LONGEST_PPK_ID
+from ikev2.authentication.signatures import Fingerprint
 from ikev2.errors import CredentialError
-from ikev2.identity import Identity, IdentityError
-from ikev2.policies import POLICIES
-from ikev2.ppk import LONGEST_PPK_ID
-from ikev2.signatures import Fingerprint
+from ikev2.proposals.policies import POLICIES
 from plugin.draft import Directive, Draft, Family
 from plugin.places import Place, SectionError
 from tcpao.backend import Preference

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from gatekeeper.policy import IKE_LIFETIME, PadEntry
+from ikev2.authentication.identity import Identity
 from ikev2.errors import UnsupportedAlgorithm
-from ikev2.identity import Identity
-from ikev2.policies import policy_named
-from ikev2.proposals import IkePolicy
+from ikev2.proposals.ike import IkePolicy
+from ikev2.proposals.policies import policy_named
 from plugin.credentials import credentials
 from plugin.draft import IKE_ONLY, NEGOTIATED, Directive, Draft, Family
 from plugin.keyfiles import KeyFiles

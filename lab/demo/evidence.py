@@ -17,7 +17,7 @@ from dpkt import udp as dpkt_udp
 from gatekeeper.records import EventName, Record
 from ikev2.constants import ExchangeType
 from ikev2.errors import PeerError
-from ikev2.message import SPI_LENGTH, Header
+from ikev2.wire.message import SPI_LENGTH, Header
 from lab.demo import timeline
 from lab.demo.places import KEYS, REFUSED, TIMELINE, WIRE
 from tcpao.capture import Packet, read_packets

@@ -47,7 +47,7 @@ def test_the_floor_is_all_that_a_handshake_asks_the_library_for(kind: Kind) -> N
     for spoke in (0, 1):
         population.add(spoke)
     population.handshake(0)  # reads the operators' keys
-    with patch('ikev2.cipher.AESGCM', wraps=AESGCM) as key:
+    with patch('ikev2.crypto.cipher.AESGCM', wraps=AESGCM) as key:
         calls = _library_calls(lambda: population.handshake(1))
     floor = kind.primitives()
     listed: Counter[str] = Counter()

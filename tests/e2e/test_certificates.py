@@ -17,11 +17,11 @@ import pytest
 
 from gatekeeper.records import EventName
 from ikev2 import Identity, Peer, PrivateKey
-from ikev2.auth import CertifiedKey, PresharedKey, TrustAnchors
+from ikev2.authentication.auth import CertifiedKey, PresharedKey, TrustAnchors
+from ikev2.authentication.ppk import Ppk
 from ikev2.constants import ExchangeType
 from ikev2.events import IkeSaFailed, IkeSaUp
-from ikev2.policies import policy_named
-from ikev2.ppk import Ppk
+from ikev2.proposals.policies import policy_named
 from keymaterial import read_secret_file
 from lab.certificates import Authority, Certified
 from lab.demo.capture import Capture

@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gatekeeper.records import EventName
 from ikev2 import Fingerprint, Identity, Peer, PrivateKey
+from ikev2.authentication.signatures import PublicKey
 from ikev2.events import IkeSaFailed, IkeSaUp
-from ikev2.signatures import PublicKey
 from lab.demo.capture import Capture
 from lab.impostors import IkeSpeaker, inside
 from tcpao.capture import read_packets

@@ -22,13 +22,13 @@ if __name__ == '__main__' and sys.argv[1:] != ['--seeds']:
         import ikev2.endpoint
         import ikev2.udp  # noqa: F401
 
-from ikev2.cipher import Cipher
 from ikev2.constants import ExchangeType, NotifyType, PayloadType
+from ikev2.crypto.cipher import Cipher
 from ikev2.errors import IntegrityFailure
 from ikev2.events import Datagram, RpSaRequested
-from ikev2.ike_sa import IkeSa
-from ikev2.message import HEADER_LENGTH, Header, encode_chain
-from ikev2.protection import is_fragment, open_message
+from ikev2.sa.ike_sa import IkeSa
+from ikev2.sa.protection import is_fragment, open_message
+from ikev2.wire.message import HEADER_LENGTH, Header, encode_chain
 from tests.ikev2.bench import (
     A_ADDRESS,
     B_ADDRESS,

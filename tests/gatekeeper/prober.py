@@ -8,13 +8,13 @@ from ipaddress import ip_address
 
 from gatekeeper.probe import Limited, Probe
 from gatekeeper.probe_story import Result, Step
-from ikev2.auth import PresharedKey
+from ikev2.authentication.auth import PresharedKey
+from ikev2.authentication.identity import Identity
 from ikev2.endpoint import Endpoint
 from ikev2.events import Datagram, Event, RpSaRequest, Selector
-from ikev2.identity import Identity
 from ikev2.limits import Limits
-from ikev2.message import Header
 from ikev2.peer import Peer
+from ikev2.wire.message import Header
 from keymaterial import Secret
 from tests.gatekeeper.world import R1, R2, World
 from tests.ikev2.pki import AT

@@ -31,7 +31,7 @@ from gatekeeper.life import Life, MktState
 from gatekeeper.policy import SessionPolicy
 from gatekeeper.rekeying import ask
 from gatekeeper.state import Connection, Peer, Phase
-from ikev2.auth import PresharedKey
+from ikev2.authentication.auth import PresharedKey
 from ikev2.events import Datagram
 from keymaterial import Secret
 from tcpao.installer import Cause, Guard, Install, Remove

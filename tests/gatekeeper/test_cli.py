@@ -18,10 +18,10 @@ from cryptography.hazmat.primitives.serialization import (
 from gatekeeper import keygen
 from gatekeeper.cli import main
 from gatekeeper.keygen import KEY_KINDS
-from ikev2.auth import PresharedKey
-from ikev2.entropy import check_ppk
-from ikev2.schemes import SUPPORTED_HASHES
-from ikev2.signatures import PrivateKey, PublicKey
+from ikev2.authentication.auth import PresharedKey
+from ikev2.authentication.schemes import SUPPORTED_HASHES
+from ikev2.authentication.signatures import PrivateKey, PublicKey
+from ikev2.crypto.entropy import check_ppk
 from keymaterial import read_secret_file
 from tests.ikev2.pki import root
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 
 from gatekeeper.life import MktState
+from ikev2.authentication.ppk import Ppk
 from ikev2.constants import ExchangeType
 from ikev2.events import Datagram
-from ikev2.message import Header
-from ikev2.policies import POLICIES
-from ikev2.ppk import Ppk
+from ikev2.proposals.policies import POLICIES
+from ikev2.wire.message import Header
 from keymaterial import Secret
 from tests.gatekeeper.world import Router, World, pair_of, policies
 

@@ -15,9 +15,9 @@ import pytest
 from cryptography import x509
 
 from gatekeeper.policy import IPAddress, PadEntry, SessionId, SessionPolicy
-from ikev2.auth import LocalCredential, PeerCredential, PrivateKey
+from ikev2.authentication.auth import LocalCredential, PeerCredential, PrivateKey
+from ikev2.authentication.identity import Identity
 from ikev2.events import Datagram, RpSaRequest, Selector
-from ikev2.identity import Identity
 from tcpao.mkt import SocketPair
 from tests.gatekeeper.world import R1, R2, Router, World
 from tests.ikev2.pki import DAY, keys, root

@@ -14,8 +14,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gatekeeper.probe import KEYID_TRIES, Phase
 from gatekeeper.probe_story import Result
-from ikev2 import ike_init_initiator
-from ikev2.auth import PrivateKey
+from ikev2.authentication.auth import PrivateKey
+from ikev2.authentication.identity import Identity
+from ikev2.authentication.ppk import Ppk
 from ikev2.constants import ExchangeType, KeyExchangeId, NotifyType
 from ikev2.endpoint import Endpoint
 from ikev2.events import (
@@ -30,14 +31,13 @@ from ikev2.events import (
     RpSaRequest,
     RpSaRequested,
 )
-from ikev2.identity import Identity
+from ikev2.exchanges import ike_init_initiator
 from ikev2.limits import Limits
-from ikev2.message import Message
-from ikev2.payloads import NotifyPayload
 from ikev2.peer import Peer
-from ikev2.policies import POLICIES
-from ikev2.ppk import Ppk
-from ikev2.proposals import IkePolicy
+from ikev2.proposals.ike import IkePolicy
+from ikev2.proposals.policies import POLICIES
+from ikev2.wire.message import Message
+from ikev2.wire.payloads import NotifyPayload
 from keymaterial import Secret
 from tests.gatekeeper.prober import (
     OTHER_PSK,

@@ -12,8 +12,8 @@ from gatekeeper.probe_advice import ADVICE, OTHERWISE, Circumstances, advice
 from gatekeeper.probe_story import LONGEST, Result, Step, Story
 from ikev2.constants import ExchangeType, IdType, NotifyType
 from ikev2.events import Cause, IkeMessage, RpSaFailed
-from ikev2.payload import Payload
-from ikev2.payloads import AuthPayload, IdrPayload, NotifyPayload
+from ikev2.wire.payload import Payload
+from ikev2.wire.payloads import AuthPayload, IdrPayload, NotifyPayload
 from tests.ikev2.strategies import chains
 
 KNOWN = Circumstances('10.0.0.1', '10.0.0.2', 500, 4500, 'fqdn r1', 'fqdn r2', 'default')

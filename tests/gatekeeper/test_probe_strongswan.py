@@ -14,8 +14,8 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from ikev2.authentication.identity import Identity
 from ikev2.events import IkeSaUp
-from ikev2.identity import Identity
 from tests.gatekeeper.prober import OTHER_PSK, PSK, near
 from tests.ikev2.interop.driver import Driver
 from tests.ikev2.interop.swan import Swan

@@ -11,8 +11,8 @@ from gatekeeper.accepting import find_policy
 from gatekeeper.policy import PadEntry, PolicyError, SessionPolicy
 from gatekeeper.state import Phase
 from gatekeeper.ticket import Ticket
+from ikev2.authentication.identity import Identity
 from ikev2.events import RpSaOffer, Selector
-from ikev2.identity import Identity
 from tcpao.installer import Cause, Install
 from tests.gatekeeper.world import (
     FAMILIES,

@@ -14,9 +14,9 @@ from gatekeeper.lifetimes import REPROVE_WITHIN
 from gatekeeper.policy import PadEntry
 from gatekeeper.show import snapshot
 from gatekeeper.state import Phase
-from ikev2.auth import PresharedKey, PrivateKey
-from ikev2.policies import policy_named
-from ikev2.ppk import Ppk
+from ikev2.authentication.auth import PresharedKey, PrivateKey
+from ikev2.authentication.ppk import Ppk
+from ikev2.proposals.policies import policy_named
 from keymaterial import Secret
 from tests.gatekeeper.world import FAMILIES, Router, World, open_both, pair_of, policies
 from tests.ikev2.pki import DAY, Holder, keys, root

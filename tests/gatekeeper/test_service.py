@@ -20,7 +20,7 @@ from gatekeeper.policy import PolicyError, SessionPolicy
 from gatekeeper.records import Record
 from gatekeeper.service import Gatekeeper, GatekeeperError
 from gatekeeper.ticket import Ticket
-from ikev2.identity import Identity
+from ikev2.authentication.identity import Identity
 from tcpao.backend import Backend, KernelBackend
 from tcpao.installer import Abort, Close
 from tcpao.linux import LinuxSocket, why_unsupported

@@ -17,9 +17,9 @@ from gatekeeper.core import Core
 from gatekeeper.policy import PadEntry, SessionId, SessionPolicy
 from gatekeeper.state import Connection, Note, Peer
 from gatekeeper.ticket import Ticket
-from ikev2.auth import PresharedKey
+from ikev2.authentication.auth import PresharedKey
+from ikev2.authentication.identity import Identity
 from ikev2.events import Datagram
-from ikev2.identity import Identity
 from keymaterial import Secret
 from tcpao.installer import (
     Abort,

@@ -14,7 +14,8 @@ from ipaddress import ip_address
 from itertools import chain, count
 from typing import TypeVar
 
-from ikev2.auth import LocalCredential, PeerCredential, PresharedKey
+from ikev2.authentication.auth import LocalCredential, PeerCredential, PresharedKey
+from ikev2.authentication.identity import Identity
 from ikev2.constants import ExchangeType
 from ikev2.endpoint import Endpoint
 from ikev2.errors import PeerError
@@ -30,15 +31,14 @@ from ikev2.events import (
     RpSaRequested,
     Selector,
 )
-from ikev2.exchange import Exchange
-from ikev2.identity import Identity
-from ikev2.ike_sa import IkeSa
 from ikev2.limits import Limits
-from ikev2.message import Header, Message
-from ikev2.payload import Payload
-from ikev2.payloads import NotifyPayload
 from ikev2.peer import Peer
-from ikev2.transitions import State
+from ikev2.sa.exchange import Exchange
+from ikev2.sa.ike_sa import IkeSa
+from ikev2.sa.transitions import State
+from ikev2.wire.message import Header, Message
+from ikev2.wire.payload import Payload
+from ikev2.wire.payloads import NotifyPayload
 from keymaterial import Secret
 
 A_ADDRESS = ip_address('10.0.0.1')

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from hypothesis import strategies as st
 
-from ikev2.message import PAYLOAD_CLASSES, Header, Message
-from ikev2.payload import Payload
-from ikev2.payloads import (
+from ikev2.wire.message import PAYLOAD_CLASSES, Header, Message
+from ikev2.wire.payload import Payload
+from ikev2.wire.payloads import (
     AuthPayload,
     CertificatePayload,
     CertificateRequestPayload,
@@ -23,8 +23,8 @@ from ikev2.payloads import (
     UnknownPayload,
     VendorIdPayload,
 )
-from ikev2.payloads_sa import Attribute, Proposal, SaPayload, Transform
-from ikev2.payloads_ts import (
+from ikev2.wire.payloads_sa import Attribute, Proposal, SaPayload, Transform
+from ikev2.wire.payloads_ts import (
     TrafficSelector,
     TsiPayload,
     TsrPayload,

@@ -16,6 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ikev2.constants import KeyExchangeId, PrfId, ProtocolId, TransformType
+from ikev2.crypto.key_exchange import ADDITIONAL_METHODS, KeyExchange, available, respond
+from ikev2.crypto.mlkem import PARAMETER_SETS
 from ikev2.errors import (
     InvalidAnswer,
     InvalidKeyExchange,
@@ -23,11 +25,7 @@ from ikev2.errors import (
     NoProposalChosen,
     UnsupportedAlgorithm,
 )
-from ikev2.key_exchange import ADDITIONAL_METHODS, KeyExchange, available, respond
-from ikev2.mlkem import PARAMETER_SETS
-from ikev2.payloads_sa import Proposal, SaPayload, Transform
-from ikev2.policies import POLICIES, policy_named
-from ikev2.proposals import (
+from ikev2.proposals.ike import (
     ADDITIONAL,
     IkePolicy,
     additional_choices,
@@ -35,7 +33,9 @@ from ikev2.proposals import (
     select_ike,
     verify_ike_answer,
 )
-from ikev2.rp_proposals import RpChoice, offer_rp, select_rp, verify_rp_answer
+from ikev2.proposals.policies import POLICIES, policy_named
+from ikev2.proposals.rp import RpChoice, offer_rp, select_rp, verify_rp_answer
+from ikev2.wire.payloads_sa import Proposal, SaPayload, Transform
 from keymaterial import Secret
 
 VECTORS = json.loads((Path(__file__).parent / 'vectors' / 'mlkem.json').read_text())['vectors']

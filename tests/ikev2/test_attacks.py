@@ -12,9 +12,10 @@ from dataclasses import replace
 
 import pytest
 
-import ikev2.ike_init_responder as responder
+import ikev2.exchanges.ike_init_responder as responder
 from ikev2.constants import ExchangeType, KeyExchangeId, NotifyType, ProtocolId
 from ikev2.context import Context
+from ikev2.crypto.key_exchange import respond
 from ikev2.events import (
     Cause,
     Datagram,
@@ -24,14 +25,13 @@ from ikev2.events import (
     RpSaNegotiated,
     RpSaRequested,
 )
-from ikev2.key_exchange import respond
 from ikev2.limits import Limits
-from ikev2.message import HEADER_LENGTH, Header, Message
-from ikev2.payload import Payload
-from ikev2.payloads import DeletePayload, KeyExchangePayload, NoncePayload, NotifyPayload
-from ikev2.payloads_sa import SaPayload
-from ikev2.proposals import IkePolicy, select_ike
-from ikev2.transitions import State
+from ikev2.proposals.ike import IkePolicy, select_ike
+from ikev2.sa.transitions import State
+from ikev2.wire.message import HEADER_LENGTH, Header, Message
+from ikev2.wire.payload import Payload
+from ikev2.wire.payloads import DeletePayload, KeyExchangePayload, NoncePayload, NotifyPayload
+from ikev2.wire.payloads_sa import SaPayload
 from tests.ikev2.bench import (
     A_ADDRESS,
     B_ADDRESS,

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ikev2.auth import (
+from ikev2.authentication.auth import (
     Fingerprint,
     LocalCredential,
     PeerCredential,
@@ -36,7 +36,7 @@ from ikev2.auth import (
 )
 from ikev2.constants import AuthMethod, CertificateEncoding, NotifyType, PrfId, SignatureHash
 from ikev2.errors import AuthenticationFailed, CredentialError, MalformedMessage
-from ikev2.payloads import (
+from ikev2.wire.payloads import (
     AuthPayload,
     CertificatePayload,
     CertificateRequestPayload,

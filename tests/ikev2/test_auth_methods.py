@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ikev2.auth import PresharedKey, PrivateKey
-from ikev2.auth_methods import announce, read_announcements
+from ikev2.authentication.auth import PresharedKey, PrivateKey
+from ikev2.authentication.auth_methods import announce, read_announcements
+from ikev2.authentication.schemes import SCHEMES
 from ikev2.constants import NotifyType
 from ikev2.errors import MalformedMessage
-from ikev2.payloads import NotifyPayload
-from ikev2.schemes import SCHEMES
+from ikev2.wire.payloads import NotifyPayload
 from keymaterial import Secret
 from tests.ikev2.pki import keys, root
 

@@ -9,13 +9,19 @@ from typing import Any
 import pytest
 from cryptography import x509
 
-from ikev2.auth import CertifiedKey, PeerCredential, PrivateKey, TrustAnchors, verify_auth
+from ikev2.authentication.auth import (
+    CertifiedKey,
+    PeerCredential,
+    PrivateKey,
+    TrustAnchors,
+    verify_auth,
+)
+from ikev2.authentication.identity import Identity
 from ikev2.constants import ExchangeType, NotifyType
 from ikev2.errors import LocalError
 from ikev2.events import Cause, IkeMessage, IkeSaDown, IkeSaFailed, IkeSaUp
-from ikev2.identity import Identity
-from ikev2.message import Message
-from ikev2.payloads import AuthPayload, CertificateRequestPayload, NotifyPayload
+from ikev2.wire.message import Message
+from ikev2.wire.payloads import AuthPayload, CertificateRequestPayload, NotifyPayload
 from tests.ikev2.bench import (
     Bench,
     header_of,
@@ -176,7 +182,7 @@ def test_the_responder_announces_what_it_takes_and_the_initiator_answers_in_kind
 
 def test_a_peer_without_announcements_gets_none(monkeypatch: pytest.MonkeyPatch) -> None:
     silent = NotifyPayload(40_999)
-    monkeypatch.setattr('ikev2.ike_init_responder.announce', lambda credential: silent)
+    monkeypatch.setattr('ikev2.exchanges.ike_init_responder.announce', lambda credential: silent)
     up = bench()
     assert up.b.last(IkeSaUp)
     sent = next(m.detail for m in up.a.all(IkeMessage) if m.exchange == 'IKE_AUTH')
@@ -189,7 +195,7 @@ def test_an_announcement_changes_what_is_signed_with(monkeypatch: pytest.MonkeyP
     notify = NotifyPayload(
         NotifyType.SUPPORTED_AUTH_METHODS, bytes([3 + len(pkcs1), 14, 0]) + pkcs1
     )
-    monkeypatch.setattr('ikev2.ike_init_responder.announce', lambda credential: notify)
+    monkeypatch.setattr('ikev2.exchanges.ike_init_responder.announce', lambda credential: notify)
     seen: list[bytes] = []
 
     def spy(
@@ -203,7 +209,7 @@ def test_an_announcement_changes_what_is_signed_with(monkeypatch: pytest.MonkeyP
         seen.append(auth.data)
         return verify_auth(credential, prf, octets, auth, *rest, **more)
 
-    monkeypatch.setattr('ikev2.ike_auth.verify_auth', spy)
+    monkeypatch.setattr('ikev2.exchanges.ike_auth.verify_auth', spy)
     a = CA.leaf('a', x509.DNSName('a.example'), kind='rsa', number=1).credential(CA)
     assert bench(a).b.last(IkeSaUp)
     assert seen[0][1:16] == pkcs1
@@ -211,7 +217,7 @@ def test_an_announcement_changes_what_is_signed_with(monkeypatch: pytest.MonkeyP
 
 def test_a_malformed_announcement_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     bad = NotifyPayload(NotifyType.SUPPORTED_AUTH_METHODS, b'\x00')
-    monkeypatch.setattr('ikev2.ike_init_responder.announce', lambda credential: bad)
+    monkeypatch.setattr('ikev2.exchanges.ike_init_responder.announce', lambda credential: bad)
     down = bench()
     assert not down.a.all(IkeSaUp)
     assert down.a.endpoint.snapshot().peer('b').counters.malformed

@@ -15,6 +15,8 @@ from ikev2.constants import (
     NotifyType,
     ProtocolId,
 )
+from ikev2.crypto.key_exchange import KeyExchange
+from ikev2.crypto.keys import child_keymat
 from ikev2.errors import LocalError, WrongKeyExchangeGroup
 from ikev2.events import (
     Cause,
@@ -28,18 +30,16 @@ from ikev2.events import (
     RpSaRequested,
     Selector,
 )
-from ikev2.ike_sa import IkeSa
-from ikev2.key_exchange import KeyExchange
-from ikev2.keys import child_keymat
+from ikev2.exchanges.rp_responder import lifetime_notify
 from ikev2.limits import Limits
-from ikev2.message import Message
-from ikev2.payload import Payload
-from ikev2.payloads import KeyExchangePayload, NoncePayload, NotifyPayload, UnknownPayload
-from ikev2.payloads_sa import Proposal, SaPayload
-from ikev2.payloads_ts import TrafficSelector, TrafficSelectorsPayload, TsiPayload, TsrPayload
-from ikev2.proposals import IkePolicy
-from ikev2.rp_proposals import offer_rp
-from ikev2.rp_responder import lifetime_notify
+from ikev2.proposals.ike import IkePolicy
+from ikev2.proposals.rp import offer_rp
+from ikev2.sa.ike_sa import IkeSa
+from ikev2.wire.message import Message
+from ikev2.wire.payload import Payload
+from ikev2.wire.payloads import KeyExchangePayload, NoncePayload, NotifyPayload, UnknownPayload
+from ikev2.wire.payloads_sa import Proposal, SaPayload
+from ikev2.wire.payloads_ts import TrafficSelector, TrafficSelectorsPayload, TsiPayload, TsrPayload
 from keymaterial import Secret
 from tests.ikev2.bench import (
     A_ADDRESS,
@@ -343,7 +343,7 @@ def test_a_peer_that_never_likes_the_group_is_given_up(monkeypatch: pytest.Monke
         group = message.require(KeyExchangePayload).group
         raise WrongKeyExchangeGroup(19 if group == 31 else 31)
 
-    monkeypatch.setattr('ikev2.create_child.serve_rp_sa', serve)
+    monkeypatch.setattr('ikev2.exchanges.create_child.serve_rp_sa', serve)
     bench = up()
     bench.negotiate()
     assert bench.a.last(RpSaFailed).notify == NotifyType.INVALID_KE_PAYLOAD
@@ -588,7 +588,7 @@ def test_a_delete_that_nobody_waits_for_ends_with_the_peer() -> None:
 
 def without_vendor_id(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody recognises the Vendor ID."""
-    for module in ('ikev2.ike_init_initiator', 'ikev2.ike_init_responder'):
+    for module in ('ikev2.exchanges.ike_init_initiator', 'ikev2.exchanges.ike_init_responder'):
         monkeypatch.setattr(f'{module}.speaks_profile', lambda message: False)
 
 
@@ -623,7 +623,7 @@ def test_a_probe_may_ask_it_and_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
 def test_what_it_refuses_with_tells_whether_it_lacks_the_profile(
     monkeypatch: pytest.MonkeyPatch, notify: NotifyType, cause: Cause
 ) -> None:
-    monkeypatch.setattr('ikev2.ike_init_initiator.speaks_profile', lambda message: False)
+    monkeypatch.setattr('ikev2.exchanges.ike_init_initiator.speaks_profile', lambda message: False)
     bench = up()
     bench.b.obliging = False
     bench.a.endpoint.request('b', rp_request(), bench.now, without_profile=True)
@@ -732,7 +732,9 @@ def test_an_answer_in_another_group_is_undone() -> None:
 
 
 def test_a_request_through_a_nat_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr('ikev2.ike_init_responder.on_path', lambda message, datagram: True)
+    monkeypatch.setattr(
+        'ikev2.exchanges.ike_init_responder.on_path', lambda message, datagram: True
+    )
     bench = up()
     bench.negotiate()
     assert bench.a.last(RpSaFailed).notify == NotifyType.TS_UNACCEPTABLE
@@ -767,7 +769,7 @@ def test_a_request_cancelled_on_its_way_is_not_repeated_in_another_group(
     def serve(sa: IkeSa, message: Message, now: float) -> None:
         raise WrongKeyExchangeGroup(19)
 
-    monkeypatch.setattr('ikev2.create_child.serve_rp_sa', serve)
+    monkeypatch.setattr('ikev2.exchanges.create_child.serve_rp_sa', serve)
     bench = up()
     number = bench.a.endpoint.request('b', rp_request(), bench.now)
     bench.a.endpoint.cancel('b', number, bench.now)

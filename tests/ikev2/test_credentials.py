@@ -14,7 +14,7 @@ from cryptography import x509
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ikev2.auth import (
+from ikev2.authentication.auth import (
     CertifiedKey,
     PresharedKey,
     PrivateKey,
@@ -24,12 +24,12 @@ from ikev2.auth import (
     make_auth,
     verify_auth,
 )
+from ikev2.authentication.credentials import MOST_CERTIFICATES
+from ikev2.authentication.identity import Identity
+from ikev2.authentication.schemes import SUPPORTED_HASHES
 from ikev2.constants import AuthMethod, CertificateEncoding, PrfId
-from ikev2.credentials import MOST_CERTIFICATES
 from ikev2.errors import AuthenticationFailed, CredentialError
-from ikev2.identity import Identity
-from ikev2.payloads import AuthPayload, CertificatePayload, CertificateRequestPayload
-from ikev2.schemes import SUPPORTED_HASHES
+from ikev2.wire.payloads import AuthPayload, CertificatePayload, CertificateRequestPayload
 from keymaterial import Secret
 from tests.ikev2.pki import AT, DAY, KIND_NAMES, keys, root
 

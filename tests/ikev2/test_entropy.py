@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ikev2.entropy import PPK_FLOOR, PSK_FLOOR, check_ppk, check_psk, estimate
+from ikev2.crypto.entropy import PPK_FLOOR, PSK_FLOOR, check_ppk, check_psk, estimate
 from ikev2.errors import CredentialError
 from keymaterial import Secret
 

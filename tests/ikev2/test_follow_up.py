@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from ikev2.constants import ExchangeType, KeyExchangeId, NotifyType
+from ikev2.crypto.keys import child_keymat, skeyseed_rekey
 from ikev2.errors import LocalError
 from ikev2.events import (
     Cause,
@@ -21,14 +22,13 @@ from ikev2.events import (
     RpSaPrepared,
     RpSaRequested,
 )
-from ikev2.follow_up import FollowUp
-from ikev2.ike_sa import IkeSa
-from ikev2.keys import child_keymat, skeyseed_rekey
-from ikev2.payload import Payload
-from ikev2.payloads import KeyExchangePayload, NotifyPayload
-from ikev2.policies import POLICIES
-from ikev2.proposals import IkePolicy
-from ikev2.transitions import State
+from ikev2.exchanges.follow_up import FollowUp
+from ikev2.proposals.ike import IkePolicy
+from ikev2.proposals.policies import POLICIES
+from ikev2.sa.ike_sa import IkeSa
+from ikev2.sa.transitions import State
+from ikev2.wire.payload import Payload
+from ikev2.wire.payloads import KeyExchangePayload, NotifyPayload
 from keymaterial import Secret
 from tests.ikev2.bench import (
     LATENCY,
@@ -117,7 +117,7 @@ def test_keymat_is_made_of_all_secrets_in_order(monkeypatch: pytest.MonkeyPatch)
         return child_keymat(prf, sk_d, ni, nr, length, shared, additional)
 
     for module in ('rp_initiator', 'rp_responder'):
-        monkeypatch.setattr(f'ikev2.{module}.child_keymat', spy)
+        monkeypatch.setattr(f'ikev2.exchanges.{module}.child_keymat', spy)
     up(TWO).negotiate()
     assert seen[0] == seen[1]
     assert len(seen[0]) == 4
@@ -385,7 +385,7 @@ def test_skeyseed_of_a_rekey_is_made_of_all_secrets(monkeypatch: pytest.MonkeyPa
         return skeyseed_rekey(prf, sk_d, shared, ni, nr, additional)
 
     bench = up(TWO, TWO)
-    monkeypatch.setattr('ikev2.ike_rekey.skeyseed_rekey', spy)
+    monkeypatch.setattr('ikev2.exchanges.ike_rekey.skeyseed_rekey', spy)
     bench.a.endpoint.rekey_ike_sa('b', bench.now)
     bench.settle()
     assert seen[0] == seen[1]
@@ -397,7 +397,9 @@ def test_a_rekey_that_is_refused_half_way_is_tried_again() -> None:
     before = sas_of(bench.a)[0].origin.spis
     with pytest.MonkeyPatch.context() as patch:
         swap(patch, FOLLOW_UP, [NotifyPayload(NotifyType.STATE_NOT_FOUND)])
-        patch.setattr('ikev2.ike_rekey._take_over', lambda sa, *args: sa.answer([], args[-1]))
+        patch.setattr(
+            'ikev2.exchanges.ike_rekey._take_over', lambda sa, *args: sa.answer([], args[-1])
+        )
         bench.a.endpoint.rekey_ike_sa('b', bench.now)
         bench.settle()
         (sa,) = sas_of(bench.a)

@@ -11,18 +11,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ikev2.cipher import Cipher
 from ikev2.constants import ExchangeType, NotifyType, PayloadType
+from ikev2.crypto.cipher import Cipher
 from ikev2.errors import IntegrityFailure, MalformedMessage
 from ikev2.events import Cause, Datagram, IkeSaFailed, IkeSaUp, RpSaNegotiated
-from ikev2.fragments import Reassembly
-from ikev2.ike_auth import Authenticate
-from ikev2.ike_sa import IkeSa
+from ikev2.exchanges.ike_auth import Authenticate
 from ikev2.limits import Limits
-from ikev2.message import Header, Message
-from ikev2.payload import Payload
-from ikev2.payloads import NotifyPayload, UnknownPayload
-from ikev2.protection import is_fragment, seal_fragments
+from ikev2.sa.fragments import Reassembly
+from ikev2.sa.ike_sa import IkeSa
+from ikev2.sa.protection import is_fragment, seal_fragments
+from ikev2.wire.message import Header, Message
+from ikev2.wire.payload import Payload
+from ikev2.wire.payloads import NotifyPayload, UnknownPayload
 from tests.ikev2.bench import (
     A_ADDRESS,
     LATENCY,
@@ -120,7 +120,7 @@ def test_a_short_message_is_never_cut() -> None:
 def test_a_peer_that_did_not_announce_it_gets_whole_messages(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr('ikev2.ike_init_responder.fragments', lambda message: False)
+    monkeypatch.setattr('ikev2.exchanges.ike_init_responder.fragments', lambda message: False)
     bench = up()
     exchange = say(bench, bench.a, INFORMATIONAL, [LONG])
     assert exchange.answer is not None
@@ -130,7 +130,7 @@ def test_a_peer_that_did_not_announce_it_gets_whole_messages(
 def test_a_fragment_from_a_peer_that_did_not_announce_it_is_dropped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr('ikev2.ike_init_responder.fragments', lambda message: False)
+    monkeypatch.setattr('ikev2.exchanges.ike_init_responder.fragments', lambda message: False)
     bench = up()
     (sa,) = sas_of(bench.a)
     sa._channel._fragmentation = True

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ikev2.constants import ExchangeType
 from ikev2.events import Datagram, IkeSaUp, RpSaNegotiated
-from ikev2.payload import Payload
+from ikev2.wire.payload import Payload
 from tests.ikev2 import strategies
 from tests.ikev2.bench import (
     A_ADDRESS,

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ikev2.authentication.identity import Identity, IdentityError
 from ikev2.constants import IdType
 from ikev2.errors import LocalError
-from ikev2.identity import Identity, IdentityError
-from ikev2.payloads import IdiPayload
+from ikev2.wire.payloads import IdiPayload
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from ikev2.auth import PrivateKey
+from ikev2.authentication.auth import PrivateKey
+from ikev2.authentication.identity import Identity
 from ikev2.constants import (
     EncryptionId,
     ExchangeType,
@@ -29,14 +30,13 @@ from ikev2.events import (
     RpSaNegotiated,
     RpSaRequested,
 )
-from ikev2.identity import Identity
-from ikev2.ike_auth import Authenticate
-from ikev2.ike_sa import IkeSa
+from ikev2.exchanges.ike_auth import Authenticate
 from ikev2.limits import Limits
-from ikev2.message import Message
-from ikev2.payload import Payload
-from ikev2.payloads import AuthPayload, IdiPayload, NotifyPayload, UnknownPayload
-from ikev2.payloads_sa import Proposal, SaPayload, Transform
+from ikev2.sa.ike_sa import IkeSa
+from ikev2.wire.message import Message
+from ikev2.wire.payload import Payload
+from ikev2.wire.payloads import AuthPayload, IdiPayload, NotifyPayload, UnknownPayload
+from ikev2.wire.payloads_sa import Proposal, SaPayload, Transform
 from tests.ikev2.bench import (
     A_ADDRESS,
     A_ID,
@@ -515,7 +515,7 @@ def test_a_signature_that_the_peer_cannot_check_is_not_made(
 ) -> None:
     """RFC 7427, 4: only with a hash that the peer announced."""
     sha256_only = NotifyPayload(NotifyType.SIGNATURE_HASH_ALGORITHMS, b'\0\2')
-    monkeypatch.setattr('ikev2.ike_init_responder.signature_hashes', lambda: sha256_only)
+    monkeypatch.setattr('ikev2.exchanges.ike_init_responder.signature_hashes', lambda: sha256_only)
     a, b = key(), key()
     bench = Bench(b=peer_b(a, b.public_key), a=peer_a(b, a.public_key))
     bench.connect()

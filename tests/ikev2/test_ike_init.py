@@ -7,9 +7,9 @@ from ipaddress import ip_address
 
 import pytest
 
-import ikev2.ike_init_responder as responder
-from ikev2.cipher import AES_128_GCM_16, AES_256_GCM_16
+import ikev2.exchanges.ike_init_responder as responder
 from ikev2.constants import VENDOR_ID, ExchangeType, KeyExchangeId, NotifyType
+from ikev2.crypto.cipher import AES_128_GCM_16, AES_256_GCM_16
 from ikev2.events import (
     Cause,
     Datagram,
@@ -18,17 +18,17 @@ from ikev2.events import (
     RpSaFailed,
 )
 from ikev2.limits import Limits
-from ikev2.message import Header, Message
-from ikev2.payload import Payload
-from ikev2.payloads import (
+from ikev2.proposals.ike import IkePolicy
+from ikev2.wire.message import Header, Message
+from ikev2.wire.payload import Payload
+from ikev2.wire.payloads import (
     KeyExchangePayload,
     NoncePayload,
     NotifyPayload,
     UnknownPayload,
     VendorIdPayload,
 )
-from ikev2.payloads_sa import SaPayload
-from ikev2.proposals import IkePolicy
+from ikev2.wire.payloads_sa import SaPayload
 from tests.ikev2.bench import (
     A_ADDRESS,
     B_ADDRESS,

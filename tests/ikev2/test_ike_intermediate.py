@@ -7,20 +7,20 @@ from dataclasses import replace
 
 import pytest
 
-from ikev2 import protection
 from ikev2.constants import ExchangeType, KeyExchangeId, NotifyType, TransformType
+from ikev2.crypto.keys import skeyseed_rekey
 from ikev2.events import Cause, Datagram, IkeMessage, IkeSaFailed, IkeSaUp, RpSaNegotiated
-from ikev2.ike_auth import Authenticate
-from ikev2.ike_intermediate import Intermediate
-from ikev2.ike_sa import IkeSa
-from ikev2.keys import skeyseed_rekey
-from ikev2.message import Header, Message
-from ikev2.payload import Payload
-from ikev2.payloads import KeyExchangePayload, NotifyPayload
-from ikev2.payloads_sa import Transform
+from ikev2.exchanges.ike_auth import Authenticate
+from ikev2.exchanges.ike_intermediate import Intermediate
 from ikev2.peer import Peer
-from ikev2.policies import POLICIES
-from ikev2.proposals import IkePolicy
+from ikev2.proposals.ike import IkePolicy
+from ikev2.proposals.policies import POLICIES
+from ikev2.sa import protection
+from ikev2.sa.ike_sa import IkeSa
+from ikev2.wire.message import Header, Message
+from ikev2.wire.payload import Payload
+from ikev2.wire.payloads import KeyExchangePayload, NotifyPayload
+from ikev2.wire.payloads_sa import Transform
 from keymaterial import Secret
 from tests.ikev2.bench import (
     LATENCY,
@@ -110,7 +110,7 @@ def test_a_peer_that_can_not_do_intermediate_exchanges_gets_none(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # RFC 9370, 2.2.1: without the notify there is no ADDKE.
-    monkeypatch.setattr('ikev2.ike_init_responder.intermediate', lambda message: False)
+    monkeypatch.setattr('ikev2.exchanges.ike_init_responder.intermediate', lambda message: False)
     assert suite_of(connected('hybrid-optional', 'hybrid-optional')).endswith('/curve25519')
     made = connected('hybrid', 'hybrid')
     made.run(60)
@@ -120,7 +120,7 @@ def test_a_peer_that_can_not_do_intermediate_exchanges_gets_none(
 def test_an_answer_that_chooses_it_without_the_notify_is_none(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr('ikev2.ike_init_initiator.intermediate', lambda message: False)
+    monkeypatch.setattr('ikev2.exchanges.ike_init_initiator.intermediate', lambda message: False)
     made = connected()
     assert not made.a.all(IkeSaUp)
     assert made.a.endpoint.snapshot().peer('b').counters.malformed
@@ -149,7 +149,7 @@ def test_every_secret_goes_into_all_keys() -> None:
         return skeyseed_rekey(prf, sk_d, shared, ni, nr)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr('ikev2.ike_intermediate.skeyseed_rekey', spy)
+        patch.setattr('ikev2.exchanges.ike_intermediate.skeyseed_rekey', spy)
         made.a.endpoint.connect('b', made.now)
         while not sas_of(made.a):
             made.step()
@@ -190,7 +190,7 @@ def test_long_messages_are_fragmented() -> None:
 
 def test_and_sent_whole_to_a_peer_that_takes_no_fragments(monkeypatch: pytest.MonkeyPatch) -> None:
     for role in ('initiator', 'responder'):
-        monkeypatch.setattr(f'ikev2.ike_init_{role}.fragments', lambda message: False)
+        monkeypatch.setattr(f'ikev2.exchanges.ike_init_{role}.fragments', lambda message: False)
     made = connected('cnsa-2', 'cnsa-2')
     assert suite_of(made)
     sent = [d for d in made.wire if header_of(d).exchange_type == INTERMEDIATE]
@@ -297,7 +297,7 @@ def test_a_forged_ciphertext_makes_keys_that_nobody_shares() -> None:
     made = bench()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            'ikev2.ike_intermediate.respond',
+            'ikev2.exchanges.ike_intermediate.respond',
             lambda group, value: (bytes(1088), Secret(bytes(32))),
         )
         made.connect()

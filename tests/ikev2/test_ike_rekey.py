@@ -17,13 +17,13 @@ from ikev2.events import (
     RpSaNegotiated,
     RpSaRequested,
 )
-from ikev2.ike_sa import IkeSa
-from ikev2.message import Message
-from ikev2.payload import Payload
-from ikev2.payloads import KeyExchangePayload, NoncePayload, NotifyPayload
-from ikev2.payloads_sa import SaPayload
-from ikev2.proposals import IkePolicy
-from ikev2.transitions import State
+from ikev2.proposals.ike import IkePolicy
+from ikev2.sa.ike_sa import IkeSa
+from ikev2.sa.transitions import State
+from ikev2.wire.message import Message
+from ikev2.wire.payload import Payload
+from ikev2.wire.payloads import KeyExchangePayload, NoncePayload, NotifyPayload
+from ikev2.wire.payloads_sa import SaPayload
 from tests.ikev2.bench import (
     Bench,
     deliver,
@@ -252,7 +252,7 @@ def test_an_answer_that_makes_no_sense_leaves_nothing_half_done(
     def serve(sa: IkeSa, message: Message, now: float) -> None:
         sa.answer(broken, now)
 
-    monkeypatch.setattr('ikev2.create_child.serve_ike_rekey', serve)
+    monkeypatch.setattr('ikev2.exchanges.create_child.serve_ike_rekey', serve)
     bench = up()
     bench.a.endpoint.rekey_ike_sa('b', bench.now)
     bench.run(5)

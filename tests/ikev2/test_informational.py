@@ -23,9 +23,9 @@ from ikev2.events import (
     RpSaNegotiated,
     RpSaRequested,
 )
-from ikev2.message import Header, Message
-from ikev2.payload import Payload
-from ikev2.payloads import DeletePayload, NotifyPayload
+from ikev2.wire.message import Header, Message
+from ikev2.wire.payload import Payload
+from ikev2.wire.payloads import DeletePayload, NotifyPayload
 from tests.ikev2.bench import (
     A_ADDRESS,
     B_ADDRESS,

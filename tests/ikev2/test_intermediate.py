@@ -5,13 +5,18 @@ from __future__ import annotations
 import hmac
 from hashlib import sha256
 
-from ikev2.cipher import AES_256_CBC_HMAC_SHA2_256_128, AES_256_GCM_16, Encryption, make_cipher
 from ikev2.constants import ExchangeType, PrfId
-from ikev2.intermediate import IntAuth, authenticated_octets, whole_from_fragment
-from ikev2.message import HEADER_LENGTH, Header, encode_chain
-from ikev2.payload import GENERIC_HEADER_LENGTH
-from ikev2.payloads import KeyExchangePayload, NotifyPayload
-from ikev2.protection import seal_fragments, seal_message
+from ikev2.crypto.cipher import (
+    AES_256_CBC_HMAC_SHA2_256_128,
+    AES_256_GCM_16,
+    Encryption,
+    make_cipher,
+)
+from ikev2.sa.intermediate import IntAuth, authenticated_octets, whole_from_fragment
+from ikev2.sa.protection import seal_fragments, seal_message
+from ikev2.wire.message import HEADER_LENGTH, Header, encode_chain
+from ikev2.wire.payload import GENERIC_HEADER_LENGTH
+from ikev2.wire.payloads import KeyExchangePayload, NotifyPayload
 from keymaterial import Secret
 
 PRF = PrfId.HMAC_SHA2_256

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ikev2.constants import KeyExchangeId
+from ikev2.crypto.key_exchange import GROUPS, KeyExchange, respond
+from ikev2.crypto.modp import MODP_2048_PRIME, MODP_3072_PRIME, MODP_4096_PRIME
 from ikev2.errors import InvalidKeyExchange, UnsupportedAlgorithm
-from ikev2.key_exchange import GROUPS, KeyExchange, respond
-from ikev2.modp import MODP_2048_PRIME, MODP_3072_PRIME, MODP_4096_PRIME
 from keymaterial import Secret
 
 # The library warns that it will drop MODP groups one day; key_exchange.py says what then.

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from ikev2.cipher import CHACHA20_POLY1305, ENCRYPTIONS, Encryption
 from ikev2.constants import ExchangeType, PayloadType
+from ikev2.crypto.cipher import CHACHA20_POLY1305, ENCRYPTIONS, Encryption
 from ikev2.endpoint import Endpoint
 from ikev2.limits import Limits
-from ikev2.policies import POLICIES
-from ikev2.proposals import IkePolicy
+from ikev2.proposals.ike import IkePolicy
+from ikev2.proposals.policies import POLICIES
 from tests.ikev2.bench import Bench, peer_a, peer_b, sas_of
 from tests.ikev2.wireshark import Seen, read_capture, write_capture
 

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from ikev2.cipher import (
+from ikev2.constants import PrfId
+from ikev2.crypto.cipher import (
     AES_128_CBC_HMAC_SHA2_256_128,
     AES_256_GCM_16,
     ENCRYPTIONS,
     Encryption,
 )
-from ikev2.constants import PrfId
+from ikev2.crypto.keys import child_keymat, derive_ike_keys, skeyseed, skeyseed_rekey
+from ikev2.crypto.prf import prf, prf_length, prf_plus
 from ikev2.errors import UnsupportedAlgorithm
-from ikev2.keys import child_keymat, derive_ike_keys, skeyseed, skeyseed_rekey
-from ikev2.prf import prf, prf_length, prf_plus
 from keymaterial import Secret
 
 SHA256 = PrfId.HMAC_SHA2_256

@@ -32,9 +32,9 @@ from ikev2.events import (
     RpSaPrepared,
     RpSaRequested,
 )
-from ikev2.message import HEADER_LENGTH
-from ikev2.proposals import IkePolicy
-from ikev2.transitions import State
+from ikev2.proposals.ike import IkePolicy
+from ikev2.sa.transitions import State
+from ikev2.wire.message import HEADER_LENGTH
 from tests.ikev2.bench import (
     LATENCY,
     Bench,

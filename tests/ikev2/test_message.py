@@ -15,9 +15,9 @@ from ikev2.errors import (
     UnsupportedCriticalPayload,
     UnsupportedVersion,
 )
-from ikev2.message import LARGEST_PAYLOAD_COUNT, Header, Message, decode_chain, encode_chain
-from ikev2.payload import Payload
-from ikev2.payloads import (
+from ikev2.wire.message import LARGEST_PAYLOAD_COUNT, Header, Message, decode_chain, encode_chain
+from ikev2.wire.payload import Payload
+from ikev2.wire.payloads import (
     EncryptedPayload,
     KeyExchangePayload,
     NoncePayload,

@@ -9,8 +9,15 @@ from cryptography import x509
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ikev2.certificates import CertificateError
-from ikev2.paths import LONGEST_PATH, MOST_SIGNATURES, Path, _Search, check_path, find_path
+from ikev2.authentication.certificates import CertificateError
+from ikev2.authentication.paths import (
+    LONGEST_PATH,
+    MOST_SIGNATURES,
+    Path,
+    _Search,
+    check_path,
+    find_path,
+)
 from tests.ikev2.pki import AT, DAY, KIND_NAMES, LEAF_USAGE, Holder, root
 
 ROOT = root()

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from ikev2.constants import IntegrityId, ProtocolId, TransformType
 from ikev2.errors import MalformedMessage, PeerError
-from ikev2.message import PAYLOAD_CLASSES
-from ikev2.payload import LARGEST_BODY, KnownPayload, Payload
-from ikev2.payloads import (
+from ikev2.wire.message import PAYLOAD_CLASSES
+from ikev2.wire.payload import LARGEST_BODY, KnownPayload, Payload
+from ikev2.wire.payloads import (
     DeletePayload,
     EncryptedFragmentPayload,
     IdiPayload,
@@ -20,7 +20,7 @@ from ikev2.payloads import (
     NotifyPayload,
     VendorIdPayload,
 )
-from ikev2.payloads_sa import Attribute, Proposal, SaPayload, Transform
+from ikev2.wire.payloads_sa import Attribute, Proposal, SaPayload, Transform
 from tests.ikev2.strategies import known_payloads, mutated
 
 # docs: the wire profile's example; draft-mahesh-karp-rkmp-06, figure 4, with our numbers.

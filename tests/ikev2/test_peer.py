@@ -9,7 +9,7 @@ import pytest
 
 from ikev2.errors import LocalError
 from ikev2.rate import Rate
-from ikev2.transitions import DEFERRED, FINISHED, SERVED, TRANSITIONS, Happening, State, follow
+from ikev2.sa.transitions import DEFERRED, FINISHED, SERVED, TRANSITIONS, Happening, State, follow
 from tests.ikev2.bench import A_ADDRESS, A_ID, Bench, peer_b
 
 

@@ -8,12 +8,12 @@ from itertools import product
 
 import pytest
 
-from ikev2.cipher import AES_256_GCM_16
+from ikev2.authentication.ppk import Ppk, Use, initiator_uses, responder_uses
 from ikev2.constants import NotifyType, PrfId
+from ikev2.crypto.cipher import AES_256_GCM_16
+from ikev2.crypto.keys import derive_ike_keys
 from ikev2.errors import AuthenticationFailed, CredentialError
-from ikev2.keys import derive_ike_keys
-from ikev2.payloads import NotifyPayload
-from ikev2.ppk import Ppk, Use, initiator_uses, responder_uses
+from ikev2.wire.payloads import NotifyPayload
 from keymaterial import Secret
 
 PRF = PrfId.HMAC_SHA2_256

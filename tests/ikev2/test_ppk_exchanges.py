@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 from cryptography import x509
 
-from ikev2.auth import LocalCredential, PeerCredential, PrivateKey
+from ikev2.authentication.auth import LocalCredential, PeerCredential, PrivateKey
+from ikev2.authentication.ppk import Ppk
 from ikev2.events import Cause, IkeMessage, IkeSaFailed, IkeSaUp, RpSaNegotiated
 from ikev2.peer import Peer
-from ikev2.policies import POLICIES
-from ikev2.ppk import Ppk
+from ikev2.proposals.policies import POLICIES
 from keymaterial import Secret
 from tests.ikev2.bench import Bench, peer_a, peer_b, psk, rp_request, sas_of
 from tests.ikev2.pki import keys, root
@@ -126,9 +126,12 @@ def test_the_operator_is_told_what_is_missing() -> None:
 
 def test_a_responder_that_drops_a_required_key_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     # It answers without PPK_IDENTITY, as if it had taken NO_PPK_AUTH.
-    monkeypatch.setattr('ikev2.ike_auth._keys_and_auth', lambda sa, message, auth: (sa.keys, auth))
     monkeypatch.setattr(
-        'ikev2.ike_auth._verify', lambda sa, identification, auth, message, keys, now: None
+        'ikev2.exchanges.ike_auth._keys_and_auth', lambda sa, message, auth: (sa.keys, auth)
+    )
+    monkeypatch.setattr(
+        'ikev2.exchanges.ike_auth._verify',
+        lambda sa, identification, auth, message, keys, now: None,
     )
     made = connected(PPK, PPK)
     made.run(30)

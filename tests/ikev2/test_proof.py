@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 from cryptography import x509
 
-from ikev2.auth import PeerCredential, PrivateKey
+from ikev2.authentication.auth import PeerCredential, PrivateKey
 from ikev2.constants import CertificateEncoding
 from ikev2.errors import AuthenticationFailed, LocalError
 from ikev2.events import IkeSaDown, IkeSaFailed, IkeSaUp
-from ikev2.payloads import CertificatePayload
 from ikev2.proof import Proof, proof_of, proven_until
+from ikev2.wire.payloads import CertificatePayload
 from tests.ikev2.bench import A_ID, Bench, peer_a, peer_b, psk, sas_of
 from tests.ikev2.pki import AT, DAY, keys, root
 

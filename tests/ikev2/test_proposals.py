@@ -7,12 +7,6 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 
-from ikev2.cipher import (
-    AES_128_GCM_16,
-    AES_256_CBC_HMAC_SHA2_256_128,
-    AES_256_GCM_16,
-    CHACHA20_POLY1305,
-)
 from ikev2.constants import (
     EncryptionId,
     IntegrityId,
@@ -21,9 +15,15 @@ from ikev2.constants import (
     ProtocolId,
     TransformType,
 )
+from ikev2.crypto.cipher import (
+    AES_128_GCM_16,
+    AES_256_CBC_HMAC_SHA2_256_128,
+    AES_256_GCM_16,
+    CHACHA20_POLY1305,
+)
 from ikev2.errors import InvalidAnswer, NoProposalChosen
-from ikev2.payloads_sa import Attribute, Proposal, SaPayload, Transform
-from ikev2.proposals import IkePolicy, IkeSuite, select_ike, verify_ike_answer
+from ikev2.proposals.ike import IkePolicy, IkeSuite, select_ike, verify_ike_answer
+from ikev2.wire.payloads_sa import Attribute, Proposal, SaPayload, Transform
 from tests.ikev2.strategies import sa_payloads
 
 POLICY = IkePolicy()

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ikev2.cipher import (
+from ikev2.constants import ExchangeType, NotifyType
+from ikev2.crypto.cipher import (
     AES_128_CBC_HMAC_SHA2_256_128,
     AES_128_GCM_16,
     AES_256_GCM_16,
@@ -19,12 +20,8 @@ from ikev2.cipher import (
     Encryption,
     make_cipher,
 )
-from ikev2.constants import ExchangeType, NotifyType
 from ikev2.errors import IntegrityFailure, MalformedMessage, UnsupportedCriticalPayload
-from ikev2.message import Header, Message, encode_chain
-from ikev2.payload import Payload
-from ikev2.payloads import NoncePayload, NotifyPayload, UnknownPayload, VendorIdPayload
-from ikev2.protection import (
+from ikev2.sa.protection import (
     assemble,
     is_fragment,
     open_fragment,
@@ -32,6 +29,9 @@ from ikev2.protection import (
     seal_fragments,
     seal_message,
 )
+from ikev2.wire.message import Header, Message, encode_chain
+from ikev2.wire.payload import Payload
+from ikev2.wire.payloads import NoncePayload, NotifyPayload, UnknownPayload, VendorIdPayload
 from keymaterial import Secret
 from tests.ikev2.strategies import chains, headers, mutated
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ikev2.errors import MalformedMessage
-from ikev2.reader import Reader
+from ikev2.wire.reader import Reader
 
 
 def test_reading_from_front_to_back() -> None:

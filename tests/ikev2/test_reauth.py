@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-import ikev2.ike_auth as ike_auth
+import ikev2.exchanges.ike_auth as ike_auth
 from ikev2.constants import ExchangeType
 from ikev2.errors import LocalError
 from ikev2.events import (
@@ -18,7 +18,7 @@ from ikev2.events import (
     RpSaFailed,
     RpSaNegotiated,
 )
-from ikev2.transitions import State
+from ikev2.sa.transitions import State
 from tests.ikev2.bench import LATENCY, Bench, is_kind, peer_a, peer_b, psk, rp_request, sas_of
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from ikev2.constants import NotifyType, ProtocolId, TransformType
+from ikev2.crypto.keys import child_keymat
 from ikev2.events import (
     Cause,
     IkeSaDown,
@@ -16,16 +17,15 @@ from ikev2.events import (
     RpSaOffer,
     RpSaRequested,
 )
-from ikev2.ike_auth import Authenticate
-from ikev2.ike_sa import IkeSa
-from ikev2.keys import child_keymat
-from ikev2.message import Message
-from ikev2.payload import Payload
-from ikev2.payloads import AuthPayload, KeyExchangePayload, NoncePayload, NotifyPayload
-from ikev2.payloads_sa import Proposal, SaPayload, Transform
-from ikev2.payloads_ts import TsiPayload, TsrPayload
-from ikev2.rp_proposals import offer_rp
-from ikev2.rp_responder import lifetime_notify, read_lifetime
+from ikev2.exchanges.ike_auth import Authenticate
+from ikev2.exchanges.rp_responder import lifetime_notify, read_lifetime
+from ikev2.proposals.rp import offer_rp
+from ikev2.sa.ike_sa import IkeSa
+from ikev2.wire.message import Message
+from ikev2.wire.payload import Payload
+from ikev2.wire.payloads import AuthPayload, KeyExchangePayload, NoncePayload, NotifyPayload
+from ikev2.wire.payloads_sa import Proposal, SaPayload, Transform
+from ikev2.wire.payloads_ts import TsiPayload, TsrPayload
 from tests.ikev2.bench import Bench, rp_request, sas_of
 
 REQUEST = rp_request(9)
@@ -170,7 +170,7 @@ def test_a_proposal_with_a_key_exchange_is_not_for_ike_auth(ask: Ask) -> None:
 def test_a_peer_without_the_profile_gets_no_rp_sa(
     ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr('ikev2.ike_init_responder.speaks_profile', lambda message: False)
+    monkeypatch.setattr('ikev2.exchanges.ike_init_responder.speaks_profile', lambda message: False)
     bench = ask(child())
     bench.connect()
     assert errors() == [NotifyType.NO_PROPOSAL_CHOSEN]
@@ -178,7 +178,9 @@ def test_a_peer_without_the_profile_gets_no_rp_sa(
 
 
 def test_a_child_through_a_nat_is_refused(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr('ikev2.ike_init_responder.on_path', lambda message, datagram: True)
+    monkeypatch.setattr(
+        'ikev2.exchanges.ike_init_responder.on_path', lambda message, datagram: True
+    )
     bench = ask(child())
     bench.connect()
     assert errors() == [NotifyType.TS_UNACCEPTABLE]

@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 
 from ikev2.constants import RP_SUITES, KeyExchangeId, ProtocolId, TransformType
 from ikev2.errors import InvalidAnswer, NoProposalChosen
-from ikev2.payloads_sa import Attribute, Proposal, SaPayload, Transform
-from ikev2.rp_proposals import (
+from ikev2.proposals.rp import (
     RpChoice,
     offer_rp,
     offered_suites,
     select_rp,
     verify_rp_answer,
 )
+from ikev2.wire.payloads_sa import Attribute, Proposal, SaPayload, Transform
 from tests.ikev2.strategies import sa_payloads
 from tests.ikev2.test_payloads import DRAFT_EXAMPLE
 

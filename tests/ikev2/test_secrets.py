@@ -11,9 +11,9 @@ from dataclasses import replace
 import pytest
 
 from ikev2.constants import KeyExchangeId, NotifyType
+from ikev2.crypto.key_exchange import KeyExchange
 from ikev2.events import RpSaKeys, RpSaNegotiated, RpSaRequested
-from ikev2.key_exchange import KeyExchange
-from ikev2.proposals import IkePolicy
+from ikev2.proposals.ike import IkePolicy
 from keymaterial import Secret
 from tests.ikev2.bench import Bench, deliver, peer_a, peer_b, rp_request, sas_of
 

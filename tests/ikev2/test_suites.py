@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from ikev2.auth import PrivateKey, verify_auth
-from ikev2.cipher import ENCRYPTIONS
+from ikev2.authentication.auth import PrivateKey, verify_auth
+from ikev2.authentication.schemes import SCHEMES, kind_of, schemes_of
 from ikev2.constants import AuthMethod, KeyExchangeId, NotifyType, PrfId
+from ikev2.crypto.cipher import ENCRYPTIONS
 from ikev2.events import IkeSaFailed, IkeSaUp, RpSaNegotiated
-from ikev2.payloads import NotifyPayload
-from ikev2.policies import POLICIES
-from ikev2.proposals import IkePolicy
-from ikev2.schemes import SCHEMES, kind_of, schemes_of
+from ikev2.proposals.ike import IkePolicy
+from ikev2.proposals.policies import POLICIES
+from ikev2.wire.payloads import NotifyPayload
 from tests.ikev2.bench import Bench, peer_a, peer_b, rp_request
 from tests.ikev2.pki import KIND_NAMES, keys
 
@@ -112,7 +112,7 @@ def methods(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, bytes]]:
         seen.append((auth.method, auth.data))
         return verify_auth(credential, prf, octets, auth, *rest, **more)
 
-    monkeypatch.setattr('ikev2.ike_auth.verify_auth', spy)
+    monkeypatch.setattr('ikev2.exchanges.ike_auth.verify_auth', spy)
     return seen
 
 
@@ -136,7 +136,10 @@ def test_every_way_to_sign_that_a_peer_announces(
     only = NotifyPayload(
         NotifyType.SUPPORTED_AUTH_METHODS, bytes([3 + len(identifier), 14, 0]) + identifier
     )
-    for place in ('ikev2.ike_init_responder.announce', 'ikev2.ike_auth.announce'):
+    for place in (
+        'ikev2.exchanges.ike_init_responder.announce',
+        'ikev2.exchanges.ike_auth.announce',
+    ):
         monkeypatch.setattr(place, lambda credential: only)
     kind = 'rsa' if scheme.startswith('rsa') else 'ecdsa-p256'
     works(pinned(keys(kind, 1), keys(kind, 2)))
@@ -159,7 +162,7 @@ def test_the_classic_methods_between_ends_that_announce_no_hashes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     silent = NotifyPayload(40_999)
-    for place in ('ikev2.ike_init_responder', 'ikev2.ike_init_initiator'):
+    for place in ('ikev2.exchanges.ike_init_responder', 'ikev2.exchanges.ike_init_initiator'):
         monkeypatch.setattr(f'{place}.signature_hashes', lambda: silent)
     works(pinned(keys(kind, 1), keys(kind, 2)))
     assert [one for one, _ in methods] == [method, method]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ikev2.constants import NotifyType
 from ikev2.errors import MalformedMessage, TrafficSelectorsUnacceptable
 from ikev2.events import Selector
-from ikev2.payloads_ts import TrafficSelector, TsiPayload, TsrPayload, UnknownTrafficSelector
+from ikev2.wire.payloads_ts import TrafficSelector, TsiPayload, TsrPayload, UnknownTrafficSelector
 
 SELECTOR = Selector(ip_address('192.0.2.1'), 40001)
 PAYLOAD = TsiPayload.of(SELECTOR)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import pairwise
 
 from ikev2.limits import Limits
+from ikev2.sa.window import AnswerWindow, Datagrams, Retransmission, Verdict
 from ikev2.timers import Timers
-from ikev2.window import AnswerWindow, Datagrams, Retransmission, Verdict
 
 
 def test_a_request_is_new_once_and_then_waits_for_its_answer() -> None:

@@ -11,7 +11,7 @@ import dpkt
 
 from gatekeeper.records import EventName, Record
 from ikev2.constants import ExchangeType
-from ikev2.message import Header
+from ikev2.wire.message import Header
 from lab.demo.checks import ATTACKS
 from lab.demo.places import (
     ALGORITHMS,

@@ -22,8 +22,8 @@ from gatekeeper.records import Record
 from gatekeeper.service import Gatekeeper, GatekeeperError
 from gatekeeper.suites import check_suites
 from gatekeeper.ticket import GateError, Ticket
-from ikev2.auth import PresharedKey
-from ikev2.identity import Identity
+from ikev2.authentication.auth import PresharedKey
+from ikev2.authentication.identity import Identity
 from keymaterial import Secret
 from plugin import runtime
 from plugin.recording import Recorder

@@ -12,9 +12,9 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from ikev2.auth import CertifiedKey, PrivateKey, TrustAnchors
-from ikev2.policies import POLICIES
-from ikev2.signatures import Fingerprint, PublicKey
+from ikev2.authentication.auth import CertifiedKey, PrivateKey, TrustAnchors
+from ikev2.authentication.signatures import Fingerprint, PublicKey
+from ikev2.proposals.policies import POLICIES
 from tests.ikev2.pki import DAY, Holder, issue, root, usage
 from tests.plugin.test_section import error_of, load, policy_of, with_ids
 from tests.plugin.texts import PSK, neighbor
@@ -169,7 +169,7 @@ def test_how_long_an_ike_sa_and_a_proof_hold(
 def test_a_host_without_ml_kem_says_so_where_it_is_asked_for(
     write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr('ikev2.policies.available', lambda method: False)
+    monkeypatch.setattr('ikev2.proposals.policies.available', lambda method: False)
     path = write(section('psk-file r.psk;\n ike-policy hybrid;'))
     assert error_of(path).startswith(f'{path} line 8: ikev2 ike-policy: policy hybrid needs ML-KEM')
 

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from gatekeeper.keygen import make_psk
-from ikev2.policies import POLICIES
+from ikev2.proposals.policies import POLICIES
 from lab.certificates import Authority
 from plugin.chain_grammar import CHAIN, KEY
 from plugin.grammar import SECTION, SESSION

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ikev2.identity import Identity
-from ikev2.signatures import Fingerprint
+from ikev2.authentication.identity import Identity
+from ikev2.authentication.signatures import Fingerprint
 from plugin.grammar import SECTION, SESSION, DraftBuilder
 from plugin.places import Place, SectionError
 

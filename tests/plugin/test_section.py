@@ -19,8 +19,8 @@ from exabgp.bgp.neighbor import NeighborTemplate
 from exabgp.configuration.configuration import Configuration
 
 from gatekeeper.policy import SessionPolicy
-from ikev2.auth import PresharedKey, PrivateKey, PublicKey
-from ikev2.signatures import Fingerprint
+from ikev2.authentication.auth import PresharedKey, PrivateKey, PublicKey
+from ikev2.authentication.signatures import Fingerprint
 from plugin.policies import policies_of
 from tests.plugin.texts import PSK, SECTION, neighbor
 

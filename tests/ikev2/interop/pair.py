@@ -11,12 +11,12 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
+from ikev2.authentication.identity import Identity
+from ikev2.authentication.ppk import Ppk
 from ikev2.events import Cause, IkeSaFailed, IkeSaUp, IPAddress, RpSaRequest, Selector
-from ikev2.identity import Identity
 from ikev2.limits import Limits
 from ikev2.peer import Peer
-from ikev2.ppk import Ppk
-from ikev2.proposals import IkePolicy
+from ikev2.proposals.ike import IkePolicy
 from tests.ikev2.interop.driver import Driver
 from tests.ikev2.interop.proofs import Proof
 from tests.ikev2.interop.wire import OUR_ADDRESS, OUR_NAME, PEER_ADDRESS, PEER_NAME, Wire

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from ikev2.auth import LocalCredential, PeerCredential, PresharedKey, PrivateKey
+from ikev2.authentication.auth import LocalCredential, PeerCredential, PresharedKey, PrivateKey
 from keymaterial import Secret
 from tests.ikev2.interop.wire import OUR_NAME, PEER_NAME
 from tests.ikev2.pki import DAY, Holder, keys, root

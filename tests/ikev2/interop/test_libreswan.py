@@ -7,18 +7,18 @@ from collections.abc import Iterator
 
 import pytest
 
-from ikev2.cipher import (
+from ikev2.authentication.ppk import Ppk
+from ikev2.constants import KeyExchangeId, NotifyType, PrfId
+from ikev2.crypto.cipher import (
     AES_128_CBC_HMAC_SHA2_256_128,
     AES_128_GCM_16,
     AES_256_CBC_HMAC_SHA2_256_128,
     CHACHA20_POLY1305,
 )
-from ikev2.constants import KeyExchangeId, NotifyType, PrfId
+from ikev2.crypto.key_exchange import ADDITIONAL_METHODS
 from ikev2.events import Cause, IkeSaDown, IkeSaFailed, RpSaFailed
-from ikev2.key_exchange import ADDITIONAL_METHODS
 from ikev2.limits import Limits
-from ikev2.ppk import Ppk
-from ikev2.proposals import IkePolicy
+from ikev2.proposals.ike import IkePolicy
 from keymaterial import Secret
 from tests.ikev2.interop.driver import Driver
 from tests.ikev2.interop.pair import ROLES, RP_SA, Pair, Setup

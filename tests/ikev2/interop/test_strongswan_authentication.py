@@ -9,8 +9,8 @@ from ipaddress import ip_address
 import pytest
 from cryptography import x509
 
+from ikev2.authentication.ppk import Ppk
 from ikev2.events import Cause
-from ikev2.ppk import Ppk
 from keymaterial import Secret
 from tests.ikev2.interop.pair import ROLES, Pair, Setup
 from tests.ikev2.interop.proofs import (

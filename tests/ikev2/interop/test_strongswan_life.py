@@ -12,7 +12,7 @@ import pytest
 from ikev2.constants import NotifyType
 from ikev2.events import Cause, IkeSaDown, IkeSaUp, RpSaFailed
 from ikev2.limits import Limits
-from ikev2.transitions import State
+from ikev2.sa.transitions import State
 from tests.ikev2.interop.driver import Driver
 from tests.ikev2.interop.pair import ROLES, RP_SA, Pair, Setup
 from tests.ikev2.interop.proofs import both_certified, shared

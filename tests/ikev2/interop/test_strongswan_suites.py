@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from ikev2.cipher import (
+from ikev2.constants import KeyExchangeId, PrfId
+from ikev2.crypto.cipher import (
     AES_128_CBC_HMAC_SHA2_256_128,
     AES_128_GCM_16,
     AES_256_CBC_HMAC_SHA2_256_128,
@@ -14,11 +15,10 @@ from ikev2.cipher import (
     CHACHA20_POLY1305,
     Encryption,
 )
-from ikev2.constants import KeyExchangeId, PrfId
-from ikev2.key_exchange import ADDITIONAL_METHODS, GROUPS
-from ikev2.policies import policy_named
-from ikev2.prf import PRFS
-from ikev2.proposals import IkePolicy
+from ikev2.crypto.key_exchange import ADDITIONAL_METHODS, GROUPS
+from ikev2.crypto.prf import PRFS
+from ikev2.proposals.ike import IkePolicy
+from ikev2.proposals.policies import policy_named
 from tests.ikev2.interop.pair import ROLES, Pair, Setup
 from tests.ikev2.interop.proofs import shared
 from tests.ikev2.interop.swan import Swan

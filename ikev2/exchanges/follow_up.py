@@ -1,0 +1,201 @@
+"""IKE_FOLLOWUP_KE in both roles: additional key exchanges after a CREATE_CHILD_SA (RFC 9370,
+2.2.4).
+
+One exchange for each method of the choice, in order, tied to what began it by a link that the
+responder makes up. What the secrets are for is their owners' business: ike_rekey.py,
+rp_initiator.py and rp_responder.py.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from ikev2.constants import FIRST_STATUS_NOTIFY, ExchangeType, KeyExchangeId, NotifyType
+from ikev2.crypto.key_exchange import KeyExchange, respond
+from ikev2.errors import MalformedMessage, PeerError
+from ikev2.events import Cause
+from ikev2.sa.exchange import Exchange
+from ikev2.timers import Timer
+from ikev2.wire.message import Message
+from ikev2.wire.payload import Payload
+from ikev2.wire.payloads import KeyExchangePayload, NotifyPayload
+from ikev2.wire.words import notify_name
+from keymaterial import Secret
+
+if TYPE_CHECKING:
+    from ikev2.sa.ike_sa import IkeSa
+
+_LINK_LENGTH = 16
+
+
+class Owner(Exchange):
+    """An exchange whose keys need more secrets than its own: gets exactly one of the two calls,
+    or `lost`."""
+
+    @abstractmethod
+    def complete(self, sa: IkeSa, secrets: Sequence[Secret], now: float) -> None:
+        """All additional key exchanges are done: SK(1) to SK(n). Called while the last answer is
+        served; may raise PeerError, which ends in `broken`."""
+
+    @abstractmethod
+    def refused(self, sa: IkeSa, notify: NotifyPayload, now: float) -> None:
+        """The peer answered one of them with an error: it has nothing of it."""
+
+
+class FollowUp(Exchange):
+    """The initiator's side of the next additional key exchange."""
+
+    exchange_type: ClassVar[ExchangeType] = ExchangeType.IKE_FOLLOWUP_KE
+
+    def __init__(
+        self,
+        owner: Owner,
+        methods: Sequence[KeyExchangeId],
+        link: NotifyPayload,
+        secrets: tuple[Secret, ...] = (),
+    ) -> None:
+        self._owner = owner
+        self._methods = methods
+        self._link = link
+        self._secrets = secrets
+        self._exchange: KeyExchange | None = None
+
+    @property
+    def on_behalf_of(self) -> Exchange:
+        return self._owner
+
+    def request(self, sa: IkeSa, now: float) -> Sequence[Payload] | None:
+        self._exchange = KeyExchange.generate(self._methods[0])
+        return [
+            KeyExchangePayload(self._exchange.group, self._exchange.public_value),
+            NotifyPayload(NotifyType.ADDITIONAL_KEY_EXCHANGE, self._link.data),
+        ]
+
+    def answered(self, sa: IkeSa, message: Message, now: float) -> None:
+        ke = message.find(KeyExchangePayload)
+        if ke is None:
+            self._refused(sa, message, now)
+            return
+        exchange = self._exchange
+        if exchange is None or ke.group != exchange.group:
+            raise MalformedMessage('the KE payload is of another method than the chosen one')
+        secrets = (*self._secrets, exchange.shared_secret(ke.data))
+        left = self._methods[1:]
+        if left:
+            sa.control.appendleft(FollowUp(self._owner, left, link_of(message), secrets))
+        else:
+            self._owner.complete(sa, secrets, now)
+            for secret in secrets:
+                secret.wipe()
+
+    def _refused(self, sa: IkeSa, message: Message, now: float) -> None:
+        errors = [n for n in message.all(NotifyPayload) if n.notify_type < FIRST_STATUS_NOTIFY]
+        if not errors:
+            raise MalformedMessage('IKE_FOLLOWUP_KE answer with neither KE nor an error')
+        self._owner.refused(sa, errors[0], now)
+
+    def broken(self, sa: IkeSa, error: PeerError, now: float) -> None:
+        self._owner.broken(sa, error, now)
+
+    def lost(self, cause: Cause, text: str, now: float) -> None:
+        self._owner.lost(cause, text, now)
+
+
+def link_of(message: Message) -> NotifyPayload:
+    """What ties the next exchange to this one. Raises MalformedMessage."""
+    link = message.notify(NotifyType.ADDITIONAL_KEY_EXCHANGE)
+    if link is None:
+        raise MalformedMessage('additional key exchanges, and no link to the next one')
+    return link
+
+
+def refusal(notify: NotifyPayload) -> str:
+    """An error answer in words."""
+    return f'the peer answered {notify_name(notify.notify_type)} to an additional key exchange'
+
+
+Finish = Callable[[Sequence[Payload], Sequence[Secret], float], None]
+
+
+@dataclass(slots=True)
+class Expected:
+    """What a responder keeps until the initiator has done all additional key exchanges."""
+
+    methods: Sequence[KeyExchangeId]
+    finish: Finish
+    """Gets what belongs into the last answer, and SK(1) to SK(n); has to see to the answer."""
+    abandon: Callable[[float], None]
+    """They will never be done."""
+    secrets: tuple[Secret, ...] = ()
+    timer: Timer | None = None
+
+
+def expect(sa: IkeSa, expected: Expected, now: float) -> NotifyPayload:
+    """Wait for the next of them: the notify for the answer that asks for it.
+
+    The wait is bounded (RFC 9370, 2.2.4), whatever becomes of the IKE SA.
+    """
+    context = sa.association.context
+    link = context.random(_LINK_LENGTH)
+    sa.expected[link] = expected
+    when = now + context.limits.follow_up
+    expected.timer = context.timers.at(when, lambda now: forget(sa, expected, now))
+    return NotifyPayload(NotifyType.ADDITIONAL_KEY_EXCHANGE, link)
+
+
+def forget(sa: IkeSa, expected: Expected, now: float) -> None:
+    """It isn't waited for any more; without effect once it is done."""
+    for link in [link for link, one in sa.expected.items() if one is expected]:
+        _take(sa, link)
+        _abandon(expected, now)
+
+
+def room_for_more(sa: IkeSa) -> bool:
+    """Another CREATE_CHILD_SA with additional key exchanges may begin."""
+    return len(sa.expected) < sa.association.context.limits.follow_ups_most
+
+
+def serve_follow_up(sa: IkeSa, message: Message, now: float) -> None:
+    """The responder's side. Raises PeerError."""
+    link = message.notify(NotifyType.ADDITIONAL_KEY_EXCHANGE)
+    expected = _take(sa, link.data) if link is not None else None
+    if expected is None:
+        sa.refuse_with(NotifyType.STATE_NOT_FOUND, now)
+        return
+    try:
+        ke = message.require(KeyExchangePayload)
+        if ke.group != expected.methods[0]:
+            raise MalformedMessage('the KE payload is of another method than the chosen one')
+        public_value, shared = respond(ke.group, ke.data)
+    except PeerError:
+        _abandon(expected, now)
+        raise
+    answer: list[Payload] = [KeyExchangePayload(ke.group, public_value)]
+    expected.secrets = (*expected.secrets, shared)
+    expected.methods = expected.methods[1:]
+    if expected.methods:
+        answer.append(expect(sa, expected, now))
+        sa.answer(answer, now)
+        return
+    expected.finish(answer, expected.secrets, now)
+    _wipe(expected)
+
+
+def _take(sa: IkeSa, link: bytes) -> Expected | None:
+    expected = sa.expected.pop(link, None)
+    if expected is not None and expected.timer is not None:
+        expected.timer.cancel()
+    return expected
+
+
+def _abandon(expected: Expected, now: float) -> None:
+    _wipe(expected)
+    expected.abandon(now)
+
+
+def _wipe(expected: Expected) -> None:
+    for secret in expected.secrets:
+        secret.wipe()

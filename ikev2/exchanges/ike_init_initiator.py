@@ -1,0 +1,318 @@
+"""IKE_SA_INIT as initiator (RFC 7296, 1.2, 2.6, 2.7, 2.21.1; RFC 6023).
+
+Nothing in the answer is authenticated: what doesn't fit is dropped and counted while the true
+answer may still come, and a refusal is only a hint. Every answer that fits is tried with an
+IKE_AUTH of its own, and the first that proves itself ends the others (RFC 7296, 2.4): a forged
+answer, cookie or group costs the attempt nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from ikev2.authentication.auth import read_signature_hashes, signature_hashes
+from ikev2.authentication.auth_methods import read_announcements
+from ikev2.authentication.ppk import initiator_uses
+from ikev2.constants import FIRST_STATUS_NOTIFY, VENDOR_ID, ExchangeType, NotifyType
+from ikev2.context import NONCE_LENGTH, Path
+from ikev2.crypto.key_exchange import KeyExchange
+from ikev2.errors import AuthenticationFailed, InvalidAnswer, MalformedMessage, PeerError
+from ikev2.events import Cause, Datagram
+from ikev2.exchanges.ike_auth import Authenticate
+from ikev2.exchanges.ike_init import (
+    NO_SPI,
+    begin,
+    fragments,
+    intermediate,
+    nat_detection,
+    speaks_profile,
+    tell,
+)
+from ikev2.exchanges.ike_intermediate import Intermediate
+from ikev2.exchanges.nat import on_path
+from ikev2.proposals.ike import IkeSuite, verify_ike_answer
+from ikev2.sa.ike_sa import IkeSa
+from ikev2.sa.origin import Handshake, Origin
+from ikev2.sa.transitions import State
+from ikev2.sa.window import Datagrams, Retransmission
+from ikev2.timers import Timer
+from ikev2.wire.message import Header, Message
+from ikev2.wire.payload import Payload
+from ikev2.wire.payloads import (
+    CertificateRequestPayload,
+    KeyExchangePayload,
+    NoncePayload,
+    NotifyPayload,
+    VendorIdPayload,
+)
+from ikev2.wire.payloads_sa import SaPayload
+from ikev2.wire.words import notify_name
+
+if TYPE_CHECKING:
+    from ikev2.association import Association
+
+_LARGEST_COOKIE = 64
+
+
+@dataclass(slots=True)
+class _Asked:
+    """What was asked in one group. The answer may come after a forged demand for another."""
+
+    exchange: KeyExchange
+    request: bytes = b''
+
+
+class Attempt:
+    """One IKE_SA_INIT exchange, with its repetitions for COOKIE and INVALID_KE_PAYLOAD."""
+
+    def __init__(self, association: Association, now: float) -> None:
+        self._association = association
+        self._context = association.context
+        peer = association.peer
+        local, remote = peer.addresses[0]
+        self.path = Path(local, self._context.local_ports[0], remote, peer.remote_port)
+        self._begun = now
+        self._end = now + self._context.limits.give_up
+        self._spi = self._context.new_spi()
+        self._nonce = self._context.random(NONCE_LENGTH)
+        self._offer = peer.policy.offer()
+        self._group: int = peer.policy.groups[0]
+        self._asked: dict[int, _Asked] = {self._group: _Asked(KeyExchange.generate(self._group))}
+        self._cookie = b''
+        self._retries = 0
+        self._refusal: tuple[Cause, str] | None = None
+        self._tried: list[IkeSa] = []
+        self._seen: set[bytes] = set()
+        self._grace: Timer | None = None
+        self._context.attempts[self._spi] = self
+        self._retransmission = self._send(now)
+
+    @property
+    def answered(self) -> bool:
+        """An answer is being tried with IKE_AUTH."""
+        return any(sa.state == State.AUTH_SENT for sa in self._tried)
+
+    def abandon(self) -> None:
+        """Stop asking; no answer is taken any more."""
+        self._retransmission.stop()
+        if self._grace is not None:
+            self._grace.cancel()
+        self._context.attempts.pop(self._spi, None)
+        self._association.attempt = None
+
+    def won(self, sa: IkeSa, now: float) -> None:
+        """This IKE SA came of the true answer: forget the others."""
+        self.abandon()
+        for other in self._tried:
+            if other is not sa:
+                other.close(Cause.CANCELLED, now)
+
+    def unproven(self, cause: Cause, text: str, now: float) -> None:
+        """An answer failed in IKE_AUTH. The true one may be under way; it has little time left."""
+        if self.answered or self._grace is not None:
+            return
+        self._refusal = cause, text
+        if cause == Cause.NO_ANSWER:
+            self._fail(now)
+        else:
+            when = now + self._context.limits.unproven_failure
+            self._grace = self._context.timers.at(when, self._fail)
+
+    def _fail(self, now: float) -> None:
+        self._grace = None
+        if self.answered or self._refusal is None:
+            return
+        self.abandon()
+        self._association.failed('IKE_AUTH', *self._refusal, now)
+
+    # --- asking ------------------------------------------------------------------------------
+
+    def _send(self, now: float) -> Retransmission:
+        datagrams = self._compose()
+        self._context.send(self.path, datagrams)
+        return Retransmission(
+            datagrams,
+            send=self._send_again,
+            lost=self._give_up,
+            timers=self._context.timers,
+            limits=self._context.limits,
+            random=self._context.random,
+            now=now,
+            end=self._end,
+        )
+
+    def _compose(self) -> Datagrams:
+        asked = self._asked[self._group]
+        header = Header(self._spi, NO_SPI, ExchangeType.IKE_SA_INIT, 0, True, False)
+        payloads: list[Payload] = []
+        if self._cookie:
+            payloads.append(NotifyPayload(NotifyType.COOKIE, self._cookie))
+        payloads += [
+            self._offer,
+            KeyExchangePayload(self._group, asked.exchange.public_value),
+            NoncePayload(self._nonce),
+            *nat_detection(self._spi, NO_SPI, self.path),
+            VendorIdPayload(VENDOR_ID),
+            signature_hashes(),
+            NotifyPayload(NotifyType.IKEV2_FRAGMENTATION_SUPPORTED),
+        ]
+        peer = self._association.peer
+        if peer.policy.additional:
+            payloads.append(NotifyPayload(NotifyType.INTERMEDIATE_EXCHANGE_SUPPORTED))
+        if peer.ppk is not None:
+            payloads.append(NotifyPayload(NotifyType.USE_PPK))
+        asked.request = Message(header, tuple(payloads)).encode()
+        tell(self._association, payloads, sent=True, response=False)
+        return (asked.request,)
+
+    def _send_again(self, _: Datagrams) -> None:
+        self._association.counters.retransmitted += 1
+        self._context.send(self.path, (self._asked[self._group].request,))
+
+    def _give_up(self, now: float) -> None:
+        if self.answered or self._grace is not None:
+            return  # IKE_AUTH has its own end
+        self.abandon()
+        cause, text = self._refusal or (
+            Cause.NO_ANSWER,
+            f'no answer from {self.path.remote} UDP port {self.path.remote_port}',
+        )
+        self._association.failed('IKE_SA_INIT', cause, text, now)
+
+    def _retry(self, now: float) -> None:
+        """RFC 7296, 2.6.1: the same SPI, nonce and offer; the cookie stays in."""
+        if self._retries == self._context.limits.init_retries:
+            self._association.counters.limited += 1
+            self._compose()  # for the next retransmission
+            return
+        self._retries += 1
+        self._retransmission.stop()
+        self._retransmission = self._send(now)
+
+    # --- the answer --------------------------------------------------------------------------
+
+    def receive(self, datagram: Datagram, header: Header, now: float) -> None:
+        """A message that claims to be the answer."""
+        if Path.back(datagram) != self.path or header.message_id:
+            self._association.counters.unexpected += 1
+            return
+        digest = sha256(datagram.data).digest()
+        if digest in self._seen:
+            self._association.counters.repeated += 1
+            return
+        try:
+            self._take(Message.decode(datagram.data), datagram, now)
+        except PeerError:
+            # It may be forged: the true answer may still come (RFC 7296, 2.4, 2.21.1).
+            self._association.counters.malformed += 1
+
+    def _take(self, message: Message, datagram: Datagram, now: float) -> None:
+        tell(self._association, message.payloads, sent=False, response=True)
+        cookie = message.notify(NotifyType.COOKIE)
+        wrong_group = message.notify(NotifyType.INVALID_KE_PAYLOAD)
+        if message.find(SaPayload) is not None:
+            self._complete(message, datagram, now)
+        elif cookie is not None:
+            if not 1 <= len(cookie.data) <= _LARGEST_COOKIE:
+                raise MalformedMessage(f'cookie of {len(cookie.data)} octets')
+            self._cookie = cookie.data
+            self._retry(now)
+        elif wrong_group is not None:
+            self._change_group(wrong_group.data, now)
+        else:
+            self._note_refusal(message, now)
+
+    def _change_group(self, data: bytes, now: float) -> None:
+        group = int.from_bytes(data, 'big')
+        groups = self._association.peer.policy.groups
+        if len(data) != 2 or group not in groups or group == self._group:
+            raise MalformedMessage('INVALID_KE_PAYLOAD that names none of our other groups')
+        self._group = group
+        if group not in self._asked:
+            self._asked[group] = _Asked(KeyExchange.generate(group))
+        self._retry(now)
+
+    def _note_refusal(self, message: Message, now: float) -> None:
+        errors = [n for n in message.all(NotifyPayload) if n.notify_type < FIRST_STATUS_NOTIFY]
+        if not errors:
+            raise MalformedMessage('neither an SA nor an error')
+        notify = errors[0].notify_type
+        none = notify == NotifyType.NO_PROPOSAL_CHOSEN
+        cause = Cause.NO_PROPOSAL_CHOSEN if none else Cause.REFUSED
+        self._refuse(cause, f'the peer answered {notify_name(notify)}', now)
+
+    def _refuse(self, cause: Cause, text: str, now: float) -> None:
+        if self._refusal is None:
+            self._retransmission.give_up_by(now + self._context.limits.unproven_refusal)
+        self._refusal = cause, text
+
+    def _complete(self, message: Message, datagram: Datagram, now: float) -> None:
+        peer = self._association.peer
+        spi_r = message.header.responder_spi
+        if spi_r == NO_SPI:
+            raise MalformedMessage('responder SPI of zero')
+        answer = message.require(SaPayload)
+        choice = verify_ike_answer(self._offer, answer, peer.policy)
+        ke = message.require(KeyExchangePayload)
+        nonce = message.require(NoncePayload).data
+        asked = self._asked.get(ke.group)
+        if asked is None or ke.group != choice.suite.group:
+            raise InvalidAnswer('the KE payload is of another group than the chosen one')
+        if choice.suite.additional and not intermediate(message):
+            raise InvalidAnswer('additional key exchanges without IKE_INTERMEDIATE')
+        handshake = self._handshake(asked, message, datagram, choice.suite)
+        if message.notify(NotifyType.CHILDLESS_IKEV2_SUPPORTED) is None:
+            # RFC 6023, 3: without it the responder must not be sent an IKE_AUTH without a child.
+            text = 'the peer does not support childless IKE_AUTH (RFC 6023)'
+            self._refuse(Cause.REFUSED, text, now)
+            return
+        try:
+            initiator_uses(peer.ppk, supported=handshake.ppk)
+        except AuthenticationFailed as error:
+            self._refuse(Cause.REFUSED, str(error), now)
+            return
+        if len(self._tried) == self._context.limits.init_answers:
+            self._association.counters.limited += 1
+            return
+        shared = asked.exchange.shared_secret(ke.data)
+        self._seen.add(sha256(datagram.data).digest())
+        nat = on_path(message, datagram)
+        origin = Origin(
+            initiator=True,
+            spi_i=self._spi,
+            spi_r=spi_r,
+            suite=choice.suite,
+            ni=self._nonce,
+            nr=nonce,
+            begun=self._begun,
+            profile=speaks_profile(message),
+            nat=nat,
+            fragmentation=fragments(message),
+        )
+        path = self.path
+        if nat:
+            # RFC 7296, 2.23: everything from here on goes over the port for NAT traversal.
+            path = Path(
+                path.local, self._context.local_ports[1], path.remote, peer.remote_natt_port
+            )
+        sa = begin(self._association, origin, shared, path, handshake, State.AUTH_SENT, now)
+        self._tried.append(sa)
+        sa.control.extend(Intermediate() for _ in choice.suite.additional)
+        sa.queue(Authenticate(), now)
+
+    def _handshake(
+        self, asked: _Asked, message: Message, datagram: Datagram, suite: IkeSuite
+    ) -> Handshake:
+        """What the answer says for later. Raises MalformedMessage."""
+        announced = message.notify(NotifyType.SUPPORTED_AUTH_METHODS)
+        return Handshake(
+            asked.request,
+            datagram.data,
+            read_signature_hashes(message.notify(NotifyType.SIGNATURE_HASH_ALGORITHMS)),
+            tuple(message.all(CertificateRequestPayload)),
+            announced=None if announced is None else read_announcements(announced),
+            ppk=message.notify(NotifyType.USE_PPK) is not None,
+            additional_left=list(suite.additional),
+        )

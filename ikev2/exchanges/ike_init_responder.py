@@ -1,0 +1,180 @@
+"""IKE_SA_INIT as responder (RFC 7296, 1.2, 2.1, 2.6, 2.7, 2.21.1).
+
+Asked by addresses of configured peers only (endpoint.py). Before the cookie, if one is wanted,
+nothing is kept and nothing computed that costs.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from ikev2.authentication.auth import certificate_requests, read_signature_hashes, signature_hashes
+from ikev2.authentication.auth_methods import announce
+from ikev2.constants import VENDOR_ID, ExchangeType, NotifyType
+from ikev2.context import NONCE_LENGTH, Path
+from ikev2.crypto.key_exchange import respond
+from ikev2.errors import (
+    InvalidKeyExchange,
+    MalformedMessage,
+    PeerError,
+    UnsupportedCriticalPayload,
+    WrongKeyExchangeGroup,
+)
+from ikev2.events import Cause, Datagram
+from ikev2.exchanges.ike_init import (
+    begin,
+    fragments,
+    intermediate,
+    nat_detection,
+    speaks_profile,
+    tell,
+)
+from ikev2.exchanges.nat import on_path
+from ikev2.exchanges.unprotected import answer_with, answer_with_error
+from ikev2.proposals.ike import select_ike
+from ikev2.sa.ike_sa import IkeSa
+from ikev2.sa.origin import Handshake, Origin
+from ikev2.sa.transitions import State
+from ikev2.wire.message import Header, Message
+from ikev2.wire.payload import Payload
+from ikev2.wire.payloads import (
+    KeyExchangePayload,
+    NoncePayload,
+    NotifyPayload,
+    VendorIdPayload,
+)
+from ikev2.wire.payloads_sa import SaPayload
+
+if TYPE_CHECKING:
+    from ikev2.association import Association
+
+
+def serve_ike_init(
+    association: Association, datagram: Datagram, header: Header, now: float
+) -> None:
+    """A peer's IKE_SA_INIT request, from one of its addresses."""
+    context = association.context
+    counters = association.counters
+    key = datagram.remote, sha256(datagram.data).digest()
+    known = context.initials.get(key)
+    if known is not None:
+        # RFC 7296, 2.1: by the whole packet. Once IKE_AUTH has come, it is ignored.
+        counters.repeated += 1
+        if known.state == State.HALF_OPEN and known.handshake is not None:
+            context.send(Path.back(datagram), (known.handshake.response,))
+        return
+    try:
+        message = Message.decode(datagram.data)
+        nonce = message.require(NoncePayload).data
+        if not _may_go_on(association, message, nonce, datagram, now):
+            return
+        tell(association, message.payloads, sent=False, response=False)
+        sa = _answer_init(association, message, nonce, datagram, now)
+        sa.initial = key
+        context.initials[key] = sa
+    except (MalformedMessage, InvalidKeyExchange):
+        counters.malformed += 1
+    except PeerError as error:
+        if isinstance(error, UnsupportedCriticalPayload):
+            counters.malformed += 1
+        if error.notify is not None:
+            counters.refused += 1
+            notify = NotifyPayload(error.notify, error.notify_data)
+            if isinstance(error, WrongKeyExchangeGroup):
+                # Part of a good exchange, as a cookie is, and as little to be kept from the peer.
+                answer_with(association, header, notify, datagram)
+            else:
+                answer_with_error(association, header, notify, datagram, now)
+
+
+def _may_go_on(
+    association: Association, message: Message, nonce: bytes, datagram: Datagram, now: float
+) -> bool:
+    """Nothing is kept and nothing computed for an initiator before this says yes (2.6)."""
+    context = association.context
+    limits = context.limits
+    half_open = association.half_open
+    if half_open >= limits.half_open_most:
+        association.counters.limited += 1
+        return False
+    if (
+        half_open < limits.half_open_before_cookies
+        and context.half_open < limits.half_open_total
+        # Half-open IKE SAs don't tell of key exchanges that fail: those cost as much.
+        and association.key_exchanges.allow(now)
+    ):
+        return True
+    spi = message.header.initiator_spi
+    cookie = message.notify(NotifyType.COOKIE)
+    if cookie and context.cookies.knows(cookie.data, spi, nonce, datagram.remote, now):
+        return association.key_exchanges_with_cookie.allow(now)
+    association.counters.limited += 1
+    fresh = context.cookies.make(spi, nonce, datagram.remote, now)
+    # Not among the errors that are limited: whoever floods us must not keep it from the true peer.
+    answer_with(association, message.header, NotifyPayload(NotifyType.COOKIE, fresh), datagram)
+    return False
+
+
+def _answer_init(
+    association: Association, message: Message, nonce: bytes, datagram: Datagram, now: float
+) -> IkeSa:
+    context = association.context
+    peer = association.peer
+    ke = message.require(KeyExchangePayload)
+    hashes = read_signature_hashes(message.notify(NotifyType.SIGNATURE_HASH_ALGORITHMS))
+    choice = select_ike(
+        message.require(SaPayload), peer.policy, ke.group, intermediate=intermediate(message)
+    )
+    if choice.suite.group != ke.group:
+        raise WrongKeyExchangeGroup(choice.suite.group)
+    public_value, shared = respond(ke.group, ke.data)
+    spi_i, spi_r = message.header.initiator_spi, context.new_spi()
+    our_nonce = context.random(NONCE_LENGTH)
+    path = Path.back(datagram)
+    payloads: list[Payload] = [
+        choice.answer(),
+        KeyExchangePayload(ke.group, public_value),
+        NoncePayload(our_nonce),
+        *nat_detection(spi_i, spi_r, path),
+        *certificate_requests(peer.remote_credential),
+        VendorIdPayload(VENDOR_ID),
+        signature_hashes(),
+        NotifyPayload(NotifyType.CHILDLESS_IKEV2_SUPPORTED),
+        announce(peer.remote_credential),
+    ]
+    if fragments(message):
+        payloads.append(NotifyPayload(NotifyType.IKEV2_FRAGMENTATION_SUPPORTED))
+    if choice.suite.additional:
+        payloads.append(NotifyPayload(NotifyType.INTERMEDIATE_EXCHANGE_SUPPORTED))
+    ppk = peer.ppk is not None and message.notify(NotifyType.USE_PPK) is not None
+    if ppk:
+        payloads.append(NotifyPayload(NotifyType.USE_PPK))
+    header = Header(spi_i, spi_r, ExchangeType.IKE_SA_INIT, 0, False, True)
+    response = Message(header, tuple(payloads)).encode()
+    origin = Origin(
+        initiator=False,
+        spi_i=spi_i,
+        spi_r=spi_r,
+        suite=choice.suite,
+        ni=nonce,
+        nr=our_nonce,
+        begun=now,
+        profile=speaks_profile(message),
+        nat=on_path(message, datagram),
+        fragmentation=fragments(message),
+    )
+    handshake = Handshake(
+        datagram.data, response, hashes, ppk=ppk, additional_left=list(choice.suite.additional)
+    )
+    sa = begin(association, origin, shared, path, handshake, State.HALF_OPEN, now)
+    context.half_open += 1
+    sa.at(now + context.limits.half_open_lifetime, lambda now: _expire(sa, now))
+    tell(association, payloads, sent=True, response=True)
+    context.send(path, (response,))
+    return sa
+
+
+def _expire(sa: IkeSa, now: float) -> None:
+    if sa.state == State.HALF_OPEN:
+        sa.close(Cause.NO_ANSWER, now)

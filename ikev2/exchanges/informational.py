@@ -1,0 +1,184 @@
+"""INFORMATIONAL in both roles (RFC 7296, 1.4): Deletes, liveness, and word of a failed IKE_AUTH."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from ikev2.constants import ExchangeType, NotifyType, ProtocolId
+from ikev2.errors import MalformedMessage, PeerError
+from ikev2.events import Cause, DeleteAnswered, KeysDeleted
+from ikev2.exchanges.rp_responder import PendingDelete, delete_keys
+from ikev2.proposals.rp import KEYID_LENGTH
+from ikev2.sa.exchange import Exchange, Job
+from ikev2.sa.transitions import FATAL, Happening, State
+from ikev2.wire.message import Message
+from ikev2.wire.payload import Payload
+from ikev2.wire.payloads import DeletePayload, NotifyPayload
+from ikev2.wire.words import notify_name
+
+if TYPE_CHECKING:
+    from ikev2.association import Association
+    from ikev2.sa.ike_sa import IkeSa
+
+
+class _Informational(Exchange):
+    exchange_type: ClassVar[ExchangeType] = ExchangeType.INFORMATIONAL
+
+    def answered(self, sa: IkeSa, message: Message, now: float) -> None:
+        self.done(sa, now)
+
+    def broken(self, sa: IkeSa, error: PeerError, now: float) -> None:
+        self.done(sa, now)
+
+    @abstractmethod
+    def done(self, sa: IkeSa, now: float) -> None:
+        """There was an authentic answer; what is in it doesn't matter."""
+
+    def lost(self, cause: Cause, text: str, now: float) -> None:
+        """The association tells about the IKE SA."""
+
+
+class Liveness(_Informational):
+    """An empty request (RFC 7296, 2.4). `then` is called once the peer has shown that it lives."""
+
+    def __init__(self, then: Callable[[float], None] | None = None) -> None:
+        self._then = then
+
+    def request(self, sa: IkeSa, now: float) -> Sequence[Payload]:
+        return []
+
+    def done(self, sa: IkeSa, now: float) -> None:
+        if self._then:
+            self._then(now)
+
+
+class DeleteIkeSa(_Informational):
+    """Delete for the IKE SA that carries it; the last request over it."""
+
+    def request(self, sa: IkeSa, now: float) -> Sequence[Payload] | None:
+        if sa.state == State.DELETING:
+            return None
+        sa.happen(Happening.DELETE_SENT)
+        return [DeletePayload(ProtocolId.IKE)]
+
+    def done(self, sa: IkeSa, now: float) -> None:
+        sa.close(Cause.STOPPED, now)
+
+
+class AuthenticationRefused(_Informational):
+    """Tells a responder that we didn't accept its proof (RFC 7296, 2.21.2)."""
+
+    def request(self, sa: IkeSa, now: float) -> Sequence[Payload]:
+        return [NotifyPayload(NotifyType.AUTHENTICATION_FAILED)]
+
+    def done(self, sa: IkeSa, now: float) -> None:
+        sa.close(Cause.AUTHENTICATION_FAILED, now)
+
+
+class DeleteKeys(Job):
+    """DELETE of protocol TCP_AO, with the SendIDs of ours that are no more.
+
+    An MKT belongs to the two identities: if the IKE SA that carries it is lost, and there is
+    another one, that carries it again.
+    """
+
+    exchange_type: ClassVar[ExchangeType] = ExchangeType.INFORMATIONAL
+
+    def __init__(self, association: Association, send_ids: Sequence[int], number: int) -> None:
+        self._association = association
+        self._send_ids = tuple(send_ids)
+        self.number: int | None = number
+
+    def request(self, sa: IkeSa, now: float) -> Sequence[Payload] | None:
+        if not sa.origin.profile:
+            self._end(False)
+            return None
+        return [delete_keys(self._send_ids)]
+
+    def answered(self, sa: IkeSa, message: Message, now: float) -> None:
+        self._end(True)
+
+    def broken(self, sa: IkeSa, error: PeerError, now: float) -> None:
+        self._end(False)
+
+    def lost(self, cause: Cause, text: str, now: float) -> None:
+        if cause != Cause.STOPPED and self._association.usable:
+            self._association.jobs.appendleft(self)
+        else:
+            self._end(False)
+
+    def _end(self, answered: bool) -> None:
+        number, self.number = self.number, None
+        if number is not None:
+            self._association.tell(DeleteAnswered(number, self._association.peer.name, answered))
+
+
+class UndoKeys(Job):
+    """DELETE of an MKT that only the peer may have: clears up behind a request that failed.
+
+    Nobody waits for it, and it isn't worth an IKE SA of its own. But when the one that carried it
+    is lost the next one carries it again: until it is answered, or a later request has given the
+    KeyID another meaning.
+    """
+
+    exchange_type: ClassVar[ExchangeType] = ExchangeType.INFORMATIONAL
+    needs_connection = False
+
+    def __init__(self, association: Association, send_id: int) -> None:
+        self._association = association
+        self._send_id = send_id
+        association.undoing[send_id] = self
+
+    @property
+    def _wanted(self) -> bool:
+        return self._association.undoing.get(self._send_id) is self
+
+    def request(self, sa: IkeSa, now: float) -> Sequence[Payload] | None:
+        return [delete_keys([self._send_id])] if self._wanted and sa.origin.profile else None
+
+    def answered(self, sa: IkeSa, message: Message, now: float) -> None:
+        if self._wanted:
+            del self._association.undoing[self._send_id]
+
+    def broken(self, sa: IkeSa, error: PeerError, now: float) -> None:
+        """The peer has read the request, and that is what counts."""
+        if self._wanted:
+            del self._association.undoing[self._send_id]
+
+    def lost(self, cause: Cause, text: str, now: float) -> None:
+        if self._wanted:
+            self._association.jobs.appendleft(self)
+
+
+def serve_informational(sa: IkeSa, message: Message, now: float) -> None:
+    """A peer's request. Raises MalformedMessage."""
+    fatal = next((n for n in message.all(NotifyPayload) if n.notify_type in FATAL), None)
+    if fatal is not None:
+        sa.answer([], now)
+        refused = fatal.notify_type == NotifyType.AUTHENTICATION_FAILED
+        cause = Cause.AUTHENTICATION_FAILED if refused else Cause.REFUSED
+        sa.close(cause, now, f'the peer sent {notify_name(fatal.notify_type)}')
+        return
+    deletes = tuple(message.all(DeletePayload))
+    named = [keyid for d in deletes if d.protocol == ProtocolId.TCP_AO for keyid in _keyids(d)]
+    recv_ids = tuple(dict.fromkeys(named))  # once each, however often a peer says them
+    association = sa.association
+    if recv_ids and not association.stopped:
+        token = association.context.number()
+        association.context.pending[token] = PendingDelete(sa)
+        association.tell(KeysDeleted(token, association.peer.name, recv_ids))
+    if any(d.protocol == ProtocolId.IKE for d in deletes):
+        sa.answer([], now)
+        sa.close(Cause.DELETED, now)
+    elif not recv_ids:
+        sa.answer([], now)
+    # A DELETE of a peer that we are removing is left unanswered, since nobody acts on it: where we
+    # have only changed the peer, it is said again under the next IKE SA.
+
+
+def _keyids(payload: DeletePayload) -> list[int]:
+    if any(len(spi) != KEYID_LENGTH for spi in payload.spis):
+        raise MalformedMessage('Delete for TCP_AO whose SPIs are not KeyIDs')
+    return [spi[0] for spi in payload.spis]

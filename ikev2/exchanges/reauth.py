@@ -1,0 +1,51 @@
+"""Reauthentication, make before break (RFC 7296, 2.8.3): a new IKE SA, then the old one's Delete.
+
+A rekey proves nothing anew. How long a proof holds is configured, or ends with what was proven
+with (a certificate, a CRL); routing-protocol SAs aren't touched, since they aren't an IKE SA's.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ikev2.exchanges.informational import DeleteIkeSa
+from ikev2.sa.transitions import USABLE, State
+
+if TYPE_CHECKING:
+    from ikev2.sa.ike_sa import IkeSa
+
+
+def schedule_reauthentication(sa: IkeSa, now: float) -> None:
+    """Begin in time, again and again if it fails; no proof is used for longer than it holds."""
+    for timer in sa.reauthentication:
+        timer.cancel()
+    sa.reauthentication = []
+    association = sa.association
+    limits = association.context.limits
+    after = association.peer.reauthenticate_after
+    ends = [end for end in (sa.proven_until,) if end is not None]
+    if after is not None:
+        ends.append(sa.authenticated + after)
+    if not ends:
+        return
+    end = min(ends)
+    part = int.from_bytes(association.context.random(2), 'big') / 0xFFFF
+    early = (end - sa.authenticated) * (limits.rekey_margin + part * limits.rekey_jitter)
+
+    def begin(now: float) -> None:
+        if sa.state in USABLE:
+            association.reauthenticate(now)
+            sa.reauthentication.append(sa.at(now + limits.reauthentication_retry, begin))
+
+    def expire(now: float) -> None:
+        if sa.finished and sa.state != State.DELETING:
+            sa.queue(DeleteIkeSa(), now)
+
+    sa.reauthentication = [sa.at(max(now, end - early), begin), sa.at(max(now, end), expire)]
+
+
+def delete_older(sa: IkeSa, now: float) -> None:
+    """The new one is up: Delete those that were before it."""
+    for old in list(sa.association.sas):
+        if old.established is not None and old.established < sa.origin.begun:
+            old.queue(DeleteIkeSa(), now)

@@ -1,0 +1,110 @@
+"""Said and heard without protection: errors about messages that no IKE SA claims, and hints.
+
+RFC 7296, 1.5, 2.4, 2.5, 2.21.1 and 2.21.4. An answer goes to a request only, once, to a peer's
+address, never longer than what it answers; nothing that is heard changes the state of an IKE SA.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ikev2.constants import ExchangeType, HeaderFlag, NotifyType, PayloadType
+from ikev2.context import Path
+from ikev2.errors import PeerError
+from ikev2.events import Datagram
+from ikev2.exchanges.ike_init import tell
+from ikev2.wire.message import HEADER_LENGTH, SPI_LENGTH, Header, Message
+from ikev2.wire.payloads import NotifyPayload
+
+if TYPE_CHECKING:
+    from ikev2.association import Association
+    from ikev2.sa.ike_sa import IkeSa
+
+_NEXT_PAYLOAD, _EXCHANGE_TYPE, _FLAGS, _MESSAGE_ID = 16, 18, 19, slice(20, 24)
+
+
+def answer_unknown_version(
+    association: Association, datagram: Datagram, error: PeerError, now: float
+) -> None:
+    """INVALID_MAJOR_VERSION to a request of a newer version (RFC 7296, 1.5 and 2.5)."""
+    data = datagram.data
+    if len(data) < HEADER_LENGTH or data[_FLAGS] & HeaderFlag.RESPONSE:
+        return
+    spi_i, spi_r = data[:SPI_LENGTH], data[SPI_LENGTH : 2 * SPI_LENGTH]
+    message_id = int.from_bytes(data[_MESSAGE_ID], 'big')
+    initiator = bool(data[_FLAGS] & HeaderFlag.INITIATOR)
+    header = Header(spi_i, spi_r, data[_EXCHANGE_TYPE], message_id, initiator, False)
+    if error.notify is not None:
+        notify = NotifyPayload(error.notify, error.notify_data)
+        answer_with_error(association, header, notify, datagram, now)
+
+
+def answer_unknown_spi(
+    association: Association, datagram: Datagram, header: Header, now: float
+) -> None:
+    """INVALID_IKE_SPI to a request that no IKE SA of ours claims (RFC 7296, 2.21.4)."""
+    if header.response or header.exchange_type not in _PROTECTED:
+        return
+    notify = NotifyPayload(NotifyType.INVALID_IKE_SPI)
+    answer_with_error(association, header, notify, datagram, now)
+
+
+def is_unprotected(datagram: Datagram) -> bool:
+    """A message that begins with a Notify payload."""
+    return datagram.data[_NEXT_PAYLOAD] == PayloadType.NOTIFY
+
+
+def take_hint(sa: IkeSa, datagram: Datagram, now: float) -> None:
+    """INVALID_IKE_SPI for an IKE SA of ours: perhaps the peer has lost it, perhaps it's a lie.
+
+    Ask all IKE SAs with that peer whether they live, but not often (RFC 7296, 2.4, 2.21.4).
+    """
+    association = sa.association
+    association.counters.not_authentic += 1
+    try:
+        message = Message.decode(datagram.data)
+    except PeerError:
+        return
+    if message.header.response and message.notify(NotifyType.INVALID_IKE_SPI) is not None:
+        association.suspect(now)
+
+
+def answer_with_error(
+    association: Association,
+    header: Header,
+    notify: NotifyPayload,
+    datagram: Datagram,
+    now: float,
+) -> None:
+    """An error, if there weren't too many."""
+    if association.unprotected_errors.allow(now):
+        answer_with(association, header, notify, datagram)
+    else:
+        association.counters.limited += 1
+
+
+def answer_with(
+    association: Association, header: Header, notify: NotifyPayload, datagram: Datagram
+) -> None:
+    """To where the request came from; SPIs as they were (RFC 7296, 2.21.4)."""
+    answer = Header(
+        header.initiator_spi,
+        header.responder_spi,
+        header.exchange_type,
+        header.message_id,
+        initiator=not header.initiator,
+        response=True,
+    )
+    octets = Message(answer, (notify,)).encode()
+    if len(octets) > len(datagram.data):
+        # Whoever forges a source address gains nothing by us.
+        association.counters.limited += 1
+        return
+    if header.exchange_type == ExchangeType.IKE_SA_INIT:
+        tell(association, [notify], sent=True, response=True)
+    association.context.send(Path.back(datagram), (octets,))
+
+
+_PROTECTED = frozenset(
+    {ExchangeType.IKE_AUTH, ExchangeType.CREATE_CHILD_SA, ExchangeType.INFORMATIONAL}
+)

@@ -1,0 +1,272 @@
+"""Proposals of routing-protocol SAs: protocol TCP_AO, one MKT's algorithms and KeyID.
+
+The layout is draft-mahesh-karp-rkmp-06, 6.1.1, with private-use numbers and a KDF transform
+beside INTEG. The SPI is one octet: the KeyID that the sender of the payload will use as its own
+SendID. Whether a KeyID is free and what an address may ask for isn't known here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from ikev2.constants import (
+    IMPLIED_KDF,
+    RP_SUITES,
+    KeyExchangeId,
+    ProtocolId,
+    RpSuite,
+    TcpOptionsId,
+    TransformType,
+)
+from ikev2.crypto.key_exchange import ADDITIONAL_METHODS
+from ikev2.errors import InvalidAnswer, NoProposalChosen
+from ikev2.proposals.ike import (
+    ADDITIONAL,
+    additional_choices,
+    check_answer,
+    chosen_additional,
+)
+from ikev2.wire.payloads_sa import Proposal, SaPayload, Transform
+
+KEYID_LENGTH = 1
+
+_UNDERSTOOD = frozenset(
+    (
+        TransformType.INTEG,
+        TransformType.KE,
+        TransformType.TCP_OPTIONS,
+        TransformType.TCP_AO_KDF,
+        *ADDITIONAL,
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RpChoice:
+    """What was chosen for an MKT, and the proposal that says so."""
+
+    suite: str
+    """A name of RP_SUITES."""
+    tcp_options: bool
+    """True if the MAC covers TCP options."""
+    group: int | None
+    """The key exchange method; None if there is no key exchange."""
+    proposal: Proposal
+    """As chosen: the peer's number and SPI, one transform of each type."""
+
+    @property
+    def additional(self) -> tuple[KeyExchangeId, ...]:
+        """Additional key exchanges, in the order in which they are done (RFC 9370)."""
+        return chosen_additional(self.proposal.transforms)
+
+    @property
+    def peer_keyid(self) -> int:
+        """The peer's SendID, our RecvID."""
+        return self.proposal.spi[0]
+
+    def answer(self, keyid: int) -> SaPayload:
+        """Our SA payload as responder; `keyid` is our SendID. A KDF only if one was offered."""
+        chosen = self.proposal
+        spi = bytes([keyid])
+        return SaPayload((Proposal(chosen.number, chosen.protocol, spi, chosen.transforms),))
+
+
+def offer_rp(
+    keyid: int,
+    suites: Sequence[str],
+    tcp_options: Sequence[bool],
+    groups: Sequence[int],
+    additional: Sequence[tuple[Transform, ...]] = ((),),
+) -> SaPayload:
+    """Our SA payload as initiator: `keyid` is our SendID; the most wanted first in each list.
+
+    `groups` is empty only in IKE_AUTH; `additional` is `IkePolicy.offered_additional`: all
+    proposals come once with each of its sets of ADDKE transforms. Neighboring suites share a
+    proposal exactly if every INTEG in it goes with every KDF in it, since a proposal offers all
+    combinations.
+    Raises ValueError if a list that must have something is empty or `keyid` isn't 1 to 255.
+    """
+    if not suites or not tcp_options:
+        raise ValueError('an offer needs a suite and a choice about TCP options')
+    if not 1 <= keyid <= 255:
+        raise ValueError(f'{keyid} is not a KeyID that can be negotiated')
+    rest = (
+        *(Transform(TransformType.KE, group) for group in groups),
+        *(Transform(TransformType.TCP_OPTIONS, int(covered)) for covered in tcp_options),
+    )
+    products = _products(suites)
+    return SaPayload(
+        tuple(
+            Proposal(
+                number,
+                ProtocolId.TCP_AO,
+                bytes([keyid]),
+                (
+                    *_distinct(TransformType.INTEG, [suite.integ for suite in product]),
+                    *_distinct(TransformType.TCP_AO_KDF, [suite.kdf for suite in product]),
+                    *rest,
+                    *exchanges,
+                ),
+            )
+            for number, (exchanges, product) in enumerate(
+                ((exchanges, product) for exchanges in additional for product in products), 1
+            )
+        )
+    )
+
+
+def select_rp(
+    offer: SaPayload,
+    suites: Sequence[str],
+    tcp_options: Sequence[bool],
+    groups: Sequence[int],
+    ke_group: int | None,
+    *,
+    require_key_exchange: bool = True,
+    additional: Sequence[KeyExchangeId] = (),
+    additional_required: bool = False,
+) -> RpChoice:
+    """As responder: choose from `offer` by our order of suites, then the peer's of proposals.
+
+    `ke_group`, the group of the peer's KE payload, is preferred among `groups`; if another is
+    chosen the caller answers INVALID_KE_PAYLOAD. Without `require_key_exchange` a proposal
+    without KE, or with NONE, is good too (the draft's form, or IKE_AUTH, where `groups` is empty).
+    `additional` is what may be done in additional key exchanges.
+    Raises NoProposalChosen; a proposal of another protocol, with a wrong SPI, with a transform
+    type that we don't know or lacking a mandatory one is passed over.
+    """
+    candidates = [p for p in offer.proposals if _usable(p)]
+    if len({p.spi for p in candidates}) > 1:
+        raise NoProposalChosen('the proposals carry different KeyIDs')
+    order = sorted(groups, key=lambda group: group != ke_group)
+    for name in suites:
+        for proposal in candidates:
+            exchanges = next(
+                additional_choices(proposal, additional, required=additional_required), None
+            )
+            if exchanges is None:
+                continue
+            for choice in _choices(
+                proposal, name, tcp_options, order, exchanges, require_key_exchange
+            ):
+                return choice
+    raise NoProposalChosen('none of the RP SA proposals is acceptable')
+
+
+def verify_rp_answer(offer: SaPayload, answer: SaPayload) -> RpChoice:
+    """As initiator: what the peer chose from our `offer`. Raises InvalidAnswer."""
+    chosen = check_answer(offer, answer)
+    if not _usable(chosen):
+        raise InvalidAnswer('the answer is no RP SA proposal with a KeyID from 1 to 255')
+    groups = [transform.transform_id for transform in chosen.of_type(TransformType.KE)]
+    # Whatever it is, it was on offer; but no method may be done twice (RFC 9370, 2.2.1).
+    exchanges = next(additional_choices(chosen, tuple(ADDITIONAL_METHODS), required=False), None)
+    if exchanges is None:
+        raise InvalidAnswer('the answer has one additional key exchange twice')
+    for name in RP_SUITES:
+        for choice in _choices(
+            chosen, name, (False, True), groups, exchanges, require_ke=bool(groups)
+        ):
+            return RpChoice(name, choice.tcp_options, choice.group, chosen)
+    raise InvalidAnswer('the answer pairs an INTEG with a KDF that it does not go with')
+
+
+def offered_suites(offer: SaPayload) -> tuple[tuple[str, bool], ...]:
+    """(suite name, TCP options covered) for all that an offer allows, in the peer's order."""
+    found: dict[tuple[str, bool], None] = {}
+    for proposal in offer.proposals:
+        if not _usable(proposal):
+            continue
+        # Each transform counts once: what is said again and again costs no product of it.
+        options = [
+            _OPTIONS[option]
+            for option in dict.fromkeys(proposal.of_type(TransformType.TCP_OPTIONS))
+            if option in _OPTIONS
+        ]
+        for integ in dict.fromkeys(proposal.of_type(TransformType.INTEG)):
+            for name, suite in RP_SUITES.items():
+                if integ == Transform(TransformType.INTEG, suite.integ) and (
+                    _kdf(proposal, suite) is not None
+                ):
+                    found.update(((name, covered), None) for covered in options)
+    return tuple(found)
+
+
+_OPTIONS = {
+    Transform(TransformType.TCP_OPTIONS, TcpOptionsId.NOT_COVERED): False,
+    Transform(TransformType.TCP_OPTIONS, TcpOptionsId.COVERED): True,
+}
+
+
+def _usable(proposal: Proposal) -> bool:
+    return (
+        proposal.protocol == ProtocolId.TCP_AO
+        and len(proposal.spi) == KEYID_LENGTH
+        # 0 belongs to keys that deny; it is never negotiated.
+        and proposal.spi != b'\0'
+        and all(t.transform_type in _UNDERSTOOD for t in proposal.transforms)
+    )
+
+
+def _choices(
+    proposal: Proposal,
+    name: str,
+    tcp_options: Sequence[bool],
+    groups: Sequence[int],
+    additional: tuple[Transform, ...],
+    require_ke: bool,
+) -> Iterator[RpChoice]:
+    """Every choice of one suite that the proposal allows, the most wanted first."""
+    suite = RP_SUITES[name]
+    offered = frozenset(proposal.transforms)
+    integ = Transform(TransformType.INTEG, suite.integ)
+    kdf = _kdf(proposal, suite)
+    if integ not in offered or kdf is None:
+        return
+    exchanges: list[tuple[Transform, ...]] = [
+        (Transform(TransformType.KE, group),) for group in groups
+    ]
+    if not require_ke:
+        if proposal.of_type(TransformType.KE):
+            exchanges.append((Transform(TransformType.KE, KeyExchangeId.NONE),))
+        else:
+            exchanges.append(())
+    for exchange in exchanges:
+        for covered in tcp_options:
+            option = Transform(TransformType.TCP_OPTIONS, int(covered))
+            needed = (integ, *kdf, *exchange, *additional, option)
+            if offered.issuperset(needed):
+                group = exchange[0].transform_id if exchange else KeyExchangeId.NONE
+                chosen = Proposal(proposal.number, proposal.protocol, proposal.spi, needed)
+                yield RpChoice(name, covered, group or None, chosen)
+
+
+def _kdf(proposal: Proposal, suite: RpSuite) -> tuple[Transform, ...] | None:
+    """The KDF transform of a choice: () where the draft's form implies it, None if it fails."""
+    offered = proposal.of_type(TransformType.TCP_AO_KDF)
+    if not offered:
+        return () if IMPLIED_KDF.get(suite.integ) == suite.kdf else None
+    wanted = Transform(TransformType.TCP_AO_KDF, suite.kdf)
+    return (wanted,) if wanted in offered else None
+
+
+def _products(suites: Sequence[str]) -> list[list[RpSuite]]:
+    """Runs of suites whose INTEG and KDF values multiply out to just these suites."""
+    runs: list[list[RpSuite]] = []
+    for name in dict.fromkeys(suites):
+        suite = RP_SUITES[name]
+        if runs and _multiplies_out([*runs[-1], suite]):
+            runs[-1].append(suite)
+        else:
+            runs.append([suite])
+    return runs
+
+
+def _multiplies_out(run: Sequence[RpSuite]) -> bool:
+    pairs = {(suite.integ, suite.kdf) for suite in run}
+    return len(pairs) == len({i for i, _ in pairs}) * len({k for _, k in pairs})
+
+
+def _distinct(kind: TransformType, ids: Sequence[int]) -> tuple[Transform, ...]:
+    return tuple(Transform(kind, transform_id) for transform_id in dict.fromkeys(ids))

@@ -1,0 +1,405 @@
+"""One IKE SA: its keys, its state, its two windows. Sends and receives protected messages.
+
+What the exchanges mean is in a module for each of them; when an IKE SA is made, chosen and
+dropped is in association.py; the states are in transitions.py.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ikev2.constants import NotifyType
+from ikev2.context import Context, Path
+from ikev2.crypto.keys import IkeKeys
+from ikev2.errors import AuthenticationFailed, IntegrityFailure, PeerError
+from ikev2.events import Cause, Datagram, IPAddress
+from ikev2.sa.channel import Channel
+from ikev2.sa.exchange import Exchange
+from ikev2.sa.fragments import first_fragment
+from ikev2.sa.origin import Handshake, Origin
+from ikev2.sa.protection import is_fragment
+from ikev2.sa.transitions import DEFERRED, FATAL, FINISHED, SERVED, Happening, State, follow
+from ikev2.sa.window import AnswerWindow, Datagrams, Retransmission, Verdict
+from ikev2.timers import Timer
+from ikev2.wire.message import Header, Message
+from ikev2.wire.payload import Payload
+from ikev2.wire.payloads import NotifyPayload
+from ikev2.wire.words import notify_name
+
+if TYPE_CHECKING:
+    from ikev2.association import Association
+    from ikev2.exchanges.follow_up import Expected
+    from ikev2.proof import Proof
+
+
+@dataclass(slots=True)
+class _Asking:
+    exchange: Exchange
+    message_id: int
+    retransmission: Retransmission
+
+
+class IkeSa:
+    """An IKE SA that has keys. The association that it belongs to decides about it."""
+
+    def __init__(
+        self,
+        association: Association,
+        origin: Origin,
+        keys: IkeKeys,
+        path: Path,
+        state: State,
+        *,
+        next_id: int,
+        expected_id: int,
+        now: float,
+    ) -> None:
+        self.association = association
+        self.origin = origin
+        self.keys = keys
+        self.path = path
+        self.state = state
+        self.heard = now
+        """`now` of the last authentic message from the peer."""
+        self.spoken = now
+        """`now` of the last message in either direction."""
+        self.established: float | None = None
+        self.authenticated = now
+        """`now` of the IKE_AUTH that it, or its first ancestor, came of."""
+        self.proven_until: float | None = None
+        """`now` at which what the peer proved itself with ends; None if it doesn't."""
+        self.reauthentication: list[Timer] = []
+        """Those of ikev2.exchanges.reauth."""
+        self.proof: Proof | None = None
+        """What that was, until our user is told."""
+        self.handshake: Handshake | None = None
+        """Until it is authenticated."""
+        self.initial: tuple[IPAddress, bytes] | None = None
+        """Its key in `Context.initials`, if the peer began it."""
+        self.control: deque[Exchange] = deque()
+        """Requests about this very IKE SA; they go before those of the association."""
+        self.expected: dict[bytes, Expected] = {}
+        """IKE_FOLLOWUP_KE exchanges of the peer that are to come, by their links."""
+        self._context: Context = association.context
+        self._next_id = next_id
+        self._answers = AnswerWindow(expected_id)
+        self._asking: _Asking | None = None
+        self._forgetting: Timer | None = None
+        self._request: tuple[Header, Path] | None = None
+        self._timers: list[Timer] = []
+        context = association.context
+        self._channel = Channel(origin, keys, context.limits, context.random, context.key_log)
+        self._context.add(self)
+
+    def named_by(self, header: Header) -> bool:
+        """Both SPIs are this IKE SA's."""
+        return (header.initiator_spi, header.responder_spi) == (
+            self.origin.spi_i,
+            self.origin.spi_r,
+        )
+
+    def change_keys(self, keys: IkeKeys) -> None:
+        """All seven are new from here on (RFC 9370, 2.2.2)."""
+        self.keys.wipe()
+        self.keys = keys
+        self._channel.change(keys)
+
+    def proven(self) -> None:
+        """Both ends are authenticated: nothing of IKE_SA_INIT is needed any more."""
+        self.handshake = None
+        self.keys.sk_pi.wipe()
+        self.keys.sk_pr.wipe()
+
+    def recognises(self, datagram: Datagram) -> bool:
+        """The peer of this very IKE SA sealed it."""
+        return self._channel.recognises(datagram.data)
+
+    # --- state -------------------------------------------------------------------------------
+
+    @property
+    def finished(self) -> bool:
+        """Authenticated and not closed. One whose peer we are just telling that we refuse it isn't:
+        it must hide from nobody that the last other one has ended."""
+        return self.state in FINISHED and self.handshake is None
+
+    @property
+    def busy(self) -> bool:
+        """A request of ours waits for its answer: no second one may go (RFC 7296, 2.3)."""
+        return self._asking is not None
+
+    @property
+    def answering(self) -> bool:
+        """A request of the peer waits for our answer."""
+        return self._answers.pending
+
+    @property
+    def asking(self) -> Exchange | None:
+        """The exchange that waits for its answer."""
+        return self._asking.exchange if self._asking else None
+
+    def happen(self, happening: Happening) -> None:
+        """Go where the table says."""
+        self.state = follow(self.state, happening)
+
+    def at(self, when: float, action: Callable[[float], None]) -> Timer:
+        """A timer that goes with this IKE SA."""
+        self._timers = [timer for timer in self._timers if timer.pending]
+        timer = self._context.timers.at(when, action)
+        self._timers.append(timer)
+        return timer
+
+    def close(self, cause: Cause, now: float, text: str = '') -> None:
+        """The end, without a word to the peer. The last answer is still repeated for a while."""
+        if self.state == State.CLOSED:
+            return
+        was = self.state
+        self.happen(Happening.ENDED)
+        asking, self._asking = self._asking, None
+        if asking:
+            asking.retransmission.stop()
+        waiting = [*([asking.exchange] if asking else []), *self.control]
+        self.control.clear()
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
+        self.keys.wipe()
+        self._channel.close()
+        self.handshake = None
+        self._context.timers.at(now + self._context.limits.linger, self._forget)
+        for exchange in waiting:
+            exchange.lost(cause, text, now)
+        self.association.ended(self, was, cause, text, now)
+
+    def _forget(self, now: float) -> None:
+        self._context.remove(self)
+        self.association.forgotten(self)
+
+    # --- our requests ------------------------------------------------------------------------
+
+    def ask(self, exchange: Exchange, now: float) -> None:
+        """Send a request. Only while not `busy`."""
+        if self._asking is not None:
+            raise ValueError('the window of an IKE SA holds one request')
+        payloads = exchange.request(self, now)
+        if payloads is None:
+            return
+        message_id = self._next_id
+        self._next_id += 1
+        kind = exchange.exchange_type
+        datagrams = self._protect(kind, message_id, payloads, response=False)
+        self.spoken = now
+        self.association.tell_message(kind, payloads, sent=True, response=False)
+        retransmission = Retransmission(
+            datagrams,
+            send=self._send_again,
+            lost=self._unanswered,
+            timers=self._context.timers,
+            limits=self._context.limits,
+            random=self._context.random,
+            now=now,
+            end=now + self._context.limits.give_up,
+        )
+        self._context.send(self.path, datagrams)
+        self._asking = _Asking(exchange, message_id, retransmission)
+
+    def queue(self, exchange: Exchange, now: float) -> None:
+        """Send a request about this IKE SA as soon as its window is free."""
+        self.control.append(exchange)
+        self.pump(now)
+
+    def pump(self, now: float) -> None:
+        """Send the next of the requests about this IKE SA, if there is one and it may go."""
+        while self.control and not self.busy and self.state != State.CLOSED:
+            self.ask(self.control.popleft(), now)
+
+    def _send_again(self, datagrams: Datagrams) -> None:
+        self.association.counters.retransmitted += 1
+        self._context.send(self.path, datagrams)
+
+    def _unanswered(self, now: float) -> None:
+        self.close(Cause.NO_ANSWER, now)
+
+    # --- receiving ---------------------------------------------------------------------------
+
+    def receive(self, datagram: Datagram, header: Header, now: float) -> None:
+        """A datagram whose SPIs are this IKE SA's, with flag I as the peer has to set it.
+
+        Our own message sent back would be found under neither, or fail the integrity check: each
+        direction has keys of its own.
+        """
+        if header.response:
+            self._receive_answer(datagram, header, now)
+        else:
+            self._receive_request(datagram, header, now)
+
+    def _receive_answer(self, datagram: Datagram, header: Header, now: float) -> None:
+        asking = self._asking
+        if (
+            asking is None
+            or header.message_id != asking.message_id
+            or header.exchange_type != asking.exchange.exchange_type
+        ):
+            self.association.counters.unexpected += 1
+            return
+        message, broken = self._open(datagram, header)
+        if message is None:
+            return
+        asking.retransmission.stop()
+        self._asking = None
+        self._fresh(datagram, now)
+        if broken is None:
+            self.association.tell_message(
+                header.exchange_type, message.payloads, sent=False, response=True
+            )
+            try:
+                asking.exchange.answered(self, message, now)
+            except PeerError as error:
+                broken = error
+        if broken is not None:
+            self.association.counters.malformed += 1
+            asking.exchange.broken(self, broken, now)
+        elif fatal := next((n for n in message.all(NotifyPayload) if n.notify_type in FATAL), None):
+            name = notify_name(fatal.notify_type)
+            self.close(Cause.REFUSED, now, f'the peer answered {name}')
+        self.pump(now)
+        self.association.pump(now)
+
+    def _receive_request(self, datagram: Datagram, header: Header, now: float) -> None:
+        counters = self.association.counters
+        verdict = self._judge(datagram, header)
+        if verdict is Verdict.REPEATED:
+            counters.repeated += 1
+            self._context.send(Path.back(datagram), self._answers.answer)
+            return
+        if verdict is Verdict.PENDING:
+            counters.repeated += 1
+            return
+        kind = header.exchange_type
+        known = kind in SERVED[self.state] or kind in DEFERRED.get(self.state, ())
+        if verdict is Verdict.OUTSIDE or not (known or self.finished):
+            counters.unexpected += 1
+            return
+        message, broken = self._open(datagram, header)
+        if message is None:
+            self._forget_fragments_later(now)
+            return
+        self._answers.accept(datagram.data)
+        self._request = header, Path.back(datagram)
+        self._fresh(datagram, now)
+        if broken is not None:
+            self.refuse(broken, now)
+            return
+        self.association.tell_message(kind, message.payloads, sent=False, response=False)
+        try:
+            self._serve(kind, message, now)
+        except PeerError as error:
+            self.refuse(error, now)
+
+    def _serve(self, kind: int, message: Message, now: float) -> None:
+        if kind in DEFERRED.get(self.state, ()):
+            self.refuse_with(NotifyType.TEMPORARY_FAILURE, now)
+            return
+        serve = self._context.servers.get(kind) if kind in SERVED[self.state] else None
+        if serve is None:
+            # RFC 7296, 2.21.3: every request of an authenticated peer gets an answer.
+            self.refuse_with(NotifyType.INVALID_SYNTAX, now)
+            return
+        serve(self, message, now)
+
+    def _judge(self, datagram: Datagram, header: Header) -> Verdict:
+        if is_fragment(datagram.data) and header.message_id == self._answers.expected - 1:
+            # Fragment 1 alone asks for the answer again (RFC 7383, 2.6.1); which octets it has
+            # depends on how the peer cut the message.
+            first = first_fragment(datagram.data) and self._channel.recognises(datagram.data)
+            return self._answers.again() if first else Verdict.OUTSIDE
+        return self._answers.judge(header.message_id, datagram.data)
+
+    def _open(self, datagram: Datagram, header: Header) -> tuple[Message | None, PeerError | None]:
+        """The authentic message, and what is wrong with it; None if it isn't (all) there."""
+        try:
+            return self._channel.open(datagram.data, header), None
+        except IntegrityFailure:
+            self.association.counters.not_authentic += 1
+            return None, None
+        except PeerError as error:
+            return Message(header, ()), error
+
+    def _forget_fragments_later(self, now: float) -> None:
+        if not self._channel.incomplete or (self._forgetting and self._forgetting.pending):
+            return
+
+        def forget(now: float) -> None:
+            self._channel.forget_fragments(response=False)
+
+        self._forgetting = self.at(now + self._context.limits.reassembly, forget)
+
+    def _fresh(self, datagram: Datagram, now: float) -> None:
+        """An authentic message that isn't a repetition.
+
+        Our own requests follow the peer to where its IKE_AUTH came from, and later through a NAT
+        only (RFC 7296, 2.23): a copy that overtakes its original from a forged port would
+        otherwise send them astray.
+        """
+        self.heard = self.spoken = now
+        if self.state == State.HALF_OPEN or self.origin.nat:
+            self.path = Path.back(datagram)
+
+    # --- our answers -------------------------------------------------------------------------
+
+    def answer(self, payloads: Sequence[Payload], now: float) -> None:
+        """Answer the peer's last request. Without effect once the IKE SA is closed."""
+        if self.state == State.CLOSED or self._request is None:
+            return
+        if not self.answering:
+            raise ValueError('the request is answered already')
+        request, path = self._request
+        kind, message_id = request.exchange_type, request.message_id
+        datagrams = self._protect(kind, message_id, payloads, response=True)
+        self._answers.answered(datagrams)
+        self.spoken = now
+        self.association.tell_message(kind, payloads, sent=True, response=True)
+        # To where it came from, whatever its port is (RFC 7296, 2.11).
+        self._context.send(path, datagrams)
+
+    def refuse_with(
+        self,
+        notify: NotifyType,
+        now: float,
+        data: bytes = b'',
+        *,
+        protocol: int = 0,
+        spi: bytes = b'',
+        cause: Cause = Cause.MALFORMED,
+        text: str = '',
+    ) -> None:
+        """Answer with an error notify.
+
+        `cause` and `text` tell why, where that ends the IKE SA: if the error is fatal, or if the
+        IKE SA isn't authenticated yet (RFC 7296, 2.21.2, 2.21.3).
+        """
+        self.association.counters.refused += 1
+        self.answer([NotifyPayload(notify, data, protocol, spi)], now)
+        if notify in FATAL or self.state == State.HALF_OPEN:
+            self.close(cause, now, text)
+
+    def refuse(self, error: PeerError, now: float) -> None:
+        """Answer what went wrong in the peer's last request."""
+        cause = Cause.MALFORMED
+        if isinstance(error, AuthenticationFailed):
+            cause = Cause.AUTHENTICATION_FAILED
+        notify = error.notify or NotifyType.INVALID_SYNTAX
+        if notify in (NotifyType.INVALID_SYNTAX, NotifyType.UNSUPPORTED_CRITICAL_PAYLOAD):
+            self.association.counters.malformed += 1
+        self.refuse_with(notify, now, error.notify_data, cause=cause, text=str(error))
+
+    def _protect(
+        self, kind: int, message_id: int, payloads: Sequence[Payload], *, response: bool
+    ) -> Datagrams:
+        origin = self.origin
+        header = Header(
+            origin.spi_i, origin.spi_r, kind, message_id, origin.initiator, response=response
+        )
+        return self._channel.seal(header, payloads, self.path.remote)
