@@ -7,13 +7,15 @@ session named in the request, never from what the request alone claims.
 from __future__ import annotations
 
 from gatekeeper import ending
+from gatekeeper.connection import Connection, Phase
 from gatekeeper.deadlines import Due
 from gatekeeper.keyids import NoKeyIdError
 from gatekeeper.life import MktState
 from gatekeeper.lifetimes import ABORT_WITHIN, LISTENER_HOLDS, RETRY_REMOVE
+from gatekeeper.peer import Peer
 from gatekeeper.policy import SessionPolicy
 from gatekeeper.records import EventName
-from gatekeeper.state import Connection, Peer, Phase, State
+from gatekeeper.state import State
 from ikev2.constants import NotifyType
 from ikev2.events import RpSaKeys, RpSaOffer, RpSaRequested
 from tcpao.installer import Cause, Failed, Install, Remove, Where

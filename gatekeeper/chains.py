@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from ipaddress import ip_network
 
+from gatekeeper.connection import Connection, Phase, Waiter
 from gatekeeper.deadlines import Due
 from gatekeeper.keychain import ChainKey, Keychain
 from gatekeeper.life import Life
@@ -17,7 +18,7 @@ from gatekeeper.lifetimes import POSTING_RETRY
 from gatekeeper.manual import ManualKeys, begin_life
 from gatekeeper.policy import IPAddress, PolicyError, SessionPolicy
 from gatekeeper.records import EventName
-from gatekeeper.state import Connection, Phase, Place, Posted, State, Waiter
+from gatekeeper.state import Place, Posted, State
 from tcpao.installer import DENY_ID, Failed, Install, Remove, Where
 from tcpao.mkt import Mkt, PeerPairs, SocketPair
 

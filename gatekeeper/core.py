@@ -13,6 +13,7 @@ from gatekeeper import (
     chains,
     deleting,
     ending,
+    ike_events,
     opening,
     proving,
     rekeying,
@@ -20,12 +21,14 @@ from gatekeeper import (
     reproving,
     rotation,
 )
+from gatekeeper.connection import Connection, Phase, Waiter
 from gatekeeper.deadlines import Due
 from gatekeeper.life import Life, MktState
-from gatekeeper.lifetimes import CLOCK_TOLERANCE, IKE_BACKOFF, backoff
+from gatekeeper.lifetimes import CLOCK_TOLERANCE
+from gatekeeper.peer import Peer
 from gatekeeper.policy import SessionPolicy
 from gatekeeper.records import EventName
-from gatekeeper.state import Connection, Note, Peer, Phase, State, Waiter
+from gatekeeper.state import Note, State
 from ikev2 import events as ike
 from ikev2.endpoint import Endpoint
 from ikev2.sa.key_log import KeyLog
@@ -102,7 +105,7 @@ class Core:
     def configure(self, policies: Sequence[SessionPolicy], now: float) -> None:
         """The whole new set of sessions. Raises PolicyError, and then changes nothing."""
         reloading.configure(self.state, policies, now)
-        self._drain(now)
+        ike_events.drain(self.state, now)
 
     def set_clock(self, wall: float, now: float) -> None:
         """It is `wall` seconds since the epoch at `now`: keychains go by that."""
@@ -113,30 +116,30 @@ class Core:
     def open(self, session_key: str, pair: SocketPair, waiter: Waiter, now: float) -> None:
         """Active side: a socket for `pair` is bound and closed."""
         opening.open_connection(self.state, session_key, pair, waiter, now)
-        self._drain(now)
+        ike_events.drain(self.state, now)
 
     def cancel(self, pair: SocketPair, waiter: Waiter, now: float) -> None:
         """Nobody waits for this any more."""
         opening.cancelled(self.state, pair, waiter, now)
-        self._drain(now)
+        ike_events.drain(self.state, now)
 
     def prove(self, pair: SocketPair, waiter: Waiter, now: float) -> None:
         """TCP is established on `pair`, and nothing has been sent."""
         proving.prove(self.state, pair, waiter, now)
-        self._drain(now)
+        ike_events.drain(self.state, now)
 
     def receive_datagram(self, datagram: ike.Datagram, now: float) -> None:
         """A UDP datagram came."""
         self.endpoint.receive_datagram(datagram, now)
-        self._drain(now)
+        ike_events.drain(self.state, now)
 
     def handle_timer(self, now: float) -> None:
         """Do what is due."""
         self.endpoint.handle_timer(now)
-        self._drain(now)
+        ike_events.drain(self.state, now)
         while (due := self.state.deadlines.pop(now)) is not None:
             DUE[due[0]](self.state, due[1], now)
-            self._drain(now)
+            ike_events.drain(self.state, now)
 
     def stop(self, now: float) -> None:
         """Say good-bye to the peers; keys on sockets are the daemon's to end."""
@@ -182,7 +185,7 @@ class Core:
                 # A failed Probe, Prune, SetRNext or Abort means that the socket is gone, which
                 # ConnectionGone says, or shows in the next Read.
                 pass
-        self._drain(now)
+        ike_events.drain(self.state, now)
 
     # --- the installer's answers ----------------------------------------------------------------
 
@@ -254,126 +257,6 @@ class Core:
                 accepting.requested(self.state, event, now)
             else:
                 ending.refuse_for_now(self.state, event.token, now)
-
-    # --- IKE ------------------------------------------------------------------------------------
-
-    def _drain(self, now: float) -> None:
-        while (event := self.endpoint.next_event()) is not None:
-            self._ike(event, now)
-
-    def _ike(self, event: ike.Event, now: float) -> None:
-        state = self.state
-        peer = state.peers.get(event.peer)
-        if peer is None:
-            return
-        match event:
-            case ike.IkeMessage():
-                self._ike_message(event)
-            case ike.IkeSaUp():
-                peer.up = True
-                if event.initiator:
-                    # As responder we don't know yet that the peer believes us.
-                    peer.attempts = 0
-                peer.last_error = peer.last_cause = None
-                peer.profile, peer.nat, peer.suite = event.profile, event.nat, event.suite
-                peer.proof, peer.proven_until = event.proof, event.proven_until
-                state.deadlines.cancel(Due.IKE, peer)
-                reproving.proven(state, peer, now)
-                state.delete_again(peer, now)
-            case ike.IkeSaDown():
-                peer.up = False
-                peer.last_error, peer.last_cause = str(event.cause), event.cause
-                if event.cause is ike.Cause.AUTHENTICATION_FAILED:
-                    peer.last_error += ': the peer refused our identity or our proof of it'
-                else:
-                    peer.attempts = 0
-                self._ike_again(peer, now)
-            case ike.IkeSaFailed():
-                why = f': {event.text}' if event.text else ''
-                peer.last_error, peer.last_cause = f'{event.step}: {event.cause}{why}', event.cause
-                state.note(
-                    None,
-                    EventName.REFUSED,
-                    step=event.step,
-                    cause=event.cause,
-                    text=event.text,
-                    peer_id=peer.pad.peer_id,
-                )
-                if not peer.up:
-                    self._ike_again(peer, now)
-            case ike.InitialContact():
-                deleting.initial_contact(state, event, now)
-            case ike.RpSaRequested(offer=offer) if offer.rekey_keyid is not None:
-                rekeying.requested(state, event, now)
-            case ike.RpSaRequested():
-                accepting.requested(state, event, now)
-            case ike.RpSaPrepared() | ike.RpSaAbandoned():
-                self._prepared(event, now)
-            case ike.RpSaNegotiated():
-                self._negotiated(event, now)
-            case ike.RpSaFailed():
-                self._failed(event, now)
-            case ike.KeysDeleted():
-                deleting.keys_deleted(state, event, now)
-            case ike.DeleteAnswered():
-                deleting.delete_answered(state, event, now)
-                if not event.answered:
-                    self._ike_again(peer, now)
-
-    def _ike_message(self, event: ike.IkeMessage) -> None:
-        name = {'IKE_SA_INIT': EventName.IKE_INIT, 'IKE_AUTH': EventName.IKE_AUTH}.get(
-            event.exchange
-        )
-        if name is not None:
-            self.state.note(
-                None, name, sent=event.sent, response=event.response, detail=event.detail
-            )
-
-    def _ike_again(self, peer: Peer, now: float) -> None:
-        if self.state.deadlines.is_set(Due.IKE, peer):
-            # What strangers send in its name must not put it off for ever.
-            return
-        wait = backoff(IKE_BACKOFF, peer.attempts, self.state.fraction())
-        peer.attempts += 1
-        self.state.deadlines.set(Due.IKE, peer, now + wait)
-
-    def _prepared(self, event: ike.RpSaPrepared | ike.RpSaAbandoned, now: float) -> None:
-        """The peer's additional key exchanges are done, or will never be."""
-        for conn in self.state.connections_with(self.state.peers[event.peer]):
-            for life in conn.lives():
-                if life.token != event.token:
-                    continue
-                match event, life is conn.life:
-                    case ike.RpSaPrepared(keys=keys), True:
-                        accepting.prepared(self.state, conn, keys, now)
-                    case ike.RpSaPrepared(keys=keys), False:
-                        rekeying.prepared(self.state, conn, life, keys, now)
-                    case ike.RpSaAbandoned(), True:
-                        accepting.abandoned(self.state, conn, now)
-                    case ike.RpSaAbandoned(), False:
-                        rekeying.abandoned(self.state, conn, life, now)
-                return
-
-    def _negotiated(self, event: ike.RpSaNegotiated, now: float) -> None:
-        conn, life = self.state.exchanges.pop(event.exchange, (None, None))
-        if conn is None or life is None:
-            event.keys.master_key.wipe()
-            return
-        life.exchange = None
-        if life is conn.life:
-            opening.negotiated(self.state, conn, event.keys, now)
-        else:
-            rekeying.negotiated(self.state, conn, life, event.keys, now)
-
-    def _failed(self, event: ike.RpSaFailed, now: float) -> None:
-        conn, life = self.state.exchanges.pop(event.exchange, (None, None))
-        if conn is None or life is None:
-            return
-        life.exchange = None
-        if life is conn.life:
-            opening.refused(self.state, conn, event, now)
-        else:
-            rekeying.failed(self.state, conn, life, event, now)
 
 
 def _retry_ike(state: State, peer: Peer, now: float) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from gatekeeper import ending, rekeying, rotation
+from gatekeeper.connection import Connection, Phase
 from gatekeeper.deadlines import Due
 from gatekeeper.life import Life
 from gatekeeper.lifetimes import ABORT_WITHIN, lingers
-from gatekeeper.state import Connection, Peer, Phase, State
+from gatekeeper.peer import Peer
+from gatekeeper.state import State
 from ikev2.events import DeleteAnswered, InitialContact, KeysDeleted
 
 

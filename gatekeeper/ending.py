@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 
+from gatekeeper.connection import Connection, Phase
 from gatekeeper.deadlines import Due
 from gatekeeper.life import Life, MktState
 from gatekeeper.lifetimes import OLD_KEY_LINGERS
 from gatekeeper.records import EventName
-from gatekeeper.state import Connection, Phase, State
+from gatekeeper.state import State
 from gatekeeper.ticket import GateError
 from ikev2.constants import NotifyType
 from tcpao.installer import Abort, Close, Remove, Where

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from math import inf
 
 from gatekeeper import ending, rotation
+from gatekeeper.connection import Connection, Phase, Rotation
 from gatekeeper.deadlines import Due
 from gatekeeper.keychain import ChainKey, Keychain
 from gatekeeper.life import Life, MktState
@@ -28,7 +29,7 @@ from gatekeeper.lifetimes import (
 )
 from gatekeeper.policy import SessionPolicy
 from gatekeeper.records import EventName
-from gatekeeper.state import Connection, Phase, Rotation, State
+from gatekeeper.state import State
 from keymaterial import Secret
 from tcpao.installer import Failed, Install, KeyState, Where
 from tcpao.mkt import Mkt, SocketPair

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Container
 
 from gatekeeper import chains, ending
+from gatekeeper.connection import Connection, Phase, Waiter
 from gatekeeper.deadlines import Due
 from gatekeeper.keyids import NoKeyIdError
 from gatekeeper.life import Life, MktState
 from gatekeeper.lifetimes import OLD_KEY_LINGERS, OPENING_RETRY
 from gatekeeper.policy import SessionPolicy
 from gatekeeper.reasons import HINTS, explain
-from gatekeeper.state import Connection, Phase, State, Waiter
+from gatekeeper.state import State
 from gatekeeper.ticket import GateError
 from ikev2.constants import NotifyType
 from ikev2.events import Cause, RpSaFailed, RpSaKeys, RpSaRequest, Selector

@@ -7,12 +7,13 @@ write an octet.
 from __future__ import annotations
 
 from gatekeeper import accepting, chains, ending, rotation
+from gatekeeper.connection import Connection, Phase, Waiter
 from gatekeeper.deadlines import Due
 from gatekeeper.life import MktState
 from gatekeeper.lifetimes import PROOF_WITHIN
 from gatekeeper.reasons import HINTS
 from gatekeeper.records import EventName
-from gatekeeper.state import Connection, Phase, State, Waiter
+from gatekeeper.state import State
 from gatekeeper.ticket import GateError
 from tcpao.installer import KeyState, Prune, Read, Remove, Where
 from tcpao.mkt import Mkt, SocketPair

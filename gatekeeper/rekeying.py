@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from gatekeeper import accepting, ending, rotation
 from gatekeeper.accepting import RefusedError
+from gatekeeper.connection import Connection, Phase
 from gatekeeper.deadlines import Due
 from gatekeeper.keyids import NoKeyIdError
 from gatekeeper.life import Life, MktState
@@ -14,7 +15,7 @@ from gatekeeper.lifetimes import DOUBT_FOR, REKEY_UNANSWERED
 from gatekeeper.opening import offered
 from gatekeeper.reasons import explain
 from gatekeeper.records import EventName
-from gatekeeper.state import Connection, Phase, State
+from gatekeeper.state import State
 from ikev2.constants import NotifyType
 from ikev2.events import Cause, RpSaFailed, RpSaKeys, RpSaRequest, RpSaRequested, Selector
 from tcpao.installer import Failed, Install, KeyState, Probe, Read, Where

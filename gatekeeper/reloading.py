@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gatekeeper import chains, ending, reproving
+from gatekeeper.connection import Connection, Phase
 from gatekeeper.deadlines import Due
 from gatekeeper.keyids import KeyIds
+from gatekeeper.peer import Peer
 from gatekeeper.policy import PadEntry, PolicyError, SessionPolicy, by_peer, check
-from gatekeeper.state import Connection, Peer, Phase, State
+from gatekeeper.state import State
 from ikev2.errors import LocalError
 from ikev2.peer import Peer as IkePeer
 

@@ -11,14 +11,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 from gatekeeper import ending
+from gatekeeper.connection import Phase
 from gatekeeper.deadlines import Due
 from gatekeeper.lifetimes import REPROVE_WITHIN
+from gatekeeper.peer import Peer
 from gatekeeper.reasons import HINTS
-from gatekeeper.state import Peer, Phase, State
+from gatekeeper.state import State
+from ikev2.authentication.proof import proven_until
 from ikev2.errors import AuthenticationFailed
 from ikev2.events import Cause
 from ikev2.peer import Peer as IkePeer
-from ikev2.proof import proven_until
 
 
 def begin(state: State, peer: Peer, after: IkePeer, now: float) -> None:

@@ -22,6 +22,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from gatekeeper import ending
+from gatekeeper.connection import Connection, Phase, Rotation
 from gatekeeper.deadlines import Due
 from gatekeeper.life import Life, MktState
 from gatekeeper.lifetimes import (
@@ -35,7 +36,7 @@ from gatekeeper.lifetimes import (
     lingers,
 )
 from gatekeeper.records import EventName
-from gatekeeper.state import Connection, Phase, Rotation, State
+from gatekeeper.state import State
 from tcpao.installer import (
     Cause,
     Failed,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from math import inf
 
+from gatekeeper.connection import Connection, Phase
 from gatekeeper.policy import SessionPolicy
-from gatekeeper.state import Connection, Phase, State
+from gatekeeper.state import State
 from ikev2.authentication.credentials import CertifiedKey
 from tcpao.mkt import endpoint
 

@@ -1,4 +1,4 @@
-"""What the gatekeeper knows: its records (GKR), peers, connections and the lives of their MKTs.
+"""What the gatekeeper knows: its records (GKR) of all peers, connections and manual keys.
 
 Data and look-ups, plus the few steps that every part of the core shares. Decisions are in
 `opening`, `accepting`, `proving`, `rotation` and `ending`.
@@ -8,39 +8,27 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from enum import StrEnum
+from dataclasses import dataclass
 from itertools import count
-from math import inf
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from gatekeeper.deadlines import Deadlines, Due
-from gatekeeper.keyids import KeyIds
 from gatekeeper.life import Life, MktState
 from gatekeeper.lifetimes import OLD_KEY_LINGERS, RETRY_REMOVE, soft_lifetime
-from gatekeeper.policy import SHORTEST_LIFETIME, IPAddress, PadEntry, SessionPolicy
+from gatekeeper.policy import SHORTEST_LIFETIME, IPAddress, SessionPolicy
 from gatekeeper.records import EventName
 from gatekeeper.ticket import GateError
-from tcpao.installer import Command, KeyCounters
+from tcpao.installer import Command
 from tcpao.mkt import ALGORITHMS, Mkt, SocketPair
 
 if TYPE_CHECKING:
+    from gatekeeper.connection import Connection
     from gatekeeper.keychain import ChainKey
-    from gatekeeper.manual import ManualKeys
+    from gatekeeper.peer import Peer
     from ikev2.endpoint import Endpoint
-    from ikev2.events import Cause, RpSaKeys, RpSaRequest, RpSaRequested
-    from ikev2.peer import Peer as IkePeer
-    from ikev2.proof import Proof
+    from ikev2.events import RpSaKeys, RpSaRequest
 
 Details = dict[str, str | int | float | bool | None]
-
-
-class Waiter(Protocol):
-    """Who waits for a connection to be granted: a Ticket."""
-
-    def settle(self, session_key: str, mkt: Mkt) -> None: ...
-
-    def fail(self, error: GateError) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,135 +38,6 @@ class Note:
     session: str | None
     event: EventName
     details: Details
-
-
-class Phase(StrEnum):
-    """Where a protected connection is."""
-
-    NEGOTIATING = 'negotiating'
-    WAITING = 'installed, waiting for the SYN'
-    PROVING = 'proving'
-    PROVEN = 'in use'
-    ENDING = 'ending'
-
-
-@dataclass(slots=True, eq=False)
-class Rotation:
-    """A successor on its way into use on one connection."""
-
-    new: Life
-    answered_at: float
-    reads: int = 0
-    rnext_moved: bool = False
-    rolling_back: bool = False
-    old_good: int | None = None
-    """While rolling back: good segments under the old MKT at the first look."""
-    before: KeyCounters | None = None
-    """What was counted under the successor before; a manual key may have been in use already."""
-    heard: bool = False
-    """The peer has sent good segments under the successor."""
-    stalled: bool = False
-    """The peer hasn't followed in time to a manual key, and is given all the time it wants."""
-    old_deleted_at: float | None = None
-    """When the DELETE of the old MKT was answered by us."""
-
-
-@dataclass(slots=True, eq=False)
-class Connection:
-    """One socket pair: its MKT, the successor, what is retiring."""
-
-    pair: SocketPair
-    policy: SessionPolicy
-    ike_peer: Peer | None
-    """With whom its keys are negotiated; None where they are manual."""
-    opener: bool
-    life: Life
-    """The MKT in use, or pending."""
-    phase: Phase = Phase.NEGOTIATING
-    waiter: Waiter | None = None
-    pruned: bool = False
-    """While proving: the keys of other sessions have been taken off."""
-    attempts: int = 0
-    """Refused requests of this opening."""
-    keyids_refused: set[int] = field(default_factory=set)
-    """SendIDs of the peer that we can't take as RecvIDs: the next request says so."""
-    keyids_unwanted: frozenset[int] = frozenset()
-    """SendIDs of ours that the peer can't take: the next request for a successor has another."""
-    wanted: Life | None = None
-    """A successor that we have asked for and that isn't answered yet."""
-    offered: Life | None = None
-    """A successor that the peer has asked for and that isn't in a rotation yet."""
-    rotation: Rotation | None = None
-    retiring: list[Life] = field(default_factory=list)
-    began_last: bool = False
-    rekey_failures: int = 0
-    rekeys: int = 0
-    doubt: int | None = None
-    """After CHILD_SA_NOT_FOUND: good segments counted then; -1 until they have been read."""
-    doubt_until: float = 0.0
-    """What is read before says nothing about it."""
-    manual: ManualKeys | None = None
-    """Its keys, if they come from a keychain."""
-    replacement: RpSaRequested | None = None
-    """A request that waits for this connection to be closed."""
-    since: float = 0.0
-
-    @property
-    def peer(self) -> Peer:
-        """The peer of a connection whose keys are negotiated."""
-        assert self.ike_peer is not None
-        return self.ike_peer
-
-    @property
-    def has_socket(self) -> bool:
-        """The daemon has a socket for it, and will tell when that is gone."""
-        return self.opener or self.phase not in (Phase.NEGOTIATING, Phase.WAITING)
-
-    def lives(self) -> list[Life]:
-        """Every MKT on this connection that hasn't ended."""
-        found = [self.life, self.wanted, self.offered, *self.retiring]
-        if self.rotation is not None:
-            found.append(self.rotation.new)
-        if self.manual is not None:
-            found += self.manual.lives()
-        return [life for life in dict.fromkeys(found) if life is not None and not life.ended]
-
-
-@dataclass(slots=True, eq=False)
-class Peer:
-    """A PAD entry and what is known of the peer."""
-
-    pad: PadEntry
-    ike: IkePeer
-    """The same as IKE was given it."""
-    keyids: KeyIds
-    up: bool = False
-    profile: bool = True
-    nat: bool = False
-    attempts: int = 0
-    last_error: str | None = None
-    last_cause: Cause | None = None
-    """Of `last_error`: what to try next depends on it."""
-    proof: Proof | None = None
-    """What it proved itself with last."""
-    proven_until: float | None = None
-    """When that ends."""
-    suite: str | None = None
-    """Of its IKE SA, in words."""
-    renew: bool = False
-    """The PAD entry has changed: all MKTs are renegotiated once it has proven itself anew."""
-    renew_before: float = -inf
-    """MKTs from before are renegotiated."""
-    lives: list[Life] = field(default_factory=list)
-    """Every MKT whose ids are taken."""
-    deletes: dict[int, list[Life]] = field(default_factory=dict)
-    """DELETEs under way, by exchange."""
-    undeleted: list[Life] = field(default_factory=list)
-    """MKTs whose DELETE the peer never answered: said again under the next IKE SA."""
-
-    def by_recv_id(self, recv_id: int) -> Life | None:
-        """The life under the peer's SendID."""
-        return next((life for life in self.lives if life.recv_id == recv_id), None)
 
 
 Place = tuple[IPAddress, int, int, int]

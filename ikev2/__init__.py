@@ -14,7 +14,7 @@ From the wire up, each a package with a map of its own:
 - `exchanges`: what is said over it, and how it came to be
 
 Here is what they share (`constants`, `errors`, `events`, `limits`, `timers`, `context`), the PAD
-(`peer`, `proof`), and what has them all: `association` (the IKE SAs with one peer), `endpoint`
+(`peer`), and what has them all: `association` (the IKE SAs with one peer), `endpoint`
 (with all), behind `cookies` and `rate`; `snapshot` shows it.
 """
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from keymaterial import Secret
 
 if TYPE_CHECKING:
-    from ikev2.proof import Proof
+    from ikev2.authentication.proof import Proof
     from ikev2.wire.payload import Payload
 
 IPAddress = IPv4Address | IPv6Address

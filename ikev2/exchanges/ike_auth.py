@@ -19,13 +19,13 @@ from ikev2.authentication.auth_methods import announce, read_announcements
 from ikev2.authentication.credentials import CertifiedKey
 from ikev2.authentication.identity import Identity
 from ikev2.authentication.ppk import Use, responder_uses
+from ikev2.authentication.proof import proof_of
 from ikev2.constants import FIRST_STATUS_NOTIFY, ExchangeType, NotifyType
 from ikev2.crypto.keys import IkeKeys
 from ikev2.errors import AuthenticationFailed, MalformedMessage, PeerError
 from ikev2.events import Cause
 from ikev2.exchanges.informational import AuthenticationRefused
 from ikev2.exchanges.rp_responder import serve_first_rp_sa
-from ikev2.proof import proof_of
 from ikev2.sa.exchange import Exchange
 from ikev2.sa.origin import Handshake
 from ikev2.sa.transitions import Happening, State
@@ -283,7 +283,7 @@ def _verify(
         at=wall,
     )
     sa.proven_until = None if until is None else now + until - wall
-    sa.proof = proof_of(peer, received)
+    sa.proof = proof_of(peer.remote_credential, received)
 
 
 def _cause(error: PeerError) -> Cause:

@@ -31,8 +31,8 @@ from ikev2.wire.words import notify_name
 
 if TYPE_CHECKING:
     from ikev2.association import Association
+    from ikev2.authentication.proof import Proof
     from ikev2.exchanges.follow_up import Expected
-    from ikev2.proof import Proof
 
 
 @dataclass(slots=True)

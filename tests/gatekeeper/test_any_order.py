@@ -26,11 +26,12 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from gatekeeper.connection import Connection, Phase
 from gatekeeper.deadlines import Due
 from gatekeeper.life import Life, MktState
+from gatekeeper.peer import Peer
 from gatekeeper.policy import SessionPolicy
 from gatekeeper.rekeying import ask
-from gatekeeper.state import Connection, Peer, Phase
 from ikev2.authentication.auth import PresharedKey
 from ikev2.events import Datagram
 from keymaterial import Secret

@@ -6,8 +6,8 @@ from itertools import product
 
 import pytest
 
+from gatekeeper.connection import Phase
 from gatekeeper.rekeying import ask
-from gatekeeper.state import Phase
 from ikev2.events import Datagram
 from tests.gatekeeper.world import (
     FAMILIES,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from gatekeeper.connection import Phase
 from gatekeeper.rekeying import ask
-from gatekeeper.state import Phase
 from gatekeeper.ticket import Ticket
 from ikev2.events import Cause as IkeCause
 from ikev2.events import IkeSaFailed

@@ -8,8 +8,8 @@ from ipaddress import ip_address
 import pytest
 
 from gatekeeper.accepting import find_policy
+from gatekeeper.connection import Phase
 from gatekeeper.policy import PadEntry, PolicyError, SessionPolicy
-from gatekeeper.state import Phase
 from gatekeeper.ticket import Ticket
 from ikev2.authentication.identity import Identity
 from ikev2.events import RpSaOffer, Selector

@@ -13,9 +13,11 @@ from dataclasses import dataclass, field, replace
 from ipaddress import ip_address, ip_network
 from typing import Any
 
+from gatekeeper.connection import Connection
 from gatekeeper.core import Core
+from gatekeeper.peer import Peer
 from gatekeeper.policy import PadEntry, SessionId, SessionPolicy
-from gatekeeper.state import Connection, Note, Peer
+from gatekeeper.state import Note
 from gatekeeper.ticket import Ticket
 from ikev2.authentication.auth import PresharedKey
 from ikev2.authentication.identity import Identity

@@ -8,10 +8,10 @@ import pytest
 from cryptography import x509
 
 from ikev2.authentication.auth import PeerCredential, PrivateKey
+from ikev2.authentication.proof import Proof, proof_of, proven_until
 from ikev2.constants import CertificateEncoding
 from ikev2.errors import AuthenticationFailed, LocalError
 from ikev2.events import IkeSaDown, IkeSaFailed, IkeSaUp
-from ikev2.proof import Proof, proof_of, proven_until
 from ikev2.wire.payloads import CertificatePayload
 from tests.ikev2.bench import A_ID, Bench, peer_a, peer_b, psk, sas_of
 from tests.ikev2.pki import AT, DAY, keys, root
@@ -37,8 +37,8 @@ def test_what_a_peer_sent_is_kept_where_a_ca_vouches_for_it() -> None:
         CertificatePayload(CertificateEncoding.X509_SIGNATURE, b'ca'),
     ]
     peer = peer_a(remote_credential=ROOT.trust())
-    assert proof_of(peer, received) == Proof((b'own', b'ca'), (b'list',))
-    assert proof_of(peer_a(), received) is None
+    assert proof_of(peer.remote_credential, received) == Proof((b'own', b'ca'), (b'list',))
+    assert proof_of(peer_a().remote_credential, received) is None
 
 
 def test_our_user_is_told_until_when_a_proof_holds_and_what_it_was() -> None:

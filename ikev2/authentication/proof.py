@@ -12,7 +12,6 @@ from ikev2.authentication.auth import PeerCredential
 from ikev2.authentication.credentials import TrustAnchors
 from ikev2.authentication.identity import Identity
 from ikev2.constants import CertificateEncoding
-from ikev2.peer import Peer
 from ikev2.wire.payloads import CertificatePayload
 
 
@@ -24,9 +23,9 @@ class Proof:
     crls: tuple[bytes, ...]
 
 
-def proof_of(peer: Peer, received: Sequence[CertificatePayload]) -> Proof | None:
+def proof_of(credential: PeerCredential, received: Sequence[CertificatePayload]) -> Proof | None:
     """What verified just now, if it came in CERT payloads that a CA vouches for."""
-    if not isinstance(peer.remote_credential, TrustAnchors):
+    if not isinstance(credential, TrustAnchors):
         return None
     return Proof(
         tuple(c.data for c in received if c.encoding == CertificateEncoding.X509_SIGNATURE),
