@@ -359,6 +359,7 @@ class Gatekeeper:
             self._listeners.unguard(added)
             raise
         self._listeners.keep(policies)
+        self._backend.loaded(frozenset(policy.remote for policy in policies))
 
     def _look(self, now: float) -> list[dict[str, object]]:
         try:

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from tcpao.installer import Capabilities
 from tcpao.linux import LinuxInstaller, why_unsupported
+from tcpao.mkt import IPAddress
 from tcpao.socket_installer import SocketInstaller
 
 # RFC 5926 2.1: both are mandatory; a kernel with TCP-AO but without one of them can't talk to
@@ -75,6 +76,10 @@ class Backend(Protocol):
     def connection_installer(self) -> SocketInstaller[socket.socket]:
         """One for the thread that owns the connections."""
 
+    def loaded(self, peers: frozenset[IPAddress]) -> None:
+        """A load is in force, with these protected peers: what an earlier process of ours that was
+        killed still shuts for others is opened."""
+
     def counters(self) -> Counters:
         """What it has counted, from any thread. Raises tcpao.sockets.InstallError if it has died,
         OSError."""
@@ -119,6 +124,9 @@ class KernelBackend:
     def connection_installer(self) -> LinuxInstaller:
         """See Backend."""
         return LinuxInstaller()
+
+    def loaded(self, peers: frozenset[IPAddress]) -> None:
+        """See Backend."""
 
     def counters(self) -> Counters:
         """See Backend; of the network namespace that the thread is in."""

@@ -29,7 +29,7 @@ from lab.tcpao_backend import add_option, put_under
 from lab.topology import Lab, LabError, Topology
 from lab.unprivileged import daemon_environment
 from tcpao.backend import Preference, choose
-from tcpao.userspace.process import why_unable
+from tcpao.userspace.starting import why_unable
 
 SAMPLE_SECONDS = 0.1
 # Bounds on what each part may take, in seconds; a machine that is busy with other things is slow.

@@ -15,9 +15,10 @@ from typing import Any, Final, Protocol, Self
 import tcpao
 from tcpao.backend import BackendError, Counters
 from tcpao.installer import Capabilities
+from tcpao.mkt import IPAddress
 from tcpao.userspace.channel import Channel, ChannelError
 from tcpao.userspace.installer import UserspaceInstaller
-from tcpao.userspace.messages import Count, NotReady, Ready, Stop
+from tcpao.userspace.messages import Count, Loaded, NotReady, Ready, Stop
 from tcpao.userspace.rules import Kind
 from tcpao.userspace.seal import Tally
 
@@ -119,6 +120,12 @@ class UserspaceBackend:
     def connection_installer(self) -> UserspaceInstaller:
         """One for the thread that owns the connections."""
         return UserspaceInstaller(self._channel, self.ready.algorithms)
+
+    def loaded(self, peers: frozenset[IPAddress]) -> None:
+        """See tcpao.backend.Backend."""
+        # A process that has died is told by `died`.
+        with suppress(ChannelError):
+            self._channel.ask(Loaded(peers))
 
     def tally(self) -> Tally:
         """What the process has counted. Raises tcpao.sockets.InstallError."""

@@ -20,6 +20,7 @@ from tcpao.userspace.messages import (
     Request,
     decode_reply,
     encode,
+    pieces,
 )
 
 # Seconds; an answer takes milliseconds, or as long as the iptables command waits for its lock.
@@ -50,7 +51,8 @@ class Channel:
             if self.died is not None:
                 raise ChannelError(self.died)
             try:
-                self._socket.sendall(encode(request))
+                for piece in pieces(encode(request)):
+                    self._socket.sendall(piece)
                 octets = self._socket.recv(LARGEST)
             except OSError as error:
                 # Also a time-out. The answer to this question must not be taken for the next's.

@@ -89,7 +89,7 @@ class Core(SocketsTable):
         if isinstance(entry, Handshake):
             return entry.sign(packet, start, data, listeners, partial=partial)
         if not keys_for(listeners, pair):
-            return packet
+            return None if self.heritage.holds(pair) else packet
         # A connection that is older than its peer's protection, or whose state we don't have.
         if packet[start + FLAGS] & RST:
             # That it ends may be told, as the kernel does: nothing else would tell the peer.
@@ -141,8 +141,8 @@ class Core(SocketsTable):
         pair = sender.reversed()
         listeners = self.listeners.hearing(pair)
         if not keys_for(listeners, pair):
-            # Nobody's MKT (RFC 5925 7.3): it isn't ours to judge.
-            return packet if handshake is None else None
+            # Nobody's MKT (RFC 5925 7.3): it isn't ours to judge, unless it was.
+            return packet if handshake is None and not self.heritage.holds(pair) else None
         if packet[start + FLAGS] & (SYN | ACK) == SYN:
             opening = handshake or Handshake(pair, self.tally)
             segment = opening.hear(packet, start, data, listeners)

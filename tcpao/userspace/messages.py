@@ -1,4 +1,5 @@
-"""What the daemon and its packet process say to each other, one message per datagram.
+"""What the daemon and its packet process say to each other: a request in one or more datagrams, a
+reply in one.
 
 A message is JSON, and where a key is added the key's octets behind it: a secret is never text. Both
 ends are the same installation, so there are no versions and no leniency.
@@ -7,6 +8,7 @@ ends are the same installation, so there are no versions and no leniency.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from ipaddress import ip_address, ip_network
 from struct import Struct
@@ -14,13 +16,16 @@ from typing import Any, Final
 
 from keymaterial import Secret
 from tcpao.installer import Cause
-from tcpao.mkt import ALGORITHMS, IPNetwork, SocketPair
+from tcpao.mkt import ALGORITHMS, IPAddress, IPNetwork, SocketPair
 from tcpao.sockets import InstalledKey, InstallError, Key, SocketState
 from tcpao.userspace.seal import Tally
 from tcpao.userspace.sockets_table import SocketName
 
 # A connection's state with all the ids that there are is far smaller.
 LARGEST: Final = 128 * 1024
+
+# What a socket's buffer takes at once, whatever it is set to.
+PIECE: Final = 64 * 1024
 
 _LENGTH: Final = Struct('!I')
 
@@ -76,6 +81,13 @@ class Release:
 
 
 @dataclass(frozen=True, slots=True)
+class Loaded:
+    """A load is in force, with these protected peers."""
+
+    peers: frozenset[IPAddress]
+
+
+@dataclass(frozen=True, slots=True)
 class Count:
     """Answered by Tally."""
 
@@ -85,7 +97,7 @@ class Stop:
     """Reset what is left, remove the rules, end."""
 
 
-Request = Listen | Add | Delete | SetRNext | Read | Release | Count | Stop
+Request = Listen | Add | Delete | SetRNext | Read | Release | Loaded | Count | Stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +109,7 @@ class Ready:
     algorithms: frozenset[str]
     without: tuple[str, ...]
     removed: tuple[str, ...]
-    """Rules that an earlier process had left behind."""
+    """Rules that an earlier process had left behind, and that have gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,10 +160,19 @@ def encode(request: Request) -> bytes:
             fields |= _name(name) | {'recv_id': recv_id}
         case Listen(name) | Read(name) | Release(name):
             fields |= _name(name)
+        case Loaded(peers):
+            fields['peers'] = sorted(map(str, peers))
         case Count() | Stop():
             pass
     text = json.dumps(fields).encode()
     return _LENGTH.pack(len(text)) + text + secret
+
+
+def pieces(octets: bytes) -> Iterator[bytes]:
+    """A request as the datagrams that carry it: an octet that says whether more follow, and a
+    part."""
+    for at in range(0, len(octets), PIECE):
+        yield bytes((at + PIECE < len(octets),)) + octets[at : at + PIECE]
 
 
 def decode(octets: bytes) -> Request:
@@ -161,6 +182,8 @@ def decode(octets: bytes) -> Request:
     kind = fields['request']
     if kind in ('Count', 'Stop'):
         return Count() if kind == 'Count' else Stop()
+    if kind == 'Loaded':
+        return Loaded(frozenset(map(ip_address, fields['peers'])))
     name = _name_of(fields)
     if kind == 'Add':
         return Add(name, _key_of(fields, octets[end:]), fields['select'], fields['fresh'])

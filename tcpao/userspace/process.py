@@ -9,10 +9,8 @@ that they match.
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
 import select
-import signal
 import socket
 import time
 import traceback
@@ -24,21 +22,19 @@ from tcpao.mkt import IPAddress
 from tcpao.sockets import InstallError
 from tcpao.userspace import messages, orphans
 from tcpao.userspace.core import Core
-from tcpao.userspace.hardening import harden
 from tcpao.userspace.keyring import StoredKey
-from tcpao.userspace.messages import Done, Ready, Reply, Request, State
+from tcpao.userspace.messages import Done, Reply, Request, State
 from tcpao.userspace.nfqueue import (
     Hook,
     Queue,
     Queued,
-    QueueError,
-    QueueTakenError,
-    bound_queues,
     verdict,
 )
-from tcpao.userspace.rules import Kind, Rules, RulesError, choose, remove_stale
+from tcpao.userspace.rules import (
+    Rules,
+    RulesError,
+)
 from tcpao.userspace.selectors import Selector
-from tcpao.userspace.signing import supported
 
 # Verdicts are handed over together, but not so many that TCP waits for them, in octets.
 _BATCH: Final = 64 * 1024
@@ -50,8 +46,6 @@ _REST: Final = 5.0
 _LONGEST_REST: Final = 0.25
 # Seconds that TCP gets to say its last words when the daemon is gone.
 _LAST_WORDS: Final = 1.0
-# Queue numbers: low ones are what people write into rules by hand.
-_NUMBERS: Final = range(20000, 20256)
 
 
 class Process:
@@ -63,6 +57,8 @@ class Process:
         self._rules = rules
         self._core = Core(mtu_between)
         self._made: frozenset[Selector] = frozenset()
+        self._heard = b''
+        """Of a request that isn't complete."""
         self._verdicts: list[bytes] = []
         self._waiting = 0
         self._orphaned = False
@@ -71,6 +67,11 @@ class Process:
         self._look_at: float | None = None
         self._rested_at = 0.0
         self._changed = False
+
+    def inherit(self, selectors: Iterable[Selector]) -> None:
+        """Keep shut what a process that was killed had protected. Raises RulesError."""
+        self._core.heritage.take(selectors, time.monotonic())
+        self._adjust_rules()
 
     def run(self) -> None:
         """Until the daemon says so, or is gone."""
@@ -98,7 +99,7 @@ class Process:
             if self._look_at is not None and time.monotonic() >= self._look_at:
                 self._check_rules()
             if deadline is not None and self._core.expire(time.monotonic()):
-                self._adjust_rules()
+                self._drop_rules()
         self._end()
 
     # --- packets ----------------------------------------------------------------------------
@@ -142,10 +143,14 @@ class Process:
     # --- commands ---------------------------------------------------------------------------
 
     def _command(self) -> None:
-        octets = self._channel.recv(messages.LARGEST)
-        if not octets:
+        piece = self._channel.recv(1 + messages.PIECE)
+        if not piece:
             self._stopping = True
             return
+        self._heard += piece[1:]
+        if piece[0]:
+            return
+        octets, self._heard = self._heard, b''
         reply: Reply
         try:
             reply = self._carry_out(messages.decode(octets))
@@ -189,6 +194,9 @@ class Process:
             case messages.Release(name):
                 core.release(name, time.monotonic())
                 self._adjust_rules()
+            case messages.Loaded(peers):
+                core.heritage.keep(peers)
+                self._drop_rules()
             case messages.Count():
                 return core.tally
             case messages.Stop():
@@ -202,6 +210,13 @@ class Process:
             self._changed = True
             self._rules.change(wanted - made, made - wanted)
             self._made = wanted
+
+    def _drop_rules(self) -> None:
+        """Rules of what is over: if they can't be removed now, they are with the next change."""
+        try:
+            self._adjust_rules()
+        except RulesError as error:
+            _say(f'rules that are not needed any more stay for now: {error}')
 
     def _plan_look(self) -> None:
         """Somebody may have removed rules. If it may as well have been ourselves who changed some,
@@ -302,66 +317,3 @@ def _parent() -> int | None:
     except OSError:
         # An old kernel: the end of the channel has to do.
         return None
-
-
-def _free_queue() -> Queue:
-    """The first one that nobody has. Raises QueueError."""
-    taken = bound_queues()
-    error = QueueError(f'the netfilter queues {_NUMBERS.start} to {_NUMBERS.stop} are all taken')
-    for number in (number for number in _NUMBERS if number not in taken):
-        try:
-            return Queue(number)
-        except QueueTakenError as refused:
-            # Somebody was quicker.
-            error = refused
-    raise error
-
-
-def serve(channel: socket.socket, kinds: Iterable[Kind] = tuple(Kind)) -> int:
-    """The whole life of the process; its exit status."""
-    kinds = tuple(kinds)
-    try:
-        queue = _free_queue()
-        # Before there are rules of ours: with our queue's number they would be taken for stale,
-        # or a dead process's rules with that number for ours.
-        removed = remove_stale(lambda: bound_queues() - {queue.number}, kinds)
-        rules = choose(queue.number, kinds)
-    except (QueueError, RulesError) as error:
-        channel.sendall(messages.encode_reply(messages.NotReady(str(error))))
-        return 1
-    ready = Ready(
-        queue=queue.number,
-        rules=rules.kind.value,
-        algorithms=supported(),
-        without=rules.without,
-        removed=tuple(removed),
-    )
-    channel.sendall(messages.encode_reply(ready))
-    # What is here now stays: no need to look at it again for every few hundred packets.
-    gc.freeze()
-    Process(channel, queue, rules).run()
-    return 0
-
-
-def why_unable(kinds: Iterable[Kind] = tuple(Kind)) -> str | None:
-    """Why no packet process could serve in this network namespace; None if one could. Nothing is
-    left of the trial."""
-    try:
-        with (
-            contextlib.closing(_free_queue()) as queue,
-            contextlib.closing(choose(queue.number, kinds)) as rules,
-        ):
-            rules.remove_all()
-    except (QueueError, RulesError) as error:
-        return str(error)
-    return None
-
-
-def main(arguments: list[str]) -> int:
-    """`python -m tcpao.userspace DESCRIPTOR [KIND...]`: started by `backend`, never by hand."""
-    channel = socket.socket(fileno=int(arguments[0]))
-    harden()
-    # The daemon decides when the last segment is signed: its end is ours.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-    return serve(channel, [Kind(name) for name in arguments[1:]] or tuple(Kind))

@@ -1,20 +1,23 @@
 """Which way protected traffic is sent to the queue: nftables where it can, else iptables.
 
 The kernel is asked, not assumed to: a rule is tried. Each rule says in a comment that it is ours
-and which queue it leads to; a rule whose queue nobody listens on was left behind by a process that
-was killed, and is removed by the next one. Until then it drops what it matches.
+which queue it leads to, and what for; a rule whose queue nobody listens on was left behind by a
+process that was killed. It drops what it matches until the next one has taken its place.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Collection, Iterable
 from enum import StrEnum
+from ipaddress import ip_address, ip_network
 from typing import Final, Protocol
 
 from tcpao.userspace.selectors import Selector
 from tcpao.userspace.watch import Watch
 
 NAME: Final = 'exabgp-gatekeeper'
+_ENDS: Final = re.compile(r': (any address|\S+) (\d+), (\S+) (any port|\d+)$')
 
 
 class RulesError(Exception):
@@ -62,12 +65,36 @@ def comment(queue: int) -> str:
     return f'{NAME} queue {queue}'
 
 
+def comment_of(queue: int, selector: Selector) -> str:
+    """As `comment`, and what tells a selector's rules from those of any other."""
+    here, there = selector.local or 'any address', selector.remote
+    ends = f'{here} {selector.local_port}, {there} {selector.remote_port or "any port"}'
+    return f'{comment(queue)}: {ends}'
+
+
 def queue_of(text: str) -> int | None:
     """The queue of one of our comments; None if it isn't ours."""
     words = text.partition(':')[0].split()
     if words[:2] == [NAME, 'queue'] and len(words) == 3 and words[2].isdigit():
         return int(words[2])
     return None
+
+
+def selector_of(text: str) -> Selector | None:
+    """The traffic that one of our comments names; None if it names none."""
+    found = _ENDS.search(text)
+    if found is None:
+        return None
+    here, port, there, remote_port = found.groups()
+    try:
+        return Selector(
+            local=None if here == 'any address' else ip_address(here),
+            local_port=int(port),
+            remote=ip_network(there),
+            remote_port=None if remote_port == 'any port' else int(remote_port),
+        )
+    except ValueError:
+        return None
 
 
 def choose(queue: int, kinds: Iterable[Kind] = Kind) -> Rules:
@@ -84,24 +111,50 @@ def choose(queue: int, kinds: Iterable[Kind] = Kind) -> Rules:
     )
 
 
-def remove_stale(bound: Callable[[], set[int]], kinds: Iterable[Kind] = Kind) -> list[str]:
-    """Remove our rules whose queue nobody listens on; what was removed, for the log.
+def left_behind(
+    bound: Callable[[], set[int]], kinds: Iterable[Kind] = Kind
+) -> dict[int, frozenset[Selector]]:
+    """Queues that rules of ours lead to and that nobody listens on, and the traffic of each.
 
     Rules are listed before `bound` is asked for the queues that are listened on: whoever makes
-    rules listens first, so none that is in use is taken for stale. Every way is asked, for the
-    last process may have used another one.
+    rules listens first, so none that is in use is taken for one of a process that was killed.
+    Every way is asked, for the last process may have used another one.
     """
-    kinds = list(kinds)
+    found: dict[int, set[Selector]] = {}
+    for kind in kinds:
+        for queue, selectors in _listed(kind).items():
+            found.setdefault(queue, set()).update(selectors)
+    alive = bound() if found else set()
+    return {queue: frozenset(selectors) for queue, selectors in found.items() if queue not in alive}
+
+
+def remove_stale(queues: Collection[int], kinds: Iterable[Kind] = Kind) -> list[str]:
+    """Remove our rules that lead to these queues; what was removed, for the log. Raises
+    RulesError."""
+    if not queues:
+        return []
     found = []
-    if Kind.NFTABLES in kinds:
+    for kind in kinds:
+        if kind is Kind.NFTABLES:
+            from tcpao.userspace import rules_nftables
+
+            found += rules_nftables.remove_queues(queues)
+        else:
+            from tcpao.userspace import rules_iptables
+
+            found += rules_iptables.remove_queues(kind, queues)
+    return found
+
+
+def _listed(kind: Kind) -> dict[int, set[Selector]]:
+    """Queues of the rules that there are, whoever's of ours, and their traffic."""
+    if kind is Kind.NFTABLES:
         from tcpao.userspace import rules_nftables
 
-        found += rules_nftables.remove_stale(bound)
+        return rules_nftables.listed()
     from tcpao.userspace import rules_iptables
 
-    return found + rules_iptables.remove_stale(
-        bound, [kind for kind in kinds if kind is not Kind.NFTABLES]
-    )
+    return rules_iptables.listed(kind)
 
 
 def _nftables(_kind: Kind, queue: int) -> Rules:

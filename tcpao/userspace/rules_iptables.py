@@ -12,13 +12,21 @@ from __future__ import annotations
 import os
 import subprocess
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from ipaddress import ip_network
 from typing import Final
 
 from tcpao.mkt import IPNetwork
 from tcpao.userspace.lock_watch import LOCK_FILE, LockWatch
-from tcpao.userspace.rules import NAME, Kind, RulesError, comment, queue_of
+from tcpao.userspace.rules import (
+    NAME,
+    Kind,
+    RulesError,
+    comment,
+    comment_of,
+    queue_of,
+    selector_of,
+)
 from tcpao.userspace.selectors import Selector
 from tcpao.userspace.watch import NftablesWatch, Watch
 
@@ -124,8 +132,7 @@ class IptablesRules:
             self._errors = False
             self.without += (f'ICMP errors (RFC 5925 7.8; match u32: {error})',)
 
-    def _target(self, what: str) -> str:
-        text = f'{comment(self._queue)}: {what}'
+    def _target(self, text: str) -> str:
         return f'-m comment --comment "{text}" -j NFQUEUE --queue-num {self._queue}'
 
     def _probe(self, version: int, match: str) -> None:
@@ -133,7 +140,7 @@ class IptablesRules:
             _restore(
                 self.kind,
                 version,
-                [f'-A {_PROBE_CHAIN} {match} {self._target("probe")}'],
+                [f'-A {_PROBE_CHAIN} {match} {self._target(comment(self._queue))}'],
                 chain=_PROBE_CHAIN,
             )
         finally:
@@ -141,7 +148,7 @@ class IptablesRules:
 
     def _rules(self, selector: Selector) -> Iterator[str]:
         remote = f'{selector.remote}'
-        target = self._target(_endpoints(selector))
+        target = self._target(comment_of(self._queue, selector))
         ports = (
             ('--dport', '--sport'),
             ('--sport', '--dport'),
@@ -159,12 +166,6 @@ class IptablesRules:
             yield ' '.join((*parts, target))
         if self._errors:
             yield f'INPUT {_quoting(selector)} {target}'
-
-
-def _endpoints(selector: Selector) -> str:
-    """What tells a selector's rules from those of any other."""
-    here, there = selector.local or 'any address', selector.remote
-    return f'{here} {selector.local_port}, {there} {selector.remote_port or "any port"}'
 
 
 def _quoting(selector: Selector) -> str:
@@ -199,19 +200,25 @@ def _address_tests(base: str, offset: int, network: IPNetwork) -> Iterator[str]:
             yield f'{base}{offset + at}&0x{bits}=0x{wanted}'
 
 
-def remove_stale(bound: Callable[[], set[int]], kinds: Iterable[Kind]) -> list[str]:
+def listed(kind: Kind) -> dict[int, set[Selector]]:
+    """Queues of all rules of ours that this variant shows, and the traffic of each."""
+    found: dict[int, set[Selector]] = {}
+    for version in _PREFIX:
+        for queue, rule in _ours(kind, version):
+            selector = selector_of(_name(rule)[1])
+            found.setdefault(queue, set()).update({selector} if selector is not None else ())
+    return found
+
+
+def remove_queues(kind: Kind, queues: Collection[int]) -> list[str]:
     """See `rules.remove_stale`."""
     found = []
-    for kind in kinds:
-        for version in _PREFIX:
-            rules = list(_ours(kind, version))
-            if not rules:
-                continue
-            alive = bound()
-            stale = [rule for rule in rules if rule[0] not in alive]
-            if stale:
-                _restore(kind, version, [f'-D {rule}' for _, rule in stale])
-                found += [f'{kind}: {rule}' for _, rule in stale]
+    for version in _PREFIX:
+        stale = [(queue, rule) for queue, rule in _ours(kind, version) if queue in queues]
+        if stale:
+            _restore(kind, version, [f'-D {rule}' for _, rule in stale])
+        for queue, count in sorted(Counter(queue for queue, _ in stale).items()):
+            found.append(f'{count} rules of {_command(kind, version)} to queue {queue}')
     return found
 
 

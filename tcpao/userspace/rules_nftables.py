@@ -7,7 +7,7 @@ this host, for a MAC covers TCP's header; the one of incoming packets comes earl
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import closing, suppress
 from ipaddress import ip_network
 from typing import Any, Final
@@ -18,7 +18,7 @@ from pyroute2.nftables.expressions import genex
 from pyroute2.nftables.main import NFTables
 
 from tcpao.mkt import IPNetwork
-from tcpao.userspace.rules import NAME, Kind, RulesError, comment
+from tcpao.userspace.rules import NAME, Kind, RulesError, comment, comment_of, selector_of
 from tcpao.userspace.selectors import Selector
 from tcpao.userspace.watch import NftablesWatch, Watch
 
@@ -60,8 +60,7 @@ class NftablesRules:
         """Raises RulesError if this kernel can't queue from nftables."""
         self._queue = queue
         self._table = comment(queue).replace(' ', '-')
-        self._made: dict[Selector, int] = {}
-        self._count = 0
+        self._made: set[Selector] = set()
         self._rules = 0
         try:
             self.watch: Watch = NftablesWatch()
@@ -83,21 +82,16 @@ class NftablesRules:
     def change(self, add: Iterable[Selector], remove: Iterable[Selector]) -> None:
         """See Rules."""
         try:
-            for selector in add:
-                if selector not in self._made:
-                    self._add(selector)
-            gone = {self._made[selector] for selector in remove if selector in self._made}
-            if gone:
-                self._delete(gone)
-            for selector in remove:
-                self._made.pop(selector, None)
+            for selector in set(add) - self._made:
+                self._add(selector)
+            self._delete(set(remove) & self._made)
         except (OSError, NetlinkError) as error:
             raise RulesError(_said(error)) from None
 
     def complete(self) -> bool:
         """See Rules."""
         try:
-            return len(self._there()) == self._rules
+            return len(_rules_of(self._nft, self._table)) == self._rules
         except NetlinkError as error:
             if error.code == errno.ENOENT:
                 return False
@@ -142,22 +136,21 @@ class NftablesRules:
             )
         # To nobody: an error here says that there is no `queue`.
         self._nft.chain('add', table=self._table, name='probe')
-        self._rule('probe', [])
+        self._rule('probe', [], comment(self._queue))
 
     def _add(self, selector: Selector) -> None:
-        self._count += 1
-        number = self._count
+        text = comment_of(self._queue, selector)
         try:
-            self._rule('in', _tcp(selector, incoming=True), number)
-            self._rule('out', _tcp(selector, incoming=False), number)
+            self._rule('in', _tcp(selector, incoming=True), text)
+            self._rule('out', _tcp(selector, incoming=False), text)
             for kind in _ERRORS[selector.remote.version]:
-                self._rule('in', _error(selector, kind), number)
+                self._rule('in', _error(selector, kind), text)
         except NetlinkError:
-            self._delete({number})
+            self._delete({selector})
             raise
-        self._made[selector] = number
+        self._made.add(selector)
 
-    def _rule(self, chain: str, matches: list[Expression], number: int = 0) -> None:
+    def _rule(self, chain: str, matches: list[Expression], text: str) -> None:
         queue = genex('queue', {'num': self._queue, 'total': 1, 'flags': 0})
         self._nft.rule(
             'insert',
@@ -165,16 +158,15 @@ class NftablesRules:
             chain=chain,
             expressions=([*matches, queue],),
             # The comment, as nft shows it.
-            userdata=self._comment(number),
+            userdata=text,
         )
         self._rules += 1
 
-    def _comment(self, number: int) -> str:
-        return f'{comment(self._queue)} #{number}'
-
-    def _delete(self, numbers: set[int]) -> None:
-        names = {self._comment(number) for number in numbers}
-        for rule in self._there():
+    def _delete(self, selectors: set[Selector]) -> None:
+        if not selectors:
+            return
+        names = {comment_of(self._queue, selector) for selector in selectors}
+        for rule in _rules_of(self._nft, self._table):
             if rule.get_attr('NFTA_RULE_USERDATA') in names:
                 self._nft.rule(
                     'del',
@@ -183,33 +175,52 @@ class NftablesRules:
                     handle=rule.get_attr('NFTA_RULE_HANDLE'),
                 )
                 self._rules -= 1
-
-    def _there(self) -> list[Any]:
-        """Our rules as the kernel has them."""
-        ours = nft_rule_msg()
-        ours['attrs'] = [('NFTA_RULE_TABLE', self._table)]
-        return list(self._nft.request_get(ours, NFT_MSG_GETRULE))
+        self._made -= selectors
 
 
-def remove_stale(bound: Callable[[], set[int]]) -> list[str]:
+def listed() -> dict[int, set[Selector]]:
+    """Queues of all tables of ours, and the traffic of each."""
+    found: dict[int, set[Selector]] = {}
+    # No nftables here, so nothing of ours in it.
+    with suppress(OSError, NetlinkError), closing(NFTables(nfgen_family=_INET)) as nft:
+        for queue, name in _our_tables(nft).items():
+            comments = (rule.get_attr('NFTA_RULE_USERDATA') for rule in _rules_of(nft, name))
+            selectors = (selector_of(text) for text in comments if text is not None)
+            found[queue] = {selector for selector in selectors if selector is not None}
+    return found
+
+
+def remove_queues(queues: Collection[int]) -> list[str]:
     """See `rules.remove_stale`."""
     found = []
     try:
         with closing(NFTables(nfgen_family=_INET)) as nft:
-            tables = {
-                int(name.rpartition('-')[2]): name
-                for name in _table_names(nft)
-                if name.startswith(f'{NAME}-queue-') and name.rpartition('-')[2].isdigit()
-            }
-            alive = bound() if tables else set()
-            for queue, name in tables.items():
-                if queue not in alive:
-                    _delete_table(nft, name)
+            for queue, name in _our_tables(nft).items():
+                if queue in queues:
+                    nft.table('del', name=name)
                     found.append(f'nftables: table inet {name}')
-    except (OSError, NetlinkError):
+    except NetlinkError as error:
+        raise RulesError(_said(error)) from None
+    except OSError:
         # No nftables here, so nothing of ours in it.
         return found
     return found
+
+
+def _our_tables(nft: NFTables) -> dict[int, str]:
+    """Names of our tables, by their queue."""
+    return {
+        int(name.rpartition('-')[2]): name
+        for name in _table_names(nft)
+        if name.startswith(f'{NAME}-queue-') and name.rpartition('-')[2].isdigit()
+    }
+
+
+def _rules_of(nft: NFTables, table: str) -> list[Any]:
+    """A table's rules as the kernel has them."""
+    asked = nft_rule_msg()
+    asked['attrs'] = [('NFTA_RULE_TABLE', table)]
+    return list(nft.request_get(asked, NFT_MSG_GETRULE))
 
 
 def _table_names(nft: NFTables) -> Iterator[str]:

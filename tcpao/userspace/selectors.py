@@ -6,8 +6,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from ipaddress import ip_network
 
-from tcpao.mkt import IPAddress, IPNetwork
+from tcpao.mkt import IPAddress, IPNetwork, SocketPair
 from tcpao.prefixes import Prefixes
 
 
@@ -30,6 +31,11 @@ class Selector:
             and other.remote.network_address in self.remote
             and self.remote.prefixlen <= other.remote.prefixlen
         )
+
+
+def only(pair: SocketPair) -> Selector:
+    """The packets of one connection."""
+    return Selector(pair.local, pair.local_port, ip_network(pair.remote), pair.remote_port)
 
 
 class Selectors:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_network
+from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
 from tcpao.installer import Cause
@@ -17,10 +17,11 @@ from tcpao.mkt import IPAddress, IPNetwork, SocketPair
 from tcpao.sockets import InstallError, SocketState
 from tcpao.userspace.connection import Connection
 from tcpao.userspace.handshake import Handshake
+from tcpao.userspace.heritage import Heritage
 from tcpao.userspace.keyring import Keyring, StoredKey
 from tcpao.userspace.listening import Listener, Listeners
 from tcpao.userspace.seal import Tally
-from tcpao.userspace.selectors import Selector, Selectors
+from tcpao.userspace.selectors import Selector, Selectors, only
 
 # Handshakes and connections that nobody has accepted yet; the oldest go first.
 MOST_WAITING: Final = 1024
@@ -67,6 +68,7 @@ class SocketsTable:
         self._lingering: dict[int, Connection] = {}
         """Those whose socket is closed, by its cookie; the first one goes first."""
         self._selectors = Selectors()
+        self.heritage = Heritage(self._selectors)
 
     # --- commands ---------------------------------------------------------------------------
 
@@ -156,11 +158,12 @@ class SocketsTable:
 
     def next_deadline(self) -> float | None:
         """When `expire` has something to do."""
-        return next((c.released_until for c in self._lingering.values()), None)
+        lingering = next((c.released_until for c in self._lingering.values()), None)
+        return min((at for at in (lingering, self.heritage.until) if at is not None), default=None)
 
     def expire(self, now: float) -> bool:
         """Forget what has lingered long enough; True if there was something."""
-        found = False
+        found = self.heritage.expire(now)
         while (due := self.next_deadline()) is not None and due <= now:
             self._drop(next(iter(self._lingering.values())))
             found = True
@@ -179,7 +182,7 @@ class SocketsTable:
         self.sent_by[there] = entry
         self.received_by[flow_of_pair(entry.pair.reversed())] = entry
         if isinstance(entry, Connection):
-            self._selectors.add(_only(entry))
+            self._selectors.add(only(entry.pair))
         self._waiting[entry.pair] = entry
         if len(self._waiting) > MOST_WAITING:
             self._drop(next(iter(self._waiting.values())))
@@ -223,7 +226,7 @@ class SocketsTable:
         if self.sent_by.get(there) is entry:
             del self.sent_by[there], self.received_by[flow_of_pair(entry.pair.reversed())]
             if isinstance(entry, Connection):
-                self._selectors.discard(_only(entry))
+                self._selectors.discard(only(entry.pair))
         if self._waiting.get(entry.pair) is entry:
             del self._waiting[entry.pair]
         if isinstance(entry, Connection):
@@ -255,12 +258,6 @@ class SocketsTable:
         listener = self.listeners.get(name.cookie)
         if listener is not None:
             self._selectors.discard(listener.selector(key))
-
-
-def _only(connection: Connection) -> Selector:
-    """The packets of one connection."""
-    pair = connection.pair
-    return Selector(pair.local, pair.local_port, ip_network(pair.remote), pair.remote_port)
 
 
 def flow_of_pair(pair: SocketPair) -> bytes:

@@ -9,9 +9,11 @@ from typing import Any, cast
 import pytest
 
 from gatekeeper import calls
+from gatekeeper.policy import PolicyError
 from gatekeeper.service import Gatekeeper, GatekeeperError
 from tcpao.backend import Backend
 from tests.doubles.memory_installer import MemoryInstaller, Network
+from tests.gatekeeper.manual_world import key, sessions
 
 
 class MemoryBackend:
@@ -26,6 +28,12 @@ class MemoryBackend:
     def stop(self) -> None: ...
 
     def fileno(self) -> None: ...
+
+    def __init__(self) -> None:
+        self.loads: list[object] = []
+
+    def loaded(self, peers: object) -> None:
+        self.loads.append(peers)
 
     def capabilities(self) -> Any:
         return self.listener_installer().capabilities()
@@ -85,3 +93,13 @@ def test_what_has_not_begun_is_called_off(
     # A question that is answered after both: the second one was never begun.
     gatekeeper.snapshot()
     assert not begun.is_set()
+
+
+def test_the_backend_is_told_whom_a_load_that_is_in_force_protects(gatekeeper: Gatekeeper) -> None:
+    (policy,) = sessions('r2', [key(1)])
+    gatekeeper.configure([policy])
+    with pytest.raises(PolicyError):
+        gatekeeper.configure([policy, policy])
+    gatekeeper.configure([])
+    backend = cast(MemoryBackend, gatekeeper._backend)
+    assert backend.loads == [frozenset({policy.remote}), frozenset()]

@@ -12,8 +12,8 @@ import subprocess
 import time
 
 from tcpao.userspace.backend import Child, UserspaceBackend
-from tcpao.userspace.process import serve
 from tcpao.userspace.rules import Kind
+from tcpao.userspace.starting import serve
 
 PATIENCE = 60.0
 MOST_DESCRIPTORS = 4096

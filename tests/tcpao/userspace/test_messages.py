@@ -36,6 +36,7 @@ REQUESTS: list[Request] = [
     messages.SetRNext(NAME, 200),
     messages.Read(NAME),
     messages.Release(LISTENER),
+    messages.Loaded(frozenset({ip_address('10.0.0.1'), ip_address('fd00::1')})),
     messages.Count(),
     messages.Stop(),
 ]
@@ -64,6 +65,15 @@ def test_a_request_comes_back_as_it_was(request_: Request) -> None:
 @pytest.mark.parametrize('reply', REPLIES, ids=lambda one: type(one).__name__)
 def test_a_reply_comes_back_as_it_was(reply: messages.Reply) -> None:
     assert messages.decode_reply(messages.encode_reply(reply)) == reply
+
+
+@pytest.mark.parametrize('size', [1, messages.PIECE, messages.PIECE + 1, 3 * messages.PIECE])
+def test_a_request_of_any_size_goes_in_pieces(size: int) -> None:
+    octets = bytes(range(256)) * (size // 256) + bytes(size % 256)
+    pieces = list(messages.pieces(octets))
+    assert b''.join(piece[1:] for piece in pieces) == octets
+    assert [piece[0] for piece in pieces] == [1] * (len(pieces) - 1) + [0]
+    assert max(map(len, pieces)) <= 1 + messages.PIECE
 
 
 def test_the_largest_state_fits() -> None:

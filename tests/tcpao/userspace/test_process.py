@@ -39,8 +39,8 @@ from tcpao.userspace import channel, rules_iptables
 from tcpao.userspace.backend import UserspaceBackend
 from tcpao.userspace.lock_watch import LOCK_FILE, LockWatch
 from tcpao.userspace.nfqueue import bound_queues
-from tcpao.userspace.process import why_unable
 from tcpao.userspace.rules import NAME, Kind
+from tcpao.userspace.starting import why_unable
 from tests.tcpao.conftest import rule_kinds
 from tests.tcpao.test_installer_conformance import mkts
 from tests.tcpao.userspace.forked import ForkedBackend
@@ -51,7 +51,16 @@ from tests.tcpao.userspace.packets import (
     a_pair,
     packet,
 )
-from tests.tcpao.userspace.sites import End, Session, Site, connect, protected, wait_until, wired
+from tests.tcpao.userspace.sites import (
+    MACS,
+    End,
+    Session,
+    Site,
+    connect,
+    protected,
+    wait_until,
+    wired,
+)
 from tests.tcpao.userspace.test_icmp import error
 
 pytestmark = pytest.mark.native
@@ -391,21 +400,6 @@ def test_killed_it_leaves_everything_shut(ends: tuple[End, End]) -> None:
     assert not any(isinstance(event, AdapterDied) for event in server.installer.events()), 'once'
 
 
-def test_the_next_start_clears_what_a_killed_one_left(sites: tuple[Site, Site]) -> None:
-    with protected(sites[1], UserspaceBackend(rule_kinds())) as server:
-        guarded(server)
-        os.kill(process_of(server).pid, signal.SIGKILL)
-        select.select([process_of(server)], [], [], 10)
-    left = rules(sites[1])
-    assert left
-    with protected(sites[1], UserspaceBackend(rule_kinds())) as server:
-        assert process_of(server).ready.removed
-        assert not any('sport' in line or 'saddr' in line for line in rules(sites[1]))
-    assert rules(sites[1]) == []
-    with plain_listener(sites[1], 179):
-        assert can_connect(sites[0], 179)
-
-
 def test_one_that_hangs_is_killed(ends: tuple[End, End], monkeypatch: pytest.MonkeyPatch) -> None:
     process = process_of(ends[1])
     process._channel._socket.settimeout(0.3)
@@ -541,10 +535,11 @@ def test_without_privileges_it_says_so(sites: tuple[Site, Site]) -> None:
 # --- packets that aren't TCP's usual ones -----------------------------------------------------
 
 
-def inject(site: Site, octets: bytes) -> None:
-    """Onto the wire as it is."""
+def inject(site: Site, octets: bytes, to: int = 1) -> None:
+    """Onto the wire as it is, `to` which of the two sites."""
     kind = 0x0800 if octets[0] >> 4 == 4 else 0x86DD
-    frame = bytes.fromhex('020000000002020000000001') + struct.pack('!H', kind) + octets
+    macs = (bytes.fromhex(one.replace(':', '')) for one in (MACS[to], MACS[1 - to]))
+    frame = b''.join(macs) + struct.pack('!H', kind) + octets
     with site.inside(), socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
         raw.bind(('wire', 0))
         raw.send(frame)
