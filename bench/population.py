@@ -35,6 +35,9 @@ HUB_ID = Identity.parse('fqdn', 'hub.example')
 SUITES = ('hmac-sha-1-96', 'aes-128-cmac-96')
 SESSION_ID = bytes.fromhex('01000101') + b'bgp'
 
+_End = tuple[Identity, IPv4Address, LocalCredential, PeerCredential]
+"""Who and where, how it proves that, and how the other end judges the proof."""
+
 
 @dataclass(frozen=True)
 class Proofs:
@@ -69,29 +72,20 @@ class Population:
         address = FIRST_SPOKE + spoke
         identity = Identity.parse('fqdn', f'{name_of(spoke)}.example')
         proofs = self.proofs
-        self.hub.set_peer(
-            Peer(
-                name=name_of(spoke),
-                local_id=HUB_ID,
-                remote_id=identity,
-                credential=proofs.ours,
-                remote_credential=proofs.of_theirs,
-                addresses=((HUB, address),),
-                policy=self.policy,
-            ),
-            self.now,
-        )
-        self.spokes.set_peer(
-            Peer(
-                name=name_of(spoke),
-                local_id=identity,
-                remote_id=HUB_ID,
-                credential=proofs.theirs,
-                remote_credential=proofs.of_ours,
-                addresses=((address, HUB),),
-                policy=self.policy,
-            ),
-            self.now,
+        ours = (HUB_ID, HUB, proofs.ours, proofs.of_ours)
+        theirs = (identity, address, proofs.theirs, proofs.of_theirs)
+        for endpoint, near, far in ((self.hub, ours, theirs), (self.spokes, theirs, ours)):
+            endpoint.set_peer(self._peer(name_of(spoke), near, far), self.now)
+
+    def _peer(self, name: str, near: _End, far: _End) -> Peer:
+        return Peer(
+            name=name,
+            local_id=near[0],
+            remote_id=far[0],
+            credential=near[2],
+            remote_credential=far[3],
+            addresses=((near[1], far[1]),),
+            policy=self.policy,
         )
 
     def handshake(self, spoke: int) -> None:

@@ -236,24 +236,31 @@ def certifiable(identity: Identity) -> bool:
     return identity.id_type == IdType.DER_ASN1_DN or identity.id_type in _ALTERNATIVES
 
 
-_PEM: Final = re.compile(rb'-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----', re.DOTALL)
-
-
 def read_file(data: bytes) -> tuple[Certificate, ...]:
     """The certificates in a file's content: PEM, any number of them, or one in DER.
 
     Raises CertificateError.
     """
+    ders = ders_in(data, 'CERTIFICATE', x509.load_pem_x509_certificate)
+    return tuple(map(Certificate.read, ders))
+
+
+def ders_in(
+    data: bytes,
+    label: str,
+    load: Callable[[bytes], x509.Certificate | x509.CertificateRevocationList],
+) -> list[bytes]:
+    """Every object with this label in a file's content, in DER. Raises CertificateError."""
     if b'-----BEGIN' not in data:
-        return (Certificate.read(data),)
-    found = _PEM.findall(data)
+        return [data]
+    block = f'-----BEGIN {label}-----.*?-----END {label}-----'
+    found = re.findall(block.encode(), data, re.DOTALL)
     if not found:
-        raise CertificateError('there is no certificate in this file')
+        raise CertificateError(f'there is no {label} in this file')
     try:
-        parsed = [x509.load_pem_x509_certificate(pem) for pem in found]
+        return [load(pem).public_bytes(Encoding.DER) for pem in found]
     except UNREADABLE as error:
-        raise CertificateError(f"the certificate can't be read: {brief(error)}") from None
-    return tuple(Certificate.read(one.public_bytes(Encoding.DER)) for one in parsed)
+        raise CertificateError(f"the {label} can't be read: {brief(error)}") from None
 
 
 def brief(error: Exception) -> str:

@@ -6,15 +6,19 @@ critical extensions, and are refused for it: what they don't say might be a revo
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Self
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 
-from ikev2.authentication.certificates import UNREADABLE, Certificate, CertificateError, brief
+from ikev2.authentication.certificates import (
+    UNREADABLE,
+    Certificate,
+    CertificateError,
+    brief,
+    ders_in,
+)
 from ikev2.authentication.names import CanonicalName, canonical_name
 from ikev2.authentication.signed import Signed
 
@@ -121,21 +125,9 @@ def _signed_in(path: Sequence[Certificate], crl: RevocationList) -> bool:
     )
 
 
-_PEM: Final = re.compile(rb'-----BEGIN X509 CRL-----.*?-----END X509 CRL-----', re.DOTALL)
-
-
 def read_crl_file(data: bytes) -> tuple[RevocationList, ...]:
     """The CRLs in a file's content: PEM, any number of them, or one in DER.
 
     Raises CertificateError.
     """
-    if b'-----BEGIN' not in data:
-        return (RevocationList.read(data),)
-    found = _PEM.findall(data)
-    if not found:
-        raise CertificateError('there is no CRL in this file')
-    try:
-        parsed = [x509.load_pem_x509_crl(pem) for pem in found]
-    except UNREADABLE as error:
-        raise CertificateError(f'the CRL is refused: {brief(error)}') from None
-    return tuple(RevocationList.read(one.public_bytes(Encoding.DER)) for one in parsed)
+    return tuple(map(RevocationList.read, ders_in(data, 'X509 CRL', x509.load_pem_x509_crl)))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from lab.demo.capture import Capture
 from lab.keys import make_keys
 from lab.tcpao_kernel import has_tcp_ao
 from lab.topology import Topology
@@ -62,3 +63,11 @@ def routers(topology: Routers, backend: Preference) -> Iterator[Routers]:
         router.backend = backend
     yield topology
     topology.stop()
+
+
+@pytest.fixture(scope='module')
+def wire(routers: Routers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Capture]:
+    """The link between r1 and r2, from before the module's first packet on."""
+    capture = Capture(routers.r1.node, 'eth1', tmp_path_factory.mktemp('wire') / 'wire.pcap')
+    yield capture
+    capture.close()

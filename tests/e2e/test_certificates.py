@@ -7,7 +7,6 @@ from __future__ import annotations
 import shutil
 import signal
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
 from ipaddress import ip_address
@@ -54,14 +53,6 @@ def furnish(router: Router) -> None:
     router.write('keys/ca.crl', AUTHORITY.crls(REVOKED))
     shutil.copy(router.home / 'ppk', router.home / 'keys' / 'ppk')
     router.configure((CONFIGS / f'{router.name}.conf').read_text())
-
-
-@pytest.fixture(scope='module')
-def wire(routers: Routers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Capture]:
-    """The routers' link, from before the first datagram on."""
-    capture = Capture(routers.r1.node, 'eth1', tmp_path_factory.mktemp('wire') / 'wire.pcap')
-    yield capture
-    capture.close()
 
 
 @pytest.fixture(scope='module')

@@ -4,7 +4,6 @@ in IKE (RFC 7670), and IKE on other UDP ports than 500; both daemons have become
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import closing
 from ipaddress import ip_address
 from pathlib import Path
@@ -32,14 +31,6 @@ STRANGE_PORTS = (3500, 34500)
 NOBODY = '65534'
 UDP = 17
 SECONDS = 10.0
-
-
-@pytest.fixture(scope='module')
-def wire(routers: Routers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Capture]:
-    """The routers' link, from before the first datagram on."""
-    capture = Capture(routers.r1.node, 'eth1', tmp_path_factory.mktemp('wire') / 'wire.pcap')
-    yield capture
-    capture.close()
 
 
 @pytest.fixture(scope='module')

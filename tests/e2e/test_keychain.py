@@ -7,7 +7,6 @@ import json
 import os
 import time
 from base64 import b64encode
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -53,14 +52,6 @@ def text(router: Router, *keys: str) -> str:
         routes=ROUTES[router.name],
         hold_time=180,
     )
-
-
-@pytest.fixture(scope='module')
-def wire(routers: Routers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Capture]:
-    """The routers' link, from before the first connection on."""
-    capture = Capture(routers.r1.node, 'eth1', tmp_path_factory.mktemp('wire') / 'wire.pcap')
-    yield capture
-    capture.close()
 
 
 @pytest.fixture(scope='module')

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +27,6 @@ pytestmark = pytest.mark.kernel
 KEY_LOG = 'ike-keys'
 IDENTITIES = ('--local-id', 'fqdn', 'r1.lab', '--peer-id', 'fqdn', 'r2.lab')
 SESSION = ('--session', 'ipv4', 'unicast')
-
-
-@pytest.fixture(scope='module')
-def wire(routers: Routers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Capture]:
-    """The routers' link, from before the first datagram on."""
-    capture = Capture(routers.r1.node, 'eth1', tmp_path_factory.mktemp('wire') / 'wire.pcap')
-    yield capture
-    capture.close()
 
 
 @pytest.fixture(scope='module')

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -48,14 +47,6 @@ def text(router: Router, lifetime: int = 600, sessions_of: str = '') -> str:
         passive=passive,
         routes=ROUTES[router.name],
     )
-
-
-@pytest.fixture(scope='module')
-def wire(routers: Routers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Capture]:
-    """The routers' link, from before the first connection on."""
-    capture = Capture(routers.r1.node, 'eth1', tmp_path_factory.mktemp('wire') / 'wire.pcap')
-    yield capture
-    capture.close()
 
 
 @pytest.fixture(scope='module')

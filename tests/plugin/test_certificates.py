@@ -212,7 +212,7 @@ FAULTS: dict[str, str] = {
         'leaf.crt: CN=r1 is not a CA that may sign certificates'
     ),
     'trust-anchor old.crt; private-key own.pem;': 'CN=old ca,O=lab has expired',
-    'crl ca.crt; trust-anchor ca.crt; private-key own.pem;': 'ca.crt: there is no CRL in this',
+    'crl ca.crt; trust-anchor ca.crt; private-key own.pem;': 'ca.crt: there is no X509 CRL in this',
     'crl ca.crl; private-key own.pem; peer-key peer.pub;': 'it means nothing without trust-anchor',
     'crl-required true; private-key own.pem; peer-key peer.pub;': (
         'it means nothing without trust-anchor'
