@@ -101,12 +101,12 @@ def test_a_peer_that_never_closes_is_waited_for_two_seconds(
         one = running.one
         speak(one, until_told_to_stop(one))
         one.turn()
+        begun = time.monotonic()  # the wait begins within the turn that ends BGP, not after it
         one.gatekeeper.command(Close(running.pair, 'its lifetime ends'))
         one.until(lambda: one.peer().proto is None, sleep=300_000)
-        parted = time.monotonic()
         running.end.send(b'more')  # of no interest to anybody
         one.until(running.is_gone, sleep=300_000)
-        assert time.monotonic() - parted >= 0.2
+        assert time.monotonic() - begun >= 0.2
 
 
 def test_close_before_established_sends_cease_too(daemon: Start) -> None:
