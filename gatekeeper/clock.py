@@ -21,11 +21,25 @@ _TFD_TIMER_CANCEL_ON_SET = 2
 _TFD_FLAGS = os.O_NONBLOCK | os.O_CLOEXEC
 # Seconds since the epoch: the watch itself never rings.
 _FAR = 1 << 40
+# Seconds; well below what counts as a step of the clock (lifetimes.CLOCK_TOLERANCE).
+_ONE_MOMENT = 0.01
 
 
 def boottime() -> float:
     """Seconds since boot, suspension included."""
     return time.clock_gettime(CLOCK_BOOTTIME)
+
+
+def both_clocks() -> tuple[float, float]:
+    """Seconds since the epoch and since boot, of one moment.
+
+    On a busy machine a thread may lose its turn between the two readings, which would look as if
+    somebody had set a clock: then they are read again.
+    """
+    while True:
+        before, wall, now = boottime(), time.time(), boottime()
+        if now - before < _ONE_MOMENT:
+            return wall, now
 
 
 class _Timespec(ctypes.Structure):

@@ -22,7 +22,7 @@ from traceback import extract_tb
 
 from gatekeeper import show
 from gatekeeper.calls import Calls
-from gatekeeper.clock import Alarm, ClockWatch, boottime
+from gatekeeper.clock import Alarm, ClockWatch, boottime, both_clocks
 from gatekeeper.core import Core
 from gatekeeper.late_udp import LateUdp, UdpError
 from gatekeeper.listeners import GatekeeperError, Listeners, is_for_listeners
@@ -278,8 +278,8 @@ class Gatekeeper:
         self._alarm.clear()
         self._clock.clear()
         self._calls.clear()
-        now = boottime()
-        self._core.set_clock(time.time(), now)
+        wall, now = both_clocks()
+        self._core.set_clock(wall, now)
         for work in self._calls.take():
             self._step(work, now)
             # What it wants is done before the next one asks how things stand.
@@ -363,7 +363,7 @@ class Gatekeeper:
 
     def _look(self, now: float) -> list[dict[str, object]]:
         try:
-            return show.snapshot(self._core.state, now, time.time())
+            return show.snapshot(self._core.state, now)
         except Exception as error:
             # Who only looks takes nothing down.
             raise GatekeeperError(f'internal error: {error!r}') from error

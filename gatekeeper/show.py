@@ -13,12 +13,13 @@ from tcpao.mkt import endpoint
 DENIED = 'down: the keychain denies'
 
 
-def snapshot(state: State, now: float, wall: float) -> list[dict[str, object]]:
+def snapshot(state: State, now: float) -> list[dict[str, object]]:
     """A row for each connection, and for each session that has none.
 
-    `now` is of the gatekeeper's clock, `wall` seconds since the epoch at the same moment; the
-    times in the rows are seconds since the epoch.
+    `now` is of the gatekeeper's clock; the times in the rows are seconds since the epoch, the same
+    each time for as long as nobody sets that clock.
     """
+    wall = state.wall(now)
     rows = []
     connections: dict[str, list[Connection]] = {}
     for conn in state.connections.values():

@@ -233,7 +233,7 @@ def test_a_peer_that_is_not_trusted_any_more_is_off_at_once(trust: Any, cause: s
     world.run(1)
     assert not r2.sessions
     assert r2.listener_keys() == 0
-    row = snapshot(r1.core.state, world.now, world.now)[0]
+    row = snapshot(r1.core.state, world.now)[0]
     assert cause in str(row['last_error'])
     # And stays off, with the cause.
     ticket = r1.open('r1 ipv4 unicast', pair_of('ipv4 unicast'))
@@ -301,6 +301,7 @@ def follow_the_clock(world: World, *routers: Router) -> None:
     """The wall clock goes on with the world's."""
     begun = world.now
     for router in routers:
+        router.core.set_clock(NOW, world.now)
         router.core.endpoint._context.wall_clock = lambda: NOW + world.now - begun
 
 
@@ -320,14 +321,14 @@ def test_a_proof_that_ends_ends_ike_and_with_the_last_key_the_session(ends: str)
     follow_the_clock(world, r1, r2)
     open_both(r1)
     world.run(5)
-    row = snapshot(r1.core.state, world.now, NOW)[0]
+    row = snapshot(r1.core.state, world.now)[0]
     assert row['proven_until'] == pytest.approx(half_an_hour, abs=6)
     assert row['certificate_expires'] == OWN['r1'].certificate.not_after
     assert row['ike_suite'] == 'aes-256-gcm-16/hmac-sha2-256/curve25519'
     world.run(1900)
     assert not r1.peer.up
     assert len(r1.sessions) == 2
-    row = snapshot(r1.core.state, world.now, NOW)[0]
+    row = snapshot(r1.core.state, world.now)[0]
     assert row['proven_until'] is row['ike_suite'] is None
     why = 'CN=r2 has expired' if ends == 'certificate' else 'there is no current CRL of the issuer'
     assert why in str(row['last_error'])
