@@ -193,8 +193,11 @@ def installed(state: State, conn: Connection, now: float) -> None:
     conn.phase = Phase.WAITING
     state.note_installed(conn, life)
     if life.token is not None:
-        state.endpoint.answer(life.token, now)
-        life.token = None
+        token, life.token = life.token, None
+        if not state.endpoint.answer(token, now):
+            # The peer asks again, over the next IKE SA.
+            ending.drop(state, conn, now, tell_peer=False)
+            return
     wait_for_syn(state, conn, now)
 
 

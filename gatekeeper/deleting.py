@@ -66,13 +66,13 @@ def delete_answered(state: State, event: DeleteAnswered, now: float) -> None:
 
 
 def initial_contact(state: State, event: InitialContact, now: float) -> None:
-    """The peer has restarted: what was complete before its new IKE SA is dead."""
+    """The peer has restarted: what its IKE SAs of before have made is dead, whenever they did."""
     peer = state.peers[event.peer]
-    dead = [life for life in peer.lives if life.mkt and life.installed_at < event.before]
+    dead = [life for life in peer.lives if life.mkt and life.authenticated < event.before]
     for conn in state.connections_with(peer):
         if conn.life not in dead:
             continue
-        # With a successor that is younger, if the old self of the peer has just asked for one.
+        # With a successor that can't be a true one of the peer's new self.
         dead += [life for life in conn.lives() if life.mkt and life not in dead]
         for life in conn.lives():
             life.deleted_by_peer = True

@@ -75,6 +75,8 @@ class Life:
     hard_at: float = 0.0
     soft_at: float = 0.0
     lowest_nonce: bytes = b''
+    authenticated: float = 0.0
+    """When the peer proved itself in the IKE SA that made it."""
     exchange: int | None = None
     """Our request's number while it is under way."""
     token: int | None = None

@@ -185,8 +185,11 @@ def installed(state: State, conn: Connection, life: Life, now: float) -> None:
     life.move(MktState.INSTALLED)
     state.note_installed(conn, life)
     if life.token is not None:
-        state.endpoint.answer(life.token, now)
-        life.token = None
+        token, life.token = life.token, None
+        if not state.endpoint.answer(token, now):
+            # The peer can't have it: its IKE SA has ended meanwhile.
+            deleted(state, conn, life, now)
+            return
     if life in (conn.wanted, conn.offered):
         _go_on(state, conn, now)
 

@@ -37,18 +37,20 @@ def configure(state: State, policies: Sequence[SessionPolicy], now: float) -> No
     for name in set(state.peers) - set(pads):
         state.endpoint.remove_peer(name, now)
         state.forget(state.peers.pop(name))
+    left: dict[str, tuple[int, ...]] = {}
     for name, known in state.peers.items():
         # An address that moves between peers is free once all of them have let go.
         if known.ike != ike_peers[name] and known.pad != pads[name]:
             reproving.begin(state, known, ike_peers[name], now)
         if known.ike != ike_peers[name]:
-            state.endpoint.remove_peer(name, now)
+            # The name of an entry is the two identities, to which MKTs belong.
+            left[name] = state.endpoint.remove_peer(name, now)
     for name, ike_peer in ike_peers.items():
         if name in state.peers:
             state.peers[name].pad, state.peers[name].ike = pads[name], ike_peer
         else:
             state.peers[name] = Peer(pads[name], ike_peer, KeyIds(state.random))
-        state.endpoint.set_peer(ike_peer, now)
+        state.endpoint.set_peer(ike_peer, now, left=left.get(name, ()))
         state.endpoint.connect(name, now)
     chains.reloaded(state, now)
 

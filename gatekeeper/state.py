@@ -155,6 +155,7 @@ class State:
         # Below our floor the peer's end is the shorter one, and does the rekeying.
         life.lifetime = max(SHORTEST_LIFETIME, min(sent_lifetime, theirs))
         life.lowest_nonce = keys.lowest_nonce
+        life.authenticated = keys.authenticated
         life.installed_at = now
         life.hard_at = now + life.lifetime
         life.mkt = Mkt(

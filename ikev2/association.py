@@ -143,10 +143,10 @@ class Association:
             elif not self.attempt.answered:
                 # Nothing was proven in ours yet, so nothing is lost; the peer forgets its half.
                 self.attempt.abandon()
-        sa.authenticated = now
         if initial_contact:
             for other in list(self.sas):
-                if other.established is not None and other.established < sa.origin.begun:
+                # A rekey since then is the old peer's too.
+                if other.established is not None and other.authenticated < sa.origin.begun:
                     other.close(Cause.IKE_SA_LOST, now)
         origin = sa.origin
         self.tell(

@@ -22,7 +22,12 @@ from ikev2.exchanges.ike_auth import serve_ike_auth
 from ikev2.exchanges.ike_init_responder import serve_ike_init
 from ikev2.exchanges.ike_intermediate import serve_intermediate
 from ikev2.exchanges.ike_rekey import rekey
-from ikev2.exchanges.informational import DeleteKeys, Liveness, serve_informational
+from ikev2.exchanges.informational import (
+    DeleteKeys,
+    Liveness,
+    UndoKeys,
+    serve_informational,
+)
 from ikev2.exchanges.rp_initiator import RequestRpSa
 from ikev2.exchanges.rp_responder import PendingDelete, PendingRpSa
 from ikev2.exchanges.unprotected import (
@@ -88,9 +93,10 @@ class Endpoint:
 
     # --- configuration -----------------------------------------------------------------------
 
-    def set_peer(self, peer: Peer, now: float) -> None:
+    def set_peer(self, peer: Peer, now: float, *, left: Sequence[int] = ()) -> None:
         """Add a peer, or change one: then its IKE SAs are deleted, to be authenticated anew.
 
+        `left` is what `remove_peer` gave for the same two identities: the next IKE SA deletes it.
         Raises LocalError if a remote address of it belongs to another peer.
         """
         known = self._associations.get(peer.name)
@@ -103,8 +109,12 @@ class Endpoint:
                     f'{remote} belongs to peer {other.peer.name} and to peer {peer.name}'
                 )
         if known is not None:
-            self.remove_peer(peer.name, now)
+            undone = self.remove_peer(peer.name, now)
+            if (peer.local_id, peer.remote_id) == (known.peer.local_id, known.peer.remote_id):
+                left = (*left, *undone)
         association = Association(peer, self._context)
+        for send_id in left:
+            association.submit(UndoKeys(association, send_id), now)
         self._associations[peer.name] = association
         for pair in peer.addresses:
             self._by_address[pair] = association
@@ -119,13 +129,17 @@ class Endpoint:
             raise LocalError(f'more than the credential of peer {peer.name} is new')
         association.trust_otherwise(peer, until, now)
 
-    def remove_peer(self, name: str, now: float) -> None:
-        """Delete a peer's IKE SAs and forget it. Its requests fail with STOPPED."""
+    def remove_peer(self, name: str, now: float) -> tuple[int, ...]:
+        """Delete a peer's IKE SAs and forget it. Its requests fail with STOPPED.
+
+        Gives our SendIDs of MKTs that only the peer may have, of requests that failed.
+        """
         association = self._association(name)
         del self._associations[name]
         for pair in association.peer.addresses:
             del self._by_address[pair]
         association.stop(now)
+        return tuple(association.undoing)
 
     def close(self, now: float) -> None:
         """Remove all peers. What `datagrams_to_send` gives then is all that there will be."""
@@ -289,17 +303,23 @@ class Endpoint:
         """Choose from an offer: the keys, before the answer leaves. Then install, then `answer`.
 
         `keyid` is our SendID, `lifetime` our hard lifetime in seconds. None if additional key
-        exchanges come first: then RpSaPrepared has the keys, or RpSaAbandoned ends it.
-        Raises LocalError.
+        exchanges come first: then RpSaPrepared has the keys, or RpSaAbandoned ends it, at once if
+        the IKE SA is gone. Raises LocalError.
         """
         nr = self._context.random(NONCE_LENGTH)
         request = self._request(token)
+        if request.unanswerable:
+            request.abandon(token)
+            return None
         return request.prepare(token, suite, tcp_options, keyid, lifetime, nr, now)
 
-    def answer(self, token: int, now: float) -> None:
-        """Send the answer that was prepared. Without effect if the IKE SA is gone."""
-        self._request(token).send(now)
+    def answer(self, token: int, now: float) -> bool:
+        """Send the answer that was prepared. False if the IKE SA is gone: the peer will never hear
+        of this MKT."""
+        request = self._request(token)
+        request.send(now)
         del self._context.pending[token]
+        return not request.unanswerable
 
     def refuse(self, token: int, notify: NotifyType, data: bytes, now: float) -> None:
         """Answer a request with an error notify; CHILD_SA_NOT_FOUND gets its SPI here."""

@@ -113,6 +113,9 @@ class RpSaKeys:
     """What the peer sent, seconds; None if it sent none."""
     lowest_nonce: bytes
     """The lower of Ni and Nr: which of two crossing rekeys stays (RFC 7296 2.8.1)."""
+    authenticated: float
+    """`now` of the IKE_AUTH that the IKE SA came of, itself or through rekeys, under which this was
+    negotiated: InitialContact judges by it."""
 
 
 # --- events ---------------------------------------------------------------------------------
@@ -177,7 +180,8 @@ class InitialContact:
 
     peer: str
     before: float
-    """`now` of this IKE SA's IKE_SA_INIT: MKTs complete before it are dead, others stay."""
+    """`now` of this IKE SA's IKE_SA_INIT: MKTs of IKE SAs that were authenticated before it are
+    dead, however young they are themselves; others stay."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +207,8 @@ class RpSaPrepared:
 
 @dataclass(frozen=True, slots=True)
 class RpSaAbandoned:
-    """The peer never finished what `prepare` left open; the token means nothing any more."""
+    """The peer never finished what `prepare` left open, or can't be answered any more; the token
+    means nothing from here on."""
 
     token: int
     peer: str

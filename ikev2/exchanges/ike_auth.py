@@ -160,7 +160,7 @@ def serve_ike_auth(sa: IkeSa, message: Message, now: float) -> None:
         our_id,
         *certificates(peer.credential, requests),
         our_auth,
-        *_initial_contact(sa),
+        *(claim := _initial_contact(sa)),
     ]
     if keys is not sa.keys:
         answer.append(NotifyPayload(NotifyType.PPK_IDENTITY))
@@ -171,7 +171,10 @@ def serve_ike_auth(sa: IkeSa, message: Message, now: float) -> None:
         if sa.state == State.CLOSED:
             return
         sa.answer([*answer, *child], now)
+        given_up = _given_up(sa) if claim else ()
         sa.association.established(sa, now, initial_contact=initial_contact)
+        for other in given_up:
+            other.close(Cause.IKE_SA_LOST, now)
 
     if message.find(SaPayload) is None:
         finish((), now)
@@ -215,9 +218,22 @@ def _initial_contact(sa: IkeSa) -> tuple[NotifyPayload, ...]:
     association = sa.association
     if association.context.has_mkts(association.peer.name):
         return ()
-    if any(other.finished for other in association.sas if other is not sa):
+    given_up = _given_up(sa)
+    if any(one.finished and one is not sa and one not in given_up for one in association.sas):
         return ()
     return (NotifyPayload(NotifyType.INITIAL_CONTACT),)
+
+
+def _given_up(sa: IkeSa) -> list[IkeSa]:
+    """What the peer began before this one and never spoke under: our IKE_AUTH answer, and the
+    INITIAL_CONTACT in it, may never have come."""
+    if sa.origin.initiator:
+        return []
+    return [
+        other
+        for other in sa.association.sas
+        if other.finished and not other.confirmed and other.authenticated < sa.origin.begun
+    ]
 
 
 def _our_auth(
@@ -282,6 +298,7 @@ def _verify(
         identity=claimed,
         at=wall,
     )
+    sa.authenticated = now
     sa.proven_until = None if until is None else now + until - wall
     sa.proof = proof_of(peer.remote_credential, received)
 

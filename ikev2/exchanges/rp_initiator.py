@@ -185,6 +185,7 @@ class RequestRpSa(Job, Owner):
             master_key,
             agreed.lifetime,
             min(self._nonce, agreed.nr),
+            sa.authenticated,
         )
         self._drop()
         self._ended = True

@@ -151,6 +151,7 @@ class PendingRpSa:
             master_key,
             self.lifetime,
             min(self.ni, nr),
+            self.sa.authenticated,
         )
 
     def _expect(self, token: int, choice: RpChoice, keyid: int, nr: bytes, now: float) -> None:
@@ -163,12 +164,7 @@ class PendingRpSa:
             keys = self._keys(choice, keyid, nr, secrets)
             association.tell(RpSaPrepared(token, association.peer.name, keys))
 
-        def abandon(now: float) -> None:
-            self.wipe()
-            if association.context.pending.pop(token, None) is not None:
-                association.tell(RpSaAbandoned(token, association.peer.name))
-
-        self.expected = Expected(choice.additional, finish, abandon)
+        self.expected = Expected(choice.additional, finish, lambda now: self.abandon(token))
         link = expect(self.sa, self.expected, now)
         answer, self.prepared = [*self.prepared, link], []
         self.sa.answer(answer, now)
@@ -181,6 +177,18 @@ class PendingRpSa:
             self.sa.answer(self.prepared, now)
         else:
             self.finish(self.prepared, now)
+
+    @property
+    def unanswerable(self) -> bool:
+        """The IKE SA that the request came over is closed, so what it asks for can't come to be."""
+        return self.sa.state == State.CLOSED
+
+    def abandon(self, token: int) -> None:
+        """It won't be answered, and our user is told; also if it is just changing the peer."""
+        self.wipe()
+        context = self.sa.association.context
+        if context.pending.pop(token, None) is not None:
+            context.emit(RpSaAbandoned(token, self.sa.association.peer.name))
 
     def refuse(self, notify: NotifyType, data: bytes, now: float) -> None:
         """Answer with an error. CHILD_SA_NOT_FOUND names the SPI of the REKEY_SA (2.25)."""

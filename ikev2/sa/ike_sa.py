@@ -126,6 +126,11 @@ class IkeSa:
         return self.state in FINISHED and self.handshake is None
 
     @property
+    def confirmed(self) -> bool:
+        """The peer is known to have finished it, too: where it began it, it has spoken since."""
+        return self.origin.initiator or self.heard > self.authenticated
+
+    @property
     def busy(self) -> bool:
         """A request of ours waits for its answer: no second one may go (RFC 7296, 2.3)."""
         return self._asking is not None

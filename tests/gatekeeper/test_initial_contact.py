@@ -8,10 +8,13 @@ import pytest
 
 from gatekeeper.connection import Phase
 from gatekeeper.rekeying import ask
+from ikev2.constants import ExchangeType
 from ikev2.events import Datagram
 from tests.gatekeeper.world import (
+    DELAY,
     FAMILIES,
     R1,
+    R2,
     Router,
     World,
     lose_rsts,
@@ -179,3 +182,108 @@ def test_a_rekey_that_the_peers_old_self_had_just_asked_for_goes_too() -> None:
     assert not r2.core.state.connections
     assert not r2.peer.lives
     assert not r2.peer.keyids.receiving
+
+
+def test_a_key_that_the_peers_old_self_had_just_made_goes_too() -> None:
+    """Its answer is overtaken by the new IKE_SA_INIT, so the key is younger than that."""
+    world = World()
+    r1, r2 = two_routers(world)
+    world.run(10)
+    world.copies = lambda datagram: (2.5 * DELAY if datagram.local == R2 else DELAY,)
+    ticket = r1.open('r1 ipv4 unicast', PAIR)
+    world.run(DELAY)
+    assert r2.listener_keys() == 1
+    r2.kill()
+    world.copies = lambda datagram: (DELAY,)
+    r2 = world.router('r2', policies('r2'), listens=True)
+    world.run(1)
+    assert ticket.error is None
+    assert [cause for _, cause in r1.closed] == ['the peer has restarted (INITIAL_CONTACT)']
+    assert not r1.core.state.connections
+    assert all(life.ended for life in r1.peer.lives)
+    open_both(r1)
+    world.run(5)
+    assert len(r1.sessions) == len(r2.sessions) == 2
+
+
+def test_a_rekey_while_ike_sas_cross_ends_no_session() -> None:
+    """Keys made under the one IKE SA, old and new, are not what the other one says is dead."""
+    world = World()
+    late = iter([0.3, 0.3])
+    world.copies = lambda datagram: (
+        (next(late, DELAY) if datagram.data[18] == ExchangeType.IKE_AUTH else DELAY),
+    )
+    r1, r2 = two_routers(world)
+    open_both(r1)
+    world.run(0.2)
+    for session in FAMILIES:
+        if f'r1 {session}' in r1.sessions:
+            ask(r1.core.state, r1.connection(session), world.now)
+    r1.pump()
+    world.run(20)
+    assert not r1.closed + r2.closed
+    assert len(r1.sessions) == len(r2.sessions) == 2
+
+
+def lose_ike_sas(router: Router, world: World) -> None:
+    """Those that were up; it makes a new one."""
+    router.core.state.endpoint.replace_ike_sa(router.peer.pad.name, world.now)
+    router.pump()
+
+
+def test_a_key_whose_request_cannot_be_answered_any_more_leaves_the_listener_at_once() -> None:
+    world = World()
+    r1, r2 = two_routers(world)
+    world.run(10)
+    r2.installer.hold()
+    r1.open('r1 ipv4 unicast', PAIR)
+    world.run(1)
+    lose_ike_sas(r2, world)
+    r2.release()
+    world.run(1)
+    assert r2.listener_keys() == 0
+    assert not r2.core.state.connections
+    world.run(60)
+    assert 'r2 ipv4 unicast' in r2.sessions
+
+
+def test_a_request_that_waited_too_long_for_the_old_connection_to_close_makes_no_key() -> None:
+    world = World()
+    r1, r2 = two_routers(world)
+    proven(world, r1, r2)
+    lose_rsts(world)
+    r2.busy = True
+    r1.close(PAIR, silently=True)
+    r1.open('r1 ipv4 unicast', PAIR)
+    world.run(1)
+    assert r2.core.state.connections[PAIR.reversed()].replacement
+    lose_ike_sas(r2, world)
+    made = len(r2.keyed)
+    r2.busy = False
+    r2.pump()
+    world.run(0.1)
+    assert len(r2.keyed) == made
+    assert not r2.core.state.connections
+    world.network.deliver = lambda segment: True
+    world.run(90)
+    assert 'r2 ipv4 unicast' in r2.sessions
+
+
+def test_a_successor_whose_request_cannot_be_answered_any_more_is_not_used() -> None:
+    world = World()
+    r1, r2 = two_routers(world)
+    proven(world, r1, r2)
+    r2.busy = True
+    ask(r1.core.state, r1.connection('ipv4 unicast'), world.now)
+    r1.pump()
+    world.run(1)
+    lose_ike_sas(r2, world)
+    r2.busy = False
+    r2.pump()
+    world.run(1)
+    assert r2.connection('ipv4 unicast').rotation is None
+    assert r2.connection('ipv4 unicast').offered is None
+    assert len(r2.keys_on('ipv4 unicast')) == 1
+    world.run(120)
+    assert r1.connection('ipv4 unicast').rekeys == 1
+    assert not r1.closed + r2.closed

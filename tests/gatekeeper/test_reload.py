@@ -207,3 +207,24 @@ def test_a_session_that_is_being_closed_takes_no_part_in_anything_more() -> None
     world.run(45)
     assert conn.rekeys == 0
     assert r1.connection('ipv6 unicast').phase is Phase.PROVEN
+
+
+def test_a_request_under_way_when_its_peer_is_changed_is_undone_at_the_peer() -> None:
+    world = World()
+    r1, r2 = two_routers(world)
+    # A session that stays: so there is no INITIAL_CONTACT that would do it.
+    r1.open('r1 ipv6 unicast', pair_of('ipv6 unicast'))
+    world.run(10)
+    world.lose = lambda datagram: datagram.local == R2
+    ticket = r1.open('r1 ipv4 unicast', pair_of('ipv4 unicast'))
+    world.run(0.1)
+    assert r2.listener_keys() == 1
+    ticket.cancel()
+    pad = replace(policies('r1')[0].entry, ike_lifetime=600)
+    configure(r1, policies('r1', pad=pad))
+    world.lose = lambda datagram: False
+    world.run(10)
+    assert [conn.policy.session.name for conn in r2.core.state.connections.values()] == [
+        'ipv6 unicast'
+    ]
+    assert r2.listener_keys() == 0

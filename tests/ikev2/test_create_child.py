@@ -8,6 +8,7 @@ from ipaddress import ip_address
 
 import pytest
 
+from ikev2.authentication.identity import Identity
 from ikev2.constants import (
     ExchangeType,
     IpProtocol,
@@ -24,7 +25,9 @@ from ikev2.events import (
     DeleteAnswered,
     IkeMessage,
     IkeSaDown,
+    IkeSaUp,
     KeysDeleted,
+    RpSaAbandoned,
     RpSaFailed,
     RpSaNegotiated,
     RpSaRequested,
@@ -575,6 +578,41 @@ def test_a_delete_lost_with_its_ike_sa_does_not_come_after_a_new_request() -> No
     assert not bench.b.all(KeysDeleted)
 
 
+def test_a_delete_lost_with_its_ike_sa_is_said_to_a_peer_that_was_changed() -> None:
+    bench = undone_in_vain()
+    bench.a.endpoint.set_peer(replace(peer_b(), ike_lifetime=600), bench.now)
+    bench.run(5)
+    bench.a.endpoint.connect('b', bench.now)
+    bench.settle()
+    assert [e.recv_ids for e in bench.b.all(KeysDeleted)] == [(9,)]
+
+
+def test_but_not_to_another_identity() -> None:
+    bench = undone_in_vain()
+    other = replace(peer_b(), local_id=Identity.parse('fqdn', 'other.example'))
+    bench.a.endpoint.set_peer(other, bench.now)
+    bench.b.endpoint.set_peer(replace(peer_a(), remote_id=other.local_id), bench.now)
+    bench.run(5)
+    bench.a.endpoint.connect('b', bench.now)
+    bench.run(5)
+    assert bench.a.last(IkeSaUp)
+    assert not bench.b.all(KeysDeleted)
+
+
+def test_a_request_under_way_when_the_peer_is_changed_is_undone() -> None:
+    bench = up()
+    bench.fate = lambda d: [] if d.local == B_ADDRESS else deliver(d)
+    bench.a.endpoint.request('b', rp_request(9), bench.now)
+    bench.run(0.1)
+    bench.fate = deliver
+    bench.a.endpoint.set_peer(replace(peer_b(), ike_lifetime=600), bench.now)
+    bench.run(5)
+    assert bench.a.last(RpSaFailed).cause == Cause.STOPPED
+    bench.a.endpoint.connect('b', bench.now)
+    bench.settle()
+    assert [e.recv_ids for e in bench.b.all(KeysDeleted)] == [(9,)]
+
+
 def test_a_delete_that_nobody_waits_for_ends_with_the_peer() -> None:
     bench = undone_in_vain()
     bench.a.endpoint.remove_peer('b', bench.now)
@@ -682,17 +720,43 @@ def test_a_suite_that_was_not_offered_cannot_be_chosen() -> None:
     assert bench.a.last(RpSaNegotiated)
 
 
-def test_a_request_answered_after_its_ike_sa_is_gone_harms_nobody() -> None:
+def test_a_request_whose_ike_sa_is_gone_makes_no_keys() -> None:
     bench = up()
     bench.b.obliging = False
     bench.a.endpoint.request('b', rp_request(), bench.now)
     bench.run(0.1)
     bench.b.endpoint.replace_ike_sa('a', bench.now)
-    keys = bench.b.accept(bench.b.last(RpSaRequested), bench.now)
-    assert keys
-    assert len(keys.master_key) == 20
+    event = bench.b.last(RpSaRequested)
+    assert bench.b.accept(event, bench.now) is None
+    bench.settle()
+    assert bench.b.last(RpSaAbandoned).token == event.token
+    assert not bench.a.all(RpSaNegotiated)
+
+
+def test_whoever_has_keys_for_a_request_is_told_that_its_ike_sa_is_gone() -> None:
+    bench = up()
+    bench.b.obliging = False
+    bench.a.endpoint.request('b', rp_request(), bench.now)
+    bench.run(0.1)
+    token = bench.b.last(RpSaRequested).token
+    assert bench.b.endpoint.prepare(token, 'hmac-sha-1-96', True, 5, 60, bench.now)
+    bench.b.endpoint.replace_ike_sa('a', bench.now)
+    assert not bench.b.endpoint.answer(token, bench.now)
     bench.settle()
     assert not bench.a.all(RpSaNegotiated)
+
+
+def test_a_request_that_is_open_when_the_peer_is_changed_is_abandoned() -> None:
+    bench = up()
+    bench.b.obliging = False
+    bench.a.endpoint.request('b', rp_request(), bench.now)
+    bench.run(0.1)
+    bench.b.endpoint.set_peer(replace(peer_a(), ike_lifetime=600), bench.now)
+    bench.settle()
+    event = bench.b.last(RpSaRequested)
+    assert bench.b.accept(event, bench.now) is None
+    bench.b.collect(bench.now)
+    assert bench.b.last(RpSaAbandoned).token == event.token
 
 
 def test_crossing_requests_are_both_answered() -> None:
