@@ -1,4 +1,5 @@
-"""docs/configuration.md: every directive is in it with its true default, and its examples load."""
+"""docs/configuration.md: every directive is in it with its true default, and its examples load, as
+that of the README does."""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ from tests.plugin.test_section import load, with_ids
 from tests.plugin.texts import neighbor
 
 Write = Callable[[str], Path]
-PAGE = (Path(__file__).resolve().parents[2] / 'docs' / 'configuration.md').read_text()
+HOME = Path(__file__).resolve().parents[2]
+PAGE = (HOME / 'docs' / 'configuration.md').read_text()
 ROWS = [
     [cell.strip() for cell in line.strip('|').split('|')]
     for line in PAGE.splitlines()
@@ -60,9 +62,9 @@ def test_defaults_are_the_true_ones(name: str) -> None:
     assert rows_of(name)[0][-1] == f'`{text}`'
 
 
-def examples() -> Iterator[str]:
+def examples(page: str = PAGE) -> Iterator[str]:
     """The indented blocks."""
-    for block in re.findall(r'(?:^    .*\n|^\n)+', PAGE, re.MULTILINE):
+    for block in re.findall(r'(?:^    .*\n|^\n)+', page, re.MULTILINE):
         if block.strip():
             yield block
 
@@ -109,6 +111,12 @@ def configurations() -> Iterator[str]:
 
 @pytest.mark.parametrize('text', list(configurations()))
 def test_every_example_loads(text: str, write: Write, files: None) -> None:
+    assert load(write(text)).neighbors
+
+
+def test_the_example_of_the_readme_loads(write: Write, files: None) -> None:
+    page = (HOME / 'README.md').read_text()
+    (text,) = (block for block in examples(page) if block.split()[0] == 'neighbor')
     assert load(write(text)).neighbors
 
 
