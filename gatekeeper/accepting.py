@@ -6,6 +6,8 @@ session named in the request, never from what the request alone claims.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from gatekeeper import ending
 from gatekeeper.connection import Connection, Phase
 from gatekeeper.deadlines import Due
@@ -14,6 +16,7 @@ from gatekeeper.life import MktState
 from gatekeeper.lifetimes import ABORT_WITHIN, LISTENER_HOLDS, RETRY_REMOVE
 from gatekeeper.peer import Peer
 from gatekeeper.policy import SessionPolicy
+from gatekeeper.reasons import HINTS, Trouble
 from gatekeeper.records import EventName
 from gatekeeper.state import State
 from ikev2.constants import NotifyType
@@ -38,12 +41,14 @@ class RefusedError(Exception):
         reason: str,
         data: bytes = b'',
         policy: SessionPolicy | None = None,
+        hint: str = HINTS['request'],
     ) -> None:
         super().__init__(reason)
         self.notify = notify
         self.reason = reason
         self.data = data
         self.policy = policy
+        self.hint = hint
 
 
 def requested(state: State, event: RpSaRequested, now: float) -> None:
@@ -53,14 +58,8 @@ def requested(state: State, event: RpSaRequested, now: float) -> None:
         _requested(state, peer, event, now)
     except RefusedError as refusal:
         state.endpoint.refuse(event.token, refusal.notify, refusal.data, now)
-        state.note(
-            refusal.policy,
-            EventName.REFUSED,
-            step='request from the peer',
-            peer_id=peer.pad.peer_id,
-            cause=refusal.reason,
-            notify=refusal.notify.name,
-        )
+        why = Trouble('request from the peer', refusal.reason, refusal.hint)
+        state.refuse_request(peer, refusal.policy, why, notify=refusal.notify.name)
 
 
 def find_policy(state: State, peer: Peer, offer: RpSaOffer) -> SessionPolicy:
@@ -79,6 +78,7 @@ def find_policy(state: State, peer: Peer, offer: RpSaOffer) -> SessionPolicy:
             NotifyType.TS_UNACCEPTABLE,
             f'no session of this peer from {opener.address} to {service.address} port '
             f'{service.port}',
+            hint='a neighbor with that address, and exabgp.tcp.bind or listen with this one',
         )
     pinned = [policy for policy in candidates if policy.peer_port == opener.port]
     named = [policy for policy in pinned or candidates if policy.peer_port in (None, opener.port)]
@@ -87,10 +87,15 @@ def find_policy(state: State, peer: Peer, offer: RpSaOffer) -> SessionPolicy:
     elif not pinned:
         named = []
     if len(named) != 1:
+        # A port that nobody pins is another one each time.
+        pins = [str(policy.peer_port) for policy in candidates if policy.peer_port is not None]
+        port = (
+            f'source port {opener.port} of {opener.address} (peer-port here: {" ".join(pins)}) and '
+        )
         raise RefusedError(
             NotifyType.TS_UNACCEPTABLE,
-            f'{len(named) or "no"} sessions fit source port {opener.port} of {opener.address} and '
-            f'its families: compare our peer-port with its source-port, and the families',
+            f'{len(named) or "no"} sessions fit {port if pins else ""}its families',
+            hint='compare the families, and peer-port here with source-port at the peer',
         )
     return named[0]
 
@@ -102,9 +107,19 @@ def choose(state: State, policy: SessionPolicy, offer: RpSaOffer) -> str:
             return name
     raise RefusedError(
         NotifyType.NO_PROPOSAL_CHOSEN,
-        'none of the algorithms on offer is allowed here, or tcp-options differ',
+        f'the peer offers {_several(name for name, _ in offer.proposals)} with tcp-options '
+        f'{_several(_OPTIONS[options] for _, options in offer.proposals)}, allowed here is '
+        f'{_several(policy.algorithms)} with tcp-options {_OPTIONS[policy.tcp_options]}',
         policy=policy,
+        hint='an algorithm in common, and the same tcp-options at both ends',
     )
+
+
+_OPTIONS = {True: 'included', False: 'excluded'}
+
+
+def _several(names: Iterable[str]) -> str:
+    return ' or '.join(dict.fromkeys(names)) or 'nothing known'
 
 
 def take_ids(peer: Peer, policy: SessionPolicy, offer: RpSaOffer) -> int:

@@ -9,6 +9,7 @@ from gatekeeper import accepting, deleting, opening, rekeying, reproving
 from gatekeeper.deadlines import Due
 from gatekeeper.lifetimes import IKE_BACKOFF, backoff
 from gatekeeper.peer import Peer
+from gatekeeper.reasons import REFUSED_US, at_ike
 from gatekeeper.records import EventName
 from gatekeeper.state import State
 from ikev2 import events as ike
@@ -27,13 +28,13 @@ def handle(state: State, event: ike.Event, now: float) -> None:
         return
     match event:
         case ike.IkeMessage():
-            _ike_message(state, event)
+            _ike_message(state, peer, event)
         case ike.IkeSaUp():
             peer.up = True
             if event.initiator:
                 # As responder we don't know yet that the peer believes us.
                 peer.attempts = 0
-            peer.last_error = peer.last_cause = None
+            peer.trouble = None
             peer.profile, peer.nat, peer.suite = event.profile, event.nat, event.suite
             peer.proof, peer.proven_until = event.proof, event.proven_until
             state.deadlines.cancel(Due.IKE, peer)
@@ -41,23 +42,15 @@ def handle(state: State, event: ike.Event, now: float) -> None:
             state.delete_again(peer, now)
         case ike.IkeSaDown():
             peer.up = False
-            peer.last_error, peer.last_cause = str(event.cause), event.cause
-            if event.cause is ike.Cause.AUTHENTICATION_FAILED:
-                peer.last_error += ': the peer refused our identity or our proof of it'
-            else:
+            refused = event.cause is ike.Cause.AUTHENTICATION_FAILED
+            step, why = ('IKE_AUTH', REFUSED_US) if refused else ('IKE', '')
+            peer.trouble = at_ike(ike.IkeSaFailed(event.peer, step, event.cause, why))
+            if not refused:
                 peer.attempts = 0
             _ike_again(state, peer, now)
         case ike.IkeSaFailed():
-            why = f': {event.text}' if event.text else ''
-            peer.last_error, peer.last_cause = f'{event.step}: {event.cause}{why}', event.cause
-            state.note(
-                None,
-                EventName.REFUSED,
-                step=event.step,
-                cause=event.cause,
-                text=event.text,
-                peer_id=peer.pad.peer_id,
-            )
+            # Cause and text apart, for who reads timelines by program.
+            state.refuse_peer(peer, at_ike(event), cause=event.cause, text=event.text)
             if not peer.up:
                 _ike_again(state, peer, now)
         case ike.InitialContact():
@@ -80,10 +73,17 @@ def handle(state: State, event: ike.Event, now: float) -> None:
                 _ike_again(state, peer, now)
 
 
-def _ike_message(state: State, event: ike.IkeMessage) -> None:
+def _ike_message(state: State, peer: Peer, event: ike.IkeMessage) -> None:
     name = {'IKE_SA_INIT': EventName.IKE_INIT, 'IKE_AUTH': EventName.IKE_AUTH}.get(event.exchange)
     if name is not None:
-        state.note(None, name, sent=event.sent, response=event.response, detail=event.detail)
+        state.note(
+            None,
+            name,
+            sent=event.sent,
+            response=event.response,
+            detail=event.detail,
+            peer_id=peer.pad.peer_id,
+        )
 
 
 def _ike_again(state: State, peer: Peer, now: float) -> None:

@@ -15,7 +15,7 @@ from gatekeeper.keyids import NoKeyIdError
 from gatekeeper.life import Life, MktState
 from gatekeeper.lifetimes import OLD_KEY_LINGERS, OPENING_RETRY
 from gatekeeper.policy import SessionPolicy
-from gatekeeper.reasons import HINTS, explain
+from gatekeeper.reasons import HINTS, Trouble, explain
 from gatekeeper.state import State
 from gatekeeper.ticket import GateError
 from ikev2.constants import NotifyType
@@ -103,13 +103,14 @@ def ask(state: State, conn: Connection, now: float) -> None:
 
 def too_late(state: State, conn: Connection, now: float) -> None:
     """Due.GATE."""
+    hint = HINTS[Cause.NO_ANSWER]
     if conn.life.mkt is not None:
-        step, cause = 'installing the key', 'no answer from the installer'
+        why = Trouble('installing the key', 'no answer from the installer', HINTS['installer'])
+    elif conn.peer.up:
+        why = Trouble('negotiating the key', str(Cause.NO_ANSWER), hint)
     else:
-        step = 'IKE' if not conn.peer.up else 'negotiating the key'
-        cause = conn.peer.last_error or str(Cause.NO_ANSWER)
-    why = conn.peer.last_cause or Cause.NO_ANSWER
-    _give_up(state, conn, step, cause, HINTS[why], now)
+        why = conn.peer.trouble or Trouble('IKE', str(Cause.NO_ANSWER), hint)
+    _give_up(state, conn, why.step, why.cause, why.hint, now)
 
 
 def _give_up(state: State, conn: Connection, step: str, cause: str, hint: str, now: float) -> None:
@@ -191,8 +192,8 @@ def refused(state: State, conn: Connection, failure: RpSaFailed, now: float) -> 
         if conn.attempts < MOST_ATTEMPTS and _begin_anew(state, conn, frozenset(failure.data)):
             ask(state, conn, now)
             return
-    cause, hint = explain(failure)
-    _give_up(state, conn, 'negotiating the key', cause, hint, now)
+    why = explain('negotiating the key', failure, None if peer.up else peer.trouble)
+    _give_up(state, conn, why.step, why.cause, why.hint, now)
 
 
 def installed(state: State, conn: Connection, now: float) -> None:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from gatekeeper.keyids import KeyIds
 from gatekeeper.life import Life
 from gatekeeper.policy import PadEntry
+from gatekeeper.reasons import Trouble
 
 if TYPE_CHECKING:
     from ikev2.authentication.proof import Proof
-    from ikev2.events import Cause
     from ikev2.peer import Peer as IkePeer
 
 
@@ -28,9 +28,8 @@ class Peer:
     profile: bool = True
     nat: bool = False
     attempts: int = 0
-    last_error: str | None = None
-    last_cause: Cause | None = None
-    """Of `last_error`: what to try next depends on it."""
+    trouble: Trouble | None = None
+    """Why there is no IKE SA, or what was wrong with the last request of the peer's."""
     proof: Proof | None = None
     """What it proved itself with last."""
     proven_until: float | None = None

@@ -24,7 +24,15 @@ def prove(state: State, pair: SocketPair, waiter: Waiter, now: float) -> None:
     conn = state.connections.get(pair) or chains.accept(state, pair, now)
     if conn is None or conn.phase is not Phase.WAITING:
         phase = f'it is {conn.phase}' if conn is not None else 'no MKT was negotiated for it'
-        state.note(None, EventName.REFUSED, step='proof', cause=phase, pair=pair)
+        state.note(
+            conn.policy if conn is not None else None,
+            EventName.REFUSED,
+            step='proof',
+            cause=phase,
+            hint=HINTS['unproven'],
+            pair=pair,
+            neighbor=pair.remote,
+        )
         if conn is None or not conn.has_socket:
             state.strays[pair] += 1
         waiter.fail(GateError(f'connection {pair} is refused: {phase}'))
@@ -87,7 +95,17 @@ def _proven(state: State, conn: Connection, now: float) -> None:
         life.on_listener = False
         state.command(Remove(life.key, Where.LISTENER))
     state.errors.pop(conn.policy.key, None)
-    state.note(conn.policy, EventName.ESTABLISHED, pair=conn.pair, send_id=life.send_id)
+    if conn.ike_peer is not None:
+        conn.ike_peer.trouble = None
+    state.note(
+        conn.policy,
+        EventName.ESTABLISHED,
+        pair=conn.pair,
+        send_id=life.send_id,
+        recv_id=life.recv_id,
+        algorithm=life.key.algorithm.name,
+        backend=state.backend,
+    )
     rotation.begin_lifetime(state, conn, life, now)
     if conn.waiter is not None:
         conn.waiter.settle(conn.policy.key, life.key)

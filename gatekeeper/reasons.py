@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from ikev2.constants import NotifyType
-from ikev2.events import Cause, RpSaFailed
+from ikev2.events import Cause, IkeSaFailed, RpSaFailed
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Why there is no protected connection."""
+
+    step: str
+    cause: str
+    hint: str
+    """What to try next."""
+
+    def __str__(self) -> str:
+        return f'{self.step}: {self.cause}'
+
 
 HINTS: dict[str, str] = {
-    Cause.NO_ANSWER: 'check that the peer runs IKE, its address and ike-port, and UDP 500/4500 '
-    'through firewalls',
+    Cause.NO_ANSWER: 'check that the peer runs IKE, its address and ike-port, that it has us as a '
+    'neighbor, and UDP 500/4500 through firewalls; gatekeeper probe tries it step by step',
     Cause.AUTHENTICATION_FAILED: 'compare local-id, peer-id and the credential at both ends',
     Cause.UNKNOWN_IDENTITY: 'compare local-id and peer-id at both ends',
     Cause.NO_PROPOSAL_CHOSEN: 'compare algorithm and tcp-options at both ends',
@@ -20,7 +36,10 @@ HINTS: dict[str, str] = {
     Cause.CANCELLED: 'it is tried again',
     Cause.DELETED: "look at the peer's log",
     Cause.STOPPED: 'start the daemon again',
+    'request': "compare the peer's configuration with ours",
+    'chain': 'give the keychain a key whose send-lifetime is now; look at the clock',
     'installer': "see the kernel's reason; check CONFIG_TCP_AO and net.core.optmem_max",
+    'unproven': 'a peer without TCP-AO, or one that is being replaced: see show ikev2 at both ends',
     'proof': 'the connection was closed without a BGP octet; see show ikev2 at both ends',
 }
 
@@ -43,9 +62,70 @@ _NOTIFY: dict[int, tuple[str, str]] = {
 }
 
 
-def explain(failure: RpSaFailed) -> tuple[str, str]:
-    """Cause and hint of a failed request."""
-    if failure.notify in _NOTIFY:
-        return _NOTIFY[failure.notify]
+REFUSED_US = 'the peer refused our identity or our proof of it'
+
+_AT_IKE: tuple[tuple[Cause | None, str, str], ...] = (
+    (None, 'PPK', 'the same ppk-file and ppk-id at both ends, or ppk-required false'),
+    (
+        Cause.AUTHENTICATION_FAILED,
+        REFUSED_US,
+        "why is in the peer's log: compare local-id, peer-id and the credential at both ends",
+    ),
+    (
+        Cause.AUTHENTICATION_FAILED,
+        'pre-shared keys',
+        'put the same psk-file on both routers (and the same ppk-file, if there is one)',
+    ),
+    (
+        Cause.AUTHENTICATION_FAILED,
+        'certificate',
+        "renew the peer's certificate, or correct trust-anchor, crl or peer-id here, as it says",
+    ),
+    (
+        Cause.AUTHENTICATION_FAILED,
+        'authenticates by method',
+        'the same kind of credential at both ends: a pre-shared key, or signature keys',
+    ),
+    (
+        Cause.AUTHENTICATION_FAILED,
+        '',
+        "compare peer-key or peer-fingerprint here with the peer's key: gatekeeper fingerprint",
+    ),
+    (
+        Cause.UNKNOWN_IDENTITY,
+        '',
+        'correct peer-id here or local-id there; if that is not the router you mean, its address',
+    ),
+    (
+        Cause.NO_PROPOSAL_CHOSEN,
+        '',
+        'compare ike-policy at both ends; strongSwan says this too when no connection of its is '
+        'for our address',
+    ),
+)
+"""Of an IKE SA that could not be made: cause, a part of the text, what to try next."""
+
+
+def at_ike(failure: IkeSaFailed) -> Trouble:
+    """Why there is no IKE SA."""
     text = f'{failure.cause}: {failure.text}' if failure.text else str(failure.cause)
-    return text, HINTS[failure.cause]
+    hints = (
+        hint
+        for cause, part, hint in _AT_IKE
+        if cause in (None, failure.cause) and part in failure.text
+    )
+    return Trouble(failure.step, text, next(hints, HINTS[failure.cause]))
+
+
+def explain(step: str, failure: RpSaFailed, ike: Trouble | None) -> Trouble:
+    """Why a request failed; `ike` is why there is no IKE SA, None if there is one."""
+    if failure.notify in _NOTIFY:
+        return Trouble(step, *_NOTIFY[failure.notify])
+    if ike is not None:
+        # The request never left.
+        return ike
+    if failure.cause is Cause.AUTHENTICATION_FAILED:
+        # The IKE SA was up for us, until the peer had looked at our proof.
+        return at_ike(IkeSaFailed(failure.peer, 'IKE_AUTH', failure.cause, REFUSED_US))
+    text = f'{failure.cause}: {failure.text}' if failure.text else str(failure.cause)
+    return Trouble(step, text, HINTS[failure.cause])

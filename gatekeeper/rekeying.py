@@ -13,7 +13,7 @@ from gatekeeper.keyids import NoKeyIdError
 from gatekeeper.life import Life, MktState
 from gatekeeper.lifetimes import DOUBT_FOR, REKEY_UNANSWERED
 from gatekeeper.opening import offered
-from gatekeeper.reasons import explain
+from gatekeeper.reasons import Trouble, explain
 from gatekeeper.records import EventName
 from gatekeeper.state import State
 from ikev2.constants import NotifyType
@@ -91,8 +91,8 @@ def failed(state: State, conn: Connection, life: Life, failure: RpSaFailed, now:
     if failure.notify == NotifyType.KEYID_IN_USE:
         conn.keyids_unwanted = frozenset(failure.data)
     if failure.notify != NotifyType.TEMPORARY_FAILURE:
-        cause, hint = explain(failure)
-        state.refuse(conn.policy, 'rekey', cause, hint)
+        why = explain('rekey', failure, None if conn.peer.up else conn.peer.trouble)
+        state.refuse(conn.policy, why.step, why.cause, why.hint)
     if failure.cause is Cause.NO_ANSWER:
         state.endpoint.replace_ike_sa(conn.peer.pad.name, now)
     _go_on(state, conn, now)
@@ -132,9 +132,8 @@ def requested(state: State, event: RpSaRequested, now: float) -> None:
     except RefusedError as refusal:
         state.endpoint.refuse(event.token, refusal.notify, refusal.data, now)
         if refusal.notify is not NotifyType.TEMPORARY_FAILURE:
-            state.note(
-                refusal.policy, EventName.REFUSED, step='rekey by the peer', cause=refusal.reason
-            )
+            why = Trouble('rekey by the peer', refusal.reason, refusal.hint)
+            state.refuse_request(state.peers[event.peer], refusal.policy, why)
 
 
 def _requested(state: State, event: RpSaRequested, now: float) -> None:

@@ -6,11 +6,15 @@ from math import inf
 
 from gatekeeper.connection import Connection, Phase
 from gatekeeper.policy import SessionPolicy
+from gatekeeper.reasons import HINTS
 from gatekeeper.state import State
 from ikev2.authentication.credentials import CertifiedKey
 from tcpao.mkt import endpoint
 
 DENIED = 'down: the keychain denies'
+REKEYING = 'rekeying'
+UP = {str(Phase.PROVEN), REKEYING}
+"""States of a session that has its protected connection."""
 
 
 def snapshot(state: State, now: float) -> list[dict[str, object]]:
@@ -76,6 +80,7 @@ def _chain(policy: SessionPolicy, wall: float) -> dict[str, object]:
 
 def _row(state: State, policy: SessionPolicy) -> dict[str, object]:
     peer = state.peers[policy.pad.name] if policy.pad is not None else None
+    trouble = state.errors.get(policy.key) or (peer.trouble if peer is not None else None)
     return {
         'neighbor': policy.neighbor,
         'session': policy.session.name,
@@ -90,7 +95,8 @@ def _row(state: State, policy: SessionPolicy) -> dict[str, object]:
         'expires': None,
         'rekeys': 0,
         'peer_id': str(policy.pad.peer_id) if policy.pad is not None else None,
-        'last_error': state.errors.get(policy.key) or (peer.last_error if peer else None),
+        'last_error': str(trouble) if trouble is not None else None,
+        'try_next': trouble.hint if trouble is not None else None,
         'ike': ('up' if peer.up else 'down') if peer else None,
         'certificate_expires': None,
         'ike_suite': None,
@@ -107,7 +113,8 @@ def _idle(state: State, policy: SessionPolicy, wall: float) -> dict[str, object]
     row = _row(state, policy)
     chain = policy.keychain
     if chain is not None and chain.preferred(wall) is None:
-        return row | {'state': DENIED, 'last_error': chain.why_denied(wall)}
+        why = {'last_error': chain.why_denied(wall), 'try_next': HINTS['chain']}
+        return row | {'state': DENIED} | why
     if policy.connect_port is not None:
         return row
     if policy.pad is None:
@@ -125,7 +132,7 @@ def _connected(
     row |= {
         'local': endpoint(conn.pair.local, conn.pair.local_port),
         'remote': endpoint(conn.pair.remote, conn.pair.remote_port),
-        'state': 'rekeying' if _is_moving(conn) else str(conn.phase),
+        'state': REKEYING if _is_moving(conn) else str(conn.phase),
         'send_id': life.send_id,
         'recv_id': life.recv_id,
         'since': round(conn.since + offset, 3),

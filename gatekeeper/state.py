@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING
 
+from gatekeeper.connection import Phase
 from gatekeeper.deadlines import Deadlines, Due
 from gatekeeper.life import Life, MktState
 from gatekeeper.lifetimes import OLD_KEY_LINGERS, RETRY_REMOVE, soft_lifetime
 from gatekeeper.policy import SHORTEST_LIFETIME, IPAddress, SessionPolicy
+from gatekeeper.reasons import Trouble
 from gatekeeper.records import EventName
 from gatekeeper.ticket import GateError
 from tcpao.installer import Command
@@ -79,7 +81,7 @@ class State:
         self.connections: dict[SocketPair, Connection] = {}
         self.strays: Counter[SocketPair] = Counter()
         """Sockets of the daemon's that no connection here stands for: their `gone` is to come."""
-        self.errors: dict[str, str] = {}
+        self.errors: dict[str, Trouble] = {}
         """Per session key: the last error, for `show`."""
         self.commands: list[Command] = []
         self.notes: list[Note] = []
@@ -131,11 +133,34 @@ class State:
 
     def refuse(self, policy: SessionPolicy, step: str, cause: str, hint: str) -> GateError:
         """Remember and tell why a session has no protected connection."""
-        self.errors[policy.key] = f'{step}: {cause}'
+        self.errors[policy.key] = Trouble(step, cause, hint)
         self.note(policy, EventName.REFUSED, step=step, cause=cause, hint=hint)
         return GateError(
             f'neighbor {policy.neighbor} session {policy.session.name}: {step}: {cause}; {hint}'
         )
+
+    def refuse_peer(self, peer: Peer, trouble: Trouble, **details: object) -> None:
+        """Remember and tell what concerns all sessions with this peer."""
+        peer.trouble = trouble
+        policies = self.sessions_of.get(peer.pad.name, [])
+        told = {'step': trouble.step, 'cause': trouble.cause, 'hint': trouble.hint} | details
+        if len(policies) != 1:
+            told['neighbor'] = ', '.join(dict.fromkeys(policy.neighbor for policy in policies))
+        told['peer_id'] = peer.pad.peer_id
+        self.note(policies[0] if len(policies) == 1 else None, EventName.REFUSED, **told)
+
+    def refuse_request(
+        self, peer: Peer, policy: SessionPolicy | None, trouble: Trouble, **details: object
+    ) -> None:
+        """Remember and tell what is wrong with a peer's request. What runs has no error by it."""
+        if policy is None:
+            self.refuse_peer(peer, trouble, **details)
+            return
+        running = (conn for conn in self.connections_with(peer) if conn.phase is Phase.PROVEN)
+        if not any(conn.policy.key == policy.key for conn in running):
+            self.errors[policy.key] = trouble
+        told = {'step': trouble.step, 'cause': trouble.cause, 'hint': trouble.hint} | details
+        self.note(policy, EventName.REFUSED, **told, peer_id=peer.pad.peer_id)
 
     def new_life(
         self, policy: SessionPolicy, peer: Peer, pair: SocketPair, send_id: int, *, initiator: bool

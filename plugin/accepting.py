@@ -85,7 +85,11 @@ class Accepting:
             recorder.router,
             None,
             EventName.REFUSED,
-            {'step': 'accept', 'cause': f'no neighbor has the address {remote}'},
+            {
+                'step': 'accept',
+                'cause': f'no neighbor has the address {remote}',
+                'hint': 'configure it, or find out who connects',
+            },
         )
         recorder.record(event)
         abort_on_close(sock)
@@ -124,13 +128,18 @@ class Accepting:
                 self._held.append(held)
 
     def _abort(self, link: Link, cause: str) -> None:
-        log.warning(lambda: f'{cause}: connection {link.pair} aborted without an octet', LOG)
+        remote = str(link.pair.remote)
+        text = f'accept: {cause}: aborted without an octet; see show ikev2 at both ends'
+        self._runtime.recorder.tell(remote, '', text)
         self._runtime.links.end(link, cause)
 
     def _decide(self, link: Link, ticket: Ticket) -> None:
         runtime = self._runtime
         if ticket.error is not None:
-            self._abort(link, str(ticket.error))
+            # Its own record has told an operator.
+            cause = str(ticket.error)
+            log.debug(lambda: f'{cause}: connection {link.pair} aborted without an octet', LOG)
+            runtime.links.end(link, cause)
             return
         link.session_key = ticket.session_key
         peer = runtime.reactor._peers.get(ticket.session_key)

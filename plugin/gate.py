@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from exabgp.logger import log
 from exabgp.protocol.family import AFI
 from exabgp.reactor.network import outgoing as module
 from exabgp.reactor.network.error import BindingError, NetworkError, NotConnected
@@ -25,7 +24,6 @@ from gatekeeper.ticket import Ticket
 from plugin import sessions
 from plugin.links import Link, abort_on_close
 from plugin.policies import address_of
-from plugin.recording import LOG
 from plugin.waker import CONNECTED
 from tcpao.mkt import SocketPair
 from tcpao.sockets import InstallError
@@ -107,13 +105,11 @@ def establish(runtime: Runtime, outgoing: Any, peer: Any) -> Iterator[bool]:
 
 def _report(runtime: Runtime, key: str, policy: SessionPolicy | None, text: str) -> None:
     """ExaBGP says nothing about what fails before it has a connection."""
-    name = f'neighbor {policy.neighbor} session {policy.session.name}' if policy else key
-    line = text if text.startswith('neighbor ') else f'{name}: {text}'
-    if runtime.failures.get(key) == line:
-        log.warning(lambda: f'{line} (again)', LOG)
-    else:
-        log.error(lambda: line, LOG)
-    runtime.failures[key] = line
+    neighbor, session = (policy.neighbor, policy.session.name) if policy else (key, '')
+    # What the gatekeeper says names them too, and has been told by its own record.
+    text = text.removeprefix(f'neighbor {neighbor} session {session}: ')
+    runtime.failures[key] = text
+    runtime.recorder.tell(neighbor, session, text)
 
 
 def _open(runtime: Runtime, outgoing: Any, policy: SessionPolicy) -> Link:

@@ -92,7 +92,8 @@ def _validate_open(original: Any, self: Any) -> None:
     spoken = capabilities.get(Capability.CODE.MULTIPROTOCOL, [(AFI.ipv4, SAFI.unicast)])
     if {tuple(family) for family in spoken} != {*self.neighbor.families()}:
         cause = "the families in the peer's OPEN are not the session's"
-        _note(self, EventName.REFUSED, step='open', cause=cause)
+        hint = 'compare the family blocks, and multi-session, of both ends'
+        _note(self, EventName.REFUSED, step='open', cause=cause, hint=hint)
         raise Notify(*UNSUPPORTED_CAPABILITY, cause)
 
 

@@ -16,13 +16,22 @@ from exabgp.logger import log
 
 from gatekeeper.policy import SessionPolicy
 from gatekeeper.records import EventName, Record
+from plugin.news import EVERY, News
 
 LOG = 'ikev2'
 """Our source in ExaBGP's log."""
 
 
-_GRAVE = {EventName.REFUSED, EventName.END}
-"""What an operator should see who sees warnings only."""
+_DETAILS = {
+    EventName.BIND,
+    EventName.IKE_INIT,
+    EventName.IKE_AUTH,
+    EventName.CHILD_SA,
+    EventName.MKT_INSTALLED,
+    EventName.SYN,
+    EventName.MKT_REMOVED,
+}
+"""Of every attempt, failed ones too: for who debugs. Timelines have them all."""
 
 
 class Recorder:
@@ -30,6 +39,7 @@ class Recorder:
 
     def __init__(self, router: str = '', timeline: str = '') -> None:
         self.router = router or socket.gethostname()
+        self._news = News()
         self._file: int | None = None
         if timeline:
             # Opened before the privileges are dropped, appended to afterwards.
@@ -42,8 +52,42 @@ class Recorder:
             # A full disk must not take sessions down.
             with suppress(OSError):
                 os.write(self._file, record.to_json().encode() + b'\n')
-        write = log.warning if record.event in _GRAVE else log.info
-        write(lambda: _line(record), LOG)
+        match record.event:
+            case EventName.REFUSED:
+                self._refused(record)
+            case EventName.END:
+                log.warning(lambda: _ended(record), LOG)
+            case _:
+                if record.event is EventName.ESTABLISHED:
+                    neighbor = str(record.details.get('neighbor', ''))
+                    self._news.is_up(neighbor, record.session or EVERY, time.monotonic())
+                write = log.debug if record.event in _DETAILS else log.info
+                write(lambda: _line(record), LOG)
+
+    def _refused(self, record: Record) -> None:
+        said = record.details
+        neighbor, session = str(said.get('neighbor', '')), record.session or EVERY
+        causes = [str(said[name]) for name in ('step', 'cause', 'text') if said.get(name)]
+        hint = f'; {said["hint"]}' if said.get('hint') else ''
+        self.tell(neighbor, session, ': '.join(causes) + hint)
+
+    def tell(self, neighbor: str, session: str, text: str) -> None:
+        """Log why there is no protected connection, unless that has been said lately.
+
+        `text` is step, cause and what to try next; `neighbor` is empty for a stranger's.
+        """
+        kept_back = self._news.worth_telling(neighbor, session, text, time.monotonic())
+        if kept_back is None:
+            return
+        line = f'{_name(neighbor, session)}: {text}'
+        if kept_back:
+            line += f' (and {kept_back} times since that was said before)'
+        write = log.error if neighbor else log.warning
+        write(lambda: line, LOG)
+
+    def reloaded(self) -> None:
+        """The configuration is another one: what still fails is said again."""
+        self._news.forget()
 
     def note(
         self,
@@ -60,6 +104,18 @@ class Recorder:
         if self._file is not None:
             os.close(self._file)
             self._file = None
+
+
+def _name(neighbor: str, session: str) -> str:
+    if not neighbor:
+        return 'refused'
+    return f'neighbor {neighbor} session {session}' if session else f'neighbor {neighbor}'
+
+
+def _ended(record: Record) -> str:
+    said = record.details
+    name = _name(str(said.get('neighbor', '')), record.session or EVERY)
+    return f'{name}: the session has ended: {said.get("cause")}'
 
 
 def _line(record: Record) -> str:

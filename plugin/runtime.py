@@ -52,7 +52,7 @@ class Runtime:
         """For debugging, if the environment asks for them."""
         self.policies: dict[str, SessionPolicy] = {}
         self.failures: dict[str, str] = {}
-        """Per session key: what its last attempt died of, so that a log line tells news."""
+        """Per session key: what its last attempt died of, for `show`."""
         self.waker = Waker()
         self.waker.watch(gatekeeper.fileno(), COMMANDS)
         self.links = Links(installer, self._gone, self.waker)
@@ -69,6 +69,7 @@ class Runtime:
         """Put policies in force: deny keys first. Raises PolicyError or GatekeeperError; then
         the old ones stay."""
         self.gatekeeper.configure(policies)
+        self.recorder.reloaded()
         self.policies = {policy.key: policy for policy in policies}
         for key in set(self.failures) - set(self.policies):
             del self.failures[key]

@@ -35,7 +35,6 @@ def abort(runtime: Runtime, link: Link, cause: str) -> None:
     """Close the socket now, without an octet; BGP, if it has it, starts anew after its delay."""
     peer, connection = link.peer, link.connection
     if connection is not None:
-        log.error(lambda: f'{named(runtime, link)}: connection aborted: {cause}', LOG)
         tell_end(runtime, link, f'aborted: {cause}')
         _forget(runtime, connection)
     runtime.links.end(link, cause)

@@ -13,9 +13,11 @@ from typing import Any
 
 from exabgp.reactor.api.command.command import Command
 
-from gatekeeper.service import Gatekeeper, GatekeeperError
+from gatekeeper.service import GatekeeperError
+from gatekeeper.show import UP
 from plugin import runtime
 from plugin.patching import add
+from plugin.runtime import Runtime
 
 NAME = 'show ikev2'
 BACKEND = 'backend'
@@ -62,7 +64,12 @@ def _next(row: Row, now: float) -> str:
 
 def _keyids(row: Row, now: float) -> str:
     send_id, recv_id = row.get('send_id'), row.get('recv_id')
-    return '-' if send_id is None else f'{send_id}/{recv_id}'
+    return '-' if send_id is None else f'{send_id}/{"-" if recv_id is None else recv_id}'
+
+
+def _trouble(row: Row, now: float) -> str:
+    """The last error, and what to try next."""
+    return '; '.join(str(row[name]) for name in ('last_error', 'try_next') if row.get(name)) or '-'
 
 
 COLUMNS: tuple[tuple[str, Callable[[Row, float], str]], ...] = (
@@ -78,7 +85,7 @@ COLUMNS: tuple[tuple[str, Callable[[Row, float], str]], ...] = (
     ('Next', _next),
     ('Rekeys', _plain('rekeys')),
     ('Peer', _peer),
-    ('Last error', _plain('last_error')),
+    ('Last error', _trouble),
 )
 
 
@@ -103,15 +110,29 @@ def which_backend(row: Row) -> str:
     return f'TCP-AO backend: {row.get("backend")}, since {row.get("backend_why")}'
 
 
-def _sessions(gatekeeper: Gatekeeper | None) -> tuple[object, list[str]]:
-    rows = gatekeeper.snapshot() if gatekeeper is not None else []
+def _sessions(running: Runtime | None) -> tuple[object, list[str]]:
+    rows = running.gatekeeper.snapshot() if running is not None else []
+    if running is not None:
+        _add_failures(rows, running)
     return rows, [*table(rows, time.time()), which_backend(rows[0])] if rows else [NOTHING]
 
 
-def _backend(gatekeeper: Gatekeeper | None) -> tuple[object, list[str]]:
-    if gatekeeper is None:
+def _add_failures(rows: Sequence[Row], running: Runtime) -> None:
+    """What the gatekeeper doesn't see: that TCP doesn't come up, for one."""
+    for key, text in running.failures.items():
+        policy = running.policies.get(key)
+        if policy is None:
+            continue
+        for row in rows:
+            mine = (policy.neighbor, policy.session.name) == (row['neighbor'], row['session'])
+            if mine and row.get('state') not in UP and not row.get('last_error'):
+                row['last_error'] = text
+
+
+def _backend(running: Runtime | None) -> tuple[object, list[str]]:
+    if running is None:
         return {}, [NOTHING]
-    counted = gatekeeper.counted()
+    counted = running.gatekeeper.counted()
     said = {'backend', 'backend_why'}
     counters = [f'{name}: {value}' for name, value in counted.items() if name not in said]
     return counted, [which_backend(counted), *counters]
@@ -120,14 +141,13 @@ def _backend(gatekeeper: Gatekeeper | None) -> tuple[object, list[str]]:
 def show(self: Any, reactor: Any, service: str, line: str, use_json: bool) -> bool:
     """The command."""
     running = runtime.of(reactor)
-    gatekeeper = running.gatekeeper if running is not None else None
     words = line.removeprefix(NAME).split()
     look = _backend if BACKEND in words else _sessions
     try:
         for word in words:
             if word not in WORDS:
                 raise GatekeeperError(f'{NAME}: {word!r} is unknown; expected json or backend')
-        answer, text = look(gatekeeper)
+        answer, text = look(running)
     except GatekeeperError as error:
         answer, text = {'error': str(error)}, [f'error: {error}']
     if use_json:

@@ -137,13 +137,13 @@ def keepalives(wire: Capture, source: str) -> Iterator[float]:
 @pytest.mark.parametrize('address', DEAD.values(), ids=DEAD)
 def test_a_dead_peer_is_tried_again_and_the_cause_is_told(r1: Router, address: str) -> None:
     again = r1.await_event(EventName.REFUSED, FAMILY, count=2, neighbor=address)
-    assert again.details['step'] == 'IKE'
+    assert str(again.details['step']).startswith('IKE')
     assert 'no IKE answer' in str(again.details['cause'])
 
 
 @pytest.mark.parametrize('address', DEAD.values(), ids=DEAD)
 def test_the_log_says_which_session_fails_why_and_what_to_try(r1: Router, address: str) -> None:
-    said = f'neighbor {address} session {FAMILY}: IKE: '
+    said = f'neighbor {address} session {FAMILY}: IKE'
     r1.await_log(said)
     line = next(line for line in r1.log.splitlines() if said in line)
     assert 'no IKE answer' in line

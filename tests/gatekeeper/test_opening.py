@@ -5,6 +5,8 @@ from __future__ import annotations
 from ipaddress import ip_address
 
 from gatekeeper.life import MktState
+from gatekeeper.reasons import Trouble
+from gatekeeper.show import snapshot
 from ikev2.events import RpSaRequest, Selector
 from tcpao.installer import Cause, Install, Where
 from tcpao.mkt import SocketPair
@@ -186,6 +188,69 @@ def test_no_common_algorithm_is_refused_by_the_peer() -> None:
     r1.open('r1 ipv4 unicast', pair_of('ipv4 unicast'))
     world.run(5)
     assert any('no acceptable proposal' in error for error in r1.errors)
+
+
+def test_the_responder_says_what_it_was_offered_and_what_to_do_and_shows_it() -> None:
+    world = World()
+    r2 = world.router('r2', policies('r2', algorithms=('hmac-sha-1-96',)), listens=True)
+    r1 = world.router('r1', policies('r1', algorithms=('aes-128-cmac-96',)), listens=False)
+    r1.open('r1 ipv4 unicast', pair_of('ipv4 unicast'))
+    world.run(5)
+    (note,) = r2.noted('refused')
+    cause = (
+        'the peer offers aes-128-cmac-96 with tcp-options included, allowed here is hmac-sha-1-96 '
+        'with tcp-options included'
+    )
+    assert (note.session, note.details['neighbor']) == ('ipv4 unicast', '10.0.0.1')
+    assert note.details['cause'] == cause
+    assert note.details['hint'] == 'an algorithm in common, and the same tcp-options at both ends'
+    row = snapshot(r2.core.state, world.now)[0]
+    assert row['last_error'] == f'request from the peer: {cause}'
+    assert row['try_next'] == note.details['hint']
+
+
+def test_a_refused_request_is_no_error_of_a_session_that_runs() -> None:
+    world = World()
+    r1, r2 = two_routers(world)
+    open_both(r1)
+    world.run(5)
+    state = r2.core.state
+    (peer,), policy = state.peers.values(), state.policies['r2 ipv4 unicast']
+    state.refuse_request(peer, policy, Trouble('request from the peer', 'a cause', 'a hint'))
+    r2.pump()
+    assert [note.details['cause'] for note in r2.noted('refused')] == ['a cause']
+    (row,) = (
+        row
+        for row in snapshot(r2.core.state, world.now)
+        if row['session'] == 'ipv4 unicast'
+    )
+    assert (row['state'], row['last_error']) == ('in use', None)
+
+
+def test_what_fails_in_ike_names_the_neighbor_and_what_to_try_at_both_ends() -> None:
+    world = World()
+    r2 = world.router('r2', policies('r2', psk=b'one secret that is long enough'), listens=True)
+    r1 = world.router('r1', policies('r1'), listens=False)
+    r1.open('r1 ipv4 unicast', pair_of('ipv4 unicast'))
+    world.run(10)
+    for router, neighbor in ((r1, '10.0.0.2'), (r2, '10.0.0.1')):
+        told = [note.details for note in router.noted('refused')]
+        assert all(details['neighbor'] == neighbor for details in told)
+        hints = {details['text']: str(details['hint']) for details in told if 'text' in details}
+        assert 'the same psk-file' in hints['the pre-shared keys differ']
+        assert 'in the peer' in hints['the peer refused our identity or our proof of it']
+
+
+def test_a_session_that_waits_for_ike_has_the_trouble_of_ike() -> None:
+    """One cause, one advice: the gate says what the failed IKE SA said."""
+    world = World()
+    world.lose = lambda datagram: True
+    r1, _ = two_routers(world, timeout=60)
+    r1.open('r1 ipv4 unicast', pair_of('ipv4 unicast'))
+    world.run(61)
+    of_ike = next(note.details for note in r1.noted('refused') if 'text' in note.details)
+    said = f'{of_ike["step"]}: {of_ike["cause"]}: {of_ike["text"]}; {of_ike["hint"]}'
+    assert r1.errors[0].endswith(said)
 
 
 def test_a_peer_that_does_not_listen_refuses_and_is_left_with_nothing() -> None:

@@ -292,7 +292,7 @@ def test_a_certificate_stands_for_the_identities_that_are_in_it(
     r2 = meet(world, kind, pattern, holder.credential(), CA.trust())
     assert bool(r2.sessions) is mine
     if not mine:
-        assert ', not for' in str(r2.peer.last_error)
+        assert ', not for' in str(r2.peer.trouble)
 
 
 @pytest.mark.parametrize(('kind', 'pattern'), [(k, p) for k, (p, _) in NAMES.items()])
@@ -320,4 +320,4 @@ def test_identities_that_look_alike_differ_by_their_type(world: World) -> None:
     open_to_r2(world.router('r1', [policy('r1', 'r2', pad=pad1)], listens=False))
     world.run(3)
     assert not r2.sessions
-    assert 'key-id r1.lab, not fqdn r1.lab' in str(r2.peer.last_error)
+    assert 'key-id r1.lab, not fqdn r1.lab' in str(r2.peer.trouble)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import socket
 import struct
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 from exabgp.logger import log
+from exabgp.reactor.api import API
 
 from gatekeeper.records import EventName
 from plugin.recording import Recorder
@@ -153,15 +155,43 @@ def test_refused_it_never_connects_and_tries_again_after_the_delay(
     assert one.peer()._delay._next > 0
 
 
-def test_a_failure_that_is_not_new_is_said_as_such(
+def test_what_fails_the_same_way_again_is_not_said_again(
+    daemon: Start, peer: socket.socket, told: list[str]
+) -> None:
+    one = active(daemon, peer)
+    for attempt in (1, 2, 3):
+        one.until(lambda attempt=attempt: len(one.gatekeeper.requests) == attempt)  # type: ignore[misc]
+        one.gatekeeper.requests[-1].refuse('no answer' if attempt < 3 else 'no route')
+    one.until(lambda: len(one.gatekeeper.requests) == 4)
+    name = 'neighbor 127.0.0.2 session ipv4 unicast'
+    assert told == [f'{name}: no answer', f'{name}: no route']
+
+
+def test_a_reload_has_what_still_fails_said_again(
     daemon: Start, peer: socket.socket, told: list[str]
 ) -> None:
     one = active(daemon, peer)
     for attempt in (1, 2):
         one.until(lambda attempt=attempt: len(one.gatekeeper.requests) == attempt)  # type: ignore[misc]
-        one.gatekeeper.requests[-1].refuse('neighbor x: no answer')
-    one.until(lambda: len(told) > 1)
-    assert told == ['neighbor x: no answer', 'neighbor x: no answer (again)']
+        one.runtime.configure(list(one.runtime.policies.values()))
+        one.gatekeeper.requests[-1].refuse('no answer')
+    one.until(lambda: len(told) == 2)
+
+
+def test_show_tells_why_no_connection_came_up(
+    daemon: Start, peer: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = active(daemon, peer)
+    one.until(lambda: one.gatekeeper.requests)
+    row = {'neighbor': '127.0.0.2', 'session': 'ipv4 unicast', 'last_error': None}
+    rows = [row | {'state': 'down'}, row | {'state': 'in use'}]
+    monkeypatch.setattr(one.gatekeeper, 'snapshot', lambda: [dict(row) for row in rows])
+    one.gatekeeper.requests[0].refuse('connecting: no route; check the path')
+    one.until(lambda: one.runtime.failures)
+    API(one.reactor).process(one.reactor, 'service', 'show ikev2 json')
+    (text,) = one.processes.written
+    cause = 'connecting: no route; check the path'
+    assert [one['last_error'] for one in json.loads(text)] == [cause, None]
 
 
 def test_a_proof_that_fails_aborts_without_an_octet(

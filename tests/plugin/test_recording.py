@@ -12,6 +12,7 @@ from threading import Thread
 from typing import Any
 
 import pytest
+from exabgp.logger import log
 from exabgp.reactor.api import API
 from exabgp.reactor.api.command.command import Command
 
@@ -63,6 +64,72 @@ def test_a_timeline_is_appended_to(tmp_path: Path) -> None:
 
 def test_a_router_without_a_name_has_that_of_its_host() -> None:
     assert Recorder().router == os.uname().nodename
+
+
+# --- the log ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """What was logged, with its level."""
+    lines: list[tuple[str, str]] = []
+    for level in ('debug', 'info', 'warning', 'error', 'critical'):
+        monkeypatch.setattr(
+            log,
+            level,
+            lambda message, source='', at=level: lines.append((at, message())),
+        )
+    return lines
+
+
+NAME = 'neighbor 10.0.0.2 session ipv4 unicast'
+
+
+def test_a_refusal_is_one_line_with_neighbor_session_step_cause_and_what_to_try(
+    said: list[tuple[str, str]],
+) -> None:
+    recorder = Recorder('r1')
+    for _ in range(3):
+        recorder.note(
+            POLICY, EventName.REFUSED, step='IKE', cause='no answer', text='of r2', hint='look'
+        )
+    # The daemon's own report of the same attempt.
+    recorder.tell('10.0.0.2', 'ipv4 unicast', 'IKE: no answer: of r2; look')
+    assert said == [('error', f'{NAME}: IKE: no answer: of r2; look')]
+
+
+def test_a_reload_has_it_said_again(said: list[tuple[str, str]]) -> None:
+    recorder = Recorder('r1')
+    for _ in range(2):
+        recorder.note(POLICY, EventName.REFUSED, step='IKE', cause='no answer', hint='look')
+        recorder.reloaded()
+    assert len(said) == 2
+
+
+def test_a_stranger_is_a_warning(said: list[tuple[str, str]]) -> None:
+    details: dict[str, str | int | float | bool | None] = {'step': 'accept', 'cause': 'who?'}
+    Recorder('r1').record(Record(1.0, 'r1', None, EventName.REFUSED, details))
+    assert said == [('warning', 'refused: accept: who?')]
+
+
+def test_the_end_of_a_session_names_its_cause(said: list[tuple[str, str]]) -> None:
+    Recorder('r1').note(POLICY, EventName.END, pair='a -> b', cause='the connection was lost')
+    assert said == [('warning', f'{NAME}: the session has ended: the connection was lost')]
+
+
+@pytest.mark.parametrize(
+    'event', ['bind', 'ike_init', 'ike_auth', 'child_sa', 'mkt_installed', 'syn', 'mkt_removed']
+)
+def test_what_every_failed_attempt_has_is_for_the_timeline_only(
+    event: str, said: list[tuple[str, str]], tmp_path: Path
+) -> None:
+    path = tmp_path / 'timeline.jsonl'
+    Recorder('r1', str(path)).note(POLICY, EventName(event))
+    assert [level for level, _ in said] == ['debug']
+    assert len(lines(path)) == 1
+
+
+# --- key tables ---------------------------------------------------------------------------------
 
 
 def test_a_key_table_shows_the_openers_ends_and_ids_at_either_side(tmp_path: Path) -> None:
@@ -245,6 +312,13 @@ def test_the_table_has_every_field() -> None:
     for cell in ('10.0.0.2', 'in use', 'hmac-sha-1-96', '1/17', '60 s', '2940 s', 'fqdn r2.lab'):
         assert cell in row
     assert row.index('in use') == head.index('State')
+
+
+def test_the_table_tells_the_last_error_and_what_to_try_next() -> None:
+    row = ROW | {'recv_id': None, 'last_error': 'IKE: no answer', 'try_next': 'look at the peer'}
+    _, shown = showing.table([row], now=1060.0)
+    assert shown.endswith('IKE: no answer; look at the peer')
+    assert ' 1/- ' in shown
 
 
 def test_the_table_tells_a_keychains_key_and_what_comes_next() -> None:
