@@ -62,7 +62,8 @@ def add_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         'verify',
         help='verify the TCP-AO MAC of every segment of a capture',
         description='Verify the TCP-AO MAC of every TCP segment of a pcap or pcapng file. Exit '
-        'status 0: something was verified, nothing was bad, everything could be verified.',
+        'status 0: something was verified, nothing was bad, everything could be verified; a last '
+        'packet that is cut, as by a tcpdump that was killed, is left out.',
     )
     verify.add_argument('capture', type=Path, metavar='CAPTURE', help='pcap or pcapng')
     verify.add_argument(
@@ -111,6 +112,10 @@ def run(arguments: argparse.Namespace) -> int:
 def _hints(report: Report, *, require_all: bool) -> list[str]:
     """What to try next."""
     hints = []
+    if report.cut_off:
+        hints.append(
+            'the capture breaks off: its last packet is cut, and left out of these numbers'
+        )
     # A SYN that nobody has answered isn't that.
     problems = (v for c in report.connections for v in c.tally.problems(has_ao=c.has_ao))
     if any(verdict.reason == NO_ISNS for verdict in problems):

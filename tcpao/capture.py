@@ -2,7 +2,8 @@
 
 dpkt takes the files apart; the walk over pcapng's blocks is here, since dpkt's own takes every
 packet to be of the first interface. A file that breaks off is an error, never a short capture:
-what is missing might have been bad.
+what is missing might have been bad. Where only its last packet is cut, as by a tcpdump that was
+killed, the error says so, after all whole packets.
 """
 
 from __future__ import annotations
@@ -18,6 +19,10 @@ import dpkt
 
 class CaptureError(Exception):
     """The file can't be read as a capture; the message says why."""
+
+
+class CutOffError(CaptureError):
+    """The last packet of the file is cut; all before it are whole, and have been handed out."""
 
 
 class LinkType(IntEnum):
@@ -42,6 +47,8 @@ _PCAP_MAGICS = {b'\xa1\xb2\xc3\xd4', b'\xd4\xc3\xb2\xa1', b'\xa1\xb2\x3c\x4d', b
 
 # Larger than any packet or block of comments: a length beyond it is garbage.
 _LARGEST_BLOCK = 16 * 1024 * 1024
+# Of a packet that may be the one that is cut: tcpdump's MAXIMUM_SNAPLEN, with its block.
+_LARGEST_PACKET = 256 * 1024 + 4096
 
 
 class Packet(NamedTuple):
@@ -57,7 +64,8 @@ class Packet(NamedTuple):
 def read_packets(path: str | Path) -> Iterator[Packet]:
     """Each IPv4 or IPv6 packet; the rest is passed over.
 
-    Raises CaptureError for a file that can't be read or that breaks off, and for other link types.
+    Raises CaptureError for a file that can't be read and for other link types; CutOffError, after
+    the last whole packet, for one that breaks off.
     """
     try:
         with open(path, 'rb') as file:
@@ -102,8 +110,16 @@ class _WholeRecords:
         octets = self._file.read(size)
         may_end = self._reads > 1 and self._reads % 2 == 0
         if len(octets) < size and (octets or not may_end):
-            raise CaptureError(f'{self._file.name} breaks off')
+            raise _cut_off(self._file, size, self._reads > 1)
         return octets
+
+
+def _cut_off(file: BinaryIO, wanted: int, has_packets: bool) -> CaptureError:
+    """The error for the end of the file in the middle of `wanted` octets."""
+    if has_packets and wanted <= _LARGEST_PACKET:
+        return CutOffError(f'{file.name} breaks off in its last packet')
+    # Not the tail of a capture, but a length that is garbage, or no capture yet.
+    return CaptureError(f'{file.name} breaks off')
 
 
 def _pcap_frames(file: BinaryIO) -> Iterator[tuple[float, LinkType, bytes]]:
@@ -118,6 +134,8 @@ def _pcapng_frames(file: BinaryIO) -> Iterator[tuple[float, LinkType, bytes]]:
     order = '<'
     interfaces: list[tuple[LinkType, float, int]] = []
     while head := file.read(8):
+        if len(head) < 8:
+            raise _cut_off(file, len(head), bool(interfaces))
         if head[:4] == _PCAPNG_MAGIC:
             byte_order = file.read(4)
             file.seek(-4, 1)
@@ -128,7 +146,7 @@ def _pcapng_frames(file: BinaryIO) -> Iterator[tuple[float, LinkType, bytes]]:
             raise CaptureError(f'{file.name} has a block of {length} octets')
         block = head + file.read(length - 8)
         if len(block) < length:
-            raise CaptureError(f'{file.name} breaks off')
+            raise _cut_off(file, length, bool(interfaces))
         suffix = 'LE' if order == '<' else ''
         if kind == dpkt.pcapng.PCAPNG_BT_IDB:
             interfaces.append(_interface(_block('InterfaceDescriptionBlock', suffix, block), order))

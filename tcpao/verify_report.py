@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tcpao.capture import read_packets
+from tcpao.capture import CutOffError, read_packets
 from tcpao.diagnosis import Diagnosis
 from tcpao.known_keys import KnownKey
 from tcpao.mkt import endpoint
@@ -30,20 +30,28 @@ def verify_capture(
 ) -> Report:
     """Verify every TCP segment of a capture; `keep` every verdict, so that memory grows with it.
 
-    Raises tcpao.capture.CaptureError if the capture can't be read, and
+    Of a capture whose last packet is cut, the whole ones. Raises tcpao.capture.CaptureError if it
+    can't be read, and
     tcpao.kdf.KmacUnavailableError if a key is for kmac256-128 and pycryptodome isn't there.
     """
     verifier = Verifier(keys, isns, keep=keep)
-    for packet in read_packets(path):
-        verifier.feed(packet)
-    return Report(verifier)
+    cut_off = False
+    try:
+        for packet in read_packets(path):
+            verifier.feed(packet)
+    except CutOffError:
+        # A tcpdump that was killed.
+        cut_off = True
+    return Report(verifier, cut_off=cut_off)
 
 
 class Report:
     """The outcome; counts are of segments, and exclude each other."""
 
-    def __init__(self, verifier: Verifier) -> None:
+    def __init__(self, verifier: Verifier, *, cut_off: bool = False) -> None:
         self._verifier = verifier
+        self.cut_off = cut_off
+        """The capture's last packet is cut, and isn't counted anywhere."""
         self._diagnosis = Diagnosis(verifier.keys)
         self._counts = [(c, c.tally.counts(has_ao=c.has_ao)) for c in verifier.connections]
         total: Counter[Outcome] = Counter()
@@ -89,6 +97,7 @@ class Report:
             'unsigned': self.unsigned,
             'unverifiable': self.unverifiable,
             'malformed': self.malformed,
+            'cut_off': self.cut_off,
         }
 
     def to_text(self) -> str:

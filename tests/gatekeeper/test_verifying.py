@@ -81,6 +81,29 @@ def test_a_segment_cut_short_is_1(tool: Tool) -> None:
     assert tool.verify(talk.packets)[0] == 1
 
 
+def test_what_is_whole_of_a_capture_that_breaks_off_is_verified(tool: Tool) -> None:
+    """As tcpdump leaves it when it is killed."""
+    for talk, status in ((Talk().open(), 0), (bad(), 1)):
+        whole = write_pcap(tool.folder / 'whole', talk.say(True).packets).read_bytes()
+        path = tool.folder / 'cut'
+        path.write_bytes(whole[:-1])
+        said, out, _ = tool.verify(path)
+        assert said == status
+        assert 'the capture breaks off: its last packet is cut' in out
+        assert json.loads(tool.verify(path, '--json')[1])['cut_off'] is True
+        told = json.loads(tool.verify(talk.packets, '--json')[1])
+        assert told['cut_off'] is False
+        assert told['good'] == json.loads(tool.verify(path, '--json')[1])['good'] + 1
+
+
+def test_a_capture_of_which_no_packet_is_whole_is_1(tool: Tool) -> None:
+    path = tool.folder / 'cut'
+    path.write_bytes(write_pcap(tool.folder / 'whole', Talk().open().packets).read_bytes()[:30])
+    status, out, _ = tool.verify(path)
+    assert status == 1
+    assert 'nothing was verified' in out
+
+
 def test_nothing_verified_is_1(tool: Tool) -> None:
     status, out, _ = tool.verify([])
     assert status == 1
@@ -149,7 +172,8 @@ def test_the_json_has_what_scripts_look_for(tool: Tool) -> None:
     assert status == 0
     found = json.loads(out)
     (connection,) = found.pop('connections')
-    assert found == {'good': 5, 'bad': 0, 'unsigned': 0, 'unverifiable': 0, 'malformed': 0}
+    zeros = dict.fromkeys(('bad', 'unsigned', 'unverifiable', 'malformed'), 0)
+    assert found == {'good': 5, 'cut_off': False} | zeros
     assert connection['client'] == '10.0.0.1:40001'
     assert connection['server'] == '10.0.0.2:179'
     assert connection['algorithm'] == 'hmac-sha-1-96'

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from tcpao.capture import CaptureError, LinkType, read_packets
+from tcpao.capture import CaptureError, CutOffError, LinkType, read_packets
 from tests.tcpao.wire import Talk, write_pcap
 
 V4 = Talk().open().packets[0]
@@ -154,6 +154,39 @@ RECORD = struct.pack('<IIII', 7, 0, len(V4), len(V4)) + V4
 def test_damaged_files(tmp_path: Path, octets: bytes, reason: str) -> None:
     with pytest.raises(CaptureError, match=reason):
         list(read_packets(written(tmp_path, octets)))
+
+
+NG = section() + interface(LinkType.RAW)
+
+
+@pytest.mark.parametrize(
+    ('head', 'record'), [(PCAP, RECORD), (NG, packet(V4))], ids=['pcap', 'pcapng']
+)
+def test_a_last_packet_that_is_cut_anywhere_is_told_after_the_whole_ones(
+    tmp_path: Path, head: bytes, record: bytes
+) -> None:
+    for kept in range(1, len(record)):
+        packets = read_packets(written(tmp_path, head + record * 2 + record[:kept]))
+        assert [next(packets).number, next(packets).number] == [1, 2]
+        with pytest.raises(CutOffError, match='breaks off in its last packet'):
+            next(packets)
+
+
+@pytest.mark.parametrize(
+    'octets',
+    [
+        PCAP[:20],
+        # Lengths that no tcpdump writes: damaged, and who knows what followed.
+        PCAP + RECORD + struct.pack('<IIII', 7, 0, 1 << 20, 1 << 20) + RECORD * 3,
+        NG + packet(V4) + b'\x06\0\0\0\0\0\x10\0' + packet(V4) * 3,
+        section()[:11],
+    ],
+    ids=['no header', 'a length of 1 MiB', 'a block of 1 MiB', 'no section'],
+)
+def test_other_ends_are_no_cut_packets(tmp_path: Path, octets: bytes) -> None:
+    with pytest.raises(CaptureError) as raised:
+        list(read_packets(written(tmp_path, octets)))
+    assert not isinstance(raised.value, CutOffError)
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
