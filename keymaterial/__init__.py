@@ -11,12 +11,16 @@ from keymaterial.files import (
     read_public_file,
     read_secret_file,
 )
+from keymaterial.pem import is_private_key, pem_label, public_content
 from keymaterial.secret import Secret
 
 __all__ = [
     'KeyFileError',
     'Secret',
     'create_private_file',
+    'is_private_key',
+    'pem_label',
+    'public_content',
     'read_public_file',
     'read_secret_file',
 ]

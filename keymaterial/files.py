@@ -12,10 +12,12 @@ from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
+from keymaterial.pem import public_content
 from keymaterial.secret import Secret
 
 # A PSK or a PEM private key is far smaller; a wrong path (a log, a device) is caught early.
 LARGEST_FILE = 64 * 1024
+_PEM_HEAD = 256
 
 
 class KeyFileError(Exception):
@@ -28,8 +30,9 @@ def read_secret_file(
     """Read a private file whole, without one final newline.
 
     `owners` are users (uid) who may own it besides root and who reads it. Raises KeyFileError when
-    it can't be read, isn't a regular file, is readable by others than its owner, belongs to
-    somebody else, is empty or is larger than `largest` octets.
+    it can't be read, isn't a regular file, holds what is no secret (a public key, a certificate),
+    is readable by others than its owner, belongs to somebody else, is empty or is larger than
+    `largest` octets.
     """
     try:
         # O_NONBLOCK: opening a FIFO must not hang the daemon; a regular file ignores it.
@@ -38,7 +41,7 @@ def read_secret_file(
         raise KeyFileError(f'cannot read key file {path}: {error.strerror}') from None
     try:
         status = os.fstat(descriptor)
-        _refuse_unless_private(path, status, owners)
+        _refuse_unless_private(path, descriptor, status, owners)
         # Straight into what can be wiped; one octet more shows that there is more.
         octets = bytearray(min(status.st_size, largest) + 1)
         with open(descriptor, 'rb', buffering=0, closefd=False) as file:
@@ -88,10 +91,14 @@ def create_private_file(path: str | Path, *, replace: bool = False) -> int:
 
 
 def _refuse_unless_private(
-    path: str | Path, status: os.stat_result, owners: Collection[int]
+    path: str | Path, descriptor: int, status: os.stat_result, owners: Collection[int]
 ) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise KeyFileError(f'key file {path} is not a regular file')
+    # A mode is no help where the file is the wrong one.
+    public = public_content(os.pread(descriptor, _PEM_HEAD, 0))
+    if public:
+        raise KeyFileError(f'{path} holds {public}, not a secret: name another file')
     if status.st_uid not in (0, os.geteuid(), *owners):
         raise KeyFileError(
             f'key file {path} belongs to user {status.st_uid}, neither root nor the user '

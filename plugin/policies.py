@@ -12,6 +12,7 @@ from exabgp.environment import getenv
 
 from gatekeeper.keychain import Keychain
 from gatekeeper.policy import PolicyError, SessionId, SessionPolicy, check
+from gatekeeper.suites import check_possible
 from plugin.draft import Directive
 from plugin.keychains import Chains
 from plugin.neighbors import protection_of, session_name, settings_of
@@ -43,6 +44,7 @@ def policies_of(neighbors: Mapping[str, Any], chains: Chains) -> list[SessionPol
     policies = [_policy(key, neighbor, chains) for key, neighbor in gated.items()]
     try:
         check(policies)
+        check_possible(policies)
     except PolicyError:
         _blame(policies, gated)
         raise
@@ -88,6 +90,7 @@ def _blame(policies: list[SessionPolicy], gated: Mapping[str, Any]) -> None:
 def _why_not(policies: list[SessionPolicy]) -> PolicyError | None:
     try:
         check(policies)
+        check_possible(policies)
     except PolicyError as error:
         return error
     return None

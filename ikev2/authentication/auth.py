@@ -28,7 +28,7 @@ from ikev2.wire.payloads import (
     IdentificationPayload,
     NotifyPayload,
 )
-from keymaterial import Secret
+from keymaterial import Secret, pem_label
 
 __all__ = [
     'CertifiedKey',
@@ -68,6 +68,9 @@ class PresharedKey:
         Raises CredentialError.
         """
         octets = content.reveal()
+        label = pem_label(octets)
+        if label:
+            raise CredentialError(f'this is a {label.lower()} in PEM, not a pre-shared key')
         if not octets.startswith(_HEX_PREFIX):
             return cls(content)
         try:

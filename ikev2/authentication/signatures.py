@@ -34,7 +34,7 @@ from ikev2.authentication.schemes import (
 )
 from ikev2.constants import AuthMethod
 from ikev2.errors import AuthenticationFailed, CredentialError
-from keymaterial import Secret
+from keymaterial import Secret, is_private_key, pem_label
 
 _FINGERPRINT_PREFIX = 'sha256:'
 _FINGERPRINT_LENGTH = 32
@@ -84,6 +84,15 @@ class PublicKey:
             pem = data.lstrip().startswith(b'-----')
             key = load_pem_public_key(data) if pem else load_der_public_key(data)
         except (ValueError, _Unsupported):
+            if is_private_key(data):
+                raise CredentialError(
+                    'this is a private key, which stays on its own router: name the public key'
+                ) from None
+            if pem_label(data) == 'CERTIFICATE':
+                raise CredentialError(
+                    'this is a certificate: name its CA as trust-anchor, or its key as '
+                    'peer-fingerprint (gatekeeper fingerprint tells it)'
+                ) from None
             raise CredentialError(
                 'this is no public key in PEM or DER (SubjectPublicKeyInfo)'
             ) from None

@@ -293,7 +293,19 @@ def test_what_is_no_public_key_is_refused(data: bytes) -> None:
 def test_a_private_key_where_a_public_one_belongs_is_refused_without_quoting_it() -> None:
     with pytest.raises(CredentialError) as caught:
         PublicKey.load(private_pem())
-    assert 'PRIVATE' not in str(caught.value)
+    assert str(caught.value) == (
+        'this is a private key, which stays on its own router: name the public key'
+    )
+
+
+def test_a_certificate_where_a_public_key_belongs_is_named() -> None:
+    with pytest.raises(CredentialError, match='this is a certificate: name its CA as trust-anchor'):
+        PublicKey.load(b'-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n')
+
+
+def test_a_private_key_where_a_pre_shared_one_belongs_is_refused() -> None:
+    with pytest.raises(CredentialError, match='a private key in PEM, not a pre-shared key'):
+        PresharedKey.load(Secret(private_pem()))
 
 
 def test_keys_of_types_that_are_not_supported_are_refused() -> None:

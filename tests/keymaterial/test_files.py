@@ -175,3 +175,29 @@ def test_no_link_is_followed_when_a_file_is_made(
         create_private_file(tmp_path / 'link', replace=replace)
     assert target.exists() == (not dangling)
     assert dangling or target.read_bytes() == OCTETS
+
+
+@pytest.mark.parametrize('mode', [0o644, 0o600])
+@pytest.mark.parametrize(
+    ('label', 'what'),
+    [
+        ('PUBLIC KEY', 'a public key'),
+        ('CERTIFICATE', 'a certificate'),
+        ('X509 CRL', 'a CRL'),
+        ('CERTIFICATE REQUEST', 'a certificate request'),
+    ],
+)
+def test_what_is_no_secret_is_refused_for_that_and_not_for_its_mode(
+    label: str, what: str, mode: int, tmp_path: Path
+) -> None:
+    """To make a public key private mends nothing."""
+    path = written(tmp_path, mode=mode)
+    path.write_text(f'-----BEGIN {label}-----\nMCow\n-----END {label}-----\n')
+    with pytest.raises(KeyFileError, match=f'holds {what}, not a secret: name another file'):
+        read_secret_file(path)
+
+
+def test_a_private_key_in_pem_is_a_secret(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    path.write_text('-----BEGIN PRIVATE KEY-----\nMC4C\n-----END PRIVATE KEY-----\n')
+    assert read_secret_file(path)

@@ -225,7 +225,7 @@ FAULTS: dict[str, tuple[str, str, str]] = {
     'no private key': (
         neighbor(section=with_ids('\n private-key peer.pub; peer-key peer.pub;')),
         'private-key',
-        'mode 0644',
+        'holds a public key, not a secret: name another file',
     ),
     'no public key': (
         neighbor(section=with_ids('private-key own.pem;\n peer-key r.psk;')),

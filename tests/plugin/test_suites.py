@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from exabgp.configuration.configuration import Configuration
 
 from lab.tcpao_kernel import has_tcp_ao
 from plugin import lifecycle, runtime
@@ -89,7 +90,7 @@ def refused(one: Daemon, load: Callable[[], bool]) -> str:
 
 @pytest.mark.parametrize('name', [n for n, a in ALGORITHMS.items() if a.linux_name is None])
 def test_the_kernel_backend_refuses_a_suite_of_userspace(daemon: Start, name: str) -> None:
-    one = daemon(asking('tcp-ao-backend kernel;', f'algorithm {name};'))
+    one = daemon(asking(f'algorithm {name};'))
     one.gatekeeper.capabilities = KERNEL
     said = refused(one, one.begin)
     assert said.startswith('ikev2: neighbor 127.0.0.2 session ')
@@ -143,6 +144,31 @@ def test_userspace_is_for_the_life_of_a_daemon_too(daemon: Start) -> None:
     )
 
 
+@pytest.mark.parametrize('name', [n for n, a in ALGORITHMS.items() if a.linux_name is None])
+def test_it_is_an_error_without_a_daemon_too(
+    write: Callable[[str], Path], chain: Callable[[str], str], name: str
+) -> None:
+    """`exabgp validate`, on any kernel: the named backend has no such suite anywhere."""
+    why = 'the kernel backend has no such suite; try tcp-ao-backend userspace'
+    text = asking() + asking('tcp-ao-backend kernel;', f'algorithm {name};', peer='127.0.0.3')
+    configuration = Configuration([str(write(text))])
+    assert not configuration.reload()
+    assert str(configuration.error).endswith(f'algorithm {name}: {why}')
+    # The section of the neighbor that asks for it.
+    line = text.rindex('    ikev2 {')
+    assert f'line {text[:line].count(chr(10)) + 1}: ikev2: ' in str(configuration.error)
+    text = asking('tcp-ao-backend auto;', f'algorithm {name};')
+    assert Configuration([str(write(text))]).reload()
+
+
+def test_kmac_without_pycryptodome_is_an_error_without_a_daemon_too(
+    write: Callable[[str], Path], no_pycryptodome: Capabilities
+) -> None:
+    configuration = Configuration([str(write(asking(f'algorithm {KMAC};')))])
+    assert not configuration.reload()
+    assert 'needs pycryptodome: pip install' in str(configuration.error)
+
+
 # --- KMAC without its library -------------------------------------------------------------------
 
 
@@ -150,11 +176,10 @@ def test_kmac_without_pycryptodome_is_refused(daemon: Start, no_pycryptodome: Ca
     one = daemon(asking('tcp-ao-backend userspace;', f'algorithm {KMAC};'))
     one.gatekeeper.capabilities = no_pycryptodome
     said = refused(one, one.begin)
-    assert said.startswith('ikev2: neighbor 127.0.0.2 session ')
+    assert 'ikev2: neighbor 127.0.0.2 session ' in said
     assert said.endswith(
-        f'algorithm {KMAC}: the userspace backend cannot do it on this host: {KMAC} needs '
-        f'pycryptodome: pip install "exabgp-gatekeeper[kmac]" and restart the daemon, or choose '
-        f'another algorithm'
+        f'algorithm {KMAC}: {KMAC} needs pycryptodome: pip install "exabgp-gatekeeper[kmac]", or '
+        f'choose another algorithm'
     )
 
 
@@ -173,7 +198,7 @@ def test_kmac_on_a_reload_changes_nothing(
     assert one.begin()
     assert 'needs pycryptodome' in refused(one, lambda: one.reload(asking(f'algorithm {KMAC};')))
     said = refused(one, lambda: one.reload(asking() + chain(KMAC)))
-    assert f'keychain core key 2: algorithm {KMAC}: the userspace backend cannot' in said
+    assert f'keychain core key 2: algorithm {KMAC}: {KMAC} needs pycryptodome' in said
     assert one.gatekeeper.log == ['start', 'configure']
 
 
@@ -209,7 +234,7 @@ def test_kmac_that_a_real_packet_process_lacks(
             one,
             lambda: one.reload(asking('tcp-ao-backend userspace;', f'algorithm {KMAC};')),
         )
-        assert f'algorithm {KMAC}: the userspace backend cannot do it on this host' in said
+        assert f'algorithm {KMAC}: {KMAC} needs pycryptodome' in said
         one.stop()
 
 
