@@ -14,9 +14,10 @@ from gatekeeper.connection import Connection, Phase, Waiter
 from gatekeeper.deadlines import Due
 from gatekeeper.keychain import ChainKey, Keychain
 from gatekeeper.life import Life
-from gatekeeper.lifetimes import POSTING_RETRY
+from gatekeeper.lifetimes import CEASE_BEFORE, POSTING_RETRY
 from gatekeeper.manual import ManualKeys, begin_life
 from gatekeeper.policy import IPAddress, PolicyError, SessionPolicy
+from gatekeeper.reasons import HINTS
 from gatekeeper.records import EventName
 from gatekeeper.state import Place, Posted, State
 from tcpao.installer import DENY_ID, Failed, Install, Remove, Where
@@ -194,10 +195,10 @@ def open_connection(
     that it is Current and RNext."""
     chain, wall = policy.keychain, state.wall(now)
     assert chain is not None
-    preferred = chain.preferred(wall)
-    if preferred is None:
-        hint = 'give the chain a key whose send-lifetime is now; look at the clock'
-        waiter.fail(state.refuse(policy, 'before connect', chain.why_denied(wall), hint))
+    preferred, denied = chain.preferred(wall), chain.denies(wall, CEASE_BEFORE)
+    if preferred is None or denied is not None:
+        why = denied or chain.why_denied(wall)
+        waiter.fail(state.refuse(policy, 'before connect', why, HINTS['chain']))
         return
     manual = ManualKeys((policy,))
     life = begin_life(state, policy, pair, preferred, now)

@@ -13,6 +13,7 @@ from gatekeeper import (
     chains,
     deleting,
     ending,
+    forewarning,
     ike_events,
     opening,
     proving,
@@ -105,6 +106,7 @@ class Core:
     def configure(self, policies: Sequence[SessionPolicy], now: float) -> None:
         """The whole new set of sessions. Raises PolicyError, and then changes nothing."""
         reloading.configure(self.state, policies, now)
+        forewarning.begin(self.state, now)
         ike_events.drain(self.state, now)
 
     def set_clock(self, wall: float, now: float) -> None:
@@ -112,6 +114,7 @@ class Core:
         if abs(wall - self.state.wall(now)) >= CLOCK_TOLERANCE:
             self.state.wall_offset = wall - now
             chains.renew(self.state, chains.CHAINS, now)
+            forewarning.look(self.state, forewarning.ENDS, now)
 
     def open(self, session_key: str, pair: SocketPair, waiter: Waiter, now: float) -> None:
         """Active side: a socket for `pair` is bound and closed."""
@@ -301,5 +304,6 @@ DUE: dict[Due, Callable[..., None]] = {
     Due.IKE: _retry_ike,
     Due.REPROVE: reproving.too_late,
     Due.CHAINS: chains.renew,
+    Due.FOREWARN: forewarning.look,
 }
 """Who handles each deadline: (state, subject, now)."""

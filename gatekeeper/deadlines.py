@@ -41,6 +41,8 @@ class Due(StrEnum):
     REPROVE = 'it must have proven itself by its new credential'
     # of all keychains
     CHAINS = 'a lifetime of a key begins or ends'
+    # of everything that must be renewed by operators
+    FOREWARN = 'the end of something has come nearer'
 
 
 _SPARE = 64

@@ -124,6 +124,16 @@ class Keychain:
         ]
         return max(usable, key=lambda key: (key.send.start, -key.number), default=None)
 
+    def denies(self, wall: float, soon: float) -> str | None:
+        """Why nothing may be begun now: no key is preferred, or within `soon` seconds none will
+        be, and what is begun would be closed at once. None if a key is."""
+        if self.preferred(wall) is None:
+            return self.why_denied(wall)
+        if self.preferred(wall + soon) is None:
+            # In words of that moment.
+            return self.why_denied(wall + soon)
+        return None
+
     def next_change(self, wall: float) -> float | None:
         """When a lifetime begins or ends next; None if nothing will ever change."""
         return min(self._changes(wall), default=None)

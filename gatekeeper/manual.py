@@ -104,8 +104,9 @@ class ManualKeys:
             there = [k for k in chain.accepted(wall) if (k.send_id, k.recv_id) in on_socket]
             current = next((key for key in there if key.send_id == seen.current), None)
             rnext = next((key for key in there if key.recv_id == seen.rnext), None)
-            if chain.preferred(wall) is None:
-                against = chain.why_denied(wall)
+            denied = chain.denies(wall, CEASE_BEFORE)
+            if denied is not None:
+                against = denied
             elif current is None or rnext is None:
                 against = (
                     f'the socket came up under a key that keychain {chain.name} does not accept: '

@@ -38,6 +38,8 @@ HINTS: dict[str, str] = {
     Cause.STOPPED: 'start the daemon again',
     'request': "compare the peer's configuration with ours",
     'chain': 'give the keychain a key whose send-lifetime is now; look at the clock',
+    'no successor': 'the errors before this one say why; a new connection takes a new key',
+    'next key': 'add a key to the keychain at both ends, and reload',
     'installer': "see the kernel's reason; check CONFIG_TCP_AO and net.core.optmem_max",
     'unproven': 'a peer without TCP-AO, or one that is being replaced: see show ikev2 at both ends',
     'proof': 'the connection was closed without a BGP octet; see show ikev2 at both ends',

@@ -35,6 +35,7 @@ from gatekeeper.lifetimes import (
     backoff,
     lingers,
 )
+from gatekeeper.reasons import HINTS
 from gatekeeper.records import EventName
 from gatekeeper.state import State
 from tcpao.installer import (
@@ -333,7 +334,8 @@ def cease(state: State, conn: Connection, now: float) -> None:
         return
     cause = _why_cease(state, conn, now)
     if cause is not None:
-        state.refuse(conn.policy, 'rekey', cause, 'see the errors before this one')
+        hint = HINTS['no successor'] if conn.manual is None else HINTS['next key']
+        state.refuse(conn.policy, 'rekey', cause, hint)
         ending.close(state, conn, cause, now)
 
 

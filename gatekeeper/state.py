@@ -25,6 +25,7 @@ from tcpao.mkt import ALGORITHMS, Mkt, SocketPair
 
 if TYPE_CHECKING:
     from gatekeeper.connection import Connection
+    from gatekeeper.ends import Stage
     from gatekeeper.keychain import ChainKey
     from gatekeeper.peer import Peer
     from ikev2.endpoint import Endpoint
@@ -87,6 +88,8 @@ class State:
         self.notes: list[Note] = []
         self.keyed: list[tuple[SessionPolicy, bool, Mkt]] = []
         """MKTs just made (and whether we open the connection), for a key table on request."""
+        self.forewarned: dict[tuple[str, float], Stage] = {}
+        """Of what will end, and when: how near it was when operators were told."""
         self.posted: dict[Place, Posted] = {}
         self.wall_offset = 0.0
         """Seconds since the epoch less this clock's: keychains go by UTC."""

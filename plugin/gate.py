@@ -37,6 +37,14 @@ PROOF_WITHIN = 15.0
 """Seconds; the gatekeeper's own limit is shorter."""
 
 
+NO_SYN_ACK = 'is its TCP port open on the way, and what does show ikev2 backend count there?'
+NO_SYN_ACK_CHAIN = (
+    'the peer drops what it has no key for: compare the keychains (our send-id is its recv-id, '
+    'the key file, algorithm, tcp-options, accept-lifetime, the clocks), see its show ikev2 '
+    'backend, and whether it listens'
+)
+
+
 class AttemptError(Exception):
     """Why this attempt failed: step, cause, what to try next."""
 
@@ -167,7 +175,8 @@ def _connected(
             break
         if time.monotonic() >= link.deadline:
             cause = f'no answer to the SYN within {policy.timeout} s'
-            raise AttemptError(step, cause, 'see show ikev2 and TCPAOBad at the peer')
+            hint = NO_SYN_ACK if policy.keychain is None else NO_SYN_ACK_CHAIN
+            raise AttemptError(step, cause, hint)
         yield False
     link.deadline = None
     runtime.waker.forget(link.sock)

@@ -55,21 +55,19 @@ class Recorder:
         match record.event:
             case EventName.REFUSED:
                 self._refused(record)
+            case EventName.EXPIRES:
+                # The gatekeeper has counted how often.
+                log.warning(lambda: f'{_name(*_whose(record))}: {_why(record)}', LOG)
             case EventName.END:
                 log.warning(lambda: _ended(record), LOG)
             case _:
                 if record.event is EventName.ESTABLISHED:
-                    neighbor = str(record.details.get('neighbor', ''))
-                    self._news.is_up(neighbor, record.session or EVERY, time.monotonic())
+                    self._news.is_up(*_whose(record), time.monotonic())
                 write = log.debug if record.event in _DETAILS else log.info
                 write(lambda: _line(record), LOG)
 
     def _refused(self, record: Record) -> None:
-        said = record.details
-        neighbor, session = str(said.get('neighbor', '')), record.session or EVERY
-        causes = [str(said[name]) for name in ('step', 'cause', 'text') if said.get(name)]
-        hint = f'; {said["hint"]}' if said.get('hint') else ''
-        self.tell(neighbor, session, ': '.join(causes) + hint)
+        self.tell(*_whose(record), _why(record))
 
     def tell(self, neighbor: str, session: str, text: str) -> None:
         """Log why there is no protected connection, unless that has been said lately.
@@ -112,10 +110,21 @@ def _name(neighbor: str, session: str) -> str:
     return f'neighbor {neighbor} session {session}' if session else f'neighbor {neighbor}'
 
 
-def _ended(record: Record) -> str:
+def _whose(record: Record) -> tuple[str, str]:
+    return str(record.details.get('neighbor', '')), record.session or EVERY
+
+
+def _why(record: Record) -> str:
+    """Step, cause and what to try next."""
     said = record.details
-    name = _name(str(said.get('neighbor', '')), record.session or EVERY)
-    return f'{name}: the session has ended: {said.get("cause")}'
+    causes = [str(said[name]) for name in ('step', 'cause', 'text') if said.get(name)]
+    hint = f'; {said["hint"]}' if said.get('hint') else ''
+    return ': '.join(causes) + hint
+
+
+def _ended(record: Record) -> str:
+    name = _name(*_whose(record))
+    return f'{name}: the session has ended: {record.details.get("cause")}'
 
 
 def _line(record: Record) -> str:

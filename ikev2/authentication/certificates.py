@@ -143,7 +143,7 @@ class Certificate:
             ),
             subject=canonical_name(parsed.subject),
             issuer=canonical_name(parsed.issuer),
-            name=_plain(parsed.subject.rfc4514_string()),
+            name=plain(parsed.subject.rfc4514_string()),
             serial=parsed.serial_number,
             not_before=parsed.not_valid_before_utc.timestamp(),
             not_after=parsed.not_valid_after_utc.timestamp(),
@@ -204,7 +204,7 @@ class Certificate:
     def described(self) -> str:
         """Whom the certificate is for, for people."""
         others = ', '.join(str(name.value) for name in self.alternatives)
-        return _plain(f'{self.name} ({others})' if others else self.name)
+        return plain(f'{self.name} ({others})' if others else self.name)
 
 
 def _is_domain(name: x509.GeneralName, data: bytes) -> bool:
@@ -266,10 +266,11 @@ def ders_in(
 def brief(error: Exception) -> str:
     """The first line of a library's words, printable: DER may put anything into them."""
     text = str(error).splitlines()
-    return _plain(text[0]) if text and text[0] else type(error).__name__
+    return plain(text[0]) if text and text[0] else type(error).__name__
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """What a certificate may say anything in, fit for a log."""
     shown = text[:200]
     return shown if shown.isprintable() else ascii(shown)
 

@@ -18,6 +18,7 @@ from ikev2.authentication.certificates import (
     CertificateError,
     brief,
     ders_in,
+    plain,
 )
 from ikev2.authentication.names import CanonicalName, canonical_name
 from ikev2.authentication.signed import Signed
@@ -33,6 +34,8 @@ class RevocationList:
     der: bytes = field(repr=False)
     signed: Signed = field(compare=False, repr=False)
     issuer: CanonicalName = field(compare=False)
+    issuer_name: str = field(compare=False)
+    """The same, for people."""
     this_update: float = field(compare=False)
     """Seconds since the epoch; both ends are included."""
     next_update: float = field(compare=False)
@@ -69,6 +72,7 @@ class RevocationList:
                 parsed.signature_algorithm_parameters,
             ),
             issuer=canonical_name(parsed.issuer),
+            issuer_name=plain(parsed.issuer.rfc4514_string()),
             this_update=parsed.last_update_utc.timestamp(),
             next_update=parsed.next_update_utc.timestamp(),
             revoked=frozenset(revoked),

@@ -175,5 +175,6 @@ _TELLERS: dict[EventName, Callable[[Details], str | None]] = {
     EventName.RNEXT_MOVED: _rnext_moved,
     EventName.MKT_REMOVED: _removed,
     EventName.REFUSED: _refused,
+    EventName.EXPIRES: _end,
     EventName.END: _end,
 }

@@ -160,6 +160,30 @@ def test_an_expired_chain_accepts_nobody() -> None:
     assert 'keychain core has expired' in r2.errors[0]
 
 
+def test_what_would_be_closed_at_once_is_not_begun() -> None:
+    """A session gets its Cease 5 s before the last key ends: no new one in these, on neither side,
+    whoever's key lasts longer."""
+    ends = [key(1, send=(0, START + 20))]
+    for ours, theirs in ((ends, [key(1)]), ([key(1)], ends)):
+        world = World()
+        r1, r2 = two_routers(world, ours, theirs)
+        world.run(START + 16 - world.now)
+        connect(r1)
+        world.run(2)
+        assert is_down(r1, r2)
+        denies = r1 if ours is ends else r2
+        assert 'keychain core has expired: key 1' in denies.errors[0]
+
+
+def test_a_chain_that_goes_on_in_time_lets_in_until_the_last_moment() -> None:
+    world = World()
+    r1, r2 = two_routers(world, [key(1, send=(0, START + 20)), key(2, send=(START + 20, inf))])
+    world.run(START + 18 - world.now)
+    connect(r1)
+    world.run(10)
+    assert is_up(r1, r2)
+
+
 def test_a_key_that_is_not_accepted_any_more_is_off_the_listener() -> None:
     world = World()
     r1, r2 = two_routers(world, [key(1)], [key(1, send=(0, START), accept=(0, START + 50))])

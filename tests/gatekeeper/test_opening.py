@@ -219,11 +219,7 @@ def test_a_refused_request_is_no_error_of_a_session_that_runs() -> None:
     state.refuse_request(peer, policy, Trouble('request from the peer', 'a cause', 'a hint'))
     r2.pump()
     assert [note.details['cause'] for note in r2.noted('refused')] == ['a cause']
-    (row,) = (
-        row
-        for row in snapshot(r2.core.state, world.now)
-        if row['session'] == 'ipv4 unicast'
-    )
+    (row,) = (row for row in snapshot(r2.core.state, world.now) if row['session'] == 'ipv4 unicast')
     assert (row['state'], row['last_error']) == ('in use', None)
 
 

@@ -117,6 +117,17 @@ def test_the_end_of_a_session_names_its_cause(said: list[tuple[str, str]]) -> No
     assert said == [('warning', f'{NAME}: the session has ended: the connection was lost')]
 
 
+def test_what_will_end_is_a_warning(said: list[tuple[str, str]]) -> None:
+    details: dict[str, str | int | float | bool | None] = {
+        'neighbor': '10.0.0.2, 10.0.0.3 and 7 more',
+        'cause': 'our certificate CN=r1 ends in 20 days',
+        'hint': 'renew it',
+    }
+    Recorder('r1').record(Record(1.0, 'r1', None, EventName.EXPIRES, details))
+    line = 'neighbor 10.0.0.2, 10.0.0.3 and 7 more: our certificate CN=r1 ends in 20 days; renew it'
+    assert said == [('warning', line)]
+
+
 @pytest.mark.parametrize(
     'event', ['bind', 'ike_init', 'ike_auth', 'child_sa', 'mkt_installed', 'syn', 'mkt_removed']
 )
