@@ -369,7 +369,7 @@ def test_replacing_an_ike_sa_forgets_it_and_makes_another() -> None:
 @pytest.mark.parametrize('seed', range(8))
 def test_the_half_that_was_forgotten_goes_at_the_other_end_too(seed: int) -> None:
     bench = up(Bench(seed=seed))
-    bench.a.mkts = True  # so there is no INITIAL_CONTACT that would do it
+    bench.a.mkts = bench.b.mkts = True  # so there is no INITIAL_CONTACT that would do it
     bench.a.endpoint.replace_ike_sa('b', bench.now)
     bench.settle()
     assert len(sas_of(bench.b)) == 2
