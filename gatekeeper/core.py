@@ -15,6 +15,7 @@ from gatekeeper import (
     ending,
     forewarning,
     ike_events,
+    manual_syns,
     opening,
     proving,
     rekeying,
@@ -49,6 +50,7 @@ from tcpao.installer import (
     Where,
 )
 from tcpao.mkt import Mkt, PeerPairs, SocketPair
+from tcpao.refusal import Refusal
 
 
 class Core:
@@ -135,6 +137,10 @@ class Core:
         """A UDP datagram came."""
         self.endpoint.receive_datagram(datagram, now)
         ike_events.drain(self.state, now)
+
+    def kept_out(self, refusal: Refusal, now: float) -> None:
+        """The backend has dropped a SYN, or the answer to one."""
+        manual_syns.kept_out(self.state, refusal, now)
 
     def handle_timer(self, now: float) -> None:
         """Do what is due."""

@@ -67,6 +67,7 @@ class End:
             span = f'{left / DAY:.0f} days'
         else:
             span = f'{left / 3600:.0f} hours' if left >= 7200 else f'{left / 60:.0f} minutes'
+            span = span if left >= 120 else f'{left:.0f} seconds'
         return f'{self.what} ends in {span}, at {utc(self.at)}: then {self.then}'
 
     def _times(self) -> tuple[float, float, float]:

@@ -276,10 +276,11 @@ class ManualKeys:
         key = self.key_of(conn.life)
         follows = self._follows(state, conn, conn.life.hard_at)
         if follows is None:
-            return f'{self._chain(conn).name}: {key} ends, and no key follows it'
+            return f'keychain {self._chain(conn).name}: {key} ends, and no key follows it'
         running = conn.rotation
         if running and not running.heard and now - running.answered_at > CEASE_BEFORE:
-            return f'{self._chain(conn).name}: {key} ends, and the peer does not use {follows}'
+            name = self._chain(conn).name
+            return f'keychain {name}: {key} ends, and the peer does not use {follows}'
         return None
 
     def _follows(self, state: State, conn: Connection, when: float) -> ChainKey | None:

@@ -27,7 +27,8 @@ HINTS: dict[str, str] = {
     Cause.AUTHENTICATION_FAILED: 'compare local-id, peer-id and the credential at both ends',
     Cause.UNKNOWN_IDENTITY: 'compare local-id and peer-id at both ends',
     Cause.NO_PROPOSAL_CHOSEN: 'compare algorithm and tcp-options at both ends',
-    Cause.NO_PROFILE: 'the peer runs IKEv2 but not the TCP-AO profile: no gatekeeper there?',
+    Cause.NO_PROFILE: 'the peer is another IKE daemon, which can negotiate no TCP-AO keys: use a '
+    'keychain with the same keys at both ends',
     Cause.NAT: 'TCP-AO does not pass a NAT: use addresses without translation',
     Cause.REFUSED: "look at the peer's log",
     Cause.MALFORMED: "look at the peer's version",
@@ -38,6 +39,10 @@ HINTS: dict[str, str] = {
     Cause.STOPPED: 'start the daemon again',
     'request': "compare the peer's configuration with ours",
     'chain': 'give the keychain a key whose send-lifetime is now; look at the clock',
+    'unsigned': 'a peer that has TCP MD5 or nothing: give it the keys of the keychain',
+    'ids': 'send-id there is recv-id here; compare accept-lifetimes and clocks too',
+    'mac': 'give it the same key-file, algorithm and tcp-options at both ends; gatekeeper verify '
+    'tells of a capture what differs',
     'no successor': 'the errors before this one say why; a new connection takes a new key',
     'next key': 'add a key to the keychain at both ends, and reload',
     'installer': "see the kernel's reason; check CONFIG_TCP_AO and net.core.optmem_max",
@@ -129,5 +134,6 @@ def explain(step: str, failure: RpSaFailed, ike: Trouble | None) -> Trouble:
     if failure.cause is Cause.AUTHENTICATION_FAILED:
         # The IKE SA was up for us, until the peer had looked at our proof.
         return at_ike(IkeSaFailed(failure.peer, 'IKE_AUTH', failure.cause, REFUSED_US))
-    text = f'{failure.cause}: {failure.text}' if failure.text else str(failure.cause)
+    known = failure.text in ('', str(failure.cause))
+    text = str(failure.cause) if known else f'{failure.cause}: {failure.text}'
     return Trouble(step, text, HINTS[failure.cause])

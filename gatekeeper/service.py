@@ -261,7 +261,8 @@ class Gatekeeper:
             self._clock.close()
 
     def _loop(self) -> None:
-        for descriptor in (self._calls, self._alarm, self._clock, self._backend.fileno()):
+        ends = (self._backend.fileno(), self._backend.refusals_fileno())
+        for descriptor in (self._calls, self._alarm, self._clock, *ends):
             if descriptor is not None:
                 self._selector.register(descriptor, selectors.EVENT_READ)
         while not self._stopping:
@@ -286,6 +287,8 @@ class Gatekeeper:
             self._obey(now)
         for datagram in self._udp.receive():
             self._step(partial(self._core.receive_datagram, datagram), now)
+        for refusal in self._backend.refusals():
+            self._step(partial(self._core.kept_out, refusal), now)
         self._step(self._core.handle_timer, now)
         self._flush(now)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import inf
 
 from gatekeeper.connection import Connection, Phase
+from gatekeeper.lifetimes import CEASE_BEFORE
 from gatekeeper.policy import SessionPolicy
 from gatekeeper.reasons import HINTS
 from gatekeeper.state import State
@@ -112,8 +113,9 @@ def _row(state: State, policy: SessionPolicy) -> dict[str, object]:
 def _idle(state: State, policy: SessionPolicy, wall: float) -> dict[str, object]:
     row = _row(state, policy)
     chain = policy.keychain
-    if chain is not None and chain.preferred(wall) is None:
-        why = {'last_error': chain.why_denied(wall), 'try_next': HINTS['chain']}
+    denied = chain.denies(wall, CEASE_BEFORE) if chain is not None else None
+    if denied is not None:
+        why = {'last_error': denied, 'try_next': HINTS['chain']}
         return row | {'state': DENIED} | why
     if policy.connect_port is not None:
         return row

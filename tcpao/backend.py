@@ -15,6 +15,7 @@ from typing import Protocol
 from tcpao.installer import Capabilities
 from tcpao.linux import LinuxInstaller, why_unsupported
 from tcpao.mkt import IPAddress
+from tcpao.refusal import Refusal
 from tcpao.socket_installer import SocketInstaller
 
 # RFC 5926 2.1: both are mandatory; a kernel with TCP-AO but without one of them can't talk to
@@ -84,6 +85,13 @@ class Backend(Protocol):
         """What it has counted, from any thread. Raises tcpao.sockets.InstallError if it has died,
         OSError."""
 
+    def refusals_fileno(self) -> int | None:
+        """Readable when `refusals` has something; None if it never will."""
+
+    def refusals(self) -> list[Refusal]:
+        """Connections that it has kept out, some for all of a kind: what a peer has to hear from
+        an operator, for its SYN just vanishes. For one thread."""
+
     def fileno(self) -> int | None:
         """Readable once the backend has died, None if it can't die. See `died`."""
 
@@ -134,6 +142,13 @@ class KernelBackend:
         names, values = (line.split() for line in lines if line.startswith('TcpExt:'))
         found = dict(zip(names[1:], map(int, values[1:]), strict=True))
         return Counters(*(found[name] for name in NETSTAT))
+
+    def refusals_fileno(self) -> None:
+        """The kernel tells nobody."""
+
+    def refusals(self) -> list[Refusal]:
+        """See Backend."""
+        return []
 
     def fileno(self) -> None:
         """See Backend."""

@@ -16,6 +16,8 @@ import tcpao
 from tcpao.backend import BackendError, Counters
 from tcpao.installer import Capabilities
 from tcpao.mkt import IPAddress
+from tcpao.refusal import Refusal
+from tcpao.userspace import refusals
 from tcpao.userspace.channel import Channel, ChannelError
 from tcpao.userspace.installer import UserspaceInstaller
 from tcpao.userspace.messages import Count, Loaded, NotReady, Ready, Stop
@@ -61,11 +63,15 @@ class UserspaceBackend:
         self._kinds = tuple(kinds)
         self._process: Child | None = None
         self._descriptor = -1
+        self._pipe: tuple[int, int] | None = None
+        """What the process tells of its own accord. Both ends stay open here: who waits for the
+        reading one isn't woken by the end of the process."""
 
     def start(self) -> None:
         """Start the process; needs root, so before privileges are dropped. Raises
         BackendError; then there is no process."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._pipe = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         with theirs:
             self._process = self._spawn(theirs)
         self._channel = Channel(ours, self._kill)
@@ -74,6 +80,7 @@ class UserspaceBackend:
             self._kill()
             self._process.wait()
             self._channel.close('the packet process did not start')
+            self._close_pipe()
             raise BackendError(
                 said.text
                 if isinstance(said, NotReady)
@@ -83,16 +90,18 @@ class UserspaceBackend:
         self._descriptor = os.pidfd_open(self._process.pid)
 
     def _spawn(self, theirs: socket.socket) -> Child:
-        """The process, with its end of the channel."""
+        """The process, with its end of the channel and of the pipe."""
+        assert self._pipe is not None
+        descriptors = (theirs.fileno(), self._pipe[1])
         return subprocess.Popen(
             # -P: the working directory isn't ours.
-            [sys.executable, '-P', '-m', 'tcpao.userspace', str(theirs.fileno())]
+            [sys.executable, '-P', '-m', 'tcpao.userspace', *map(str, descriptors)]
             + [kind.value for kind in self._kinds],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             cwd='/',
             env=_environment(),
-            pass_fds=(theirs.fileno(),),
+            pass_fds=descriptors,
             # A Ctrl-C is for the daemon, which ends the process when it has nothing to sign.
             start_new_session=True,
         )
@@ -126,6 +135,14 @@ class UserspaceBackend:
         # A process that has died is told by `died`.
         with suppress(ChannelError):
             self._channel.ask(Loaded(peers))
+
+    def refusals_fileno(self) -> int | None:
+        """See tcpao.backend.Backend."""
+        return self._pipe[0] if self._pipe is not None else None
+
+    def refusals(self) -> list[Refusal]:
+        """See tcpao.backend.Backend."""
+        return refusals.read(self._pipe[0]) if self._pipe is not None else []
 
     def tally(self) -> Tally:
         """What the process has counted. Raises tcpao.sockets.InstallError."""
@@ -176,6 +193,12 @@ class UserspaceBackend:
         self._process = None
         os.close(self._descriptor)
         self._descriptor = -1
+        self._close_pipe()
+
+    def _close_pipe(self) -> None:
+        for end in self._pipe or ():
+            os.close(end)
+        self._pipe = None
 
     def __enter__(self) -> Self:
         self.start()

@@ -30,6 +30,7 @@ from tcpao.userspace.nfqueue import (
     Queued,
     verdict,
 )
+from tcpao.userspace.refusals import Refusals
 from tcpao.userspace.rules import (
     Rules,
     RulesError,
@@ -51,11 +52,15 @@ _LAST_WORDS: Final = 1.0
 class Process:
     """One per daemon."""
 
-    def __init__(self, channel: socket.socket, queue: Queue, rules: Rules) -> None:
+    def __init__(
+        self, channel: socket.socket, queue: Queue, rules: Rules, tell: int | None = None
+    ) -> None:
+        """`tell` is a pipe to the daemon, for what operators want to know."""
         self._channel = channel
         self._queue = queue
         self._rules = rules
         self._core = Core(mtu_between)
+        self._refusals = Refusals(tell)
         self._made: frozenset[Selector] = frozenset()
         self._heard = b''
         """Of a request that isn't complete."""
@@ -122,6 +127,8 @@ class Process:
                 passed = (
                     None if self._orphaned else self._core.incoming(packet, partial=queued.partial)
                 )
+                if passed is None:
+                    self._refusals.dropped(packet, self._core.tally, time.monotonic())
             elif self._orphaned:
                 passed = self._core.last_words(packet, partial=queued.partial)
             else:

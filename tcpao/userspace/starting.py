@@ -39,7 +39,9 @@ def _free_queue(left: Collection[int]) -> Queue:
     raise error
 
 
-def _prepare(channel: socket.socket, kinds: tuple[Kind, ...]) -> tuple[Process, Ready]:
+def _prepare(
+    channel: socket.socket, kinds: tuple[Kind, ...], tell: int | None
+) -> tuple[Process, Ready]:
     """A process whose rules are in force, in place of those that another one has left. Raises
     QueueError or RulesError; then none are there."""
     left = left_behind(bound_queues, kinds)
@@ -47,7 +49,7 @@ def _prepare(channel: socket.socket, kinds: tuple[Kind, ...]) -> tuple[Process, 
     rules = None
     try:
         rules = choose(queue.number, kinds)
-        process = Process(channel, queue, rules)
+        process = Process(channel, queue, rules, tell)
         process.inherit(selector for selectors in left.values() for selector in selectors)
         removed = remove_stale(left, kinds)
     except RulesError:
@@ -66,10 +68,13 @@ def _prepare(channel: socket.socket, kinds: tuple[Kind, ...]) -> tuple[Process, 
     )
 
 
-def serve(channel: socket.socket, kinds: Iterable[Kind] = tuple(Kind)) -> int:
-    """The whole life of the process; its exit status."""
+def serve(
+    channel: socket.socket, kinds: Iterable[Kind] = tuple(Kind), tell: int | None = None
+) -> int:
+    """The whole life of the process; its exit status. `tell` is a pipe to the daemon, for
+    `refusals`."""
     try:
-        process, ready = _prepare(channel, tuple(kinds))
+        process, ready = _prepare(channel, tuple(kinds), tell)
     except (QueueError, RulesError) as error:
         channel.sendall(messages.encode_reply(messages.NotReady(str(error))))
         return 1
@@ -96,10 +101,12 @@ def why_unable(kinds: Iterable[Kind] = tuple(Kind)) -> str | None:
 
 
 def main(arguments: list[str]) -> int:
-    """`python -m tcpao.userspace DESCRIPTOR [KIND...]`: started by `backend`, never by hand."""
+    """`python -m tcpao.userspace CHANNEL PIPE [KIND...]`, two descriptors: started by `backend`,
+    never by hand."""
     channel = socket.socket(fileno=int(arguments[0]))
     harden()
     # The daemon decides when the last segment is signed: its end is ours.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    return serve(channel, [Kind(name) for name in arguments[1:]] or tuple(Kind))
+    kinds = [Kind(name) for name in arguments[2:]] or tuple(Kind)
+    return serve(channel, kinds, tell=int(arguments[1]))

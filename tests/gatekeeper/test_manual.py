@@ -9,7 +9,7 @@ import pytest
 
 from gatekeeper.life import MktState
 from gatekeeper.policy import PolicyError, check
-from gatekeeper.show import snapshot
+from gatekeeper.show import DENIED, snapshot
 from keymaterial import Secret
 from tcpao.installer import Cause, Guard, Install, SetRNext
 from tcpao.mkt import ALGORITHMS, PeerPairs
@@ -173,6 +173,7 @@ def test_what_would_be_closed_at_once_is_not_begun() -> None:
         assert is_down(r1, r2)
         denies = r1 if ours is ends else r2
         assert 'keychain core has expired: key 1' in denies.errors[0]
+        assert snapshot(denies.core.state, world.now)[0]['state'] == DENIED
 
 
 def test_a_chain_that_goes_on_in_time_lets_in_until_the_last_moment() -> None:
@@ -204,7 +205,7 @@ def test_the_end_of_the_last_key_closes_the_session_with_a_cease_before_it() -> 
     causes = [cause for _, cause in r1.closed + r2.closed]
     assert causes
     assert all(
-        cause.startswith('core: key 1') and cause.endswith('ends, and no key follows it')
+        cause.startswith('keychain core: key 1') and cause.endswith('ends, and no key follows it')
         for cause in causes
     )
     connect(r1)

@@ -29,6 +29,11 @@ class MemoryBackend:
 
     def fileno(self) -> None: ...
 
+    def refusals_fileno(self) -> None: ...
+
+    def refusals(self) -> list[Any]:
+        return []
+
     def __init__(self) -> None:
         self.loads: list[object] = []
 

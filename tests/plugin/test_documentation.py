@@ -3,6 +3,8 @@ that of the README does."""
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import subprocess
 from collections.abc import Callable, Iterator
@@ -129,3 +131,29 @@ def test_the_commands_make_a_ca_whose_certificate_is_taken(write: Write, tmp_pat
 
 def test_there_are_examples() -> None:
     assert len(list(configurations())) == 8
+
+
+# --- the table of failures ----------------------------------------------------------------------
+
+
+def failures() -> list[str]:
+    """What docs/operating.md says that one sees: parts between dots, as they stand in the code."""
+    text = (HOME / 'docs' / 'operating.md').read_text()
+    table = text.partition('## Reading failures')[2].partition('\n## ')[0]
+    rows = [line.split(' | ') for line in table.splitlines() if line.startswith('| ')]
+    cells = [row[1].partition(' (')[0] for row in rows[1:]]
+    return [part.strip(' ,') for cell in cells for part in re.split(r'\.\.\.|; ', cell)]
+
+
+@pytest.fixture(scope='module')
+def said() -> str:
+    """The code's words, with string literals that go on in the next line put together."""
+    folders = ('gatekeeper', 'ikev2', 'plugin')
+    files = [path for name in folders for path in (HOME / name).rglob('*.py')]
+    code = '\n'.join(path.read_text() for path in files)
+    return re.sub(r"""['"]\s*\n\s*f?['"]""", '', code)
+
+
+@pytest.mark.parametrize('words', [words for words in failures() if words])
+def test_the_table_of_failures_has_the_words_that_are_said(words: str, said: str) -> None:
+    assert words in said or words in {os.strerror(errno.ECONNREFUSED)}

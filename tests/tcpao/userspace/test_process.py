@@ -35,6 +35,7 @@ from tcpao.installer import (
     Read,
     Where,
 )
+from tcpao.refusal import Reason
 from tcpao.userspace import channel, rules_iptables
 from tcpao.userspace.backend import UserspaceBackend
 from tcpao.userspace.lock_watch import LOCK_FILE, LockWatch
@@ -182,6 +183,23 @@ def test_other_traffic_is_not_touched(ends: tuple[End, End]) -> None:
     assert tally.unsigned == tally.good == tally.malformed == 0
     assert not can_connect(ends[0].site, 179, timeout=0.5)
     assert process_of(ends[1]).tally().unsigned > 0
+
+
+def test_a_syn_that_is_dropped_is_told_to_the_daemon_which_is_woken(
+    ends: tuple[End, End],
+) -> None:
+    backend = process_of(ends[1])
+    guarded(ends[1])
+    descriptor = backend.refusals_fileno()
+    assert descriptor is not None
+    assert not select.select([descriptor], [], [], 0)[0]
+    # Longer than a SYN that came too early takes to be sent again.
+    assert not can_connect(ends[0].site, 179, timeout=4.0)
+    assert select.select([descriptor], [], [], 30)[0]
+    (refusal,) = backend.refusals()
+    assert (refusal.reason, refusal.pair.local_port) == (Reason.UNSIGNED, 179)
+    assert refusal.pair.remote == ADDRESSES[4][0]
+    assert backend.refusals() == []
 
 
 @pytest.mark.parametrize('kind', IPTABLES)
