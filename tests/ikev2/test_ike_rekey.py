@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from ikev2.constants import ExchangeType, KeyExchangeId, NotifyType
+from ikev2.crypto.key_exchange import KeyExchange
 from ikev2.events import (
     Cause,
     Datagram,
@@ -17,7 +18,7 @@ from ikev2.events import (
     RpSaNegotiated,
     RpSaRequested,
 )
-from ikev2.proposals.ike import IkePolicy
+from ikev2.proposals.ike import IkePolicy, select_ike
 from ikev2.sa.ike_sa import IkeSa
 from ikev2.sa.transitions import State
 from ikev2.wire.message import Message
@@ -260,6 +261,37 @@ def test_an_answer_that_makes_no_sense_leaves_nothing_half_done(
     assert a == b
     bench.negotiate()
     assert bench.a.last(RpSaNegotiated)
+
+
+def test_an_answer_in_another_group_than_ours_makes_no_successor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    other = KeyExchange.generate(KeyExchangeId.ECP_256)
+
+    def serve(sa: IkeSa, message: Message, now: float) -> None:
+        group = message.require(KeyExchangePayload).group
+        choice = select_ike(message.require(SaPayload), IkePolicy(), group, rekey=True)
+        ke = KeyExchangePayload(KeyExchangeId.ECP_256, other.public_value)
+        sa.answer([choice.answer(bytes(7) + b'\1'), NoncePayload(bytes(32)), ke], now)
+
+    monkeypatch.setattr('ikev2.exchanges.create_child.serve_ike_rekey', serve)
+    bench = up()
+    bench.a.endpoint.rekey_ike_sa('b', bench.now)
+    bench.run(5)
+    # What B made of it isn't known: the IKE SA that is left at both ends is none.
+    assert spis(bench) == ([], [])
+    assert len(bench.a.all(IkeSaUp)) == 1
+
+
+def test_of_two_rekeys_that_wait_for_the_window_one_is_done() -> None:
+    bench = up()
+    bench.a.endpoint.check_liveness('b', bench.now)
+    bench.a.endpoint.rekey_ike_sa('b', bench.now)
+    bench.a.endpoint.rekey_ike_sa('b', bench.now)
+    bench.settle()
+    assert sum(is_kind(d, CHILD, response=False) for d in bench.wire) == 1
+    a, b = spis(bench)
+    assert a == b
 
 
 def test_a_refused_rekey_is_tried_again() -> None:

@@ -23,9 +23,11 @@ from ikev2.events import (
     RpSaNegotiated,
     RpSaRequested,
 )
+from ikev2.exchanges.informational import DeleteIkeSa, UndoKeys
+from ikev2.sa.ike_sa import IkeSa
 from ikev2.wire.message import Header, Message
 from ikev2.wire.payload import Payload
-from ikev2.wire.payloads import DeletePayload, NotifyPayload
+from ikev2.wire.payloads import DeletePayload, NotifyPayload, UnknownPayload
 from tests.ikev2.bench import (
     A_ADDRESS,
     B_ADDRESS,
@@ -345,6 +347,64 @@ def test_every_flipped_bit_of_a_protected_message_is_noticed() -> None:
     assert len(bench.wire) - sent == len(unprotected)  # only "unknown major version"
     bench.inject(request)
     assert is_kind(bench.wire[-1], INFORMATIONAL, response=True)
+
+
+@pytest.mark.parametrize('what', ['liveness', 'delete', 'undo'])
+def test_an_answer_that_makes_no_sense_ends_its_request(
+    what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is authentic, so the peer lives, and has read the request."""
+
+    def serve(sa: IkeSa, message: Message, now: float) -> None:
+        sa.answer([UnknownPayload(200, b'', critical=True)], now)
+
+    bench = up()
+    (sa,) = sas_of(bench.b)
+    monkeypatch.setitem(sa._context.servers, INFORMATIONAL, serve)
+    if what == 'delete':
+        bench.a.endpoint.delete('b', (7,), bench.now)
+    elif what == 'undo':
+        UndoKeys(bench.a.endpoint._associations['b'], 7).lost(Cause.IKE_SA_LOST, '', bench.now)
+        bench.a.endpoint._associations['b'].pump(bench.now)
+    else:
+        bench.a.endpoint.check_liveness('b', bench.now)
+    bench.settle()
+    assert any(is_kind(d, INFORMATIONAL, response=True) for d in bench.wire)
+    assert [e.answered for e in bench.a.all(DeleteAnswered)] == [False] * (what == 'delete')
+    assert not bench.a.endpoint._associations['b'].undoing
+    assert sas_of(bench.a)
+
+
+def test_garbage_without_protection_for_an_ike_sa_is_dropped() -> None:
+    bench = up()
+    (sa,) = sas_of(bench.a)
+    header = Header(sa.origin.spi_i, sa.origin.spi_r, INFORMATIONAL, 0, False, True)
+    hint = Message(header, (NotifyPayload(NotifyType.INVALID_IKE_SPI),)).encode()
+    sent = len(bench.wire)
+    bench.inject(Datagram(hint[:-1] + b'\xff\xff', B_ADDRESS, 500, A_ADDRESS, 500))
+    bench.inject(Datagram(hint[:30] + b'\0\0' + hint[32:], B_ADDRESS, 500, A_ADDRESS, 500))
+    bench.settle()
+    assert len(bench.wire) == sent
+
+
+def test_an_ike_sa_is_deleted_once_whoever_wants_it() -> None:
+    """The end of its lifetime, and of the peer, while another request is under way."""
+    bench = up()
+    (sa,) = sas_of(bench.a)
+    bench.a.endpoint.check_liveness('b', bench.now)
+    sa.queue(DeleteIkeSa(), bench.now)
+    sa.queue(DeleteIkeSa(), bench.now)
+    bench.settle()
+    assert not sas_of(bench.a) + sas_of(bench.b)
+    assert [e.cause for e in bench.a.all(IkeSaDown)] == [Cause.STOPPED]
+
+
+def test_a_cancelled_request_is_the_one_that_is_named() -> None:
+    bench = up()
+    first = bench.a.endpoint.request('b', rp_request(1), bench.now)
+    bench.a.endpoint.cancel('b', first + 1000, bench.now)
+    bench.settle()
+    assert bench.a.last(RpSaNegotiated).exchange == first
 
 
 # --- configuration and loss --------------------------------------------------------------------

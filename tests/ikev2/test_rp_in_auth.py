@@ -194,6 +194,17 @@ def test_a_child_without_selectors_is_bad_syntax_and_ends_the_ike_sa(ask: Ask) -
     assert not bench.a.all(IkeSaUp)
 
 
+def test_a_user_that_has_keys_too_late_is_told(ask: Ask) -> None:
+    bench = ask(child())
+    bench.b.obliging = False
+    bench.connect()
+    token = bench.b.last(RpSaRequested).token
+    assert bench.b.endpoint.prepare(token, 'hmac-sha-1-96', True, 5, 60, bench.now)
+    bench.run(60)
+    assert not bench.b.endpoint.answer(token, bench.now)
+    assert not bench.b.all(IkeSaUp)
+
+
 def test_a_user_that_decides_too_late_harms_nobody(ask: Ask) -> None:
     bench = ask(child())
     bench.b.obliging = False
