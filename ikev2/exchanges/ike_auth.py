@@ -24,7 +24,7 @@ from ikev2.constants import FIRST_STATUS_NOTIFY, ExchangeType, NotifyType
 from ikev2.crypto.keys import IkeKeys
 from ikev2.errors import AuthenticationFailed, MalformedMessage, PeerError
 from ikev2.events import Cause
-from ikev2.exchanges.informational import AuthenticationRefused
+from ikev2.exchanges.informational import AuthenticationRefused, Liveness
 from ikev2.exchanges.rp_responder import serve_first_rp_sa
 from ikev2.sa.exchange import Exchange
 from ikev2.sa.origin import Handshake
@@ -174,7 +174,8 @@ def serve_ike_auth(sa: IkeSa, message: Message, now: float) -> None:
         given_up = _given_up(sa) if claim else ()
         sa.association.established(sa, now, initial_contact=initial_contact)
         for other in given_up:
-            other.close(Cause.IKE_SA_LOST, now)
+            # A peer that has it after all still has it when somebody just probes in its name.
+            other.queue(Liveness(), now)
 
     if message.find(SaPayload) is None:
         finish((), now)

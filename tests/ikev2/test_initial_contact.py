@@ -21,6 +21,7 @@ from tests.ikev2.bench import (
     deliver,
     is_kind,
     peer_a,
+    peer_b,
     rp_request,
     sas_of,
 )
@@ -149,7 +150,26 @@ def test_it_is_said_again_if_the_peer_may_not_have_heard_it() -> None:
     bench.fate = deliver
     bench.connect()
     assert bench.a.all(InitialContact)
+    bench.run(40)
     assert [sa.origin.spis for sa in sas_of(bench.b)] == [bench.a.last(IkeSaUp).spis]
+
+
+def test_what_the_peer_has_after_all_it_keeps() -> None:
+    """Somebody probes in its name: that must cost the router behind it nothing."""
+    bench = Bench()
+    bench.connect()
+    router = bench.a
+    bench.boot('a').endpoint.set_peer(peer_b(), bench.now)
+    bench.a.mkts = True
+    bench.connect()
+    assert bench.a.all(InitialContact)
+    bench.a.endpoint.remove_peer('b', bench.now)
+    bench.settle()
+    bench.nodes['a'] = router
+    bench.run(40)
+    assert [sa.origin.spis for sa in sas_of(bench.b)] == [router.last(IkeSaUp).spis]
+    bench.negotiate()
+    assert bench.a.last(RpSaNegotiated)
 
 
 def test_it_is_not_said_again_to_one_that_has_spoken_since() -> None:

@@ -38,6 +38,8 @@ def finished(bench: Bench) -> tuple[list[str], list[str]]:
 
 def test_the_new_ike_sa_is_there_before_the_old_one_goes() -> None:
     bench = up()
+    bench.a.endpoint.check_liveness('b', bench.now)
+    bench.settle()
     (old,) = sas_of(bench.a)
     bench.a.endpoint.reauthenticate('b', bench.now)
     while len(bench.a.all(IkeSaUp)) == 1:
