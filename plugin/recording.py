@@ -128,6 +128,8 @@ def _ended(record: Record) -> str:
 
 
 def _line(record: Record) -> str:
-    session = f' session {record.session}' if record.session else ''
-    details = ' '.join(f'{name}={value}' for name, value in record.details.items())
-    return f'{record.event}{session} {details}'.rstrip()
+    neighbor, session = _whose(record)
+    said = (f'{name}={value}' for name, value in record.details.items() if name != 'neighbor')
+    return ' '.join(
+        (f'{_name(neighbor, session)}:' if neighbor else '', record.event, *said)
+    ).strip()

@@ -112,6 +112,16 @@ def test_a_stranger_is_a_warning(said: list[tuple[str, str]]) -> None:
     assert said == [('warning', 'refused: accept: who?')]
 
 
+def test_every_line_about_a_session_begins_with_its_name(said: list[tuple[str, str]]) -> None:
+    recorder = Recorder('r1')
+    recorder.note(POLICY, EventName.ESTABLISHED, send_id=1, backend='kernel')
+    recorder.record(Record(1.0, 'r1', None, EventName.IKE_INIT, {'sent': True}))
+    assert said == [
+        ('info', f'{NAME}: established send_id=1 backend=kernel'),
+        ('debug', 'ike_init sent=True'),
+    ]
+
+
 def test_the_end_of_a_session_names_its_cause(said: list[tuple[str, str]]) -> None:
     Recorder('r1').note(POLICY, EventName.END, pair='a -> b', cause='the connection was lost')
     assert said == [('warning', f'{NAME}: the session has ended: the connection was lost')]
