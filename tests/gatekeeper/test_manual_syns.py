@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from math import inf
+from queue import Queue
+from typing import cast
 
 import pytest
 
+from gatekeeper.records import EventName, Record
+from gatekeeper.service import Gatekeeper
 from gatekeeper.show import snapshot
+from tcpao.backend import Backend
 from tcpao.mkt import SocketPair
 from tcpao.refusal import Reason, Refusal
-from tests.gatekeeper.manual_world import PAIR, key, two_routers, up
+from tests.gatekeeper.manual_world import PAIR, key, sessions, two_routers, up
+from tests.gatekeeper.test_slow_calls import MemoryBackend
 from tests.gatekeeper.world import Router, World
 from tests.gatekeeper.world import two_routers as negotiating
 
@@ -100,3 +108,51 @@ def test_where_keys_are_negotiated_ike_says_it() -> None:
     _, r2 = negotiating(world)
     tell(r2, Reason.UNSIGNED, None)
     assert not r2.noted('refused')
+
+
+# --- from the backend to the log ----------------------------------------------------------------
+
+
+class TellingBackend(MemoryBackend):
+    """One that has something to tell."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._reading, self._writing = os.pipe2(os.O_NONBLOCK)
+        self._told: list[Refusal] = []
+
+    def refusals_fileno(self) -> int:  # type: ignore[override]
+        return self._reading
+
+    def refusals(self) -> list[Refusal]:
+        with suppress(BlockingIOError):
+            os.read(self._reading, 1)
+        told, self._told = self._told, []
+        return told
+
+    def tell(self, refusal: Refusal) -> None:
+        self._told.append(refusal)
+        os.write(self._writing, b'.')
+
+    def close(self) -> None:
+        os.close(self._reading)
+        os.close(self._writing)
+
+
+def test_the_gatekeepers_thread_is_woken_by_what_the_backend_tells() -> None:
+    backend, refused = TellingBackend(), Queue[Record]()
+
+    def note(record: Record) -> None:
+        if record.event is EventName.REFUSED:
+            refused.put(record)
+
+    gatekeeper = Gatekeeper(router='r2', record=note, backend=cast(Backend, backend))
+    gatekeeper.start()
+    try:
+        gatekeeper.configure(sessions('r2', [key(1)]))
+        backend.tell(Refusal(Reason.UNSIGNED, HERS, None, is_answer=False))
+        record = refused.get(timeout=30)
+    finally:
+        gatekeeper.stop()
+        backend.close()
+    assert record.details['cause'] == 'it has no TCP-AO'
