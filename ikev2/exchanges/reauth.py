@@ -35,6 +35,7 @@ def schedule_reauthentication(sa: IkeSa, now: float) -> None:
     def begin(now: float) -> None:
         if sa.state in USABLE:
             association.reauthenticate(now)
+        if sa.state in USABLE or sa.state == State.REKEYING:  # which may be refused
             sa.reauthentication.append(sa.at(now + limits.reauthentication_retry, begin))
 
     def expire(now: float) -> None:

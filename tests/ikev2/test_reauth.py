@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 import ikev2.exchanges.ike_auth as ike_auth
-from ikev2.constants import ExchangeType
+from ikev2.constants import ExchangeType, KeyExchangeId
 from ikev2.errors import LocalError
 from ikev2.events import (
     Cause,
@@ -18,6 +18,7 @@ from ikev2.events import (
     RpSaFailed,
     RpSaNegotiated,
 )
+from ikev2.proposals.ike import IkePolicy
 from ikev2.sa.transitions import State
 from tests.ikev2.bench import LATENCY, Bench, is_kind, peer_a, peer_b, psk, rp_request, sas_of
 
@@ -110,6 +111,28 @@ def test_it_happens_in_time_where_it_is_configured_and_rekeys_do_not_put_it_off(
     a, b = finished(bench)
     assert len(a) == 1
     assert a == b
+
+
+def test_a_rekey_that_is_refused_in_that_moment_only_puts_it_off() -> None:
+    bench = up(after=1000)
+    (sa,) = sas_of(bench.a)
+    begin = sa.reauthentication[0].when
+    (association,) = bench.b.endpoint._associations.values()
+    ours = association.peer
+    association.peer = replace(ours, policy=IkePolicy(groups=(KeyExchangeId.ECP_384,)))
+    bench.run(begin - bench.now - LATENCY)
+    bench.a.endpoint.rekey_ike_sa('b', bench.now)
+    bench.run(LATENCY)
+    assert sa.state == State.REKEYING
+    bench.settle()
+    assert sa.state == State.ESTABLISHED
+    for timer in sa._timers:  # it is not tried again soon
+        if timer.when < bench.now + 15:
+            timer.cancel()
+    association.peer = ours
+    bench.run(70)
+    assert len(bench.a.all(IkeSaUp)) == 2
+    assert not bench.a.all(IkeSaDown)
 
 
 def test_a_proof_is_not_used_for_longer_than_it_holds() -> None:
