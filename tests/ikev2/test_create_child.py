@@ -616,6 +616,7 @@ def test_a_request_under_way_when_the_peer_is_changed_is_undone() -> None:
 def test_a_delete_that_nobody_waits_for_ends_with_the_peer() -> None:
     bench = undone_in_vain()
     bench.a.endpoint.remove_peer('b', bench.now)
+    bench.a.endpoint.cancel('b', 1, bench.now)  # whoever still waits for something may say so
     bench.run(100)
     assert not bench.b.all(KeysDeleted)
     assert bench.a.endpoint.next_timer() is None

@@ -201,6 +201,17 @@ def test_only_the_first_fragment_of_an_answered_request_brings_the_answer_again(
     assert [d.data for d in bench.wire[before:]] == [answer.data]
 
 
+def test_a_fragment_without_its_numbers_brings_nothing() -> None:
+    bench = up()
+    say(bench, bench.a, INFORMATIONAL, [LONG])
+    first, *_ = [d for d in pieces(bench) if d.local == A_ADDRESS]
+    before = len(bench.wire)
+    header, body = first.data[:28], first.data[28:]
+    for data in (header + body[:4], header + b'\0\0\0\6' + body[4:6], header):
+        bench.inject(replace(first, data=data[:24] + len(data).to_bytes(4, 'big') + data[28:]))
+    assert len(bench.wire) == before
+
+
 def test_a_request_cut_anew_after_its_answer_was_lost_brings_the_answer_again() -> None:
     """RFC 7383, 2.5.2: a sender that looks for the path's MTU."""
     bench = up()

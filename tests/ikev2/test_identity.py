@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from cryptography import x509
+from cryptography.x509.name import _ASN1Type
+from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ikev2.authentication.identity import Identity, IdentityError
+from ikev2.authentication.names import canonical_name
 from ikev2.constants import IdType
 from ikev2.errors import LocalError
 from ikev2.wire.payloads import IdiPayload
@@ -145,3 +149,13 @@ def test_octets_that_are_no_plain_text_print_as_hex(
     id_type: int, data: bytes, printed: str
 ) -> None:
     assert str(Identity(id_type, data)) == printed
+
+
+def test_octets_in_a_distinguished_name_are_compared_as_they_are() -> None:
+    def named(octets: bytes) -> x509.Name:
+        return x509.Name(
+            [x509.NameAttribute(NameOID.X500_UNIQUE_IDENTIFIER, octets, _ASN1Type.BitString)]
+        )
+
+    assert canonical_name(named(b'Aa')) == canonical_name(named(b'Aa'))
+    assert canonical_name(named(b'Aa')) != canonical_name(named(b'AA'))

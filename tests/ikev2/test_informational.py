@@ -38,6 +38,7 @@ from tests.ikev2.bench import (
     is_kind,
     peer_a,
     peer_b,
+    psk,
     rp_request,
     sas_of,
     say,
@@ -594,6 +595,18 @@ def test_a_peer_that_is_removed_before_ike_auth_leaves_nothing() -> None:
     assert not sas_of(bench.a)
     assert not sas_of(bench.b)
     assert not bench.a.all(IkeSaFailed)
+
+
+def test_a_peer_that_is_removed_just_after_its_proof_failed_leaves_nothing() -> None:
+    """While the true answer may still come."""
+    bench = Bench(b=peer_b(remote_credential=psk('another secret that is long enough')))
+    bench.a.endpoint.connect('b', bench.now)
+    bench.run(4.5 * LATENCY)
+    assert bench.a.endpoint.snapshot().peer('b').counters.refused_auth
+    bench.a.endpoint.remove_peer('b', bench.now)
+    bench.run(100)
+    assert not bench.a.all(IkeSaFailed)
+    assert bench.a.endpoint.next_timer() is None
 
 
 def test_a_failed_attempt_is_no_failure_while_another_ike_sa_serves() -> None:

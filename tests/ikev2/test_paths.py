@@ -188,6 +188,12 @@ def test_a_mail_address_in_the_subject_is_constrained_too() -> None:
     refused('may not issue', authority.leaf('1.2.840.113549.1.9.1=noc@example'), authority)
 
 
+def test_one_mailbox_may_be_all_that_is_allowed() -> None:
+    authority = ROOT.ca('net', x509.NameConstraints([x509.RFC822Name('noc@LAB')], None))
+    find(authority.leaf('1.2.840.113549.1.9.1=noc@lab'), authority)
+    refused('may not issue', authority.leaf('1.2.840.113549.1.9.1=NOC@lab'), authority)
+
+
 def test_a_path_that_is_too_long_is_not_followed() -> None:
     chain = [ROOT]
     for number in range(LONGEST_PATH - 2):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 from ikev2.limits import Limits
@@ -102,3 +103,11 @@ def test_giving_up_may_be_hurried_but_not_put_off() -> None:
     sender.retransmission.give_up_by(20.0)
     sender.run()
     assert sender.lost == [3.0]
+
+
+def test_an_earlier_end_holds_at_once_whatever_the_wait() -> None:
+    sender = _Sender(b'\x7f\xff', replace(Limits(), retransmit_first=8.0))
+    sender.retransmission.give_up_by(5.0)
+    sender.run()
+    assert sender.lost == [5.0]
+    assert not sender.sent
