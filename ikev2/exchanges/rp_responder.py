@@ -160,6 +160,11 @@ class PendingRpSa:
 
         def finish(last: Sequence[Payload], secrets: Sequence[Secret], now: float) -> None:
             self.expected = None
+            if association.stopped:
+                # Our user is changing the peer, and would install nothing.
+                self.abandon(token)
+                self.sa.refuse_with(NotifyType.TEMPORARY_FAILURE, now)
+                return
             self.prepared = list(last)
             keys = self._keys(choice, keyid, nr, secrets)
             association.tell(RpSaPrepared(token, association.peer.name, keys))

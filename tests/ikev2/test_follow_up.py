@@ -43,7 +43,7 @@ from tests.ikev2.bench import (
 from tests.ikev2.test_ike_intermediate import TwoTypes
 
 K768, K1024 = KeyExchangeId.ML_KEM_768, KeyExchangeId.ML_KEM_1024
-FOLLOW_UP = ExchangeType.IKE_FOLLOWUP_KE
+FOLLOW_UP, INFORMATIONAL = ExchangeType.IKE_FOLLOWUP_KE, ExchangeType.INFORMATIONAL
 HYBRID, OPTIONAL = POLICIES['hybrid'], POLICIES['hybrid-optional']
 TWO = TwoTypes(additional=(K768, K1024), additional_required=True)
 
@@ -192,6 +192,20 @@ def test_a_peer_that_never_goes_on_is_waited_for_in_vain_but_not_for_long() -> N
     assert not sa.expected
     with pytest.raises(LocalError):
         bench.b.endpoint.refuse(token, NotifyType.TEMPORARY_FAILURE, b'', bench.now)
+
+
+def test_a_peer_that_is_changed_meanwhile_gets_no_keys() -> None:
+    """While its old IKE SA waits for an answer before it can be deleted."""
+    bench, token = waiting()
+    bench.fate = lambda d: [] if is_kind(d, INFORMATIONAL, response=True) else [LATENCY]
+    bench.b.endpoint.check_liveness('a', bench.now)
+    bench.b.endpoint.set_peer(replace(peer_a(), policy=HYBRID, ike_lifetime=600), bench.now)
+    bench.run(2)
+    assert bench.b.last(RpSaAbandoned).token == token
+    assert not bench.b.all(RpSaPrepared)
+    assert bench.a.last(RpSaFailed).notify == NotifyType.TEMPORARY_FAILURE
+    with pytest.raises(LocalError):
+        bench.b.endpoint.answer(token, bench.now)
 
 
 def test_an_ike_sa_that_ends_meanwhile_abandons_it_too() -> None:
