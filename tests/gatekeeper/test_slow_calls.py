@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
 from typing import Any, cast
 
 import pytest
@@ -48,8 +49,7 @@ class MemoryBackend:
 
 
 @pytest.fixture
-def gatekeeper(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gatekeeper]:
-    monkeypatch.setattr(calls, 'CALL_WITHIN', 0.05)
+def gatekeeper() -> Iterator[Gatekeeper]:
     backend = cast(Backend, MemoryBackend())
     gatekeeper = Gatekeeper(router='r1', record=lambda record: None, backend=backend)
     gatekeeper.start()
@@ -75,9 +75,19 @@ def test_what_has_begun_is_waited_for(
     gatekeeper: Gatekeeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # To call it refused, and have it in force a moment later, would be two answers.
-    _, go_on = slowly(gatekeeper, monkeypatch)
-    later = threading.Timer(10 * calls.CALL_WITHIN, go_on.set)
-    later.start()
+    begun, go_on = slowly(gatekeeper, monkeypatch)
+    later = threading.Timer(0.2, go_on.set)
+
+    class Impatient(Future[Any]):
+        def result(self, timeout: float | None = None) -> Any:
+            if timeout is None:
+                return super().result()
+            # The time is over as soon as it has begun.
+            assert begun.wait(10)
+            later.start()
+            return super().result(0)
+
+    monkeypatch.setattr(calls, 'Future', Impatient)
     gatekeeper.configure([])
     assert go_on.is_set()
     later.join()
@@ -91,8 +101,10 @@ def test_what_has_not_begun_is_called_off(
     first.start()
     assert begun.wait(10)
     begun.clear()
-    with pytest.raises(GatekeeperError, match='does not answer'):
-        gatekeeper.configure([])
+    with monkeypatch.context() as hasty:
+        hasty.setattr(calls, 'CALL_WITHIN', 0.05)
+        with pytest.raises(GatekeeperError, match='does not answer'):
+            gatekeeper.configure([])
     go_on.set()
     first.join(10)
     # A question that is answered after both: the second one was never begun.
