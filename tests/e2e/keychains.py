@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
-from tests.e2e.router import Router, within
+from tests.e2e.router import PATIENCE, Router, within
 
 SECRETS = {n: b'key string number %d' % n for n in range(1, 5)}
 LOADED = 'loaded new configuration successfully'
@@ -59,13 +59,13 @@ def reload(
 
 def _await_log(router: Router, text: str, count: int) -> None:
     found, told = lambda: router.log.count(text) >= count, lambda: router.told(f'{text!r} again')
-    within(30.0, found, told)
+    within(PATIENCE, found, told)
 
 
 def await_helper(router: Router, before: int | None = None) -> None:
     """Until the daemon has a helper for the command line, another one than `before`."""
     within(
-        30.0,
+        PATIENCE,
         lambda: router.cli_helper() not in (None, before),
         lambda: router.told('a helper for the command line'),
     )

@@ -28,6 +28,8 @@ from tests.e2e.router import Router, within
 pytestmark = under_both
 
 SYN_SECONDS = 1.5
+# A connection that should end is given this long.
+END_SECONDS = 15.0
 GRACE = 10
 UNTIL_CHANGE = 20
 """Seconds from the reload that announces the second key; both daemons have it by then."""
@@ -110,13 +112,13 @@ def await_key(pair: Routers, number: int, seconds: float = 60.0) -> None:
         )
 
 
-def stranger(pair: Routers, known: TcpKey | None, port: int) -> Heard:
+def stranger(pair: Routers, known: TcpKey | None, port: int, seconds: float = SYN_SECONDS) -> Heard:
     """Somebody at r1's address says OPEN to r2."""
     with inside(pair.r1.node.namespace):
         return speak(
             R1,
             (R2, 179),
-            SYN_SECONDS,
+            seconds,
             source_port=port,
             key=known,
             hello=bgp_open(65001, '10.0.0.1'),
@@ -158,7 +160,7 @@ def test_strangers_are_denied_without_an_octet(pair: Routers) -> None:
 def test_who_has_the_key_but_comes_from_a_strange_port_gets_no_octet(pair: Routers) -> None:
     """The sessions are told apart by the peer's ports."""
     known = TcpKey(ALGORITHMS['aes-128-cmac-96'], 11, 21, SECRETS[1])
-    heard = stranger(pair, known, 42003)
+    heard = stranger(pair, known, 42003, END_SECONDS)
     assert heard.octets == b''
     assert heard.ending is Ending.RESET
 

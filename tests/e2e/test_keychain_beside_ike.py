@@ -14,7 +14,7 @@ from tests.e2e.configurations import FAMILIES, PREFIXES, ROUTES, ikev2, neighbor
 from tests.e2e.conftest import Routers
 from tests.e2e.keychains import key, reload, write_key
 from tests.e2e.pair import PORTS, R1, R2
-from tests.e2e.router import Router, within
+from tests.e2e.router import PATIENCE, Router, within
 
 pytestmark = under_both
 
@@ -112,7 +112,7 @@ def test_ike_is_for_the_session_that_negotiates_only(three: Routers) -> None:
 def await_key_2(router: Router, sessions: int) -> None:
     """Until so many sessions run under it."""
     within(
-        60.0,
+        PATIENCE,
         lambda: [row['key'] for row in rows(router).values()].count(2) == sessions,
         lambda: router.told(f'key 2 in use: {rows(router)}'),
     )

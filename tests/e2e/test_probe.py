@@ -92,8 +92,7 @@ def test_a_key_for_a_session_that_is_down_is_agreed_on_and_gone_again(both: Rout
     assert status == 0, (steps, said)
     (agreed,) = [step for step in steps if 'send_id' in step]
     assert agreed['algorithm'] == 'hmac-sha-1-96'
-    installed = both.r2.named(EventName.MKT_INSTALLED)[-1]
-    assert installed.details['recv_id'] == agreed['send_id']
+    both.r2.await_event(EventName.MKT_INSTALLED, recv_id=agreed['send_id'])
     both.r1.start()
     pair.await_up(both)
 

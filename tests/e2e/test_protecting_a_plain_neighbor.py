@@ -15,7 +15,7 @@ from tests.e2e.backends import under_both
 from tests.e2e.configurations import ROUTES, ikev2, neighbor
 from tests.e2e.conftest import Routers
 from tests.e2e.pair import R1, R2
-from tests.e2e.router import Dropped, Router, within
+from tests.e2e.router import PATIENCE, Dropped, Router, within
 
 pytestmark = under_both
 
@@ -57,7 +57,7 @@ def test_its_session_ends_and_no_plain_one_comes_up_again(plain: Routers) -> Non
     r2.signal(signal.SIGUSR1)
     for router in (r2, plain.r1):
         within(
-            20.0,
+            PATIENCE,
             lambda router=router: not router.connections(),  # type: ignore[misc]
             lambda router=router: router.told('the plain session ended'),  # type: ignore[misc]
         )
@@ -76,6 +76,6 @@ def test_it_comes_up_under_a_key_once_the_peer_protects_it_too(plain: Routers) -
     for router in (r1, r2):
         router.await_event(EventName.ESTABLISHED, FAMILY)
         router.await_event(EventName.OPEN, FAMILY)
-    within(20.0, r2.established, lambda: r2.told('the session under a key'))
+    within(PATIENCE, r2.established, lambda: r2.told('the session under a key'))
     (row,) = r2.show()
     assert row['state'] == 'in use'

@@ -19,7 +19,7 @@ from tests.e2e.backends import under_both
 from tests.e2e.configurations import FAMILIES, ROUTES, ikev2, neighbor
 from tests.e2e.conftest import Routers
 from tests.e2e.pair import PORTS, R1, R2
-from tests.e2e.router import Router, within
+from tests.e2e.router import PATIENCE, Router, within
 
 pytestmark = under_both
 
@@ -90,7 +90,9 @@ def reload(router: Router, content: str, says: str) -> None:
     before = router.log.count(says)
     router.configure(content)
     router.signal(signal.SIGUSR1)
-    within(30.0, lambda: router.log.count(says) > before, lambda: router.told(f'{says!r} again'))
+    within(
+        PATIENCE, lambda: router.log.count(says) > before, lambda: router.told(f'{says!r} again')
+    )
 
 
 def test_a_reload_with_an_error_changes_nothing_and_names_the_line(pair: Routers) -> None:
@@ -120,7 +122,7 @@ def test_a_good_reload_after_bad_ones_leaves_running_sessions_alone(pair: Router
     helper = pair.r1.cli_helper()
     reload(pair.r1, text(pair.r1, lifetime=900), LOADED)
     within(
-        30.0,
+        PATIENCE,
         lambda: pair.r1.cli_helper() not in (None, helper),
         lambda: pair.r1.told('a new helper for the command line'),
     )
@@ -129,19 +131,28 @@ def test_a_good_reload_after_bad_ones_leaves_running_sessions_alone(pair: Router
 
 def test_a_shutdown_tells_the_peer_by_a_signed_notification(pair: Routers, wire: Capture) -> None:
     pair.r1.kill(signal.SIGTERM)
-    within(20.0, lambda: not pair.r2.connections(), lambda: pair.r2.told('connections closed'))
-    within(20.0, lambda: not pair.r2.established(), lambda: pair.r2.told('sessions down'))
-    parting = dict.fromkeys(PORTS.values(), b'')
-    for packet in read_packets(wire.path):
-        segment = parse_ip(packet.octets)
-        if segment is not None and segment.source_port in parting and segment.payload:
-            assert segment.ao_option() is not None
-            parting[segment.source_port] = segment.payload
-    for port, payload in parting.items():
-        assert payload[18:20] == bytes((NOTIFICATION, CEASE)), f'last message from port {port}'
+    within(PATIENCE, lambda: not pair.r2.connections(), lambda: pair.r2.told('connections closed'))
+    within(PATIENCE, lambda: not pair.r2.established(), lambda: pair.r2.told('sessions down'))
+    # What was on the wire is in the file a moment later.
+    within(
+        PATIENCE,
+        lambda: {payload[18:20] for payload in last_words(wire)} == {bytes((NOTIFICATION, CEASE))},
+        lambda: f'the last message from each port is a Cease: {last_words(wire)}',
+    )
     for session in FAMILIES:
         ended = pair.r2.await_event(EventName.END, session)
         assert 'notification received (6,2)' in str(ended.details['cause'])
+
+
+def last_words(wire: Capture) -> list[bytes]:
+    """What r1 said last from each of its ports, signed as all before."""
+    said = dict.fromkeys(PORTS.values(), b'')
+    for packet in read_packets(wire.path):
+        segment = parse_ip(packet.octets)
+        if segment is not None and segment.source_port in said and segment.payload:
+            assert segment.ao_option() is not None
+            said[segment.source_port] = segment.payload
+    return [*said.values()]
 
 
 def test_every_segment_of_both_connections_was_signed_to_the_very_end(
@@ -161,8 +172,8 @@ def test_when_the_gatekeeper_dies_its_sessions_go_down_and_stay_down(pair: Route
     (r2.home / 'die').touch()
     # Any event does; this one comes at once.
     r2.ask('show ikev2')
-    within(20.0, lambda: not r2.connections(), lambda: r2.told('connections closed'))
-    within(20.0, lambda: not r1.connections(), lambda: r1.told('connections closed'))
+    within(PATIENCE, lambda: not r2.connections(), lambda: r2.told('connections closed'))
+    within(PATIENCE, lambda: not r1.connections(), lambda: r1.told('connections closed'))
     r2.await_log('the gatekeeper is dead')
     opened = len(r2.named(EventName.ESTABLISHED))
     failed = len(r1.named(EventName.REFUSED))

@@ -31,7 +31,7 @@ from tcpao.sockets import Key
 from tests.e2e import pair
 from tests.e2e.conftest import Routers
 from tests.e2e.pair import R1, R2
-from tests.e2e.router import Router, within
+from tests.e2e.router import PATIENCE, Router, within
 
 pytestmark = pytest.mark.kernel
 
@@ -195,7 +195,7 @@ def sessions(cookies: Routers, tmp_path_factory: pytest.TempPathFactory) -> Reco
         pair.start(r1)
         pair.await_up(cookies)
         r1.kill()
-        within(20.0, lambda: not r2.connections(), lambda: r2.told('connections closed'))
+        within(PATIENCE, lambda: not r2.connections(), lambda: r2.told('connections closed'))
     assert cookies_taken(r2) >= len(pair.PORTS), 'the sessions came up without cookies'
     said: dict[int, bytes] = {}
     for _, segment in recorded:

@@ -7,6 +7,8 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -227,14 +229,17 @@ def files(router: Router) -> dict[str, bytes]:
     private = {router.home / name for name in ('psk', 'private.pem')} | set(
         router.home.glob('keys.*')
     )
-    found = {
-        str(path): path.read_bytes()
-        for top in (root / 'run', root / 'tmp')
-        for path in top.rglob('*')
-        if not path.is_relative_to(ours)
-        and path.is_file()
-        and path not in private
-        and 'pytest-of-' not in str(path)
-    }
+    found = {}
+    for folder, _, names in chain.from_iterable(os.walk(root / top) for top in ('run', 'tmp')):
+        for path in (Path(folder) / name for name in names):
+            if (
+                not path.is_relative_to(ours)
+                and path.is_file()
+                and path not in private
+                and 'pytest-of-' not in str(path)
+            ):
+                # Other programs' files come and go.
+                with suppress(FileNotFoundError):
+                    found[str(path)] = path.read_bytes()
     assert any(HOME in name for name in found)
     return found

@@ -29,7 +29,7 @@ from tcpao.userspace.rules import Kind
 from tests.doubles.memory_installer import MemoryInstaller, MemorySocket, Network
 from tests.tcpao.userspace.forked import ForkedBackend
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 CLONE_NEWNET = 0x40000000
 ESTABLISHED = 1
 

@@ -54,6 +54,7 @@ from tests.tcpao.userspace.packets import (
 )
 from tests.tcpao.userspace.sites import (
     MACS,
+    PATIENCE,
     End,
     Session,
     Site,
@@ -113,7 +114,7 @@ def plain_listener(site: Site, port: int) -> Iterator[socket.socket]:
         yield listener
 
 
-def can_connect(site: Site, port: int, source_port: int = 0, timeout: float = 5.0) -> bool:
+def can_connect(site: Site, port: int, source_port: int = 0, timeout: float = PATIENCE) -> bool:
     with site.inside(), socket.socket() as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.settimeout(timeout)
@@ -401,7 +402,7 @@ def test_killed_it_leaves_everything_shut(ends: tuple[End, End]) -> None:
     one.talk()
     process = process_of(server)
     os.kill(process.pid, signal.SIGKILL)
-    (ready, _, _) = select.select([process], [], [], 10)
+    (ready, _, _) = select.select([process], [], [], PATIENCE)
     assert ready, 'the descriptor tells'
     assert process.died == 'the packet process ended with status -9'
     one.near.sendall(b'lost')
@@ -425,7 +426,7 @@ def test_one_that_hangs_is_killed(ends: tuple[End, End], monkeypatch: pytest.Mon
     ends[1].installer.submit(Read(a_pair().reversed()))
     with pytest.raises(channel.ChannelError):
         process.tally()
-    (ready, _, _) = select.select([process], [], [], 10)
+    (ready, _, _) = select.select([process], [], [], PATIENCE)
     assert ready
     assert 'does not answer' in (process.died or '')
 
@@ -508,7 +509,7 @@ def test_when_the_daemon_dies_its_sessions_are_reset_and_its_rules_go(
         process.send_signal(number)
         with pytest.raises(ConnectionResetError):
             near.recv(1)
-        assert select.select([helper], [], [], 10)[0], 'the process ends with the daemon'
+        assert select.select([helper], [], [], PATIENCE)[0], 'the process ends with the daemon'
         os.close(helper)
         assert rules(sites[1]) == []
 
@@ -627,7 +628,7 @@ def sent_by(one: Session) -> bytes:
     with one.client.site.inside():
         tap = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x0003))
     with tap:
-        tap.settimeout(5.0)
+        tap.settimeout(PATIENCE)
         one.far.sendall(b'unheard')
         while not (octets := tap.recv(2000)).endswith(b'unheard'):
             continue
