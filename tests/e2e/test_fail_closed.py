@@ -40,6 +40,8 @@ PLAIN = 'ipv4 unicast'
 HOLD_TIME, PLAIN_HOLD_TIME = 9, 6
 """Seconds. Without a packet process a peer finds out when its hold time is over; if the plain
 session's packets went there, it would have ended by then."""
+HOLD_TIME_OVER = 'notification sent (4,0)'
+"""RFC 4271 6.5."""
 SYN_SECONDS = 1.5
 NOBODY, ROOT = {'65534'}, {'0'}
 SEQPACKET = '0005'
@@ -143,6 +145,10 @@ class Scene:
         """r1's connections to r2."""
         return [one for one in self.r1.connections() if one[1] == R2]
 
+    def ended(self, router: Router) -> dict[str, int]:
+        """How often each session has ended there so far."""
+        return {session: len(router.named(EventName.END, session)) for session in FAMILIES}
+
     def plain_uptime(self) -> int:
         """Seconds, as r3 says."""
         return self.r3.established()[PLAIN]
@@ -226,6 +232,7 @@ def test_killed_the_packet_process_takes_its_sessions_down_and_no_others(scene: 
     scene.up()
     r1, r2 = scene.r1, scene.r2
     uptime, plain = scene.plain_uptime(), scene.r3.connections()
+    ended = scene.ended(r2)
     os.kill(packet_process(r1), signal.SIGKILL)
     within(PATIENCE, lambda: not scene.gated(), lambda: r1.told('connections closed'))
     r1.await_log('the userspace backend is dead: the packet process ended with status -9')
@@ -236,6 +243,9 @@ def test_killed_the_packet_process_takes_its_sessions_down_and_no_others(scene: 
         lambda: not r2.established(),
         lambda: r2.told('the hold time is over'),
     )
+    for session, count in ended.items():
+        end = r2.await_event(EventName.END, session, count=count + 1)
+        assert HOLD_TIME_OVER in str(end.details['cause'])
     assert not scene.gated(), 'nor has it come up again'
     # It has lived on for longer than its hold time.
     within(
@@ -262,13 +272,13 @@ def test_killed_the_daemon_leaves_nothing_behind(scene: Scene) -> None:
     scene.up()
     scene.remember_keys()
     r2 = scene.r2
-    ended = {session: len(r2.named(EventName.END, session)) for session in FAMILIES}
+    ended = scene.ended(r2)
     # Waits for the end of the packet process too.
     scene.r1.kill()
     for session, count in ended.items():
         end = r2.await_event(EventName.END, session, count=count + 1)
-        # By a RST under the key, and not since the hold time was over: then r2 would say so.
-        assert 'notification' not in str(end.details['cause'])
+        # By a RST under the key.
+        assert HOLD_TIME_OVER not in str(end.details['cause'])
     assert not r2.connections()
     assert ruleset(scene.r1.node) == scene.before
 
@@ -317,7 +327,7 @@ def test_a_firewall_flush_resets_what_it_has_opened_and_nothing_else(scene: Scen
     r1 = scene.r1
     uptime = scene.plain_uptime()
     rules = sorted(ours(ruleset(r1.node)))
-    ended = {session: len(r1.named(EventName.END, session)) for session in FAMILIES}
+    ended = scene.ended(r1)
     opened = {session: len(r1.named(EventName.OPEN, session)) for session in FAMILIES}
     r1.node.run(['nft', 'flush', 'ruleset'])
     for session in FAMILIES:
