@@ -6,7 +6,7 @@ for operators and settled waiters. The tables at the end say who handles what.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from gatekeeper import (
     accepting,
@@ -153,6 +153,13 @@ class Core:
     def stop(self, now: float) -> None:
         """Say good-bye to the peers; keys on sockets are the daemon's to end."""
         self.endpoint.close(now)
+
+    def part(self, datagrams: Iterable[ike.Datagram], now: float) -> bool:
+        """After `stop`: what still comes. True while a peer's window holds the good-bye up."""
+        for datagram in datagrams:
+            self.endpoint.receive_datagram(datagram, now)
+        self.endpoint.handle_timer(now)
+        return self.endpoint.is_parting()
 
     def handle(self, event: Event, now: float) -> None:
         """The installer, or the daemon about its connections."""

@@ -46,6 +46,9 @@ from tcpao.sockets import InstallError
 
 __all__ = ['Gatekeeper', 'GatekeeperError']
 
+PARTING_WITHIN = 1.0
+"""Seconds that the end waits for what peers still have to answer; less than `stop` waits."""
+
 
 class Gatekeeper:
     """The face that a routing protocol's adapter sees. Methods may be called from any thread,
@@ -270,6 +273,22 @@ class Gatekeeper:
             self._selector.select()
             self._turn()
         self._step(self._core.stop, boottime())
+        self._flush(boottime())
+        self._part(boottime() + PARTING_WITHIN)
+
+    def _part(self, until: float) -> None:
+        """Sessions that have just ended are being deleted; the IKE SAs come after them."""
+        for descriptor in (self._calls, self._backend.refusals_fileno()):
+            if descriptor is not None:
+                self._selector.unregister(descriptor)
+        while self._core.part(self._udp.receive(), now := boottime()) and now < until:
+            self._flush(now)
+            self._alarm.set(min(until, self._core.endpoint.next_timer() or until))
+            self._selector.select()
+            self._alarm.clear()
+            self._clock.clear()
+            if self._backend.died is not None:
+                break
         self._flush(boottime())
 
     def _turn(self) -> None:

@@ -142,9 +142,14 @@ class Endpoint:
         return tuple(association.undoing)
 
     def close(self, now: float) -> None:
-        """Remove all peers. What `datagrams_to_send` gives then is all that there will be."""
+        """Remove all peers. While it `is_parting`, some of them haven't been told yet."""
         for name in list(self._associations):
             self.remove_peer(name, now)
+
+    def is_parting(self) -> bool:
+        """The Delete of an IKE SA waits until the peer has answered what it was asked before: its
+        window holds one request (RFC 7296, 2.3)."""
+        return any(sa.control for group in self._context.sas.values() for sa in group)
 
     # --- the way in and out ------------------------------------------------------------------
 

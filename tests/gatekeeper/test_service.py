@@ -263,23 +263,21 @@ def any_in_use(daemon: Daemon, pair: SocketPair) -> bool:
 
 
 def test_stop_tells_the_peer(r1: Daemon, r2: Daemon) -> None:
+    """At once, as a daemon stops: the DELETEs of its sessions are still to be answered."""
     both_up(r1, r2)
     for pair in list(r1.sockets):
         r1.close(pair)
-    run(lambda: idle(r1), r1, r2)
     r1.gatekeeper.stop()
     run(lambda: all(row['ike'] == 'down' for row in r2.gatekeeper.snapshot()), r2)
 
 
-def idle(daemon: Daemon) -> bool:
-    """Nothing is left, and its DELETEs are answered: the IKE SA's window is free."""
-
-    def look(now: float) -> bool:
-        state = daemon.gatekeeper._core.state
-        return not state.connections and not any(p.deletes for p in state.peers.values())
-
-    # On its own thread: in the midst of a step a connection has gone, and its DELETE hasn't.
-    return daemon.gatekeeper._calls.call(look)
+def test_stop_does_not_wait_for_a_peer_that_is_dead(r1: Daemon, r2: Daemon) -> None:
+    both_up(r1, r2)
+    die(r2)
+    for pair in list(r1.sockets):
+        r1.close(pair)
+    r1.gatekeeper.stop(PATIENCE)
+    assert not r1.gatekeeper.alive
 
 
 # --- the end of the thread ----------------------------------------------------------------------

@@ -191,6 +191,16 @@ def test_crossing_deletes_of_the_ike_sa_end_it_at_both_ends() -> None:
     assert not sas_of(bench.b)
 
 
+def test_an_end_with_a_request_under_way_parts_once_it_is_answered() -> None:
+    bench = up()
+    bench.a.endpoint.delete('b', (1,), bench.now)
+    bench.a.endpoint.close(bench.now)
+    assert bench.a.endpoint.is_parting()
+    bench.settle()
+    assert not bench.a.endpoint.is_parting()
+    assert bench.b.last(IkeSaDown).cause == Cause.DELETED
+
+
 def test_a_child_requested_while_we_delete_the_ike_sa_is_put_off() -> None:
     bench = up()
     bench.fate = lambda d: [] if is_kind(d, INFORMATIONAL, response=False) else deliver(d)
