@@ -26,6 +26,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from gatekeeper import forewarning
 from gatekeeper.connection import Connection, Phase
 from gatekeeper.deadlines import Due
 from gatekeeper.life import Life, MktState
@@ -381,6 +382,8 @@ class TwoRouters(RuleBasedStateMachine):
             assert not router.core.state.connections
             assert not router.peer.lives
             assert not router.peer.keyids.sending | router.peer.keyids.receiving
+            # Certificates end, whoever is connected.
+            router.core.state.deadlines.cancel(Due.FOREWARN, forewarning.ENDS)
             assert router.core.state.deadlines.next() is None
 
 
