@@ -145,12 +145,14 @@ class State:
     def refuse_peer(self, peer: Peer, trouble: Trouble, **details: object) -> None:
         """Remember and tell what concerns all sessions with this peer."""
         peer.trouble = trouble
-        policies = self.sessions_of.get(peer.pad.name, [])
         told = {'step': trouble.step, 'cause': trouble.cause, 'hint': trouble.hint} | details
-        if len(policies) != 1:
-            told['neighbor'] = ', '.join(dict.fromkeys(policy.neighbor for policy in policies))
         told['peer_id'] = peer.pad.peer_id
-        self.note(policies[0] if len(policies) == 1 else None, EventName.REFUSED, **told)
+        neighbors: dict[str, list[SessionPolicy]] = {}
+        for policy in self.sessions_of.get(peer.pad.name, ()):
+            neighbors.setdefault(policy.neighbor, []).append(policy)
+        for neighbor, policies in neighbors.items():
+            session = policies[0] if len(policies) == 1 else None
+            self.note(session, EventName.REFUSED, **told, neighbor=neighbor)
 
     def refuse_request(
         self, peer: Peer, policy: SessionPolicy | None, trouble: Trouble, **details: object

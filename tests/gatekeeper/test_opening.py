@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_address
 
 from gatekeeper.life import MktState
@@ -235,6 +236,19 @@ def test_what_fails_in_ike_names_the_neighbor_and_what_to_try_at_both_ends() -> 
         hints = {details['text']: str(details['hint']) for details in told if 'text' in details}
         assert 'the same psk-file' in hints['the pre-shared keys differ']
         assert 'in the peer' in hints['the peer refused our identity or our proof of it']
+
+
+def test_what_fails_in_ike_is_told_of_each_neighbor_that_it_concerns() -> None:
+    """By its name: operators look for the neighbor that is down."""
+    world = World()
+    v4, v6 = policies('r1')
+    others = replace(v6, neighbor='fd00::2', remote=ip_address('10.0.0.9'))
+    r1 = world.router('r1', [v4, others], listens=False)
+    (peer,) = r1.core.state.peers.values()
+    r1.core.state.refuse_peer(peer, Trouble('IKE_AUTH', 'a cause', 'a hint'))
+    r1.pump()
+    told = [(note.session, note.details['neighbor']) for note in r1.noted('refused')]
+    assert told == [('ipv4 unicast', '10.0.0.2'), ('ipv6 unicast', 'fd00::2')]
 
 
 def test_a_session_that_waits_for_ike_has_the_trouble_of_ike() -> None:
