@@ -309,22 +309,27 @@ class Endpoint:
 
         `keyid` is our SendID, `lifetime` our hard lifetime in seconds. None if additional key
         exchanges come first: then RpSaPrepared has the keys, or RpSaAbandoned ends it, at once if
-        the IKE SA is gone. Raises LocalError.
+        the IKE SA is gone or goes with the peer. Raises LocalError.
         """
         nr = self._context.random(NONCE_LENGTH)
         request = self._request(token)
         if request.unanswerable:
             request.abandon(token)
+            request.decline(now)
             return None
         return request.prepare(token, suite, tcp_options, keyid, lifetime, nr, now)
 
     def answer(self, token: int, now: float) -> bool:
-        """Send the answer that was prepared. False if the IKE SA is gone: the peer will never hear
-        of this MKT."""
+        """Send the answer that was prepared. False if the IKE SA is gone, or goes with the
+        peer, which will never hear of this MKT."""
         request = self._request(token)
-        request.send(now)
+        answerable = not request.unanswerable
+        if answerable or not request.prepared:
+            request.send(now)
+        else:
+            request.decline(now)
         del self._context.pending[token]
-        return not request.unanswerable
+        return answerable
 
     def refuse(self, token: int, notify: NotifyType, data: bytes, now: float) -> None:
         """Answer a request with an error notify; CHILD_SA_NOT_FOUND gets its SPI here."""

@@ -161,9 +161,8 @@ class PendingRpSa:
         def finish(last: Sequence[Payload], secrets: Sequence[Secret], now: float) -> None:
             self.expected = None
             if association.stopped:
-                # Our user is changing the peer, and would install nothing.
                 self.abandon(token)
-                self.sa.refuse_with(NotifyType.TEMPORARY_FAILURE, now)
+                self.decline(now)
                 return
             self.prepared = list(last)
             keys = self._keys(choice, keyid, nr, secrets)
@@ -185,8 +184,15 @@ class PendingRpSa:
 
     @property
     def unanswerable(self) -> bool:
-        """The IKE SA that the request came over is closed, so what it asks for can't come to be."""
-        return self.sa.state == State.CLOSED
+        """The IKE SA that the request came over is closed, or goes because our user has changed or
+        removed the peer: what it asks for can't come to be."""
+        return self.sa.state == State.CLOSED or self.sa.association.stopped
+
+    def decline(self, now: float) -> None:
+        """Tell a peer that can still be told: its request may do better under the next IKE SA."""
+        self.wipe()
+        if self.sa.state != State.CLOSED:
+            self.sa.refuse_with(NotifyType.TEMPORARY_FAILURE, now)
 
     def abandon(self, token: int) -> None:
         """It won't be answered, and our user is told; also if it is just changing the peer."""

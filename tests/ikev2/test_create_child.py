@@ -60,7 +60,7 @@ from tests.ikev2.bench import (
     say,
 )
 
-CHILD = ExchangeType.CREATE_CHILD_SA
+CHILD, INFORMATIONAL = ExchangeType.CREATE_CHILD_SA, ExchangeType.INFORMATIONAL
 
 
 def request_payloads(
@@ -758,6 +758,26 @@ def test_a_request_that_is_open_when_the_peer_is_changed_is_abandoned() -> None:
     assert bench.b.accept(event, bench.now) is None
     bench.b.collect(bench.now)
     assert bench.b.last(RpSaAbandoned).token == event.token
+
+
+@pytest.mark.parametrize('prepared', [False, True])
+def test_and_declined_while_the_old_ike_sa_waits_to_be_deleted(prepared: bool) -> None:
+    bench = up()
+    bench.b.obliging = False
+    bench.a.endpoint.request('b', rp_request(), bench.now)
+    bench.run(0.1)
+    event = bench.b.last(RpSaRequested)
+    if prepared:
+        assert bench.b.endpoint.prepare(event.token, 'hmac-sha-1-96', True, 5, 60, bench.now)
+    bench.fate = lambda d: [] if is_kind(d, INFORMATIONAL, response=False) else deliver(d)
+    bench.b.endpoint.set_peer(replace(peer_a(), ike_lifetime=600), bench.now)
+    bench.run(0.1)
+    if prepared:
+        assert not bench.b.endpoint.answer(event.token, bench.now)
+    else:
+        assert bench.b.accept(event, bench.now) is None
+    bench.settle()
+    assert bench.a.last(RpSaFailed).notify == NotifyType.TEMPORARY_FAILURE
 
 
 def test_crossing_requests_are_both_answered() -> None:
