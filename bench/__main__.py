@@ -9,7 +9,7 @@ import platform
 import sys
 from pathlib import Path
 
-from bench import handshake, routes, segments, transfers
+from bench import handshake, routes, rules, segments, transfers
 from lab.tcpao_kernel import has_tcp_ao
 
 FOLDER = Path(__file__).resolve().parents[1] / 'build' / 'bench'
@@ -18,6 +18,7 @@ BENCHES = {
     'segments': segments,
     'transfers': transfers,
     'routes': routes,
+    'rules': rules,
 }
 
 

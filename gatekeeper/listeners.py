@@ -13,7 +13,17 @@ from ipaddress import ip_network
 
 from gatekeeper.chains import deny_ids
 from gatekeeper.policy import SessionPolicy
-from tcpao.installer import Command, Failed, Guard, Install, Remove, Unguard, Where
+from tcpao.installer import (
+    Command,
+    Failed,
+    Guard,
+    GuardAll,
+    Install,
+    Remove,
+    Unguard,
+    UnguardAll,
+    Where,
+)
 from tcpao.socket_installer import SocketInstaller
 from tcpao.sockets import InstallError
 
@@ -72,20 +82,19 @@ class Listeners:
     def guard(self, policies: Iterable[SessionPolicy]) -> list[Guard]:
         """Put the missing deny keys of these on, all or none; returns what was missing. Raises
         GatekeeperError."""
-        added: list[Guard] = []
-        try:
-            for guard in sorted(self._wanted(policies) - self._guards, key=str):
-                self._submit(guard)
-                added.append(guard)
-        except GatekeeperError:
-            self._unguard(added)
-            raise
-        self._guards.update(added)
-        return added
+        missing = sorted(self._wanted(policies) - self._guards, key=str)
+        if missing:
+            self._submit(GuardAll(tuple(missing)))
+            self._guards.update(missing)
+        return missing
 
     def unguard(self, guards: Iterable[Guard]) -> None:
-        """Take deny keys off again. One that can't be taken off stays: it only denies."""
-        self._guards -= self._unguard(guards)
+        """Take deny keys off again. If they can't be taken off they stay: they only deny."""
+        gone = sorted(guards, key=str)
+        if gone:
+            with suppress(GatekeeperError):
+                self._submit(UnguardAll(tuple(gone)))
+                self._guards.difference_update(gone)
 
     def keep(self, policies: Sequence[SessionPolicy]) -> None:
         """Take off all deny keys but these."""
@@ -100,14 +109,6 @@ class Listeners:
             for port in ports
         }
 
-    def _unguard(self, guards: Iterable[Guard]) -> set[Guard]:
-        gone = set()
-        for guard in list(guards):
-            with suppress(GatekeeperError):
-                self._submit(Unguard(guard.peer, guard.service_port, guard.send_id, guard.recv_id))
-                gone.add(guard)
-        return gone
-
     def _submit(self, command: Command) -> None:
         self._installer.submit(command)
         for event in self._installer.events():
@@ -118,7 +119,7 @@ class Listeners:
 def is_for_listeners(command: Command) -> bool:
     """True if the command concerns listening sockets, not a connection."""
     match command:
-        case Guard() | Unguard():
+        case Guard() | Unguard() | GuardAll() | UnguardAll():
             return True
         case Install(where=where) | Remove(where=where):
             return where is Where.LISTENER

@@ -71,6 +71,20 @@ class Unguard:
 
 
 @dataclass(frozen=True, slots=True)
+class GuardAll:
+    """Guard for each of these, all or none: a load has a thousand, and is one step."""
+
+    guards: tuple[Guard, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class UnguardAll:
+    """Take these deny keys off again, all or none."""
+
+    guards: tuple[Guard, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Install:
     """Install an MKT; on a still closed connection it becomes Current and RNext.
 
@@ -140,7 +154,20 @@ class Abort:
     cause: str
 
 
-Command = Guard | Unguard | Install | SetRNext | Read | Remove | Prune | Probe | Close | Abort
+Command = (
+    Guard
+    | Unguard
+    | GuardAll
+    | UnguardAll
+    | Install
+    | SetRNext
+    | Read
+    | Remove
+    | Prune
+    | Probe
+    | Close
+    | Abort
+)
 
 # --- events ---------------------------------------------------------------------------------
 

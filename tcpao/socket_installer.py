@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Generic, TypeVar, assert_never
 
@@ -24,6 +24,7 @@ from tcpao.installer import (
     Event,
     Failed,
     Guard,
+    GuardAll,
     Install,
     KeyCounters,
     KeyState,
@@ -33,6 +34,7 @@ from tcpao.installer import (
     Remove,
     SetRNext,
     Unguard,
+    UnguardAll,
     Where,
 )
 from tcpao.mkt import ALGORITHMS, IPNetwork, Mkt, PeerPairs, SocketPair
@@ -121,9 +123,13 @@ class SocketInstaller(ABC, Generic[Handle]):
     def _carry_out(self, command: Command) -> Event:
         match command:
             case Guard():
-                self._guard(command)
+                self._guard([command])
+            case GuardAll(guards):
+                self._guard(guards)
             case Unguard(peer, service_port, send_id, recv_id):
-                self._unguard(Guard(peer, service_port, send_id, recv_id))
+                self._unguard([Guard(peer, service_port, send_id, recv_id)])
+            case UnguardAll(guards):
+                self._unguard(guards)
             case Install(mkt, Where.LISTENER):
                 self._install_on_listeners(mkt)
             case Install(mkt, Where.CONNECTION):
@@ -158,9 +164,22 @@ class SocketInstaller(ABC, Generic[Handle]):
 
     # --- listeners --------------------------------------------------------------------------
 
-    def _guard(self, guard: Guard) -> None:
-        if guard in self._guards:
-            return
+    def _guard(self, guards: Iterable[Guard]) -> None:
+        new = [guard for guard in dict.fromkeys(guards) if guard not in self._guards]
+        known: list[Guard] = []
+        try:
+            for guard in new:
+                self._refuse_overlap(guard)
+                self._guards_of.add(guard.peer, guard)
+                known.append(guard)
+            self._add_all(deny=self._places(new))
+        except InstallError:
+            for guard in known:
+                self._guards_of.remove(guard.peer, guard)
+            raise
+        self._guards.update(dict.fromkeys(new))
+
+    def _refuse_overlap(self, guard: Guard) -> None:
         for other in self._guards_of.overlapping(guard.peer):
             if other.service_port != guard.service_port or other.peer == guard.peer:
                 # Beside another deny key of the same peer, whose ids differ.
@@ -170,26 +189,32 @@ class SocketInstaller(ABC, Generic[Handle]):
                 f'{guard.peer} overlaps {other.peer}, which has a deny key already: '
                 f'remove that neighbor first, or give both one prefix',
             )
-        sockets = [socket for socket in self._open_listeners() if _guarded(socket, guard)]
-        self._add_all(deny=[(socket, guard) for socket in sockets])
-        self._guards[guard] = None
-        self._guards_of.add(guard.peer, guard)
 
-    def _unguard(self, guard: Guard) -> None:
-        if guard not in self._guards:
-            raise InstallError(Cause.GONE, f'{guard.peer} has no deny key')
-        sockets = [socket for socket in self._open_listeners() if _guarded(socket, guard)]
-        bare: list[KeySocket] = []
+    def _unguard(self, guards: Sequence[Guard]) -> None:
+        for guard in guards:
+            if guard not in self._guards:
+                raise InstallError(Cause.GONE, f'{guard.peer} has no deny key')
+        self._delete_deny_keys(self._places(guards))
+        for guard in guards:
+            del self._guards[guard]
+            self._guards_of.remove(guard.peer, guard)
+
+    def _places(self, guards: Iterable[Guard]) -> list[tuple[KeySocket, Guard]]:
+        """Where these deny keys belong."""
+        sockets = self._open_listeners()
+        return [(sock, guard) for guard in guards for sock in sockets if _guarded(sock, guard)]
+
+    def _delete_deny_keys(self, deny: Sequence[tuple[KeySocket, Guard]]) -> None:
+        """Off with all of them, or none. Raises InstallError."""
+        bare: list[tuple[KeySocket, Guard]] = []
         try:
-            for socket in sockets:
+            for socket, guard in deny:
                 _delete_if_there(socket, guard.peer, guard.send_id, guard.recv_id)
-                bare.append(socket)
+                bare.append((socket, guard))
         except InstallError:
             # Still guarded, so guarded everywhere.
-            self._add_all(deny=[(socket, guard) for socket in bare])
+            self._add_all(deny=bare)
             raise
-        del self._guards[guard]
-        self._guards_of.remove(guard.peer, guard)
 
     def _install_on_listeners(self, mkt: Mkt) -> None:
         sockets = [socket for socket in self._open_listeners() if _awaits(socket, mkt)]
@@ -222,9 +247,17 @@ class SocketInstaller(ABC, Generic[Handle]):
     ) -> None:
         """Add every deny key and every key, or none of them."""
         deny_keys = [(socket, self._deny_key(guard)) for socket, guard in deny]
+        try:
+            self._add_keys([*deny_keys, *keys])
+        finally:
+            for _, key in deny_keys:
+                key.master_key.wipe()
+
+    def _add_keys(self, keys: Sequence[tuple[KeySocket, Key]]) -> None:
+        """Keys for listening sockets, all or none. Raises InstallError."""
         added: list[tuple[KeySocket, Key]] = []
         try:
-            for socket, key in (*deny_keys, *keys):
+            for socket, key in keys:
                 socket.add(key, select=False)
                 added.append((socket, key))
         except InstallError:
@@ -233,9 +266,6 @@ class SocketInstaller(ABC, Generic[Handle]):
                 with suppress(InstallError):
                     socket.delete(key.peer, key.send_id, key.recv_id)
             raise
-        finally:
-            for _, key in deny_keys:
-                key.master_key.wipe()
 
     def _deny_key(self, guard: Guard) -> Key:
         return Key(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
 
-from tcpao.installer import AdapterDied, Capabilities, Cause, Command, Event
+from tcpao.installer import AdapterDied, Capabilities, Cause, Command, Event, Guard
 from tcpao.linux import endpoint_of
 from tcpao.mkt import SocketPair
 from tcpao.socket_installer import SocketInstaller
-from tcpao.sockets import InstallError, KeySocket
+from tcpao.sockets import InstallError, Key, KeySocket
 from tcpao.userspace.channel import Channel
+from tcpao.userspace.messages import AddAll, DeleteAll
 from tcpao.userspace.sockets import UserspaceSocket
 
 
@@ -56,6 +58,20 @@ class UserspaceInstaller(SocketInstaller[socket.socket]):
         super().drop_listener(handle)
         for sock in known:
             _userspace(sock).release()
+
+    def _add_keys(self, keys: Sequence[tuple[KeySocket, Key]]) -> None:
+        # One question, whose answer takes one change of the rules.
+        if keys:
+            named = tuple((_userspace(sock).name(), key) for sock, key in keys)
+            self._channel.ask(AddAll(named))
+
+    def _delete_deny_keys(self, deny: Sequence[tuple[KeySocket, Guard]]) -> None:
+        if deny:
+            named = tuple(
+                (_userspace(sock).name(), guard.peer, guard.send_id, guard.recv_id)
+                for sock, guard in deny
+            )
+            self._channel.ask(DeleteAll(named))
 
     def submit(self, command: Command) -> None:
         """As every installer's. The first command after the process died says so, too."""

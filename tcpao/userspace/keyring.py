@@ -180,7 +180,9 @@ class Keyring:
         self.current = self.rnext = None
 
     def _find(self, send_id: int, recv_id: int, peer: IPNetwork | None = None) -> StoredKey:
-        for key in self.keys:
+        # A listener has a deny key for each of a thousand peers, with the same ids.
+        among = self.keys if peer is None else self._by_peer.covering(peer)
+        for key in among:
             if (key.send_id, key.recv_id) == (send_id, recv_id) and peer in (None, key.peer):
                 return key
         raise InstallError(

@@ -8,7 +8,7 @@ ends are the same installation, so there are no versions and no leniency.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from ipaddress import ip_address, ip_network
 from struct import Struct
@@ -59,6 +59,20 @@ class Delete:
 
 
 @dataclass(frozen=True, slots=True)
+class AddAll:
+    """Add keys of listening sockets, all or none."""
+
+    keys: tuple[tuple[SocketName, Key], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteAll:
+    """Remove keys of listening sockets, by peer, SendID and RecvID; those that are there."""
+
+    keys: tuple[tuple[SocketName, IPNetwork, int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class SetRNext:
     """Make a key RNext."""
 
@@ -97,7 +111,9 @@ class Stop:
     """Reset what is left, remove the rules, end."""
 
 
-Request = Listen | Add | Delete | SetRNext | Read | Release | Loaded | Count | Stop
+Request = (
+    Listen | Add | AddAll | Delete | DeleteAll | SetRNext | Read | Release | Loaded | Count | Stop
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +169,15 @@ def encode(request: Request) -> bytes:
         case Add(name, key, select, fresh):
             fields |= _name(name) | _key(key) | {'select': select, 'fresh': fresh}
             secret = key.master_key.reveal()
+        case AddAll(keys):
+            secrets = [key.master_key.reveal() for _, key in keys]
+            secret = b''.join(secrets)
+            fields |= _names(name for name, *_ in keys)
+            fields['keys'] = [_key(key) for _, key in keys]
+            fields['lengths'] = list(map(len, secrets))
+        case DeleteAll(keys):
+            fields |= _names(name for name, *_ in keys)
+            fields['keys'] = [(str(peer), *ids) for _, peer, *ids in keys]
         case Delete(name, peer, send_id, recv_id, switch_to):
             fields |= _name(name)
             fields |= {'peer': str(peer), 'ids': [send_id, recv_id], 'switch_to': switch_to}
@@ -184,6 +209,17 @@ def decode(octets: bytes) -> Request:
         return Count() if kind == 'Count' else Stop()
     if kind == 'Loaded':
         return Loaded(frozenset(map(ip_address, fields['peers'])))
+    if kind == 'AddAll':
+        return AddAll(tuple(zip(_names_of(fields), _keys_of(fields, octets[end:]), strict=True)))
+    if kind == 'DeleteAll':
+        return DeleteAll(
+            tuple(
+                (name, ip_network(peer), send_id, recv_id)
+                for name, (peer, send_id, recv_id) in zip(
+                    _names_of(fields), fields['keys'], strict=True
+                )
+            )
+        )
     name = _name_of(fields)
     if kind == 'Add':
         return Add(name, _key_of(fields, octets[end:]), fields['select'], fields['fresh'])
@@ -227,6 +263,25 @@ def _name_of(fields: dict[str, Any]) -> SocketName:
         remote=ip_address(remote) if remote is not None else None,
         remote_port=remote_port,
     )
+
+
+def _names(names: Iterable[SocketName]) -> dict[str, Any]:
+    """Few sockets, of many keys: each once, and which one it is for each key."""
+    sockets: dict[SocketName, int] = {}
+    which = [sockets.setdefault(name, len(sockets)) for name in names]
+    return {'sockets': [_name(name) for name in sockets], 'which': which}
+
+
+def _names_of(fields: dict[str, Any]) -> list[SocketName]:
+    sockets = [_name_of(one) for one in fields['sockets']]
+    return [sockets[number] for number in fields['which']]
+
+
+def _keys_of(fields: dict[str, Any], secrets: bytes) -> Iterator[Key]:
+    at = 0
+    for one, length in zip(fields['keys'], fields['lengths'], strict=True):
+        yield _key_of(one, secrets[at : at + length])
+        at += length
 
 
 def _key(key: Key) -> dict[str, Any]:

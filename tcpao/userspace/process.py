@@ -19,7 +19,7 @@ from typing import Final
 
 from tcpao.installer import Cause
 from tcpao.mkt import IPAddress
-from tcpao.sockets import InstallError
+from tcpao.sockets import InstallError, Key
 from tcpao.userspace import messages, orphans
 from tcpao.userspace.core import Core
 from tcpao.userspace.keyring import StoredKey
@@ -36,6 +36,7 @@ from tcpao.userspace.rules import (
     RulesError,
 )
 from tcpao.userspace.selectors import Selector
+from tcpao.userspace.sockets_table import SocketName
 
 # Verdicts are handed over together, but not so many that TCP waits for them, in octets.
 _BATCH: Final = 64 * 1024
@@ -61,7 +62,6 @@ class Process:
         self._rules = rules
         self._core = Core(mtu_between)
         self._refusals = Refusals(tell)
-        self._made: frozenset[Selector] = frozenset()
         self._heard = b''
         """Of a request that isn't complete."""
         self._verdicts: list[bytes] = []
@@ -175,32 +175,23 @@ class Process:
                 core.listen(name)
                 return Done()
             case messages.Add(name, key, select, fresh):
-                stored = StoredKey(
-                    peer=key.peer,
-                    pair=key.pair,
-                    send_id=key.send_id,
-                    recv_id=key.recv_id,
-                    algorithm=key.algorithm,
-                    tcp_options=key.tcp_options,
-                    master_key=key.master_key,
-                )
-                core.add(name, stored, select=select, fresh=fresh)
-                try:
-                    self._adjust_rules()
-                except RulesError:
-                    # Without its rule the key protects nothing.
-                    core.take_back(name, stored)
-                    raise
+                self._add([(name, key)], select=select, fresh=fresh)
+            case messages.AddAll(keys):
+                self._add(keys, select=False, fresh=False)
             case messages.Delete(name, peer, send_id, recv_id, switch_to):
                 core.delete(name, peer, send_id, recv_id, switch_to)
-                self._adjust_rules()
+                self._drop_rules()
+            case messages.DeleteAll(keys):
+                for name, peer, send_id, recv_id in keys:
+                    core.discard(name, peer, send_id, recv_id)
+                self._drop_rules()
             case messages.SetRNext(name, recv_id):
                 core.set_rnext(name, recv_id)
             case messages.Read(name):
                 return State(core.read(name))
             case messages.Release(name):
                 core.release(name, time.monotonic())
-                self._adjust_rules()
+                self._drop_rules()
             case messages.Loaded(peers):
                 core.heritage.keep(peers)
                 self._drop_rules()
@@ -210,13 +201,34 @@ class Process:
                 self._stopping = True
         return Done()
 
+    def _add(self, keys: Iterable[tuple[SocketName, Key]], *, select: bool, fresh: bool) -> None:
+        """All or none: without its rule a key protects nothing."""
+        added: list[tuple[SocketName, StoredKey]] = []
+        try:
+            for name, key in keys:
+                stored = StoredKey(
+                    peer=key.peer,
+                    pair=key.pair,
+                    send_id=key.send_id,
+                    recv_id=key.recv_id,
+                    algorithm=key.algorithm,
+                    tcp_options=key.tcp_options,
+                    master_key=key.master_key,
+                )
+                self._core.add(name, stored, select=select, fresh=fresh)
+                added.append((name, stored))
+            self._adjust_rules()
+        except (InstallError, RulesError):
+            for name, stored in reversed(added):
+                self._core.take_back(name, stored)
+            self._drop_rules()
+            raise
+
     def _adjust_rules(self) -> None:
         wanted = self._core.selectors()
-        made = self._made
-        if wanted != made:
+        if wanted != self._rules.made:
             self._changed = True
-            self._rules.change(wanted - made, made - wanted)
-            self._made = wanted
+            self._rules.change(wanted)
 
     def _drop_rules(self) -> None:
         """Rules of what is over: if they can't be removed now, they are with the next change."""

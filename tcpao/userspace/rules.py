@@ -8,7 +8,7 @@ process that was killed. It drops what it matches until the next one has taken i
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Set
 from enum import StrEnum
 from ipaddress import ip_address, ip_network
 from typing import Final, Protocol
@@ -42,8 +42,12 @@ class Rules(Protocol):
     watch: Watch
     """Tells when it may be that they are not complete."""
 
-    def change(self, add: Iterable[Selector], remove: Iterable[Selector]) -> None:
-        """Make rules, then remove others. Raises RulesError; then none has been removed."""
+    made: Set[Selector]
+    """The traffic that there are rules for."""
+
+    def change(self, wanted: Set[Selector]) -> None:
+        """Have rules for this traffic: make what is missing, then remove the others. Raises
+        RulesError; then the next call begins with what there is."""
 
     def complete(self) -> bool:
         """False if somebody has removed one of them, or put others of ours in their place, as one

@@ -1,4 +1,5 @@
-"""Rules in nftables, by pyroute2: a table of our own for each queue, one chain in, one out.
+"""Rules in nftables, by pyroute2: a table of our own for each queue, one chain in, one out, and
+those that they lead to (`dispatch`).
 
 The chain of outgoing packets comes late, after whatever else may change them on their way out of
 this host, for a MAC covers TCP's header; the one of incoming packets comes early.
@@ -7,47 +8,74 @@ this host, for a MAC covers TCP's header; the one of incoming packets comes earl
 from __future__ import annotations
 
 import errno
-from collections.abc import Collection, Iterable, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Set
 from contextlib import closing, suppress
-from ipaddress import ip_network
+from dataclasses import replace
 from typing import Any, Final
 
+from pyroute2.netlink import NLM_F_ACK, NLM_F_CREATE, NLM_F_REQUEST
 from pyroute2.netlink.exceptions import NetlinkError
-from pyroute2.netlink.nfnetlink.nftsocket import NFT_MSG_GETRULE, Cmp, nft_rule_msg
-from pyroute2.nftables.expressions import genex
+from pyroute2.netlink.nfnetlink import NFNL_SUBSYS_NFTABLES, nfgen_msg
+from pyroute2.netlink.nfnetlink.nftsocket import (
+    NFT_MSG_DELCHAIN,
+    NFT_MSG_DELRULE,
+    NFT_MSG_DELTABLE,
+    NFT_MSG_GETRULE,
+    NFT_MSG_NEWCHAIN,
+    NFT_MSG_NEWRULE,
+    NFT_MSG_NEWTABLE,
+    nft_chain_msg,
+    nft_rule_msg,
+    nft_table_msg,
+)
 from pyroute2.nftables.main import NFTables
 
-from tcpao.mkt import IPNetwork
+from tcpao.userspace.dispatch import Chain, Digit, Way, lay_out
+from tcpao.userspace.nftables_match import (
+    Expression,
+    entrances,
+    jump,
+    matches,
+    of_digit,
+    queue,
+)
 from tcpao.userspace.rules import NAME, Kind, RulesError, comment, comment_of, selector_of
 from tcpao.userspace.selectors import Selector
 from tcpao.userspace.watch import NftablesWatch, Watch
 
 _INET: Final = 1
 """NFPROTO_INET."""
-_NFPROTO: Final = {4: 2, 6: 10}
-
 # Priorities (include/uapi/linux/netfilter_ipv4.h): in before mangle, out after all but confirm.
-_CHAINS: Final = {'in': ('input', -160), 'out': ('output', 250)}
+_HOOKS: Final = {'in': (1, -160), 'out': (3, 250)}
+"""NF_INET_LOCAL_IN, NF_INET_LOCAL_OUT, and priorities."""
+_HOOK_OF: Final = {Way.IN: 'in', Way.ERRORS: 'in', Way.OUT: 'out'}
 
-# enum nft_payload_bases, enum nft_meta_keys, and the register that all of it goes through.
-_NETWORK: Final = 1
-_TRANSPORT: Final = 2
-_META_NFPROTO: Final = 15
-_META_L4PROTO: Final = 16
-_REGISTER: Final = 1
+# Rules: what a socket's buffers take at once, there and back, if a chain isn't larger.
+_AT_ONCE: Final = 64
+_PROBE: Final = 'probe'
+_ACCEPT: Final = 1
+# nfnetlink.h: NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END.
+_BATCH: Final = (0x10, 0x11)
+_FLAGS: Final = {
+    NFT_MSG_NEWTABLE: NLM_F_CREATE,
+    NFT_MSG_NEWCHAIN: NLM_F_CREATE,
+    NFT_MSG_NEWRULE: NLM_F_CREATE,
+}
 
-_TCP: Final = 6
-_ICMP: Final = {4: 1, 6: 58}
-# Offset and length of source and destination address in the IP header, and its length.
-_SOURCE: Final = {4: (12, 4), 6: (8, 16)}
-_DESTINATION: Final = {4: (16, 4), 6: (24, 16)}
-_HEADER: Final = {4: 20, 6: 40}
-_PROTOCOL: Final = {4: 9, 6: 6}
-_ICMP_HEADER: Final = 8
-_ERRORS: Final = {4: (3,), 6: (1, 2)}
-"""ICMP types: destination unreachable, and IPv6's "packet too big"."""
+Message = Any
+Rule = tuple[str, list[Expression]]
+"""Its comment, and what it does."""
+Chains = dict[str, tuple[Rule, ...]]
 
-Expression = dict[str, Any]
+
+class _Rule(nft_rule_msg):  # type: ignore[misc]
+    """A rule whose expressions are octets, there and back."""
+
+    nla_map = tuple(
+        (name, 'cdata' if name == 'NFTA_RULE_EXPRESSIONS' else kind)
+        for name, kind in nft_rule_msg.nla_map
+    )
 
 
 class NftablesRules:
@@ -60,129 +88,186 @@ class NftablesRules:
         """Raises RulesError if this kernel can't queue from nftables."""
         self._queue = queue
         self._table = comment(queue).replace(' ', '-')
-        self._made: set[Selector] = set()
-        self._rules = 0
+        self.made: Set[Selector] = frozenset()
         try:
-            self.watch: Watch = NftablesWatch()
+            watch = NftablesWatch({self._table})
         except OSError as error:
             raise RulesError(_said(error)) from None
+        self.watch: Watch = watch
         try:
-            self._nft = NFTables(nfgen_family=_INET)
+            self._nft = _nftables()
         except (OSError, NetlinkError) as error:
             self.watch.close()
             raise RulesError(_said(error)) from None
+        self._written: Chains = {}
+        self._known: dict[tuple[Way, Selector], list[Rule]] = {}
+        """Of what is made: one change more is no reason to write a thousand rules anew."""
         try:
-            self._make_table()
-        except (OSError, NetlinkError) as error:
-            with suppress(OSError, NetlinkError):
-                _delete_table(self._nft, self._table)
+            self._begin()
+            # What we change ourselves is no news.
+            watch.overlook(self._nft.asyncore.socket.getsockname()[0])
+        except RulesError:
             self.close()
-            raise RulesError(_said(error)) from None
+            raise
 
-    def change(self, add: Iterable[Selector], remove: Iterable[Selector]) -> None:
-        """See Rules."""
-        try:
-            for selector in set(add) - self._made:
-                self._add(selector)
-            self._delete(set(remove) & self._made)
-        except (OSError, NetlinkError) as error:
-            raise RulesError(_said(error)) from None
+    def change(self, wanted: Set[Selector]) -> None:
+        """See Rules; in as many transactions as it takes, none of which opens anything."""
+        if not wanted >= self.made:
+            self._write(wanted | self.made)
+        self._write(wanted)
+        self.made = wanted
+        for way, selector in [at for at in self._known if at[1] not in wanted]:
+            del self._known[way, selector]
 
     def complete(self) -> bool:
         """See Rules."""
         try:
-            return len(_rules_of(self._nft, self._table)) == self._rules
-        except NetlinkError as error:
-            if error.code == errno.ENOENT:
+            there = _rules_of(self._nft, self._table)
+        except (OSError, NetlinkError) as error:
+            if isinstance(error, NetlinkError) and error.code == errno.ENOENT:
                 return False
             raise RulesError(_said(error)) from None
+        names = ('NFTA_RULE_CHAIN', 'NFTA_RULE_USERDATA')
+        wanted = ((chain, text) for chain, rules in self._written.items() for text, _ in rules)
+        return Counter(tuple(map(rule.get_attr, names)) for rule in there) == Counter(wanted)
 
     def restore(self) -> None:
         """See Rules."""
-        made = list(self._made)
-        self._made.clear()
-        try:
-            self._make_table()
-        except (OSError, NetlinkError) as error:
-            raise RulesError(_said(error)) from None
-        self.change(made, ())
+        self._begin()
+        self._write(self.made)
 
     def remove_all(self) -> None:
         """See Rules."""
-        try:
-            _delete_table(self._nft, self._table)
-        except (OSError, NetlinkError) as error:
-            raise RulesError(_said(error)) from None
-        self._made.clear()
+        _commit(self._nft, _without_table(self._table))
+        self._written, self.made = {}, frozenset()
 
     def close(self) -> None:
         """See Rules."""
         self.watch.close()
         self._nft.close()
 
-    def _make_table(self) -> None:
-        _delete_table(self._nft, self._table)
-        self._rules = 0
-        self._nft.table('add', name=self._table, userdata=comment(self._queue))
-        for name, (hook, priority) in _CHAINS.items():
-            self._nft.chain(
-                'add',
-                table=self._table,
-                name=name,
-                hook=hook,
-                type='filter',
-                priority=priority,
-                policy=1,
-            )
+    def _begin(self) -> None:
+        """An empty table."""
         # To nobody: an error here says that there is no `queue`.
-        self._nft.chain('add', table=self._table, name='probe')
-        self._rule('probe', [], comment(self._queue))
+        probe = (comment(self._queue), [queue(self._queue)])
+        _commit(self._nft, [*self._empty_table(), self._rule(_PROBE, *probe)])
+        self._written = {_PROBE: (probe,), **dict.fromkeys(_HOOKS, ())}
 
-    def _add(self, selector: Selector) -> None:
-        text = comment_of(self._queue, selector)
-        try:
-            self._rule('in', _tcp(selector, incoming=True), text)
-            self._rule('out', _tcp(selector, incoming=False), text)
-            for kind in _ERRORS[selector.remote.version]:
-                self._rule('in', _error(selector, kind), text)
-        except NetlinkError:
-            self._delete({selector})
-            raise
-        self._made.add(selector)
+    def _write(self, selectors: Set[Selector]) -> None:
+        """Have rules for these. A chain is complete before a rule leads to it."""
+        chains = self._chains(selectors)
+        some: Chains = {}
+        count = 0
+        for name, rules in chains.items():
+            if self._written.get(name) != rules:
+                some[name] = rules
+                count += len(rules)
+            if count > _AT_ONCE:
+                self._rewrite(some)
+                some, count = {}, 0
+        self._rewrite(some)
+        gone = [name for name in self._written if name not in chains]
+        if gone:
+            _commit(
+                self._nft,
+                [
+                    *(self._of_chain(_Rule, NFT_MSG_DELRULE, chain=name) for name in gone),
+                    *(self._of_chain(nft_chain_msg, NFT_MSG_DELCHAIN, name=name) for name in gone),
+                ],
+            )
+            for name in gone:
+                del self._written[name]
 
-    def _rule(self, chain: str, matches: list[Expression], text: str) -> None:
-        queue = genex('queue', {'num': self._queue, 'total': 1, 'flags': 0})
-        self._nft.rule(
-            'insert',
-            table=self._table,
+    def _rewrite(self, chains: Chains) -> None:
+        if not chains:
+            return
+        messages = []
+        for name in chains:
+            if name in self._written:
+                messages.append(self._of_chain(_Rule, NFT_MSG_DELRULE, chain=name))
+            else:
+                messages.append(self._of_chain(nft_chain_msg, NFT_MSG_NEWCHAIN, name=name))
+        for name, rules in chains.items():
+            messages += (self._rule(name, *rule) for rule in rules)
+        _commit(self._nft, messages)
+        self._written |= chains
+
+    def _chains(self, selectors: Iterable[Selector]) -> Chains:
+        """What stands in which chain; those that lead to others come after them."""
+        found: dict[str, list[Rule]] = {}
+        hooks: dict[str, list[Rule]] = {name: [] for name in _HOOKS}
+        ours = comment(self._queue)
+        for chain, members in lay_out(selectors).items():
+            for way in Way:
+                name = self._name(chain, way)
+                found[name] = []
+                for member in members:
+                    if isinstance(member, Digit):
+                        to = jump(self._name(replace(chain, digit=member), way))
+                        match = of_digit(way, chain.version, member)
+                        found[name].append((ours, [*match, to]))
+                    else:
+                        found[name] += self._rules(way, member)
+                if chain.digit is None:
+                    hooks[_HOOK_OF[way]] += (
+                        (ours, [*match, jump(name)]) for match in entrances(way, chain)
+                    )
+        probe = {_PROBE: self._written[_PROBE]}
+        return probe | {name: tuple(rules) for name, rules in (found | hooks).items()}
+
+    def _rules(self, way: Way, selector: Selector) -> list[Rule]:
+        rules = self._known.get((way, selector))
+        if rules is None:
+            text, to = comment_of(self._queue, selector), queue(self._queue)
+            rules = [(text, [*match, to]) for match in matches(way, selector)]
+            self._known[way, selector] = rules
+        return rules
+
+    def _name(self, chain: Chain, way: Way) -> str:
+        return f'{chain.name(self._queue, way)}-ip{chain.version}'
+
+    def _empty_table(self) -> Iterator[Message]:
+        yield from _without_table(self._table)
+        yield _message(
+            nft_table_msg, NFT_MSG_NEWTABLE, name=self._table, userdata=comment(self._queue)
+        )
+        for name, (hook, priority) in _HOOKS.items():
+            place = {'attrs': [('NFTA_HOOK_HOOKNUM', hook), ('NFTA_HOOK_PRIORITY', priority)]}
+            yield self._of_chain(
+                nft_chain_msg,
+                NFT_MSG_NEWCHAIN,
+                name=name,
+                hook=place,
+                type='filter',
+                policy=_ACCEPT,
+            )
+        yield self._of_chain(nft_chain_msg, NFT_MSG_NEWCHAIN, name=_PROBE)
+
+    def _rule(self, chain: str, text: str, expressions: list[Expression]) -> Message:
+        return self._of_chain(
+            _Rule,
+            NFT_MSG_NEWRULE,
             chain=chain,
-            expressions=([*matches, queue],),
+            expressions=b''.join(expressions),
             # The comment, as nft shows it.
             userdata=text,
         )
-        self._rules += 1
 
-    def _delete(self, selectors: set[Selector]) -> None:
-        if not selectors:
-            return
-        names = {comment_of(self._queue, selector) for selector in selectors}
-        for rule in _rules_of(self._nft, self._table):
-            if rule.get_attr('NFTA_RULE_USERDATA') in names:
-                self._nft.rule(
-                    'del',
-                    table=self._table,
-                    chain=rule.get_attr('NFTA_RULE_CHAIN'),
-                    handle=rule.get_attr('NFTA_RULE_HANDLE'),
-                )
-                self._rules -= 1
-        self._made -= selectors
+    def _of_chain(self, of: Any, number: int, **attributes: object) -> Message:
+        return _message(of, number, table=self._table, **attributes)
+
+
+def _nftables() -> NFTables:
+    nft = NFTables(nfgen_family=_INET)
+    nft.asyncore.register_policy({NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWRULE: _Rule})
+    return nft
 
 
 def listed() -> dict[int, set[Selector]]:
     """Queues of all tables of ours, and the traffic of each."""
     found: dict[int, set[Selector]] = {}
     # No nftables here, so nothing of ours in it.
-    with suppress(OSError, NetlinkError), closing(NFTables(nfgen_family=_INET)) as nft:
+    with suppress(OSError, NetlinkError), closing(_nftables()) as nft:
         for queue, name in _our_tables(nft).items():
             comments = (rule.get_attr('NFTA_RULE_USERDATA') for rule in _rules_of(nft, name))
             selectors = (selector_of(text) for text in comments if text is not None)
@@ -192,18 +277,17 @@ def listed() -> dict[int, set[Selector]]:
 
 def remove_queues(queues: Collection[int]) -> list[str]:
     """See `rules.remove_stale`."""
-    found = []
+    found: list[str] = []
     try:
-        with closing(NFTables(nfgen_family=_INET)) as nft:
-            for queue, name in _our_tables(nft).items():
-                if queue in queues:
-                    nft.table('del', name=name)
-                    found.append(f'nftables: table inet {name}')
-    except NetlinkError as error:
-        raise RulesError(_said(error)) from None
+        nft = _nftables()
     except OSError:
         # No nftables here, so nothing of ours in it.
         return found
+    with closing(nft):
+        for queue, name in _our_tables(nft).items():
+            if queue in queues:
+                _commit(nft, _without_table(name))
+                found.append(f'nftables: table inet {name}')
     return found
 
 
@@ -211,109 +295,47 @@ def _our_tables(nft: NFTables) -> dict[int, str]:
     """Names of our tables, by their queue."""
     return {
         int(name.rpartition('-')[2]): name
-        for name in _table_names(nft)
+        for name in (table.get_attr('NFTA_TABLE_NAME') for table in nft.get_tables())
         if name.startswith(f'{NAME}-queue-') and name.rpartition('-')[2].isdigit()
     }
 
 
 def _rules_of(nft: NFTables, table: str) -> list[Any]:
     """A table's rules as the kernel has them."""
-    asked = nft_rule_msg()
+    asked = _Rule()
     asked['attrs'] = [('NFTA_RULE_TABLE', table)]
     return list(nft.request_get(asked, NFT_MSG_GETRULE))
 
 
-def _table_names(nft: NFTables) -> Iterator[str]:
-    for table in nft.get_tables():
-        yield table.get_attr('NFTA_TABLE_NAME')
+# --- transactions ---------------------------------------------------------------------------
 
 
-def _delete_table(nft: NFTables, name: str) -> None:
-    if name in _table_names(nft):
-        nft.table('del', name=name)
+def _commit(nft: NFTables, messages: Iterable[Message]) -> None:
+    """All of them, or none. Raises RulesError."""
+    begin, end = nfgen_msg(), nfgen_msg()
+    for edge, number in zip((begin, end), _BATCH, strict=True):
+        edge['header']['type'] = number
+        edge['header']['flags'] = NLM_F_REQUEST
+        edge['res_id'] = NFNL_SUBSYS_NFTABLES
+    try:
+        nft.nlm_request_batch([begin, *messages, end])
+    except (OSError, NetlinkError) as error:
+        raise RulesError(_said(error)) from None
 
 
-# --- expressions ----------------------------------------------------------------------------
+def _message(of: Any, number: int, **attributes: object) -> Message:
+    message = of()
+    message['attrs'] = [(of.name2nla(name), value) for name, value in attributes.items()]
+    message['header']['type'] = NFNL_SUBSYS_NFTABLES << 8 | number
+    message['header']['flags'] = NLM_F_REQUEST | NLM_F_ACK | _FLAGS.get(number, 0)
+    message['nfgen_family'] = _INET
+    return message
 
 
-def _tcp(selector: Selector, *, incoming: bool) -> list[Expression]:
-    version = selector.remote.version
-    ours, theirs = (_DESTINATION, _SOURCE) if incoming else (_SOURCE, _DESTINATION)
-    our_port, their_port = (2, 0) if incoming else (0, 2)
-    found = [*_meta(_META_NFPROTO, _NFPROTO[version]), *_meta(_META_L4PROTO, _TCP)]
-    if selector.local is not None:
-        found += _address(_NETWORK, *ours[version], ip_network(selector.local))
-    found += _address(_NETWORK, *theirs[version], selector.remote)
-    found += _octets(_TRANSPORT, our_port, selector.local_port.to_bytes(2, 'big'))
-    if selector.remote_port is not None:
-        found += _octets(_TRANSPORT, their_port, selector.remote_port.to_bytes(2, 'big'))
-    return found
-
-
-def _error(selector: Selector, kind: int) -> list[Expression]:
-    """An ICMP error that quotes one of our packets to the peer."""
-    version = selector.remote.version
-    quoted = _ICMP_HEADER
-    ports = quoted + _HEADER[version]
-    found = [*_meta(_META_NFPROTO, _NFPROTO[version]), *_meta(_META_L4PROTO, _ICMP[version])]
-    found += _octets(_TRANSPORT, 0, bytes((kind,)))
-    if version == 4:
-        # A quoted header without options: then its ports stand where they are looked for.
-        found += _octets(_TRANSPORT, quoted, b'\x45')
-    found += _octets(_TRANSPORT, quoted + _PROTOCOL[version], bytes((_TCP,)))
-    if selector.local is not None:
-        offset, length = _SOURCE[version]
-        found += _address(_TRANSPORT, quoted + offset, length, ip_network(selector.local))
-    offset, length = _DESTINATION[version]
-    found += _address(_TRANSPORT, quoted + offset, length, selector.remote)
-    found += _octets(_TRANSPORT, ports, selector.local_port.to_bytes(2, 'big'))
-    if selector.remote_port is not None:
-        found += _octets(_TRANSPORT, ports + 2, selector.remote_port.to_bytes(2, 'big'))
-    return found
-
-
-def _meta(key: int, value: int) -> list[Expression]:
-    return [genex('meta', {'dreg': _REGISTER, 'key': key}), _equals(bytes((value,)))]
-
-
-def _octets(base: int, offset: int, value: bytes) -> list[Expression]:
-    return [_payload(base, offset, len(value)), _equals(value)]
-
-
-def _address(base: int, offset: int, length: int, network: IPNetwork) -> list[Expression]:
-    found = [_payload(base, offset, length)]
-    if network.prefixlen < network.max_prefixlen:
-        found.append(
-            genex(
-                'bitwise',
-                {
-                    'sreg': _REGISTER,
-                    'dreg': _REGISTER,
-                    'len': length,
-                    'mask': _data(network.netmask.packed),
-                    'xor': _data(bytes(length)),
-                },
-            )
-        )
-    return [*found, _equals(network.network_address.packed)]
-
-
-def _payload(base: int, offset: int, length: int) -> Expression:
-    expression: Expression = genex(
-        'payload', {'dreg': _REGISTER, 'base': base, 'offset': offset, 'len': length}
-    )
-    return expression
-
-
-def _equals(value: bytes) -> Expression:
-    expression: Expression = genex(
-        'cmp', {'sreg': _REGISTER, 'op': Cmp.NFT_CMP_EQ, 'data': _data(value)}
-    )
-    return expression
-
-
-def _data(value: bytes) -> Expression:
-    return {'attrs': [('NFTA_DATA_VALUE', value)]}
+def _without_table(name: str) -> Iterator[Message]:
+    """Made first: then it can be removed, whether it was there or not."""
+    yield _message(nft_table_msg, NFT_MSG_NEWTABLE, name=name)
+    yield _message(nft_table_msg, NFT_MSG_DELTABLE, name=name)
 
 
 def _said(error: BaseException) -> str:

@@ -54,7 +54,7 @@ class UserspaceSocket(LinuxSocket):
     def register(self) -> None:
         """Tell the packet process of a listening socket, keys or not: it takes SYNs that another
         one has keys for."""
-        self._ask(Listen(self._named()))
+        self._ask(Listen(self.name()))
 
     def release(self) -> None:
         """The owner is done with it. The process may be dead by then, which is as good."""
@@ -72,21 +72,21 @@ class UserspaceSocket(LinuxSocket):
 
     def add(self, key: Key, *, select: bool) -> None:
         fresh = self._pair is not None and self.is_fresh()
-        self._ask(Add(self._named(), key, select, fresh))
+        self._ask(Add(self.name(), key, select, fresh))
 
     def delete(
         self, peer: IPNetwork, send_id: int, recv_id: int, switch_to: InstalledKey | None = None
     ) -> None:
         ids = (switch_to.send_id, switch_to.recv_id) if switch_to is not None else None
-        self._ask(Delete(self._named(), peer, send_id, recv_id, ids))
+        self._ask(Delete(self.name(), peer, send_id, recv_id, ids))
 
     def read(self) -> SocketState | None:
-        reply = self._channel.ask(Read(self._named()))
+        reply = self._channel.ask(Read(self.name()))
         assert isinstance(reply, State)
         return reply.state
 
     def set_rnext(self, recv_id: int) -> None:
-        self._ask(SetRNext(self._named(), recv_id))
+        self._ask(SetRNext(self.name(), recv_id))
 
     def abort(self) -> None:
         super().abort()
@@ -95,7 +95,8 @@ class UserspaceSocket(LinuxSocket):
 
     # --- its name ---------------------------------------------------------------------------
 
-    def _named(self) -> SocketName:
+    def name(self) -> SocketName:
+        """What the packet process knows it by. Raises InstallError."""
         if self._name is None:
             try:
                 local, port = endpoint_of(self._sock.getsockname())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final
@@ -123,6 +124,11 @@ class SocketsTable:
         connection = self._by_cookie.get(name.cookie)
         if connection is not None:
             connection.forget_macs()
+
+    def discard(self, name: SocketName, peer: IPNetwork, send_id: int, recv_id: int) -> None:
+        """As `delete`, of a key that may have gone."""
+        with suppress(InstallError):
+            self.delete(name, peer, send_id, recv_id, None)
 
     def set_rnext(self, name: SocketName, recv_id: int) -> None:
         """Make the key with this RecvID RNext."""

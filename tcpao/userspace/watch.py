@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import socket
+from collections.abc import Collection, Set
 from struct import Struct
 from typing import Final, Protocol
 
@@ -20,6 +21,11 @@ _SUBSYSTEM: Final = 10
 _REMOVALS: Final = frozenset({2, 5, 8})
 """NFT_MSG_DELTABLE, DELCHAIN, DELRULE (enum nf_tables_msg_types)."""
 _NLMSG: Final = Struct('=IHHII')
+_ATTRIBUTES: Final = _NLMSG.size + 4
+"""Behind struct nfgenmsg."""
+_NLA: Final = Struct('=HH')
+_TABLE: Final = 1
+"""NFTA_TABLE_NAME, NFTA_CHAIN_TABLE, NFTA_RULE_TABLE."""
 _LARGEST: Final = 1 << 20
 
 
@@ -40,8 +46,11 @@ class Watch(Protocol):
 class NftablesWatch:
     """Events of nftables in this namespace."""
 
-    def __init__(self) -> None:
-        """Raises OSError where there is no nftables to listen to."""
+    def __init__(self, tables: Collection[str]) -> None:
+        """`tables`: the names of those that ours are in, of whatever family. Raises OSError where
+        there is no nftables to listen to."""
+        self._tables = frozenset(one.encode() for one in tables)
+        self._own: int | None = None
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)
         try:
             self._socket.bind((0, _GROUP))
@@ -49,6 +58,10 @@ class NftablesWatch:
             self._socket.close()
             raise
         self._socket.setblocking(False)
+
+    def overlook(self, port: int) -> None:
+        """What the netlink socket with this port id has done."""
+        self._own = port
 
     def fileno(self) -> int:
         """Readable when rules have changed."""
@@ -58,11 +71,12 @@ class NftablesWatch:
         return 'nftables'
 
     def removals(self) -> bool:
-        """True if something was removed since the last call, by whomever, or if nobody knows."""
+        """True if something of these tables was removed since the last call, by whomever, or if
+        nobody knows."""
         found = False
         while True:
             try:
-                found |= has_removal(self._socket.recv(_LARGEST))
+                found |= has_removal(self._socket.recv(_LARGEST), self._tables, self._own)
             except BlockingIOError:
                 return found
             except OSError as error:
@@ -76,14 +90,33 @@ class NftablesWatch:
         self._socket.close()
 
 
-def has_removal(octets: bytes) -> bool:
-    """True if one of these messages says that a table, chain or rule was removed."""
+def has_removal(octets: bytes, tables: Set[bytes], own: int | None = None) -> bool:
+    """True if one of these messages says that one of these tables was removed, or a chain or rule
+    of it, by somebody else than the netlink socket with the port id `own`."""
     at = 0
     while at + _NLMSG.size <= len(octets):
-        length, kind = _NLMSG.unpack_from(octets, at)[:2]
+        length, kind, _, _, port = _NLMSG.unpack_from(octets, at)
         if length < _NLMSG.size:
             break
-        if kind >> 8 == _SUBSYSTEM and kind & 0xFF in _REMOVALS:
+        if (
+            port != own
+            and kind >> 8 == _SUBSYSTEM
+            and kind & 0xFF in _REMOVALS
+            and _table_of(octets[at + _ATTRIBUTES : at + length]) in {None, *tables}
+        ):
             return True
         at += (length + 3) & ~3
     return False
+
+
+def _table_of(attributes: bytes) -> bytes | None:
+    """The name of the table that an event is about; None if it doesn't say."""
+    at = 0
+    while at + _NLA.size <= len(attributes):
+        length, kind = _NLA.unpack_from(attributes, at)
+        if length < _NLA.size:
+            break
+        if kind == _TABLE:
+            return attributes[at + _NLA.size : at + length].rstrip(b'\0')
+        at += (length + 3) & ~3
+    return None

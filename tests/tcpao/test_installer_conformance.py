@@ -19,6 +19,7 @@ from tcpao.installer import (
     Event,
     Failed,
     Guard,
+    GuardAll,
     Install,
     KeyState,
     Probe,
@@ -27,6 +28,7 @@ from tcpao.installer import (
     Remove,
     SetRNext,
     Unguard,
+    UnguardAll,
     Where,
 )
 from tcpao.mkt import ALGORITHMS, IPNetwork, Mkt, SocketPair
@@ -272,6 +274,20 @@ def test_guarding_twice_is_guarding(bench: Bench) -> None:
     do(bench.server, Guard(host(bench), PORT), Guard(host(bench), PORT))
     do(bench.server, Unguard(host(bench), PORT))
     assert refused(bench.server, Unguard(host(bench), PORT)) is Cause.GONE
+
+
+def test_guards_come_and_go_together(bench: Bench) -> None:
+    listener = listening(bench)
+    both = (Guard(host(bench), PORT), Guard(ip_network(bench.c), PORT))
+    do(bench.server, GuardAll(both))
+    assert not bench.bind(pair_of(bench, 40001)).connect()
+    assert not bench.bind(SocketPair(bench.c, 40001, bench.b, PORT)).connect()
+    do(bench.server, UnguardAll(both))
+    assert bench.bind(pair_of(bench, 40002)).connect()
+    assert listener.accept().is_established()
+    wider = ip_network((bench.a.packed[:-1] + b'\0', bench.a.max_prefixlen - 8))
+    assert refused(bench.server, GuardAll((*both, Guard(wider, PORT)))) is Cause.KEYID_IN_USE
+    assert bench.bind(pair_of(bench, 40003)).connect(), 'none of them'
 
 
 def test_overlapping_guards_are_refused(bench: Bench) -> None:

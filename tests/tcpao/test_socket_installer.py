@@ -12,10 +12,12 @@ from tcpao.installer import (
     Done,
     Failed,
     Guard,
+    GuardAll,
     Install,
     Prune,
     Remove,
     Unguard,
+    UnguardAll,
     Where,
 )
 from tcpao.mkt import ALGORITHMS, IPNetwork, Mkt, SocketPair
@@ -99,6 +101,63 @@ def test_an_unguard_that_fails_half_way_leaves_every_listener_guarded(
     installer.submit(UNGUARD)
     assert installer.events()[-1] == Failed(UNGUARD, Cause.REFUSED, 'the test wants it so')
     assert [keys(socket) for socket in listeners] == [{(0, 0)}] * 2
+
+
+OTHERS = tuple(Guard(ip_network(f'10.0.1.{number}'), 179) for number in range(4))
+
+
+def test_many_guards_are_one_command(
+    installer: MemoryInstaller, listeners: list[MemorySocket]
+) -> None:
+    installer.submit(GuardAll((GUARD, *OTHERS, GUARD)))
+    assert [type(event) for event in installer.events()] == [Done]
+    for socket in listeners:
+        state = socket.read()
+        assert state is not None
+        assert {key.peer for key in state.keys} == {guard.peer for guard in (GUARD, *OTHERS)}
+    installer.submit(UnguardAll((GUARD, *OTHERS)))
+    assert [type(event) for event in installer.events()] == [Done]
+    assert [keys(socket) for socket in listeners] == [set()] * 2
+
+
+@pytest.mark.parametrize(
+    'wrong', [Guard(ip_network('10.0.1.0/24'), 179), Guard(ip_network('10.0.1.2/31'), 179)]
+)
+def test_of_many_guards_all_are_put_on_or_none(
+    installer: MemoryInstaller, listeners: list[MemorySocket], wrong: Guard
+) -> None:
+    for guards in ((*OTHERS, wrong), (wrong, *OTHERS)):
+        installer.submit(GuardAll(guards))
+        (event,) = installer.events()
+        assert isinstance(event, Failed)
+        assert event.cause is Cause.KEYID_IN_USE
+        assert [keys(socket) for socket in listeners] == [set()] * 2
+    installer.submit(GuardAll(OTHERS))
+    assert [type(event) for event in installer.events()] == [Done]
+
+
+def test_of_many_guards_that_one_socket_refuses_none_is_on(
+    installer: MemoryInstaller, listeners: list[MemorySocket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deny(listeners[1], monkeypatch, 'add')
+    installer.submit(GuardAll(OTHERS))
+    assert isinstance(installer.events()[0], Failed)
+    assert keys(listeners[0]) == set()
+
+
+def test_of_many_guards_all_are_taken_off_or_none(
+    installer: MemoryInstaller, listeners: list[MemorySocket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installer.submit(GuardAll(OTHERS))
+    installer.submit(UnguardAll((*OTHERS, GUARD)))
+    assert isinstance(installer.events()[-1], Failed), 'one of them is not there'
+    deny(listeners[1], monkeypatch, 'delete')
+    installer.submit(UnguardAll(OTHERS))
+    assert isinstance(installer.events()[-1], Failed)
+    for socket in listeners:
+        state = socket.read()
+        assert state is not None
+        assert {key.peer for key in state.keys} == {guard.peer for guard in OTHERS}
 
 
 def test_the_first_refusal_is_told_even_if_the_roll_back_is_refused_too(

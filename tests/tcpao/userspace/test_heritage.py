@@ -175,8 +175,18 @@ def test_the_capture_would_show_an_answer(tmp_path: Path) -> None:
     assert unsigned(tmp_path / 'wire.pcap', PAIR.local)
 
 
-@pytest.mark.parametrize('kind', KINDS)
-@pytest.mark.parametrize('dead', [0, 1], ids=['who opened it', 'who accepted it'])
+@pytest.mark.parametrize(
+    ('kind', 'dead'),
+    [
+        *(
+            pytest.param(kind, dead, marks=pytest.mark.native, id=f'{kind}-{who}')
+            for kind in Kind
+            if kind is not Kind.NFTABLES
+            for dead, who in enumerate(('who opened it', 'who accepted it'))
+        ),
+        pytest.param(Kind.NFTABLES, 0, marks=pytest.mark.kernel, id='nftables-who opened it'),
+    ],
+)
 def test_no_segment_of_an_old_connection_is_answered_during_a_restart(
     kind: Kind, dead: int, tmp_path: Path
 ) -> None:

@@ -8,6 +8,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
+from keymaterial import Secret
 from tcpao.installer import Cause
 from tcpao.sockets import InstalledKey, InstallError, SocketState
 from tcpao.userspace import messages
@@ -33,6 +34,17 @@ REQUESTS: list[Request] = [
     messages.Add(LISTENER, replace(KEY, pair=None, peer=ip_network('fd00::/64')), False, False),
     messages.Delete(NAME, ip_network('10.0.0.2'), 1, 2, None),
     messages.Delete(NAME, ip_network('10.0.0.2'), 1, 2, (5, 6)),
+    messages.AddAll(
+        (
+            (LISTENER, KEY),
+            (LISTENER, replace(KEY, pair=None, send_id=4)),
+            (NAME, replace(KEY, master_key=Secret(b'of another length'))),
+        )
+    ),
+    messages.AddAll(()),
+    messages.DeleteAll(
+        ((NAME, ip_network('10.0.0.2'), 1, 2), (LISTENER, ip_network('fd00::/64'), 0, 0))
+    ),
     messages.SetRNext(NAME, 200),
     messages.Read(NAME),
     messages.Release(LISTENER),

@@ -1,0 +1,131 @@
+"""In which chains rules stand, so that a packet meets few of them: not one for each of a thousand
+neighbors, but one for each service port, then one for each digit of an address. No I/O.
+
+Packets of other ports leave after the first. How chains and rules are written down is the business
+of `rules_iptables` and `rules_nftables`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from tcpao.userspace.selectors import Selector
+
+MOST: Final = 16
+"""Peers in one chain; more are told apart by a digit of their address first."""
+
+_DIGIT_BITS: Final = 4
+_PLACES: Final = '0123456789abcdefghijklmnopqrstuv'
+"""As many as an IPv6 address has digits, one character each: a name of iptables has 28."""
+
+
+class Way(StrEnum):
+    """What is looked at."""
+
+    IN = 'i'
+    OUT = 'o'
+    ERRORS = 'e'
+    """ICMP errors that quote what we have sent."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Service:
+    """TCP with one port: ours, or the peer's."""
+
+    ours: bool
+    port: int
+
+    @classmethod
+    def of(cls, selector: Selector) -> Service:
+        """The one that a selector is found by: of a connection the lower port, which others have
+        in common."""
+        there = selector.remote_port
+        if there is None or selector.local_port <= there:
+            return cls(ours=True, port=selector.local_port)
+        return cls(ours=False, port=there)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Digit:
+    """Peers that have this hexadecimal digit in their address, `place` digits before the last."""
+
+    place: int
+    value: int
+
+    @property
+    def bits(self) -> int:
+        """Of the address, as a number."""
+        return self.value << _DIGIT_BITS * self.place
+
+    @property
+    def mask(self) -> int:
+        """Which bits those are."""
+        return 15 << _DIGIT_BITS * self.place
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """One for each way."""
+
+    version: int
+    service: Service
+    digit: Digit | None = None
+
+    def name(self, queue: int, way: Way) -> str:
+        """At most 28 characters."""
+        side = 'l' if self.service.ours else 'r'
+        digit = f'-{_PLACES[self.digit.place]}{self.digit.value:x}' if self.digit else ''
+        return f'{prefix(queue)}{way}-{side}{self.service.port}{digit}'
+
+
+def prefix(queue: int) -> str:
+    """What the names of all our chains begin with."""
+    return f'exabgp-gk-{queue}-'
+
+
+Layout = dict[Chain, tuple[Selector | Digit, ...]]
+
+
+def lay_out(selectors: Iterable[Selector]) -> Layout:
+    """What stands in each chain. Chains with a digit come before the one that leads to them."""
+    groups: dict[tuple[int, Service], list[Selector]] = {}
+    for selector in sorted(selectors, key=_order):
+        group = groups.setdefault((selector.remote.version, Service.of(selector)), [])
+        group.append(selector)
+    found: Layout = {}
+    for (version, service), group in groups.items():
+        hosts = [one for one in group if one.remote.prefixlen == one.remote.max_prefixlen]
+        if len(hosts) <= MOST:
+            found[Chain(version, service)] = tuple(group)
+            continue
+        place = _telling_place(hosts)
+        inside: dict[Digit, list[Selector]] = {}
+        for host in hosts:
+            inside.setdefault(Digit(place, _digit(host, place)), []).append(host)
+        for digit, some in sorted(inside.items()):
+            found[Chain(version, service, digit)] = tuple(some)
+        wide = (one for one in group if one.remote.prefixlen < one.remote.max_prefixlen)
+        found[Chain(version, service)] = (*wide, *sorted(inside))
+    return found
+
+
+def _order(selector: Selector) -> tuple[int, int, int, int, str]:
+    remote = selector.remote
+    ports = selector.local_port, selector.remote_port or 0
+    return int(remote.network_address), remote.prefixlen, *ports, str(selector.local)
+
+
+def _digit(host: Selector, place: int) -> int:
+    return int(host.remote.network_address) >> _DIGIT_BITS * place & 15
+
+
+def _telling_place(hosts: list[Selector]) -> int:
+    """Where their digits differ most: the fewest have the same."""
+    places = range(hosts[0].remote.max_prefixlen // _DIGIT_BITS)
+    return min(
+        places, key=lambda place: max(Counter(_digit(host, place) for host in hosts).values())
+    )
