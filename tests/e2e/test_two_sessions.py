@@ -219,7 +219,8 @@ def processes(router: Router) -> dict[str, bytes]:
 
 
 def files(router: Router) -> dict[str, bytes]:
-    """Every file that the daemon may have left: in its own /run, and in /tmp unless it is ours.
+    """Every file that the daemon may have left: what has changed since it got its keys, in its own
+    /run, and in /tmp unless it is ours.
 
     A checkout below /tmp is ours: its environment is hundreds of megabytes.
     """
@@ -229,17 +230,19 @@ def files(router: Router) -> dict[str, bytes]:
     private = {router.home / name for name in ('psk', 'private.pem')} | set(
         router.home.glob('keys.*')
     )
+    since = (router.home / 'psk').stat().st_mtime
     found = {}
     for folder, _, names in chain.from_iterable(os.walk(root / top) for top in ('run', 'tmp')):
         for path in (Path(folder) / name for name in names):
-            if (
-                not path.is_relative_to(ours)
-                and path.is_file()
-                and path not in private
-                and 'pytest-of-' not in str(path)
-            ):
-                # Other programs' files come and go.
-                with suppress(FileNotFoundError):
+            # Other programs' files come and go.
+            with suppress(FileNotFoundError):
+                if (
+                    not path.is_relative_to(ours)
+                    and path.is_file()
+                    and path.stat().st_mtime >= since
+                    and path not in private
+                    and 'pytest-of-' not in str(path)
+                ):
                     found[str(path)] = path.read_bytes()
     assert any(HOME in name for name in found)
     return found
