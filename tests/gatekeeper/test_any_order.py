@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Any
 
 import hypothesis.strategies as st
+import pytest
 from cryptography import x509
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import (
@@ -469,6 +470,8 @@ def check_nothing_left(router: Router) -> None:
     assert not state.strays
 
 
+# Half a minute of CPU: on a busy machine that is more than two.
+@pytest.mark.timeout(600)
 def test_peace_comes_after_any_order_of_events() -> None:
     run_state_machine_as_test(
         TwoRouters,
