@@ -74,6 +74,13 @@ class Router(Node):
         self.held.pop(send_id, None)
         self.deleting[self.endpoint.delete(self.peer, (send_id,), now)] = send_id
 
+    def delete_again(self, now: float) -> None:
+        """Say what nobody answered again: with a new IKE SA, and after a while with one that was up
+        beside the one which carried it."""
+        undeleted, self.undeleted = self.undeleted, set()
+        for send_id in undeleted:
+            self.delete(send_id, now)
+
     def collect(self, now: float) -> None:
         while (event := self.endpoint.next_event()) is not None:
             self.events.append(event)
@@ -118,9 +125,7 @@ class Router(Node):
                 self.undeleted.clear()
             case IkeSaUp():
                 self.up = True
-                undeleted, self.undeleted = self.undeleted, set()
-                for send_id in undeleted:
-                    self.delete(send_id, now)
+                self.delete_again(now)
             case IkeSaDown():
                 self.up = False
 

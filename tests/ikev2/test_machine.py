@@ -225,6 +225,7 @@ class TwoEnds(RuleBasedStateMachine):
             # cleanly. After a storm one is found after the other.
             for name in PEER:
                 self.check(name)
+                self.router(name).delete_again(bench.now)
             bench.run(100)
         last = {}
         for name in PEER:
