@@ -72,13 +72,21 @@ class UserspaceBackend:
         BackendError; then there is no process."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._pipe = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        with theirs:
-            self._process = self._spawn(theirs)
+        try:
+            with theirs:
+                self._process = self._spawn(theirs)
+        except OSError as error:
+            ours.close()
+            self._close_pipe()
+            raise BackendError(
+                f'the packet process cannot be started: {error}; may this user run that Python?'
+            ) from None
         self._channel = Channel(ours, self._kill)
         said = self._channel.listen()
         if not isinstance(said, Ready):
             self._kill()
             self._process.wait()
+            self._process = None
             self._channel.close('the packet process did not start')
             self._close_pipe()
             raise BackendError(

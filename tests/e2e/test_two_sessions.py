@@ -174,9 +174,12 @@ def test_keys_are_replaced_and_removed_without_a_flap(pair: Routers) -> None:
         assert row['rekeys'] > 0
     for router in both(pair):
         for session in FAMILIES:
-            steps = [EventName.REKEY_STARTED, EventName.RNEXT_MOVED, EventName.MKT_REMOVED]
-            times = [router.named(step, session)[0].time for step in steps]
-            assert times == sorted(times)
+            started = router.named(EventName.REKEY_STARTED, session)[0]
+            moved = router.named(EventName.RNEXT_MOVED, session)[0]
+            # Of two successors that were asked for at once, one has been removed before.
+            removals = router.named(EventName.MKT_REMOVED, session)
+            old = [one for one in removals if one.details['send_id'] == started.details['send_id']]
+            assert started.time <= moved.time <= old[0].time
 
 
 def test_every_key_was_in_the_key_table_only(pair: Routers) -> None:

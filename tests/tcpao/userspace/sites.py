@@ -82,6 +82,11 @@ class Site:
             raise AssertionError(f'{" ".join(command)} said {done.stderr}')
         return done.stdout
 
+    def set(self, setting: str, value: int) -> None:
+        """A setting of the namespace, below /proc/sys/net."""
+        with self.inside():
+            Path('/proc/sys/net', setting).write_text(f'{value}\n')
+
     def addresses(self, *addresses: IPAddress, device: str) -> None:
         """Give it addresses."""
         lines = [
@@ -159,7 +164,8 @@ def routed(narrow: int) -> Iterator[tuple[Site, Site]]:
                         *('ip', 'neigh', 'replace', address, 'dev', device),
                         *('lladdr', mac, 'nud', 'permanent'),
                     )
-        router.run('sysctl', '-q', 'net.ipv4.ip_forward=1', 'net.ipv6.conf.all.forwarding=1')
+        for setting in ('ipv4/ip_forward', 'ipv6/conf/all/forwarding'):
+            router.set(setting, 1)
         # So that its errors have a source.
         router.addresses(ip_address('192.0.2.1'), ip_address('2001:db8::1'), device='to0')
         yield one, other

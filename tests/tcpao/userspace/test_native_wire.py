@@ -165,7 +165,7 @@ def test_the_sequence_space_wraps_on_the_wire(ends: tuple[End, End], version: in
 @pytest.mark.parametrize('version', [4, 6])
 @row('SYN cookies')
 def test_syn_cookies_change_nothing(ends: tuple[End, End], version: int) -> None:
-    ends[1].site.run('sysctl', '-q', 'net.ipv4.tcp_syncookies=2')
+    ends[1].site.set('ipv4/tcp_syncookies', 2)
     one = session(ends, version)
     one.transfer(MIB)
     one.nothing_bad()
@@ -203,7 +203,7 @@ def test_a_narrow_path_is_found_without_icmp(version: int) -> None:
         userspace(other, rule_kinds()) as server,
     ):
         for site in (one, other):
-            site.run('sysctl', '-q', 'net.ipv4.tcp_mtu_probing=1')
+            site.set('ipv4/tcp_mtu_probing', 1)
         through = session((client, server), version)
         through.transfer(MIB)
         through.nothing_bad()

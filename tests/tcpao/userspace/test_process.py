@@ -538,17 +538,30 @@ def test_nothing_about_keys_is_to_be_seen_from_outside(ends: tuple[End, End]) ->
 
 
 def test_without_privileges_it_says_so(sites: tuple[Site, Site]) -> None:
+    # Root as in a container: a program that it starts has no CAP_NET_ADMIN.
     script = textwrap.dedent("""
-        import os
+        import ctypes
         from tcpao.backend import BackendError
         from tcpao.userspace.backend import UserspaceBackend
-        os.setgroups([]); os.setgid(65534); os.setuid(65534)
+        PR_CAPBSET_DROP, CAP_NET_ADMIN = 24, 12
+        assert ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, CAP_NET_ADMIN, 0, 0, 0) == 0
         try:
             UserspaceBackend().start()
         except BackendError as error:
             print(error)
         """)
     assert 'CAP_NET_ADMIN' in sites[0].run(sys.executable, '-c', script)
+
+
+def test_a_process_that_cannot_be_started_is_an_error_with_its_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # As a Python below a home that a daemon may not enter.
+    monkeypatch.setattr(sys, 'executable', '/nowhere/python')
+    backend = UserspaceBackend()
+    with pytest.raises(BackendError, match=r'packet process cannot be started.*/nowhere/python'):
+        backend.start()
+    backend.stop()
 
 
 # --- packets that aren't TCP's usual ones -----------------------------------------------------
