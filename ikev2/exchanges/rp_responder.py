@@ -254,10 +254,8 @@ def serve_rp_sa(sa: IkeSa, message: Message, now: float) -> None:
     if sa.state == State.REKEYING:
         sa.refuse_with(NotifyType.TEMPORARY_FAILURE, now)  # RFC 7296, 2.25.2
         return
-    offer = message.require(SaPayload)
     ni = message.require(NoncePayload).data
-    if not sa.origin.profile or any(p.protocol != ProtocolId.TCP_AO for p in offer.proposals):
-        raise NoProposalChosen('only routing-protocol SAs, and only to a peer of this profile')
+    offer = _offer_of_a_routing_protocol(sa, message)
     ke = message.find(KeyExchangePayload)
     if ke is None:
         raise NoProposalChosen('no key exchange')
@@ -302,9 +300,7 @@ def serve_first_rp_sa(sa: IkeSa, message: Message, finish: Finish, now: float) -
 
 
 def _offer_first(sa: IkeSa, message: Message, finish: Finish) -> None:
-    offer = message.require(SaPayload)
-    if not sa.origin.profile or any(p.protocol != ProtocolId.TCP_AO for p in offer.proposals):
-        raise NoProposalChosen('only routing-protocol SAs, and only to a peer of this profile')
+    offer = _offer_of_a_routing_protocol(sa, message)
     if sa.origin.nat:
         raise TrafficSelectorsUnacceptable('a NAT is on the path: TCP-AO would not pass')
     keyid, proposals = _acceptable(offer, None, None)
@@ -323,6 +319,13 @@ def _offer_first(sa: IkeSa, message: Message, finish: Finish) -> None:
             finish=finish,
         ),
     )
+
+
+def _offer_of_a_routing_protocol(sa: IkeSa, message: Message) -> SaPayload:
+    offer = message.require(SaPayload)
+    if not sa.origin.profile or any(p.protocol != ProtocolId.TCP_AO for p in offer.proposals):
+        raise NoProposalChosen('only routing-protocol SAs, and only to a peer of this profile')
+    return offer
 
 
 def _describe(
