@@ -30,7 +30,6 @@ from ikev2.sa.ike_sa import IkeSa
 from ikev2.sa.transitions import USABLE, Happening, State
 from ikev2.timers import Timer
 from ikev2.wire.payload import Payload
-from ikev2.wire.words import describe, exchange_name
 
 _WORTH_TELLING = frozenset(
     {Cause.AUTHENTICATION_FAILED, Cause.UNKNOWN_IDENTITY, Cause.MALFORMED, Cause.REFUSED}
@@ -69,8 +68,7 @@ class Association:
         self, kind: int, payloads: Sequence[Payload], *, sent: bool, response: bool
     ) -> None:
         """Tell the operator of a message that was sent or received."""
-        name, detail = exchange_name(kind), describe(payloads)
-        self.tell(IkeMessage(self.peer.name, name, sent, response, detail, tuple(payloads)))
+        self.tell(IkeMessage(self.peer.name, kind, sent, response, tuple(payloads)))
 
     # --- which IKE SA ------------------------------------------------------------------------
 

@@ -11,6 +11,8 @@ from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING
 
+from ikev2.wire.payloads_ts import Selector as Selector
+from ikev2.wire.words import describe, exchange_name
 from keymaterial import Secret
 
 if TYPE_CHECKING:
@@ -18,14 +20,6 @@ if TYPE_CHECKING:
     from ikev2.wire.payload import Payload
 
 IPAddress = IPv4Address | IPv6Address
-
-
-@dataclass(frozen=True, slots=True)
-class Selector:
-    """A traffic selector (RFC 7296 3.13.1): TCP, one address, one port."""
-
-    address: IPAddress
-    port: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,14 +120,22 @@ class IkeMessage:
     """A message of an exchange was sent or received: for the operator's timeline only."""
 
     peer: str
-    exchange: str
-    """`IKE_SA_INIT`, `IKE_AUTH`, `CREATE_CHILD_SA` or `INFORMATIONAL`."""
+    exchange_type: int
     sent: bool
     response: bool
-    detail: str
-    payloads: tuple[Payload, ...] = field(default=(), repr=False)
+    payloads: tuple[Payload, ...] = field(repr=False)
     """For a probe, which tells what is in them. An AUTH by a pre-shared key is nothing to print:
     weak keys are guessed from it."""
+
+    @property
+    def exchange(self) -> str:
+        """`IKE_SA_INIT`, `IKE_AUTH`, `CREATE_CHILD_SA` or `INFORMATIONAL`."""
+        return exchange_name(self.exchange_type)
+
+    @property
+    def detail(self) -> str:
+        """The payloads in words; made when somebody looks, for most messages nobody does."""
+        return describe(self.payloads)
 
 
 @dataclass(frozen=True, slots=True)

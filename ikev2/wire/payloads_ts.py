@@ -7,13 +7,12 @@ one address and one port. There is no narrowing here.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from struct import Struct
 from typing import ClassVar, Self
 
 from ikev2.constants import IpProtocol, PayloadType, TrafficSelectorType
 from ikev2.errors import MalformedMessage, TrafficSelectorsUnacceptable
-from ikev2.events import Selector
 from ikev2.wire.payload import KnownPayload
 from ikev2.wire.reader import Reader
 
@@ -24,6 +23,14 @@ _ADDRESS_LENGTH: dict[int, int] = {
 _TS = Struct('>B3x')
 _SELECTOR = Struct('>BBH')
 _PORTS = Struct('>HH')
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """A traffic selector of an RP SA: TCP, one address, one port."""
+
+    address: IPv4Address | IPv6Address
+    port: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ EXCHANGES = [kind.name for kind in ExchangeType]
 
 
 def message(exchange: str, payloads: Sequence[Payload], *, response: bool = True) -> IkeMessage:
-    return IkeMessage('peer', exchange, False, response, '', tuple(payloads))
+    return IkeMessage('peer', ExchangeType[exchange], False, response, tuple(payloads))
 
 
 @given(st.sampled_from(EXCHANGES), chains, st.booleans(), st.booleans())
