@@ -101,6 +101,7 @@ def test_it_runs(capsys: pytest.CaptureFixture[str]) -> None:
     handshake.options(parser)
     found = handshake.run(parser.parse_args(['--idle', '2', '--rounds', '1', '--calls', '1']))
     assert [one['kind'] for one in found['handshakes']] == [kind.name for kind in KINDS]
-    assert all(one['ratio'] > 1 for one in found['handshakes'])
+    # Of a single round and call: not a measurement.
+    assert all(one['ratio'] > 0 for one in found['handshakes'])
     assert found['memory'][0]['up'] > found['memory'][0]['configured'] > 0
     assert 'ECDSA P-256 signature' in capsys.readouterr().out

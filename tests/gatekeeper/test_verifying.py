@@ -315,7 +315,10 @@ def _pcap(packets: list[bytes]) -> bytes:
     )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    max_examples=150,
+)
 @given(octets=captures(), as_json=st.booleans())
 def test_no_capture_crashes_it(tool: Tool, octets: bytes, as_json: bool) -> None:
     path = tool.folder / 'hostile'

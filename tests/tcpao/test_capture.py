@@ -194,7 +194,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
         list(read_packets(tmp_path / 'nothing'))
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     st.sampled_from([PCAP, section(), section() + interface(LinkType.RAW), section('>')]),
     st.binary(max_size=80),
@@ -204,7 +204,7 @@ def test_files_of_anybody_raise_nothing_else(tmp_path: Path, head: bytes, rest: 
         list(read_packets(written(tmp_path, head + rest)))
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(kind=st.sampled_from([1, 9, 14]), value=st.binary(max_size=9), cut=st.integers(0, 4))
 @example(kind=9, value=b'', cut=0)
 @example(kind=14, value=b'\xff' * 8, cut=0)
