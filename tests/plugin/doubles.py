@@ -32,9 +32,7 @@ from tcpao.backend import Preference
 from tcpao.installer import Capabilities, Command, Event
 from tcpao.linux import LinuxInstaller
 from tcpao.mkt import ALGORITHMS, Mkt, SocketPair
-
-SECONDS = 30.0
-"""How long a test waits for what must happen; nothing waits that long when all is well."""
+from tests.plugin.peers import SECONDS
 
 
 def an_mkt(pair: SocketPair) -> Mkt:

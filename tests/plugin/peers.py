@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import select
 import socket
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 OURS, PEER = '127.0.0.1', '127.0.0.2'
+SECONDS = 30.0
+"""How long a test waits for what must come. Loopback usually delivers before a call returns, but
+nothing says so."""
 
 
 def free_port(address: str = OURS) -> int:
     """A TCP port that nobody has."""
+    return free_ports(1, address)[0]
+
+
+def free_ports(count: int, address: str = OURS) -> list[int]:
+    """Different ones."""
     family = socket.AF_INET6 if ':' in address else socket.AF_INET
-    with socket.socket(family) as sock:
-        sock.bind((address, 0))
-        return int(sock.getsockname()[1])
+    with ExitStack() as stack:
+        bound = [stack.enter_context(socket.socket(family)) for _ in range(count)]
+        for sock in bound:
+            sock.bind((address, 0))
+        return [int(sock.getsockname()[1]) for sock in bound]
 
 
 def listener(address: str = PEER) -> socket.socket:
@@ -36,8 +47,21 @@ def connected(port: int, source: str = PEER, to: str = OURS) -> socket.socket:
     return sock
 
 
+def ready(sock: socket.socket) -> socket.socket:
+    """With something to be read or accepted: octets, the end, a connection."""
+    assert select.select([sock], [], [], SECONDS)[0], 'nothing came'
+    return sock
+
+
+def arrived(sock: socket.socket) -> socket.socket:
+    """The connection that must have come to the peer's listening socket."""
+    end = accepted(ready(sock))
+    assert end is not None
+    return end
+
+
 def accepted(sock: socket.socket) -> socket.socket | None:
-    """What the peer's listening socket has got."""
+    """What the peer's listening socket has got so far."""
     with suppress(BlockingIOError):
         peer, _ = sock.accept()
         peer.setblocking(False)
@@ -46,7 +70,7 @@ def accepted(sock: socket.socket) -> socket.socket | None:
 
 
 def received(sock: socket.socket) -> bytes | None:
-    """All that has come; None after the end, however it came."""
+    """All that has come so far; None after the end, however it came."""
     octets = b''
     try:
         while True:

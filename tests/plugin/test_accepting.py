@@ -16,7 +16,7 @@ from exabgp.protocol.family import AFI, SAFI
 from plugin.accepting import MOST_HELD
 from tcpao.installer import Abort
 from tests.plugin.doubles import Asked, Daemon
-from tests.plugin.peers import accepted, connected, free_port, linger, listener, received
+from tests.plugin.peers import accepted, connected, free_port, linger, listener, ready, received
 from tests.plugin.texts import neighbor
 
 Start = Callable[..., Daemon]
@@ -67,7 +67,7 @@ def test_an_unproven_connection_gets_no_octet_and_an_abort(daemon: Start) -> Non
         proof.refuse('the socket has no TCP-AO')
         one.until(lambda: one.gatekeeper.is_gone)
         with pytest.raises(ConnectionResetError):
-            end.recv(1)
+            ready(end).recv(1)
         assert one.gatekeeper.is_gone == [proof.pair]
         assert one.peer().proto is None
 
@@ -93,7 +93,7 @@ def test_a_proven_connection_goes_to_its_session(daemon: Start) -> None:
         assert one.peer('ipv4-unicast').proto is None
         assert one.peer('ipv6-unicast').proto.connection.io.getpeername() == end.getsockname()
         one.until(lambda: one.peer('ipv6-unicast').stats['send-open'])
-        assert message_types(received(end) or b'') == [1]
+        assert message_types(received(ready(end)) or b'') == [1]
 
 
 def test_two_families_of_one_peer_are_told_apart_by_their_proof(daemon: Start) -> None:  # MS-3
@@ -118,7 +118,7 @@ def test_a_proof_of_nobody_known_is_aborted(daemon: Start) -> None:
     with connected(port) as end:
         proof_of(one).grant('a session of before the reload')
         one.until(lambda: one.gatekeeper.is_gone)
-        assert received(end) is None
+        assert received(ready(end)) is None
 
 
 def test_a_gated_address_is_held_wherever_it_connects_to(daemon: Start) -> None:
@@ -136,7 +136,7 @@ def test_a_gated_address_is_held_wherever_it_connects_to(daemon: Start) -> None:
         assert str(proof.pair.local) == '127.0.0.9'
         proof.refuse('no MKT was negotiated for it')
         one.until(lambda: one.gatekeeper.is_gone)
-        assert received(end) is None
+        assert received(ready(end)) is None
 
 
 def test_a_stranger_gets_no_octet_where_neighbors_are_protected(daemon: Start) -> None:
@@ -167,7 +167,7 @@ def test_an_open_neighbor_is_served_as_ever(daemon: Start) -> None:
     one, _ = passive(daemon, more=other)
     with connected(port, source='127.0.0.8', to='127.0.0.9') as end:
         one.until(lambda: one.peer('neighbor 127.0.0.8').stats['send-open'])
-        assert message_types(received(end) or b'') == [1]
+        assert message_types(received(ready(end)) or b'') == [1]
         assert not one.gatekeeper.proofs
 
 
@@ -177,6 +177,9 @@ def test_a_connection_that_ends_before_its_proof_is_gone_once(daemon: Start) -> 
     proof = proof_of(one)
     end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
     end.close()
+    link = one.runtime.links.get(proof.pair)
+    assert link is not None
+    ready(link.sock)  # the RST has come
     proof.grant(key_of(one))
     one.until(lambda: one.gatekeeper.is_gone)
     for _ in range(3):
@@ -192,7 +195,7 @@ def test_the_gatekeeper_may_abort_it_first(daemon: Start) -> None:
         one.gatekeeper.command(Abort(proof.pair, 'no'))
         one.until(lambda: one.gatekeeper.is_gone)
         one.turn()
-        assert received(end) is None
+        assert received(ready(end)) is None
         assert one.gatekeeper.is_gone == [proof.pair]
 
 
@@ -205,7 +208,7 @@ def test_a_proof_that_never_comes_is_not_waited_for_for_ever(
         proof = proof_of(one)
         one.until(lambda: one.gatekeeper.is_gone, sleep=300_000)
         assert proof.cancelled
-        assert received(end) is None
+        assert received(ready(end)) is None
 
 
 def test_unproven_connections_are_few(daemon: Start) -> None:
@@ -302,9 +305,10 @@ def test_an_attempt_that_is_not_up_on_tcp_makes_way_for_the_peers_connection(
 
 def test_a_newer_connection_of_the_peer_replaces_its_older_one(daemon: Start) -> None:
     one, port = passive(daemon)
-    with connected(port), connected(port) as newer:
-        one.until(lambda: len(one.gatekeeper.proofs) == 2)
-        first, second = one.gatekeeper.proofs
+    with connected(port), ExitStack() as stack:
+        first = proof_of(one)
+        newer = stack.enter_context(connected(port))
+        second = proof_of(one, 2)
         first.grant(key_of(one))
         one.until(lambda: one.peer().stats['send-open'])
         second.grant(key_of(one))

@@ -19,7 +19,7 @@ from plugin.parting import WAIT_FOR_FIN
 from tcpao.installer import Abort, Close, Done, Failed, Read
 from tcpao.mkt import SocketPair
 from tests.plugin.doubles import Daemon
-from tests.plugin.peers import connected, free_port, received
+from tests.plugin.peers import connected, free_port, ready, received
 from tests.plugin.texts import neighbor
 
 Start = Callable[..., Daemon]
@@ -89,7 +89,7 @@ def test_close_is_cease_then_the_peers_fin_then_a_reset(daemon: Start) -> None:
         running.end.shutdown(socket.SHUT_WR)
         one.until(running.is_gone, sleep=300_000)
         with pytest.raises(ConnectionResetError):
-            running.end.recv(1)
+            ready(running.end).recv(1)
 
 
 def test_a_peer_that_never_closes_is_waited_for_two_seconds(
@@ -131,7 +131,7 @@ def test_abort_is_at_once_and_without_an_octet(daemon: Start) -> None:
         assert one.peer().fsm == FSM.IDLE
         assert running.is_gone()
         assert running.told() == b''
-        assert received(running.end) is None
+        assert received(ready(running.end)) is None
         for _ in range(3):
             one.turn()
         assert running.is_gone()
@@ -200,7 +200,7 @@ def test_the_daemons_end_is_cease_then_the_peers_fin_then_a_reset(daemon: Start)
         assert running.told()[18:21] == bytes((3, 6, 2))
         assert running.is_gone()
         assert one.gatekeeper.log.count('stop') == 1
-        assert received(running.end) is None
+        assert received(ready(running.end)) is None
         one.runtime.stop()
         assert one.gatekeeper.log.count('stop') == 1
 
@@ -258,7 +258,7 @@ def test_when_the_gatekeeper_dies_every_gated_session_goes_down_and_stays_down(
         one = running.one
         one.gatekeeper._calls.alive = False
         one.wait()
-        assert received(running.end) in (None, running.octets)
+        assert received(ready(running.end)) in (None, running.octets)
         assert one.peer().proto is None
         assert not list(one.runtime.links)
 

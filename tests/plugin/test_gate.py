@@ -17,7 +17,16 @@ from gatekeeper.records import EventName
 from plugin.recording import Recorder
 from tcpao.installer import Abort, Close
 from tests.plugin.doubles import Daemon
-from tests.plugin.peers import accepted, free_port, linger, listener, received
+from tests.plugin.peers import (
+    accepted,
+    arrived,
+    free_port,
+    free_ports,
+    linger,
+    listener,
+    ready,
+    received,
+)
 from tests.plugin.texts import SECTION, neighbor
 
 Start = Callable[..., Daemon]
@@ -109,14 +118,13 @@ def test_granted_it_connects_and_proven_it_says_open(
     one.until(lambda: one.gatekeeper.proofs)
     (proof,) = one.gatekeeper.proofs
     assert proof.pair == one.gatekeeper.requests[0].pair
-    end = accepted(peer)
-    assert end is not None
+    end = arrived(peer)
     for _ in range(3):
         one.turn()
     assert received(end) == b''  # unproven: not an octet
     proof.grant()
     one.until(lambda: len(events) == 3)
-    assert (received(end) or b'')[18:19] == b'\x01'  # OPEN
+    assert (received(ready(end)) or b'')[18:19] == b'\x01'  # OPEN
     assert one.gatekeeper.is_up == [proof.pair]
     assert one.peer().proto.connection.io is one.runtime.links.get(proof.pair).sock  # type: ignore[union-attr]
     assert [event for event, _ in events] == [EventName.BIND, EventName.SYN, EventName.OPEN]
@@ -201,11 +209,10 @@ def test_a_proof_that_fails_aborts_without_an_octet(
     one.until(lambda: one.gatekeeper.requests)
     one.gatekeeper.requests[0].grant()
     one.until(lambda: one.gatekeeper.proofs)
-    end = accepted(peer)
-    assert end is not None
+    end = arrived(peer)
     one.gatekeeper.proofs[0].refuse('the socket has no TCP-AO')
     one.until(lambda: one.gatekeeper.is_gone)
-    assert received(end) is None
+    assert received(ready(end)) is None
     assert 'neighbor 127.0.0.2 session ipv4 unicast: the socket has no TCP-AO' in told
 
 
@@ -295,11 +302,11 @@ def test_a_pending_request_is_cancelled_when(how: str, daemon: Start, peer: sock
 
 
 def test_a_changed_pin_starts_the_attempt_anew(daemon: Start, peer: socket.socket) -> None:
-    first, second = free_port(), free_port()
+    first, second = free_ports(2)
     one = active(daemon, peer, section=pinned(first))
     one.until(lambda: one.gatekeeper.requests)
     asked = one.gatekeeper.requests[0]
-    assert one.reload(one.path.read_text().replace(str(first), str(second)))
+    assert one.reload(one.path.read_text().replace(f'port {first}', f'port {second}'))
     one.until(lambda: one.gatekeeper.requests[-1].pair.local_port == second)
     assert asked.cancelled
 
@@ -311,16 +318,15 @@ def test_other_neighbors_are_served_while_one_waits(daemon: Start, peer: socket.
         gated = neighbor(more=f'    connect {peer.getsockname()[1]};\n')
         one = daemon(gated + open_one)
         assert one.begin()
+        one.until(lambda: one.gatekeeper.requests)
         one.until(lambda: one.peer('neighbor 127.0.0.3').stats['send-open'])
-        assert one.gatekeeper.requests
         assert accepted(peer) is None
 
 
 def test_an_open_neighbor_connects_as_ever(daemon: Start, peer: socket.socket) -> None:
     one = active(daemon, peer, section='')
     one.until(lambda: one.peer().stats['send-open'])
-    end = accepted(peer)
-    assert end is not None
+    end = arrived(peer)
     assert end.getpeername()[0] == '127.0.0.1'
     assert getattr(one.reactor, 'ikev2', None) is None
     assert linger(one.peer().proto.connection.io) == struct.pack('ii', 0, 0)

@@ -28,7 +28,15 @@ from plugin.runtime import Runtime
 from tcpao.backend import Preference
 from tcpao.mkt import SocketPair
 from tests.plugin.doubles import Daemon, a_policy, an_mkt
-from tests.plugin.peers import accepted, connected, free_port, listener, received
+from tests.plugin.peers import (
+    arrived,
+    connected,
+    free_port,
+    free_ports,
+    listener,
+    ready,
+    received,
+)
 from tests.plugin.texts import SECTION, neighbor
 
 Start = Callable[..., Daemon]
@@ -65,7 +73,7 @@ def test_a_socket_that_listens_already_is_guarded_before_its_neighbors_are(
 
 
 def test_a_reload_brings_the_new_policies_and_listeners(daemon: Start) -> None:
-    first, second = free_port(), free_port()
+    first, second = free_ports(2)
     one = daemon(listening(first))
     assert one.begin()
     del one.gatekeeper.log[:]
@@ -183,15 +191,14 @@ def test_the_open_session_of_a_neighbor_that_becomes_gated_ends_without_an_octet
     with listener() as remote:
         one, gated = open_one(daemon, remote)
         one.until(lambda: one.peer().stats['send-open'])
-        end = accepted(remote)
-        assert end is not None
-        assert received(end)
+        end = arrived(remote)
+        assert received(ready(end))
         descriptor = one.peer().proto.fd()
         assert one.reload(gated)
         with suppress(ConnectionResetError):
             end.send(bgp_open(65002, '10.0.0.2'))
         one.until(lambda: one.gatekeeper.requests)
-        assert received(end) is None
+        assert received(ready(end)) is None
         with pytest.raises(KeyError):
             one.reactor._poller.unregister(descriptor)
 
@@ -203,14 +210,13 @@ def test_it_ends_so_too_when_protection_changes_the_name_that_exabgp_has_for_it(
     with listener() as remote:
         one, _ = open_one(daemon, remote)
         one.until(lambda: one.peer().stats['send-open'])
-        end = accepted(remote)
-        assert end is not None
-        assert received(end)
+        end = arrived(remote)
+        assert received(ready(end))
         more = f'    connect {remote.getsockname()[1]};\n'
         assert one.reload(neighbor(more=more, multi_session=True))
         # Nothing stays that TCP would still send: not even a FIN.
         with pytest.raises(ConnectionResetError):
-            end.recv(1)
+            ready(end).recv(1)
 
 
 def test_an_attempt_of_a_neighbor_that_becomes_gated_ends_without_an_octet(daemon: Start) -> None:
@@ -220,11 +226,10 @@ def test_an_attempt_of_a_neighbor_that_becomes_gated_ends_without_an_octet(daemo
         one.work()
         one.work()
         assert one.peer().proto is None
-        end = accepted(remote)
-        assert end is not None
+        end = arrived(remote)
         assert one.reload(gated)
         one.until(lambda: one.gatekeeper.requests)
-        assert received(end) is None
+        assert received(ready(end)) is None
         assert not one.peer().stats['send-open']
 
 
