@@ -41,17 +41,19 @@ def sockets() -> Iterator[UdpSockets]:
 def peer() -> Iterator[socket.socket]:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
         one.bind(('127.0.0.1', 0))
-        one.settimeout(5)
+        one.settimeout(30)
         yield one
 
 
 def receive(sockets: UdpSockets) -> list[Datagram]:
-    """What comes within five seconds."""
+    """What comes first that isn't nothing, within half a minute."""
     poll = select.poll()
     for descriptor in sockets.filenos():
         poll.register(descriptor, select.POLLIN)
-    poll.poll(5000)
-    return sockets.receive()
+    while poll.poll(30_000):
+        if came := sockets.receive():
+            return came
+    return []
 
 
 def test_the_address_that_was_asked_is_known_and_the_answer_leaves_from_it(
@@ -70,7 +72,7 @@ def test_the_same_over_ipv6(sockets: UdpSockets) -> None:
     port = sockets.ports[1]
     with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as peer:
         peer.bind(('::1', 0))
-        peer.settimeout(5)
+        peer.settimeout(30)
         peer.sendto(b'hello there', ('::1', port))
         (datagram,) = receive(sockets)
         assert (datagram.local, datagram.remote) == (HOME6, HOME6)

@@ -19,6 +19,9 @@ from tests.ikev2.interop.wire import inside
 
 _E = TypeVar('_E')
 
+PATIENCE = 30.0
+"""Seconds, for what comes in a fraction of one if nobody has to wait for a processor."""
+
 
 class Driver:
     """Our end of one row, with one peer. What came of it is in `events`."""
@@ -44,6 +47,10 @@ class Driver:
         """What was in the messages of an exchange, in order."""
         return [message.detail for message in self.all(IkeMessage) if message.exchange == exchange]
 
+    def different_messages(self, exchange: str) -> list[str]:
+        """Without those that were sent again, since somebody was slow."""
+        return list(dict.fromkeys(self.messages(exchange)))
+
     @property
     def sas(self) -> tuple[IkeSaSnapshot, ...]:
         """Our IKE SAs."""
@@ -55,7 +62,7 @@ class Driver:
         return sa
 
     def run_until(
-        self, done: Callable[[], bool], seconds: float = 10.0, also: Sequence[int] = ()
+        self, done: Callable[[], bool], seconds: float = PATIENCE, also: Sequence[int] = ()
     ) -> bool:
         """Serve the sockets and timers until `done` or the time is over; whether it was done.
 
@@ -79,7 +86,7 @@ class Driver:
                 self._flush()
                 return done()
 
-    def run_until_exit(self, process: subprocess.Popen[bytes], seconds: float = 10.0) -> bool:
+    def run_until_exit(self, process: subprocess.Popen[bytes], seconds: float = PATIENCE) -> bool:
         """Serve until a process has ended; whether it has."""
         descriptor = os.pidfd_open(process.pid)
         try:
@@ -87,7 +94,9 @@ class Driver:
         finally:
             os.close(descriptor)
 
-    def wait_for(self, kind: type[_E], seconds: float = 10.0, more: Callable[[], str] = str) -> _E:
+    def wait_for(
+        self, kind: type[_E], seconds: float = PATIENCE, more: Callable[[], str] = str
+    ) -> _E:
         """The next event of a class; a failure that tells the story, and `more`, if none comes."""
         before = len(self.all(kind))
         came = self.run_until(lambda: len(self.all(kind)) > before, seconds)
@@ -106,7 +115,7 @@ class Driver:
         self._flush()
         answers = len(self.messages('INFORMATIONAL'))
         self.endpoint.check_liveness(self.peer, self.now())
-        return self.run_until(lambda: len(self.messages('INFORMATIONAL')) >= answers + 2, 20)
+        return self.run_until(lambda: len(self.messages('INFORMATIONAL')) >= answers + 2)
 
     def close(self) -> None:
         """Delete what is up, and close the sockets."""

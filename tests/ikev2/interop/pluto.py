@@ -11,6 +11,7 @@ import select
 import shutil
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, pkcs12
@@ -173,11 +174,16 @@ class Pluto:
 
     def _wait_for_control(self) -> None:
         """pluto tells nobody that it is ready: its control socket answers, or it has ended."""
+        ask = self._whack('--status')
+        self.wait_until(lambda: not subprocess.run(ask, capture_output=True).returncode, 60)
+
+    def wait_until(self, done: Callable[[], bool], seconds: float = 30) -> None:
+        """Until something holds that it doesn't tell of its own."""
         assert self._process
-        deadline = time.monotonic() + 60
-        while subprocess.run(self._whack('--status'), capture_output=True, check=False).returncode:
+        deadline = time.monotonic() + seconds
+        while not done():
             assert self._process.poll() is None, f'pluto ended:\n{self.log_text()}'
-            assert time.monotonic() < deadline, f'pluto is not ready:\n{self.log_text()}'
+            assert time.monotonic() < deadline, self.log_text()
             # The wait of an inotify without an inotify.
             select.select([], [], [], 0.05)
 

@@ -208,7 +208,7 @@ class Swan:
         """charon tells nobody that it is ready: its control socket answers, or it has ended."""
         self.wait_until(lambda: not self._swanctl('--stats').returncode, 60)
 
-    def wait_until(self, done: Callable[[], bool], seconds: float = 10) -> None:
+    def wait_until(self, done: Callable[[], bool], seconds: float = 30) -> None:
         """Until something holds that it doesn't tell of its own."""
         deadline = time.monotonic() + seconds
         while not done():

@@ -54,7 +54,7 @@ def test_it_rekeys(pair: Pair, swan: Swan, role: str) -> None:
     with pair.row(role, 'IKE SA rekey', 'it begins'):
         driver = pair.bring_up(PSK, role)
         before = driver.only_sa().spis
-        swan.start('--rekey', '--ike', 'ours').wait(10)
+        swan.start('--rekey', '--ike', 'ours').wait(30)
         replaced(pair, driver, before)
 
 
@@ -76,7 +76,7 @@ def test_it_reauthenticates(pair: Pair, swan: Swan, role: str, make_before_break
         pair.row(role, 'reauthentication', f'it begins, {how}') as row,
     ):
         pair.bring_up(PSK, role)
-        swan.start('--rekey', '--ike', 'ours', '--reauth').wait(10)
+        swan.start('--rekey', '--ike', 'ours', '--reauth').wait(30)
         if make_before_break == 'no':
             assert pair.wait_for(IkeSaDown).cause == Cause.DELETED
         reason = 'unable to reauthenticate IKE_SA, no CHILD_SA to recreate'
@@ -119,14 +119,14 @@ def test_it_asks_whether_we_live(pair: Pair, role: str) -> None:
         assert driver.run_until(lambda: len(driver.messages('INFORMATIONAL')) >= 2)
         log = pair.other.log_text()
         assert 'sending DPD request' in log
-        assert driver.run_until(lambda: 'parsed INFORMATIONAL response' in pair.other.log_text(), 2)
+        assert driver.run_until(lambda: 'parsed INFORMATIONAL response' in pair.other.log_text())
         pair.same_at_both_ends()
 
 
 @both_roles
 def test_we_notice_that_it_is_gone(pair: Pair, role: str) -> None:
     with pair.row(role, 'liveness', 'we notice that it is gone'):
-        driver = pair.bring_up(Setup(shared(), shared(), limits=Limits(give_up=2.0)), role)
+        driver = pair.bring_up(Setup(shared(), shared(), limits=Limits(give_up=3.0)), role)
         with pair.wire.cut():
             driver.endpoint.check_liveness('theirs', driver.now())
             assert pair.wait_for(IkeSaDown).cause == Cause.NO_ANSWER
@@ -135,7 +135,7 @@ def test_we_notice_that_it_is_gone(pair: Pair, role: str) -> None:
 @both_roles
 def test_it_notices_that_we_are_gone(pair: Pair, swan: Swan, role: str) -> None:
     with (
-        swan.settings('retransmit_tries = 2'),
+        swan.settings('retransmit_tries = 3'),
         pair.row(role, 'liveness (DPD)', 'it notices that we are gone'),
     ):
         driver = pair.bring_up(with_options('dpd_delay = 1s'), role)
@@ -156,7 +156,7 @@ def test_two_of_ten_datagrams_are_lost(pair: Pair, swan: Swan, role: str) -> Non
         for _ in range(2):
             driver.endpoint.rekey_ike_sa('theirs', driver.now())
             spis = successor(pair, driver, spis)
-            swan.start('--rekey', '--ike', 'ours').wait(10)
+            swan.start('--rekey', '--ike', 'ours').wait(30)
             spis = successor(pair, driver, spis)
         # Whose turn it is to lose something differs; that each way lost some, the wire has seen.
         assert re.search(r'retransmit \d of request|received retransmit', swan.log_text())
@@ -251,7 +251,7 @@ def test_we_demand_a_cookie(pair: Pair) -> None:
     with pair.row('responder', 'COOKIE', 'we demand it'):
         setup = Setup(shared(), shared(), limits=Limits(half_open_before_cookies=0))
         driver = pair.bring_up(setup, 'responder')
-        demand, request, _ = driver.messages('IKE_SA_INIT')
+        demand, request, _ = driver.different_messages('IKE_SA_INIT')
         assert demand == 'N(COOKIE)'
         assert request.startswith('N(COOKIE), SA(IKE)')
         assert 'parsed IKE_SA_INIT response 0 [ N(COOKIE) ]' in pair.other.log_text()
@@ -267,7 +267,7 @@ def test_it_demands_a_cookie(tmp_path: Path) -> None:
             swan.wait_until(lambda: '1 half-open' in swan.control('--stats'))
             driver = pair.renew(PSK)
             pair.connect(PSK, 'initiator')
-            first, demand, second, answer = driver.messages('IKE_SA_INIT')
+            first, demand, second, answer = driver.different_messages('IKE_SA_INIT')
             assert demand == 'N(COOKIE)'
             assert second == f'N(COOKIE), {first}'
             assert answer.startswith('SA(IKE), KE, Nonce')
