@@ -25,6 +25,7 @@ from tcpao.backend import Backend, KernelBackend
 from tcpao.installer import Abort, Close
 from tcpao.linux import LinuxSocket, why_unsupported
 from tcpao.mkt import SocketPair
+from tests.descriptors import descriptors
 from tests.gatekeeper.world import FAMILIES, PORTS, R1, R2, policies
 from tests.tcpao.benches import namespace
 
@@ -386,10 +387,10 @@ def test_a_forked_child_has_no_gatekeeper(r1: Daemon) -> None:
 def test_a_port_that_is_taken_is_an_error_that_leaves_nothing(r1: Daemon) -> None:
     r1.gatekeeper.configure(r1.policies())
     second = Daemon('r1')
-    before = set(os.listdir('/proc/self/fd'))
+    before = descriptors()
     with pytest.raises(GatekeeperError, match='1500'):
         second.gatekeeper.configure(r1.policies())
-    assert set(os.listdir('/proc/self/fd')) == before
+    assert descriptors() == before
     assert second.gatekeeper.snapshot() == []
     second.end()
 

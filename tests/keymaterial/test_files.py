@@ -10,6 +10,7 @@ import pytest
 
 from keymaterial import KeyFileError, create_private_file, read_secret_file
 from keymaterial.files import LARGEST_FILE
+from tests.descriptors import descriptors
 
 OCTETS = b'a pre-shared key'
 
@@ -128,13 +129,13 @@ def test_a_symbolic_link_is_judged_by_its_target(tmp_path: Path) -> None:
 
 
 def test_no_descriptor_stays_open(tmp_path: Path) -> None:
-    before = len(os.listdir('/proc/self/fd'))
+    before = descriptors()
     read_secret_file(written(tmp_path))
     with pytest.raises(KeyFileError):
         read_secret_file(written(tmp_path, mode=0o644))
     with pytest.raises(KeyFileError):
         read_secret_file(tmp_path)
-    assert len(os.listdir('/proc/self/fd')) == before
+    assert descriptors() == before
 
 
 def test_a_private_file_is_made_private_whatever_the_umask(tmp_path: Path) -> None:

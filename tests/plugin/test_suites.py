@@ -3,7 +3,6 @@ backend that this host can't have: told at once, and nothing changes."""
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ from tcpao import backend
 from tcpao.installer import Capabilities
 from tcpao.mkt import ALGORITHMS
 from tcpao.userspace.signing import supported
+from tests.descriptors import descriptors
 from tests.plugin.doubles import Daemon
 from tests.plugin.texts import SECTION, neighbor
 from tests.tcpao.benches import namespace
@@ -261,9 +261,9 @@ def test_the_kernels_tcp_ao_where_there_is_none_is_refused_at_once(
 ) -> None:
     one = daemon(asking('tcp-ao-backend kernel;'))
     monkeypatch.setattr(lifecycle, 'starter', lifecycle.start)
-    before = set(os.listdir('/proc/self/fd'))
+    before = descriptors()
     assert_no_tcp_ao(refused(one, one.begin))
-    assert set(os.listdir('/proc/self/fd')) == before
+    assert descriptors() == before
     assert runtime.of(one.reactor) is None
     assert not one.reactor._peers, 'no unprotected session instead'
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tcpao.userspace.lock_watch import LockWatch
+from tests.descriptors import descriptors
 
 
 @pytest.fixture
@@ -93,10 +94,10 @@ def test_a_lock_that_somebody_moves_away_is_made_anew(watch: LockWatch, lock: Pa
 
 
 def test_no_folder_no_watch(tmp_path: Path) -> None:
-    before = len(os.listdir('/proc/self/fd'))
+    before = descriptors()
     with pytest.raises(FileNotFoundError, match='nowhere/lock'):
         LockWatch(str(tmp_path / 'nowhere' / 'lock'))
-    assert len(os.listdir('/proc/self/fd')) == before
+    assert descriptors() == before
 
 
 def test_a_folder_that_goes_ends_the_watching_loudly(tmp_path: Path) -> None:
