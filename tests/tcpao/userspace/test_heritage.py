@@ -31,6 +31,7 @@ from tcpao.userspace.starting import why_unable
 from tests.tcpao.userspace.forked import ForkedBackend
 from tests.tcpao.userspace.packets import ACK, ADDRESSES, RST, SYN, a_pair, ends, no_mtu, packet
 from tests.tcpao.userspace.sites import (
+    PATIENCE,
     End,
     Site,
     captured,
@@ -131,19 +132,22 @@ def test_a_rule_may_say_nothing_that_we_know(text: str) -> None:
 
 
 @contextmanager
-def knocking(site: Site, pair: SocketPair, to: int) -> Iterator[None]:
-    """Segments of a connection that its peer believes in, 200 in a second."""
+def knocking(site: Site, pair: SocketPair, to: int) -> Iterator[threading.Semaphore]:
+    """Segments of a connection that its peer believes in, 200 in a second; a semaphore that each
+    releases."""
     segment = packet(pair, 123456, 654321, ACK, payload=b'keepalive')
     enough = threading.Event()
+    knocks = threading.Semaphore(0)
 
     def knock() -> None:
         while not enough.wait(0.005):
             inject(site, segment, to)
+            knocks.release()
 
     thread = threading.Thread(target=knock)
     thread.start()
     try:
-        yield
+        yield knocks
     finally:
         enough.set()
         thread.join()
@@ -170,8 +174,13 @@ def unsigned(path: Path, sender: object) -> list[Segment]:
 
 @pytest.mark.native
 def test_the_capture_would_show_an_answer(tmp_path: Path) -> None:
-    with wired() as sites, captured(sites[1], tmp_path / 'wire.pcap'), knocking(sites[1], BACK, 0):
-        sites[0].run('ping', '-c', '2', '-i', '0.1', str(PAIR.remote))
+    with (
+        wired() as sites,
+        captured(sites[1], tmp_path / 'wire.pcap'),
+        knocking(sites[1], BACK, 0) as knocks,
+    ):
+        for _ in range(20):
+            assert knocks.acquire(timeout=PATIENCE)
     assert unsigned(tmp_path / 'wire.pcap', PAIR.local)
 
 
