@@ -29,7 +29,7 @@ from tests.tcpao.userspace.sites import Site, wired
 
 pytestmark = pytest.mark.kernel
 
-SOON = 2.0
+SOON = 4.0
 """Seconds until a lifetime begins."""
 
 

@@ -153,7 +153,8 @@ def test_a_closed_port_is_told_from_a_silent_one(
         port = str(taken.getsockname()[1])
         assert main([*command, '--ike-port', port]) == 1
         silent = capsys.readouterr().out
-    assert main([*command, '--ike-port', port]) == 1
+    # Not the one that is free now: the probe might be given it as its own.
+    assert main([*command, '--ike-port', '1']) == 1
     closed = capsys.readouterr().out
     assert 'ICMP says: port unreachable' in closed
     assert 'ICMP' not in silent
@@ -281,4 +282,4 @@ def test_an_interrupted_probe_leaves_nothing_and_says_so(
     status, out, err = ended(driver, process)
     assert status == 2, out + err
     assert 'interrupted' in out
-    assert driver.run_until(lambda: driver.endpoint.snapshot().peers[0].ike_sas == (), 5)
+    assert driver.run_until(lambda: driver.endpoint.snapshot().peers[0].ike_sas == ())

@@ -99,7 +99,7 @@ def probe(network: Wire, tmp_path: Path) -> Probe:
         tool = str(Path(sys.executable).parent / 'gatekeeper')
         command = ['ip', 'netns', 'exec', network.ours, tool, 'probe', str(PEER_ADDRESS), '--json']
         command += ['--local-id', 'fqdn', OUR_NAME, '--peer-id', 'fqdn', peer]
-        command += ['--timeout', '3', *(['--psk-file', str(path)] if psk else [])]
+        command += ['--timeout', '20', *(['--psk-file', str(path)] if psk else [])]
         done = subprocess.run(
             [*command, *options], capture_output=True, text=True, timeout=100, check=False
         )
@@ -219,7 +219,7 @@ REFUSALS: dict[str, tuple[dict[str, str], list[str], dict[str, Any], str, str, s
     ),
     'nobody on that port': (
         {},
-        ['--ike-port', '501'],
+        ['--ike-port', '501', '--timeout', '3'],
         {},
         'IKE_SA_INIT',
         'ICMP says: port unreachable',
