@@ -25,7 +25,7 @@ MARKS = ('kernel', 'netns')
 # In the guest's environment: the descriptor that reports are written to.
 REPORTS = 'GATEKEEPER_TEST_REPORTS'
 # For the whole boot, in seconds of wall-clock time.
-GUEST_SECONDS = 1800.0
+GUEST_SECONDS = 3600.0
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -134,7 +134,7 @@ def test_nothing_is_left_after_the_end(pair: Topology, tmp_path: Path) -> None:
         stray = lab.node('a').popen(['sleep', '1000'])
         assert len(namespaces(pair)) == 2
     assert namespaces(pair) == []
-    assert stray.wait(1) == -signal.SIGKILL
+    assert stray.wait(30) == -signal.SIGKILL
 
 
 def test_nothing_is_left_after_an_exception(pair: Topology, tmp_path: Path) -> None:
