@@ -10,6 +10,8 @@ from pathlib import Path
 
 from lab.topology.node import Node
 
+RING_KIB = 32 * 1024
+CATCH_UP_SECONDS = 30.0
 CLOSE_SECONDS = 10.0
 
 
@@ -24,7 +26,8 @@ class Capture:
         self.path = path
         # Every packet is in the file at once, and owned by whoever runs this.
         command = ['tcpdump', '-i', interface, '-n', '-U', '--immediate-mode', '-Z', 'root']
-        command += ['-s', '0', '-w', str(path)]
+        # A slot of the ring is as large as the largest packet may be: 16 to a MiB.
+        command += ['-B', str(RING_KIB), '-s', '0', '-w', str(path)]
         self._process = node.popen(command, stderr=subprocess.PIPE, text=True)
         assert self._process.stderr is not None
         said = ''
@@ -34,28 +37,39 @@ class Capture:
                 return
         raise CaptureError(f'{" ".join(command)}: {said.strip()}')
 
+    def catch_up(self) -> None:
+        """Until the file holds every packet that there was before this call. Raises CaptureError
+        if any was lost."""
+        captured, received = self._counts()
+        deadline = time.monotonic() + CATCH_UP_SECONDS
+        while captured < received:
+            if time.monotonic() > deadline:
+                raise CaptureError(f'{self.path}: {captured} of {received} packets')
+            captured, _ = self._counts()
+
     def close(self) -> int:
         """Write out everything that has been captured so far and end; the number of packets.
 
         Raises CaptureError if any was lost.
         """
-        captured, received = -1, 0
-        deadline = time.monotonic() + CLOSE_SECONDS
-        while captured != received and time.monotonic() < deadline:
-            # What tcpdump has not read when it is told to end, it never reads.
-            captured, received = self._counts()
+        # What tcpdump has not read when it is told to end, it never reads.
+        self.catch_up()
         self._process.send_signal(signal.SIGINT)
         said = self._process.communicate(timeout=CLOSE_SECONDS)[1]
+        captured = re.search(r'(\d+) packets? captured', said)
         dropped = re.search(r'(\d+) packets? dropped by kernel', said)
-        if captured != received or dropped is None or int(dropped[1]):
-            raise CaptureError(f'{self.path}: {captured} of {received} packets; {said.strip()}')
-        return captured
+        if captured is None or dropped is None or int(dropped[1]):
+            raise CaptureError(f'{self.path}: {said.strip()}')
+        return int(captured[1])
 
     def _counts(self) -> tuple[int, int]:
         """How many packets are in the file, and how many there were."""
         assert self._process.stderr is not None
         self._process.send_signal(signal.SIGUSR1)
-        told = self._process.stderr.readline()
+        told = '\n'
+        while told == '\n':
+            # Asked while it is just ending its last line, it ends that once more.
+            told = self._process.stderr.readline()
         numbers = re.search(r'(\d+) packets? captured, (\d+) packets? received', told)
         if numbers is None:
             raise CaptureError(f'{self.path}: {told.strip()}')
