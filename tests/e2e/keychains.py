@@ -54,18 +54,9 @@ def reload(
         count, helper = before[router.name]
         _await_log(router, says, count + 1)
         if says == LOADED and asked:
-            await_helper(router, helper)
+            router.await_helper(helper)
 
 
 def _await_log(router: Router, text: str, count: int) -> None:
     found, told = lambda: router.log.count(text) >= count, lambda: router.told(f'{text!r} again')
     within(PATIENCE, found, told)
-
-
-def await_helper(router: Router, before: int | None = None) -> None:
-    """Until the daemon has a helper for the command line, another one than `before`."""
-    within(
-        PATIENCE,
-        lambda: router.cli_helper() not in (None, before),
-        lambda: router.told('a helper for the command line'),
-    )

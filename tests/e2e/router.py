@@ -144,8 +144,11 @@ class Router:
 
     def key_list(self) -> list[dict[str, Any]]:
         """Every key that the daemon has had, oldest first; ends as the opener sees them."""
-        table: list[dict[str, Any]] = json.loads(self.key_table.read_text())
-        return table
+        while True:
+            # A reader may see half of what is being written.
+            with suppress(json.JSONDecodeError):
+                table: list[dict[str, Any]] = json.loads(self.key_table.read_text())
+                return table
 
     # --- life -------------------------------------------------------------------------------
 
@@ -208,7 +211,11 @@ class Router:
             self._line = None
         if self.process is not None and self.is_running:
             packets = self.packet_process()
-            watched = os.pidfd_open(packets) if packets is not None else None
+            watched = None
+            if packets is not None:
+                # It may have been killed, too, and the daemon have noticed it just now.
+                with suppress(ProcessLookupError):
+                    watched = os.pidfd_open(packets)
             self.process.send_signal(number)
             try:
                 self.process.wait(PATIENCE)
@@ -230,18 +237,32 @@ class Router:
         if self.backend is not Preference.USERSPACE or self.process is None:
             return None
         for children in Path(f'/proc/{self.process.pid}/task').glob('*/children'):
-            for pid in children.read_text().split():
-                # One may have ended meanwhile.
-                with suppress(OSError):
-                    words = Path(f'/proc/{pid}/cmdline').read_bytes().split(b'\0')
-                    if b'tcpao.userspace' in words:
-                        return int(pid)
+            # A thread, or a child, may have ended meanwhile.
+            with suppress(OSError):
+                for pid in children.read_text().split():
+                    with suppress(OSError):
+                        words = Path(f'/proc/{pid}/cmdline').read_bytes().split(b'\0')
+                        if b'tcpao.userspace' in words:
+                            return int(pid)
         return None
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal that doesn't end it: SIGUSR1 reloads."""
+        """Send a signal that doesn't end it: SIGUSR1 reloads. A good reload has the helper for
+        the command line replaced: who asks afterwards waits for the new one."""
         assert self.process is not None
+        if self._line is not None:
+            # A new helper has to be greeted anew.
+            self._line.close()
+            self._line = None
         self.process.send_signal(number)
+
+    def await_helper(self, before: int | None = None) -> None:
+        """Until the daemon has a helper for the command line, another one than `before`."""
+        within(
+            PATIENCE,
+            lambda: self.cli_helper() not in (None, before),
+            lambda: self.told('a helper for the command line'),
+        )
 
     # --- what it says -----------------------------------------------------------------------
 
@@ -372,6 +393,14 @@ class Router:
         count = self.counters()[why]
         assert isinstance(count, int)
         return count
+
+    def await_dropped(self, why: Dropped, before: int) -> None:
+        """Until there are more of these than before: a packet process may be late."""
+        within(
+            PATIENCE,
+            lambda: self.dropped(why) > before,
+            lambda: self.told(f'more than {before} segments are {why}'),
+        )
 
     # --- what its kernel says ---------------------------------------------------------------
 

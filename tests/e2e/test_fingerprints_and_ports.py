@@ -21,7 +21,9 @@ from tcpao.capture import read_packets
 from tests.e2e import pair
 from tests.e2e.configurations import ROUTES, ikev2, neighbor
 from tests.e2e.conftest import Routers
+from tests.e2e.on_the_wire import so_far
 from tests.e2e.pair import R1, R2
+from tests.e2e.router import PATIENCE
 
 pytestmark = pytest.mark.kernel
 
@@ -30,7 +32,6 @@ IKE_PORTS = {'r1': (1500, 14500), 'r2': (2500, 24500)}
 STRANGE_PORTS = (3500, 34500)
 NOBODY = '65534'
 UDP = 17
-SECONDS = 10.0
 
 
 @pytest.fixture(scope='module')
@@ -87,7 +88,7 @@ def test_a_key_with_another_fingerprint_is_refused(both: Routers) -> None:
         closing(IkeSpeaker(stranger, STRANGE_PORTS)) as speaker,
     ):
         speaker.connect()
-        events = speaker.run(SECONDS)
+        events = speaker.run(PATIENCE)
         outcome = next(one for one in events if isinstance(one, IkeSaUp | IkeSaFailed))
     assert isinstance(outcome, IkeSaFailed)
     refused = both.r2.await_event(EventName.REFUSED, step='IKE_AUTH')
@@ -96,7 +97,7 @@ def test_a_key_with_another_fingerprint_is_refused(both: Routers) -> None:
 
 def test_ike_uses_no_other_ports(both: Routers, wire: Capture) -> None:
     allowed = {IKE_PORTS['r1'][0], IKE_PORTS['r2'][0], *STRANGE_PORTS}
-    used = {port for packet in read_packets(wire.path) for port in udp_ports(packet.octets)}
+    used = {port for packet in read_packets(so_far(wire)) for port in udp_ports(packet.octets)}
     assert {IKE_PORTS['r1'][0], IKE_PORTS['r2'][0]} <= used <= allowed
 
 

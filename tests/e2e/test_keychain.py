@@ -21,7 +21,8 @@ from tcpao.verify_report import verify_capture
 from tests.e2e.backends import under_both
 from tests.e2e.configurations import FAMILIES, PREFIXES, ROUTES, neighbor
 from tests.e2e.conftest import Routers
-from tests.e2e.keychains import SECRETS, await_helper, key, reload, utc, write_key
+from tests.e2e.keychains import SECRETS, key, reload, utc, write_key
+from tests.e2e.on_the_wire import so_far
 from tests.e2e.pair import PORTS, R1, R2
 from tests.e2e.router import Router, within
 
@@ -67,8 +68,9 @@ def pair(routers: Routers, wire: Capture) -> Routers:
         if router is routers.r2:
             # ExaBGP listens before it has read its configuration; all that comes is to be signed.
             router.await_event(EventName.MKT_INSTALLED)
-    for router in (routers.r1, routers.r2):
+    for router, peer in ((routers.r1, 'r2'), (routers.r2, 'r1')):
         router.await_established(*FAMILIES)
+        router.await_routes(*PREFIXES[peer])
     return routers
 
 
@@ -183,7 +185,7 @@ def test_the_second_key_takes_over_without_a_flap(pair: Routers) -> None:
     reload(both(pair), content, asked=False)
     assert time.time() < change, 'the machine is too slow for UNTIL_CHANGE'
     for router in both(pair):
-        await_helper(router, helpers[router.name])
+        router.await_helper(helpers[router.name])
     await_key(pair, 2)
     untouched.check()
     for router in both(pair):
@@ -245,7 +247,7 @@ def test_a_key_file_that_the_daemon_may_not_read_is_refused(pair: Routers) -> No
 
 def test_every_segment_verifies_under_the_keys_in_turn(pair: Routers, wire: Capture) -> None:
     keys = read_known_keys(pair.r1.key_table)
-    report = verify_capture(wire.path, keys)
+    report = verify_capture(so_far(wire), keys)
     ports = {connection.client[1]: connection for connection in report.connections}
     for port in PORTS.values():
         connection = ports[port]
@@ -266,7 +268,7 @@ def test_gatekeeper_verify_says_so_too(
     path = tmp_path / 'keys.json'
     path.touch(0o600)
     path.write_bytes(pair.r1.key_table.read_bytes())
-    status = main(['verify', str(wire.path), '--keys', str(path)])
+    status = main(['verify', str(so_far(wire)), '--keys', str(path)])
     out = capsys.readouterr().out
     # The strangers' segments are on this wire too, and are bad or can't be verified.
     assert status == 1
@@ -298,7 +300,7 @@ def test_the_end_of_the_chain_closes_the_sessions_and_lets_nobody_in(pair: Route
     r1.await_log('keychain core has expired')
     assert stranger(pair, None, 42010) == Heard(Ending.NO_CONNECTION, b'')
     for router in (r1, r2):
-        await_helper(router, helpers[router.name])
+        router.await_helper(helpers[router.name])
         for row in router.show():
             assert row['state'] == 'down: the keychain denies'
             assert f'until {utc(end)}' in str(row['last_error'])

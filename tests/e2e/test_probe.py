@@ -18,6 +18,7 @@ from lab.demo.capture import Capture
 from tests.e2e import pair
 from tests.e2e.configurations import FAMILIES
 from tests.e2e.conftest import Routers
+from tests.e2e.on_the_wire import so_far
 from tests.e2e.pair import PORTS, R2
 from tests.e2e.router import HOME
 from tests.ikev2.wireshark import read_capture
@@ -87,6 +88,9 @@ def test_a_port_that_no_session_of_the_peer_has_is_explained(both: Routers) -> N
 def test_a_key_for_a_session_that_is_down_is_agreed_on_and_gone_again(both: Routers) -> None:
     """r1's daemon has gone, so its port is free: what r2 would say to it is said to the probe."""
     both.r1.kill()
+    for session in FAMILIES:
+        # r2 has noticed, and its gatekeeper too.
+        both.r2.await_event(EventName.MKT_REMOVED, session)
     port = str(PORTS['ipv4 unicast'])
     status, steps, said = probe(both, *SESSION, '--source-port', port)
     assert status == 0, (steps, said)
@@ -103,7 +107,7 @@ def test_wireshark_reads_the_daemons_ike_with_its_key_log(
     log = both.r1.home / KEY_LOG
     assert stat.S_IMODE(log.stat().st_mode) == 0o600
     assert 'THE KEYS OF EVERY IKE SA' in both.r1.log
-    seen = read_capture(wire.path, log, tmp_path / 'home')
+    seen = read_capture(so_far(wire), log, tmp_path / 'home')
     named = {
         name
         for one in seen

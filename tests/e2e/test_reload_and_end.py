@@ -18,6 +18,7 @@ from tcpao.verify_report import verify_capture
 from tests.e2e.backends import under_both
 from tests.e2e.configurations import FAMILIES, ROUTES, ikev2, neighbor
 from tests.e2e.conftest import Routers
+from tests.e2e.on_the_wire import so_far
 from tests.e2e.pair import PORTS, R1, R2
 from tests.e2e.router import PATIENCE, Router, within
 
@@ -100,7 +101,7 @@ def test_a_reload_with_an_error_changes_nothing_and_names_the_line(pair: Routers
     broken = text(pair.r1, sessions_of='algorithm rot13;')
     (line,) = (n for n, one in enumerate(broken.splitlines(), 1) if 'rot13' in one)
     reload(pair.r1, broken, 'rot13')
-    assert f'/run/e2e/exabgp.conf line {line}: ' in pair.r1.log
+    pair.r1.await_log(f'/run/e2e/exabgp.conf line {line}: ')
     untouched.check()
 
 
@@ -121,11 +122,7 @@ def test_a_good_reload_after_bad_ones_leaves_running_sessions_alone(pair: Router
     untouched = Untouched(pair)
     helper = pair.r1.cli_helper()
     reload(pair.r1, text(pair.r1, lifetime=900), LOADED)
-    within(
-        PATIENCE,
-        lambda: pair.r1.cli_helper() not in (None, helper),
-        lambda: pair.r1.told('a new helper for the command line'),
-    )
+    pair.r1.await_helper(helper)
     untouched.check()
 
 
@@ -133,12 +130,7 @@ def test_a_shutdown_tells_the_peer_by_a_signed_notification(pair: Routers, wire:
     pair.r1.kill(signal.SIGTERM)
     within(PATIENCE, lambda: not pair.r2.connections(), lambda: pair.r2.told('connections closed'))
     within(PATIENCE, lambda: not pair.r2.established(), lambda: pair.r2.told('sessions down'))
-    # What was on the wire is in the file a moment later.
-    within(
-        PATIENCE,
-        lambda: {payload[18:20] for payload in last_words(wire)} == {bytes((NOTIFICATION, CEASE))},
-        lambda: f'the last message from each port is a Cease: {last_words(wire)}',
-    )
+    assert {payload[18:20] for payload in last_words(wire)} == {bytes((NOTIFICATION, CEASE))}
     for session in FAMILIES:
         ended = pair.r2.await_event(EventName.END, session)
         assert 'notification received (6,2)' in str(ended.details['cause'])
@@ -147,7 +139,7 @@ def test_a_shutdown_tells_the_peer_by_a_signed_notification(pair: Routers, wire:
 def last_words(wire: Capture) -> list[bytes]:
     """What r1 said last from each of its ports, signed as all before."""
     said = dict.fromkeys(PORTS.values(), b'')
-    for packet in read_packets(wire.path):
+    for packet in read_packets(so_far(wire)):
         segment = parse_ip(packet.octets)
         if segment is not None and segment.source_port in said and segment.payload:
             assert segment.ao_option() is not None
@@ -158,7 +150,7 @@ def last_words(wire: Capture) -> list[bytes]:
 def test_every_segment_of_both_connections_was_signed_to_the_very_end(
     pair: Routers, wire: Capture
 ) -> None:
-    report = verify_capture(wire.path, read_known_keys(pair.r2.key_table))
+    report = verify_capture(so_far(wire), read_known_keys(pair.r2.key_table))
     assert len(report.connections) == len(PORTS)
     assert report.passed(require_all=True), report.to_text()
 

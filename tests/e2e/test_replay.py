@@ -40,7 +40,6 @@ ALWAYS = 2
 CONTROL_PORT = 1790
 ETHERNET_HEADER = 14
 SAID = b'something that was said once'
-SECONDS = 10.0
 WAITING = 'waiting for the peer to ask for a key'
 
 
@@ -135,7 +134,7 @@ def abort(sock: socket.socket) -> None:
 
 
 def accepted(listener: socket.socket) -> socket.socket | None:
-    ready = select.select([listener], [], [], SECONDS)[0]
+    ready = select.select([listener], [], [], PATIENCE)[0]
     return listener.accept()[0] if ready else None
 
 
@@ -153,7 +152,7 @@ def test_a_key_that_stays_on_a_listener_lets_a_recorded_connection_in_again(
             with inside(cookies.r1.node.namespace):
                 client = stack.enter_context(socket.socket())
                 under_key(client, R2, select_it=True)
-                client.settimeout(SECONDS)
+                client.settimeout(PATIENCE)
                 client.connect((R2, CONTROL_PORT))
             client.sendall(SAID)
             first = accepted(listener)
@@ -166,7 +165,7 @@ def test_a_key_that_stays_on_a_listener_lets_a_recorded_connection_in_again(
         again = accepted(listener)
         assert again is not None
         with again:
-            again.settimeout(SECONDS)
+            again.settimeout(PATIENCE)
             assert again.recv(len(SAID), socket.MSG_WAITALL) == SAID
 
 
@@ -196,6 +195,9 @@ def sessions(cookies: Routers, tmp_path_factory: pytest.TempPathFactory) -> Reco
         pair.await_up(cookies)
         r1.kill()
         within(PATIENCE, lambda: not r2.connections(), lambda: r2.told('connections closed'))
+    for session in pair.PORTS:
+        # Its gatekeeper knows.
+        r2.await_event(EventName.MKT_REMOVED, session)
     assert cookies_taken(r2) >= len(pair.PORTS), 'the sessions came up without cookies'
     said: dict[int, bytes] = {}
     for _, segment in recorded:
@@ -222,7 +224,7 @@ def test_recorded_sessions_are_not_let_in_again(
     play(cookies, frames)
     # No key of the listener's, which are deny keys, has an id that was on the wire.
     within(
-        SECONDS,
+        PATIENCE,
         lambda: r2.counter('TCPAOKeyNotFound') >= refused + len(frames),
         lambda: r2.told(f'{len(frames)} frames refused'),
     )
@@ -262,7 +264,7 @@ def test_they_would_be_if_their_keys_were_still_there(cookies: Routers, sessions
             assert again is not None
             # Closed, it would hold r1's port in FIN-WAIT-1 for two minutes: r1 knows nothing of it.
             stack.callback(abort, again)
-            again.settimeout(SECONDS)
+            again.settimeout(PATIENCE)
             port = again.getpeername()[1]
             heard[port] = again.recv(len(sessions.said[port]), socket.MSG_WAITALL)
     assert heard == sessions.said
