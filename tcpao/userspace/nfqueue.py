@@ -69,6 +69,8 @@ class Hook(IntEnum):
 
 
 _COMMAND_BIND: Final = 1
+_COMMAND_PF_BIND: Final = 3
+"""Does nothing any more, but needs CAP_NET_ADMIN like everything else."""
 _COPY_PACKET: Final = 2
 _CHECKSUM_NOT_READY: Final = 1
 _DROP: Final = 0
@@ -232,13 +234,23 @@ class Queue:
             self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, RECEIVE_BUFFER)
             # An overflow loses packets either way; an error in between would tell nobody more.
             self._socket.setsockopt(_SOL_NETLINK, _NETLINK_NO_ENOBUFS, 1)
-            self._configure(
-                (ConfigAttribute.COMMAND, Struct('!BxH').pack(_COMMAND_BIND, 0)),
-            )
+            self._command(_COMMAND_PF_BIND)
+            try:
+                self._command(_COMMAND_BIND)
+            except OSError as error:
+                # By now EPERM says that it is another socket's.
+                if error.errno in (errno.EPERM, errno.EBUSY, errno.EEXIST):
+                    raise QueueTakenError(
+                        f'netfilter queue {number} belongs to another process'
+                    ) from None
+                raise
             self._configure(
                 (ConfigAttribute.PARAMETERS, Struct('!IB').pack(0xFFFF, _COPY_PACKET)),
                 (ConfigAttribute.QUEUE_LENGTH, _NUMBER.pack(QUEUE_LENGTH)),
             )
+        except QueueTakenError:
+            self._socket.close()
+            raise
         except OSError as error:
             self._socket.close()
             raise _explained(error.errno, number) from None
@@ -266,6 +278,9 @@ class Queue:
         """Give the queue up: what its rules match is dropped from now on."""
         self._socket.close()
 
+    def _command(self, command: int) -> None:
+        self._configure((ConfigAttribute.COMMAND, Struct('!BxH').pack(command, 0)))
+
     def _configure(self, *attributes: tuple[ConfigAttribute, bytes]) -> None:
         self._sequence += 1
         self._socket.send(configuration(self.number, self._sequence, *attributes))
@@ -280,17 +295,22 @@ class Queue:
 def _explained(number: int | None, queue: int) -> QueueError:
     if number == errno.EPERM:
         return QueueError('netfilter queues need CAP_NET_ADMIN: start as root')
-    if number == errno.EBUSY:
-        return QueueTakenError(f'netfilter queue {queue} belongs to another process')
     if number in (errno.EINVAL, errno.EOPNOTSUPP, errno.EPROTONOSUPPORT):
         return QueueError('this kernel has no netfilter queues (CONFIG_NETFILTER_NETLINK_QUEUE)')
     return QueueError(f'netfilter queue {queue}: {os.strerror(number or 0)}')
 
 
 def bound_queues() -> set[int]:
-    """Numbers of the queues that somebody in this namespace listens on."""
+    """Numbers of the queues that somebody in this namespace listens on. Raises QueueError if only
+    root may know."""
+    path = Path('/proc/thread-self/net/netfilter/nfnetlink_queue')
     try:
-        lines = Path('/proc/thread-self/net/netfilter/nfnetlink_queue').read_text().splitlines()
-    except OSError:
+        lines = path.read_text().splitlines()
+    except FileNotFoundError:
+        # Nor are there queues.
         return set()
+    except OSError as error:
+        raise QueueError(
+            f'it cannot be seen which netfilter queues are listened on ({path}: {error.strerror})'
+        ) from None
     return {int(line.split()[0]) for line in lines}

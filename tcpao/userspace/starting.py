@@ -28,15 +28,10 @@ _NUMBERS: Final = range(20000, 20256)
 
 def _free_queue(left: Collection[int]) -> Queue:
     """The first one that nobody has, and that no rules were left for. Raises QueueError."""
-    taken = bound_queues().union(left)
-    error = QueueError(f'the netfilter queues {_NUMBERS.start} to {_NUMBERS.stop} are all taken')
-    for number in (number for number in _NUMBERS if number not in taken):
-        try:
+    for number in (number for number in _NUMBERS if number not in left):
+        with contextlib.suppress(QueueTakenError):
             return Queue(number)
-        except QueueTakenError as refused:
-            # Somebody was quicker.
-            error = refused
-    raise error
+    raise QueueError(f'the netfilter queues {_NUMBERS.start} to {_NUMBERS.stop} are all taken')
 
 
 def _prepare(
