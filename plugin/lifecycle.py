@@ -22,6 +22,7 @@ from gatekeeper.key_log import IkeKeyLog
 from gatekeeper.policy import PolicyError, SessionPolicy
 from gatekeeper.service import Gatekeeper, GatekeeperError
 from plugin import runtime, sessions
+from plugin.clearing import clear
 from plugin.keytable import KeyTable
 from plugin.neighbors import protection_of
 from plugin.patching import wrap
@@ -106,6 +107,9 @@ def _opened(name: str, path: str, opener: Callable[[str], File]) -> File:
 starter: Starter = start
 """Tests put a gatekeeper of theirs here."""
 
+clearer: Callable[[], None] = clear
+"""Tests don't look at the rules of the machine that they run on."""
+
 
 def _begin(reactor: Any, policies: list[SessionPolicy]) -> Runtime:
     running = starter(reactor, _preference(policies))
@@ -130,13 +134,22 @@ def _commit(reactor: Any, policies: list[SessionPolicy]) -> str | None:
         _check_reachable(policies)
         if running is None:
             if policies:
-                _begin(reactor, policies)
+                running = _begin(reactor, policies)
+            _clear_once(reactor, running)
             return None
         _check_backend(running, policies)
         running.configure(policies)
     except (GatekeeperError, PolicyError, OSError) as error:
         return f'ikev2: {error}{_hint()}'
     return None
+
+
+def _clear_once(reactor: Any, running: Runtime | None) -> None:
+    """At a daemon's start; where it has a packet process, that has done it."""
+    packets = running is not None and running.gatekeeper.capabilities.backend != Preference.KERNEL
+    if not packets and not getattr(reactor, 'ikev2_cleared', False):
+        clearer()
+    reactor.ikev2_cleared = True
 
 
 def _preference(policies: list[SessionPolicy]) -> Preference:

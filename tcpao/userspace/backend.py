@@ -21,7 +21,7 @@ from tcpao.userspace import refusals
 from tcpao.userspace.channel import Channel, ChannelError
 from tcpao.userspace.installer import UserspaceInstaller
 from tcpao.userspace.messages import Count, Loaded, NotReady, Ready, Stop
-from tcpao.userspace.rules import Kind
+from tcpao.userspace.rules import LEFT_AND_REMOVED, Kind
 from tcpao.userspace.seal import Tally
 
 # Seconds between the end of the channel and the end of the process.
@@ -120,10 +120,7 @@ class UserspaceBackend:
         return (
             f'packets go through queue {ready.queue} by rules of {ready.rules}',
             *(f'not protected here: {one}' for one in ready.without),
-            *(
-                f'left behind by a process that was killed, and removed: {one}'
-                for one in ready.removed
-            ),
+            *(f'{LEFT_AND_REMOVED}: {one}' for one in ready.removed),
         )
 
     def capabilities(self) -> Capabilities:

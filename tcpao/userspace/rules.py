@@ -14,10 +14,15 @@ from ipaddress import ip_address, ip_network
 from typing import Final, Protocol
 
 from tcpao.userspace.selectors import Selector
+from tcpao.userspace.table_names import may_have_tables
 from tcpao.userspace.watch import Watch
 
 NAME: Final = 'exabgp-gatekeeper'
 _ENDS: Final = re.compile(r': (any address|\S+) (\d+), (\S+) (any port|\d+)$')
+
+
+LEFT_AND_REMOVED: Final = 'left behind by a process that was killed, and removed'
+"""For the log."""
 
 
 class RulesError(Exception):
@@ -122,7 +127,7 @@ def left_behind(
 
     Rules are listed before `bound` is asked for the queues that are listened on: whoever makes
     rules listens first, so none that is in use is taken for one of a process that was killed.
-    Every way is asked, for the last process may have used another one.
+    Every way is asked, for the last process may have used another one. Raises what `bound` does.
     """
     found: dict[int, set[Selector]] = {}
     for kind in kinds:
@@ -140,6 +145,8 @@ def remove_stale(queues: Collection[int], kinds: Iterable[Kind] = Kind) -> list[
     found = []
     for kind in kinds:
         if kind is Kind.NFTABLES:
+            if not may_have_tables(NAME):
+                continue
             from tcpao.userspace import rules_nftables
 
             found += rules_nftables.remove_queues(queues)
@@ -153,6 +160,8 @@ def remove_stale(queues: Collection[int], kinds: Iterable[Kind] = Kind) -> list[
 def _listed(kind: Kind) -> dict[int, set[Selector]]:
     """Queues of the rules that there are, whoever's of ours, and their traffic."""
     if kind is Kind.NFTABLES:
+        if not may_have_tables(NAME):
+            return {}
         from tcpao.userspace import rules_nftables
 
         return rules_nftables.listed()

@@ -279,15 +279,13 @@ def remove_queues(queues: Collection[int]) -> list[str]:
     """See `rules.remove_stale`."""
     found: list[str] = []
     try:
-        nft = _nftables()
-    except OSError:
-        # No nftables here, so nothing of ours in it.
-        return found
-    with closing(nft):
-        for queue, name in _our_tables(nft).items():
-            if queue in queues:
-                _commit(nft, _without_table(name))
-                found.append(f'nftables: table inet {name}')
+        with closing(_nftables()) as nft:
+            for queue, name in _our_tables(nft).items():
+                if queue in queues:
+                    _commit(nft, _without_table(name))
+                    found.append(f'nftables: table inet {name}')
+    except (OSError, NetlinkError) as error:
+        raise RulesError(_said(error)) from None
     return found
 
 

@@ -77,6 +77,7 @@ def daemon(
         gatekeeper = FakeGatekeeper()
         started = Daemon(write(text), gatekeeper)
         monkeypatch.setattr(lifecycle, 'starter', started.starter)
+        monkeypatch.setattr(lifecycle, 'clearer', gatekeeper.clear)
         daemons.append(started)
         return started
 

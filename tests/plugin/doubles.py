@@ -109,6 +109,8 @@ class FakeGatekeeper(Gatekeeper):
         self.policies: list[SessionPolicy] = []
         self.grants_after: float | None = None
         """Seconds after which everything is granted by itself."""
+        self.cleared_after: list[list[str]] = []
+        """What it had been told whenever the daemon cleared what is left of a packet process."""
         self.refuse_policies: str | None = None
         self.refuse_listeners: str | None = None
         self._waiting_commands: list[Command] = []
@@ -126,6 +128,9 @@ class FakeGatekeeper(Gatekeeper):
         check_suites(policies, self.capabilities)
         self.policies = list(policies)
         self.log.append('configure')
+
+    def clear(self) -> None:
+        self.cleared_after.append(list(self.log))
 
     def add_listener(self, sock: socket.socket) -> None:
         if self.refuse_listeners is not None:
