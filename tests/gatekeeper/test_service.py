@@ -155,6 +155,11 @@ class Daemon:
             self.close(pair)
         return ticket.error is not None
 
+    def story(self) -> str:
+        """What has happened here, for who has waited in vain."""
+        happened = (*self.errors, *self.aborted, *self.records[-20:])
+        return '\n'.join(f'{self.name}: {one}' for one in happened)
+
     def end(self) -> None:
         for pair in list(self.sockets):
             self.close(pair)
@@ -167,7 +172,7 @@ def run(until: Callable[[], bool], *daemons: Daemon) -> None:
     """Turns of the daemons, whenever something wakes them."""
     end = time.monotonic() + PATIENCE
     while not until():
-        assert time.monotonic() < end, [daemon.errors for daemon in daemons]
+        assert time.monotonic() < end, '\n'.join(map(Daemon.story, daemons))
         for daemon in daemons:
             daemon.turn()
         if not until():
