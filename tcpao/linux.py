@@ -47,12 +47,14 @@ _TCP_INFO_SEGMENTS: Final = 136
 _EXPECTED_KEYS: Final = 4
 
 # While a rotation runs. A lost probe must not end a session that BGP's hold time would keep, so
-# the kernel may lose as many as it can count (MAX_TCP_KEEPCNT).
+# the kernel may lose as many as it can count (MAX_TCP_KEEPCNT). In this order on and in the other
+# one off: the first probe may leave as soon as TCP_KEEPIDLE is set, and the wait for the next one
+# is what TCP_KEEPINTVL is then, 75 s if nobody has set it.
 _PROBE_OPTIONS: Final[tuple[tuple[int, int, int], ...]] = (
-    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 1),
     (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 1),
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 127),
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 1),
 )
 
 _LINGER_ABORT: Final = struct.pack('ii', 1, 0)
@@ -238,7 +240,7 @@ class LinuxSocket:
         elif self._before_probing is None:
             return
         else:
-            settings = tuple(self._before_probing)
+            settings = tuple(reversed(self._before_probing))
         try:
             before = [
                 (level, option, self._sock.getsockopt(level, option))

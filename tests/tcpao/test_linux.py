@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import os
 import socket
+import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from ipaddress import ip_address, ip_network
@@ -239,6 +242,35 @@ def test_probing_is_undone_as_it_was(
         installer.submit(Probe(pair, False))
     assert [client.getsockopt(*option) for option in options] == before
     assert all(isinstance(event, Done) for event in installer.events())
+
+
+class Dawdling(socket.socket):
+    """The first probe leaves before the next option is set, as on a busy machine."""
+
+    def setsockopt(self, *arguments: Any) -> None:
+        super().setsockopt(*arguments)
+        if arguments[1] == socket.TCP_KEEPIDLE:
+            time.sleep(1.2)
+
+
+def test_a_probe_that_leaves_while_the_options_are_being_set_is_followed_by_others(
+    plain_connection: tuple[socket.socket, socket.socket, SocketPair],
+) -> None:
+    client, _, _ = plain_connection
+
+    def sent() -> int:
+        return int.from_bytes(
+            client.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 140)[136:], sys.byteorder
+        )
+
+    with Dawdling(fileno=os.dup(client.fileno())) as sock:
+        before = sent()
+        LinuxSocket(sock).probe(True)
+        until = time.monotonic() + 30
+        # The kernel would wait for 75 s.
+        while sent() < before + 3:
+            assert time.monotonic() < until, 'one probe and no more'
+            time.sleep(0.05)
 
 
 def test_abort_resets_and_leaves_the_owner_a_valid_descriptor(
