@@ -22,7 +22,7 @@ SESSIONS = {
     'ipv4 unicast': SessionId('bgp', 'ipv4 unicast', ((1, 1),)),
     'ipv6 unicast': SessionId('bgp', 'ipv6 unicast', ((2, 1),)),
 }
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 def preshared(path: Path) -> PresharedKey:

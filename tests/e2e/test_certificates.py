@@ -26,6 +26,7 @@ from lab.certificates import Authority, Certified
 from lab.demo.capture import Capture
 from lab.impostors import IkeSpeaker, inside
 from tcpao.capture import read_packets
+from tests.e2e.configurations import ROUTES
 from tests.e2e.conftest import Routers
 from tests.e2e.on_the_wire import so_far
 from tests.e2e.pair import R1, R2
@@ -61,8 +62,10 @@ def both(routers: Routers, wire: Capture) -> Routers:
     for router in (routers.r2, routers.r1):
         furnish(router)
         router.start(listen=R2 if router is routers.r2 else None, drop=True)
-    for router in (routers.r1, routers.r2):
+    # ExaBGP doesn't reload while it has routes to send.
+    for router, peer in ((routers.r1, 'r2'), (routers.r2, 'r1')):
         router.await_established(SESSION)
+        router.await_routes(ROUTES[peer][0].split()[0])
     return routers
 
 

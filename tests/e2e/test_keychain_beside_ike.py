@@ -72,6 +72,9 @@ def three(routers: Routers) -> Routers:
         router.start(listen=listen, drop=True)
     routers.r2.await_established(V4, V6)
     routers.r3.await_established(V4)
+    # ExaBGP doesn't reload while it has routes to send.
+    routers.r1.await_routes(*PREFIXES['r2'])
+    routers.r2.await_routes(*PREFIXES['r1'])
     return routers
 
 

@@ -47,7 +47,10 @@ def plain(routers: Routers) -> Routers:
             listen=R2 if router is routers.r2 else None,
             environment={'exabgp_daemon_user': 'root'},
         )
-    routers.r2.await_established(FAMILY)
+    # ExaBGP doesn't reload while it has routes to send.
+    for router, peer in ((routers.r1, 'r2'), (routers.r2, 'r1')):
+        router.await_established(FAMILY)
+        router.await_routes(ROUTES[peer][0].split()[0])
     return routers
 
 

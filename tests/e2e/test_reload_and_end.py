@@ -16,7 +16,7 @@ from tcpao.known_keys import read_known_keys
 from tcpao.segment import parse_ip
 from tcpao.verify_report import verify_capture
 from tests.e2e.backends import under_both
-from tests.e2e.configurations import FAMILIES, ROUTES, ikev2, neighbor
+from tests.e2e.configurations import FAMILIES, PREFIXES, ROUTES, ikev2, neighbor
 from tests.e2e.conftest import Routers
 from tests.e2e.on_the_wire import so_far
 from tests.e2e.pair import PORTS, R1, R2
@@ -59,8 +59,10 @@ def pair(routers: Routers, wire: Capture) -> Routers:
     r2.start(listen=R2, program=MORTAL)
     r1.configure(text(r1))
     r1.start()
-    for router in (r1, r2):
+    # ExaBGP doesn't reload while it has routes to send.
+    for router, peer in ((r1, r2), (r2, r1)):
         router.await_established(*FAMILIES)
+        router.await_routes(*PREFIXES[peer.name])
     return routers
 
 
