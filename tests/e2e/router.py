@@ -107,6 +107,7 @@ class Router:
         self.process: subprocess.Popen[bytes] | None = None
         self.backend = Preference.AUTO
         self._runs = 0
+        self._log_begins = 0
         self._open_to_all = False
         self._line: CommandLine | None = None
         self._seen: list[Record] = []
@@ -129,8 +130,15 @@ class Router:
     @property
     def log(self) -> str:
         """What all daemons here have logged."""
+        return self._logged(0)
+
+    def _logged(self, start: int) -> str:
         path = self.home / 'log'
-        return path.read_text(errors='replace') if path.exists() else ''
+        if not path.exists():
+            return ''
+        with path.open('rb') as log:
+            log.seek(start)
+            return log.read().decode(errors='replace')
 
     @property
     def timeline(self) -> Path:
@@ -182,6 +190,7 @@ class Router:
         variables |= environment or {}
         self._make_pipes()
         with (self.home / 'log').open('ab') as log:
+            self._log_begins = log.tell()
             self.process = self.node.popen(
                 [*program, 'server', f'/{HOME}/exabgp.conf'],
                 environment=variables,
@@ -319,8 +328,12 @@ class Router:
         )
 
     def await_log(self, text: str, seconds: float = PATIENCE) -> None:
-        """Until the log holds it."""
-        within(seconds, lambda: text in self.log, lambda: self.told(f'{text!r} in the log'))
+        """Until the daemon that runs, or ran last, has logged it."""
+        within(
+            seconds,
+            lambda: text in self._logged(self._log_begins),
+            lambda: self.told(f'{text!r} in the log'),
+        )
 
     # --- what it is asked -------------------------------------------------------------------
 
