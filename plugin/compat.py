@@ -77,6 +77,7 @@ LEANED_ON: tuple[tuple[str, str, str | None], ...] = (
     (_R + 'loop', 'Reactor.restart', 'self'),
     (_R + 'loop', 'Reactor.shutdown', 'self'),
     (_R + 'delay', 'Delay.backoff', 'self'),
+    (_R + 'interrupt', 'Signal.rearm', 'self'),
     (_R + 'api.command.command', 'Command.callback', None),
     (_R + 'api.command.command', 'Command.functions', None),
     ('exabgp.environment.environment', 'Env.setup', 'configuration'),

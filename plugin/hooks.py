@@ -23,7 +23,7 @@ from exabgp.reactor.protocol import Protocol
 
 from gatekeeper.records import EventName
 from gatekeeper.service import GatekeeperError
-from plugin import gate, runtime, sessions
+from plugin import gate, postponing, runtime, sessions
 from plugin.neighbors import protection_of
 from plugin.patching import replace, wrap
 
@@ -158,6 +158,7 @@ def _wait_for_io(original: Any, self: Any, sleep: Any) -> Iterator[Any]:
     running = runtime.of(self)
     if running is None or running.stopped:
         yield from original(self, sleep)
+        postponing.resume(self)
         return
     waker = running.waker.fileno()
     woken = False
@@ -171,11 +172,7 @@ def _wait_for_io(original: Any, self: Any, sleep: Any) -> Iterator[Any]:
             yield descriptor
     if not running.stopped:
         running.turn(woken)
-
-
-def _pending_adjribout(original: Any, self: Any) -> bool:
-    """Only established peers: routes of one that isn't up wait for ever, and so would a reload."""
-    return any(self._peers[key].neighbor.rib.outgoing.pending() for key in self.established_peers())
+    postponing.resume(self)
 
 
 def install() -> None:
@@ -191,4 +188,3 @@ def install() -> None:
     wrap(Listener, '_new_socket', _new_socket)
     wrap(Listener, 'incoming', _incoming)
     wrap(Reactor, '_wait_for_io', _wait_for_io)
-    wrap(Reactor, '_pending_adjribout', _pending_adjribout)

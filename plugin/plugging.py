@@ -10,6 +10,7 @@ from plugin import (
     lifecycle,
     neighbors,
     patching,
+    postponing,
     reloading,
     section,
     showing,
@@ -27,6 +28,7 @@ PARTS = (
     reloading,
     injecting,
     hooks,
+    postponing,
     lifecycle,
     showing,
 )

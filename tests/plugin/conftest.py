@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from exabgp.environment import getenv
 from exabgp.logger import log
-from exabgp.reactor.interrupt import Signal
+from exabgp.reactor import interrupt
 
 from plugin import lifecycle, neighbors, patching, plugging
 from plugin.keyfiles import KeyFiles
@@ -32,14 +34,11 @@ def fresh_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(neighbors, 'files', KeyFiles(neighbors.files.daemon_user))
     folder, mask = os.getcwd(), os.umask(0o022)
     # Its handlers would take the test runner's, whose time-out is a signal.
-    monkeypatch.setattr(Signal, 'rearm', _no_handlers)
+    quiet = SimpleNamespace(**vars(signal) | {'signal': lambda number, handler: None})
+    monkeypatch.setattr(interrupt, 'signal', quiet)
     yield
     os.chdir(folder)
     os.umask(mask)
-
-
-def _no_handlers(self: Any) -> None:
-    self.received, self.number = Signal.NONE, 0
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from exabgp.bgp.fsm import FSM
 from exabgp.environment import getenv
 from exabgp.logger import log
 from exabgp.protocol.ip import IP
@@ -298,18 +297,6 @@ def test_decoding_with_a_configuration_starts_no_gatekeeper(daemon: Start) -> No
     assert one.reactor.reload()
     one.reactor.processes = one.processes
     assert one.gatekeeper.log == []
-
-
-def test_a_gated_peer_with_pending_routes_does_not_swallow_a_reload(daemon: Start) -> None:
-    """B-3: upstream loses SIGUSR1 while any peer that isn't up has routes to send."""
-    one = daemon(neighbor(more='    static { route 10.1.0.0/24 next-hop self; }\n'))
-    assert one.begin()
-    one.turn()
-    assert one.peer().neighbor.rib.outgoing.pending()
-    assert not one.reactor._pending_adjribout()
-    one.peer().fsm.change(FSM.ESTABLISHED)
-    assert one.reactor._pending_adjribout()
-    one.peer().fsm.change(FSM.IDLE)
 
 
 def test_the_reactor_never_sees_our_descriptor(daemon: Start) -> None:
