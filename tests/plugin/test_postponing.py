@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 from exabgp.bgp.fsm import FSM
 from exabgp.logger import log
 from exabgp.reactor.interrupt import Signal
 
-from plugin.postponing import WAITS
+from plugin import postponing
+from plugin.postponing import LONGEST, WAITS
 from tests.plugin.doubles import Daemon
 from tests.plugin.texts import SECTION, neighbor
 
@@ -86,6 +89,38 @@ def test_of_two_kinds_the_more_thorough_one_is_done(
         handlers[signal.Signals(number)](number, None)
         assert handles(one) is None
     sent(one)
+    one.wait()
+    assert handles(one) == FULL_RELOAD
+    one.peer().fsm.change(FSM.IDLE)
+
+
+def test_routes_that_are_never_sent_put_it_off_for_a_minute_only(
+    daemon: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.monotonic()
+    one = sending(daemon)
+    monkeypatch.setattr(postponing, 'time', SimpleNamespace(monotonic=lambda: now))
+    for _ in range(2):
+        one.reactor.signal.sigusr1(signal.SIGUSR1, None)
+        assert handles(one) is None
+        now += LONGEST - 1
+        one.wait()
+        assert handles(one) is None
+        now += 1
+        one.wait()
+        assert handles(one) == RELOAD
+        one.wait()
+        assert handles(one) is None
+    one.peer().fsm.change(FSM.IDLE)
+
+
+def test_another_reload_at_its_end_does_not_replace_it(daemon: Start) -> None:
+    one = sending(daemon)
+    one.reactor.signal.sigusr2(signal.SIGUSR2, None)
+    assert handles(one) is None
+    sent(one)
+    one.reactor.signal.sigusr1(signal.SIGUSR1, None)
+    assert handles(one) == RELOAD
     one.wait()
     assert handles(one) == FULL_RELOAD
     one.peer().fsm.change(FSM.IDLE)
