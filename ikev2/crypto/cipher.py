@@ -169,12 +169,13 @@ class _Aead(Cipher):
 class _CbcHmac(Cipher):
     """RFC 7296, 3.14: encrypt, then HMAC over everything before the check value."""
 
-    __slots__ = ('_aes', '_integrity_key')
+    __slots__ = ('_aes', '_keyed')
 
     def __init__(self, encryption: Encryption, key: Secret, integrity_key: Secret) -> None:
         super().__init__(encryption)
         self._aes = AES(key.reveal())
-        self._integrity_key = integrity_key
+        # With the key's octets in it: the Secret may be wiped while this cipher is in use.
+        self._keyed = HMAC(integrity_key.reveal(), hashes.SHA256())
 
     def make_iv(self, counter: int, random: Callable[[int], bytes]) -> bytes:
         return random(_AES_BLOCK)
@@ -196,7 +197,7 @@ class _CbcHmac(Cipher):
         return decryptor.update(ciphertext) + decryptor.finalize()
 
     def _check_value(self, data: bytes) -> bytes:
-        mac = HMAC(self._integrity_key.reveal(), hashes.SHA256())
+        mac = self._keyed.copy()
         mac.update(data)
         return mac.finalize()[: self.encryption.icv_length]
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from ikev2.constants import ExchangeType, KeyExchangeId, NotifyType, TransformType
+from ikev2.crypto.cipher import AES_256_CBC_HMAC_SHA2_256_128
 from ikev2.crypto.keys import skeyseed_rekey
 from ikev2.events import Cause, Datagram, IkeMessage, IkeSaFailed, IkeSaUp, RpSaNegotiated
 from ikev2.exchanges.ike_auth import Authenticate
@@ -37,6 +38,10 @@ from tests.ikev2.bench import (
 
 K768, K1024 = KeyExchangeId.ML_KEM_768, KeyExchangeId.ML_KEM_1024
 INTERMEDIATE = ExchangeType.IKE_INTERMEDIATE
+CBC = IkePolicy(
+    encryptions=(AES_256_CBC_HMAC_SHA2_256_128,), additional=(K1024,), additional_required=True
+)
+"""Keys of integrity of their own, and IKE_INTERMEDIATE in two fragments."""
 
 
 def with_policy(peer: Peer, policy: str | IkePolicy) -> Peer:
@@ -71,10 +76,11 @@ def suite_of(made: Bench) -> str:
         ('hybrid-optional', 'hybrid', 'aes-256-gcm-16/hmac-sha2-256/curve25519+ml-kem-768'),
         ('hybrid', 'hybrid-optional', 'aes-256-gcm-16/hmac-sha2-256/curve25519+ml-kem-768'),
         ('cnsa-2', 'cnsa-2', 'aes-256-gcm-16/hmac-sha2-384/ecp-384+ml-kem-1024'),
+        (CBC, CBC, 'aes-256-cbc-hmac-sha2-256-128/hmac-sha2-256/curve25519+ml-kem-1024'),
     ],
 )
 def test_an_additional_exchange_takes_place_between_ike_sa_init_and_ike_auth(
-    a: str, b: str, suite: str
+    a: str | IkePolicy, b: str | IkePolicy, suite: str
 ) -> None:
     made = connected(a, b)
     assert suite_of(made) == suite
@@ -345,11 +351,12 @@ def test_loss_duplication_and_reordering(seed: int) -> None:
         assert made.a.all(IkeSaFailed) or not made.a.all(IkeSaUp)
 
 
-def test_a_request_that_comes_again_in_fragments_is_answered_again_after_the_change_of_keys() -> (
-    None
-):
+@pytest.mark.parametrize('policy', ['cnsa-2', CBC], ids=['aead', 'cbc'])
+def test_a_request_that_comes_again_in_fragments_is_answered_again_after_the_change_of_keys(
+    policy: str | IkePolicy,
+) -> None:
     # RFC 7383, 2.6.1, and RFC 9370, 2.2.2: the repetition is under the keys from before.
-    made = bench('cnsa-2', 'cnsa-2')
+    made = bench(policy, policy)
     first: list[Datagram] = []
     answers: list[Datagram] = []
 

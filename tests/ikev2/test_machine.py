@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from ikev2.constants import ExchangeType, KeyExchangeId, PayloadType
+from ikev2.crypto.cipher import AES_256_CBC_HMAC_SHA2_256_128
 from ikev2.events import Datagram, RpSaKeys, RpSaNegotiated
 from ikev2.proposals.ike import IkePolicy
 from ikev2.sa.transitions import State
@@ -55,14 +56,15 @@ WEATHER = st.lists(
 
 
 HYBRID = IkePolicy(additional=(KeyExchangeId.ML_KEM_768,), additional_required=True)
+HYBRID_CBC = replace(HYBRID, encryptions=(AES_256_CBC_HMAC_SHA2_256_128,))
+POLICIES = st.sampled_from([IkePolicy(), HYBRID, HYBRID_CBC])
 
 
 class TwoEnds(RuleBasedStateMachine):
     """Users A and B, and the weather."""
 
-    @initialize(seed=st.integers(0, 2**16), hybrid=st.booleans())
-    def boot(self, seed: int, hybrid: bool) -> None:
-        policy = HYBRID if hybrid else IkePolicy()
+    @initialize(seed=st.integers(0, 2**16), policy=POLICIES)
+    def boot(self, seed: int, policy: IkePolicy) -> None:
         self.peers = {
             'a': replace(peer_b(), policy=policy),
             'b': replace(peer_a(), policy=policy),

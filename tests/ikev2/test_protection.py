@@ -287,6 +287,16 @@ def test_the_ivs_of_an_aead_count_and_those_of_cbc_are_random() -> None:
     assert made == b'r' * 16
 
 
+@EACH
+def test_a_cipher_outlives_the_secrets_that_it_is_made_of(encryption: Encryption) -> None:
+    key = Secret(bytes(encryption.encryption_key_length))
+    integrity_key = Secret(bytes(encryption.integrity_key_length))
+    made = make_cipher(encryption, key, integrity_key)
+    key.wipe()
+    integrity_key.wipe()
+    assert made.open(made.seal(iv(encryption), bytes(16), b'header'), b'header') == bytes(16)
+
+
 def test_an_aead_counter_never_wraps() -> None:
     with pytest.raises(OverflowError):
         cipher(AES_256_GCM_16).make_iv(2**64, bytes)
