@@ -129,7 +129,7 @@ class Authenticate(Exchange):
             return
         # The responder believes that the IKE SA is up: tell it (RFC 7296, 2.21.2).
         sa.association.counters.refused_auth += 1
-        sa.happen(Happening.DELETE_SENT)
+        sa.happen(Happening.REFUSAL_SENT)
         sa.queue(AuthenticationRefused(), now)
         sa.association.unproven(cause, str(error), now)
 

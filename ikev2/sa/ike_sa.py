@@ -123,7 +123,7 @@ class IkeSa:
     def finished(self) -> bool:
         """Authenticated and not closed. One whose peer we are just telling that we refuse it isn't:
         it must hide from nobody that the last other one has ended."""
-        return self.state in FINISHED and self.handshake is None
+        return self.state in FINISHED
 
     @property
     def confirmed(self) -> bool:

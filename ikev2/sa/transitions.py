@@ -9,6 +9,9 @@ what comes before), as HALF_OPEN if the peer did, as ESTABLISHED if a rekey made
    that serves exchanges: RFC 7296, 2.25 wants TEMPORARY_FAILURE for a CREATE_CHILD_SA request
    (`DEFERRED`), and everything else is dropped.
 
+An initiator that refuses the responder's AUTH says so under keys that it shares with who knows
+whom: REFUSING sends that one request and serves nothing.
+
 A rekeyed IKE SA serves until its peer, or we, delete it: the last request over it is that Delete
 (RFC 7296, 2.8). CLOSED is final: keys are gone, and only the last answer can be repeated.
 """
@@ -26,6 +29,7 @@ class State(StrEnum):
 
     AUTH_SENT = 'IKE_AUTH sent'
     HALF_OPEN = 'half open'
+    REFUSING = 'refusing'
     ESTABLISHED = 'established'
     REKEYING = 'rekeying'
     REKEYED = 'rekeyed'
@@ -40,6 +44,7 @@ class Happening(StrEnum):
     REKEY_SENT = 'we asked to rekey the IKE SA'
     REKEY_FAILED = 'the peer refused to rekey it'
     REPLACED = 'a rekey made its successor'
+    REFUSAL_SENT = 'we told the peer that we refuse its proof'
     DELETE_SENT = 'we sent a Delete for it'
     ENDED = 'deleted, refused, given up or dropped'
 
@@ -52,7 +57,7 @@ TRANSITIONS = MappingProxyType(
         (_S.AUTH_SENT, _H.AUTHENTICATED): _S.ESTABLISHED,
         (_S.HALF_OPEN, _H.AUTHENTICATED): _S.ESTABLISHED,
         # An initiator that refuses the responder's AUTH says so (RFC 7296, 2.21.2).
-        (_S.AUTH_SENT, _H.DELETE_SENT): _S.DELETING,
+        (_S.AUTH_SENT, _H.REFUSAL_SENT): _S.REFUSING,
         (_S.ESTABLISHED, _H.REKEY_SENT): _S.REKEYING,
         (_S.REKEYING, _H.REKEY_FAILED): _S.ESTABLISHED,
         # By our request, by the peer's, or by both when they cross (RFC 7296, 2.8.2).
@@ -64,6 +69,7 @@ TRANSITIONS = MappingProxyType(
         (_S.REKEYED, _H.DELETE_SENT): _S.DELETING,
         (_S.AUTH_SENT, _H.ENDED): _S.CLOSED,
         (_S.HALF_OPEN, _H.ENDED): _S.CLOSED,
+        (_S.REFUSING, _H.ENDED): _S.CLOSED,
         (_S.ESTABLISHED, _H.ENDED): _S.CLOSED,
         (_S.REKEYING, _H.ENDED): _S.CLOSED,
         (_S.REKEYED, _H.ENDED): _S.CLOSED,
@@ -81,6 +87,7 @@ SERVED = MappingProxyType(
     {
         _S.AUTH_SENT: frozenset[ExchangeType](),
         _S.HALF_OPEN: frozenset({_INTERMEDIATE, _AUTH}),
+        _S.REFUSING: frozenset[ExchangeType](),
         _S.ESTABLISHED: frozenset({_CHILD, _FOLLOW_UP, _INFORMATIONAL}),
         _S.REKEYING: frozenset({_CHILD, _FOLLOW_UP, _INFORMATIONAL}),
         _S.REKEYED: frozenset({_INFORMATIONAL}),
@@ -97,7 +104,8 @@ DEFERRED = MappingProxyType(
 )
 
 FINISHED = frozenset({_S.ESTABLISHED, _S.REKEYING, _S.REKEYED, _S.DELETING})
-"""Authenticated both ways; the peer's requests are proven to be its own."""
+"""Authenticated both ways and not closed; the peer's requests are proven to be its own. Nothing but
+what authenticates a peer is served in the others."""
 
 FATAL = frozenset({NotifyType.INVALID_SYNTAX, NotifyType.AUTHENTICATION_FAILED})
 """Errors that end the IKE SA at both ends without a Delete (RFC 7296, 2.21)."""

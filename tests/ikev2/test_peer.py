@@ -7,6 +7,7 @@ from ipaddress import ip_address
 
 import pytest
 
+from ikev2.constants import ExchangeType
 from ikev2.errors import LocalError
 from ikev2.rate import Rate
 from ikev2.sa.transitions import DEFERRED, FINISHED, SERVED, TRANSITIONS, Happening, State, follow
@@ -74,3 +75,23 @@ def test_every_state_says_what_it_serves() -> None:
     for state, deferred in DEFERRED.items():
         assert state in FINISHED
         assert not deferred & SERVED[state]
+
+
+def test_before_authentication_nothing_is_served_but_what_leads_to_it() -> None:
+    # RFC 7296, 2.21.2: nor after it has failed.
+    leading = {ExchangeType.IKE_INTERMEDIATE, ExchangeType.IKE_AUTH}
+    unproven = set(State) - FINISHED
+    assert unproven == {State.AUTH_SENT, State.HALF_OPEN, State.REFUSING, State.CLOSED}
+    assert {state for state in unproven if SERVED[state]} == {State.HALF_OPEN}
+    assert SERVED[State.HALF_OPEN] == leading
+    assert not unproven & set(DEFERRED)
+    assert {
+        happening
+        for (old, happening), new in TRANSITIONS.items()
+        if old in unproven and new in FINISHED
+    } == {Happening.AUTHENTICATED}
+    assert not [
+        new
+        for (old, _), new in TRANSITIONS.items()
+        if old in FINISHED and new in unproven and new != State.CLOSED
+    ]
