@@ -196,3 +196,14 @@ GROUPS: Final = frozenset(_METHODS.keys() - _ENCAPSULATE.keys())
 """Good for the first key exchange of an SA."""
 ADDITIONAL_METHODS: Final = frozenset(row.group for row in PARAMETER_SETS)
 """Good for an additional one (RFC 9370): too long for IKE_SA_INIT, which can't be fragmented."""
+SECURITY_BITS: Final[dict[int, int]] = {
+    KeyExchangeId.MODP_2048: 112,
+    KeyExchangeId.CURVE25519: 128,
+    KeyExchangeId.ECP_256: 128,
+    KeyExchangeId.MODP_3072: 128,
+    KeyExchangeId.MODP_4096: 128,
+    KeyExchangeId.ECP_384: 192,
+}
+"""How strong each of GROUPS is, in bits, without quantum computers: NIST SP 800-57 Part 1 Rev. 5,
+Table 2, where a prime between two rows counts as the smaller one, and RFC 7748 for Curve25519.
+Only for telling a weaker group from one that is as good: groups of one row are equals."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ikev2.constants import IntegrityId, KeyExchangeId, PrfId, ProtocolId, TransformType
 from ikev2.crypto.cipher import AES_256_GCM_16, CHACHA20_POLY1305, Encryption
-from ikev2.crypto.key_exchange import ADDITIONAL_METHODS, GROUPS
+from ikev2.crypto.key_exchange import ADDITIONAL_METHODS, GROUPS, SECURITY_BITS
 from ikev2.crypto.prf import PRFS
 from ikev2.errors import InvalidAnswer, LocalError, NoProposalChosen
 from ikev2.wire.payloads_sa import Proposal, SaPayload, Transform
@@ -145,9 +145,12 @@ def select_ike(
     """As responder: choose from `offer`. Raises NoProposalChosen.
 
     The peer's order of proposals counts, then our order of algorithms. The group of its KE
-    payload (`ke_group`) is taken if we accept it at all, since another costs a round trip; if the
-    chosen suite has another group, the caller answers INVALID_KE_PAYLOAD. `intermediate` tells
-    whether the peer can do an additional key exchange at all: in IKE_SA_INIT, whether it sent
+    payload (`ke_group`) goes before our order, since another costs a round trip: in a rekey if we
+    accept it at all, in IKE_SA_INIT only if it is as strong as the one that we would take. There
+    it may be what an attacker demanded of the peer, and AUTH proves nothing of that: it is what
+    the peer repeats its whole offer for (RFC 7296, 1.2 and 2.7). If the chosen suite has another
+    group, the caller answers INVALID_KE_PAYLOAD. `intermediate` tells whether the peer can do an
+    additional key exchange at all: in IKE_SA_INIT, whether it sent
     INTERMEDIATE_EXCHANGE_SUPPORTED (RFC 9370, 2.2.1).
     """
     methods = policy.additional if intermediate else ()
@@ -155,7 +158,10 @@ def select_ike(
     for proposal in offer.proposals:
         if proposal.protocol != ProtocolId.IKE or len(proposal.spi) != spi_length:
             continue
-        for suite, transforms in _acceptable(proposal, policy, methods, ke_group):
+        groups = _groups(proposal, policy)
+        if ke_group in groups and (rekey or _as_strong(ke_group, groups[0])):
+            groups.sort(key=lambda group: group != ke_group)
+        for suite, transforms in _acceptable(proposal, policy, methods, groups):
             chosen = Proposal(proposal.number, proposal.protocol, proposal.spi, transforms)
             return IkeChoice(suite, chosen)
     raise NoProposalChosen('none of the IKE proposals is acceptable')
@@ -169,7 +175,8 @@ def verify_ike_answer(
     if len(chosen.spi) != (IKE_SPI_LENGTH if rekey else 0):
         raise InvalidAnswer(f'IKE SPI of {len(chosen.spi)} octets in the answer')
     # With one transform of each type there is at most one suite, and it uses all of them.
-    for suite, _ in _acceptable(chosen, policy, policy.additional, None):
+    groups = _groups(chosen, policy)
+    for suite, _ in _acceptable(chosen, policy, policy.additional, groups):
         return IkeChoice(suite, chosen)
     raise InvalidAnswer('the answer is no complete IKE suite')
 
@@ -236,13 +243,26 @@ def _assign(
                 yield (transform, *rest)
 
 
+def _groups(proposal: Proposal, policy: IkePolicy) -> list[KeyExchangeId]:
+    """The groups that both allow, in our order."""
+    offered = frozenset(proposal.of_type(TransformType.KE))
+    return [group for group in policy.groups if Transform(TransformType.KE, group) in offered]
+
+
+def _as_strong(group: int, wanted: int) -> bool:
+    return SECURITY_BITS[group] >= SECURITY_BITS[wanted]
+
+
 def _acceptable(
     proposal: Proposal,
     policy: IkePolicy,
     methods: Sequence[KeyExchangeId],
-    ke_group: int | None,
+    groups: Sequence[KeyExchangeId],
 ) -> Iterator[tuple[IkeSuite, tuple[Transform, ...]]]:
-    """Every suite of our policy that the proposal allows, the most wanted first."""
+    """Every suite of our policy that the proposal allows, the most wanted first.
+
+    `groups` are those that both allow, in the order in which to take them.
+    """
     if any(t.transform_type not in _UNDERSTOOD for t in proposal.transforms):
         return
     offered = frozenset(proposal.transforms)
@@ -253,10 +273,6 @@ def _acceptable(
         return
     # One type after the other: what is offered in vain costs no product of everything we have.
     prfs = [prf for prf in policy.prfs if Transform(TransformType.PRF, prf) in offered]
-    groups = sorted(
-        (group for group in policy.groups if Transform(TransformType.KE, group) in offered),
-        key=lambda group: group != ke_group,
-    )
     for encryption in policy.encryptions:
         encr = Transform.make(TransformType.ENCR, encryption.encr, encryption.key_bits)
         integ = _integrity(proposal, encryption) if encr in offered else None

@@ -27,6 +27,7 @@ from ikev2.events import (
 )
 from ikev2.limits import Limits
 from ikev2.proposals.ike import IkePolicy, select_ike
+from ikev2.proposals.policies import policy_named
 from ikev2.sa.transitions import State
 from ikev2.wire.message import HEADER_LENGTH, Header, Message
 from ikev2.wire.payload import Payload
@@ -219,6 +220,38 @@ def test_a_forged_demand_for_a_weaker_group_is_outrun_by_the_true_answer() -> No
     bench.run(2)
     (sa,) = [sa for sa in sas_of(bench.a) if sa.finished]
     assert sa.origin.suite.group == KeyExchangeId.CURVE25519
+
+
+@pytest.mark.parametrize('name', ['default', 'compatible'])
+@pytest.mark.parametrize('lets_go', [True, False])
+def test_a_weaker_group_can_not_be_forced_on_two_ends_that_both_want_a_better_one(
+    name: str, lets_go: bool
+) -> None:
+    """On the path: drops what asks in another group and demands the weak one, once or for ever."""
+    policy = policy_named(name)
+    bench = Bench(a=replace(peer_a(), policy=policy), b=replace(peer_b(), policy=policy))
+    weak = KeyExchangeId.MODP_2048
+    demand = NotifyPayload(NotifyType.INVALID_KE_PAYLOAD, weak.to_bytes(2, 'big'))
+    groups: list[int] = []
+
+    def fate(datagram: Datagram) -> list[float]:
+        if not is_kind(datagram, INIT, response=False):
+            return [LATENCY]
+        request = Message.decode(datagram.data)
+        groups.append(request.require(KeyExchangePayload).group)
+        if groups[-1] == weak or (lets_go and weak in groups):
+            return [LATENCY]
+        bench.post(from_b(unprotected(request.header, demand)), LATENCY / 2)
+        return []
+
+    bench.fate = fate
+    bench.connect()
+    bench.run(40)
+    assert weak in groups
+    ups = [up.suite for end in (bench.a, bench.b) for up in end.all(IkeSaUp)]
+    assert not any('modp-2048' in suite for suite in ups)
+    assert len(ups) == (2 if lets_go else 0)
+    assert bool(bench.a.all(IkeSaFailed)) is not lets_go
 
 
 def changed_offer(data: bytes) -> bytes:

@@ -224,8 +224,24 @@ def test_a_responder_without_the_group_names_its_own_and_the_initiator_comes_aga
     assert first.require(SaPayload) == again.require(SaPayload)
 
 
-def test_cookie_and_group_together_end_well() -> None:
-    bench = policies((31, 19), (19,))
+def test_a_request_in_a_group_as_good_as_the_wanted_one_costs_no_round_trip() -> None:
+    bench = policies((19, 31), (31, 19))
+    bench.connect()
+    assert 'ecp-256' in bench.a.last(IkeSaUp).suite
+    assert answers(bench)[0].require(KeyExchangePayload).group == KeyExchangeId.ECP_256
+
+
+def test_an_initiator_that_begins_with_a_weaker_group_is_asked_for_a_better_one() -> None:
+    bench = policies((14, 31), (31, 19, 14))
+    bench.connect()
+    wrong = the_notify(answers(bench)[0])
+    assert (wrong.notify_type, wrong.data) == (NotifyType.INVALID_KE_PAYLOAD, b'\0\x1f')
+    assert 'curve25519' in bench.a.last(IkeSaUp).suite
+
+
+@pytest.mark.parametrize('asks', [(31, 19), (14, 31)])
+def test_cookie_and_group_together_end_well(asks: tuple[int, ...]) -> None:
+    bench = policies(asks, (31, 14) if 14 in asks else (19,))
     bench.b.endpoint._context.limits = Limits(half_open_before_cookies=0)
     bench.connect()
     assert bench.a.last(IkeSaUp)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ikev2.constants import KeyExchangeId
-from ikev2.crypto.key_exchange import GROUPS, KeyExchange, respond
+from ikev2.crypto.key_exchange import GROUPS, SECURITY_BITS, KeyExchange, respond
 from ikev2.crypto.modp import MODP_2048_PRIME, MODP_3072_PRIME, MODP_4096_PRIME
 from ikev2.errors import InvalidKeyExchange, UnsupportedAlgorithm
 from keymaterial import Secret
@@ -87,6 +87,10 @@ def test_both_roles_get_one_secret(group: int) -> None:
     assert initiator.group == group
     assert len(initiator.public_value) == len(public_value) == PUBLIC_LENGTHS[KeyExchangeId(group)]
     assert initiator.shared_secret(public_value) == secret
+
+
+def test_every_group_says_how_strong_it_is() -> None:
+    assert SECURITY_BITS.keys() == GROUPS
 
 
 @pytest.mark.parametrize('group', sorted(GROUPS))

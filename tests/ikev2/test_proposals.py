@@ -33,6 +33,7 @@ CBC = Transform.make(TransformType.ENCR, EncryptionId.AES_CBC, 256)
 PRF = Transform(TransformType.PRF, PrfId.HMAC_SHA2_256)
 X25519 = Transform(TransformType.KE, KeyExchangeId.CURVE25519)
 P256 = Transform(TransformType.KE, KeyExchangeId.ECP_256)
+MODP = Transform(TransformType.KE, KeyExchangeId.MODP_2048)
 SHA256_128 = Transform(TransformType.INTEG, IntegrityId.HMAC_SHA2_256_128)
 NO_INTEG = Transform(TransformType.INTEG, IntegrityId.NONE)
 GOOD = IkeSuite(AES_256_GCM_16, PrfId.HMAC_SHA2_256, KeyExchangeId.CURVE25519)
@@ -96,9 +97,32 @@ def test_an_answer_with_an_spi_of_the_wrong_size_is_invalid(rekey: bool) -> None
         verify_ike_answer(offer, answer, POLICY, rekey=rekey)
 
 
-def test_the_group_of_the_ke_payload_is_taken_if_it_is_acceptable() -> None:
+def test_the_group_of_the_ke_payload_is_taken_if_it_is_as_strong_as_the_wanted_one() -> None:
     offer = sa(GCM, PRF, X25519, P256)
     assert select_ike(offer, POLICY, KeyExchangeId.ECP_256).suite.group == KeyExchangeId.ECP_256
+
+
+def test_a_stronger_group_of_the_ke_payload_is_taken() -> None:
+    policy = IkePolicy(groups=(KeyExchangeId.CURVE25519, KeyExchangeId.ECP_384))
+    chosen = select_ike(policy.offer(), policy, KeyExchangeId.ECP_384)
+    assert chosen.suite.group == KeyExchangeId.ECP_384
+
+
+def test_a_weaker_group_of_the_ke_payload_is_not_taken() -> None:
+    # The offer is in AUTH, but a KE payload may be in the group that an attacker demanded.
+    assert select_ike(POLICY.offer(), POLICY, KeyExchangeId.MODP_2048).suite == GOOD
+
+
+def test_a_weak_group_is_taken_from_a_peer_that_offers_no_better_one() -> None:
+    offer = sa(GCM, PRF, MODP)
+    assert select_ike(offer, POLICY, KeyExchangeId.MODP_2048).suite.group == MODP.transform_id
+
+
+def test_in_a_rekey_the_group_of_the_ke_payload_is_taken_if_it_is_acceptable() -> None:
+    # It comes under the keys of an IKE SA that has proved itself.
+    offer = POLICY.offer(b'newspi_i')
+    choice = select_ike(offer, POLICY, KeyExchangeId.MODP_2048, rekey=True)
+    assert choice.suite.group == KeyExchangeId.MODP_2048
 
 
 def test_a_group_that_we_refuse_is_not_taken_for_its_ke_payload() -> None:
