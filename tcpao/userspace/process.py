@@ -21,6 +21,7 @@ from tcpao.installer import Cause
 from tcpao.mkt import IPAddress
 from tcpao.sockets import InstallError, Key
 from tcpao.userspace import messages, orphans
+from tcpao.userspace.connection import Connection
 from tcpao.userspace.core import Core
 from tcpao.userspace.keyring import StoredKey
 from tcpao.userspace.messages import Done, Reply, Request, State
@@ -265,8 +266,10 @@ class Process:
             self._give_up(error)
             return
         _say('our rules were removed: made anew, sessions reset')
-        for connection in list(self._core.connections()):
-            orphans.destroy(connection.pair, connection.cookie)
+        # What is over may be in TIME-WAIT, which not every kernel ends.
+        if any(not each.is_over for each in _destroy(self._core.connections())):
+            # To go on would trust what unsigned segments may have touched. `_end` keeps the rules.
+            self._stopping = True
 
     def _give_up(self, error: Exception) -> None:
         _say(f'our rules may have been removed, and cannot be made anew: {error}')
@@ -278,10 +281,7 @@ class Process:
         """Reset what is left, then let the traffic go: there is nobody to read it any more."""
         self._orphaned = True
         self._packets()
-        lasting = []
-        for connection in list(self._core.connections()):
-            if not connection.is_over and not orphans.destroy(connection.pair, connection.cookie):
-                lasting.append(connection)
+        lasting = _destroy(each for each in self._core.connections() if not each.is_over)
         until = time.monotonic() + _LAST_WORDS
         poll = select.poll()
         poll.register(self._queue, select.POLLIN)
@@ -294,8 +294,9 @@ class Process:
         if alive:
             # Somebody may still hold these sockets: rather deaf than open.
             _say(
-                f'{", ".join(alive)} could not be reset: the rules stay, and drop their packets '
-                f'until the next start'
+                f'{", ".join(alive)} could not be reset (this needs a kernel with '
+                f'CONFIG_INET_DIAG_DESTROY): the rules stay, and drop their packets until the '
+                f'next start'
             )
         else:
             try:
@@ -304,6 +305,11 @@ class Process:
                 _say(f'rules are left behind, for the next start to remove: {error}')
         self._rules.close()
         self._queue.close()
+
+
+def _destroy(connections: Iterable[Connection]) -> list[Connection]:
+    """Reset them; those that the kernel would not end."""
+    return [each for each in list(connections) if not orphans.destroy(each.pair, each.cookie)]
 
 
 def _say(text: str) -> None:

@@ -36,7 +36,7 @@ from tcpao.installer import (
     Where,
 )
 from tcpao.refusal import Reason
-from tcpao.userspace import channel, rules_iptables
+from tcpao.userspace import channel, orphans, rules_iptables
 from tcpao.userspace.backend import UserspaceBackend
 from tcpao.userspace.lock_watch import LOCK_FILE, LockWatch
 from tcpao.userspace.nfqueue import bound_queues
@@ -348,6 +348,58 @@ def test_a_firewall_that_leaves_our_rules_alone_resets_nothing(
             one.talk()
         assert sorted(rules(sites[1])) == before
         one.close()
+
+
+def stays_shut(one: Session, listed: list[str], said: str) -> None:
+    """Deaf, not open, and the operator is told what is shut and why."""
+    one.near.sendall(b'lost')
+    one.far.settimeout(0.5)
+    with pytest.raises(TimeoutError):
+        one.far.recv(4)
+    assert sorted(rules(one.server.site)) == listed
+    (line,) = [line for line in said.splitlines() if 'could not be reset' in line]
+    assert str(one.theirs.pair) in line
+    assert 'CONFIG_INET_DIAG_DESTROY' in line
+
+
+@pytest.fixture
+def lasting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with a kernel that has no SOCK_DESTROY."""
+    monkeypatch.setattr(orphans, 'destroy', lambda pair, cookie: False)
+
+
+@pytest.mark.usefixtures('lasting')
+def test_flushed_rules_come_back_and_stay_shut_for_sessions_that_cannot_be_reset(
+    sites: tuple[Site, Site], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody knows what came in between."""
+    (kind,) = rule_kinds()
+    with (
+        protected(sites[0], ForkedBackend((kind,))) as client,
+        protected(sites[1], ForkedBackend((kind,))) as server,
+    ):
+        one = connect(client, server, guarded(server), 4)
+        one.talk()
+        before = sorted(rules(sites[1]))
+        sites[1].run(kind.value, '-t', 'mangle', '-F')
+        assert select.select([process_of(server)], [], [], PATIENCE)[0], 'it ends'
+        stays_shut(one, before, capfd.readouterr().err)
+        assert process_of(server).died == 'the packet process ended with status 0'
+
+
+@pytest.mark.usefixtures('lasting')
+def test_a_process_that_ends_leaves_its_rules_to_sessions_that_cannot_be_reset(
+    sites: tuple[Site, Site], capfd: pytest.CaptureFixture[str]
+) -> None:
+    with (
+        protected(sites[0], ForkedBackend(rule_kinds())) as client,
+        protected(sites[1], ForkedBackend(rule_kinds())) as server,
+    ):
+        one = connect(client, server, guarded(server), 4)
+        one.talk()
+        before = sorted(rules(sites[1]))
+        server.backend.stop()
+        stays_shut(one, before, capfd.readouterr().err)
 
 
 def test_looking_at_its_rules_is_nothing_to_look_at_them_for(
