@@ -101,10 +101,13 @@ def responder_uses(
     `negotiated` tells whether both sides sent USE_PPK in IKE_SA_INIT, `identity` and
     `no_ppk_auth` are the request's notifies.
     """
+    if negotiated and identity is None:
+        # Before the table: it is about requests that name one.
+        raise AuthenticationFailed('the peer agreed to use a PPK (RFC 8784), and names none')
     known = negotiated and ppk is not None and identity is not None and identity.data == ppk.ppk_id
     use = _RESPONDER[
-        negotiated and identity is not None,
-        negotiated and identity is not None and no_ppk_auth is not None,
+        negotiated,
+        negotiated and no_ppk_auth is not None,
         known,
         ppk is not None and ppk.required,
     ]

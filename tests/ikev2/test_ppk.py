@@ -71,8 +71,9 @@ def test_the_initiator() -> None:
         initiator_uses(PPK, supported=False)
 
 
-# RFC 8784, 3, the responder's table: USE_PPK, NO_PPK_AUTH, our PPK, does the peer name it?
-ROWS: list[tuple[bool, bool, Ppk | None, bool, str]] = [
+# RFC 8784, 3, the responder's table: USE_PPK, NO_PPK_AUTH, our PPK, does the peer name it (None: it
+# names none at all)?
+ROWS: list[tuple[bool, bool, Ppk | None, bool | None, str]] = [
     (False, False, None, False, 'without'),
     (False, False, OPTIONAL, False, 'without'),
     (False, False, PPK, False, 'abort'),
@@ -86,16 +87,22 @@ ROWS: list[tuple[bool, bool, Ppk | None, bool, str]] = [
     (True, True, PPK, False, 'abort'),
     (True, True, OPTIONAL, True, 'with'),
     (True, True, PPK, True, 'with'),
+    (True, False, OPTIONAL, None, 'abort'),
+    (True, True, OPTIONAL, None, 'abort'),
+    (True, False, PPK, None, 'abort'),
+    (True, True, PPK, None, 'abort'),
 ]
 
 
 @pytest.mark.parametrize(('used', 'fallback', 'ppk', 'known', 'use'), ROWS)
-def test_the_responder(used: bool, fallback: bool, ppk: Ppk | None, known: bool, use: str) -> None:
+def test_the_responder(
+    used: bool, fallback: bool, ppk: Ppk | None, known: bool | None, use: str
+) -> None:
     def decide() -> Use:
         return responder_uses(
             ppk,
             negotiated=used,
-            identity=(NAMED if known else STRANGE) if used else None,
+            identity={True: NAMED, False: STRANGE, None: None}[known] if used else None,
             no_ppk_auth=NO_PPK_AUTH if fallback else None,
         )
 

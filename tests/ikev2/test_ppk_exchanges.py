@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -10,8 +11,11 @@ from cryptography import x509
 from ikev2.authentication.auth import LocalCredential, PeerCredential, PrivateKey
 from ikev2.authentication.ppk import Ppk
 from ikev2.events import Cause, IkeMessage, IkeSaFailed, IkeSaUp, RpSaNegotiated
+from ikev2.exchanges.ike_auth import Authenticate
 from ikev2.peer import Peer
 from ikev2.proposals.policies import POLICIES
+from ikev2.sa.ike_sa import IkeSa
+from ikev2.wire.payload import Payload
 from keymaterial import Secret
 from tests.ikev2.bench import Bench, peer_a, peer_b, psk, rp_request, sas_of
 from tests.ikev2.pki import keys, root
@@ -137,6 +141,29 @@ def test_a_responder_that_drops_a_required_key_is_refused(monkeypatch: pytest.Mo
     made.run(30)
     assert not made.a.all(IkeSaUp)
     assert 'did not use the PPK' in made.a.last(IkeSaFailed).text
+
+
+@pytest.mark.parametrize('ppk', [PPK, OPTIONAL], ids=['required', 'optional'])
+def test_an_initiator_that_agreed_to_one_and_names_none_is_refused(
+    ppk: Ppk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # RFC 8784, 3: AUTHENTICATION_FAILED, whether or not it is mandatory.
+    original = Authenticate.request
+
+    def request(self: Authenticate, sa: IkeSa, now: float) -> Sequence[Payload] | None:
+        assert sa.handshake is not None
+        assert sa.handshake.ppk  # both sent USE_PPK
+        sa.handshake.ppk = False
+        return original(self, sa, now)
+
+    monkeypatch.setattr(Authenticate, 'request', request)
+    made = connected(OPTIONAL, ppk)
+    made.run(60)
+    failed = made.b.last(IkeSaFailed)
+    assert failed.cause == Cause.AUTHENTICATION_FAILED
+    assert 'names none' in failed.text
+    assert made.a.last(IkeSaFailed).cause == Cause.AUTHENTICATION_FAILED
+    assert not made.b.all(IkeSaUp)
 
 
 def test_it_stands_beside_every_kind_of_credential() -> None:
