@@ -29,7 +29,7 @@ class Flag(IntFlag):
 
 
 # Plain numbers for what every segment is asked: an IntFlag costs more than the rest.
-_FIN, _SYN, _SYN_ACK = 0x01, 0x02, 0x12
+_FIN, _SYN, _RST, _SYN_ACK = 0x01, 0x02, 0x04, 0x12
 
 
 class OptionKind(IntEnum):
@@ -135,6 +135,14 @@ class Segment:
     @property
     def is_syn_ack(self) -> bool:
         return self.header[13] & _SYN_ACK == _SYN_ACK
+
+    @property
+    def has_fin(self) -> bool:
+        return self.header[13] & _FIN != 0
+
+    @property
+    def has_rst(self) -> bool:
+        return self.header[13] & _RST != 0
 
     def ao_option(self) -> AoOption | None:
         """TCP-AO's option, None if there is none.

@@ -1,8 +1,10 @@
 """Verifying the TCP-AO MAC of every segment of a capture, given master keys.
 
 Follows each connection from its SYN: ISNs, both directions' SNE, which key signs. Several
-connections in succession on one socket pair are told apart by the opener's ISN. The capture is
-read by `tcpao.capture`, what came out is put into words by `tcpao.verify_report`.
+connections in succession on one socket pair are told apart by the opener's ISN. Only a MAC opens
+another one inside a signed connection, or ends that: whatever is unsigned on its pair until then,
+SYNs too, is inside it, so that a forged handshake is no cover for what is forged next. The capture
+is read by `tcpao.capture`, what came out is put into words by `tcpao.verify_report`.
 
 A segment is one of four things. *Good*: a given key verifies it. *Bad*: it should verify and
 doesn't, or it is unsigned in a connection that has any TCP-AO. *Unsigned*: in a connection without
@@ -99,6 +101,11 @@ class Connection:
     """All of them, if the verifier keeps them."""
     tally: Tally = field(default_factory=Tally)
     has_ao: bool = False
+    is_signed: bool = False
+    """It has TCP-AO in more than a SYN that anybody may have made up."""
+    has_ended: bool = False
+    """With a RST, or a FIN each way, that a MAC vouches for."""
+    _finished: set[bool] = field(default_factory=set)
     _traffic_keys: dict[tuple[int, bool, int, int], Secret] = field(default_factory=dict)
     _covered: dict[int, bool] = field(default_factory=dict)
 
@@ -106,6 +113,10 @@ class Connection:
     def is_open(self) -> bool:
         """True if the capture holds its SYN and its SYN-ACK."""
         return self.outward.isn is not None and self.inward.isn is not None
+
+    @property
+    def is_up(self) -> bool:
+        return self.is_open and not self.has_ended
 
     def judge(self, packet: Packet, segment: Segment) -> Verdict:
         """What is known of this segment; changes nothing but caches."""
@@ -237,14 +248,15 @@ class Connection:
         self.tally.add(verdict)
         self.has_ao = self.has_ao or verdict.option is not None
         segment = verdict.segment
-        here, there = self._directions(from_client=verdict.from_client)
+        here, _ = self._directions(from_client=verdict.from_client)
         good = verdict.outcome is Outcome.GOOD
-        # An ISN that nothing vouches for is replaced by one that a MAC vouches for.
-        if (segment.is_opening or segment.is_syn_ack) and (good or here.isn is None):
-            here.begin(segment.sequence)
-        if segment.is_syn_ack and there.isn is None:
-            # The capture lacks the SYN; its ISN is what the SYN-ACK acknowledges.
-            there.begin((segment.acknowledgment - 1) % _SPACE)
+        if verdict.option is not None and (good or not segment.is_opening):
+            self.is_signed = True
+        if good and segment.has_fin:
+            self._finished.add(verdict.from_client)
+        if good and (segment.has_rst or len(self._finished) > 1):
+            self.has_ended = True
+        self._learn_isns(verdict)
         if verdict.key is not None and verdict.tcp_options is not None:
             self._covered[id(verdict.key)] = verdict.tcp_options
             here.advance(verdict)
@@ -255,6 +267,22 @@ class Connection:
                 ]
         elif here.searches and verdict.outcome is Outcome.BAD:
             here.searches -= 1
+
+    def _learn_isns(self, verdict: Verdict) -> None:
+        """From the SYN and SYN-ACK of this connection, not from those forged inside it."""
+        segment = verdict.segment
+        here, there = self._directions(from_client=verdict.from_client)
+        is_answer = segment.is_syn_ack and there.isn == (segment.acknowledgment - 1) % _SPACE
+        if not (segment.is_opening or segment.is_syn_ack) or (
+            self.is_signed and verdict.option is None and not is_answer
+        ):
+            return
+        # An ISN that nothing vouches for is replaced by one that a MAC vouches for.
+        if verdict.outcome is Outcome.GOOD or here.isn is None:
+            here.begin(segment.sequence)
+        if segment.is_syn_ack and there.isn is None:
+            # The capture lacks the SYN; its ISN is what the SYN-ACK acknowledges.
+            there.begin((segment.acknowledgment - 1) % _SPACE)
 
 
 def _every_sne(verdict: Verdict) -> Iterator[Verdict]:
@@ -315,6 +343,12 @@ class Verifier:
         else:
             matching = live
         verdicts = [(connection, connection.judge(packet, segment)) for connection in matching]
+        signed = next((connection for connection in live if connection.is_signed), None)
+        bare = not verdicts or verdicts[0][1].option is None
+        if bare and signed is not None and not signed.has_ended:
+            inside = signed.judge(packet, segment)
+            if inside.option is None:
+                return signed, inside
         if verdicts:
             return max(verdicts, key=_belongs)
         connection = self._open(live, segment, source, destination)
@@ -337,7 +371,7 @@ class Verifier:
         self.connections.append(connection)
         if len(live) == _REMEMBERED:
             # A flood of forged SYNs must not push the real connection out.
-            live.remove(next((old for old in reversed(live) if not old.is_open), live[-1]))
+            live.remove(min(reversed(live), key=lambda old: (old.is_up, old.is_signed)))
         live.insert(0, connection)
         return connection
 
@@ -360,9 +394,9 @@ class Verifier:
 def _belongs(attribution: tuple[Connection, Verdict]) -> tuple[bool, bool, bool]:
     """How likely a segment is this connection's; of equals, the newest comes first.
 
-    Its MAC decides. What is unsigned, or fails, is laid to a connection that came up, or else to
-    one that has TCP-AO, rather than to the remains of a forged SYN.
+    Its MAC decides. What is unsigned, or fails, is laid to a connection that is up, or else to one
+    that has TCP-AO, rather than to the remains of a forged SYN.
     """
     connection, verdict = attribution
     stray = connection.has_ao and not connection.is_open
-    return verdict.outcome is Outcome.GOOD, connection.is_open, stray
+    return verdict.outcome is Outcome.GOOD, connection.is_up, stray
