@@ -59,6 +59,9 @@ class Channel:
         self._key_log = key_log
         self._in = None
         self.change(keys)
+        self.first = b''
+        """The last message that was opened, or its fragment 1 (empty if that is missing): what asks
+        for the answer again if it comes again (RFC 7383, 2.6.1)."""
         # One message is awaited in each direction: windows have size 1.
         self._requests: Reassembly | None = None
         self._answers: Reassembly | None = None
@@ -95,6 +98,7 @@ class Channel:
         if self._in is None:
             raise IntegrityFailure('the keys of this IKE SA are gone')
         if not is_fragment(datagram):
+            self.first = datagram
             whole = open_message(datagram, self._in)
             self.forget_fragments(response=header.response)
             return whole
@@ -108,6 +112,8 @@ class Channel:
         except MalformedMessage:
             self.forget_fragments(response=header.response)
             raise
+        finally:
+            self.first = reassembly.first
         waiting = reassembly if message is None else None
         if header.response:
             self._answers = waiting
@@ -135,6 +141,7 @@ class Channel:
         """Drop the keys and whatever was incomplete."""
         self._out = self._in = self._before = None
         self._requests = self._answers = None
+        self.first = b''
 
     def _make_iv(self) -> bytes:
         if self._out is None:

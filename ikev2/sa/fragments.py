@@ -19,6 +19,8 @@ class Reassembly:
 
     def __init__(self, message_id: int, limits: Limits) -> None:
         self.message_id = message_id
+        self.first = b''
+        """The datagram of fragment 1, once an authentic one is there."""
         self._limits = limits
         self._total = 0
         self._size = 0
@@ -39,8 +41,11 @@ class Reassembly:
             # The peer cut the same message into smaller pieces (2.5.2): begin again.
             self._total, self._size = total, 0
             self._kept.clear()
+            self.first = b''
         elif any(one.header != fragment.header for one in self._kept.values()):
             raise IntegrityFailure('fragments of two messages with one Message ID')
+        if fragment.number == 1:
+            self.first = datagram
         self._size += len(fragment.content)
         if total > self._limits.fragments_most or self._size > self._limits.reassembled_most:
             raise MalformedMessage(f'message of {total} fragments, {self._size} octets so far')

@@ -20,7 +20,6 @@ from ikev2.sa.channel import Channel
 from ikev2.sa.exchange import Exchange
 from ikev2.sa.fragments import first_fragment
 from ikev2.sa.origin import Handshake, Origin
-from ikev2.sa.protection import is_fragment
 from ikev2.sa.transitions import DEFERRED, FATAL, FINISHED, SERVED, Happening, State, follow
 from ikev2.sa.window import AnswerWindow, Datagrams, Retransmission, Verdict
 from ikev2.timers import Timer
@@ -291,7 +290,7 @@ class IkeSa:
         if message is None:
             self._forget_fragments_later(now)
             return
-        self._answers.accept(datagram.data)
+        self._answers.accept(self._channel.first)
         self._request = header, Path.back(datagram)
         self._fresh(datagram, now)
         if broken is not None:
@@ -315,12 +314,16 @@ class IkeSa:
         serve(self, message, now)
 
     def _judge(self, datagram: Datagram, header: Header) -> Verdict:
-        if is_fragment(datagram.data) and header.message_id == self._answers.expected - 1:
-            # Fragment 1 alone asks for the answer again (RFC 7383, 2.6.1); which octets it has
-            # depends on how the peer cut the message.
-            first = first_fragment(datagram.data) and self._channel.recognises(datagram.data)
-            return self._answers.again() if first else Verdict.OUTSIDE
-        return self._answers.judge(header.message_id, datagram.data)
+        verdict = self._answers.judge(header.message_id, datagram.data)
+        # Fragment 1 alone asks for the answer again (RFC 7383, 2.6.1). It is known by its octets,
+        # which takes no keys; or by its seal, if the peer has cut the message anew.
+        anew = (
+            verdict is Verdict.OUTSIDE
+            and header.message_id == self._answers.expected - 1
+            and first_fragment(datagram.data)
+            and self._channel.recognises(datagram.data)
+        )
+        return self._answers.again() if anew else verdict
 
     def _open(self, datagram: Datagram, header: Header) -> tuple[Message | None, PeerError | None]:
         """The authentic message, and what is wrong with it; None if it isn't (all) there."""

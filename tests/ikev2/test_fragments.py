@@ -28,10 +28,12 @@ from tests.ikev2.bench import (
     LATENCY,
     Anything,
     Bench,
+    deliver,
     header_of,
     is_kind,
     peer_a,
     peer_b,
+    psk,
     rp_request,
     sas_of,
     say,
@@ -201,6 +203,50 @@ def test_only_the_first_fragment_of_an_answered_request_brings_the_answer_again(
     assert [d.data for d in bench.wire[before:]] == [answer.data]
 
 
+@pytest.mark.usefixtures('long_auth')
+def test_a_lost_refusal_of_a_long_request_is_repeated_although_the_ike_sa_is_gone() -> None:
+    """RFC 7296, 2.1: no keys are left to know fragment 1 by."""
+    bench = Bench(b=peer_b(psk('wrong'), psk('wrong')))
+    lost: list[Datagram] = []
+
+    def lose_first(datagram: Datagram) -> list[float]:
+        if is_kind(datagram, AUTH, response=True) and not lost:
+            lost.append(datagram)
+            return []
+        return deliver(datagram)
+
+    bench.fate = lose_first
+    bench.connect()
+    bench.settle()
+    assert bench.a.last(IkeSaFailed).cause == Cause.AUTHENTICATION_FAILED
+    assert len(bench.b.all(IkeSaFailed)) == 1
+    answers = [d.data for d in bench.wire if is_kind(d, AUTH, response=True)]
+    assert answers == [lost[0].data] * 2
+
+
+@pytest.mark.usefixtures('long_auth')
+@pytest.mark.parametrize('last', [0, 1], ids=['fragment 1 last', 'fragment 2 last'])
+def test_only_the_very_first_fragment_asks_an_ike_sa_that_is_gone(last: int) -> None:
+    bench = Bench(b=peer_b(psk('wrong'), psk('wrong')))
+    bench.fate = lambda d: [] if is_kind(d, AUTH, response=False) else [LATENCY]
+    bench.a.endpoint.connect('b', bench.now)
+    bench.run(0.1)
+    sent = pieces(bench, AUTH)
+    first, *others = sent
+    assert len(others) > 1
+    for datagram in [d for d in sent if d is not sent[last]] + [sent[last]]:
+        bench.inject(datagram)
+    answers = [d for d in bench.wire if is_kind(d, AUTH, response=True)]
+    assert len(answers) == 1
+    forged = first.data[:-1] + bytes([first.data[-1] ^ 1])
+    before = len(bench.wire)
+    for datagram in (*others, replace(first, data=forged)):
+        bench.inject(datagram)
+    assert len(bench.wire) == before
+    bench.inject(first)
+    assert [d.data for d in bench.wire[before:]] == [answers[0].data]
+
+
 def test_a_fragment_without_its_numbers_brings_nothing() -> None:
     bench = up()
     say(bench, bench.a, INFORMATIONAL, [LONG])
@@ -339,6 +385,17 @@ def test_smaller_pieces_begin_anew_and_larger_ones_come_too_late() -> None:
         reassembly.add(large[1], IN)
     messages = [reassembly.add(datagram, IN) for datagram in small[1:]]
     assert messages[-1] is not None
+    assert reassembly.first == small[0]
+
+
+def test_the_first_fragment_is_that_of_the_pieces_that_are_put_together() -> None:
+    large, small = cut(1200), cut(600)
+    reassembly = Reassembly(5, Limits())
+    assert reassembly.first == b''
+    reassembly.add(large[0], IN)
+    assert reassembly.first == large[0]
+    reassembly.add(small[1], IN)
+    assert reassembly.first == b''
 
 
 def test_fragments_of_two_messages_with_the_same_id_are_not_mixed() -> None:
