@@ -79,6 +79,10 @@ class Channel:
         keys.sk_ei.wipe()
         keys.sk_er.wipe()
 
+    def settled(self) -> None:
+        """No request under the keys before these can be the peer's last one any more."""
+        self._before = None
+
     def seal(self, header: Header, payloads: Sequence[Payload], to: IPAddress) -> Datagrams:
         """The datagrams of a message: one, unless it is too long and the peer takes fragments."""
         if self._out is None:

@@ -107,8 +107,9 @@ class IkeSa:
         self._channel.change(keys)
 
     def proven(self) -> None:
-        """Both ends are authenticated: nothing of IKE_SA_INIT is needed any more."""
+        """Both ends are authenticated: nothing of what led to it is needed any more."""
         self.handshake = None
+        self._channel.settled()
         self.keys.sk_pi.wipe()
         self.keys.sk_pr.wipe()
 
