@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.hmac import HMAC
 
 from ikev2.constants import PrfId
-from ikev2.errors import UnsupportedAlgorithm
+from ikev2.errors import MalformedMessage, UnsupportedAlgorithm
 from keymaterial import Secret
 
 _HASHES: dict[int, hashes.HashAlgorithm] = {
@@ -31,6 +31,15 @@ def _hash(prf_id: int) -> hashes.HashAlgorithm:
 def prf_length(prf_id: int) -> int:
     """Output length and preferred key length in octets."""
     return _hash(prf_id).digest_size
+
+
+def check_nonce(prf_id: int, nonce: bytes) -> None:
+    """A peer's nonce has at least half the PRF's key length (RFC 7296, 2.10).
+
+    Raises MalformedMessage. That it has 16 octets or more the payload has checked.
+    """
+    if 2 * len(nonce) < prf_length(prf_id):
+        raise MalformedMessage(f'nonce of {len(nonce)} octets for {PrfId(prf_id).name}')
 
 
 def prf(prf_id: int, key: Secret | bytes, data: bytes) -> bytes:

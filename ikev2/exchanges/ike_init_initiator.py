@@ -18,6 +18,7 @@ from ikev2.authentication.ppk import initiator_uses
 from ikev2.constants import FIRST_STATUS_NOTIFY, VENDOR_ID, ExchangeType, NotifyType
 from ikev2.context import NONCE_LENGTH, Path
 from ikev2.crypto.key_exchange import KeyExchange
+from ikev2.crypto.prf import check_nonce
 from ikev2.errors import AuthenticationFailed, InvalidAnswer, MalformedMessage, PeerError
 from ikev2.events import Cause, Datagram
 from ikev2.exchanges.ike_auth import Authenticate
@@ -257,6 +258,7 @@ class Attempt:
         choice = verify_ike_answer(self._offer, answer, peer.policy)
         ke = message.require(KeyExchangePayload)
         nonce = message.require(NoncePayload).data
+        check_nonce(choice.suite.prf, nonce)
         asked = self._asked.get(ke.group)
         if asked is None or ke.group != choice.suite.group:
             raise InvalidAnswer('the KE payload is of another group than the chosen one')

@@ -14,6 +14,7 @@ from ikev2.authentication.auth_methods import announce
 from ikev2.constants import VENDOR_ID, ExchangeType, NotifyType
 from ikev2.context import NONCE_LENGTH, Path
 from ikev2.crypto.key_exchange import respond
+from ikev2.crypto.prf import check_nonce
 from ikev2.errors import (
     InvalidKeyExchange,
     MalformedMessage,
@@ -128,6 +129,7 @@ def _answer_init(
     )
     if choice.suite.group != ke.group:
         raise WrongKeyExchangeGroup(choice.suite.group)
+    check_nonce(choice.suite.prf, nonce)
     public_value, shared = respond(ke.group, ke.data)
     spi_i, spi_r = message.header.initiator_spi, context.new_spi()
     our_nonce = context.random(NONCE_LENGTH)

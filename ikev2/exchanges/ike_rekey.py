@@ -15,6 +15,7 @@ from ikev2.constants import ExchangeType, NotifyType
 from ikev2.context import NONCE_LENGTH
 from ikev2.crypto.key_exchange import KeyExchange, respond
 from ikev2.crypto.keys import derive_ike_keys, skeyseed_rekey
+from ikev2.crypto.prf import check_nonce
 from ikev2.errors import InvalidAnswer, MalformedMessage, PeerError, WrongKeyExchangeGroup
 from ikev2.events import Cause
 from ikev2.exchanges.follow_up import Expected, FollowUp, Owner, expect, link_of, room_for_more
@@ -108,6 +109,7 @@ class RekeyIkeSa(Owner):
         policy = sa.association.peer.policy
         choice = verify_ike_answer(self._offer, message.require(SaPayload), policy, rekey=True)
         nonce = message.require(NoncePayload).data
+        check_nonce(choice.suite.prf, nonce)
         ke = message.require(KeyExchangePayload)
         if ke.group != choice.suite.group or ke.group != self._exchange.group:
             raise InvalidAnswer('the KE payload is of another group than the chosen one')
@@ -181,6 +183,7 @@ def serve_ike_rekey(sa: IkeSa, message: Message, now: float) -> None:
     choice = select_ike(message.require(SaPayload), peer.policy, ke.group, rekey=True)
     if choice.suite.group != ke.group:
         raise WrongKeyExchangeGroup(choice.suite.group)
+    check_nonce(choice.suite.prf, ni)
     _check_spi(choice.peer_spi)
     if choice.suite.additional and not room_for_more(sa):
         sa.refuse_with(NotifyType.TEMPORARY_FAILURE, now)

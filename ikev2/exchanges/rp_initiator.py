@@ -11,11 +11,13 @@ from ikev2.constants import (
     RP_SUITES,
     ExchangeType,
     NotifyType,
+    PrfId,
     ProtocolId,
 )
 from ikev2.context import NONCE_LENGTH
 from ikev2.crypto.key_exchange import KeyExchange
 from ikev2.crypto.keys import child_keymat
+from ikev2.crypto.prf import check_nonce
 from ikev2.errors import InvalidAnswer, MalformedMessage, PeerError
 from ikev2.events import Cause, RpSaFailed, RpSaKeys, RpSaNegotiated, RpSaRequest
 from ikev2.exchanges.follow_up import FollowUp, Owner, link_of, refusal
@@ -140,16 +142,17 @@ class RequestRpSa(Job, Owner):
             self._undo(now)
             self._fail(Cause.CANCELLED)
             return
-        self._agreed = self._agree(message)
+        self._agreed = self._agree(message, sa.origin.suite.prf)
         additional = self._agreed.choice.additional
         if additional:
             sa.control.appendleft(FollowUp(self, additional, link_of(message)))
         else:
             self.complete(sa, (), now)
 
-    def _agree(self, message: Message) -> _Agreed:
+    def _agree(self, message: Message, prf: PrfId) -> _Agreed:
         choice = verify_rp_answer(self._offer, message.require(SaPayload))
         nr = message.require(NoncePayload).data
+        check_nonce(prf, nr)
         ke = message.require(KeyExchangePayload)
         if self._exchange is None or ke.group != self._group or choice.group != self._group:
             raise InvalidAnswer('the KE payload is of another group than the chosen one')

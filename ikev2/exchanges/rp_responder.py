@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from ikev2.constants import RP_SUITES, NotifyType, ProtocolId
 from ikev2.crypto.key_exchange import respond
 from ikev2.crypto.keys import child_keymat
+from ikev2.crypto.prf import check_nonce
 from ikev2.errors import (
     LocalError,
     MalformedMessage,
@@ -255,6 +256,7 @@ def serve_rp_sa(sa: IkeSa, message: Message, now: float) -> None:
         sa.refuse_with(NotifyType.TEMPORARY_FAILURE, now)  # RFC 7296, 2.25.2
         return
     ni = message.require(NoncePayload).data
+    check_nonce(sa.origin.suite.prf, ni)
     offer = _offer_of_a_routing_protocol(sa, message)
     ke = message.find(KeyExchangePayload)
     if ke is None:
