@@ -74,6 +74,7 @@ class Authenticate(Exchange):
                     ppk.append(NotifyPayload(NotifyType.NO_PPK_AUTH, without.data))
             auth = _our_auth(sa, identification, self._mixed or sa.keys, announced)
         except AuthenticationFailed as error:
+            self._forget()
             sa.close(Cause.AUTHENTICATION_FAILED, now, str(error))
             return None
         return [
@@ -90,13 +91,21 @@ class Authenticate(Exchange):
     def answered(self, sa: IkeSa, message: Message, now: float) -> None:
         auth = message.find(AuthPayload)
         if auth is None:
+            self._forget()
             self._refused(sa, message, now)
             return
         keys = self._keys(sa, message)
         _verify(sa, message.require(IdrPayload), auth, message, keys, now)
         _adopt(sa, keys)
+        self._forget(adopted=keys)
         initial_contact = _greeted(sa, message)
         sa.association.established(sa, now, initial_contact=initial_contact)
+
+    def _forget(self, adopted: IkeKeys | None = None) -> None:
+        """The keys with the PPK are needed no more, unless they have become the IKE SA's."""
+        mixed, self._mixed = self._mixed, None
+        if mixed is not None and mixed is not adopted:
+            _wipe_mixed(mixed)
 
     def _keys(self, sa: IkeSa, message: Message) -> IkeKeys:
         """With the PPK if the responder says that it used it. Raises AuthenticationFailed."""
@@ -123,6 +132,7 @@ class Authenticate(Exchange):
         sa.close(Cause.REFUSED, now, f'the peer answered {name}')
 
     def broken(self, sa: IkeSa, error: PeerError, now: float) -> None:
+        self._forget()
         cause = _cause(error)
         if not isinstance(error, AuthenticationFailed):
             sa.close(cause, now, str(error))
@@ -135,6 +145,7 @@ class Authenticate(Exchange):
 
     def lost(self, cause: Cause, text: str, now: float) -> None:
         """The association tells about it."""
+        self._forget()
 
 
 def serve_ike_auth(sa: IkeSa, message: Message, now: float) -> None:
@@ -145,6 +156,7 @@ def serve_ike_auth(sa: IkeSa, message: Message, now: float) -> None:
     identification = message.require(IdiPayload)
     auth = message.find(AuthPayload)
     announced = read_announcements(message.notify(NotifyType.SUPPORTED_AUTH_METHODS))
+    keys = sa.keys
     try:
         if auth is None:
             raise AuthenticationFailed('the peer wants EAP, which is not configured')
@@ -152,7 +164,11 @@ def serve_ike_auth(sa: IkeSa, message: Message, now: float) -> None:
         _verify(sa, identification, auth, message, keys, now)
         our_id = peer.local_id.as_idr()
         our_auth = _our_auth(sa, our_id, keys, announced)
-    except AuthenticationFailed as error:
+    except PeerError as error:
+        if keys is not sa.keys:
+            _wipe_mixed(keys)
+        if not isinstance(error, AuthenticationFailed):
+            raise
         sa.refuse_with(NotifyType.AUTHENTICATION_FAILED, now, cause=_cause(error), text=str(error))
         return
     requests = tuple(message.all(CertificateRequestPayload))
@@ -202,9 +218,14 @@ def _keys_and_auth(sa: IkeSa, message: Message, auth: AuthPayload) -> tuple[IkeK
 def _adopt(sa: IkeSa, keys: IkeKeys) -> None:
     """From here on these are the keys: the ones without the PPK go, if it is in these."""
     if keys is not sa.keys:
-        for secret in (sa.keys.sk_d, sa.keys.sk_pi, sa.keys.sk_pr):
-            secret.wipe()
+        _wipe_mixed(sa.keys)
         sa.keys = keys
+
+
+def _wipe_mixed(keys: IkeKeys) -> None:
+    """The three that are others with a PPK than without: the other four are in both."""
+    for secret in (keys.sk_d, keys.sk_pi, keys.sk_pr):
+        secret.wipe()
 
 
 def _greeted(sa: IkeSa, message: Message) -> bool:

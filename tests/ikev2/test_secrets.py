@@ -9,13 +9,28 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from ikev2.constants import KeyExchangeId, NotifyType
+from ikev2.authentication.auth import PresharedKey, PrivateKey
+from ikev2.authentication.ppk import Ppk
+from ikev2.constants import ExchangeType, KeyExchangeId, NotifyType
 from ikev2.crypto.key_exchange import KeyExchange
-from ikev2.events import RpSaKeys, RpSaNegotiated, RpSaRequested
+from ikev2.errors import MalformedMessage
+from ikev2.events import Cause, IkeSaFailed, IkeSaUp, RpSaKeys, RpSaNegotiated, RpSaRequested
 from ikev2.proposals.ike import IkePolicy
+from ikev2.wire.payloads import NotifyPayload
 from keymaterial import Secret
-from tests.ikev2.bench import Bench, deliver, peer_a, peer_b, rp_request, sas_of
+from tests.ikev2.bench import (
+    LATENCY,
+    Bench,
+    deliver,
+    is_kind,
+    peer_a,
+    peer_b,
+    psk,
+    rp_request,
+    sas_of,
+)
 
 PLAIN = IkePolicy()
 HYBRID = IkePolicy(additional=(KeyExchangeId.ML_KEM_768,), additional_required=True)
@@ -96,22 +111,34 @@ LIVES = [
 ]
 
 
-@pytest.mark.parametrize('policy', [PLAIN, HYBRID], ids=['plain', 'hybrid'])
-@pytest.mark.parametrize('life', LIVES)
-def test_what_is_left_is_what_is_needed(
-    life: Callable[[Bench], None], policy: IkePolicy, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bench = Bench(a=replace(peer_a(), policy=policy), b=replace(peer_b(), policy=policy))
-    gc.collect()
-    before = [one for one in gc.get_objects() if isinstance(one, KeyExchange)]
-    made: list[Secret] = []
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[Secret]:
+    """Every Secret from here on."""
+    secrets: list[Secret] = []
     make = Secret.__init__
 
     def record(self: Secret, octets: bytes) -> None:
         make(self, octets)
-        made.append(self)
+        secrets.append(self)
 
     monkeypatch.setattr(Secret, '__init__', record)
+    return secrets
+
+
+def left(made: list[Secret]) -> list[Secret]:
+    """Those that are still there."""
+    return [one for one in made if len(one) and not one.wiped]
+
+
+@pytest.mark.parametrize('policy', [PLAIN, HYBRID], ids=['plain', 'hybrid'])
+@pytest.mark.parametrize('life', LIVES)
+def test_what_is_left_is_what_is_needed(
+    life: Callable[[Bench], None], policy: IkePolicy, made: list[Secret]
+) -> None:
+    bench = Bench(a=replace(peer_a(), policy=policy), b=replace(peer_b(), policy=policy))
+    gc.collect()
+    before = [one for one in gc.get_objects() if isinstance(one, KeyExchange)]
+    made.clear()
     bench.connect()
     life(bench)
     bench.run(60)  # closed IKE SAs linger
@@ -121,8 +148,7 @@ def test_what_is_left_is_what_is_needed(
     keys += [event.keys for node in (bench.a, bench.b) for event in node.all(RpSaNegotiated)]
     needed += [key.master_key for key in keys]
     assert needed
-    left = [one for one in made if len(one) and not one.wiped]
-    assert [one for one in left if not any(one is other for other in needed)] == []
+    assert [one for one in left(made) if not any(one is other for other in needed)] == []
     sas = [sa for node in (bench.a, bench.b) for sa in sas_of(node)]
     assert {sa.keys.sk_d.wiped for sa in sas} == {False}
     # Nor what has taken keys over: ciphers have copies of their own.
@@ -131,3 +157,104 @@ def test_what_is_left_is_what_is_needed(
     gc.collect()
     after = [one for one in gc.get_objects() if isinstance(one, KeyExchange)]
     assert len(after) == len(before)
+
+
+PPK = Ppk('lab', Secret(bytes(range(32))))
+OPTIONAL = replace(PPK, required=False)
+STRANGE = Ppk('another', Secret(bytes(range(32))), required=False)
+OTHER = Ppk('lab', Secret(bytes(32)))
+
+
+def with_ppk(a: Ppk | None, b: Ppk | None, *credentials: PresharedKey) -> Bench:
+    """`a` is what A has; the credentials are what B has of its own, and for A."""
+    return Bench(b=replace(peer_b(), ppk=a), a=replace(peer_a(*credentials), ppk=b))
+
+
+UP: dict[str, Callable[[], Bench]] = {
+    'no PPK': lambda: with_ppk(None, None),
+    'both use it': lambda: with_ppk(PPK, PPK),
+    'the responder goes on without it': lambda: with_ppk(OPTIONAL, STRANGE),
+}
+FAILING: dict[str, Callable[[], Bench]] = {
+    'no PPK, no proof by the initiator': lambda: with_ppk(None, None, psk(), psk('other')),
+    'no PPK, no proof by the responder': lambda: with_ppk(None, None, psk('other'), psk()),
+    'one name, two PPKs': lambda: with_ppk(PPK, OTHER),
+    'a PPK that the responder does not know': lambda: with_ppk(PPK, STRANGE),
+    'no proof by the initiator': lambda: with_ppk(PPK, PPK, psk(), psk('other')),
+    'no proof by the responder': lambda: with_ppk(PPK, PPK, psk('other'), psk()),
+    'no proof by a responder without it': lambda: with_ppk(OPTIONAL, STRANGE, psk('other'), psk()),
+}
+
+
+def ends(bench: Bench) -> None:
+    """A tries once, and everything comes to its end; closed IKE SAs linger."""
+    bench.a.endpoint.connect('b', bench.now)
+    bench.run(120)
+
+
+@pytest.mark.parametrize('which', UP)
+def test_of_the_keys_with_and_without_a_ppk_one_set_is_left(which: str, made: list[Secret]) -> None:
+    bench = UP[which]()
+    made.clear()
+    ends(bench)
+    needed = [sa.keys.sk_d for node in (bench.a, bench.b) for sa in sas_of(node)]
+    assert len(needed) == 2
+    assert len(left(made)) == 2
+    assert all(any(one is other for other in needed) for one in left(made))
+
+
+@pytest.mark.parametrize('which', FAILING)
+def test_a_failed_ike_auth_leaves_no_secret(which: str, made: list[Secret]) -> None:
+    bench = FAILING[which]()
+    made.clear()
+    ends(bench)
+    assert bench.a.all(IkeSaFailed)
+    assert not sas_of(bench.a)
+    assert not sas_of(bench.b)
+    assert made
+    assert not left(made)
+
+
+def test_an_ike_auth_that_is_not_answered_leaves_no_secret(made: list[Secret]) -> None:
+    bench = with_ppk(PPK, PPK)
+    made.clear()
+    bench.fate = lambda d: [] if is_kind(d, ExchangeType.IKE_AUTH, response=False) else [LATENCY]
+    ends(bench)
+    assert bench.a.last(IkeSaFailed).cause == Cause.NO_ANSWER
+    assert made
+    assert not left(made)
+
+
+def test_an_ike_auth_that_we_cannot_ask_leaves_no_secret(
+    made: list[Secret], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sha256_only = NotifyPayload(NotifyType.SIGNATURE_HASH_ALGORITHMS, b'\0\2')
+    monkeypatch.setattr('ikev2.exchanges.ike_init_responder.signature_hashes', lambda: sha256_only)
+    a, b = (PrivateKey(Ed25519PrivateKey.generate()) for _ in range(2))
+    bench = Bench(
+        b=replace(peer_b(a, b.public_key), ppk=PPK), a=replace(peer_a(b, a.public_key), ppk=PPK)
+    )
+    made.clear()
+    ends(bench)
+    assert "didn't announce" in bench.a.last(IkeSaFailed).text
+    assert made
+    assert not left(made)
+
+
+@pytest.mark.parametrize('responder', [False, True], ids=['request', 'answer'])
+def test_an_ike_auth_that_is_malformed_leaves_no_secret(
+    responder: bool, made: list[Secret], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> float | None:
+        raise MalformedMessage('a certificate that is none')
+
+    bench = with_ppk(PPK, PPK)
+    made.clear()
+    bench.a.endpoint.connect('b', bench.now)
+    bench.run(LATENCY * 3.5 if responder else LATENCY * 2.5)
+    monkeypatch.setattr('ikev2.exchanges.ike_auth.verify_auth', fails)
+    bench.run(120)
+    assert bench.a.last(IkeSaFailed).step == 'IKE_AUTH'
+    assert bool(bench.b.all(IkeSaUp)) is responder
+    assert made
+    assert not [one for one in left(made) if not any(one is sa.keys.sk_d for sa in sas_of(bench.b))]
