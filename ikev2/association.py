@@ -54,6 +54,7 @@ class Association:
         self.unprotected_errors = Rate(limits.unprotected_errors_per_second, 1.0)
         self.key_exchanges = Rate(limits.key_exchanges_before_cookies, 1.0)
         self.key_exchanges_with_cookie = Rate(limits.key_exchanges_with_cookie, 1.0)
+        self.init_answers = Rate(limits.init_answer_key_exchanges, 1.0)
         self._hints = Rate(1, limits.hint_interval)
         self.stopped = False
         """The peer was removed; only Deletes are still under way."""

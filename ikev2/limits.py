@@ -27,6 +27,9 @@ class Limits:
     the next retransmission: forged demands may neither make us talk nor silence us."""
     init_answers: int = 8
     """Answers to one IKE_SA_INIT that are tried with IKE_AUTH, since all but one may be forged."""
+    init_answer_key_exchanges: int = 20
+    """Key exchanges per peer and second for answers to our IKE_SA_INIT, also for those that fail;
+    what comes beyond is dropped. No number in all: that would shut out the true answer."""
     unproven_failure: float = 0.5
     """A failed IKE_AUTH may be the end of a forged answer: how long the true one may still come."""
 

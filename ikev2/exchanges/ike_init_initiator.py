@@ -275,11 +275,14 @@ class Attempt:
         except AuthenticationFailed as error:
             self._refuse(Cause.REFUSED, str(error), now)
             return
-        if len(self._tried) == self._context.limits.init_answers:
-            self._association.counters.limited += 1
+        association = self._association
+        most = self._context.limits.init_answers
+        if len(self._tried) == most or not association.init_answers.allow(now):
+            # Not remembered: it may be the true one, which comes again with the next request.
+            association.counters.limited += 1
             return
+        self._seen.add(sha256(datagram.data).digest())  # also if what follows fails: it costs
         shared = asked.exchange.shared_secret(ke.data)
-        self._seen.add(sha256(datagram.data).digest())
         nat = on_path(message, datagram)
         origin = Origin(
             initiator=True,

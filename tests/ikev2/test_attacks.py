@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import count
 
 import pytest
 
 import ikev2.exchanges.ike_init_responder as responder
 from ikev2.constants import ExchangeType, KeyExchangeId, NotifyType, ProtocolId
 from ikev2.context import Context
-from ikev2.crypto.key_exchange import respond
+from ikev2.crypto.key_exchange import KeyExchange, respond
 from ikev2.events import (
     Cause,
     Datagram,
@@ -33,6 +34,7 @@ from ikev2.wire.message import HEADER_LENGTH, Header, Message
 from ikev2.wire.payload import Payload
 from ikev2.wire.payloads import DeletePayload, KeyExchangePayload, NoncePayload, NotifyPayload
 from ikev2.wire.payloads_sa import SaPayload
+from keymaterial import Secret
 from tests.ikev2.bench import (
     A_ADDRESS,
     B_ADDRESS,
@@ -173,6 +175,73 @@ def test_the_answers_that_are_tried_have_a_limit() -> None:
     for number in range(10):
         bench.inject(from_b(complete(request, bytes([7, number] * 4))))
     assert len(sas_of(bench.a)) == 3
+
+
+def small_order(request: Message, number: int) -> bytes:
+    """An answer that costs a key exchange and then fails: only the attempt to try it is left."""
+    message = Message.decode(complete(request, number.to_bytes(8, 'big')))
+    worthless = KeyExchangePayload(KeyExchangeId.CURVE25519, bytes(32))
+    payloads = (worthless if isinstance(p, KeyExchangePayload) else p for p in message.payloads)
+    return Message(message.header, tuple(payloads)).encode()
+
+
+def answers_that_cost(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> tuple[Message, list[bytes]]:
+    """A's IKE_SA_INIT request, which gets no answer; the values that A computes with."""
+    bench.fate = lambda datagram: []
+    bench.a.endpoint.connect('b', bench.now)
+    bench.collect()
+    (attempt,) = bench.a.endpoint._context.attempts.values()
+    exchange = attempt._asked[KeyExchangeId.CURVE25519].exchange
+    finish, values = type(exchange).shared_secret, list[bytes]()
+
+    def counted(this: KeyExchange, value: bytes) -> Secret:
+        if this is exchange:
+            values.append(value)
+        return finish(this, value)
+
+    monkeypatch.setattr(type(exchange), 'shared_secret', counted)
+    return Message.decode(bench.wire[0].data), values
+
+
+def test_answers_whose_key_exchange_fails_have_a_limit_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bench = Bench()
+    request, values = answers_that_cost(bench, monkeypatch)
+    for number in range(1, 301):
+        bench.inject(from_b(small_order(request, number)))
+    assert len(values) == Limits().init_answer_key_exchanges
+    assert not sas_of(bench.a)
+
+
+def test_a_repeated_answer_whose_key_exchange_failed_costs_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bench = Bench()
+    request, values = answers_that_cost(bench, monkeypatch)
+    for _ in range(10):
+        bench.inject(from_b(small_order(request, 1)))
+    assert len(values) == 1
+    assert bench.a.endpoint.snapshot().peer('b').counters.repeated == 9
+
+
+def test_the_true_answer_that_was_dropped_in_a_flood_is_taken_when_it_comes_again() -> None:
+    """Each of three requests brings a flood and then the true answer, always the same octets."""
+    bench = Bench(limits=Limits(init_answer_key_exchanges=5))
+    floods, numbers = iter(range(3)), count(1)
+
+    def flood(request: Message) -> list[bytes]:
+        size = 10 if next(floods, None) is not None else 0
+        return [small_order(request, next(numbers)) for _ in range(size)]
+
+    attacker = Attacker(bench, flood)
+    bench.connect()
+    bench.run(1)
+    assert not bench.a.all(IkeSaUp)
+    bench.run(20)
+    assert attacker.forged == 30
+    assert bench.a.all(IkeSaUp)
+    assert not bench.a.all(IkeSaFailed)
 
 
 def test_when_all_answers_fail_the_attempt_fails_once() -> None:
