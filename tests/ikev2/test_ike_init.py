@@ -10,6 +10,7 @@ import pytest
 import ikev2.exchanges.ike_init_responder as responder
 from ikev2.constants import VENDOR_ID, ExchangeType, KeyExchangeId, NotifyType
 from ikev2.crypto.cipher import AES_128_GCM_16, AES_256_GCM_16
+from ikev2.crypto.key_exchange import respond
 from ikev2.events import (
     Cause,
     Datagram,
@@ -29,6 +30,7 @@ from ikev2.wire.payloads import (
     VendorIdPayload,
 )
 from ikev2.wire.payloads_sa import SaPayload
+from keymaterial import Secret
 from tests.ikev2.bench import (
     A_ADDRESS,
     B_ADDRESS,
@@ -120,11 +122,40 @@ def test_an_initiator_that_is_asked_for_a_cookie_comes_back_with_it_first() -> N
     assert the_notify(answers(bench)[0]) == cookie
 
 
-def test_nothing_is_kept_for_an_initiator_before_its_cookie() -> None:
+def test_nothing_is_kept_and_nothing_computed_for_an_initiator_before_its_cookie(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    computed: list[int] = []
+
+    def counted(group: int, value: bytes) -> tuple[bytes, Secret]:
+        computed.append(group)
+        return respond(group, value)
+
+    monkeypatch.setattr(responder, 'respond', counted)
     bench = Bench(limits=Limits(half_open_before_cookies=0))
-    bench.inject(init_request())
-    assert the_notify(answers(bench)[0]).notify_type == NotifyType.COOKIE
-    assert not sas_of(bench.b)
+    endpoint, context = bench.b.endpoint, bench.b.endpoint._context
+    (association,) = endpoint._associations.values()
+
+    def kept() -> list[bool]:
+        """Per place for state of a peer's IKE_SA_INIT, whether there is any."""
+        return [
+            bool(context.sas),
+            bool(association.sas),
+            bool(context.initials),
+            context.half_open > 0,
+            endpoint.next_timer() is not None,
+            bool(computed),
+        ]
+
+    for number in range(20):
+        bench.inject(init_request(spi=SPI[:7] + bytes([number])))
+        cookie = the_notify(answers(bench)[-1])
+        assert cookie.notify_type == NotifyType.COOKIE
+    assert not any(kept())
+    assert not context.pending
+    assert not context.attempts
+    bench.inject(init_request(spi=SPI[:7] + bytes([number]), extra=(cookie,)))
+    assert all(kept())
 
 
 @pytest.mark.parametrize('change', ['spi', 'nonce', 'address', 'cookie'])
