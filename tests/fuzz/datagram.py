@@ -4,13 +4,15 @@
 
 The first octet of an input chooses what the rest is: a datagram as it is; the payloads of an
 IKE_SA_INIT request; payloads that are sealed under the keys of an IKE SA, as a request or as the
-answer to one. So mutations get behind the integrity check, which they could never pass.
+answer to one, or as the first request of somebody who has proved nothing yet. So mutations get
+behind the integrity check, which they could never pass.
 `run` needs no atheris: the tests feed it the corpus.
 """
 
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -26,19 +28,25 @@ from ikev2.constants import ExchangeType, NotifyType, PayloadType
 from ikev2.crypto.cipher import Cipher
 from ikev2.errors import IntegrityFailure
 from ikev2.events import Datagram, RpSaRequested
+from ikev2.limits import Limits
+from ikev2.proposals.policies import POLICIES
 from ikev2.sa.ike_sa import IkeSa
 from ikev2.sa.protection import is_fragment, open_message
 from ikev2.wire.message import HEADER_LENGTH, Header, encode_chain
 from tests.ikev2.bench import (
     A_ADDRESS,
     B_ADDRESS,
+    LATENCY,
     Bench,
+    is_kind,
+    peer_a,
+    peer_b,
     rp_request,
     sas_of,
 )
 
 CORPUS = Path(__file__).parent / 'corpus'
-DATAGRAM, INIT, REQUEST, ANSWER, FRAGMENT = range(5)
+DATAGRAM, INIT, REQUEST, ANSWER, FRAGMENT, STRANGER = range(6)
 EXCHANGES = (
     ExchangeType.CREATE_CHILD_SA,
     ExchangeType.INFORMATIONAL,
@@ -46,6 +54,8 @@ EXCHANGES = (
     ExchangeType.IKE_SA_INIT,
     200,
 )
+# What a stranger gets to with a key exchange alone: the first request under the keys.
+HALF_OPEN = (ExchangeType.IKE_AUTH, ExchangeType.IKE_INTERMEDIATE)
 MOST_DATAGRAMS = 4
 """An input's answer, what it sets off, and a repetition of each: no input makes us talk more."""
 
@@ -61,7 +71,10 @@ class Target:
         """One input. Raises what the engine raises, or AssertionError."""
         if not data:
             return
-        kind, rest = data[0] % 5, data[1:]
+        kind, rest = data[0] % 6, data[1:]
+        if kind == STRANGER:
+            _stranger(rest)
+            return
         if self._left == 0 or len(sas_of(self._bench.a)) != 1 or len(sas_of(self._bench.b)) != 1:
             self._bench = Bench()
             self._bench.connect()
@@ -114,6 +127,35 @@ class Target:
         for event in bench.b.all(RpSaRequested):
             bench.b.endpoint.refuse(event.token, NotifyType.TEMPORARY_FAILURE, b'', bench.now)
         bench.b.obliging = True
+
+
+def _stranger(rest: bytes) -> None:
+    """The request after IKE_SA_INIT. None has a proof: each AUTH is about new key exchanges."""
+    if len(rest) < 2:
+        return
+    exchange = HALF_OPEN[rest[0] % len(HALF_OPEN)]
+    bench = half_open(exchange)
+    (sa,), (asked,) = sas_of(bench.a), sas_of(bench.b)
+    sent = len(bench.wire)
+    header = _header(sa, exchange, 1, response=False)
+    bench.inject(_from_a(_seal(sa, header, rest[1], rest[2:], fragment=False)))
+    bench.run(0.05)
+    assert len(bench.wire) - sent <= MOST_DATAGRAMS
+    assert not asked.finished
+
+
+def half_open(exchange: ExchangeType) -> Bench:
+    """Two ends after IKE_SA_INIT; the request of `exchange`, which comes next, is lost."""
+    policy = POLICIES['default' if exchange == ExchangeType.IKE_AUTH else 'hybrid']
+    bench = Bench(
+        a=replace(peer_a(), policy=policy),
+        b=replace(peer_b(), policy=policy),
+        limits=Limits(fragment_ipv4=8192),
+    )
+    bench.fate = lambda d: [] if is_kind(d, exchange, response=False) else [LATENCY]
+    bench.a.endpoint.connect('b', bench.now)
+    bench.run(0.1)
+    return bench
 
 
 def _from_a(data: bytes) -> Datagram:
@@ -175,6 +217,12 @@ def seeds() -> dict[str, bytes]:
         else:
             found[f'{name}-request'] = bytes([REQUEST, exchange, first]) + chain
             found[f'{name}-fragment'] = bytes([FRAGMENT, exchange, first]) + chain
+    for number, exchange in enumerate(HALF_OPEN):
+        bench = half_open(exchange)
+        request = next(d for d in bench.wire if is_kind(d, exchange, response=False))
+        cipher = cast(Cipher, sas_of(bench.b)[0]._channel._in)
+        first, chain = encode_chain(open_message(request.data, cipher).payloads)
+        found[f'stranger-{exchange.name.lower()}'] = bytes([STRANGER, number, first]) + chain
     return found
 
 
