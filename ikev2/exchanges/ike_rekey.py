@@ -174,8 +174,10 @@ def _retry_later(sa: IkeSa, now: float) -> None:
 def serve_ike_rekey(sa: IkeSa, message: Message, now: float) -> None:
     """The side that is asked. Raises PeerError."""
     context, peer = sa.association.context, sa.association.peer
-    if sa.asking is not None and isinstance(sa.asking.on_behalf_of, Job):
-        # RFC 7296, 2.25.1: not while we create or delete a child.
+    asking = sa.asking
+    if isinstance(asking, FollowUp) or (asking and isinstance(asking.on_behalf_of, Job)):
+        # Not while we create or delete a child (RFC 7296, 2.25.1), nor once our own rekey has come
+        # to its additional key exchanges (RFC 9370, 2.2.4).
         sa.refuse_with(NotifyType.TEMPORARY_FAILURE, now)
         return
     ke = message.require(KeyExchangePayload)

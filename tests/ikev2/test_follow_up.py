@@ -31,8 +31,10 @@ from ikev2.wire.payload import Payload
 from ikev2.wire.payloads import KeyExchangePayload, NotifyPayload
 from keymaterial import Secret
 from tests.ikev2.bench import (
+    B_ADDRESS,
     LATENCY,
     Bench,
+    header_of,
     is_kind,
     peer_a,
     peer_b,
@@ -472,6 +474,46 @@ def test_both_may_rekey_at_once() -> None:
         assert len(a) == 1
         bench.negotiate()
         assert bench.a.last(RpSaNegotiated)
+
+
+@pytest.mark.parametrize('done', [0, 1])
+def test_a_rekey_asked_for_during_the_additional_key_exchanges_of_ours_is_put_off(
+    done: int,
+) -> None:
+    """RFC 9370, 2.2.4: B's request was late, A is past its own CREATE_CHILD_SA."""
+    bench = up(TWO, TWO)
+    late: list[Datagram] = []
+    asked: set[int] = set()
+
+    def fate(datagram: Datagram) -> list[float]:
+        by_b = datagram.local == B_ADDRESS
+        if by_b and is_kind(datagram, ExchangeType.CREATE_CHILD_SA, response=False):
+            late.append(datagram)
+            return []
+        if is_kind(datagram, FOLLOW_UP, response=False):
+            asked.add(header_of(datagram).message_id)
+            return [LATENCY] if len(asked) <= done else []
+        return [LATENCY]
+
+    bench.fate = fate
+    bench.b.endpoint.rekey_ike_sa('a', bench.now)
+    bench.a.endpoint.rekey_ike_sa('b', bench.now)
+    bench.run(0.2)
+    (sa,) = sas_of(bench.a)
+    assert isinstance(sa.asking, FollowUp)
+    assert len(asked) == done + 1
+    bench.fate = lambda d: [LATENCY]
+    bench.inject(late[0])
+    answers = [m for m in bench.a.all(IkeMessage) if m.sent and m.response]
+    assert answers[-1].exchange == 'CREATE_CHILD_SA'
+    assert answers[-1].detail == 'N(TEMPORARY_FAILURE)'
+    assert not sa.expected
+    # Ours comes to its end, and the peer's is not begun again.
+    bench.run(60)
+    a, b = finished(bench)
+    assert [one.origin.spis for one in a] == [one.origin.spis for one in b]
+    assert [one.origin.initiator for one in a] == [True]
+    assert sum(is_kind(d, ExchangeType.CREATE_CHILD_SA, response=True) for d in bench.wire) == 2
 
 
 @pytest.mark.parametrize('seed', range(8))
