@@ -129,6 +129,8 @@ class Expected:
     """Gets what belongs into the last answer, and SK(1) to SK(n); has to see to the answer."""
     abandon: Callable[[float], None]
     """They will never be done."""
+    lowest_nonce: bytes = b''
+    """Of the CREATE_CHILD_SA that rekeys the IKE SA; empty for one that does not."""
     secrets: tuple[Secret, ...] = ()
     timer: Timer | None = None
 

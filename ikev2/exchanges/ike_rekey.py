@@ -2,7 +2,8 @@
 9370, 2.2.4).
 
 When both ends rekey at once, two successors come up. They are two IKE SAs like any others: the
-one with the lowest nonce goes when idle (association.py).
+one with the lowest nonce goes when idle (association.py). With additional key exchanges it doesn't
+come up at all: its side stops before the first of them.
 """
 
 from __future__ import annotations
@@ -114,6 +115,11 @@ class RekeyIkeSa(Owner):
         if ke.group != choice.suite.group or ke.group != self._exchange.group:
             raise InvalidAnswer('the KE payload is of another group than the chosen one')
         _check_spi(choice.peer_spi)
+        if choice.suite.additional and _peer_wins(sa, min(self._nonce, nonce)):
+            # Nothing was made yet that would have to be deleted.
+            sa.happen(Happening.REKEY_FAILED)
+            _retry_later(sa, now)
+            return
         agreed = _Agreed(
             True,
             (self._spi, choice.peer_spi),
@@ -167,6 +173,13 @@ class RekeyIkeSa(Owner):
             self._agreed.shared.wipe()
 
 
+def _peer_wins(sa: IkeSa, lowest_nonce: bytes) -> bool:
+    """The peer rekeys it too, and ours must not go on to additional key exchanges: the one with the
+    lowest nonce loses (RFC 9370, 2.2.4), or the peer's has made the successor already."""
+    theirs = (expected.lowest_nonce for expected in sa.expected.values())
+    return sa.state == State.REKEYED or any(lowest_nonce < other for other in theirs)
+
+
 def _retry_later(sa: IkeSa, now: float) -> None:
     sa.at(now + sa.association.context.limits.rekey_retry, lambda now: rekey(sa, now))
 
@@ -209,7 +222,8 @@ def serve_ike_rekey(sa: IkeSa, message: Message, now: float) -> None:
     def abandon(now: float) -> None:
         agreed.shared.wipe()
 
-    sa.answer([*answer, expect(sa, Expected(choice.suite.additional, finish, abandon), now)], now)
+    expected = Expected(choice.suite.additional, finish, abandon, min(ni, nr))
+    sa.answer([*answer, expect(sa, expected, now)], now)
 
 
 def _take_over(

@@ -28,9 +28,10 @@ from ikev2.proposals.policies import POLICIES
 from ikev2.sa.ike_sa import IkeSa
 from ikev2.sa.transitions import State
 from ikev2.wire.payload import Payload
-from ikev2.wire.payloads import KeyExchangePayload, NotifyPayload
+from ikev2.wire.payloads import KeyExchangePayload, NoncePayload, NotifyPayload
 from keymaterial import Secret
 from tests.ikev2.bench import (
+    A_ADDRESS,
     B_ADDRESS,
     LATENCY,
     Bench,
@@ -474,6 +475,71 @@ def test_both_may_rekey_at_once() -> None:
         assert len(a) == 1
         bench.negotiate()
         assert bench.a.last(RpSaNegotiated)
+
+
+def lowest_nonces(bench: Bench) -> tuple[bytes, bytes]:
+    """Of the CREATE_CHILD_SA that A began and of the one that B began, as A saw them."""
+    messages = [m for m in bench.a.all(IkeMessage) if m.exchange == 'CREATE_CHILD_SA']
+    by_a, by_b = (
+        [
+            p.data
+            for m in messages
+            if (m.sent != m.response) == ours
+            for p in m.payloads
+            if isinstance(p, NoncePayload)
+        ]
+        for ours in (True, False)
+    )
+    assert (len(by_a), len(by_b)) == (2, 2)
+    return min(by_a), min(by_b)
+
+
+@pytest.mark.parametrize('pause', [0.0, 0.05])
+@pytest.mark.parametrize('seed', range(6))
+def test_of_two_rekeys_at_once_the_one_with_the_lowest_nonce_stops(seed: int, pause: float) -> None:
+    """RFC 9370, 2.2.4. After a pause B has answered A's request before it asks itself."""
+    bench = up(TWO, TWO, seed=seed)
+    bench.fate = lambda d: [0.1 if header_of(d).response else LATENCY]
+    bench.a.endpoint.rekey_ike_sa('b', bench.now)
+    bench.run(pause)
+    bench.b.endpoint.rekey_ike_sa('a', bench.now)
+    bench.run(5)
+    by_a, by_b = lowest_nonces(bench)
+    asked = {d.local for d in bench.wire if is_kind(d, FOLLOW_UP, response=False)}
+    assert asked == {A_ADDRESS if by_a > by_b else B_ADDRESS}
+    bench.run(60)
+    (a,), (b,) = finished(bench)
+    assert a.origin.spis == b.origin.spis
+    assert a.origin.lowest_nonce == max(by_a, by_b)
+    assert a.origin.initiator == (by_a > by_b)
+    assert not bench.a.all(IkeSaDown)
+    assert not bench.b.all(IkeSaDown)
+
+
+def test_a_rekey_whose_answer_comes_after_the_successor_stops() -> None:
+    """RFC 9370, 2.2.4: the peer's is done before we learn what it answered to ours."""
+    for seed in range(6):
+        bench = up(seed=seed)
+
+        def fate(datagram: Datagram) -> list[float]:
+            late = is_kind(datagram, ExchangeType.CREATE_CHILD_SA, response=True)
+            if datagram.local == B_ADDRESS and late:
+                return [0.3]
+            return [1.0] if is_kind(datagram, INFORMATIONAL, response=False) else [LATENCY]
+
+        bench.fate = fate
+        bench.a.endpoint.rekey_ike_sa('b', bench.now)
+        bench.b.endpoint.rekey_ike_sa('a', bench.now)
+        bench.run(0.2)
+        done = [sa.state for sa in sas_of(bench.a)] == [State.REKEYED, State.ESTABLISHED]
+        bench.run(60)
+        by_a, by_b = lowest_nonces(bench)
+        assert done == (by_a < by_b)
+        asked = {d.local for d in bench.wire if is_kind(d, FOLLOW_UP, response=False)}
+        assert asked == {B_ADDRESS if done else A_ADDRESS}
+        (a,), (b,) = finished(bench)
+        assert a.origin.spis == b.origin.spis
+        assert a.origin.lowest_nonce == max(by_a, by_b)
 
 
 @pytest.mark.parametrize('done', [0, 1])
