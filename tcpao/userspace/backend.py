@@ -18,7 +18,7 @@ from tcpao.installer import Capabilities
 from tcpao.mkt import IPAddress
 from tcpao.refusal import Refusal
 from tcpao.userspace import refusals
-from tcpao.userspace.channel import Channel, ChannelError
+from tcpao.userspace.channel import Channel, ChannelError, both_ends
 from tcpao.userspace.installer import UserspaceInstaller
 from tcpao.userspace.messages import Count, Loaded, NotReady, Ready, Stop
 from tcpao.userspace.rules import LEFT_AND_REMOVED, Kind
@@ -70,7 +70,7 @@ class UserspaceBackend:
     def start(self) -> None:
         """Start the process; needs root, so before privileges are dropped. Raises
         BackendError; then there is no process."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours, theirs = both_ends()
         self._pipe = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             with theirs:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from tcpao.installer import Cause
@@ -25,6 +26,21 @@ from tcpao.userspace.messages import (
 
 # Seconds; an answer takes milliseconds, or as long as the iptables command waits for its lock.
 PATIENCE: Final = 30.0
+
+
+# asm-generic/socket.h
+_SO_SNDBUFFORCE: Final = 32
+
+
+def both_ends() -> tuple[socket.socket, socket.socket]:
+    """The daemon's and the process's, with room for the largest message whatever the host's
+    default is (net.core.wmem_default)."""
+    both = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    for end in both:
+        # Who may not do that can't have a queue either, and the process says so.
+        with suppress(PermissionError):
+            end.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, LARGEST)
+    return both
 
 
 class ChannelError(InstallError):

@@ -24,8 +24,8 @@ from tcpao.userspace.sockets_table import SocketName
 # A connection's state with all the ids that there are is far smaller.
 LARGEST: Final = 128 * 1024
 
-# What a socket's buffer takes at once, whatever it is set to.
-PIECE: Final = 64 * 1024
+# What goes at once, in octets: far less than the socket's buffer, with the kernel's part.
+PIECE: Final = 32 * 1024
 
 _LENGTH: Final = Struct('!I')
 

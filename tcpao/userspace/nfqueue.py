@@ -21,6 +21,7 @@ from typing import Final
 NETLINK_NETFILTER: Final = 12
 _SOL_NETLINK: Final = 270
 _NETLINK_NO_ENOBUFS: Final = 5
+_SO_SNDBUFFORCE: Final = 32
 _SO_RCVBUFFORCE: Final = 33
 
 _NLMSG_ERROR: Final = 2
@@ -33,6 +34,11 @@ _NFNL_SUBSYS_QUEUE: Final = 3
 QUEUE_LENGTH: Final = 8192
 RECEIVE_BUFFER: Final = 16 * 1024 * 1024
 LARGEST_MESSAGE: Final = 0xFFFF + 4096
+# What is handed over at once, in octets; hosts' defaults (net.core.wmem_default) may be too small
+# for a single packet. The kernel takes it during the call: it costs no memory.
+SEND_BUFFER: Final = 1024 * 1024
+# Too much for the send buffer, no memory for it: none of what was to be sent has been looked at.
+_NO_ROOM: Final = {errno.EMSGSIZE, errno.ENOBUFS}
 
 
 class Message(IntEnum):
@@ -155,6 +161,7 @@ def _parse_packet(octets: bytes | memoryview, at: int, end: int) -> Queued | Non
 _VERDICT: Final = Struct('=IHHII4sHH8sHH')
 _VERDICT_HEADER: Final = Struct('!II')
 _PAYLOAD_AT: Final = _VERDICT.size
+_VERDICT_HEADER_AT: Final = 24
 _BARE: Final = Struct('=IHHII4sHH8s')
 
 
@@ -225,6 +232,8 @@ class Queue:
         """Raises QueueError, QueueTakenError if somebody else has this number."""
         self.number = number
         self._sequence = 0
+        self._owed: list[bytes] = []
+        """Verdicts that there was no room for; each is a drop."""
         try:
             self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)
         except OSError as error:
@@ -232,6 +241,7 @@ class Queue:
         try:
             self._socket.bind((0, 0))
             self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, RECEIVE_BUFFER)
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, SEND_BUFFER)
             # An overflow loses packets either way; an error in between would tell nobody more.
             self._socket.setsockopt(_SOL_NETLINK, _NETLINK_NO_ENOBUFS, 1)
             self._command(_COMMAND_PF_BIND)
@@ -271,8 +281,30 @@ class Queue:
         return parse(self._view[:size])
 
     def send(self, verdicts: list[bytes]) -> None:
-        """Hand verdicts over, many in one system call."""
-        self._socket.sendall(b''.join(verdicts))
+        """Hand verdicts over, many in one system call. If there is no room for that many, one by
+        one, and a packet that there is no room for is dropped: TCP sends it again."""
+        if self._owed:
+            verdicts = self._owed + verdicts
+            self._owed = []
+        if self._takes(b''.join(verdicts)):
+            return
+        for each in verdicts:
+            if not self._takes(each):
+                _, identity = _VERDICT_HEADER.unpack_from(each, _VERDICT_HEADER_AT)
+                drop = verdict(self.number, identity, None, changed=False)
+                if not self._takes(drop):
+                    # It would fill the queue for ever.
+                    self._owed.append(drop)
+
+    def _takes(self, octets: bytes) -> bool:
+        """Whether the kernel has taken them: all or, if there is no room, none."""
+        try:
+            self._socket.send(octets)
+        except OSError as error:
+            if error.errno not in _NO_ROOM:
+                raise
+            return False
+        return True
 
     def close(self) -> None:
         """Give the queue up: what its rules match is dropped from now on."""

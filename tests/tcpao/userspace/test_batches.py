@@ -17,6 +17,7 @@ from gatekeeper.listeners import Listeners
 from tcpao.installer import Cause, Done, Failed, Guard, GuardAll, UnguardAll
 from tcpao.userspace.channel import Channel
 from tcpao.userspace.installer import UserspaceInstaller
+from tcpao.userspace.messages import AddAll, encode
 from tcpao.userspace.nfqueue import Queue
 from tcpao.userspace.process import Process
 from tcpao.userspace.rules import Rules, RulesError
@@ -25,6 +26,7 @@ from tcpao.userspace.signing import supported
 from tests.doubles.memory_installer import MemoryInstaller, Network
 from tests.gatekeeper.manual_world import key
 from tests.gatekeeper.test_many_neighbors import NEIGHBORS, neighbors
+from tests.tcpao.userspace.test_messages import KEY, NAME
 
 GUARDS = tuple(Guard(ip_network((0x0A14_0000 + number, 32)), 179) for number in range(NEIGHBORS))
 
@@ -72,9 +74,13 @@ class NoQueue:
 
 
 @contextmanager
-def processing(rules: NoRules) -> Iterator[UserspaceInstaller]:
-    """A packet process in a thread, and an installer that asks it."""
+def processing(rules: NoRules, buffer: int | None = None) -> Iterator[UserspaceInstaller]:
+    """A packet process in a thread, and an installer that asks it. `buffer`: what a socket has
+    room for, in octets."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    if buffer is not None:
+        # The kernel doubles it.
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer // 2)
     process = Process(theirs, cast(Queue, NoQueue()), cast(Rules, rules))
     thread = threading.Thread(target=process.run)
     thread.start()
@@ -107,6 +113,21 @@ def test_a_thousand_guards_are_one_change_of_the_rules() -> None:
         assert [type(event) for event in installer.events()] == [Done]
         assert rules.made == frozenset()
         assert rules.changes == 4
+
+
+def test_a_load_is_not_limited_by_what_a_socket_has_room_for() -> None:
+    buffer = 64 * 1024
+    assert len(encode(AddAll(tuple((NAME, KEY) for _ in GUARDS)))) > buffer
+    rules = NoRules()
+    with (
+        processing(rules, buffer) as installer,
+        closing(socket.create_server(('127.0.0.1', 0))) as one,
+    ):
+        guards = tuple(Guard(guard.peer, one.getsockname()[1]) for guard in GUARDS)
+        installer.add_listener(one)
+        installer.submit(GuardAll(guards))
+        assert [type(event) for event in installer.events()] == [Done]
+        assert len(rules.made) == NEIGHBORS
 
 
 def test_guards_without_rules_are_none() -> None:

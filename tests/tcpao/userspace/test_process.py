@@ -36,9 +36,10 @@ from tcpao.installer import (
     Where,
 )
 from tcpao.refusal import Reason
-from tcpao.userspace import channel, orphans, rules_iptables
+from tcpao.userspace import channel, nfqueue, orphans, rules_iptables
 from tcpao.userspace.backend import UserspaceBackend
 from tcpao.userspace.lock_watch import LOCK_FILE, LockWatch
+from tcpao.userspace.messages import LARGEST
 from tcpao.userspace.nfqueue import bound_queues
 from tcpao.userspace.rules import NAME, Kind
 from tcpao.userspace.starting import why_unable
@@ -484,6 +485,29 @@ def test_one_that_hangs_is_killed(ends: tuple[End, End], monkeypatch: pytest.Mon
     (ready, _, _) = select.select([process], [], [], PATIENCE)
     assert ready
     assert 'does not answer' in (process.died or '')
+
+
+def test_both_ends_of_the_channel_have_room_for_the_largest_message() -> None:
+    """Whatever the host has for a default."""
+    for end in channel.both_ends():
+        with end:
+            # The kernel counts what it has doubled.
+            assert end.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == 2 * LARGEST
+
+
+def test_a_send_buffer_for_few_packets_loses_no_session(
+    sites: tuple[Site, Site], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nfqueue, 'SEND_BUFFER', 4096)
+    with (
+        protected(sites[0], ForkedBackend(rule_kinds())) as client,
+        protected(sites[1], ForkedBackend(rule_kinds())) as server,
+    ):
+        one = connect(client, server, guarded(server), 4)
+        one.transfer(1 << 20)
+        one.transfer(1 << 20, back=True)
+        one.nothing_bad()
+        one.close()
 
 
 DAEMON = """

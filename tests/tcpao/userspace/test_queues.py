@@ -1,14 +1,24 @@
-"""Whose a netfilter queue is, as the kernel says."""
+"""Whose a netfilter queue is, and what it takes, as the kernel says."""
 
 from __future__ import annotations
 
+import errno
 import os
+import socket
+import struct
 from collections.abc import Callable
 from contextlib import closing
+from typing import Any, cast
 
 import pytest
 
-from tcpao.userspace.nfqueue import Queue, QueueTakenError, bound_queues
+from tcpao.userspace.nfqueue import (
+    SEND_BUFFER,
+    Queue,
+    QueueTakenError,
+    bound_queues,
+    verdict,
+)
 from tcpao.userspace.starting import _free_queue
 
 pytestmark = [pytest.mark.native, pytest.mark.usefixtures('own_namespace')]
@@ -63,3 +73,87 @@ def test_who_may_not_see_which_are_listened_on_does_not_take_them_for_free() -> 
     with closing(Queue(QUEUE)):
         assert bound_queues() == {QUEUE}
         assert 'cannot be seen which netfilter queues' in as_nobody(bound_queues)
+
+
+# --- verdicts -----------------------------------------------------------------------------------
+
+DROP, ACCEPT = 0, 1
+
+
+def signed(identity: int, size: int = 1500) -> bytes:
+    return verdict(QUEUE, identity, bytes(size), changed=True)
+
+
+def taken(queue: Queue) -> list[tuple[int, int]]:
+    """Identities and decisions that have come to the kernel, which knows no such packets and sends
+    each verdict back."""
+    found: list[tuple[int, int]] = []
+    while True:
+        try:
+            octets = queue._socket.recv(1 << 20)
+        except BlockingIOError:
+            return found
+        _, kind, _, _, _, number = struct.unpack_from('=IHHIIi', octets)
+        assert (kind, -number) == (2, errno.ENOENT)
+        decision, identity = struct.unpack_from('!II', octets, 20 + 24)
+        found.append((identity, decision))
+
+
+class OutOfMemory:
+    """A socket whose kernel has no room for its next messages, or for large ones."""
+
+    def __init__(self, real: socket.socket, largest: int) -> None:
+        self._real = real
+        self.largest = largest
+
+    def send(self, octets: bytes) -> int:
+        if len(octets) > self.largest:
+            raise OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS))
+        return self._real.send(octets)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+
+def test_its_send_buffer_is_not_what_the_host_has_for_a_default() -> None:
+    with closing(Queue(QUEUE)) as queue:
+        # The kernel doubles it.
+        size = queue._socket.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+        assert size == 2 * SEND_BUFFER
+        queue.send([signed(1, 65531)] * 4)
+        assert taken(queue) == [(1, ACCEPT)] * 4
+
+
+def test_what_is_too_much_at_once_is_handed_over_one_by_one_and_each_once() -> None:
+    with closing(Queue(QUEUE)) as queue:
+        queue._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        queue.send([signed(identity) for identity in range(50)])
+        assert taken(queue) == [(identity, ACCEPT) for identity in range(50)]
+
+
+def test_a_packet_that_there_is_no_room_for_is_dropped_and_the_others_go_on() -> None:
+    with closing(Queue(QUEUE)) as queue:
+        queue._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        queue.send([signed(1), signed(2, 20000), signed(3)])
+        assert taken(queue) == [(1, ACCEPT), (2, DROP), (3, ACCEPT)]
+
+
+def test_without_any_memory_for_a_while_packets_are_dropped_later() -> None:
+    with closing(Queue(QUEUE)) as queue:
+        short = OutOfMemory(queue._socket, largest=0)
+        queue._socket = cast(socket.socket, short)
+        queue.send([signed(1), signed(2)])
+        queue.send([signed(3)])
+        assert taken(queue) == []
+        short.largest = 4096
+        queue.send([signed(4)])
+        assert taken(queue) == [(1, DROP), (2, DROP), (3, DROP), (4, ACCEPT)]
+        queue.send([signed(5)])
+        assert taken(queue) == [(5, ACCEPT)]
+
+
+def test_another_error_is_not_taken_for_a_lack_of_room() -> None:
+    queue = Queue(QUEUE)
+    queue.close()
+    with pytest.raises(OSError, match='Bad file descriptor'):
+        queue.send([signed(1)])
