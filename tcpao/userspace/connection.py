@@ -91,12 +91,8 @@ class Connection:
     @property
     def is_over(self) -> bool:
         """True once TCP has no more use for it, TIME-WAIT aside."""
-        return self._was_reset or len(self._fins) == 2
-
-    @property
-    def was_reset(self) -> bool:
-        """True once a RST has ended it."""
-        return self._was_reset
+        never_came_up = self.released_until is not None and not self.is_synchronized
+        return self._was_reset or len(self._fins) == 2 or never_came_up
 
     def is_answer_to_another(self, packet: bytes, start: int) -> bool:
         """True for a SYN-ACK of ours to another SYN than the one that this connection began with:

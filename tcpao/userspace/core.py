@@ -63,10 +63,7 @@ class Core(SocketsTable):
                     self.lose(entry)
                     self.tally.unsendable += 1
                     return None
-                signed = entry.sign(packet, start, data, partial=partial)
-                if packet[start + FLAGS] & RST:
-                    self.reset(entry)
-                return signed
+                return entry.sign(packet, start, data, partial=partial)
             return self._before_connection(packet, start, data, entry, partial)
         except MalformedError:
             self.tally.malformed += 1

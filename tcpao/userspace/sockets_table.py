@@ -27,8 +27,12 @@ from tcpao.userspace.selectors import Selector, Selectors, only
 # Handshakes and connections that nobody has accepted yet; the oldest go first.
 MOST_WAITING: Final = 1024
 
-# Seconds after its socket was closed: TIME-WAIT takes 60, FIN-WAIT-1 of a dead peer 113.
+# Seconds after its socket was closed: TIME-WAIT takes 60, FIN-WAIT-1 of a dead peer 113, a peer
+# that has lost our RST repeats its SYN-ACK for 63.
 LINGER: Final = 120.0
+
+# Closed ones that linger; the oldest go first. A pair that is used again counts once.
+MOST_LINGERING: Final = 4096
 
 Entry = Connection | Handshake
 
@@ -143,7 +147,8 @@ class SocketsTable:
         return connection.keyring.state() if connection is not None else None
 
     def release(self, name: SocketName, now: float) -> None:
-        """The socket is closed, or about to be. What TCP still has to say for it is signed."""
+        """The socket is closed, or about to be. What TCP still has to say for it is signed: also
+        how it answers what the peer has sent meanwhile, for it knows no such connection then."""
         self._superseded.discard(name.cookie)
         listener = self.listeners.get(name.cookie)
         if listener is not None:
@@ -154,11 +159,13 @@ class SocketsTable:
         connection = self._by_cookie.get(name.cookie)
         if connection is None:
             return
-        if not connection.is_synchronized or connection.was_reset:
+        if connection.is_fresh:
             self._drop(connection)
         elif connection.released_until is None:
             connection.released_until = now + LINGER
             self._lingering[name.cookie] = connection
+            if len(self._lingering) > MOST_LINGERING:
+                self._drop(next(iter(self._lingering.values())))
 
     # --- time -------------------------------------------------------------------------------
 
@@ -198,11 +205,6 @@ class SocketsTable:
         self._drop(entry)
         if isinstance(entry, Connection) and entry.cookie and entry.released_until is None:
             self._superseded.add(entry.cookie)
-
-    def reset(self, connection: Connection) -> None:
-        """Our TCP has ended a connection with a RST."""
-        if connection.released_until is not None and connection.was_reset:
-            self._drop(connection)
 
     def connections(self) -> Iterator[Connection]:
         """All that are known, accepted or not."""

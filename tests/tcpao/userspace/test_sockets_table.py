@@ -10,6 +10,7 @@ from keymaterial import Secret
 from tcpao.installer import Cause
 from tcpao.mkt import ALGORITHMS
 from tcpao.sockets import InstallError
+from tcpao.userspace import sockets_table
 from tcpao.userspace.core import Core
 from tcpao.userspace.keyring import LONGEST_MASTER_KEY, StoredKey
 from tcpao.userspace.selectors import Selector
@@ -21,6 +22,7 @@ from tests.tcpao.userspace.packets import (
     RST,
     SYN,
     SYN_OPTIONS,
+    End,
     a_pair,
     connected,
     connection_name,
@@ -28,6 +30,7 @@ from tests.tcpao.userspace.packets import (
     listener_name,
     no_mtu,
     packet,
+    segment_of,
     stored,
     talk,
 )
@@ -40,6 +43,19 @@ PEER = ip_network(PAIR.remote)
 
 def guard(peer: str, ids: tuple[int, int] = (0, 0)) -> StoredKey:
     return StoredKey(ip_network(peer), None, *ids, ALGORITHMS['hmac-sha-1-96'], True, Secret(b'x'))
+
+
+def signed(at: End, octets: bytes | None) -> bool:
+    """True if this end finds it good."""
+    assert octets is not None
+    assert segment_of(octets).ao_option() is not None
+    return at.core.incoming(octets) is not None
+
+
+def is_over(end: End) -> bool:
+    """Its only connection."""
+    (connection,) = end.core.connections()
+    return connection.is_over
 
 
 def refused(cause: Cause) -> pytest.RaisesExc[InstallError]:
@@ -109,20 +125,127 @@ def test_a_socket_that_never_connected_is_forgotten_at_once() -> None:
     assert core.next_deadline() is None
 
 
-def test_a_rst_after_the_close_is_still_signed_and_the_last_thing() -> None:
+def test_what_the_peer_had_sent_before_our_rst_is_answered_signed() -> None:
+    client, server = connected()
+    under_way = server.make(PSH | ACK, payload=b'route')
+    assert server.take(client.make(RST))
+    client.core.release(CLIENT, 100.0)
+    assert client.core.selectors() == {Selector(PAIR.local, 40001, PEER, 179)}
+    assert client.take(under_way)
+    assert signed(server, client.make(RST)), 'our TCP knows no such connection any more'
+
+
+def test_a_rst_that_was_lost_is_said_again_and_believed() -> None:
     client, server = connected()
     client.core.release(CLIENT, 100.0)
+    assert client.make(RST) is not None
+    assert client.take(server.make(PSH | ACK, payload=b'route'))
+    assert signed(server, client.make(RST))
+
+
+def test_after_a_rst_of_the_peer_what_it_overtook_is_answered_signed() -> None:
+    client, server = connected()
+    overtaken = server.make(PSH | ACK, payload=b'route')
+    assert client.take(server.make(RST))
+    client.core.release(CLIENT, 100.0)
+    assert client.take(overtaken)
+    assert signed(server, client.make(RST))
+
+
+def test_after_a_rst_what_is_forged_gets_no_answer() -> None:
+    client, server = connected()
+    assert server.take(client.make(RST))
+    client.core.release(CLIENT, 100.0)
+    forged = packet(BACK, server.isn + 1, client.isn + 1, PSH | ACK, payload=b'forged')
+    assert client.take(forged) is None
+    assert client.core.tally.unsigned == 1
+
+
+def test_a_syn_ack_after_the_close_is_answered_signed() -> None:
+    client, server = ends()
+    assert server.take(client.make(SYN, SYN_OPTIONS))
+    client.core.release(CLIENT, 100.0)
+    assert client.core.selectors() == {Selector(PAIR.local, 40001, PEER, 179)}
+    assert is_over(client), 'there is no socket to reset'
+    late = server.make(SYN | ACK, SYN_OPTIONS)
+    assert client.take(late)
+    assert not is_over(client), 'the answer is still to be signed'
+    reset = client.make(RST)
+    assert segment_of(reset or b'').ao_option() is not None
+    assert is_over(client)
+    assert client.take(late), 'the RST was lost'
+    assert segment_of(client.make(RST) or b'').ao_option() is not None
+
+
+def test_a_forged_syn_ack_after_the_close_gets_no_answer() -> None:
+    client, server = ends()
+    assert server.take(client.make(SYN, SYN_OPTIONS))
+    client.core.release(CLIENT, 100.0)
+    assert client.take(packet(BACK, 5000, client.isn + 1, SYN | ACK, SYN_OPTIONS)) is None
+    assert client.make(RST) is None, "RFC 5925 7.7: without the peer's ISN nothing can be signed"
+
+
+@pytest.mark.parametrize('rst_first', [True, False])
+def test_a_connection_that_was_reset_is_forgotten_in_time(rst_first: bool) -> None:
+    client, _ = connected()
+    if rst_first:
+        client.make(RST)
+    client.core.release(CLIENT, 100.0)
+    if not rst_first:
+        client.make(RST)
     assert client.core.next_deadline() == 100.0 + LINGER
-    assert server.take(client.make(RST))
+    assert client.core.expire(100.0 + LINGER)
     assert client.core.read(CLIENT) is None
+    assert client.core.selectors() == set()
     assert client.core.next_deadline() is None
 
 
-def test_a_rst_before_the_close_leaves_nothing_to_wait_for() -> None:
-    client, server = connected()
-    assert server.take(client.make(RST))
+def test_a_connection_that_never_came_up_is_forgotten_in_time() -> None:
+    client, _ = ends()
+    client.make(SYN, SYN_OPTIONS)
     client.core.release(CLIENT, 100.0)
+    assert client.core.expire(100.0 + LINGER)
+    assert client.core.selectors() == set()
     assert client.core.next_deadline() is None
+
+
+def test_a_pair_that_is_used_again_at_once_is_the_new_socket_s() -> None:
+    # A pinned source port, and a peer that refuses: one entry, one rule, however often.
+    client, server = ends()
+    for cookie in range(10, 20):
+        name = connection_name(PAIR, cookie)
+        client.core.add(name, stored(PAIR, secret=b'k' * 32), select=True, fresh=True)
+        client.isn, client.sent = cookie * 1000, 0
+        opening = client.make(SYN, SYN_OPTIONS)
+        client.core.release(name, float(cookie))
+        assert len(list(client.core.connections())) == len(client.core.selectors()) == 1
+        assert client.core.next_deadline() == cookie + LINGER
+    name = connection_name(PAIR, 20)
+    client.core.add(name, stored(PAIR, secret=b'k' * 32), select=True, fresh=True)
+    assert client.core.next_deadline() is None
+    assert server.take(opening)
+    late = server.make(SYN | ACK, SYN_OPTIONS)
+    client.isn, client.sent, client.peer_isn = 424242, 0, None
+    opening = client.make(SYN, SYN_OPTIONS)
+    assert client.take(late) is None, 'an answer to the one before'
+    server.isn, server.sent, server.peer_isn, server.got = 99, 0, None, 0
+    assert server.take(opening)
+    assert client.take(server.make(SYN | ACK, SYN_OPTIONS))
+    assert server.take(client.make(ACK))
+    talk(client, server)
+
+
+def test_not_more_linger_than_a_machine_can_bear(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sockets_table, 'MOST_LINGERING', 2)
+    core = Core(no_mtu)
+    for number in range(3):
+        pair = a_pair(port=40001 + number)
+        name = connection_name(pair, 1 + number)
+        core.add(name, stored(pair), select=True, fresh=True)
+        assert core.outgoing(packet(pair, 1000, 0, SYN, SYN_OPTIONS)) is not None
+        core.release(name, float(number))
+    assert sorted(one.local_port for one in core.selectors()) == [40002, 40003]
+    assert core.next_deadline() == 1 + LINGER
 
 
 def test_an_orderly_close_is_protected_through_time_wait() -> None:
@@ -148,6 +271,7 @@ def test_secrets_are_wiped_when_a_socket_is_forgotten() -> None:
     key = next(client.core.connections()).keyring.keys[0]
     client.make(RST)
     client.core.release(CLIENT, 0.0)
+    client.core.expire(LINGER)
     assert key.master_key.wiped
     (listening,) = server.core.listeners
     shared = listening.keyring.keys[0]
