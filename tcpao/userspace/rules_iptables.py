@@ -298,6 +298,8 @@ def _run(command: str, arguments: list[str], text: str) -> str:
         )
     except FileNotFoundError:
         raise RulesError(f'{command} is not installed') from None
+    except OSError as error:
+        raise RulesError(f'{command} cannot be run: {error.strerror}') from None
     except subprocess.TimeoutExpired:
         raise RulesError(f'{command} did not end within {_PATIENCE:g} s') from None
     if done.returncode:

@@ -46,7 +46,7 @@ def _prepare(
         rules = choose(queue.number, kinds)
         process = Process(channel, queue, rules, tell)
         process.inherit(selector for selectors in left.values() for selector in selectors)
-        removed = remove_stale(left, kinds)
+        removed = _clear(left, kinds)
     except RulesError:
         with contextlib.suppress(RulesError):
             remove_stale(left, kinds)
@@ -61,6 +61,16 @@ def _prepare(
         without=rules.without,
         removed=tuple(removed),
     )
+
+
+def _clear(left: Collection[int], kinds: tuple[Kind, ...]) -> list[str]:
+    """Remove what was left. Raises RulesError, unless somebody who starts too was quicker."""
+    try:
+        return remove_stale(left, kinds)
+    except RulesError:
+        if left_behind(bound_queues, kinds).keys() & set(left):
+            raise
+        return []
 
 
 def serve(

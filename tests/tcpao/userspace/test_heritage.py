@@ -6,28 +6,42 @@ would answer with a RST, unsigned.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
 import struct
+import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
 
+from tcpao.backend import BackendError
 from tcpao.capture import read_packets
 from tcpao.installer import Abort
 from tcpao.mkt import SocketPair
 from tcpao.segment import Segment, parse_ip
+from tcpao.userspace import starting
+from tcpao.userspace.clearing import Cleared, clear
 from tcpao.userspace.core import Core
 from tcpao.userspace.heritage import LASTING
 from tcpao.userspace.nfqueue import bound_queues
-from tcpao.userspace.rules import NAME, Kind, comment_of, queue_of, selector_of
+from tcpao.userspace.rules import (
+    NAME,
+    Kind,
+    RulesError,
+    comment_of,
+    queue_of,
+    remove_stale,
+    selector_of,
+)
 from tcpao.userspace.selectors import Selector, only
 from tcpao.userspace.starting import why_unable
+from tests.tcpao.conftest import rule_kinds
 from tests.tcpao.userspace.forked import ForkedBackend
 from tests.tcpao.userspace.packets import ACK, ADDRESSES, RST, SYN, a_pair, ends, no_mtu, packet
 from tests.tcpao.userspace.sites import (
@@ -241,6 +255,44 @@ def test_a_guarded_port_is_shut_until_it_is_guarded_again(kind: Kind) -> None:
                 server.backend.loaded(frozenset())
                 assert can_connect(sites[0], 179)
         assert rules(sites[1]) == []
+
+
+@pytest.mark.native
+@pytest.mark.parametrize('quicker', [True, False])
+def test_what_somebody_else_who_starts_has_removed_is_no_reason_not_to(
+    quicker: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (kind,) = rule_kinds()
+
+    def too_late(left: Collection[int], kinds: tuple[Kind, ...]) -> list[str]:
+        if quicker:
+            remove_stale(left, kinds)
+        raise RulesError('no such rule')
+
+    monkeypatch.setattr(starting, 'remove_stale', too_late)
+    with wired() as sites:
+        with protected(sites[1], ForkedBackend((kind,))) as server:
+            guarded(server)
+            killed(server)
+        if quicker:
+            with protected(sites[1], ForkedBackend((kind,))) as server:
+                assert len(server.backend.remarks()) == 1
+        else:
+            with sites[1].inside(), pytest.raises(BackendError, match='no such rule'):
+                ForkedBackend((kind,)).start()
+
+
+@pytest.mark.native
+def test_a_command_that_may_not_be_run_shows_no_rules(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As an unprivileged daemon's, where iptables are root's."""
+
+    def forbidden(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    with wired() as sites, sites[0].inside():
+        monkeypatch.setattr(subprocess, 'run', forbidden)
+        assert clear((Kind.IPTABLES,)) == Cleared()
+        assert 'cannot be run: Permission denied' in (why_unable((Kind.IPTABLES,)) or '')
 
 
 @pytest.mark.parametrize('kind', KINDS)
