@@ -6,7 +6,7 @@ signed, and the socket is dead even if somebody else holds a descriptor of it.
 
 from __future__ import annotations
 
-import errno
+import os
 import socket
 from struct import Struct
 from typing import Final
@@ -14,10 +14,14 @@ from typing import Final
 from tcpao.mkt import SocketPair
 
 _NETLINK_SOCK_DIAG: Final = 4
+_SOCK_DIAG_BY_FAMILY: Final = 20
 _SOCK_DESTROY: Final = 21
-_NLM_F_REQUEST_ACK: Final = 1 | 4
+_NLM_F_REQUEST: Final = 1
+_NLM_F_ACK: Final = 4
+_NLMSG_ERROR: Final = 2
 _ALL_STATES: Final = 0xFFFFFFFF
 _NO_COOKIE: Final = 0xFFFFFFFFFFFFFFFF
+_LISTEN: Final = 10
 
 # nlmsghdr; inet_diag_req_v2, whose ports and addresses are in network byte order.
 _NLMSG: Final = Struct('=IHHII')
@@ -25,27 +29,48 @@ _REQUEST: Final = Struct('=BBBBI')
 _SOCKET: Final = Struct('!HH16s16s')
 _REST: Final = Struct('=IQ')
 _ERROR: Final = Struct('=i')
+# inet_diag_msg: family, state, two timers, then as in the request.
+_FOUND: Final = Struct('=xBxx36x4xQ')
 
 
-def request(pair: SocketPair, cookie: int | None) -> bytes:
-    """The message that ends this connection; without a cookie whichever socket has the pair."""
+def destroy(pair: SocketPair, cookie: int | None) -> bool:
+    """End this connection; without a cookie, whichever has the pair. True if no such socket is
+    left; False if the kernel won't end it."""
+    try:
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG) as diag:
+            diag.settimeout(1.0)
+            if cookie is None:
+                # The kernel takes a listening socket where there is no connection, and ends that.
+                cookie = _find(diag, pair)
+            if cookie is not None:
+                _ask(diag, _SOCK_DESTROY, _NLM_F_ACK, pair, cookie)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def _find(diag: socket.socket, pair: SocketPair) -> int | None:
+    """The cookie of the connection that has the pair; None if nobody but a listening socket
+    could. Raises OSError; FileNotFoundError if there is none."""
+    answer = _ask(diag, _SOCK_DIAG_BY_FAMILY, 0, pair, _NO_COOKIE)
+    state, cookie = _FOUND.unpack_from(answer, _NLMSG.size)
+    return None if state == _LISTEN else cookie
+
+
+def _ask(diag: socket.socket, kind: int, flags: int, pair: SocketPair, cookie: int) -> bytes:
+    """The answer. Raises OSError as the kernel says."""
     family = socket.AF_INET if pair.local.version == 4 else socket.AF_INET6
     body = (
         _REQUEST.pack(family, socket.IPPROTO_TCP, 0, 0, _ALL_STATES)
         + _SOCKET.pack(pair.local_port, pair.remote_port, pair.local.packed, pair.remote.packed)
-        + _REST.pack(0, _NO_COOKIE if cookie is None else cookie)
+        + _REST.pack(0, cookie)
     )
-    return _NLMSG.pack(_NLMSG.size + len(body), _SOCK_DESTROY, _NLM_F_REQUEST_ACK, 1, 0) + body
-
-
-def destroy(pair: SocketPair, cookie: int | None) -> bool:
-    """True if no such socket is left; False if the kernel won't end it."""
-    try:
-        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG) as diag:
-            diag.settimeout(1.0)
-            diag.send(request(pair, cookie))
-            answer = diag.recv(4096)
-    except OSError:
-        return False
-    number = -_ERROR.unpack_from(answer, _NLMSG.size)[0]
-    return number in (0, errno.ENOENT)
+    diag.send(_NLMSG.pack(_NLMSG.size + len(body), kind, _NLM_F_REQUEST | flags, 1, 0) + body)
+    answer = diag.recv(4096)
+    if _NLMSG.unpack_from(answer)[1] == _NLMSG_ERROR:
+        number = -_ERROR.unpack_from(answer, _NLMSG.size)[0]
+        if number:
+            raise OSError(number, os.strerror(number))
+    return answer
