@@ -14,7 +14,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from ipaddress import ip_address
@@ -333,6 +333,34 @@ def connect(
     server.sockets.append(far)
     server.installer.add_connection(theirs.pair, far)
     server.do(Prune(theirs), Remove(theirs, Where.LISTENER))
+    return Session(client, server, near, far, ours, theirs)
+
+
+def meet(client: End, server: End, version: int, isn: int) -> Session:
+    """A connection that both ends open, so that both of them begin at `isn`.
+
+    The client's SYN is lost: its answer to the server's is a SYN-ACK.
+    """
+    addresses = ADDRESSES[version]
+    pair = SocketPair(addresses[0], 40001, addresses[1], 179)
+    ours, theirs = mkts(pair, secret=b'k' * 32)
+    server.site.run(
+        *('iptables' if version == 4 else 'ip6tables', '-t', 'raw', '-A', 'PREROUTING'),
+        *('-p', 'tcp', '--syn', '-j', 'DROP'),
+    )
+    opening = []
+    for end, mkt in ((client, ours), (server, theirs)):
+        sock = end.socket(mkt.pair.local, mkt.pair.local_port)
+        end.installer.add_connection(mkt.pair, sock)
+        end.do(Install(mkt, Where.CONNECTION))
+        choose_isn(sock, isn)
+        opening.append(sock)
+    near, far = opening
+    near.setblocking(False)
+    with suppress(BlockingIOError):
+        near.connect((str(pair.remote), pair.remote_port))
+    far.connect((str(pair.local), pair.local_port))
+    near.settimeout(PATIENCE)
     return Session(client, server, near, far, ours, theirs)
 
 

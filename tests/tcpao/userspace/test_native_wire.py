@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
 import pytest
 
 from tcpao.installer import Install, Remove, SetRNext, Where
+from tcpao.known_keys import KnownKey
 from tcpao.mkt import ALGORITHMS, Mkt
 from tcpao.userspace.backend import UserspaceBackend
+from tcpao.verify_report import verify_capture
 from tests.tcpao.conftest import rule_kinds
 from tests.tcpao.test_installer_conformance import mkts
 from tests.tcpao.userspace.interop_table import Table
@@ -21,7 +24,9 @@ from tests.tcpao.userspace.packets import ADDRESSES
 from tests.tcpao.userspace.sites import (
     End,
     Session,
+    captured,
     connect,
+    meet,
     routed,
     userspace,
     wait_until,
@@ -160,6 +165,28 @@ def test_the_sequence_space_wraps_on_the_wire(ends: tuple[End, End], version: in
     rotate(one)
     one.transfer(MIB // 4, back=True)
     one.nothing_bad()
+
+
+@pytest.mark.parametrize('version', [4, 6])
+@row('wrap of the sequence space both ways, 3 % lost')
+def test_the_sequence_space_wraps_both_ways_on_the_wire(
+    ends: tuple[End, End], tmp_path: Path, version: int
+) -> None:
+    path = tmp_path / 'wire.pcap'
+    with captured(ends[0].site, path):
+        one = meet(*ends, version, isn=2**32 - 100_000)
+        keys = [KnownKey(one.ours.algorithm, one.ours.master_key)]
+        lose(ends, version, 3)
+        one.transfer(MIB // 4)
+        one.transfer(MIB // 4, back=True)
+        rotate(one)
+        keys.append(KnownKey(one.ours.algorithm, one.ours.master_key))
+        one.nothing_bad()
+    report = verify_capture(path, keys)
+    assert report.passed(require_all=True), report.to_text()
+    # The SYN that is lost counts as a connection of its own, before or after.
+    wraps = [connection['sne_wraps'] for connection in report.to_json()['connections']]
+    assert {'client': 1, 'server': 1} in wraps
 
 
 @pytest.mark.parametrize('version', [4, 6])
