@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from lab import impostors
 from lab.demo.capture import Capture
 from lab.keys import make_keys
 from lab.tcpao_kernel import has_tcp_ao
@@ -58,11 +59,12 @@ def backend(request: pytest.FixtureRequest) -> Preference:
 
 @pytest.fixture(scope='module')
 def routers(topology: Routers, backend: Preference) -> Iterator[Routers]:
-    """The nodes, for one module under one backend; daemons end with it."""
+    """The nodes, for one module under one backend; daemons and impostors end with it."""
     for router in (topology.r1, topology.r2, topology.r3):
         router.backend = backend
     yield topology
     topology.stop()
+    impostors.finish()
 
 
 @pytest.fixture(scope='module')
