@@ -9,9 +9,9 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Collection, Set
-from struct import Struct
 from typing import Final, Protocol
 
+from tcpao.userspace.netlink import attribute, messages
 from tcpao.userspace.nfqueue import NETLINK_NETFILTER
 
 _GROUP: Final = 1 << (7 - 1)
@@ -20,10 +20,7 @@ _SUBSYSTEM: Final = 10
 """NFNL_SUBSYS_NFTABLES."""
 _REMOVALS: Final = frozenset({2, 5, 8})
 """NFT_MSG_DELTABLE, DELCHAIN, DELRULE (enum nf_tables_msg_types)."""
-_NLMSG: Final = Struct('=IHHII')
-_ATTRIBUTES: Final = _NLMSG.size + 4
-"""Behind struct nfgenmsg."""
-_NLA: Final = Struct('=HH')
+_NFGENMSG_SIZE: Final = 4
 _TABLE: Final = 1
 """NFTA_TABLE_NAME, NFTA_CHAIN_TABLE, NFTA_RULE_TABLE."""
 _LARGEST: Final = 1 << 20
@@ -93,30 +90,16 @@ class NftablesWatch:
 def has_removal(octets: bytes, tables: Set[bytes], own: int | None = None) -> bool:
     """True if one of these messages says that one of these tables was removed, or a chain or rule
     of it, by somebody else than the netlink socket with the port id `own`."""
-    at = 0
-    while at + _NLMSG.size <= len(octets):
-        length, kind, _, _, port = _NLMSG.unpack_from(octets, at)
-        if length < _NLMSG.size:
-            break
-        if (
-            port != own
-            and kind >> 8 == _SUBSYSTEM
-            and kind & 0xFF in _REMOVALS
-            and _table_of(octets[at + _ATTRIBUTES : at + length]) in {None, *tables}
-        ):
-            return True
-        at += (length + 3) & ~3
-    return False
+    return any(
+        port != own
+        and kind >> 8 == _SUBSYSTEM
+        and kind & 0xFF in _REMOVALS
+        and _table_of(body[_NFGENMSG_SIZE:]) in {None, *tables}
+        for kind, _, port, body in messages(octets)
+    )
 
 
 def _table_of(attributes: bytes) -> bytes | None:
     """The name of the table that an event is about; None if it doesn't say."""
-    at = 0
-    while at + _NLA.size <= len(attributes):
-        length, kind = _NLA.unpack_from(attributes, at)
-        if length < _NLA.size:
-            break
-        if kind == _TABLE:
-            return attributes[at + _NLA.size : at + length].rstrip(b'\0')
-        at += (length + 3) & ~3
-    return None
+    name = attribute(attributes, _TABLE)
+    return name.rstrip(b'\0') if name is not None else None
