@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cache
 from ipaddress import ip_address
 from pathlib import Path
 from threading import Lock
@@ -162,6 +161,8 @@ def _give(
 
 
 _STARTING = Lock()
+_backends: dict[tuple[int, Preference], Backend] = {}
+"""By network namespace."""
 
 
 def prepare(backend: Preference) -> None:
@@ -171,28 +172,23 @@ def prepare(backend: Preference) -> None:
 
 def _backend(preference: Preference) -> Backend:
     """What signs for this process in the namespace that this thread is in."""
+    here = os.stat('/proc/thread-self/ns/net').st_ino, preference
     with _STARTING:
-        return _started(os.stat('/proc/thread-self/ns/net').st_ino, preference)
+        if here not in _backends:
+            backend = choose(preference)
+            backend.start()
+            _backends[here] = backend
+        return _backends[here]
 
 
 def finish() -> None:
     """Stop what signs: it holds the ends of its last connections for two minutes more."""
     with _STARTING:
-        while _running:
-            _running.pop().stop()
-        _started.cache_clear()
+        while _backends:
+            _backends.popitem()[1].stop()
 
 
-_running: list[Backend] = []
 atexit.register(finish)
-
-
-@cache
-def _started(namespace: int, preference: Preference) -> Backend:
-    backend = choose(preference)
-    backend.start()
-    _running.append(backend)
-    return backend
 
 
 def _listen(sock: socket.socket, hello: bytes, deadline: float) -> Heard:
