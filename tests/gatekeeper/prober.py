@@ -17,6 +17,7 @@ from ikev2.peer import Peer
 from ikev2.wire.message import Header
 from keymaterial import Secret
 from tests.gatekeeper.world import R1, R2, World
+from tests.ikev2.bench import turned
 from tests.ikev2.pki import AT
 
 PORTS = (50001, 50002)
@@ -167,17 +168,6 @@ class Against(Told):
         arriving = self.deliver(datagram)
         if arriving is not None:
             to(turned(arriving), self.now)
-
-
-def turned(datagram: Datagram) -> Datagram:
-    """As who receives it sees it."""
-    return Datagram(
-        datagram.data,
-        datagram.remote,
-        datagram.remote_port,
-        datagram.local,
-        datagram.local_port,
-    )
 
 
 class Beside(Told):

@@ -14,7 +14,7 @@ from ikev2.wire.message import Header
 from ikev2.wire.payloads import DeletePayload
 from keymaterial import Secret
 from tests.gatekeeper.world import DELAY, R1, R2, World, policies, up
-from tests.ikev2.bench import Anything
+from tests.ikev2.bench import Anything, turned
 
 
 class Impostor:
@@ -51,14 +51,7 @@ class Impostor:
             self._spis.add(header.initiator_spi)
         if header.initiator_spi not in self._spis:
             return False
-        arrived = Datagram(
-            datagram.data,
-            datagram.remote,
-            datagram.remote_port,
-            datagram.local,
-            datagram.local_port,
-        )
-        self.endpoint.receive_datagram(arrived, self.world.now)
+        self.endpoint.receive_datagram(turned(datagram), self.world.now)
         for sa in chain.from_iterable(self.endpoint._context.sas.values()):
             if sa.state == State.ESTABLISHED and not self.said:
                 self.said = True

@@ -18,8 +18,9 @@ import pytest
 
 from gatekeeper.cli import main
 from ikev2.events import Datagram, KeysDeleted, RpSaRequested
-from tests.gatekeeper.prober import PSK, far, turned
+from tests.gatekeeper.prober import PSK, far
 from tests.gatekeeper.test_probe import obliging
+from tests.ikev2.bench import turned
 from tests.ikev2.interop.driver import Driver
 from tests.ikev2.interop.wire import OUR_ADDRESS, PEER_ADDRESS, Wire, wired
 from tests.ikev2.wireshark import read_capture, write_capture

@@ -36,6 +36,7 @@ from tcpao.installer import (
 from tcpao.mkt import ALGORITHMS, Mkt, SocketPair
 from tests.doubles.memory_installer import MemoryInstaller, MemorySocket, Network
 from tests.doubles.memory_network import Kind
+from tests.ikev2.bench import turned
 
 R1, R2 = ip_address('10.0.0.1'), ip_address('10.0.0.2')
 FAMILIES = {'ipv4 unicast': (1, 1), 'ipv6 unicast': (2, 1)}
@@ -141,16 +142,7 @@ class World:
             for _, _, datagram in arriving:
                 for router in list(self.routers):
                     if router.hears(datagram):
-                        router.core.receive_datagram(
-                            Datagram(
-                                datagram.data,
-                                datagram.remote,
-                                datagram.remote_port,
-                                datagram.local,
-                                datagram.local_port,
-                            ),
-                            self.now,
-                        )
+                        router.core.receive_datagram(turned(datagram), self.now)
             ripe = [action for when, action in self.postponed if when <= self.now]
             self.postponed = [item for item in self.postponed if item[0] > self.now]
             for action in ripe:

@@ -166,6 +166,17 @@ def deliver(datagram: Datagram) -> list[float]:
     return [LATENCY]
 
 
+def turned(datagram: Datagram) -> Datagram:
+    """As who receives it sees it."""
+    return Datagram(
+        datagram.data,
+        datagram.remote,
+        datagram.remote_port,
+        datagram.local,
+        datagram.local_port,
+    )
+
+
 class Bench:
     """Two nodes and a network between them."""
 
@@ -229,14 +240,7 @@ class Bench:
     def inject(self, datagram: Datagram) -> None:
         """Give a datagram, as it is sent, to whoever has its destination address."""
         target = self.a if datagram.remote in self.a_addresses else self.b
-        arrived = Datagram(
-            datagram.data,
-            datagram.remote,
-            datagram.remote_port,
-            datagram.local,
-            datagram.local_port,
-        )
-        target.endpoint.receive_datagram(arrived, self.now)
+        target.endpoint.receive_datagram(turned(datagram), self.now)
         self.collect()
 
     def post(self, datagram: Datagram, delay: float) -> None:
