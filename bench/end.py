@@ -13,10 +13,10 @@ from typing import Any
 
 from keymaterial import Secret
 from tcpao.installer import Done, Install, Where
-from tcpao.linux import LinuxInstaller
+from tcpao.kernel.installer import LinuxInstaller
 from tcpao.mkt import ALGORITHMS, Mkt, SocketPair
 from tcpao.socket_installer import SocketInstaller
-from tcpao.userspace.backend import UserspaceBackend
+from tcpao.userspace.client.backend import UserspaceBackend
 
 ADDRESSES = {4: ('10.9.0.1', '10.9.0.2'), 6: ('fd09::1', 'fd09::2')}
 PORTS = (40001, 179)

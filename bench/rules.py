@@ -15,7 +15,7 @@ import sys
 from typing import Any
 
 from bench.transfers import namespaces
-from tcpao.userspace.rules import Kind
+from tcpao.userspace.rules.interface import Kind
 
 
 def options(parser: argparse.ArgumentParser) -> None:

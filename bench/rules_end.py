@@ -11,9 +11,9 @@ from functools import partial
 from ipaddress import ip_address, ip_network
 
 from tcpao.installer import Command, Done, Guard, GuardAll, UnguardAll
-from tcpao.userspace.backend import UserspaceBackend
-from tcpao.userspace.installer import UserspaceInstaller
-from tcpao.userspace.rules import Kind
+from tcpao.userspace.client.backend import UserspaceBackend
+from tcpao.userspace.client.installer import UserspaceInstaller
+from tcpao.userspace.rules.interface import Kind
 
 FIRST_NEIGHBOR = ip_address('10.20.0.1')
 OTHER_PORT = 8080

@@ -11,7 +11,7 @@ from typing import Any
 
 from tcpao import kdf
 from tcpao.mkt import ALGORITHMS
-from tcpao.userspace.signing import mac_function, supported
+from tcpao.userspace.wire.signing import mac_function, supported
 from tests.tcpao.userspace.packets import ACK, DATA_OPTIONS, connected, packet, talk
 
 # What a full-size segment carries on Ethernet, with timestamps and a TCP-AO option.

@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ikev2.authentication.auth import LocalCredential, PeerCredential, TrustAnchors
-from ikev2.authentication.certificates import certifiable
 from ikev2.authentication.identity import Identity
 from ikev2.authentication.ppk import Ppk
+from ikev2.authentication.x509.certificates import certifiable
 from ikev2.errors import LocalError
 from ikev2.events import IPAddress
 from ikev2.proposals.ike import IkePolicy

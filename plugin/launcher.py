@@ -80,7 +80,7 @@ def _plug_in() -> None:
         compat.check()
     except compat.IncompatibleError as error:
         _give_up(error)
-    from plugin import plugging
+    from plugin import install as plugging
 
     plugging.install()
 

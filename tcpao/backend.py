@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from tcpao.installer import Capabilities
-from tcpao.linux import LinuxInstaller, why_unsupported
+from tcpao.kernel.installer import LinuxInstaller, why_unsupported
 from tcpao.mkt import IPAddress
 from tcpao.refusal import Refusal
 from tcpao.socket_installer import SocketInstaller
@@ -82,8 +82,8 @@ class Backend(Protocol):
         killed still shuts for others is opened."""
 
     def counters(self) -> Counters:
-        """What it has counted, from any thread. Raises tcpao.sockets.InstallError if it has died,
-        OSError."""
+        """What it has counted, from any thread. Raises tcpao.key_socket.InstallError if it has
+        died, OSError."""
 
     def refusals_fileno(self) -> int | None:
         """Readable when `refusals` has something; None if it never will."""
@@ -173,7 +173,7 @@ def why_no_kernel() -> str | None:
 def choose(preference: Preference = Preference.AUTO) -> Backend:
     """The backend to use here, not started."""
     # The packet path is only imported where it is used.
-    from tcpao.userspace.backend import UserspaceBackend
+    from tcpao.userspace.client.backend import UserspaceBackend
 
     match preference:
         case Preference.KERNEL:

@@ -1,7 +1,8 @@
 """Traffic keys from master keys: the KDFs of RFC 5926, of Linux, and of the newer drafts.
 
 A traffic key belongs to one direction of one connection. Which ISNs go into the context is the
-business of who knows the connection (`tcpao.verify`); the MAC is in `tcpao.mac`.
+business of who knows the connection (`tcpao.verification.verify`); the MAC is in
+`tcpao.verification.mac`.
 """
 
 from __future__ import annotations

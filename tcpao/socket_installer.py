@@ -1,7 +1,7 @@
 """The installer's commands, carried out on sockets: order of steps, roll-back, pruning, guards.
 
-Not a backend: what a key on a socket *is* comes from a KeySocket (`tcpao.linux`, or the double of
-the tests). Not thread-safe: one instance belongs to the one thread that owns its sockets.
+Not a backend: what a key on a socket *is* comes from a KeySocket (`tcpao.kernel.installer`, or the
+double of the tests). Not thread-safe: one instance belongs to the one thread that owns its sockets.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ from tcpao.installer import (
     UnguardAll,
     Where,
 )
+from tcpao.key_socket import InstalledKey, InstallError, Key, KeySocket
 from tcpao.mkt import ALGORITHMS, IPNetwork, Mkt, PeerPairs, SocketPair
 from tcpao.prefixes import Prefixes
-from tcpao.sockets import InstalledKey, InstallError, Key, KeySocket
 
 # The deny key: nobody ever knows its secret, so no segment can be signed with it.
 DENY_ALGORITHM = ALGORITHMS['hmac-sha-1-96']

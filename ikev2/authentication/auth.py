@@ -16,8 +16,13 @@ from cryptography.hazmat.primitives.constant_time import bytes_eq
 
 from ikev2.authentication.credentials import CertifiedKey, TrustAnchors
 from ikev2.authentication.identity import Identity
-from ikev2.authentication.schemes import SUPPORTED_HASHES
-from ikev2.authentication.signatures import Fingerprint, PrivateKey, PublicKey, verify_signature
+from ikev2.authentication.signatures.keys import (
+    Fingerprint,
+    PrivateKey,
+    PublicKey,
+    verify_signature,
+)
+from ikev2.authentication.signatures.schemes import SUPPORTED_HASHES
 from ikev2.constants import AuthMethod, CertificateEncoding, NotifyType
 from ikev2.crypto.prf import prf
 from ikev2.errors import AuthenticationFailed, CredentialError, MalformedMessage

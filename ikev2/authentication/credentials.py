@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self, TypeVar
 
-from ikev2.authentication.certificates import Certificate, CertificateError, read_file
-from ikev2.authentication.crl import RevocationList, read_crl_file
 from ikev2.authentication.identity import Identity
-from ikev2.authentication.paths import find_path
-from ikev2.authentication.signatures import PrivateKey
+from ikev2.authentication.signatures.keys import PrivateKey
+from ikev2.authentication.x509.certificates import Certificate, CertificateError, read_file
+from ikev2.authentication.x509.crl import RevocationList, read_crl_file
+from ikev2.authentication.x509.paths import find_path
 from ikev2.errors import AuthenticationFailed, CredentialError
 
 MOST_CERTIFICATES: Final = 16

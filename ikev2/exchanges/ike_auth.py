@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
+from ikev2.authentication.announcements import announce, read_announcements
 from ikev2.authentication.auth import (
     certificate_requests,
     certificates,
@@ -15,7 +16,6 @@ from ikev2.authentication.auth import (
     signed_octets,
     verify_auth,
 )
-from ikev2.authentication.auth_methods import announce, read_announcements
 from ikev2.authentication.credentials import CertifiedKey
 from ikev2.authentication.identity import Identity
 from ikev2.authentication.ppk import Use, responder_uses

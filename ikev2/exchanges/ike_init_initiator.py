@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
+from ikev2.authentication.announcements import read_announcements
 from ikev2.authentication.auth import read_signature_hashes, signature_hashes
-from ikev2.authentication.auth_methods import read_announcements
 from ikev2.authentication.ppk import initiator_uses
 from ikev2.constants import FIRST_STATUS_NOTIFY, VENDOR_ID, ExchangeType, NotifyType
 from ikev2.context import NONCE_LENGTH, Path

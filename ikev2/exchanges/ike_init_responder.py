@@ -9,8 +9,8 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
+from ikev2.authentication.announcements import announce
 from ikev2.authentication.auth import certificate_requests, read_signature_hashes, signature_hashes
-from ikev2.authentication.auth_methods import announce
 from ikev2.constants import VENDOR_ID, ExchangeType, NotifyType
 from ikev2.context import NONCE_LENGTH, Path
 from ikev2.crypto.key_exchange import respond

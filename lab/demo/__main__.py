@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from threading import Thread
 
-from gatekeeper.records import EventName, Record
+from gatekeeper.reporting.events import EventName, Record
 from lab.demo import timeline
 from lab.demo.places import ALGORITHMS, EVIDENCE, PORTS, SAID, TIMELINE, UNABLE, WIRE
 from lab.demo.syns import SynFollower

@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from gatekeeper.records import EventName, Record
+from gatekeeper.reporting.events import EventName, Record
 from ikev2 import Fingerprint, Identity, PrivateKey
 from lab.demo.places import BGP, IMPOSTOR, IMPOSTOR_PORTS, R1, R2
 from lab.impostors import (

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
 
-from gatekeeper.records import EventName, Record
+from gatekeeper.reporting.events import EventName, Record
 from ikev2.constants import ExchangeType
 from lab.demo import oracle
 from lab.demo.evidence import Evidence, IkePacket, ike, tcp
@@ -24,8 +24,8 @@ from lab.demo.places import (
     R2,
     ROUTERS,
 )
-from tcpao.segment import Segment
-from tcpao.verify import Connection
+from tcpao.verification.segment import Segment
+from tcpao.verification.verify import Connection
 
 Check = Callable[[Evidence], str]
 

@@ -14,16 +14,16 @@ from dpkt import ip as dpkt_ip
 from dpkt import ip6 as dpkt_ip6
 from dpkt import udp as dpkt_udp
 
-from gatekeeper.records import EventName, Record
+from gatekeeper.reporting.events import EventName, Record
 from ikev2.constants import ExchangeType
 from ikev2.errors import PeerError
 from ikev2.wire.message import SPI_LENGTH, Header
 from lab.demo import timeline
 from lab.demo.places import KEYS, REFUSED, TIMELINE, WIRE
-from tcpao.capture import Packet, read_packets
-from tcpao.known_keys import KnownKey, read_known_keys
-from tcpao.segment import Segment, parse_ip
-from tcpao.verify_report import Report, verify_capture
+from tcpao.verification.capture import Packet, read_packets
+from tcpao.verification.known_keys import KnownKey, read_known_keys
+from tcpao.verification.report import Report, verify_capture
+from tcpao.verification.segment import Segment, parse_ip
 
 IKE_PORTS = (500, 4500)
 _MARKER = bytes(4)

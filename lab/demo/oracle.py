@@ -12,7 +12,7 @@ import scapy.contrib.tcpao as scapy_tcpao
 from scapy.layers.inet import IP
 from scapy.layers.inet6 import IPv6
 
-from tcpao.verify import Verdict
+from tcpao.verification.verify import Verdict
 
 
 def agreed(verdicts: Iterable[Verdict]) -> int:

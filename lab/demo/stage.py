@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from gatekeeper.records import EventName, Record
+from gatekeeper.reporting.events import EventName, Record
 from lab.demo import timeline
 from lab.demo.capture import Capture, CaptureError
 from lab.demo.changes import RouteChanges
@@ -29,7 +29,7 @@ from lab.tcpao_backend import add_option, put_under
 from lab.topology import Lab, LabError, Topology
 from lab.unprivileged import daemon_environment
 from tcpao.backend import Preference, choose
-from tcpao.userspace.starting import why_unable
+from tcpao.userspace.process.startup import why_unable
 
 SAMPLE_SECONDS = 0.1
 # Bounds on what each part may take, in seconds; a machine that is busy with other things is slow.

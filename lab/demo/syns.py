@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from gatekeeper.records import EventName, Record
-from tcpao.capture import CaptureError, Packet, read_packets
+from gatekeeper.reporting.events import EventName, Record
 from tcpao.mkt import endpoint
-from tcpao.segment import Segment, parse_ip
+from tcpao.verification.capture import CaptureError, Packet, read_packets
+from tcpao.verification.segment import Segment, parse_ip
 
 
 class SynFollower:

@@ -1,7 +1,7 @@
 """Events as they happen, for a person to follow: `timeline.jsonl` and what is printed.
 
 Events come from both routers and from the stage, in the one vocabulary of
-`gatekeeper.records`; nothing is judged here.
+`gatekeeper.reporting.events`; nothing is judged here.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TextIO
 
-from gatekeeper.records import EventName, Record
+from gatekeeper.reporting.events import EventName, Record
 
 Details = dict[str, str | int | float | bool | None]
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gatekeeper.records import EventName, Record
+from gatekeeper.reporting.events import EventName, Record
 from lab.demo.places import PREFIXES
 from lab.exabgp_cli import CommandLine
 

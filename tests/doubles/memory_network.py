@@ -15,8 +15,8 @@ from enum import Enum, StrEnum, auto
 
 from keymaterial import Secret
 from tcpao.installer import Cause
+from tcpao.key_socket import InstalledKey, InstallError, Key, SocketState
 from tcpao.mkt import ALGORITHMS, IPAddress, IPNetwork, SocketPair
-from tcpao.sockets import InstalledKey, InstallError, Key, SocketState
 
 # Keepalive probes, SYNs and unacknowledged data go out again after this many seconds.
 INTERVAL = 1.0

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from ipaddress import ip_address
 from pathlib import Path
 
-from gatekeeper.policy import SessionId
+from gatekeeper.policy.sessions import SessionId
 from ikev2 import Identity, Peer, PresharedKey
 from ikev2.events import Event, IkeSaUp, RpSaFailed, RpSaNegotiated, RpSaRequest, Selector
 from keymaterial import read_secret_file

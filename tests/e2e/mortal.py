@@ -12,7 +12,7 @@ DIE = Path('/run/e2e/die')
 
 
 def _make_mortal() -> None:
-    from gatekeeper.core import Core
+    from gatekeeper.engine.core import Core
 
     original = Core.handle_timer
 

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from lab.demo.capture import Capture
-from tcpao.capture import CutOffError, read_packets
+from tcpao.verification.capture import CutOffError, read_packets
 
 
 def so_far(wire: Capture) -> Path:

@@ -21,7 +21,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gatekeeper.records import EventName, Record
+from gatekeeper.reporting.events import EventName, Record
 from lab.demo.timeline import parse
 from lab.exabgp_cli import CommandLine
 from lab.tcpao_backend import under

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from gatekeeper.records import EventName
+from gatekeeper.reporting.events import EventName
 from ikev2 import Identity, PresharedKey
 from keymaterial import Secret
 from lab.impostors import (

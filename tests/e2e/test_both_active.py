@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from gatekeeper.records import EventName
+from gatekeeper.reporting.events import EventName
 from tests.e2e.backends import under_both
 from tests.e2e.configurations import FAMILIES, PREFIXES, ROUTES, ikev2, neighbor
 from tests.e2e.conftest import Routers

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from gatekeeper.records import EventName
+from gatekeeper.reporting.events import EventName
 from ikev2 import Identity, Peer, PrivateKey
 from ikev2.authentication.auth import CertifiedKey, PresharedKey, TrustAnchors
 from ikev2.authentication.ppk import Ppk
@@ -25,7 +25,7 @@ from keymaterial import read_secret_file
 from lab.certificates import Authority, Certified
 from lab.demo.capture import Capture
 from lab.impostors import IkeSpeaker, inside
-from tcpao.capture import read_packets
+from tcpao.verification.capture import read_packets
 from tests.e2e.configurations import ROUTES
 from tests.e2e.conftest import Routers
 from tests.e2e.on_the_wire import so_far

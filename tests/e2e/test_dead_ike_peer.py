@@ -7,10 +7,10 @@ from itertools import pairwise
 
 import pytest
 
-from gatekeeper.records import EventName
+from gatekeeper.reporting.events import EventName
 from lab.demo.capture import Capture
-from tcpao.capture import read_packets
-from tcpao.segment import parse_ip
+from tcpao.verification.capture import read_packets
+from tcpao.verification.segment import parse_ip
 from tests.e2e.backends import under_userspace
 from tests.e2e.configurations import ikev2, neighbor
 from tests.e2e.conftest import Routers

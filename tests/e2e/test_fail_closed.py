@@ -18,16 +18,16 @@ from typing import Any
 
 import pytest
 
-from gatekeeper.records import EventName
+from gatekeeper.reporting.events import EventName
 from lab.demo.capture import Capture
 from lab.impostors import Ending, Heard, inside, speak
 from lab.topology import Node
 from lab.topology.node import processes_in
-from tcpao.capture import read_packets
-from tcpao.known_keys import read_known_keys
-from tcpao.segment import parse_ip
-from tcpao.userspace.rules import NAME
-from tcpao.verify_report import verify_capture
+from tcpao.userspace.rules.interface import NAME
+from tcpao.verification.capture import read_packets
+from tcpao.verification.known_keys import read_known_keys
+from tcpao.verification.report import verify_capture
+from tcpao.verification.segment import parse_ip
 from tests.e2e.backends import under_userspace
 from tests.e2e.configurations import FAMILIES, PREFIXES, ROUTES, ikev2, neighbor
 from tests.e2e.conftest import Routers

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from gatekeeper.records import EventName
+from gatekeeper.reporting.events import EventName
 from ikev2 import Fingerprint, Identity, Peer, PrivateKey
-from ikev2.authentication.signatures import PublicKey
+from ikev2.authentication.signatures.keys import PublicKey
 from ikev2.events import IkeSaFailed, IkeSaUp
 from lab.demo.capture import Capture
 from lab.impostors import IkeSpeaker, inside
-from tcpao.capture import read_packets
+from tcpao.verification.capture import read_packets
 from tests.e2e import pair
 from tests.e2e.configurations import ROUTES, ikev2, neighbor
 from tests.e2e.conftest import Routers

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from gatekeeper.cli import main
-from gatekeeper.records import EventName
+from gatekeeper.reporting.events import EventName
+from gatekeeper.tools.cli import main
 from lab.demo.capture import Capture
 from lab.impostors import Ending, Heard, TcpKey, bgp_open, inside, speak
-from tcpao.known_keys import read_known_keys
 from tcpao.mkt import ALGORITHMS
-from tcpao.verify_report import verify_capture
+from tcpao.verification.known_keys import read_known_keys
+from tcpao.verification.report import verify_capture
 from tests.e2e.backends import under_both
 from tests.e2e.configurations import FAMILIES, PREFIXES, ROUTES, neighbor
 from tests.e2e.conftest import Routers

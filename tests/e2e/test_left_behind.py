@@ -11,9 +11,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from gatekeeper.records import EventName
+from gatekeeper.reporting.events import EventName
 from tcpao.backend import Preference
-from tcpao.userspace.rules import LEFT_AND_REMOVED, NAME
+from tcpao.userspace.rules.interface import LEFT_AND_REMOVED, NAME
 from tests.e2e.backends import KERNEL, USERSPACE
 from tests.e2e.configurations import ROUTES, ikev2, neighbor
 from tests.e2e.conftest import Routers

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from gatekeeper.records import EventName
+from gatekeeper.reporting.events import EventName
 from ikev2.constants import ExchangeType, PayloadType
 from lab.demo.capture import Capture
 from tests.e2e import pair

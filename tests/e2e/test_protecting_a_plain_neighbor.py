@@ -9,7 +9,7 @@ import signal
 
 import pytest
 
-from gatekeeper.records import EventName
+from gatekeeper.reporting.events import EventName
 from lab.impostors import Ending, Heard, inside, speak
 from tests.e2e.backends import under_both
 from tests.e2e.configurations import ROUTES, ikev2, neighbor

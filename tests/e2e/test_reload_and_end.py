@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from gatekeeper.records import EventName
+from gatekeeper.reporting.events import EventName
 from lab.demo.capture import Capture
 from lab.impostors import Ending, Heard, inside, speak
-from tcpao.capture import read_packets
-from tcpao.known_keys import read_known_keys
-from tcpao.segment import parse_ip
-from tcpao.verify_report import verify_capture
+from tcpao.verification.capture import read_packets
+from tcpao.verification.known_keys import read_known_keys
+from tcpao.verification.report import verify_capture
+from tcpao.verification.segment import parse_ip
 from tests.e2e.backends import under_both
 from tests.e2e.configurations import FAMILIES, PREFIXES, ROUTES, ikev2, neighbor
 from tests.e2e.conftest import Routers

@@ -8,7 +8,7 @@ from __future__ import annotations
 import signal
 
 from bench.routes import split_routes
-from plugin.postponing import WAITS
+from plugin.reactor.deferred_reload import WAITS
 from tests.e2e.backends import under_userspace
 from tests.e2e.configurations import ikev2, neighbor
 from tests.e2e.conftest import Routers

@@ -19,15 +19,15 @@ from typing import Any
 import dpkt
 import pytest
 
-from gatekeeper.records import EventName
+from gatekeeper.reporting.events import EventName
 from keymaterial import Secret
 from lab.demo.capture import Capture
 from lab.impostors import inside
-from tcpao.capture import read_packets
-from tcpao.linux import LinuxSocket
+from tcpao.kernel.installer import LinuxSocket
+from tcpao.key_socket import Key
 from tcpao.mkt import ALGORITHMS
-from tcpao.segment import Flag, Segment, parse_ip
-from tcpao.sockets import Key
+from tcpao.verification.capture import read_packets
+from tcpao.verification.segment import Flag, Segment, parse_ip
 from tests.e2e import pair
 from tests.e2e.conftest import Routers
 from tests.e2e.pair import R1, R2

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pytest
 
-from gatekeeper.records import EventName
+from gatekeeper.reporting.events import EventName
 from tests.e2e import pair
 from tests.e2e.backends import under_both
 from tests.e2e.configurations import FAMILIES

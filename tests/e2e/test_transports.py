@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gatekeeper.records import EventName
+from gatekeeper.reporting.events import EventName
 from lab.impostors import Ending, Heard, inside, speak
 from tests.e2e.backends import under_both
 from tests.e2e.configurations import FAMILIES, PREFIXES, ROUTES, ikev2, neighbor

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from gatekeeper.records import EventName, Record
+from gatekeeper.reporting.events import EventName, Record
 from lab.impostors import Ending, Heard, TcpKey, inside, speak
 from tcpao.mkt import ALGORITHMS
 from tests.e2e.backends import under_both

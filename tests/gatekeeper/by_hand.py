@@ -6,9 +6,9 @@ from __future__ import annotations
 import socket
 from ipaddress import ip_network
 
-from gatekeeper.keychain import ChainKey
-from tcpao.linux import LinuxSocket
-from tcpao.sockets import Key
+from gatekeeper.policy.keychain import ChainKey
+from tcpao.kernel.installer import LinuxSocket
+from tcpao.key_socket import Key
 from tests.gatekeeper.test_service import ABORT_ON_CLOSE, PATIENCE
 from tests.gatekeeper.world import PORTS, R1, R2
 

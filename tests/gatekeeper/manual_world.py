@@ -9,8 +9,8 @@ from dataclasses import replace
 from math import inf
 from typing import Any
 
-from gatekeeper.keychain import ALWAYS, ChainKey, Keychain, Lifetime
-from gatekeeper.policy import SessionPolicy
+from gatekeeper.policy.keychain import ALWAYS, ChainKey, Keychain, Lifetime
+from gatekeeper.policy.sessions import SessionPolicy
 from keymaterial import Secret
 from tcpao.mkt import ALGORITHMS
 from tests.gatekeeper.world import Router, World, pair_of, policies

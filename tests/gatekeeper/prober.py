@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 
-from gatekeeper.probe import Limited, Probe
-from gatekeeper.probe_story import Result, Step
+from gatekeeper.tools.probe.probe import Limited, Probe
+from gatekeeper.tools.probe.transcript import Result, Step
 from ikev2.authentication.auth import PresharedKey
 from ikev2.authentication.identity import Identity
 from ikev2.endpoint import Endpoint

@@ -27,13 +27,13 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from gatekeeper import forewarning
-from gatekeeper.connection import Connection, Phase
-from gatekeeper.deadlines import Due
-from gatekeeper.life import Life, MktState
-from gatekeeper.peer import Peer
-from gatekeeper.policy import SessionPolicy
-from gatekeeper.rekeying import ask
+from gatekeeper.engine import expiry_warnings as forewarning
+from gatekeeper.engine.negotiated.rekeying import ask
+from gatekeeper.policy.sessions import SessionPolicy
+from gatekeeper.state.connection import Connection, Phase
+from gatekeeper.state.deadlines import Due
+from gatekeeper.state.mkt_record import Life, MktState
+from gatekeeper.state.peer import Peer
 from ikev2.authentication.auth import PresharedKey
 from ikev2.events import Datagram
 from keymaterial import Secret

@@ -15,12 +15,12 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
-from gatekeeper import keygen
-from gatekeeper.cli import main
-from gatekeeper.keygen import KEY_KINDS
+from gatekeeper.tools import keygen
+from gatekeeper.tools.cli import main
+from gatekeeper.tools.keygen import KEY_KINDS
 from ikev2.authentication.auth import PresharedKey
-from ikev2.authentication.schemes import SUPPORTED_HASHES
-from ikev2.authentication.signatures import PrivateKey, PublicKey
+from ikev2.authentication.signatures.keys import PrivateKey, PublicKey
+from ikev2.authentication.signatures.schemes import SUPPORTED_HASHES
 from ikev2.crypto.entropy import check_ppk
 from keymaterial import read_secret_file
 from tests.ikev2.pki import root

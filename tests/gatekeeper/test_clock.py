@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from gatekeeper.clock import both_clocks
-from gatekeeper.lifetimes import CLOCK_TOLERANCE
+from gatekeeper.state.limits import CLOCK_TOLERANCE
 
 
 def test_a_turn_lost_between_the_two_readings_is_no_step_of_the_clock(

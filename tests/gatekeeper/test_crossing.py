@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from gatekeeper.rekeying import ask
+from gatekeeper.engine.negotiated.rekeying import ask
 from ikev2.events import Datagram
 from tcpao.installer import Cause, Install
 from tests.gatekeeper.world import R1, Router, World, pair_of, two_routers

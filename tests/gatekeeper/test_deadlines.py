@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 
-from gatekeeper.deadlines import Deadlines, Due
+from gatekeeper.state.deadlines import Deadlines, Due
 
 
 def test_they_come_in_the_order_of_their_time() -> None:

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from cryptography import x509
 
-from gatekeeper.ends import DAY, Stage, ends_of
-from gatekeeper.forewarning import Forewarning, news
-from gatekeeper.keychain import ChainKey, Keychain
-from gatekeeper.policy import SessionPolicy
+from gatekeeper.engine.expiry_warnings import Forewarning, news
+from gatekeeper.policy.keychain import ChainKey, Keychain
+from gatekeeper.policy.sessions import SessionPolicy
+from gatekeeper.reporting.expiry import DAY, Stage, ends_of
 from tests.gatekeeper.manual_world import key, reload, sessions, two_routers
 from tests.gatekeeper.world import World, policies
 from tests.ikev2.pki import root

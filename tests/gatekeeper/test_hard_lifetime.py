@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from gatekeeper.policy import by_peer
-from gatekeeper.rekeying import ask
+from gatekeeper.engine.negotiated.rekeying import ask
+from gatekeeper.policy.sessions import by_peer
 from tests.doubles.memory_network import Kind, Segment
 from tests.gatekeeper.world import World, open_both, pair_of, policies, two_routers, up
 

@@ -26,8 +26,8 @@ from ikev2.events import (
 )
 from ikev2.peer import Peer
 from tcpao.installer import Guard
+from tcpao.key_socket import InstallError, Key
 from tcpao.mkt import ALGORITHMS, SocketPair
-from tcpao.sockets import InstallError, Key
 from tests.doubles.memory_network import MemorySocket
 from tests.gatekeeper.test_any_order import (
     V4,

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from gatekeeper.life import MktState
+from gatekeeper.state.mkt_record import MktState
 from ikev2.authentication.ppk import Ppk
 from ikev2.constants import ExchangeType
 from ikev2.events import Datagram

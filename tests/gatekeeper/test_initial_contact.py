@@ -6,8 +6,8 @@ from itertools import product
 
 import pytest
 
-from gatekeeper.connection import Phase
-from gatekeeper.rekeying import ask
+from gatekeeper.engine.negotiated.rekeying import ask
+from gatekeeper.state.connection import Phase
 from ikev2.constants import ExchangeType
 from ikev2.events import Datagram
 from tests.gatekeeper.world import (

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gatekeeper.key_log import IkeKeyLog
+from gatekeeper.reporting.ike_key_log import IkeKeyLog
 
 
 def test_lines_come_after_one_that_says_what_the_file_is(tmp_path: Path) -> None:

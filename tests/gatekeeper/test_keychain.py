@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatekeeper.keychain import (
+from gatekeeper.policy.keychain import (
     ALWAYS,
     ChainKey,
     Keychain,

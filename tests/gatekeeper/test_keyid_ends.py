@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from gatekeeper import rekeying
-from gatekeeper.keyids import KeyIds
-from gatekeeper.rekeying import ask
-from gatekeeper.state import State
+from gatekeeper.engine.negotiated import rekeying
+from gatekeeper.engine.negotiated.rekeying import ask
+from gatekeeper.state.key_ids import KeyIds
+from gatekeeper.state.store import State
 from ikev2.events import RpSaOffer, RpSaRequested
 from tcpao.installer import Cause, Remove
 from tests.gatekeeper.world import (

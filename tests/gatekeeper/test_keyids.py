@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatekeeper.keyids import KeyIds, NoKeyIdError
+from gatekeeper.state.key_ids import KeyIds, NoKeyIdError
 
 
 @given(start=st.integers(0, 255))

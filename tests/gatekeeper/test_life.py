@@ -6,7 +6,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from gatekeeper.life import ENDED, TRANSITIONS, Life, MktState
+from gatekeeper.state.mkt_record import ENDED, TRANSITIONS, Life, MktState
 from keymaterial import Secret
 from tcpao.mkt import ALGORITHMS, Mkt, SocketPair
 

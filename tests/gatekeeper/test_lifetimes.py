@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatekeeper.lifetimes import REKEY_BACKOFF, backoff, lingers, soft_lifetime
+from gatekeeper.state.limits import REKEY_BACKOFF, backoff, lingers, soft_lifetime
 
 fractions = st.floats(0, 1)
 

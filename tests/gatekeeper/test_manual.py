@@ -7,9 +7,9 @@ from math import inf
 
 import pytest
 
-from gatekeeper.life import MktState
-from gatekeeper.policy import PolicyError, check
-from gatekeeper.show import DENIED, snapshot
+from gatekeeper.policy.sessions import PolicyError, check
+from gatekeeper.state.mkt_record import MktState
+from gatekeeper.state.snapshot import DENIED, snapshot
 from keymaterial import Secret
 from tcpao.installer import Cause, Guard, Install, SetRNext
 from tcpao.mkt import ALGORITHMS, PeerPairs

@@ -16,9 +16,9 @@ from math import inf
 
 import pytest
 
-from gatekeeper.keychain import ChainKey
+from gatekeeper.policy.keychain import ChainKey
 from tcpao.backend import KernelBackend
-from tcpao.linux import why_unsupported
+from tcpao.kernel.installer import why_unsupported
 from tests.gatekeeper import manual_world
 from tests.gatekeeper.by_hand import ByHand
 from tests.gatekeeper.manual_world import V4, key

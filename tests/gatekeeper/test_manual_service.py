@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from gatekeeper.clock import both_clocks
-from gatekeeper.keychain import ChainKey, Keychain
-from gatekeeper.policy import PolicyError, SessionPolicy
-from gatekeeper.service import Gatekeeper
+from gatekeeper.policy.keychain import ChainKey, Keychain
+from gatekeeper.policy.sessions import PolicyError, SessionPolicy
+from gatekeeper.service.gatekeeper import Gatekeeper
 from keymaterial import Secret
-from tcpao.linux import LinuxSocket, why_unsupported
+from tcpao.kernel.installer import LinuxSocket, why_unsupported
 from tcpao.mkt import ALGORITHMS
 from tests.descriptors import descriptors
 from tests.gatekeeper import manual_world

@@ -10,9 +10,9 @@ from typing import cast
 
 import pytest
 
-from gatekeeper.records import EventName, Record
-from gatekeeper.service import Gatekeeper
-from gatekeeper.show import snapshot
+from gatekeeper.reporting.events import EventName, Record
+from gatekeeper.service.gatekeeper import Gatekeeper
+from gatekeeper.state.snapshot import snapshot
 from tcpao.backend import Backend
 from tcpao.mkt import SocketPair
 from tcpao.refusal import Reason, Refusal

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from gatekeeper import policy as module
-from gatekeeper.core import Core
-from gatekeeper.keychain import ChainKey
-from gatekeeper.policy import PolicyError, SessionPolicy, check
-from gatekeeper.state import Posted
+from gatekeeper.engine.core import Core
+from gatekeeper.policy import sessions as module
+from gatekeeper.policy.keychain import ChainKey
+from gatekeeper.policy.sessions import PolicyError, SessionPolicy, check
+from gatekeeper.state.store import Posted
 from tcpao.installer import Done
 from tcpao.mkt import ALGORITHMS
 from tests.gatekeeper.manual_world import key, sessions

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from ipaddress import ip_address
 
-from gatekeeper.life import MktState
-from gatekeeper.reasons import Trouble
-from gatekeeper.show import snapshot
+from gatekeeper.reporting.explanations import Trouble
+from gatekeeper.state.mkt_record import MktState
+from gatekeeper.state.snapshot import snapshot
 from ikev2.events import RpSaRequest, Selector
 from tcpao.installer import Cause, Install, Where
 from tcpao.mkt import SocketPair
@@ -114,7 +114,7 @@ def test_a_connection_under_another_sessions_key_is_refused_without_an_octet() -
     assert len(held) == 2
     first, second = (command.mkt for command in held)
     socket = r1.sockets[first.pair]
-    from tcpao.sockets import Key
+    from tcpao.key_socket import Key
 
     socket.add(Key.of(second), select=True)
     socket.connect()

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from cryptography import x509
 
-from gatekeeper.policy import IPAddress, PadEntry, SessionId, SessionPolicy
+from gatekeeper.policy.sessions import IPAddress, PadEntry, SessionId, SessionPolicy
 from ikev2.authentication.auth import LocalCredential, PeerCredential, PrivateKey
 from ikev2.authentication.identity import Identity
 from ikev2.events import Datagram, RpSaRequest, Selector

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from gatekeeper.connection import Phase
-from gatekeeper.rekeying import ask
+from gatekeeper.engine.negotiated.rekeying import ask
+from gatekeeper.state.connection import Phase
 from tcpao.installer import SetRNext
 from tests.doubles.memory_network import Segment
 from tests.gatekeeper.world import (

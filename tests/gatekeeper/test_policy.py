@@ -7,7 +7,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from gatekeeper.policy import PolicyError, SessionId, check
+from gatekeeper.policy.sessions import PolicyError, SessionId, check
 from ikev2.authentication.identity import Identity
 from tests.gatekeeper.world import policies
 

@@ -12,8 +12,8 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from gatekeeper.probe import KEYID_TRIES, Phase
-from gatekeeper.probe_story import Result
+from gatekeeper.tools.probe.probe import KEYID_TRIES, Phase
+from gatekeeper.tools.probe.transcript import Result
 from ikev2.authentication.auth import PrivateKey
 from ikev2.authentication.identity import Identity
 from ikev2.authentication.ppk import Ppk

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from gatekeeper.records import EventName
+from gatekeeper.reporting.events import EventName
 from tests.gatekeeper.prober import Beside, a_probe, a_request, near
 from tests.gatekeeper.world import FAMILIES, Router, World, policies, up
 

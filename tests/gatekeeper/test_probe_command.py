@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from gatekeeper.cli import main
+from gatekeeper.tools.cli import main
 from ikev2.events import Datagram, KeysDeleted, RpSaRequested
 from tests.gatekeeper.prober import PSK, far
 from tests.gatekeeper.test_probe import obliging

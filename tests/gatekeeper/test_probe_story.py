@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatekeeper.probe_advice import ADVICE, OTHERWISE, Circumstances, advice
-from gatekeeper.probe_story import LONGEST, Result, Step, Story
+from gatekeeper.tools.probe.advice import ADVICE, OTHERWISE, Circumstances, advice
+from gatekeeper.tools.probe.transcript import LONGEST, Result, Step, Story
 from ikev2.constants import ExchangeType, IdType, NotifyType
 from ikev2.events import Cause, IkeMessage, RpSaFailed
 from ikev2.wire.payload import Payload

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from gatekeeper.connection import Phase
-from gatekeeper.rekeying import ask
-from gatekeeper.ticket import Ticket
+from gatekeeper.engine.negotiated.rekeying import ask
+from gatekeeper.state.connection import Phase
+from gatekeeper.state.ticket import Ticket
 from ikev2.events import Cause as IkeCause
 from ikev2.events import IkeSaFailed
 from tcpao.installer import Abort, AdapterDied, Cause, Install, KeyCounters, KeyState, Read

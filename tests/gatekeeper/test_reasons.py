@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gatekeeper.reasons import HINTS, REFUSED_US, Trouble, at_ike, explain
+from gatekeeper.reporting.explanations import HINTS, REFUSED_US, Trouble, at_ike, explain
 from ikev2.constants import NotifyType
 from ikev2.events import Cause, IkeSaFailed, RpSaFailed
 

@@ -7,10 +7,10 @@ from ipaddress import ip_address
 
 import pytest
 
-from gatekeeper.accepting import find_policy
-from gatekeeper.connection import Phase
-from gatekeeper.policy import PadEntry, PolicyError, SessionPolicy
-from gatekeeper.ticket import Ticket
+from gatekeeper.engine.negotiated.accepting import find_policy
+from gatekeeper.policy.sessions import PadEntry, PolicyError, SessionPolicy
+from gatekeeper.state.connection import Phase
+from gatekeeper.state.ticket import Ticket
 from ikev2.authentication.identity import Identity
 from ikev2.events import RpSaOffer, Selector
 from tcpao.installer import Cause, Install

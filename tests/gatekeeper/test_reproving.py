@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from cryptography import x509
 
-from gatekeeper.connection import Phase
-from gatekeeper.deadlines import Due
-from gatekeeper.lifetimes import REPROVE_WITHIN
-from gatekeeper.policy import PadEntry
-from gatekeeper.show import snapshot
+from gatekeeper.policy.sessions import PadEntry
+from gatekeeper.state.connection import Phase
+from gatekeeper.state.deadlines import Due
+from gatekeeper.state.limits import REPROVE_WITHIN
+from gatekeeper.state.snapshot import snapshot
 from ikev2.authentication.auth import PresharedKey, PrivateKey
 from ikev2.authentication.ppk import Ppk
 from ikev2.proposals.policies import policy_named

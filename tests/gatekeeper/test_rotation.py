@@ -139,7 +139,7 @@ def test_both_sessions_rotate_by_themselves() -> None:
 
 def test_rekeys_that_cross_end_in_one_successor() -> None:
     world, r1, r2 = up()
-    from gatekeeper.rekeying import ask
+    from gatekeeper.engine.negotiated.rekeying import ask
 
     for router in (r1, r2):
         ask(router.core.state, router.connection('ipv4 unicast'), world.now)
@@ -156,7 +156,7 @@ def test_rekeys_that_cross_end_in_one_successor() -> None:
 
 def test_a_crossing_rekey_that_the_peer_refuses_leaves_the_other_one() -> None:
     world, r1, r2 = up()
-    from gatekeeper.rekeying import ask
+    from gatekeeper.engine.negotiated.rekeying import ask
 
     for router in (r1, r2):
         ask(router.core.state, router.connection('ipv4 unicast'), world.now)

@@ -16,14 +16,14 @@ from typing import Any
 
 import pytest
 
-from gatekeeper.policy import PolicyError, SessionPolicy
-from gatekeeper.records import Record
-from gatekeeper.service import Gatekeeper, GatekeeperError
-from gatekeeper.ticket import Ticket
+from gatekeeper.policy.sessions import PolicyError, SessionPolicy
+from gatekeeper.reporting.events import Record
+from gatekeeper.service.gatekeeper import Gatekeeper, GatekeeperError
+from gatekeeper.state.ticket import Ticket
 from ikev2.authentication.identity import Identity
 from tcpao.backend import Backend, KernelBackend
 from tcpao.installer import Abort, Close
-from tcpao.linux import LinuxSocket, why_unsupported
+from tcpao.kernel.installer import LinuxSocket, why_unsupported
 from tcpao.mkt import SocketPair
 from tests.descriptors import descriptors
 from tests.gatekeeper.world import FAMILIES, PORTS, R1, R2, policies
@@ -443,7 +443,7 @@ def test_a_deny_key_that_is_refused_leaves_the_old_configuration_in_force(r2: Da
 def test_a_failure_to_look_takes_nothing_down(r1: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
     r1.gatekeeper.configure(r1.policies())
     with monkeypatch.context() as patched:
-        patched.setattr('gatekeeper.show.snapshot', lambda *_: 1 / 0)
+        patched.setattr('gatekeeper.state.snapshot.snapshot', lambda *_: 1 / 0)
         with pytest.raises(GatekeeperError, match='internal error'):
             r1.gatekeeper.snapshot()
     assert len(r1.gatekeeper.snapshot()) == 2

@@ -9,9 +9,9 @@ from typing import Any, cast
 
 import pytest
 
-from gatekeeper import calls
-from gatekeeper.policy import PolicyError
-from gatekeeper.service import Gatekeeper, GatekeeperError
+from gatekeeper.policy.sessions import PolicyError
+from gatekeeper.service import mailbox as calls
+from gatekeeper.service.gatekeeper import Gatekeeper, GatekeeperError
 from tcpao.backend import Backend
 from tests.doubles.memory_installer import MemoryInstaller, Network
 from tests.gatekeeper.manual_world import key, sessions

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gatekeeper.cli import main
-from tcpao.capture import LinkType
-from tcpao.segment import Flag
+from gatekeeper.tools.cli import main
+from tcpao.verification.capture import LinkType
+from tcpao.verification.segment import Flag
 from tests.tcpao.test_capture import block, interface, packet, section
 from tests.tcpao.wire import Key, Talk, write_pcap
 
@@ -221,7 +221,7 @@ def test_where_no_key_fits_it_says_that_the_master_key_is_another_one(tool: Tool
 def test_a_reader_that_has_seen_enough_gets_no_traceback(tool: Tool) -> None:
     path = tool.folder / 'capture.pcap'
     write_pcap(path, Talk().open().packets)
-    program = 'import sys; from gatekeeper.cli import main; sys.exit(main())'
+    program = 'import sys; from gatekeeper.tools.cli import main; sys.exit(main())'
     command = [sys.executable, '-c', program, 'verify', str(path), '--keys', str(tool.keys)]
     reading, writing = os.pipe()
     os.close(reading)
@@ -266,7 +266,7 @@ def test_verdicts_are_not_kept(tool: Tool, monkeypatch: pytest.MonkeyPatch) -> N
         reports.append(report)
         return True
 
-    monkeypatch.setattr('tcpao.verify_report.Report.passed', kept)
+    monkeypatch.setattr('tcpao.verification.report.Report.passed', kept)
     tool.verify(Talk().open().packets)
     assert list(reports[0].verdicts()) == []
     assert reports[0].good == 3

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field, replace
 from ipaddress import ip_address, ip_network
 from typing import Any
 
-from gatekeeper.connection import Connection
-from gatekeeper.core import Core
-from gatekeeper.peer import Peer
-from gatekeeper.policy import PadEntry, SessionId, SessionPolicy
-from gatekeeper.state import Note
-from gatekeeper.ticket import Ticket
+from gatekeeper.engine.core import Core
+from gatekeeper.policy.sessions import PadEntry, SessionId, SessionPolicy
+from gatekeeper.state.connection import Connection
+from gatekeeper.state.peer import Peer
+from gatekeeper.state.store import Note
+from gatekeeper.state.ticket import Ticket
 from ikev2.authentication.auth import PresharedKey
 from ikev2.authentication.identity import Identity
 from ikev2.events import Datagram

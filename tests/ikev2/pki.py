@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, mldsa,
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from ikev2.authentication.auth import CertifiedKey, PrivateKey, TrustAnchors
-from ikev2.authentication.certificates import Certificate
-from ikev2.authentication.crl import RevocationList
+from ikev2.authentication.x509.certificates import Certificate
+from ikev2.authentication.x509.crl import RevocationList
 
 AT = 1_800_000_000.0
 DAY = 86_400.0

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ikev2.authentication.announcements import announce, read_announcements
 from ikev2.authentication.auth import PresharedKey, PrivateKey
-from ikev2.authentication.auth_methods import announce, read_announcements
-from ikev2.authentication.schemes import SCHEMES
+from ikev2.authentication.signatures.schemes import SCHEMES
 from ikev2.constants import NotifyType
 from ikev2.errors import MalformedMessage
 from ikev2.wire.payloads import NotifyPayload

@@ -13,13 +13,13 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ikev2.authentication.certificates import (
+from ikev2.authentication.identity import Identity
+from ikev2.authentication.x509.certificates import (
     LARGEST_CERTIFICATE,
     Certificate,
     CertificateError,
     read_file,
 )
-from ikev2.authentication.identity import Identity
 from tests.ikev2.pki import AT, DAY, KIND_NAMES, LEAF_USAGE, Holder, keys, root, usage
 
 ROOT = root()

@@ -26,7 +26,7 @@ from ikev2.authentication.auth import (
 )
 from ikev2.authentication.credentials import MOST_CERTIFICATES
 from ikev2.authentication.identity import Identity
-from ikev2.authentication.schemes import SUPPORTED_HASHES
+from ikev2.authentication.signatures.schemes import SUPPORTED_HASHES
 from ikev2.constants import AuthMethod, CertificateEncoding, PrfId
 from ikev2.errors import AuthenticationFailed, CredentialError
 from ikev2.wire.payloads import AuthPayload, CertificatePayload, CertificateRequestPayload

@@ -8,8 +8,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ikev2.authentication.certificates import CertificateError
-from ikev2.authentication.crl import RevocationList, check_revocation, read_crl_file
+from ikev2.authentication.x509.certificates import CertificateError
+from ikev2.authentication.x509.crl import RevocationList, check_revocation, read_crl_file
 from tests.ikev2.pki import AT, DAY, KIND_NAMES, Holder, root, usage
 
 ROOT = root()

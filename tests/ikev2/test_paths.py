@@ -9,8 +9,8 @@ from cryptography import x509
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ikev2.authentication.certificates import CertificateError
-from ikev2.authentication.paths import (
+from ikev2.authentication.x509.certificates import CertificateError
+from ikev2.authentication.x509.paths import (
     LONGEST_PATH,
     MOST_SIGNATURES,
     Path,

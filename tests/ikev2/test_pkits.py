@@ -17,9 +17,9 @@ from typing import TypeVar
 
 import pytest
 
-from ikev2.authentication.certificates import Certificate, CertificateError
-from ikev2.authentication.crl import RevocationList
-from ikev2.authentication.paths import find_path
+from ikev2.authentication.x509.certificates import Certificate, CertificateError
+from ikev2.authentication.x509.crl import RevocationList
+from ikev2.authentication.x509.paths import find_path
 
 _ARCHIVE = Path(__file__).parent / 'vectors' / 'pkits.zip'
 _WHEN = 1_700_000_000.0  # the suite's good certificates are valid from 2010 to 2030

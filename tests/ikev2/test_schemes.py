@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ikev2.authentication.schemes import SCHEMES, SUPPORTED_HASHES, SignatureScheme
-from ikev2.authentication.signatures import PrivateKey, PublicKey
+from ikev2.authentication.signatures.keys import PrivateKey, PublicKey
+from ikev2.authentication.signatures.schemes import SCHEMES, SUPPORTED_HASHES, SignatureScheme
 from ikev2.constants import AuthMethod, SignatureHash
 from ikev2.errors import AuthenticationFailed, CredentialError
 from tests.ikev2.pki import KIND_NAMES, keys

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ikev2.authentication.auth import PrivateKey, verify_auth
-from ikev2.authentication.schemes import SCHEMES, kind_of, schemes_of
+from ikev2.authentication.signatures.schemes import SCHEMES, kind_of, schemes_of
 from ikev2.constants import AuthMethod, KeyExchangeId, NotifyType, PrfId
 from ikev2.crypto.cipher import ENCRYPTIONS
 from ikev2.events import IkeSaFailed, IkeSaUp, RpSaNegotiated

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import dpkt
 
-from gatekeeper.records import EventName, Record
+from gatekeeper.reporting.events import EventName, Record
 from ikev2.constants import ExchangeType
 from ikev2.wire.message import Header
 from lab.demo.checks import ATTACKS
@@ -27,8 +27,8 @@ from lab.demo.places import (
     WIRE,
 )
 from lab.demo.timeline import write
-from tcpao.capture import LinkType
-from tcpao.segment import Flag
+from tcpao.verification.capture import LinkType
+from tcpao.verification.segment import Flag
 from tests.tcpao.wire import ENDS, Key, Talk
 
 Timed = tuple[float, bytes]

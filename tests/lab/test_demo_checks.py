@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from gatekeeper.records import EventName
+from gatekeeper.reporting.events import EventName
 from ikev2.constants import ExchangeType
 from lab.demo import checks
 from lab.demo.evidence import Evidence
 from lab.demo.places import PORTS
-from tcpao.segment import Flag
+from tcpao.verification.segment import Flag
 from tests.lab.demo_evidence import (
     CLOSED,
     IKE,

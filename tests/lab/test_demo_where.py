@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from gatekeeper.configuration.directives import SECTION
 from lab import tcpao_backend
 from lab.demo import __main__ as demo
 from lab.demo import attacks, where
@@ -16,7 +17,6 @@ from lab.demo.places import CONFIGURATION, UNABLE
 from lab.demo.where import NowhereError, Where, decide
 from lab.impostors import Ending, Heard, TcpKey
 from lab.uml.boot import Guest
-from plugin.grammar import SECTION
 from tcpao.backend import Preference
 
 NO_QUEUE = 'no netfilter queue here'

@@ -14,8 +14,11 @@ from exabgp.environment import getenv
 from exabgp.logger import log
 from exabgp.reactor import interrupt
 
-from plugin import lifecycle, neighbors, patching, plugging
-from plugin.keyfiles import KeyFiles
+from gatekeeper.configuration.key_files import KeyFiles
+from plugin import install as plugging
+from plugin import patching
+from plugin.configuration import neighbors
+from plugin.reactor import lifecycle
 from tests.plugin.doubles import Daemon, FakeGatekeeper
 from tests.plugin.texts import PSK
 

@@ -17,20 +17,20 @@ from exabgp.configuration.configuration import Configuration
 from exabgp.reactor.loop import Reactor
 from exabgp.reactor.peer import ACTION
 
-from gatekeeper.policy import PadEntry, PolicyError, SessionId, SessionPolicy
-from gatekeeper.records import Record
-from gatekeeper.service import Gatekeeper, GatekeeperError
-from gatekeeper.suites import check_suites
-from gatekeeper.ticket import GateError, Ticket
+from gatekeeper.policy.algorithm_support import check_suites
+from gatekeeper.policy.sessions import PadEntry, PolicyError, SessionId, SessionPolicy
+from gatekeeper.reporting.events import Record
+from gatekeeper.service.gatekeeper import Gatekeeper, GatekeeperError
+from gatekeeper.state.ticket import GateError, Ticket
 from ikev2.authentication.auth import PresharedKey
 from ikev2.authentication.identity import Identity
 from keymaterial import Secret
-from plugin import runtime
-from plugin.recording import Recorder
-from plugin.runtime import Runtime
+from plugin.connections import runtime
+from plugin.connections.runtime import Runtime
+from plugin.log import Recorder
 from tcpao.backend import Preference
 from tcpao.installer import Capabilities, Command, Event
-from tcpao.linux import LinuxInstaller
+from tcpao.kernel.installer import LinuxInstaller
 from tcpao.mkt import ALGORITHMS, Mkt, SocketPair
 from tests.plugin.peers import SECONDS
 

@@ -13,7 +13,7 @@ from exabgp.bgp.fsm import FSM
 from exabgp.bgp.message import Notify
 from exabgp.protocol.family import AFI, SAFI
 
-from plugin.accepting import MOST_HELD
+from plugin.connections.incoming import MOST_HELD
 from tcpao.installer import Abort
 from tests.plugin.doubles import Asked, Daemon
 from tests.plugin.peers import accepted, connected, free_port, linger, listener, ready, received
@@ -202,7 +202,7 @@ def test_the_gatekeeper_may_abort_it_first(daemon: Start) -> None:
 def test_a_proof_that_never_comes_is_not_waited_for_for_ever(
     daemon: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr('plugin.accepting.PROOF_WITHIN', 0.1)
+    monkeypatch.setattr('plugin.connections.incoming.PROOF_WITHIN', 0.1)
     one, port = passive(daemon)
     with connected(port) as end:
         proof = proof_of(one)

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from gatekeeper.policy import SessionPolicy, check
-from plugin import policies
-from plugin.places import Place, SectionError
-from plugin.section import SCOPE
+from gatekeeper.configuration.location import Place, SectionError
+from gatekeeper.policy.sessions import SessionPolicy, check
+from plugin.configuration import session_policies as policies
+from plugin.configuration.ikev2_section import SCOPE
 from tests.gatekeeper.manual_world import key
 from tests.gatekeeper.test_many_neighbors import NEIGHBORS, neighbors
 

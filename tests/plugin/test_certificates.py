@@ -13,7 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from ikev2.authentication.auth import CertifiedKey, PrivateKey, TrustAnchors
-from ikev2.authentication.signatures import Fingerprint, PublicKey
+from ikev2.authentication.signatures.keys import Fingerprint, PublicKey
 from ikev2.proposals.policies import POLICIES
 from tests.ikev2.pki import DAY, Holder, issue, root, usage
 from tests.plugin.test_section import error_of, load, policy_of, with_ids

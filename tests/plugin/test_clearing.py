@@ -8,12 +8,12 @@ from collections.abc import Callable
 import pytest
 from exabgp.logger import log
 
-from plugin import lifecycle
-from plugin.clearing import clear
+from plugin.reactor import lifecycle
+from plugin.reactor.leftover_rules import clear
 from tcpao.installer import Capabilities
 from tcpao.mkt import ALGORITHMS
-from tcpao.userspace import clearing
-from tcpao.userspace.clearing import Cleared
+from tcpao.userspace.rules import leftovers as clearing
+from tcpao.userspace.rules.leftovers import Cleared
 from tests.plugin.doubles import Daemon
 from tests.plugin.texts import neighbor
 

@@ -8,7 +8,8 @@ import pytest
 from exabgp.reactor.loop import Reactor
 from exabgp.version import version
 
-from plugin import compat, patching, plugging
+from plugin import compat, patching
+from plugin import install as plugging
 
 
 @pytest.fixture(autouse=True)

@@ -20,13 +20,13 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from gatekeeper.keygen import make_psk
+from gatekeeper.configuration.directives import SECTION, SESSION
+from gatekeeper.configuration.keychain_directives import CHAIN, KEY
+from gatekeeper.tools.keygen import make_psk
 from ikev2.proposals.policies import POLICIES
 from lab.certificates import Authority
-from plugin.chain_grammar import CHAIN, KEY
-from plugin.grammar import SECTION, SESSION
-from plugin.protection import DEFAULTS
-from plugin.surroundings import SECTION as ENVIRONMENT
+from plugin.configuration.environment import SECTION as ENVIRONMENT
+from plugin.configuration.neighbor_protection import DEFAULTS
 from tcpao.mkt import ALGORITHMS
 from tests.plugin.test_section import load, with_ids
 from tests.plugin.texts import neighbor

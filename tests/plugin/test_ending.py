@@ -14,8 +14,8 @@ import pytest
 from exabgp.bgp.fsm import FSM
 from exabgp.bgp.message import Notify
 
-from gatekeeper.records import EventName, Record
-from plugin.parting import WAIT_FOR_FIN
+from gatekeeper.adapter.closing import WAIT_FOR_FIN
+from gatekeeper.reporting.events import EventName, Record
 from tcpao.installer import Abort, Close, Done, Failed, Read
 from tcpao.mkt import SocketPair
 from tests.plugin.doubles import Daemon
@@ -96,7 +96,7 @@ def test_a_peer_that_never_closes_is_waited_for_two_seconds(
     daemon: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert WAIT_FOR_FIN == 2.0
-    monkeypatch.setattr('plugin.parting.WAIT_FOR_FIN', 0.2)
+    monkeypatch.setattr('gatekeeper.adapter.closing.WAIT_FOR_FIN', 0.2)
     with session(daemon) as running:
         one = running.one
         speak(one, until_told_to_stop(one))
@@ -208,7 +208,7 @@ def test_the_daemons_end_is_cease_then_the_peers_fin_then_a_reset(daemon: Start)
 def test_the_daemons_end_waits_two_seconds_for_peers_that_never_close(
     daemon: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr('plugin.parting.WAIT_FOR_FIN', 0.2)
+    monkeypatch.setattr('gatekeeper.adapter.closing.WAIT_FOR_FIN', 0.2)
     with session(daemon) as running:
         begun = time.monotonic()
         running.one.reactor.shutdown()

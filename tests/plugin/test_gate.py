@@ -13,8 +13,8 @@ import pytest
 from exabgp.logger import log
 from exabgp.reactor.api import API
 
-from gatekeeper.records import EventName
-from plugin.recording import Recorder
+from gatekeeper.reporting.events import EventName
+from plugin.log import Recorder
 from tcpao.installer import Abort, Close
 from tests.plugin.doubles import Daemon
 from tests.plugin.peers import (
@@ -234,7 +234,7 @@ def test_a_connection_refused_is_told_and_is_no_connection(daemon: Start, told: 
 def test_a_gatekeeper_that_never_answers_is_not_waited_for_for_ever(
     daemon: Start, peer: socket.socket, told: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr('plugin.gate.ANSWER_LATE', 0.05)
+    monkeypatch.setattr('plugin.connections.outgoing.ANSWER_LATE', 0.05)
     one = active(daemon, peer, section=SECTION.replace('psk-file', 'timeout 1; psk-file'))
     one.until(lambda: one.gatekeeper.requests)
     assert one.runtime.bounded(300_000) < 1100  # the reactor is awake by then

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gatekeeper.configuration.directives import SECTION, SESSION, DraftBuilder
+from gatekeeper.configuration.location import Place, SectionError
 from ikev2.authentication.identity import Identity
-from ikev2.authentication.signatures import Fingerprint
-from plugin.grammar import SECTION, SESSION, DraftBuilder
-from plugin.places import Place, SectionError
+from ikev2.authentication.signatures.keys import Fingerprint
 
 HERE = Place('/etc/exabgp/r1.conf', 7)
 FAMILIES = (('ipv4', 'unicast'), ('ipv6', 'unicast'))

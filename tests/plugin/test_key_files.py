@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from gatekeeper.configuration.key_files import KeyFiles
 from keymaterial import KeyFileError
-from plugin.keyfiles import KeyFiles
 
 NOBODY = 65534
 LARGEST = 1000

@@ -13,11 +13,11 @@ import pytest
 from exabgp.bgp.neighbor import NeighborTemplate
 from exabgp.configuration.configuration import Configuration
 
-from gatekeeper.keychain import ALWAYS, ChainKey, Keychain, Lifetime
-from gatekeeper.policy import SessionPolicy
-from plugin.chain_grammar import lifetime
-from plugin.grammar import WordError
-from plugin.policies import policies_of
+from gatekeeper.configuration.directives import WordError
+from gatekeeper.configuration.keychain_directives import lifetime
+from gatekeeper.policy.keychain import ALWAYS, ChainKey, Keychain, Lifetime
+from gatekeeper.policy.sessions import SessionPolicy
+from plugin.configuration.session_policies import policies_of
 from tcpao.mkt import ALGORITHMS
 from tests.plugin.texts import SECTION, neighbor
 

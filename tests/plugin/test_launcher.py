@@ -101,7 +101,7 @@ def test_the_helper_of_the_command_line_is_exabgps_own(tmp_path: Path) -> None:
     probe.write_text(
         'import sys\n'
         'import exabgp.application.pipe as pipe\n'
-        "pipe.main = lambda name: print(name, 'plugin.hooks' in sys.modules)\n"
+        "pipe.main = lambda name: print(name, 'plugin.reactor.hooks' in sys.modules)\n"
         'from plugin import launcher\n'
         'launcher.main()\n'
     )

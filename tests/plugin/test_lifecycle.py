@@ -18,12 +18,15 @@ from exabgp.logger import log
 from exabgp.protocol.ip import IP
 from exabgp.reactor.loop import Reactor
 
-from gatekeeper.key_log import IkeKeyLog
-from gatekeeper.service import Gatekeeper, GatekeeperError
+from gatekeeper.reporting.ike_key_log import IkeKeyLog
+from gatekeeper.reporting.keys_json import KeyTable
+from gatekeeper.service.gatekeeper import Gatekeeper, GatekeeperError
 from lab.impostors import bgp_open
-from plugin import lifecycle, patching, plugging, runtime
-from plugin.keytable import KeyTable
-from plugin.runtime import Runtime
+from plugin import install as plugging
+from plugin import patching
+from plugin.connections import runtime
+from plugin.connections.runtime import Runtime
+from plugin.reactor import lifecycle
 from tcpao.backend import Preference
 from tcpao.mkt import SocketPair
 from tests.plugin.doubles import Daemon, a_policy, an_mkt

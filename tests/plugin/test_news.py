@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from plugin.news import AGAIN_AFTER, EVERY, MOST, SETTLED_AFTER, News
+from gatekeeper.reporting.repeated_failures import AGAIN_AFTER, EVERY, MOST, SETTLED_AFTER, News
 
 V4, V6 = 'ipv4 unicast', 'ipv6 unicast'
 R2, R3 = '10.0.0.2', '10.0.0.3'

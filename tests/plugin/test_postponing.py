@@ -12,8 +12,8 @@ from exabgp.bgp.fsm import FSM
 from exabgp.logger import log
 from exabgp.reactor.interrupt import Signal
 
-from plugin import postponing
-from plugin.postponing import LONGEST, WAITS
+from plugin.reactor import deferred_reload as postponing
+from plugin.reactor.deferred_reload import LONGEST, WAITS
 from tests.plugin.doubles import Daemon
 from tests.plugin.texts import SECTION, neighbor
 

@@ -16,12 +16,12 @@ from exabgp.logger import log
 from exabgp.reactor.api import API
 from exabgp.reactor.api.command.command import Command
 
-from gatekeeper.records import EventName, Record
-from gatekeeper.service import GatekeeperError
-from plugin import showing
-from plugin.keytable import KeyTable
-from plugin.recording import Recorder
-from plugin.surroundings import read_ports, write_ports
+from gatekeeper.reporting.events import EventName, Record
+from gatekeeper.reporting.keys_json import KeyTable
+from gatekeeper.service.gatekeeper import GatekeeperError
+from plugin.commands import show as showing
+from plugin.configuration.environment import read_ports, write_ports
+from plugin.log import Recorder
 from tcpao.mkt import SocketPair
 from tests.plugin.doubles import Daemon, a_policy, an_mkt
 from tests.plugin.texts import neighbor

@@ -18,10 +18,10 @@ from cryptography.hazmat.primitives.serialization import (
 from exabgp.bgp.neighbor import NeighborTemplate
 from exabgp.configuration.configuration import Configuration
 
-from gatekeeper.policy import SessionPolicy
+from gatekeeper.policy.sessions import SessionPolicy
 from ikev2.authentication.auth import PresharedKey, PrivateKey, PublicKey
-from ikev2.authentication.signatures import Fingerprint
-from plugin.policies import policies_of
+from ikev2.authentication.signatures.keys import Fingerprint
+from plugin.configuration.session_policies import policies_of
 from tests.plugin.texts import PSK, SECTION, neighbor
 
 Write = Callable[[str], Path]

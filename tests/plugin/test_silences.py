@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from exabgp.configuration.configuration import Configuration
 
-from plugin.neighbors import protection_of
+from plugin.configuration.neighbors import protection_of
 from tests.plugin.texts import SECTION, neighbor
 
 Write = Callable[[str], Path]

@@ -11,7 +11,7 @@ from exabgp.configuration.configuration import Configuration
 from exabgp.protocol.family import AFI, SAFI, Family
 from exabgp.rib import RIB
 
-from plugin.policies import policies_of
+from plugin.configuration.session_policies import policies_of
 from tests.plugin.texts import SECTION, neighbor
 
 Write = Callable[[str], Path]

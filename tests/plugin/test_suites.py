@@ -11,11 +11,12 @@ import pytest
 from exabgp.configuration.configuration import Configuration
 
 from lab.tcpao_kernel import has_tcp_ao
-from plugin import lifecycle, runtime
+from plugin.connections import runtime
+from plugin.reactor import lifecycle
 from tcpao import backend
 from tcpao.installer import Capabilities
 from tcpao.mkt import ALGORITHMS
-from tcpao.userspace.signing import supported
+from tcpao.userspace.wire.signing import supported
 from tests.descriptors import descriptors
 from tests.plugin.doubles import Daemon
 from tests.plugin.texts import SECTION, neighbor

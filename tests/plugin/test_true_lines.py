@@ -10,8 +10,8 @@ from exabgp.configuration.configuration import Configuration
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plugin.places import SectionError
-from plugin.truelines import Statement
+from gatekeeper.configuration.location import SectionError
+from plugin.configuration.line_numbers import Statement
 from tests.plugin.texts import SECTION, neighbor
 
 Write = Callable[[str], Path]

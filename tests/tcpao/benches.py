@@ -22,10 +22,10 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-from tcpao.linux import LinuxInstaller
+from tcpao.kernel.installer import LinuxInstaller
 from tcpao.mkt import IPAddress, SocketPair
 from tcpao.socket_installer import SocketInstaller
-from tcpao.userspace.rules import Kind
+from tcpao.userspace.rules.interface import Kind
 from tests.doubles.memory_installer import MemoryInstaller, MemorySocket, Network
 from tests.tcpao.userspace.forked import ForkedBackend
 

@@ -7,9 +7,9 @@ from functools import cache
 
 import pytest
 
-from tcpao.linux import why_unsupported
-from tcpao.userspace.backend import UserspaceBackend
-from tcpao.userspace.rules import Kind
+from tcpao.kernel.installer import why_unsupported
+from tcpao.userspace.client.backend import UserspaceBackend
+from tcpao.userspace.rules.interface import Kind
 from tests.tcpao.benches import Bench, KernelBench, MemoryBench, UserspaceBench, namespace
 
 NO_KERNEL = (

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from tcpao.capture import CaptureError, CutOffError, LinkType, read_packets
+from tcpao.verification.capture import CaptureError, CutOffError, LinkType, read_packets
 from tests.tcpao.wire import Talk, write_pcap
 
 V4 = Talk().open().packets[0]

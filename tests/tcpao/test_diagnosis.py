@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tcpao.segment import Flag
+from tcpao.verification.segment import Flag
 from tests.tcpao.test_verify import counts, verified
 from tests.tcpao.wire import SPACE, Key, Mistake, Talk
 
@@ -180,8 +180,8 @@ def test_the_search_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         tried += 1
         return False
 
-    monkeypatch.setattr('tcpao.diagnosis._fits', count)
-    monkeypatch.setattr('tcpao.diagnosis.MOST_TRIALS', 50)
+    monkeypatch.setattr('tcpao.verification.diagnosis._fits', count)
+    monkeypatch.setattr('tcpao.verification.diagnosis.MOST_TRIALS', 50)
     talk = Talk(key=KEY).open()
     for _ in range(30):
         talk.segment(True, Flag.ACK, b'x', key=Key(1, 17, b'guess'))

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tcpao.segment import Flag
+from tcpao.verification.segment import Flag
 from tests.tcpao.test_mid_connection import isns
 from tests.tcpao.test_mid_connection import verified as verified_with_isns
 from tests.tcpao.test_verify import counts, problems, verified

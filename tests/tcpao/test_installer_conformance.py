@@ -31,9 +31,9 @@ from tcpao.installer import (
     UnguardAll,
     Where,
 )
+from tcpao.key_socket import InstallError
 from tcpao.mkt import ALGORITHMS, IPNetwork, Mkt, SocketPair
 from tcpao.socket_installer import SocketInstaller
-from tcpao.sockets import InstallError
 from tests.tcpao.benches import Bench, Connection, Listener
 
 PORT = 179

@@ -20,11 +20,11 @@ from scapy.layers.inet import IP
 from scapy.layers.inet6 import IPv6
 
 from tcpao.installer import Abort, Install, Remove, SetRNext, Where
-from tcpao.known_keys import parse_known_keys
 from tcpao.mkt import ALGORITHMS, Mkt
-from tcpao.segment import Flag
-from tcpao.verify import Outcome
-from tcpao.verify_report import Report, verify_capture
+from tcpao.verification.known_keys import parse_known_keys
+from tcpao.verification.report import Report, verify_capture
+from tcpao.verification.segment import Flag
+from tcpao.verification.verify import Outcome
 from tests.tcpao.benches import KernelBench
 from tests.tcpao.test_installer_conformance import (
     do,

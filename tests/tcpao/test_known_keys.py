@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keymaterial import KeyFileError, Secret
-from tcpao.known_keys import KnownKeyError, parse_known_keys, read_known_keys
+from tcpao.verification.known_keys import KnownKeyError, parse_known_keys, read_known_keys
 
 WHOLE = {
     'session': 'ipv4 unicast',

@@ -19,7 +19,6 @@ from typing import Any
 import pytest
 
 from keymaterial import Secret
-from tcpao import linux
 from tcpao.installer import (
     Cause,
     Done,
@@ -34,10 +33,11 @@ from tcpao.installer import (
     SetRNext,
     Where,
 )
-from tcpao.linux import LinuxInstaller, LinuxSocket, why_unsupported
-from tcpao.linux_abi import Option, TcpAoAdd, TcpAoGetsockopt, TcpAoInfoOpt
+from tcpao.kernel import installer as linux
+from tcpao.kernel.abi import Option, TcpAoAdd, TcpAoGetsockopt, TcpAoInfoOpt
+from tcpao.kernel.installer import LinuxInstaller, LinuxSocket, why_unsupported
+from tcpao.key_socket import InstallError, Key
 from tcpao.mkt import ALGORITHMS, Mkt, SocketPair
-from tcpao.sockets import InstallError, Key
 from tests.tcpao.benches import KernelBench
 from tests.tcpao.test_installer_conformance import keeps_out
 

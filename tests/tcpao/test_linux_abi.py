@@ -8,8 +8,8 @@ from ipaddress import ip_network
 
 import pytest
 
-from tcpao import linux_abi
-from tcpao.linux_abi import (
+from tcpao.kernel import abi as linux_abi
+from tcpao.kernel.abi import (
     TcpAoAdd,
     TcpAoDel,
     TcpAoGetsockopt,

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcpao.segment import Flag, MalformedSegmentError, Segment, parse_ip
+from tcpao.verification.segment import Flag, MalformedSegmentError, Segment, parse_ip
 
 AO = b'\x1d\x10\x01\x02' + bytes(range(12))
 

@@ -20,9 +20,9 @@ from tcpao.installer import (
     UnguardAll,
     Where,
 )
+from tcpao.key_socket import InstalledKey, InstallError, Key
 from tcpao.mkt import ALGORITHMS, IPNetwork, Mkt, SocketPair
 from tcpao.socket_installer import DENY_SECRET_LENGTH
-from tcpao.sockets import InstalledKey, InstallError, Key
 from tests.doubles.memory_installer import MemoryInstaller, MemorySocket, Network
 
 PEER = ip_network('10.0.0.1')

@@ -19,9 +19,9 @@ from scapy.layers.inet6 import IPv6
 
 from keymaterial import Secret
 from tcpao.kdf import context, derive_traffic_key
-from tcpao.mac import compute_mac, is_good, mac_input
 from tcpao.mkt import ALGORITHMS, Algorithm
-from tcpao.segment import AoOption, Segment, parse_ip
+from tcpao.verification.mac import compute_mac, is_good, mac_input
+from tcpao.verification.segment import AoOption, Segment, parse_ip
 
 Vector = dict[str, Any]
 

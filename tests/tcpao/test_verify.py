@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from scapy.layers.inet import IP
 from scapy.layers.inet6 import IPv6
 
-from tcpao.capture import Packet
-from tcpao.known_keys import parse_known_keys
 from tcpao.mkt import ALGORITHMS
-from tcpao.segment import Flag
-from tcpao.verify import Outcome, Verifier
-from tcpao.verify_report import Report, verify_capture
+from tcpao.verification.capture import Packet
+from tcpao.verification.known_keys import parse_known_keys
+from tcpao.verification.report import Report, verify_capture
+from tcpao.verification.segment import Flag
+from tcpao.verification.verify import Outcome, Verifier
 from tests.tcpao.test_vectors import DRAFT_ALGS, RFC_9235, SUITES, Vector, octets
 from tests.tcpao.wire import SPACE, Key, Talk, write_pcap
 

@@ -11,11 +11,11 @@ from typing import Any
 import dpkt
 
 from keymaterial import Secret
-from tcpao.capture import LinkType
 from tcpao.kdf import context, derive_traffic_key
-from tcpao.mac import full_mac, mac_input
 from tcpao.mkt import ALGORITHMS, IPAddress
-from tcpao.segment import Flag, parse_ip
+from tcpao.verification.capture import LinkType
+from tcpao.verification.mac import full_mac, mac_input
+from tcpao.verification.segment import Flag, parse_ip
 
 SPACE = 1 << 32
 ENDS: dict[int, tuple[IPAddress, IPAddress]] = {

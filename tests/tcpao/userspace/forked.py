@@ -11,9 +11,9 @@ import socket
 import subprocess
 import time
 
-from tcpao.userspace.backend import Child, UserspaceBackend
-from tcpao.userspace.rules import Kind
-from tcpao.userspace.starting import serve
+from tcpao.userspace.client.backend import Child, UserspaceBackend
+from tcpao.userspace.process.startup import serve
+from tcpao.userspace.rules.interface import Kind
 
 PATIENCE = 60.0
 MOST_DESCRIPTORS = 4096

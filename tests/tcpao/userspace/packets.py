@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from ipaddress import IPv6Address, ip_address, ip_network
 
 from keymaterial import Secret
+from tcpao.key_socket import Key
 from tcpao.mkt import ALGORITHMS, IPAddress, SocketPair
-from tcpao.segment import Segment, parse_ip
-from tcpao.sockets import Key
-from tcpao.userspace.core import Core
-from tcpao.userspace.keyring import StoredKey
-from tcpao.userspace.packet import full_checksum
-from tcpao.userspace.sockets_table import SocketName
+from tcpao.userspace.connections.keyring import StoredKey
+from tcpao.userspace.connections.packet_path import Core
+from tcpao.userspace.connections.sockets_table import SocketName
+from tcpao.userspace.wire.packet import full_checksum
+from tcpao.verification.segment import Segment, parse_ip
 
 FIN, SYN, RST, PSH, ACK = 0x01, 0x02, 0x04, 0x08, 0x10
 SPACE = 1 << 32

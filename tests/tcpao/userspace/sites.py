@@ -27,7 +27,7 @@ from tcpao.backend import Backend, KernelBackend
 from tcpao.installer import Command, Done, Install, KeyState, Prune, Read, Remove, Where
 from tcpao.mkt import IPAddress, Mkt, SocketPair
 from tcpao.socket_installer import SocketInstaller
-from tcpao.userspace.rules import Kind
+from tcpao.userspace.rules.interface import Kind
 from tests.tcpao.test_installer_conformance import mkts
 from tests.tcpao.userspace.forked import ForkedBackend
 from tests.tcpao.userspace.packets import ADDRESSES

@@ -14,9 +14,9 @@ from typing import Self
 
 import pytest
 
-from tcpao.capture import read_packets
 from tcpao.installer import Install, Where
-from tcpao.segment import Segment, parse_ip
+from tcpao.verification.capture import read_packets
+from tcpao.verification.segment import Segment, parse_ip
 from tests.tcpao.conftest import rule_kinds
 from tests.tcpao.test_installer_conformance import mkts
 from tests.tcpao.userspace.packets import ADDRESSES, RST, a_pair

@@ -13,16 +13,16 @@ from typing import Any, cast
 
 import pytest
 
-from gatekeeper.listeners import Listeners
+from gatekeeper.service.listeners import Listeners
 from tcpao.installer import Cause, Done, Failed, Guard, GuardAll, UnguardAll
-from tcpao.userspace.channel import Channel
-from tcpao.userspace.installer import UserspaceInstaller
-from tcpao.userspace.messages import AddAll, encode
-from tcpao.userspace.nfqueue import Queue
-from tcpao.userspace.process import Process
-from tcpao.userspace.rules import Rules, RulesError
+from tcpao.userspace.client.channel import Channel
+from tcpao.userspace.client.installer import UserspaceInstaller
+from tcpao.userspace.netlink.nfqueue import Queue
+from tcpao.userspace.process.process import Process
+from tcpao.userspace.protocol.messages import AddAll, encode
+from tcpao.userspace.rules.interface import Rules, RulesError
 from tcpao.userspace.selectors import Selector
-from tcpao.userspace.signing import supported
+from tcpao.userspace.wire.signing import supported
 from tests.doubles.memory_installer import MemoryInstaller, Network
 from tests.gatekeeper.manual_world import key
 from tests.gatekeeper.test_many_neighbors import NEIGHBORS, neighbors

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from tcpao.userspace import rules_iptables, rules_nftables
-from tcpao.userspace.clearing import Cleared, clear
-from tcpao.userspace.rules import NAME, Kind, RulesError
-from tcpao.userspace.table_names import may_have_tables
+from tcpao.userspace.rules import iptables as rules_iptables
+from tcpao.userspace.rules import nftables as rules_nftables
+from tcpao.userspace.rules.existing_tables import may_have_tables
+from tcpao.userspace.rules.interface import NAME, Kind, RulesError
+from tcpao.userspace.rules.leftovers import Cleared, clear
 from tests.tcpao.conftest import rule_kinds
 from tests.tcpao.userspace.forked import ForkedBackend
 from tests.tcpao.userspace.sites import Site, connect, protected, wired

@@ -7,9 +7,9 @@ import random
 import pytest
 
 from tcpao.installer import Cause
+from tcpao.key_socket import InstallError, SocketState
 from tcpao.mkt import ALGORITHMS
-from tcpao.sockets import InstallError, SocketState
-from tcpao.userspace.options import mss_of
+from tcpao.userspace.wire.options import mss_of
 from tests.tcpao.userspace.packets import (
     ACK,
     DATA_OPTIONS,

@@ -14,10 +14,10 @@ import pytest
 
 from keymaterial import Secret
 from tcpao.mkt import SocketPair
-from tcpao.userspace.core import Core
-from tcpao.userspace.keyring import StoredKey
-from tcpao.userspace.options import find_ao, mss_of
-from tcpao.userspace.packet import full_checksum, locate, with_full_checksum, with_options
+from tcpao.userspace.connections.keyring import StoredKey
+from tcpao.userspace.connections.packet_path import Core
+from tcpao.userspace.wire.options import find_ao, mss_of
+from tcpao.userspace.wire.packet import full_checksum, locate, with_full_checksum, with_options
 from tests.tcpao.test_vectors import DRAFT_ALGS, RFC_9235, Vector, octets, suite
 from tests.tcpao.userspace.packets import (
     connection_name,

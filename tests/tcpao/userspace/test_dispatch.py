@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from tcpao.installer import Guard as GuardOf
 from tcpao.installer import GuardAll, UnguardAll
 from tcpao.mkt import SocketPair
-from tcpao.userspace import rules_iptables
-from tcpao.userspace.dispatch import MOST, Chain, Digit, Layout, Service, Way, lay_out
-from tcpao.userspace.rules import Kind, choose
+from tcpao.userspace.rules import iptables as rules_iptables
+from tcpao.userspace.rules.chain_layout import MOST, Chain, Digit, Layout, Service, Way, lay_out
+from tcpao.userspace.rules.interface import Kind, choose
 from tcpao.userspace.selectors import Selector, only
 from tests.tcpao.userspace.forked import ForkedBackend
 from tests.tcpao.userspace.packets import ADDRESSES, a_pair
@@ -163,7 +163,7 @@ def test_a_thousand_rules_take_one_transaction(kind: Kind, monkeypatch: pytest.M
 def test_a_hundred_rules_of_nftables_take_a_few_transactions(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from tcpao.userspace import rules_nftables
+    from tcpao.userspace.rules import nftables as rules_nftables
 
     done: list[object] = []
     commit = rules_nftables._commit

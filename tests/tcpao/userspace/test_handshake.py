@@ -8,11 +8,11 @@ import pytest
 
 from keymaterial import Secret
 from tcpao.mkt import ALGORITHMS, SocketPair
-from tcpao.userspace.core import Core
-from tcpao.userspace.handshake import REMEMBERED
-from tcpao.userspace.keyring import StoredKey
-from tcpao.userspace.options import mss_of
-from tcpao.userspace.sockets_table import MOST_WAITING
+from tcpao.userspace.connections.handshake import REMEMBERED
+from tcpao.userspace.connections.keyring import StoredKey
+from tcpao.userspace.connections.packet_path import Core
+from tcpao.userspace.connections.sockets_table import MOST_WAITING
+from tcpao.userspace.wire.options import mss_of
 from tests.tcpao.userspace.packets import (
     ACK,
     DATA_OPTIONS,

@@ -21,16 +21,14 @@ from pathlib import Path
 import pytest
 
 from tcpao.backend import BackendError
-from tcpao.capture import read_packets
 from tcpao.installer import Abort
 from tcpao.mkt import SocketPair
-from tcpao.segment import Segment, parse_ip
-from tcpao.userspace import starting
-from tcpao.userspace.clearing import Cleared, clear
-from tcpao.userspace.core import Core
-from tcpao.userspace.heritage import LASTING
-from tcpao.userspace.nfqueue import bound_queues
-from tcpao.userspace.rules import (
+from tcpao.userspace.connections.inherited import LASTING
+from tcpao.userspace.connections.packet_path import Core
+from tcpao.userspace.netlink.nfqueue import bound_queues
+from tcpao.userspace.process import startup as starting
+from tcpao.userspace.process.startup import why_unable
+from tcpao.userspace.rules.interface import (
     NAME,
     Kind,
     RulesError,
@@ -39,8 +37,10 @@ from tcpao.userspace.rules import (
     remove_stale,
     selector_of,
 )
+from tcpao.userspace.rules.leftovers import Cleared, clear
 from tcpao.userspace.selectors import Selector, only
-from tcpao.userspace.starting import why_unable
+from tcpao.verification.capture import read_packets
+from tcpao.verification.segment import Segment, parse_ip
 from tests.tcpao.conftest import rule_kinds
 from tests.tcpao.userspace.forked import ForkedBackend
 from tests.tcpao.userspace.packets import ACK, ADDRESSES, RST, SYN, a_pair, ends, no_mtu, packet

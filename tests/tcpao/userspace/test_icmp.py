@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcpao.userspace.core import Core
+from tcpao.userspace.connections.packet_path import Core
 from tests.tcpao.userspace.packets import (
     SYN,
     SYN_OPTIONS,

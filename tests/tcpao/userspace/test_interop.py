@@ -20,10 +20,10 @@ from scapy.layers.inet import IP
 from scapy.layers.inet6 import IPv6
 
 from tcpao.installer import Install, Remove, SetRNext, Where
-from tcpao.known_keys import KnownKey
 from tcpao.mkt import ALGORITHMS, Mkt
-from tcpao.segment import Flag
-from tcpao.verify_report import Report, verify_capture
+from tcpao.verification.known_keys import KnownKey
+from tcpao.verification.report import Report, verify_capture
+from tcpao.verification.segment import Flag
 from tests.tcpao.test_installer_conformance import mkts
 from tests.tcpao.userspace.interop_table import Table
 from tests.tcpao.userspace.packets import ADDRESSES

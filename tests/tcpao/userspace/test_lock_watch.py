@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tcpao.userspace.lock_watch import LockWatch
+from tcpao.userspace.rules.iptables_lock_watch import LockWatch
 from tests.descriptors import descriptors
 
 

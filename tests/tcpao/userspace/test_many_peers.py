@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from keymaterial import Secret
 from tcpao.installer import Done, Guard, Unguard
 from tcpao.mkt import ALGORITHMS, SocketPair
-from tcpao.userspace.core import Core
-from tcpao.userspace.keyring import StoredKey
+from tcpao.userspace.connections.keyring import StoredKey
+from tcpao.userspace.connections.packet_path import Core
+from tcpao.userspace.connections.sockets_table import LINGER
 from tcpao.userspace.selectors import Selector, Selectors
-from tcpao.userspace.sockets_table import LINGER
 from tests.doubles.memory_installer import MemoryInstaller, Network
 from tests.tcpao.userspace.packets import SYN, connection_name, listener_name, no_mtu, packet
 

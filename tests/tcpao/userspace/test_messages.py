@@ -10,10 +10,10 @@ import pytest
 
 from keymaterial import Secret
 from tcpao.installer import Cause
-from tcpao.sockets import InstalledKey, InstallError, SocketState
-from tcpao.userspace import messages
-from tcpao.userspace.messages import Request
-from tcpao.userspace.seal import Tally
+from tcpao.key_socket import InstalledKey, InstallError, SocketState
+from tcpao.userspace.protocol import messages
+from tcpao.userspace.protocol.messages import Request
+from tcpao.userspace.wire.seal import Tally
 from tests.tcpao.userspace.packets import (
     a_pair,
     connection_name,

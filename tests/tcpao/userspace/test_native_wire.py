@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from tcpao.installer import Install, Remove, SetRNext, Where
-from tcpao.known_keys import KnownKey
 from tcpao.mkt import ALGORITHMS, Mkt
-from tcpao.userspace.backend import UserspaceBackend
-from tcpao.verify_report import verify_capture
+from tcpao.userspace.client.backend import UserspaceBackend
+from tcpao.verification.known_keys import KnownKey
+from tcpao.verification.report import verify_capture
 from tests.tcpao.conftest import rule_kinds
 from tests.tcpao.test_installer_conformance import mkts
 from tests.tcpao.userspace.interop_table import Table

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcpao.userspace.nfqueue import (
+from tcpao.userspace.netlink.nfqueue import (
     Attribute,
     ConfigAttribute,
     acknowledgment,

@@ -11,7 +11,7 @@ from ipaddress import ip_network
 import pytest
 
 from tcpao.installer import Guard, Unguard
-from tcpao.userspace.rules import NAME, Kind
+from tcpao.userspace.rules.interface import NAME, Kind
 from tests.tcpao.userspace.forked import ForkedBackend
 from tests.tcpao.userspace.packets import ADDRESSES
 from tests.tcpao.userspace.sites import Site, connect, protected, wired

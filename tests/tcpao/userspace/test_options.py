@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcpao.userspace.options import (
+from tcpao.userspace.wire.options import (
     LARGEST_MSS,
     LONGEST_AO_OPTION,
     MalformedError,

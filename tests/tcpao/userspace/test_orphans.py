@@ -9,7 +9,7 @@ from ipaddress import ip_address
 import pytest
 
 from tcpao.mkt import SocketPair
-from tcpao.userspace import orphans
+from tcpao.userspace.netlink import destroy_socket as orphans
 
 pytestmark = [pytest.mark.native, pytest.mark.usefixtures('own_namespace')]
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcpao.userspace.packet import flow_of, full_checksum, locate, with_options
+from tcpao.userspace.wire.packet import flow_of, full_checksum, locate, with_options
 from tests.tcpao.userspace.packets import (
     ACK,
     DATA_OPTIONS,

@@ -36,13 +36,16 @@ from tcpao.installer import (
     Where,
 )
 from tcpao.refusal import Reason
-from tcpao.userspace import channel, nfqueue, orphans, rules_iptables
-from tcpao.userspace.backend import UserspaceBackend
-from tcpao.userspace.lock_watch import LOCK_FILE, LockWatch
-from tcpao.userspace.messages import LARGEST
-from tcpao.userspace.nfqueue import bound_queues
-from tcpao.userspace.rules import NAME, Kind
-from tcpao.userspace.starting import why_unable
+from tcpao.userspace.client import channel
+from tcpao.userspace.client.backend import UserspaceBackend
+from tcpao.userspace.netlink import destroy_socket as orphans
+from tcpao.userspace.netlink import nfqueue
+from tcpao.userspace.netlink.nfqueue import bound_queues
+from tcpao.userspace.process.startup import why_unable
+from tcpao.userspace.protocol.messages import LARGEST
+from tcpao.userspace.rules import iptables as rules_iptables
+from tcpao.userspace.rules.interface import NAME, Kind
+from tcpao.userspace.rules.iptables_lock_watch import LOCK_FILE, LockWatch
 from tests.tcpao.conftest import rule_kinds
 from tests.tcpao.test_installer_conformance import mkts
 from tests.tcpao.userspace.forked import ForkedBackend

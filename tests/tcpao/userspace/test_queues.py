@@ -12,14 +12,14 @@ from typing import Any, cast
 
 import pytest
 
-from tcpao.userspace.nfqueue import (
+from tcpao.userspace.netlink.nfqueue import (
     SEND_BUFFER,
     Queue,
     QueueTakenError,
     bound_queues,
     verdict,
 )
-from tcpao.userspace.starting import _free_queue
+from tcpao.userspace.process.startup import _free_queue
 
 pytestmark = [pytest.mark.native, pytest.mark.usefixtures('own_namespace')]
 

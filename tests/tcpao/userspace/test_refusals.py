@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tcpao.refusal import Reason, Refusal
-from tcpao.userspace.core import Core
-from tcpao.userspace.refusals import (
+from tcpao.userspace.connections.packet_path import Core
+from tcpao.userspace.protocol.refusals import (
     AGAIN_AFTER,
     CONFIRMED_AFTER,
     MOST,

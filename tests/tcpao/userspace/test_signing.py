@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from keymaterial import Secret
 from tcpao.kdf import KmacUnavailableError, derive_traffic_key
-from tcpao.mac import compute_mac
 from tcpao.mkt import ALGORITHMS
-from tcpao.userspace.signing import mac_function, supported
+from tcpao.userspace.wire.signing import mac_function, supported
+from tcpao.verification.mac import compute_mac
 from tests.tcpao.test_vectors import DRAFT_ALGS, RFC_9235, Vector, octets, suite
 
 ALL = [

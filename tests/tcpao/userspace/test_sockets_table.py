@@ -8,13 +8,13 @@ import pytest
 
 from keymaterial import Secret
 from tcpao.installer import Cause
+from tcpao.key_socket import InstallError
 from tcpao.mkt import ALGORITHMS
-from tcpao.sockets import InstallError
-from tcpao.userspace import sockets_table
-from tcpao.userspace.core import Core
-from tcpao.userspace.keyring import LONGEST_MASTER_KEY, StoredKey
+from tcpao.userspace.connections import sockets_table
+from tcpao.userspace.connections.keyring import LONGEST_MASTER_KEY, StoredKey
+from tcpao.userspace.connections.packet_path import Core
+from tcpao.userspace.connections.sockets_table import LINGER
 from tcpao.userspace.selectors import Selector
-from tcpao.userspace.sockets_table import LINGER
 from tests.tcpao.userspace.packets import (
     ACK,
     FIN,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcpao.userspace.watch import has_removal
+from tcpao.userspace.rules.nftables_watch import has_removal
 
 OURS = frozenset({b'ours'})
 

@@ -1,0 +1,69 @@
+"""How a protected connection ends after our NOTIFICATION: wait for the peer's FIN, then close.
+
+A close with SO_LINGER {1, 0} throws away what was not delivered, the NOTIFICATION too; a shutdown
+would leave a TIME-WAIT that blocks the pinned port. So the socket lingers with us, up to 2 s.
+"""
+
+from __future__ import annotations
+
+import select
+import time
+
+from gatekeeper.adapter.sockets import Link, Links
+from gatekeeper.adapter.wakeup import ENDED, Waker
+
+WAIT_FOR_FIN = 2.0
+"""Seconds."""
+_READ = 65536
+
+
+class Parting:
+    """The sockets that wait for the peer's FIN."""
+
+    def __init__(self, links: Links, waker: Waker) -> None:
+        self._links = links
+        self._waker = waker
+        self._waiting: list[Link] = []
+
+    def begin(self, link: Link) -> None:
+        """BGP is done with this socket, its last message was a NOTIFICATION."""
+        link.deadline = time.monotonic() + WAIT_FOR_FIN
+        link.connection = link.peer = None
+        self._waker.watch(link.sock, ENDED)
+        self._waiting.append(link)
+
+    def settle(self) -> None:
+        """Close those whose peer has closed, or whose time is over."""
+        now = time.monotonic()
+        for link in self._waiting:
+            if link.ended is None and (_peer_closed(link) or _is_over(link, now)):
+                self._links.end(link, 'closed after NOTIFICATION')
+        self._waiting = [link for link in self._waiting if link.ended is None]
+
+    def finish(self) -> None:
+        """Wait for all of them: the daemon ends, and has nothing else to do."""
+        self.settle()
+        while self._waiting:
+            ends = select.poll()
+            for link in self._waiting:
+                ends.register(link.sock, select.POLLIN)
+            now = time.monotonic()
+            left = min(link.deadline - now for link in self._waiting if link.deadline is not None)
+            ends.poll(max(0.0, left) * 1000)
+            self.settle()
+
+
+def _is_over(link: Link, now: float) -> bool:
+    return link.deadline is not None and now >= link.deadline
+
+
+def _peer_closed(link: Link) -> bool:
+    """Read what still comes, which is of no interest, up to the FIN."""
+    while True:
+        try:
+            if not link.sock.recv(_READ):
+                return True
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True

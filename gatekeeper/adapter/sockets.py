@@ -1,0 +1,105 @@
+"""The TCP sockets of gated sessions, each known by its socket pair from bind or accept to close.
+
+Every one is registered with the installer and the gatekeeper, ends exactly once, and has SO_LINGER
+{1, 0}: whatever closes it, a killed process included, sends a signed RST and leaves no TIME-WAIT
+that would block a pinned port.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from gatekeeper.adapter.wakeup import Waker
+from plugin.configuration.session_policies import address_of
+from tcpao.mkt import SocketPair
+from tcpao.socket_installer import SocketInstaller
+
+_ABORT_ON_CLOSE = struct.pack('ii', 1, 0)
+
+
+def abort_on_close(sock: socket.socket) -> None:
+    """SO_LINGER {1, 0}."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT_ON_CLOSE)
+
+
+def pair_of(sock: socket.socket) -> SocketPair:
+    """The pair of a connected socket. Raises OSError if it isn't (any more)."""
+    local, remote = sock.getsockname(), sock.getpeername()
+    return SocketPair(address_of(local[0]), local[1], address_of(remote[0]), remote[1])
+
+
+@dataclass(eq=False, slots=True)
+class Link:
+    """One socket."""
+
+    pair: SocketPair
+    sock: socket.socket
+    session_key: str | None = None
+    connection: Any = None
+    """ExaBGP's Connection, once BGP has it."""
+    peer: Any = None
+    """ExaBGP's Peer that uses it."""
+    deadline: float | None = None
+    """When somebody must look at it again, on time.monotonic()."""
+    parting: bool = False
+    """True if our last message was a NOTIFICATION that the peer should still get."""
+    told: bool = False
+    """True if operators have heard that BGP has lost it."""
+    ended: str | None = None
+    """Why the socket is closed; None while it isn't."""
+
+    def established(self) -> bool:
+        """True if TCP is."""
+        try:
+            self.sock.getpeername()
+        except OSError:
+            return False
+        return True
+
+
+class Links:
+    """All of them."""
+
+    def __init__(
+        self,
+        installer: SocketInstaller[socket.socket],
+        gone: Callable[[SocketPair], None],
+        waker: Waker,
+    ) -> None:
+        self._installer = installer
+        self._gone = gone
+        self._waker = waker
+        self._links: dict[SocketPair, Link] = {}
+
+    def __iter__(self) -> Iterator[Link]:
+        return iter(list(self._links.values()))
+
+    def get(self, pair: SocketPair) -> Link | None:
+        """The socket of a pair."""
+        return self._links.get(pair)
+
+    def add(self, pair: SocketPair, sock: socket.socket) -> Link:
+        """Register a socket. Raises InstallError, and then it is nobody's but the caller's."""
+        old = self._links.get(pair)
+        if old is not None:
+            # Two sockets can't have one pair: the older one is dead or on its way out.
+            self.end(old, 'replaced by a new connection with the same ports')
+        self._installer.add_connection(pair, sock)
+        link = Link(pair, sock)
+        self._links[pair] = link
+        return link
+
+    def end(self, link: Link, cause: str) -> None:
+        """Close the socket, now. Only the first call does anything."""
+        if link.ended is not None:
+            return
+        link.ended = cause
+        del self._links[link.pair]
+        self._installer.drop_connection(link.pair)
+        self._waker.forget(link.sock)
+        link.sock.close()
+        self._gone(link.pair)

@@ -1,0 +1,90 @@
+"""What an `ikev2 { }` section says, word for word, before neighbor and template are put together.
+
+Data only; which words are allowed is in `gatekeeper.configuration.directives`, what they amount to
+in `plugin.configuration.neighbor_protection`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Self
+
+from gatekeeper.configuration.location import Place
+
+Family = tuple[str, str]
+"""AFI and SAFI in ExaBGP's words: ('ipv4', 'unicast')."""
+
+IKE_ONLY = frozenset(
+    {
+        'local-id',
+        'peer-id',
+        'psk-file',
+        'private-key',
+        'peer-key',
+        'peer-fingerprint',
+        'certificate',
+        'trust-anchor',
+        'crl',
+        'crl-required',
+        'ppk-file',
+        'ppk-id',
+        'ppk-required',
+        'ike-policy',
+        'ike-lifetime',
+        'ike-reauthentication',
+        'ike-liveness',
+        'ike-port',
+    }
+)
+"""What a session with a keychain has no use for."""
+NEGOTIATED = frozenset({'algorithm', 'tcp-options', 'lifetime'})
+"""What is negotiated, or else stands with each key of a keychain."""
+
+_PEERS_KEY = frozenset({'peer-key', 'peer-fingerprint', 'trust-anchor', 'crl', 'crl-required'})
+# What supersedes what when a neighbor inherits: one credential, and one way to know the peer's key.
+_ALTERNATIVES: Mapping[str, frozenset[str]] = {
+    'psk-file': frozenset({'private-key', 'certificate'}) | _PEERS_KEY,
+    'private-key': frozenset({'psk-file'}),
+    'certificate': frozenset({'psk-file'}),
+    'peer-key': frozenset({'psk-file'}) | _PEERS_KEY - {'peer-key'},
+    'peer-fingerprint': frozenset({'psk-file'}) | _PEERS_KEY - {'peer-fingerprint'},
+    'trust-anchor': frozenset({'psk-file', 'peer-key', 'peer-fingerprint'}),
+    'keychain': IKE_ONLY | NEGOTIATED,
+    'local-id': frozenset({'keychain'}),
+    'peer-id': frozenset({'keychain'}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Directive:
+    """A directive's value, checked by itself, and where it stands."""
+
+    value: object
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """The directives of one section, and of its `session` blocks."""
+
+    place: Place
+    directives: Mapping[str, Directive] = field(default_factory=dict)
+    sessions: Mapping[Family, Draft] = field(default_factory=dict)
+
+    def over(self, base: Draft) -> Draft:
+        """This section on top of an inherited one: what is said here wins, word by word."""
+        superseded = frozenset().union(
+            *(_ALTERNATIVES.get(name, frozenset()) for name in self.directives)
+        )
+        inherited = {
+            name: directive for name, directive in base.directives.items() if name not in superseded
+        }
+        sessions = dict(base.sessions)
+        for family, session in self.sessions.items():
+            sessions[family] = session.over(sessions[family]) if family in sessions else session
+        return Draft(self.place, {**inherited, **self.directives}, sessions)
+
+    # ExaBGP deep-copies neighbors; this is never changed, so one is enough.
+    def __deepcopy__(self, memo: object) -> Self:
+        return self

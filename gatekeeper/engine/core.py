@@ -1,0 +1,316 @@
+"""The gatekeeper's core: every event goes in here with `now`, and is handed to whom it concerns.
+
+No I/O: what is to be done comes out as commands for the installer, datagrams for the peer, notes
+for operators and settled waiters. The tables at the end say who handles what.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from gatekeeper.engine import ending, proving, rotation
+from gatekeeper.engine import expiry_warnings as forewarning
+from gatekeeper.engine import policy_change as reloading
+from gatekeeper.engine.keychains import dropped_syns as manual_syns
+from gatekeeper.engine.keychains import sessions as chains
+from gatekeeper.engine.negotiated import accepting, ike_events, opening, rekeying
+from gatekeeper.engine.negotiated import deletion as deleting
+from gatekeeper.engine.negotiated import reauthentication as reproving
+from gatekeeper.policy.sessions import SessionPolicy
+from gatekeeper.reporting.events import EventName
+from gatekeeper.state.connection import Connection, Phase, Waiter
+from gatekeeper.state.deadlines import Due
+from gatekeeper.state.limits import CLOCK_TOLERANCE
+from gatekeeper.state.mkt_record import Life, MktState
+from gatekeeper.state.peer import Peer
+from gatekeeper.state.store import Note, State
+from ikev2 import events as ike
+from ikev2.endpoint import Endpoint
+from ikev2.sa.key_log import KeyLog
+from tcpao.installer import (
+    AdapterDied,
+    Command,
+    ConnectionGone,
+    ConnectionUp,
+    Done,
+    Event,
+    Failed,
+    Install,
+    KeyState,
+    Read,
+    Remove,
+    SetRNext,
+    Where,
+)
+from tcpao.mkt import Mkt, PeerPairs, SocketPair
+from tcpao.refusal import Refusal
+
+
+class Core:
+    """The gatekeeper without its sockets and thread, which are in
+    `gatekeeper.service.gatekeeper`."""
+
+    def __init__(
+        self,
+        *,
+        random: Callable[[int], bytes],
+        ike_ports: tuple[int, int],
+        algorithms: frozenset[str],
+        backend: str,
+        ike_key_log: KeyLog | None = None,
+    ) -> None:
+        self.endpoint = Endpoint(
+            random=random,
+            local_ports=ike_ports,
+            has_mkts=self._has_mkts,
+            key_log=ike_key_log,
+        )
+        self.state = State(self.endpoint, random, algorithms, backend)
+
+    def _has_mkts(self, peer: str) -> bool:
+        found = self.state.peers.get(peer)
+        return found is not None and any(not life.ended and life.mkt for life in found.lives)
+
+    # --- what comes out -----------------------------------------------------------------------
+
+    def take_commands(self) -> list[Command]:
+        """Commands for the installer, oldest first."""
+        taken, self.state.commands = self.state.commands, []
+        return taken
+
+    def take_notes(self) -> list[Note]:
+        """Events for operators."""
+        taken, self.state.notes = self.state.notes, []
+        return taken
+
+    def take_keyed(self) -> list[tuple[SessionPolicy, bool, Mkt]]:
+        """MKTs made since the last call, and whether we open their connection."""
+        taken, self.state.keyed = self.state.keyed, []
+        return taken
+
+    def datagrams_to_send(self) -> list[ike.Datagram]:
+        """UDP datagrams, oldest first."""
+        return self.endpoint.datagrams_to_send()
+
+    def next_timer(self) -> float | None:
+        """When `handle_timer` must be called next."""
+        deadlines = (self.state.deadlines.next(), self.endpoint.next_timer())
+        return min((when for when in deadlines if when is not None), default=None)
+
+    # --- what goes in -------------------------------------------------------------------------
+
+    def configure(self, policies: Sequence[SessionPolicy], now: float) -> None:
+        """The whole new set of sessions. Raises PolicyError, and then changes nothing."""
+        reloading.configure(self.state, policies, now)
+        forewarning.begin(self.state, now)
+        ike_events.drain(self.state, now)
+
+    def set_clock(self, wall: float, now: float) -> None:
+        """It is `wall` seconds since the epoch at `now`: keychains go by that."""
+        if abs(wall - self.state.wall(now)) >= CLOCK_TOLERANCE:
+            self.state.wall_offset = wall - now
+            chains.renew(self.state, chains.CHAINS, now)
+            forewarning.look(self.state, forewarning.ENDS, now)
+
+    def open(self, session_key: str, pair: SocketPair, waiter: Waiter, now: float) -> None:
+        """Active side: a socket for `pair` is bound and closed."""
+        opening.open_connection(self.state, session_key, pair, waiter, now)
+        ike_events.drain(self.state, now)
+
+    def cancel(self, pair: SocketPair, waiter: Waiter, now: float) -> None:
+        """Nobody waits for this any more."""
+        opening.cancelled(self.state, pair, waiter, now)
+        ike_events.drain(self.state, now)
+
+    def prove(self, pair: SocketPair, waiter: Waiter, now: float) -> None:
+        """TCP is established on `pair`, and nothing has been sent."""
+        proving.prove(self.state, pair, waiter, now)
+        ike_events.drain(self.state, now)
+
+    def receive_datagram(self, datagram: ike.Datagram, now: float) -> None:
+        """A UDP datagram came."""
+        self.endpoint.receive_datagram(datagram, now)
+        ike_events.drain(self.state, now)
+
+    def kept_out(self, refusal: Refusal, now: float) -> None:
+        """The backend has dropped a SYN, or the answer to one."""
+        manual_syns.kept_out(self.state, refusal, now)
+
+    def handle_timer(self, now: float) -> None:
+        """Do what is due."""
+        self.endpoint.handle_timer(now)
+        ike_events.drain(self.state, now)
+        while (due := self.state.deadlines.pop(now)) is not None:
+            DUE[due[0]](self.state, due[1], now)
+            ike_events.drain(self.state, now)
+
+    def stop(self, now: float) -> None:
+        """Say good-bye to the peers; keys on sockets are the daemon's to end."""
+        self.endpoint.close(now)
+
+    def part(self, datagrams: Iterable[ike.Datagram], now: float) -> bool:
+        """After `stop`: what still comes. True while a peer's window holds the good-bye up."""
+        for datagram in datagrams:
+            self.endpoint.receive_datagram(datagram, now)
+        self.endpoint.handle_timer(now)
+        return self.endpoint.is_parting()
+
+    def handle(self, event: Event, now: float) -> None:
+        """The installer, or the daemon about its connections."""
+        state = self.state
+        match event:
+            case Done(Install(mkt, where)):
+                self._installed(mkt, where, now)
+            case Failed(Install(mkt, where)):
+                self._not_installed(event, mkt, where, now)
+            case Done(SetRNext(mkt)):
+                conn = state.connections.get(mkt.pair)
+                if conn is not None:
+                    state.note(
+                        conn.policy,
+                        EventName.RNEXT_MOVED,
+                        recv_id=mkt.recv_id,
+                        send_id=mkt.send_id,
+                    )
+            case Done(Remove(mkt, where)):
+                self._removed(mkt, where)
+            case Failed(Remove(mkt, Where.CONNECTION)):
+                conn, life = self._find(mkt)
+                if conn is not None and life is not None:
+                    rotation.not_removed(state, conn, life, event, now)
+            case Failed(Remove(mkt, Where.LISTENER)):
+                accepting.not_removed(state, mkt, event, now)
+            case Failed(Read(pair)):
+                conn = state.connections.get(pair)
+                if conn is not None and conn.phase is Phase.PROVING:
+                    proving.refuse(state, conn, f'the socket is not readable: {event.text}', now)
+            case KeyState(pair=pair):
+                self._read(pair, event, now)
+            case ConnectionGone(pair):
+                self._gone(pair, now)
+            case AdapterDied(cause):
+                for conn in list(state.connections.values()):
+                    ending.abort(state, conn, cause, now)
+            case Done() | Failed() | ConnectionUp():
+                # A failed Probe, Prune, SetRNext or Abort means that the socket is gone, which
+                # ConnectionGone says, or shows in the next Read.
+                pass
+        ike_events.drain(self.state, now)
+
+    # --- the installer's answers ----------------------------------------------------------------
+
+    def _find(self, mkt: Mkt) -> tuple[Connection | None, Life | None]:
+        conn = self.state.connections.get(mkt.pair)
+        lives = conn.lives() if conn is not None else []
+        return conn, next((life for life in lives if life.name == mkt.identity), None)
+
+    def _installed(self, mkt: Mkt, where: Where, now: float) -> None:
+        if isinstance(mkt.pair, PeerPairs):
+            chains.posted(self.state, mkt)
+            return
+        conn, life = self._find(mkt)
+        if conn is None or life is None:
+            return
+        if conn.phase is Phase.ENDING:
+            life.move(MktState.INSTALLED)
+        elif where is Where.LISTENER:
+            accepting.installed(self.state, conn, now)
+        elif life is conn.life:
+            opening.installed(self.state, conn, now)
+        elif conn.manual is not None:
+            conn.manual.installed(self.state, conn, life, now)
+        else:
+            rekeying.installed(self.state, conn, life, now)
+
+    def _not_installed(self, event: Failed, mkt: Mkt, where: Where, now: float) -> None:
+        if isinstance(mkt.pair, PeerPairs):
+            chains.not_posted(self.state, event, mkt, now)
+            return
+        conn, life = self._find(mkt)
+        if conn is None or life is None or conn.phase is Phase.ENDING:
+            return
+        if where is Where.LISTENER:
+            accepting.not_installed(self.state, conn, event, now)
+        elif life is conn.life or conn.phase is Phase.NEGOTIATING:
+            opening.not_installed(self.state, conn, event, now)
+        elif conn.manual is not None:
+            conn.manual.not_installed(self.state, conn, life, event, now)
+        else:
+            rekeying.not_installed(self.state, conn, life, event, now)
+
+    def _removed(self, mkt: Mkt, where: Where) -> None:
+        if isinstance(mkt.pair, PeerPairs):
+            mkt.master_key.wipe()
+            return
+        conn, life = self._find(mkt)
+        if where is Where.CONNECTION and conn is not None and life is not None:
+            rotation.removed(self.state, conn, life)
+
+    def _read(self, pair: SocketPair, seen: KeyState, now: float) -> None:
+        conn = self.state.connections.get(pair)
+        if conn is None:
+            return
+        if conn.phase is Phase.PROVING:
+            proving.read(self.state, conn, seen, now)
+        elif conn.phase is Phase.PROVEN:
+            if conn.doubt is not None:
+                rekeying.read(self.state, conn, seen, now)
+            if conn.rotation is not None and conn.phase is Phase.PROVEN:
+                rotation.read(self.state, conn, seen, now)
+
+    def _gone(self, pair: SocketPair, now: float) -> None:
+        conn = self.state.connections.get(pair)
+        ending.gone(self.state, pair, now)
+        if conn is not None and conn.replacement is not None:
+            event, conn.replacement = conn.replacement, None
+            if event.peer in self.state.peers:
+                accepting.requested(self.state, event, now)
+            else:
+                ending.refuse_for_now(self.state, event.token, now)
+
+
+def _retry_ike(state: State, peer: Peer, now: float) -> None:
+    state.endpoint.connect(peer.pad.name, now)
+    if peer.up:
+        # Another IKE SA than the one under which a DELETE was lost.
+        state.delete_again(peer, now)
+
+
+def _check_liveness(state: State, life: Life, now: float) -> None:
+    state.endpoint.check_liveness(life.peer, now)
+
+
+def _sync(state: State, conn: Connection, now: float) -> None:
+    if conn.manual is not None:
+        conn.manual.sync(state, conn, now)
+
+
+def _look(state: State, conn: Connection, now: float) -> None:
+    state.command(Read(conn.pair))
+
+
+DUE: dict[Due, Callable[..., None]] = {
+    Due.GATE: opening.too_late,
+    Due.ASK_AGAIN: opening.ask,
+    Due.SYN: ending.drop,
+    Due.PROOF: proving.too_late,
+    Due.REKEY: rekeying.ask,
+    Due.UNANSWERED: rekeying.unanswered,
+    Due.READ: _look,
+    Due.GRACE: rotation.grace_over,
+    Due.DOUBT: _look,
+    Due.DELETED: deleting.not_closed,
+    Due.REPLACED: accepting.not_closed,
+    Due.CEASE: rotation.cease,
+    Due.HARD: rotation.expired,
+    Due.SYNC: _sync,
+    Due.LISTENER: accepting.remove,
+    Due.LIVENESS: _check_liveness,
+    Due.RETIRE: rotation.retire,
+    Due.IDS: State.ids_due,
+    Due.IKE: _retry_ike,
+    Due.REPROVE: reproving.too_late,
+    Due.CHAINS: chains.renew,
+    Due.FOREWARN: forewarning.look,
+}
+"""Who handles each deadline: (state, subject, now)."""

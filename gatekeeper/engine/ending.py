@@ -1,0 +1,133 @@
+"""How connections and their MKTs end here: closed, aborted, never came up.
+
+A DELETE follows TCP, never precedes it, so that a last NOTIFICATION isn't cut off. Where the
+daemon has a socket, its `gone` is what ends a connection; until then it is ENDING.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from gatekeeper.reporting.events import EventName
+from gatekeeper.state.connection import Connection, Phase
+from gatekeeper.state.deadlines import Due
+from gatekeeper.state.limits import OLD_KEY_LINGERS
+from gatekeeper.state.mkt_record import Life, MktState
+from gatekeeper.state.store import State
+from gatekeeper.state.ticket import GateError
+from ikev2.constants import NotifyType
+from tcpao.installer import Abort, Close, Remove, Where
+from tcpao.mkt import SocketPair
+
+
+def abort(state: State, conn: Connection, cause: str, now: float) -> None:
+    """Have the socket closed at once; without one there is nothing to wait for."""
+    if conn.has_socket:
+        _wind_up(state, conn, cause, now)
+        state.command(Abort(conn.pair, cause))
+    else:
+        drop(state, conn, now)
+
+
+def close(state: State, conn: Connection, cause: str, now: float) -> None:
+    """Have the session ended with NOTIFICATION Cease; without a socket at once."""
+    if conn.has_socket:
+        _wind_up(state, conn, cause, now)
+        state.command(Close(conn.pair, cause))
+    else:
+        drop(state, conn, now)
+
+
+def _wind_up(state: State, conn: Connection, cause: str, now: float) -> None:
+    """Nothing more is begun on it. That its keys expire stays a promise."""
+    if conn.phase is Phase.ENDING:
+        return
+    conn.phase = Phase.ENDING
+    _silence(state, conn)
+    for life in conn.lives():
+        _withdraw(state, life, now)
+    expiries = [life.hard_at for life in conn.lives() if life.mkt is not None]
+    if expiries:
+        state.deadlines.set(Due.HARD, conn, min(expiries))
+    _disappoint(conn, cause)
+
+
+def _disappoint(conn: Connection, cause: str) -> None:
+    """Who waits for it needn't wait for its end."""
+    waiter, conn.waiter = conn.waiter, None
+    if waiter is not None:
+        policy = conn.policy
+        waiter.fail(GateError(f'neighbor {policy.neighbor} session {policy.session.name}: {cause}'))
+
+
+def _withdraw(state: State, life: Life, now: float) -> None:
+    """What we have asked for isn't wanted any more; what the peer asks for isn't to be had."""
+    if life.exchange is not None:
+        del state.exchanges[life.exchange]
+        state.endpoint.cancel(life.peer, life.exchange, now)
+        life.exchange = None
+    if life.token is not None:
+        refuse_for_now(state, life.token, now)
+        life.token = None
+
+
+def gone(state: State, pair: SocketPair, now: float) -> None:
+    """The daemon: this socket is closed, or never came up."""
+    if state.strays[pair]:
+        # Not that of the connection which the peer may have asked for meanwhile.
+        state.strays -= Counter((pair,))
+        return
+    conn = state.connections.get(pair)
+    if conn is not None:
+        drop(state, conn, now)
+
+
+def drop(state: State, conn: Connection, now: float, *, tell_peer: bool = True) -> None:
+    """The connection is no more: its keys go, here and (by DELETE) at the peer."""
+    forget(state, conn)
+    _disappoint(conn, f'connection {conn.pair} is closed; it is tried again')
+    lives = conn.lives()
+    for life in lives:
+        end_life(state, conn, life, now)
+    keyed = [life for life in lives if life.mkt is not None]
+    if tell_peer:
+        state.delete(conn.ike_peer, keyed, now)
+    else:
+        for life in keyed:
+            state.release_at(conn.ike_peer, life, life.installed_at + 2.0 * life.lifetime)
+
+
+def end_life(state: State, conn: Connection, life: Life, now: float) -> None:
+    """One MKT of a connection whose socket is gone."""
+    _withdraw(state, life, now)
+    if life.on_listener:
+        life.on_listener = False
+        state.command(Remove(life.key, Where.LISTENER))
+    if life.mkt is None:
+        life.end(MktState.FAILED)
+        # A cancelled request may still be answered, and is then deleted.
+        state.release_at(conn.ike_peer, life, now + OLD_KEY_LINGERS)
+        return
+    if life.state is not MktState.NEGOTIATING:
+        state.note(conn.policy, EventName.MKT_REMOVED, send_id=life.send_id, recv_id=life.recv_id)
+    life.end()
+
+
+def forget(state: State, conn: Connection) -> None:
+    """Take it out of the tables, with its deadlines."""
+    if state.connections.get(conn.pair) is conn:
+        del state.connections[conn.pair]
+    _silence(state, conn)
+
+
+def _silence(state: State, conn: Connection) -> None:
+    """None of its deadlines comes."""
+    state.deadlines.cancel_all(conn)
+    for life in conn.lives():
+        state.deadlines.cancel(Due.LIVENESS, life)
+        state.deadlines.cancel(Due.RETIRE, life)
+
+
+def refuse_for_now(state: State, token: int, now: float) -> None:
+    """Answer a peer's request with TEMPORARY_FAILURE."""
+    state.endpoint.refuse(token, NotifyType.TEMPORARY_FAILURE, b'', now)

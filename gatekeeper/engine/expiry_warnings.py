@@ -1,0 +1,68 @@
+"""Warnings of what will end if nobody renews it: once when the end is near, once more shortly
+before it, and when it has come. Each is a deadline; a reload that mends nothing has them told
+again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import inf
+
+from gatekeeper.policy.sessions import SessionPolicy
+from gatekeeper.reporting.events import EventName
+from gatekeeper.reporting.expiry import Stage, ends_of
+from gatekeeper.state.deadlines import Due
+from gatekeeper.state.store import State
+
+ENDS = 'ends'
+"""Whose deadline Due.FOREWARN is."""
+_SOONEST = 1.0
+"""Seconds between two looks: two clocks that differ by a rounding are no reason to spin."""
+_MOST_NAMED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Forewarning:
+    """An end that is to be told."""
+
+    neighbors: str
+    cause: str
+    hint: str
+
+
+def begin(state: State, now: float) -> None:
+    """The configuration was loaded."""
+    state.forewarned.clear()
+    look(state, ENDS, now)
+
+
+def look(state: State, subject: object, now: float) -> None:
+    """Due.FOREWARN, and when the clock was set: tell what has come nearer."""
+    wall = state.wall(now)
+    told, next_time = news(state.policies.values(), wall, state.forewarned)
+    for one in told:
+        state.note(None, EventName.EXPIRES, neighbor=one.neighbors, cause=one.cause, hint=one.hint)
+    state.deadlines.set(Due.FOREWARN, ENDS, now + max(_SOONEST, next_time - wall))
+
+
+def news(
+    policies: Iterable[SessionPolicy], wall: float, told: dict[tuple[str, float], Stage]
+) -> tuple[list[Forewarning], float]:
+    """What is to be told at `wall` (seconds since the epoch), and when to look again; never is
+    infinity. `told` is what has been, and is brought up to date."""
+    ends, found = ends_of(policies, wall), []
+    before = dict(told)
+    told.clear()
+    for end, neighbors in ends.items():
+        key, stage = (end.what, end.at), end.stage(wall)
+        if stage > before.get(key, Stage.FAR):
+            found.append(Forewarning(_several(neighbors), end.words(wall), end.hint))
+        told[key] = stage
+    return found, min((end.next_time(wall) for end in ends), default=inf)
+
+
+def _several(names: Iterable[str]) -> str:
+    found = list(dict.fromkeys(names))
+    more = len(found) - _MOST_NAMED
+    return ', '.join(found[:_MOST_NAMED]) + (f' and {more} more' if more > 0 else '')

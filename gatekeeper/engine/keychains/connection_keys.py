@@ -1,0 +1,381 @@
+"""Manual keys on one connection: the same path as negotiated ones, without IKE.
+
+A connection of a session with a keychain holds every key that its chain accepts. The one that the
+chain prefers is brought into use by `gatekeeper.engine.rotation`, as a negotiated successor is;
+what is different is told there to `ManualKeys`: when a key in use ends, what becomes of the old
+one, of a successor that fails, and of a peer that doesn't follow.
+
+Current follows the peer's RNextKeyID (RFC 5925 7.5), so traffic may go on under a key for up to
+`grace` after its send-lifetime, while the peer moves; never after its accept-lifetime.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from math import inf
+
+from gatekeeper.engine import ending, rotation
+from gatekeeper.policy.keychain import ChainKey, Keychain
+from gatekeeper.policy.sessions import SessionPolicy
+from gatekeeper.reporting.events import EventName
+from gatekeeper.state.connection import Connection, Phase, Rotation
+from gatekeeper.state.deadlines import Due
+from gatekeeper.state.limits import (
+    CEASE_BEFORE,
+    MANUAL_RETRY,
+    OLD_KEY_LINGERS,
+    RETRY_REMOVE,
+    backoff,
+)
+from gatekeeper.state.mkt_record import Life, MktState
+from gatekeeper.state.store import State
+from keymaterial import Secret
+from tcpao.installer import Failed, Install, KeyState, Where
+from tcpao.mkt import Mkt, SocketPair
+
+
+@dataclass(eq=False, slots=True)
+class ManualKeys:
+    """The keys of a chain on one connection."""
+
+    candidates: tuple[SessionPolicy, ...]
+    """The sessions that an accepted connection may be for, until its key has told."""
+    held: dict[str, tuple[ChainKey, Life]] = field(default_factory=dict)
+    """Every key on the socket, or on its way there, by the name of its life."""
+    revoked_at: dict[str, float] = field(default_factory=dict)
+    """When a key in use was first missing from the chain."""
+    failures: dict[int, int] = field(default_factory=dict)
+    """How often traffic under a key failed, by key number."""
+    banned: dict[int, float] = field(default_factory=dict)
+    """Until when a key isn't tried again."""
+    given_up: set[str] = field(default_factory=set)
+    """Keys that were taken off although the chain still accepts them: `_name` of each."""
+
+    # --- what there is --------------------------------------------------------------------------
+
+    def lives(self) -> list[Life]:
+        """Every key that hasn't ended."""
+        return [life for _, life in self.held.values() if not life.ended]
+
+    def key_of(self, life: Life) -> ChainKey:
+        """The chain's key, as it was when this life began."""
+        return self.held[life.name][0]
+
+    def life_of(self, key: ChainKey) -> Life | None:
+        """The life of a key of the chain on this connection."""
+        return next(
+            (life for held, life in self.held.values() if held.is_same_key(key) and not life.ended),
+            None,
+        )
+
+    def add(self, state: State, conn: Connection, key: ChainKey, now: float) -> Life:
+        """Begin the life of a key on this connection; it is being installed, or was inherited."""
+        life = begin_life(state, conn.policy, conn.pair, key, now)
+        state.keyed.append((conn.policy, conn.opener, life.key))
+        self.held[life.name] = (key, life)
+        return life
+
+    def mkts(self) -> tuple[Mkt, ...]:
+        """Those of all of them."""
+        return tuple(life.key for life in self.lives())
+
+    def _chain(self, conn: Connection) -> Keychain:
+        assert conn.policy.keychain is not None
+        return conn.policy.keychain
+
+    def _preferred(self, conn: Connection, wall: float, now: float) -> ChainKey | None:
+        banned = {number for number, until in self.banned.items() if now < until}
+        return self._chain(conn).preferred(wall, banned)
+
+    # --- proving --------------------------------------------------------------------------------
+
+    def judge(self, state: State, conn: Connection, seen: KeyState, now: float) -> str | None:
+        """What speaks against the socket being protected by the session's chain; if nothing does,
+        the connection's key is the one that it came up under."""
+        if seen.current is None or not seen.keys:
+            return 'the socket has no TCP-AO'
+        on_socket = {(key.send_id, key.recv_id) for key in seen.keys}
+        wall = state.wall(now)
+        against = ''
+        for policy in self.candidates:
+            chain = policy.keychain
+            assert chain is not None
+            there = [k for k in chain.accepted(wall) if (k.send_id, k.recv_id) in on_socket]
+            current = next((key for key in there if key.send_id == seen.current), None)
+            rnext = next((key for key in there if key.recv_id == seen.rnext), None)
+            denied = chain.denies(wall, CEASE_BEFORE)
+            if denied is not None:
+                against = denied
+            elif current is None or rnext is None:
+                against = (
+                    f'the socket came up under a key that keychain {chain.name} does not accept: '
+                    f'Current {seen.current}, RNext {seen.rnext}'
+                )
+            else:
+                self._came_up(state, conn, policy, there, current, rnext, now)
+                return None
+        return against
+
+    def _came_up(
+        self,
+        state: State,
+        conn: Connection,
+        policy: SessionPolicy,
+        there: Iterable[ChainKey],
+        current: ChainKey,
+        rnext: ChainKey,
+        now: float,
+    ) -> None:
+        conn.policy, self.candidates = policy, (policy,)
+        for key in there:
+            if self.life_of(key) is None:
+                self.add(state, conn, key, now).move(MktState.INSTALLED)
+        for key, life in list(self.held.values()):
+            if key not in there:
+                # The listener got it after the handshake, or another session's chain has it.
+                life.end()
+                del self.held[life.name]
+        # Where the peer signs with one and asks for another, one of them has yet to move.
+        preferred = self._preferred(conn, state.wall(now), now)
+        moving = rnext if preferred is not None and preferred.is_same_key(current) else current
+        moved = self.life_of(moving)
+        assert moved is not None
+        if conn.life.name not in self.held:
+            # It stood there until we knew.
+            conn.life.end()
+        conn.life = moved
+
+    # --- bringing the right key into use --------------------------------------------------------
+
+    def sync(self, state: State, conn: Connection, now: float) -> None:
+        """Make the connection's keys those of the chain now, and move to the preferred one."""
+        state.deadlines.cancel(Due.SYNC, conn)
+        if conn.phase is not Phase.PROVEN:
+            return
+        chain, wall = self._chain(conn), state.wall(now)
+        accepted = chain.accepted(wall)
+        for key, life in list(self.held.values()):
+            if not any(key.is_same_key(other) for other in accepted):
+                self._not_accepted(state, conn, key, life, now)
+        if any(key.clashes(held) for key in accepted for held, _ in self.held.values()):
+            # Its ids belong to another key, which can't be there too.
+            ending.close(state, conn, f'ids of keychain {chain.name} changed hands', now)
+            return
+        for key in accepted:
+            if self.life_of(key) is None and _name(key) not in self.given_up:
+                life = self.add(state, conn, key, now)
+                state.command(Install(life.key, Where.CONNECTION))
+        self._move(state, conn, now)
+        if conn.phase is Phase.PROVEN:
+            self.in_use(state, conn, now)
+            self._look_again(state, conn, now)
+
+    def _not_accepted(
+        self, state: State, conn: Connection, key: ChainKey, life: Life, now: float
+    ) -> None:
+        """The chain doesn't have it any more, or its accept-lifetime isn't now."""
+        if life.ended or life in conn.retiring or life is conn.life:
+            return
+        if conn.rotation is not None and life is conn.rotation.new:
+            rotation.give_up(state, conn)
+        if life.state is MktState.INSTALLED:
+            # It may be Current, if the peer asked for it: then it has a little time to go.
+            life.hard_at = now + conn.policy.grace
+            conn.retiring.append(life)
+            rotation.retire_at(state, conn, life, now)
+
+    def _move(self, state: State, conn: Connection, now: float) -> None:
+        """Begin a rotation to the preferred key, unless it is in use or on its way."""
+        preferred = self._preferred(conn, state.wall(now), now)
+        new = self.life_of(preferred) if preferred is not None else None
+        if new is None or new is conn.life or new.state is not MktState.INSTALLED:
+            return
+        if new in conn.retiring:
+            conn.retiring.remove(new)
+            state.deadlines.cancel(Due.RETIRE, new)
+            new.hard_at = inf
+        if conn.rotation is not None:
+            if conn.rotation.new is new or conn.rotation.rolling_back:
+                return
+            rotation.give_up(state, conn)
+        state.note(
+            conn.policy,
+            EventName.REKEY_STARTED,
+            send_id=conn.life.send_id,
+            successor=new.send_id,
+        )
+        rotation.begin(state, conn, new, now)
+
+    def _look_again(self, state: State, conn: Connection, now: float) -> None:
+        """When a key that failed may be tried again."""
+        waits = [until for until in self.banned.values() if now < until]
+        if waits:
+            state.deadlines.set(Due.SYNC, conn, min(waits))
+
+    def installed(self, state: State, conn: Connection, life: Life, now: float) -> None:
+        """A key is on the socket, before connect() or beside others."""
+        life.move(MktState.INSTALLED)
+        state.note_installed(conn, life)
+        if conn.phase is Phase.PROVEN:
+            self.sync(state, conn, now)
+
+    def not_installed(
+        self, state: State, conn: Connection, life: Life, failure: Failed, now: float
+    ) -> None:
+        """The session goes on without it, for now."""
+        key = self.key_of(life)
+        cause = f'{key} of keychain {self._chain(conn).name} refused: {failure.text}'
+        state.refuse(conn.policy, 'installing the key', cause, 'tried again')
+        life.end(MktState.FAILED)
+        del self.held[life.name]
+        self._ban(state, key, now)
+        state.deadlines.set(Due.SYNC, conn, self.banned[key.number])
+
+    def _ban(self, state: State, key: ChainKey, now: float) -> None:
+        failures = self.failures.get(key.number, 0)
+        self.failures[key.number] = failures + 1
+        self.banned[key.number] = now + backoff(MANUAL_RETRY, failures, state.fraction())
+
+    def pardon(self) -> None:
+        """The configuration was loaded anew: what failed may have been mended."""
+        self.failures.clear()
+        self.banned.clear()
+        self.given_up.clear()
+
+    # --- told by the rotation -------------------------------------------------------------------
+
+    def in_use(self, state: State, conn: Connection, now: float) -> None:
+        """Set when the key in use ends; also if that has changed."""
+        life = conn.life
+        life.hard_at = self._end(state, conn, now)
+        state.deadlines.set(Due.CEASE, conn, life.hard_at - CEASE_BEFORE)
+        state.deadlines.set(Due.HARD, conn, life.hard_at)
+
+    def _end(self, state: State, conn: Connection, now: float) -> float:
+        """When nothing may be sent under the key in use any more, on the clock of `now`."""
+        chain, grace = self._chain(conn), conn.policy.grace
+        offset = state.wall(now) - now
+        key = chain.find(self.key_of(conn.life))
+        if key is None:
+            noticed = self.revoked_at.setdefault(conn.life.name, now)
+            follows = self._preferred(conn, state.wall(now), now)
+            return noticed + (CEASE_BEFORE if follows is None else grace)
+        self.revoked_at.pop(conn.life.name, None)
+        # One that was accepted after its send-lifetime, from a peer that is late, gets the same.
+        over = max(key.send.end, conn.since + offset)
+        if over == inf or key.send.end == inf:
+            return inf
+        if chain.preferred(over, {key.number, *self.banned}) is None:
+            return key.send.end - offset
+        return min(key.accept.end, over + grace) - offset
+
+    def ceases(self, state: State, conn: Connection, now: float) -> str | None:
+        """Shortly before the key in use ends: why the session must end with it; None if another
+        key of the chain can be used."""
+        key = self.key_of(conn.life)
+        follows = self._follows(state, conn, conn.life.hard_at)
+        if follows is None:
+            return f'keychain {self._chain(conn).name}: {key} ends, and no key follows it'
+        running = conn.rotation
+        if running and not running.heard and now - running.answered_at > CEASE_BEFORE:
+            name = self._chain(conn).name
+            return f'keychain {name}: {key} ends, and the peer does not use {follows}'
+        return None
+
+    def _follows(self, state: State, conn: Connection, when: float) -> ChainKey | None:
+        found = self._preferred(conn, state.wall(when), when)
+        in_use = self.key_of(conn.life)
+        return None if found is None or found.is_same_key(in_use) else found
+
+    def expires(self, state: State, conn: Connection, now: float) -> bool:
+        """The key in use ends now. False if its successor needs another moment."""
+        self.sync(state, conn, now)
+        if conn.phase is Phase.PROVEN and now < conn.life.hard_at:
+            # Its lifetime has been extended, or the clock was set.
+            return False
+        follows = self._follows(state, conn, now)
+        new = self.life_of(follows) if follows is not None else None
+        if new is None or conn.phase is not Phase.PROVEN:
+            return True
+        if new.state is MktState.NEGOTIATING and now < conn.life.hard_at + CEASE_BEFORE:
+            state.deadlines.set(Due.HARD, conn, now + RETRY_REMOVE)
+            return False
+        if new.state is MktState.INSTALLED and conn.rotation is None:
+            conn.rotation = Rotation(new, now)
+        return True
+
+    def superseded(self, state: State, conn: Connection, old: Life, now: float) -> None:
+        """Another key is in use: the old one stays as long as the chain accepts it."""
+        state.deadlines.set(Due.SYNC, conn, now)
+        key = self.key_of(old)
+        known = self._chain(conn).find(key)
+        expired = now >= old.hard_at
+        if known is not None and known.accept.covers(state.wall(now)) and not expired:
+            old.move(MktState.INSTALLED)
+            old.hard_at = inf
+            return
+        if expired:
+            self.given_up.add(_name(key))
+        old.move(MktState.RETIRING)
+        conn.retiring.append(old)
+        rotation.retire_at(state, conn, old, now + OLD_KEY_LINGERS)
+
+    def discarded(self, state: State, conn: Connection, new: Life, now: float) -> None:
+        """A successor failed; the session is back on the old key."""
+        self._ban(state, self.key_of(new), now)
+        self.in_use(state, conn, now)
+        self._look_again(state, conn, now)
+
+    def stalled(self, state: State, conn: Connection, running: Rotation, now: float) -> None:
+        """The peer hasn't followed in time: it may have other ideas, and is left to them."""
+        chain, key = self._chain(conn), self.key_of(running.new)
+        cause = f'the peer has not moved to {key} of keychain {chain.name}'
+        if running.heard:
+            cause = f'the peer sends under {key} of keychain {chain.name} but asks for another'
+        hint = 'does the peer have the key, and prefer it? The session goes on meanwhile'
+        state.refuse(conn.policy, 'rekey', cause, hint)
+
+    def removed(self, state: State, conn: Connection, life: Life) -> None:
+        """A key is off the connection. If the chain has it again meanwhile, it comes back."""
+        state.deadlines.set(Due.SYNC, conn, AT_ONCE)
+        self.held.pop(life.name, None)
+        self.revoked_at.pop(life.name, None)
+
+
+AT_ONCE = 0.0
+"""A time that has passed on any clock."""
+
+
+def _name(key: ChainKey) -> str:
+    return f'{key.send_id}/{key.recv_id}'
+
+
+def begin_life(
+    state: State, policy: SessionPolicy, pair: SocketPair, key: ChainKey, now: float
+) -> Life:
+    """An MKT of the operator's for this pair; it has its own copy of the secret."""
+    assert policy.keychain is not None
+    life = Life(
+        name=f'{policy.keychain.name}/key {key.number}/{state.next_name()}',
+        peer='',
+        session_key=policy.key,
+        pair=pair,
+        send_id=key.send_id,
+        initiator=True,
+        recv_id=key.recv_id,
+        installed_at=now,
+        hard_at=inf,
+    )
+    life.mkt = Mkt(
+        identity=life.name,
+        pair=pair,
+        algorithm=key.algorithm,
+        tcp_options=key.tcp_options,
+        send_id=key.send_id,
+        recv_id=key.recv_id,
+        master_key=Secret(key.master_key.reveal()),
+        not_after=inf,
+    )
+    life.move(MktState.NEGOTIATING)
+    return life

@@ -1,0 +1,252 @@
+"""Keychains in force: their keys on the listening sockets, their sessions opened and accepted, and
+what happens when a lifetime begins or ends, the clock is set, or the configuration changes.
+
+What happens on one connection is in `gatekeeper.engine.keychains.connection_keys`; which key holds
+when, in `gatekeeper.policy.keychain`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from ipaddress import ip_network
+
+from gatekeeper.engine.keychains.connection_keys import ManualKeys, begin_life
+from gatekeeper.policy.keychain import ChainKey, Keychain
+from gatekeeper.policy.sessions import IPAddress, PolicyError, SessionPolicy
+from gatekeeper.reporting.events import EventName
+from gatekeeper.reporting.explanations import HINTS
+from gatekeeper.state.connection import Connection, Phase, Waiter
+from gatekeeper.state.deadlines import Due
+from gatekeeper.state.limits import CEASE_BEFORE, POSTING_RETRY
+from gatekeeper.state.mkt_record import Life
+from gatekeeper.state.store import Place, Posted, State
+from tcpao.installer import DENY_ID, Failed, Install, Remove, Where
+from tcpao.mkt import Mkt, PeerPairs, SocketPair
+
+CHAINS = 'keychains'
+"""Whose deadline Due.CHAINS is."""
+
+_IDS = (DENY_ID, *range(255, 0, -1))
+
+
+def chains_of(policies: Iterable[SessionPolicy]) -> list[tuple[SessionPolicy, Keychain]]:
+    """The sessions with manual keys."""
+    return [(policy, policy.keychain) for policy in policies if policy.keychain is not None]
+
+
+# --- ids ----------------------------------------------------------------------------------------
+
+
+def deny_ids(policies: Iterable[SessionPolicy]) -> dict[IPAddress, tuple[int, int]]:
+    """SendID and RecvID of each peer's deny key: 0, or what none of its keychains uses."""
+    policies = tuple(policies)
+    keys = _keys_towards(policies)
+    return {policy.remote: _unused(keys.get(policy.remote, ())) for policy in policies}
+
+
+def _unused(keys: Sequence[ChainKey]) -> tuple[int, int]:
+    sending, receiving = {key.send_id for key in keys}, {key.recv_id for key in keys}
+    return (
+        next(number for number in _IDS if number not in sending),
+        next(number for number in _IDS if number not in receiving),
+    )
+
+
+def _keys_towards(policies: Iterable[SessionPolicy]) -> dict[IPAddress, list[ChainKey]]:
+    found: dict[IPAddress, list[ChainKey]] = {}
+    for policy, chain in chains_of(policies):
+        found.setdefault(policy.remote, []).extend(chain.keys)
+    return found
+
+
+def check_reload(state: State, policies: Sequence[SessionPolicy]) -> None:
+    """Raises PolicyError for a key whose ids were those of another one until now.
+
+    One socket can't hold both (EEXIST), so nothing could take over from the old one, which would
+    silently stay.
+    """
+    before = {(p.remote, chain.name): chain for p, chain in chains_of(state.policies.values())}
+    for policy, chain in chains_of(policies):
+        old = before.get((policy.remote, chain.name))
+        for key in chain.keys if old is not None else ():
+            assert old is not None
+            other = next((one for one in old.keys if key.clashes(one)), None)
+            if other is not None:
+                raise PolicyError(
+                    f'keychain {chain.name}: {key} is not the key that had its ids until now: give '
+                    f'a new key new ids, or reload once without the old one'
+                )
+
+
+def reserve_ids(state: State) -> None:
+    """Negotiated keys of a peer that has manual ones too take none of their ids."""
+    held, denying = _keys_towards(state.policies.values()), deny_ids(state.policies.values())
+    for name, peer in state.peers.items():
+        remotes = {policy.remote for policy in state.sessions_of[name]}
+        keys = [key for remote in remotes for key in held.get(remote, ())]
+        deny = [denying[remote] for remote in remotes]
+        sending = {key.send_id for key in keys} | {send_id for send_id, _ in deny}
+        receiving = {key.recv_id for key in keys} | {recv_id for _, recv_id in deny}
+        peer.keyids.reserve(sending - {DENY_ID}, receiving - {DENY_ID})
+
+
+# --- everything anew ----------------------------------------------------------------------------
+
+
+def reloaded(state: State, now: float) -> None:
+    """The configuration was loaded; what failed before may have been mended."""
+    for conn in state.connections.values():
+        if conn.manual is not None:
+            conn.manual.pardon()
+    reserve_ids(state)
+    renew(state, CHAINS, now)
+
+
+def renew(state: State, subject: object, now: float) -> None:
+    """Due.CHAINS: make listeners and connections what the chains want them to be now."""
+    wall = state.wall(now)
+    chains = chains_of(state.policies.values())
+    _post_all(state, now)
+    for conn in list(state.connections.values()):
+        if conn.manual is not None:
+            conn.manual.sync(state, conn, now)
+    changes = [chain.next_change(wall) for _, chain in chains]
+    next_change = min((change for change in changes if change is not None), default=None)
+    if next_change is None:
+        state.deadlines.cancel(Due.CHAINS, CHAINS)
+    else:
+        state.deadlines.set(Due.CHAINS, CHAINS, next_change - wall + now)
+
+
+# --- listening sockets --------------------------------------------------------------------------
+
+
+def _post_all(state: State, now: float) -> None:
+    wanted: dict[Place, tuple[SessionPolicy, ChainKey]] = {}
+    for policy, chain in chains_of(state.policies.values()):
+        if policy.listen_port is None:
+            continue
+        for key in chain.accepted(state.wall(now)):
+            place = (policy.remote, policy.listen_port, key.send_id, key.recv_id)
+            wanted.setdefault(place, (policy, key))
+    for place, posted in list(state.posted.items()):
+        kept = wanted.get(place)
+        if kept is None or not kept[1].is_same_key(posted.key):
+            _take_down(state, place)
+    for place, (policy, key) in wanted.items():
+        if place not in state.posted:
+            _post(state, place, policy, key, now)
+
+
+def _post(state: State, place: Place, policy: SessionPolicy, key: ChainKey, now: float) -> None:
+    remote, port, _, _ = place
+    life = begin_life(state, policy, PeerPairs.of(ip_network(remote), port), key, now)
+    state.posted[place] = Posted(policy, key, life.key)
+    state.command(Install(life.key, Where.LISTENER))
+
+
+def _take_down(state: State, place: Place) -> None:
+    posted = state.posted.pop(place)
+    state.command(Remove(posted.mkt, Where.LISTENER))
+
+
+def _posted_as(state: State, mkt: Mkt) -> Place | None:
+    place = (mkt.peer.network_address, mkt.pair.local_port, mkt.send_id, mkt.recv_id)
+    there = state.posted.get(place)
+    return place if there is not None and there.mkt == mkt else None
+
+
+def posted(state: State, mkt: Mkt) -> None:
+    """A key is on the listening sockets."""
+    place = _posted_as(state, mkt)
+    if place is not None:
+        entry = state.posted[place]
+        state.note(
+            entry.policy,
+            EventName.MKT_INSTALLED,
+            send_id=entry.mkt.send_id,
+            recv_id=entry.mkt.recv_id,
+            algorithm=entry.mkt.algorithm.name,
+            backend=state.backend,
+            pair=entry.mkt.pair,
+        )
+
+
+def not_posted(state: State, failure: Failed, mkt: Mkt, now: float) -> None:
+    """A key couldn't be put on the listening sockets: its connections stay out, and it is tried
+    again."""
+    place = _posted_as(state, mkt)
+    if place is None:
+        return
+    entry = state.posted.pop(place)
+    cause = f'{entry.key} refused: {failure.text}'
+    state.refuse(entry.policy, 'installing the key on the listener', cause, 'tried again')
+    # Sooner than its lifetimes change.
+    state.deadlines.set(Due.CHAINS, CHAINS, now + POSTING_RETRY)
+
+
+# --- connections --------------------------------------------------------------------------------
+
+
+def open_connection(
+    state: State, policy: SessionPolicy, pair: SocketPair, waiter: Waiter, now: float
+) -> None:
+    """Active side: every key that the chain accepts goes on the socket, the preferred one last, so
+    that it is Current and RNext."""
+    chain, wall = policy.keychain, state.wall(now)
+    assert chain is not None
+    preferred, denied = chain.preferred(wall), chain.denies(wall, CEASE_BEFORE)
+    if preferred is None or denied is not None:
+        why = denied or chain.why_denied(wall)
+        waiter.fail(state.refuse(policy, 'before connect', why, HINTS['chain']))
+        return
+    manual = ManualKeys((policy,))
+    life = begin_life(state, policy, pair, preferred, now)
+    conn = _connection(state, policy, pair, life, manual, opener=True, now=now)
+    conn.waiter = waiter
+    for key in chain.accepted(wall):
+        if key is not preferred:
+            state.command(Install(manual.add(state, conn, key, now).key, Where.CONNECTION))
+    manual.held[life.name] = (preferred, life)
+    state.keyed.append((policy, True, life.key))
+    state.command(Install(life.key, Where.CONNECTION))
+    state.deadlines.set(Due.GATE, conn, now + policy.timeout)
+
+
+def accept(state: State, pair: SocketPair, now: float) -> Connection | None:
+    """Passive side: a connection that nobody has negotiated a key for; None if no session with a
+    keychain may have it. Which one has it, its key will tell."""
+    fitting = [
+        policy
+        for policy, _ in chains_of(state.policies.values())
+        if (policy.local, policy.remote, policy.listen_port)
+        == (pair.local, pair.remote, pair.local_port)
+    ]
+    pinned = [policy for policy in fitting if policy.peer_port == pair.remote_port]
+    candidates = pinned or [policy for policy in fitting if policy.peer_port is None]
+    if not candidates:
+        return None
+    policy = candidates[0]
+    assert policy.keychain is not None
+    # Stands there until the socket has been read.
+    life = begin_life(state, policy, pair, policy.keychain.keys[0], now)
+    conn = _connection(
+        state, policy, pair, life, ManualKeys(tuple(candidates)), opener=False, now=now
+    )
+    conn.phase = Phase.WAITING
+    return conn
+
+
+def _connection(
+    state: State,
+    policy: SessionPolicy,
+    pair: SocketPair,
+    life: Life,
+    manual: ManualKeys,
+    *,
+    opener: bool,
+    now: float,
+) -> Connection:
+    conn = Connection(pair, policy, None, opener=opener, life=life, manual=manual, since=now)
+    state.connections[pair] = conn
+    return conn

@@ -1,0 +1,260 @@
+"""The passive side: an authenticated peer asks for an MKT; install first, then answer.
+
+Which session it is for is found from the peer's identity, the addresses, the service port and the
+session named in the request, never from what the request alone claims.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from gatekeeper.engine import ending
+from gatekeeper.policy.sessions import SessionPolicy
+from gatekeeper.reporting.events import EventName
+from gatekeeper.reporting.explanations import HINTS, Trouble
+from gatekeeper.state.connection import Connection, Phase
+from gatekeeper.state.deadlines import Due
+from gatekeeper.state.key_ids import NoKeyIdError
+from gatekeeper.state.limits import ABORT_WITHIN, LISTENER_HOLDS, RETRY_REMOVE
+from gatekeeper.state.mkt_record import MktState
+from gatekeeper.state.peer import Peer
+from gatekeeper.state.store import State
+from ikev2.constants import NotifyType
+from ikev2.events import RpSaKeys, RpSaOffer, RpSaRequested
+from tcpao.installer import Cause, Failed, Install, Remove, Where
+from tcpao.mkt import Mkt, SocketPair
+
+REFUSALS: dict[Cause, NotifyType] = {
+    Cause.NO_LISTENER: NotifyType.TS_UNACCEPTABLE,
+    Cause.UNSUPPORTED: NotifyType.NO_PROPOSAL_CHOSEN,
+    Cause.KEYID_IN_USE: NotifyType.KEYID_IN_USE,
+}
+"""How the peer is told that we can't install; anything else is TEMPORARY_FAILURE."""
+
+
+class RefusedError(Exception):
+    """The request is answered with this notify, and changes nothing."""
+
+    def __init__(
+        self,
+        notify: NotifyType,
+        reason: str,
+        data: bytes = b'',
+        policy: SessionPolicy | None = None,
+        hint: str = HINTS['request'],
+    ) -> None:
+        super().__init__(reason)
+        self.notify = notify
+        self.reason = reason
+        self.data = data
+        self.policy = policy
+        self.hint = hint
+
+
+def requested(state: State, event: RpSaRequested, now: float) -> None:
+    """A request for a new MKT: refuse it, or install and then answer."""
+    peer = state.peers[event.peer]
+    try:
+        _requested(state, peer, event, now)
+    except RefusedError as refusal:
+        state.endpoint.refuse(event.token, refusal.notify, refusal.data, now)
+        why = Trouble('request from the peer', refusal.reason, refusal.hint)
+        state.refuse_request(peer, refusal.policy, why, notify=refusal.notify.name)
+
+
+def find_policy(state: State, peer: Peer, offer: RpSaOffer) -> SessionPolicy:
+    """The one session that the request is for. Raises RefusedError (TS_UNACCEPTABLE)."""
+    opener, service = offer.tsi, offer.tsr
+    if opener.port == service.port:
+        raise RefusedError(NotifyType.TS_UNACCEPTABLE, "the opener's port is the service port")
+    candidates = [
+        policy
+        for policy in state.sessions_of.get(peer.pad.name, ())
+        if (policy.local, policy.remote, policy.listen_port)
+        == (service.address, opener.address, service.port)
+    ]
+    if not candidates:
+        raise RefusedError(
+            NotifyType.TS_UNACCEPTABLE,
+            f'no session of this peer from {opener.address} to {service.address} port '
+            f'{service.port}',
+            hint='a neighbor with that address, and exabgp.tcp.bind or listen with this one',
+        )
+    pinned = [policy for policy in candidates if policy.peer_port == opener.port]
+    named = [policy for policy in pinned or candidates if policy.peer_port in (None, opener.port)]
+    if offer.session_id is not None:
+        named = [policy for policy in named if policy.session.encode() == offer.session_id]
+    elif not pinned:
+        named = []
+    if len(named) != 1:
+        # A port that nobody pins is another one each time.
+        pins = [str(policy.peer_port) for policy in candidates if policy.peer_port is not None]
+        port = (
+            f'source port {opener.port} of {opener.address} (peer-port here: {" ".join(pins)}) and '
+        )
+        raise RefusedError(
+            NotifyType.TS_UNACCEPTABLE,
+            f'{len(named) or "no"} sessions fit {port if pins else ""}its families',
+            hint='compare the families, and peer-port here with source-port at the peer',
+        )
+    return named[0]
+
+
+def choose(state: State, policy: SessionPolicy, offer: RpSaOffer) -> str:
+    """The first suite of ours that is on offer. Raises RefusedError (NO_PROPOSAL_CHOSEN)."""
+    for name in policy.algorithms:
+        if name in state.algorithms and (name, policy.tcp_options) in offer.proposals:
+            return name
+    raise RefusedError(
+        NotifyType.NO_PROPOSAL_CHOSEN,
+        f'the peer offers {_several(name for name, _ in offer.proposals)} with tcp-options '
+        f'{_several(_OPTIONS[options] for _, options in offer.proposals)}, allowed here is '
+        f'{_several(policy.algorithms)} with tcp-options {_OPTIONS[policy.tcp_options]}',
+        policy=policy,
+        hint='an algorithm in common, and the same tcp-options at both ends',
+    )
+
+
+_OPTIONS = {True: 'included', False: 'excluded'}
+
+
+def _several(names: Iterable[str]) -> str:
+    return ' or '.join(dict.fromkeys(names)) or 'nothing known'
+
+
+def take_ids(peer: Peer, policy: SessionPolicy, offer: RpSaOffer) -> int:
+    """Take the peer's SendID as RecvID, and one of ours. Raises RefusedError, taking neither."""
+    if offer.keyid in peer.keyids.receiving or not offer.keyid:
+        raise RefusedError(
+            NotifyType.KEYID_IN_USE,
+            f'KeyID {offer.keyid} is in use',
+            bytes(sorted(peer.keyids.receiving | {offer.keyid})),
+            policy,
+        )
+    try:
+        send_id = peer.keyids.take_send_id(offer.keyids_in_use)
+    except NoKeyIdError as error:
+        raise RefusedError(NotifyType.TEMPORARY_FAILURE, str(error), policy=policy) from None
+    peer.keyids.take_recv_id(offer.keyid)
+    return send_id
+
+
+def _requested(state: State, peer: Peer, event: RpSaRequested, now: float) -> None:
+    offer = event.offer
+    policy = find_policy(state, peer, offer)
+    suite = choose(state, policy, offer)
+    pair = SocketPair(offer.tsr.address, offer.tsr.port, offer.tsi.address, offer.tsi.port)
+    old = state.connections.get(pair)
+    if old is not None and old.phase in (Phase.PROVING, Phase.PROVEN, Phase.ENDING):
+        # "I have no connection on this socket pair": what survives here swallows every new SYN.
+        # The new key goes on only when the daemon has closed the old connection.
+        if old.replacement is not None:
+            ending.refuse_for_now(state, old.replacement.token, now)
+        old.replacement = event
+        ending.abort(state, old, 'replaced by a new request of the peer', now)
+        state.deadlines.set(Due.REPLACED, old, now + ABORT_WITHIN)
+        return
+    for other in state.connections_with(peer):
+        # One pending MKT per session and opener, and per pair, whichever session it was for: a
+        # newer request replaces it.
+        if (
+            (other.policy.key == policy.key or other is old)
+            and not other.opener
+            and other.phase in (Phase.NEGOTIATING, Phase.WAITING)
+        ):
+            ending.drop(state, other, now, tell_peer=False)
+    if peer.keyids.full_for_new_sessions:
+        raise RefusedError(
+            NotifyType.NO_ADDITIONAL_SAS, 'too many MKTs with this peer', policy=policy
+        )
+    send_id = take_ids(peer, policy, offer)
+    life = state.new_life(policy, peer, pair, send_id, initiator=False)
+    life.token = event.token
+    conn = Connection(pair, policy, peer, opener=False, life=life, since=now)
+    state.connections[pair] = conn
+    life.promised = offer.keyid
+    keys = state.endpoint.prepare(
+        event.token, suite, policy.tcp_options, send_id, policy.lifetime, now
+    )
+    if keys is not None:
+        prepared(state, conn, keys, now)
+
+
+def prepared(state: State, conn: Connection, keys: RpSaKeys, now: float) -> None:
+    """The key is there, at once or after additional key exchanges: install, then answer."""
+    life = conn.life
+    state.give_key(conn, life, keys, conn.policy.lifetime, now)
+    life.on_listener = True
+    state.command(Install(life.key, Where.LISTENER))
+
+
+def abandoned(state: State, conn: Connection, now: float) -> None:
+    """The peer never finished its request."""
+    conn.life.token = None
+    ending.drop(state, conn, now, tell_peer=False)
+
+
+def not_closed(state: State, conn: Connection, now: float) -> None:
+    """Due.REPLACED: the daemon did not close the old connection in time."""
+    if conn.replacement is not None:
+        ending.refuse_for_now(state, conn.replacement.token, now)
+        conn.replacement = None
+
+
+def installed(state: State, conn: Connection, now: float) -> None:
+    """The SYN would be accepted: answer now, and hold the key for so long."""
+    life = conn.life
+    life.move(MktState.INSTALLED)
+    conn.phase = Phase.WAITING
+    state.note_installed(conn, life)
+    if life.token is not None:
+        token, life.token = life.token, None
+        if not state.endpoint.answer(token, now):
+            # The peer asks again, over the next IKE SA.
+            ending.drop(state, conn, now, tell_peer=False)
+            return
+    wait_for_syn(state, conn, now)
+
+
+def wait_for_syn(state: State, conn: Connection, now: float) -> None:
+    """The listener holds the key for so long, and never beyond its hard lifetime."""
+    state.deadlines.set(Due.SYN, conn, min(now + LISTENER_HOLDS, conn.life.hard_at))
+
+
+def not_installed(state: State, conn: Connection, failure: Failed, now: float) -> None:
+    """Refuse with the reason; the exchange fails and leaves nothing."""
+    life, peer = conn.life, conn.peer
+    life.on_listener = False
+    state.refuse(
+        conn.policy,
+        'installing the key on the listener',
+        failure.text,
+        'check that the daemon listens on this address and port',
+    )
+    if life.token is not None:
+        notify = REFUSALS.get(failure.cause, NotifyType.TEMPORARY_FAILURE)
+        data = bytes(sorted(peer.keyids.receiving)) if notify is NotifyType.KEYID_IN_USE else b''
+        state.endpoint.refuse(life.token, notify, data, now)
+        life.token = None
+    life.end(MktState.FAILED)
+    state.release(peer, life)
+    ending.forget(state, conn)
+
+
+def remove(state: State, mkt: Mkt, now: float) -> None:
+    """Due.LISTENER."""
+    state.command(Remove(mkt, Where.LISTENER))
+
+
+def not_removed(state: State, mkt: Mkt, failure: Failed, now: float) -> None:
+    """A key that stays on the listener lets a recorded connection be replayed: try again."""
+    if failure.cause is not Cause.GONE:
+        state.note(
+            None,
+            EventName.REFUSED,
+            step='taking a key off the listener',
+            cause=failure.text,
+            pair=mkt.pair,
+            send_id=mkt.send_id,
+        )
+        state.deadlines.set(Due.LISTENER, mkt, now + RETRY_REMOVE)

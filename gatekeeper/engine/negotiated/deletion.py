@@ -1,0 +1,95 @@
+"""MKTs that end because IKE says so: DELETE from the peer, the answer to ours, INITIAL_CONTACT."""
+
+from __future__ import annotations
+
+from gatekeeper.engine import ending, rotation
+from gatekeeper.engine.negotiated import rekeying
+from gatekeeper.state.connection import Connection, Phase
+from gatekeeper.state.deadlines import Due
+from gatekeeper.state.limits import ABORT_WITHIN, lingers
+from gatekeeper.state.mkt_record import Life
+from gatekeeper.state.peer import Peer
+from gatekeeper.state.store import State
+from ikev2.events import DeleteAnswered, InitialContact, KeysDeleted
+
+
+def keys_deleted(state: State, event: KeysDeleted, now: float) -> None:
+    """The peer deletes MKTs: answer at once, with ours of the same MKTs."""
+    peer = state.peers[event.peer]
+    known = [life for life in map(peer.by_recv_id, event.recv_ids) if life is not None]
+    state.endpoint.answer_delete(
+        event.token, tuple(life.send_id for life in known if not life.deleting), now
+    )
+    for life in known:
+        state.deleted(peer, life, now)
+    for life in known:
+        conn = state.connections.get(life.pair)
+        if conn is None or conn.phase is Phase.ENDING or life not in conn.lives():
+            continue
+        if _is_over(conn):
+            _over(state, conn, now)
+        elif life in (conn.wanted, conn.offered):
+            rekeying.deleted(state, conn, life, now)
+        else:
+            rotation.deleted(state, conn, life, now)
+
+
+def _is_over(conn: Connection) -> bool:
+    """The peer has deleted every MKT of it, but those that we are deleting ourselves."""
+    return all(
+        life.deleted_by_peer or life.deleting for life in conn.lives() if life.mkt is not None
+    )
+
+
+def _over(state: State, conn: Connection, now: float) -> None:
+    """An authenticated RST; TCP gets some time to say the same."""
+    if conn.phase is not Phase.PROVEN:
+        ending.abort(state, conn, 'the peer deleted its key', now)
+    elif not state.deadlines.is_set(Due.DELETED, conn):
+        state.deadlines.set(Due.DELETED, conn, now + ABORT_WITHIN)
+
+
+def delete_answered(state: State, event: DeleteAnswered, now: float) -> None:
+    """Our DELETE was answered, or never will be."""
+    peer = state.peers.get(event.peer)
+    if peer is None:
+        return
+    for life in peer.deletes.pop(event.exchange, []):
+        life.deleting = False
+        if not event.answered:
+            if life in peer.lives and not life.deleted_by_peer:
+                peer.undeleted.append(life)
+            continue
+        state.deleted(peer, life, now)
+        conn = state.connections.get(life.pair)
+        if conn is not None and life in conn.retiring:
+            rotation.retire_at(state, conn, life, now + lingers(life.lifetime))
+
+
+def initial_contact(state: State, event: InitialContact, now: float) -> None:
+    """The peer has restarted: what its IKE SAs of before have made is dead, whenever they did."""
+    peer = state.peers[event.peer]
+    dead = [life for life in peer.lives if life.mkt and life.authenticated < event.before]
+    for conn in state.connections_with(peer):
+        if conn.life not in dead:
+            continue
+        # With a successor that can't be a true one of the peer's new self.
+        dead += [life for life in conn.lives() if life.mkt and life not in dead]
+        for life in conn.lives():
+            life.deleted_by_peer = True
+        ending.abort(state, conn, 'the peer has restarted (INITIAL_CONTACT)', now)
+    for life in dead:
+        _dead(state, peer, life, now)
+
+
+def _dead(state: State, peer: Peer, life: Life, now: float) -> None:
+    """Its ids need not wait for a DELETE."""
+    if life.ended:
+        state.release(peer, life)
+    else:
+        state.release_at(peer, life, now)
+
+
+def not_closed(state: State, conn: Connection, now: float) -> None:
+    """Due.DELETED: the peer deleted the connection's only key and TCP did not end."""
+    ending.abort(state, conn, 'the peer deleted its only key', now)

@@ -1,0 +1,138 @@
+"""What IKE tells: every event of the endpoint, handed to whom it concerns.
+
+An IKE SA's fortunes are kept with its peer here; the rest is the business of a session.
+"""
+
+from __future__ import annotations
+
+from gatekeeper.engine.negotiated import accepting, opening, rekeying
+from gatekeeper.engine.negotiated import deletion as deleting
+from gatekeeper.engine.negotiated import reauthentication as reproving
+from gatekeeper.reporting.events import EventName
+from gatekeeper.reporting.explanations import REFUSED_US, at_ike
+from gatekeeper.state.deadlines import Due
+from gatekeeper.state.limits import IKE_BACKOFF, backoff
+from gatekeeper.state.peer import Peer
+from gatekeeper.state.store import State
+from ikev2 import events as ike
+
+
+def drain(state: State, now: float) -> None:
+    """All that there is."""
+    while (event := state.endpoint.next_event()) is not None:
+        handle(state, event, now)
+
+
+def handle(state: State, event: ike.Event, now: float) -> None:
+    """To whom it concerns; of a peer that is not configured any more, to nobody."""
+    peer = state.peers.get(event.peer)
+    if peer is None:
+        return
+    match event:
+        case ike.IkeMessage():
+            _ike_message(state, peer, event)
+        case ike.IkeSaUp():
+            peer.up = True
+            if event.initiator:
+                # As responder we don't know yet that the peer believes us.
+                peer.attempts = 0
+            peer.trouble = None
+            peer.profile, peer.nat, peer.suite = event.profile, event.nat, event.suite
+            peer.proof, peer.proven_until = event.proof, event.proven_until
+            state.deadlines.cancel(Due.IKE, peer)
+            reproving.proven(state, peer, now)
+            state.delete_again(peer, now)
+        case ike.IkeSaDown():
+            peer.up = False
+            refused = event.cause is ike.Cause.AUTHENTICATION_FAILED
+            step, why = ('IKE_AUTH', REFUSED_US) if refused else ('IKE', '')
+            peer.trouble = at_ike(ike.IkeSaFailed(event.peer, step, event.cause, why))
+            if not refused:
+                peer.attempts = 0
+            _ike_again(state, peer, now)
+        case ike.IkeSaFailed():
+            # Cause and text apart, for who reads timelines by program.
+            state.refuse_peer(peer, at_ike(event), cause=event.cause, text=event.text)
+            if not peer.up:
+                _ike_again(state, peer, now)
+        case ike.InitialContact():
+            deleting.initial_contact(state, event, now)
+        case ike.RpSaRequested(offer=offer) if offer.rekey_keyid is not None:
+            rekeying.requested(state, event, now)
+        case ike.RpSaRequested():
+            accepting.requested(state, event, now)
+        case ike.RpSaPrepared() | ike.RpSaAbandoned():
+            _prepared(state, event, now)
+        case ike.RpSaNegotiated():
+            _negotiated(state, event, now)
+        case ike.RpSaFailed():
+            _failed(state, event, now)
+        case ike.KeysDeleted():
+            deleting.keys_deleted(state, event, now)
+        case ike.DeleteAnswered():
+            deleting.delete_answered(state, event, now)
+            if not event.answered:
+                _ike_again(state, peer, now)
+
+
+def _ike_message(state: State, peer: Peer, event: ike.IkeMessage) -> None:
+    name = {'IKE_SA_INIT': EventName.IKE_INIT, 'IKE_AUTH': EventName.IKE_AUTH}.get(event.exchange)
+    if name is not None:
+        state.note(
+            None,
+            name,
+            sent=event.sent,
+            response=event.response,
+            detail=event.detail,
+            peer_id=peer.pad.peer_id,
+        )
+
+
+def _ike_again(state: State, peer: Peer, now: float) -> None:
+    if state.deadlines.is_set(Due.IKE, peer):
+        # What strangers send in its name must not put it off for ever.
+        return
+    wait = backoff(IKE_BACKOFF, peer.attempts, state.fraction())
+    peer.attempts += 1
+    state.deadlines.set(Due.IKE, peer, now + wait)
+
+
+def _prepared(state: State, event: ike.RpSaPrepared | ike.RpSaAbandoned, now: float) -> None:
+    """The peer's additional key exchanges are done, or will never be."""
+    for conn in state.connections_with(state.peers[event.peer]):
+        for life in conn.lives():
+            if life.token != event.token:
+                continue
+            match event, life is conn.life:
+                case ike.RpSaPrepared(keys=keys), True:
+                    accepting.prepared(state, conn, keys, now)
+                case ike.RpSaPrepared(keys=keys), False:
+                    rekeying.prepared(state, conn, life, keys, now)
+                case ike.RpSaAbandoned(), True:
+                    accepting.abandoned(state, conn, now)
+                case ike.RpSaAbandoned(), False:
+                    rekeying.abandoned(state, conn, life, now)
+            return
+
+
+def _negotiated(state: State, event: ike.RpSaNegotiated, now: float) -> None:
+    conn, life = state.exchanges.pop(event.exchange, (None, None))
+    if conn is None or life is None:
+        event.keys.master_key.wipe()
+        return
+    life.exchange = None
+    if life is conn.life:
+        opening.negotiated(state, conn, event.keys, now)
+    else:
+        rekeying.negotiated(state, conn, life, event.keys, now)
+
+
+def _failed(state: State, event: ike.RpSaFailed, now: float) -> None:
+    conn, life = state.exchanges.pop(event.exchange, (None, None))
+    if conn is None or life is None:
+        return
+    life.exchange = None
+    if life is conn.life:
+        opening.refused(state, conn, event, now)
+    else:
+        rekeying.failed(state, conn, life, event, now)

@@ -1,0 +1,216 @@
+"""The active side: from a bound socket to an MKT on it, before the SYN.
+
+The opener asks for a new MKT with each attempt, since only it knows the port; a request says "I
+have no connection on this socket pair".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+
+from gatekeeper.engine import ending
+from gatekeeper.engine.keychains import sessions as chains
+from gatekeeper.policy.sessions import SessionPolicy
+from gatekeeper.reporting.explanations import HINTS, Trouble, explain
+from gatekeeper.state.connection import Connection, Phase, Waiter
+from gatekeeper.state.deadlines import Due
+from gatekeeper.state.key_ids import NoKeyIdError
+from gatekeeper.state.limits import OLD_KEY_LINGERS, OPENING_RETRY
+from gatekeeper.state.mkt_record import Life, MktState
+from gatekeeper.state.store import State
+from gatekeeper.state.ticket import GateError
+from ikev2.constants import NotifyType
+from ikev2.events import Cause, RpSaFailed, RpSaKeys, RpSaRequest, Selector
+from tcpao.installer import Failed, Install, Where
+from tcpao.mkt import SocketPair
+
+MOST_ATTEMPTS = 3
+"""Requests of one opening that KEYID_IN_USE may repeat."""
+
+_FORGOTTEN = frozenset({Cause.IKE_SA_LOST, Cause.DELETED, Cause.STOPPED})
+"""The IKE SA went, and the request with it."""
+
+
+def offered(state: State, policy: SessionPolicy) -> tuple[str, ...]:
+    """The session's suites that this host can do."""
+    return tuple(name for name in policy.algorithms if name in state.algorithms)
+
+
+def request_for(conn: Connection, life: Life, suites: tuple[str, ...]) -> RpSaRequest:
+    """The request for a new MKT: selectors by the role in TCP, opener first."""
+    pair, policy = conn.pair, conn.policy
+    return RpSaRequest(
+        keyid=life.send_id,
+        suites=suites,
+        tcp_options=policy.tcp_options,
+        tsi=Selector(pair.local, pair.local_port),
+        tsr=Selector(pair.remote, pair.remote_port),
+        session_id=policy.session.encode(),
+        lifetime=policy.lifetime,
+        keyids_in_use=tuple(sorted(conn.keyids_refused)),
+    )
+
+
+def open_connection(
+    state: State, session_key: str, pair: SocketPair, waiter: Waiter, now: float
+) -> None:
+    """A socket for `pair` is bound and closed: get it a key."""
+    policy = state.policies.get(session_key)
+    step = 'before connect'
+    if policy is None:
+        waiter.fail(GateError(f'session {session_key}: {step}: it is not configured any more'))
+        return
+    if (policy.local, policy.remote, policy.connect_port) != (
+        pair.local,
+        pair.remote,
+        pair.remote_port,
+    ):
+        cause = f'the socket pair {pair} is not what the session is configured for'
+        waiter.fail(state.refuse(policy, step, cause, 'check local-address and connect'))
+        return
+    if pair.local_port in (pair.remote_port, policy.listen_port):
+        cause = f'source port {pair.local_port} is the service port'
+        waiter.fail(state.refuse(policy, step, cause, 'choose another source-port'))
+        return
+    old = state.connections.get(pair)
+    if old is not None:
+        # Its socket must be closed, else the pair could not have been bound again.
+        ending.drop(state, old, now)
+    if policy.keychain is not None:
+        chains.open_connection(state, policy, pair, waiter, now)
+        return
+    peer = state.peers[policy.entry.name]
+    if peer.keyids.full_for_new_sessions:
+        cause = 'too many MKTs with this peer; the ids that are left are kept for rekeys'
+        waiter.fail(state.refuse(policy, step, cause, 'configure fewer sessions'))
+        return
+    send_id = peer.keyids.take_send_id()
+    life = state.new_life(policy, peer, pair, send_id, initiator=True)
+    conn = Connection(pair, policy, peer, opener=True, life=life, waiter=waiter, since=now)
+    state.connections[pair] = conn
+    state.deadlines.set(Due.GATE, conn, now + policy.timeout)
+    ask(state, conn, now)
+
+
+def ask(state: State, conn: Connection, now: float) -> None:
+    """Ask for the MKT; also Due.ASK_AGAIN."""
+    suites = offered(state, conn.policy)
+    if not suites:
+        cause = f'this host can do none of: {" ".join(conn.policy.algorithms)}'
+        _give_up(state, conn, 'before connect', cause, 'choose another algorithm', now)
+        return
+    state.ask(conn, conn.life, request_for(conn, conn.life, suites), now)
+
+
+def too_late(state: State, conn: Connection, now: float) -> None:
+    """Due.GATE."""
+    hint = HINTS[Cause.NO_ANSWER]
+    if conn.life.mkt is not None:
+        why = Trouble('installing the key', 'no answer from the installer', HINTS['installer'])
+    elif conn.peer.up:
+        why = Trouble('negotiating the key', str(Cause.NO_ANSWER), hint)
+    else:
+        why = conn.peer.trouble or Trouble('IKE', str(Cause.NO_ANSWER), hint)
+    _give_up(state, conn, why.step, why.cause, why.hint, now)
+
+
+def _give_up(state: State, conn: Connection, step: str, cause: str, hint: str, now: float) -> None:
+    error = state.refuse(conn.policy, step, cause, hint)
+    if conn.waiter is not None:
+        conn.waiter.fail(error)
+        conn.waiter = None
+    ending.drop(state, conn, now)
+
+
+def cancelled(state: State, pair: SocketPair, waiter: Waiter, now: float) -> None:
+    """Nobody waits for this opening any more."""
+    conn = state.connections.get(pair)
+    if conn is None or conn.waiter is not waiter:
+        return
+    conn.waiter = None
+    if conn.phase is Phase.NEGOTIATING:
+        ending.drop(state, conn, now)
+    # Otherwise TCP is up, and must end before the DELETE: `gone` follows.
+
+
+def negotiated(state: State, conn: Connection, keys: RpSaKeys, now: float) -> None:
+    """The answer has come: install, before the SYN."""
+    life, peer = conn.life, conn.peer
+    if not peer.keyids.take_recv_id(keys.recv_id):
+        # Delete what the peer now has, and say which of its ids we can't take.
+        keys.master_key.wipe()
+        state.endpoint.delete(peer.pad.name, (life.send_id,), now)
+        conn.keyids_refused.update(peer.keyids.receiving)
+        _again(state, conn, now, f'the peer gave out KeyID {keys.recv_id} twice')
+        return
+    conn.keyids_refused = set()
+    state.give_key(conn, life, keys, conn.policy.lifetime, now)
+    state.command(Install(life.key, Where.CONNECTION))
+
+
+def _again(state: State, conn: Connection, now: float, cause: str) -> None:
+    """Repeat the request under another SendID; the one before stays out of use for a while."""
+    conn.attempts += 1
+    conn.life.end(MktState.FAILED)
+    state.release_at(conn.peer, conn.life, now + 2.0 * conn.policy.lifetime)
+    hint = 'look at show ikev2 at both ends'
+    if conn.attempts >= MOST_ATTEMPTS or not _begin_anew(state, conn):
+        _give_up(state, conn, 'negotiating the key', cause, hint, now)
+    else:
+        ask(state, conn, now)
+
+
+def _begin_anew(state: State, conn: Connection, unwanted: Container[int] = ()) -> bool:
+    """Another life, under another SendID; False if there is none or nobody waits any more."""
+    if conn.waiter is None:
+        return False
+    try:
+        send_id = conn.peer.keyids.take_send_id(unwanted)
+    except NoKeyIdError:
+        return False
+    conn.life = state.new_life(conn.policy, conn.peer, conn.pair, send_id, initiator=True)
+    return True
+
+
+def refused(state: State, conn: Connection, failure: RpSaFailed, now: float) -> None:
+    """The request failed and left nothing at the peer. GATE bounds what is tried again."""
+    life, peer = conn.life, conn.peer
+    if failure.notify == NotifyType.TEMPORARY_FAILURE and conn.waiter is not None:
+        state.deadlines.set(Due.ASK_AGAIN, conn, now + OPENING_RETRY)
+        return
+    life.end(MktState.FAILED)
+    if failure.cause in _FORGOTTEN:
+        # The peer may have restarted, and be there again. A DELETE of what it may hold under the
+        # lost IKE SA goes first.
+        state.release_at(peer, life, now + OLD_KEY_LINGERS)
+        if _begin_anew(state, conn):
+            state.deadlines.set(Due.ASK_AGAIN, conn, now + OPENING_RETRY)
+            return
+    else:
+        state.release(peer, life)
+    if failure.notify == NotifyType.KEYID_IN_USE:
+        conn.attempts += 1
+        if conn.attempts < MOST_ATTEMPTS and _begin_anew(state, conn, frozenset(failure.data)):
+            ask(state, conn, now)
+            return
+    why = explain('negotiating the key', failure, None if peer.up else peer.trouble)
+    _give_up(state, conn, why.step, why.cause, why.hint, now)
+
+
+def installed(state: State, conn: Connection, now: float) -> None:
+    """The key is on the closed socket: connect() may be called."""
+    life = conn.life
+    life.move(MktState.INSTALLED)
+    conn.phase = Phase.WAITING
+    state.deadlines.cancel(Due.GATE, conn)
+    state.deadlines.set(Due.HARD, conn, life.hard_at)
+    state.note_installed(conn, life)
+    if conn.waiter is not None:
+        conn.waiter.settle(conn.policy.key, life.key)
+        conn.waiter = None
+
+
+def not_installed(state: State, conn: Connection, failure: Failed, now: float) -> None:
+    """The kernel refused the key; the peer is told at once (`ending.drop` sends DELETE)."""
+    cause = f'key refused: {failure.text}'
+    _give_up(state, conn, 'installing the key', cause, HINTS['installer'], now)

@@ -1,0 +1,250 @@
+"""Getting a successor: asking for one, answering the peer that asks, and both at once.
+
+What is done with it when both ends have it is in `rotation`.
+"""
+
+from __future__ import annotations
+
+from gatekeeper.engine import ending, rotation
+from gatekeeper.engine.negotiated import accepting
+from gatekeeper.engine.negotiated.accepting import RefusedError
+from gatekeeper.engine.negotiated.opening import offered
+from gatekeeper.reporting.events import EventName
+from gatekeeper.reporting.explanations import Trouble, explain
+from gatekeeper.state.connection import Connection, Phase
+from gatekeeper.state.deadlines import Due
+from gatekeeper.state.key_ids import NoKeyIdError
+from gatekeeper.state.limits import DOUBT_FOR, REKEY_UNANSWERED
+from gatekeeper.state.mkt_record import Life, MktState
+from gatekeeper.state.store import State
+from ikev2.constants import NotifyType
+from ikev2.events import Cause, RpSaFailed, RpSaKeys, RpSaRequest, RpSaRequested, Selector
+from tcpao.installer import Failed, Install, KeyState, Probe, Read, Where
+
+
+def ask(state: State, conn: Connection, now: float) -> None:
+    """The soft lifetime is over: ask for a successor, unless one is on its way."""
+    if conn.phase is not Phase.PROVEN or conn.wanted or conn.offered or conn.rotation:
+        return
+    policy, peer, pair = conn.policy, conn.peer, conn.pair
+    try:
+        send_id = peer.keyids.take_send_id(conn.keyids_unwanted)
+    except NoKeyIdError as error:
+        conn.keyids_unwanted = frozenset()
+        state.refuse(policy, 'rekey', str(error), 'wait for old keys to go')
+        rotation.again(state, conn, now)
+        return
+    life = conn.wanted = state.new_life(policy, peer, pair, send_id, initiator=True)
+    ours, theirs = Selector(pair.local, pair.local_port), Selector(pair.remote, pair.remote_port)
+    tsi, tsr = (ours, theirs) if conn.opener else (theirs, ours)
+    request = RpSaRequest(
+        keyid=send_id,
+        suites=offered(state, policy),
+        tcp_options=policy.tcp_options,
+        tsi=tsi,
+        tsr=tsr,
+        session_id=None,
+        lifetime=policy.lifetime,
+        rekey_keyid=conn.life.send_id,
+        keyids_in_use=tuple(sorted(conn.keyids_refused)),
+    )
+    state.note(policy, EventName.REKEY_STARTED, send_id=conn.life.send_id, successor=send_id)
+    state.ask(conn, life, request, now)
+    state.deadlines.set(Due.UNANSWERED, conn, now + REKEY_UNANSWERED)
+
+
+def unanswered(state: State, conn: Connection, now: float) -> None:
+    """Due.UNANSWERED: no answer in 30 s: a new IKE SA at once."""
+    if conn.wanted is not None and conn.wanted.exchange is not None:
+        life, conn.wanted = conn.wanted, None
+        ending.end_life(state, conn, life, now)
+        state.endpoint.replace_ike_sa(conn.peer.pad.name, now)
+        _go_on(state, conn, now)
+
+
+def negotiated(state: State, conn: Connection, life: Life, keys: RpSaKeys, now: float) -> None:
+    """Our request was answered: install it on the connection."""
+    state.deadlines.cancel(Due.UNANSWERED, conn)
+    peer = conn.peer
+    if not peer.keyids.take_recv_id(keys.recv_id):
+        keys.master_key.wipe()
+        state.endpoint.delete(peer.pad.name, (life.send_id,), now)
+        conn.keyids_refused = set(peer.keyids.receiving)
+        conn.wanted = None
+        life.end(MktState.FAILED)
+        state.release_at(peer, life, now + 2.0 * conn.policy.lifetime)
+        _go_on(state, conn, now)
+        return
+    conn.keyids_refused = set()
+    conn.keyids_unwanted = frozenset()
+    state.give_key(conn, life, keys, conn.policy.lifetime, now)
+    state.command(Install(life.key, Where.CONNECTION))
+
+
+def failed(state: State, conn: Connection, life: Life, failure: RpSaFailed, now: float) -> None:
+    """Our request failed; the session stays on its key."""
+    state.deadlines.cancel(Due.UNANSWERED, conn)
+    conn.wanted = None
+    life.end(MktState.FAILED)
+    state.release(conn.peer, life)
+    if failure.notify == NotifyType.CHILD_SA_NOT_FOUND:
+        _doubt(state, conn)
+    if failure.notify == NotifyType.KEYID_IN_USE:
+        conn.keyids_unwanted = frozenset(failure.data)
+    if failure.notify != NotifyType.TEMPORARY_FAILURE:
+        why = explain('rekey', failure, None if conn.peer.up else conn.peer.trouble)
+        state.refuse(conn.policy, why.step, why.cause, why.hint)
+    if failure.cause is Cause.NO_ANSWER:
+        state.endpoint.replace_ike_sa(conn.peer.pad.name, now)
+    _go_on(state, conn, now)
+
+
+def _go_on(state: State, conn: Connection, now: float) -> None:
+    """Of at most two exchanges for a successor one has ended, well or not: wait for the other,
+    bring one into use, or try again."""
+    ours, theirs = conn.wanted, conn.offered
+    if conn.rotation is not None:
+        return
+    if any(life is not None and life.state is not MktState.INSTALLED for life in (ours, theirs)):
+        # A side moves no RNext while a request of its own for the same MKT is unanswered.
+        return
+    conn.wanted = None
+    if ours is not None and theirs is not None and ours.lowest_nonce < theirs.lowest_nonce:
+        # Crossing: the exchange with the lowest of the four nonces is deleted by its initiator.
+        rotation.discard(state, conn, ours, now)
+        ours = None
+    if ours is not None:
+        # Theirs, if there is one, stays in `offered` until its initiator deletes it.
+        rotation.begin(state, conn, ours, now)
+    elif theirs is not None:
+        conn.offered = None
+        rotation.begin(state, conn, theirs, now)
+    else:
+        rotation.again(state, conn, now)
+
+
+# --- the peer asks --------------------------------------------------------------------------
+
+
+def requested(state: State, event: RpSaRequested, now: float) -> None:
+    """The peer asks for a successor: refuse it, or install and then answer."""
+    try:
+        _requested(state, event, now)
+    except RefusedError as refusal:
+        state.endpoint.refuse(event.token, refusal.notify, refusal.data, now)
+        if refusal.notify is not NotifyType.TEMPORARY_FAILURE:
+            why = Trouble('rekey by the peer', refusal.reason, refusal.hint)
+            state.refuse_request(state.peers[event.peer], refusal.policy, why)
+
+
+def _requested(state: State, event: RpSaRequested, now: float) -> None:
+    peer, offer = state.peers[event.peer], event.offer
+    old = peer.by_recv_id(offer.rekey_keyid or 0)
+    conn = state.connections.get(old.pair) if old is not None else None
+    if old is None or conn is None or old.ended:
+        raise RefusedError(NotifyType.CHILD_SA_NOT_FOUND, f'no MKT with KeyID {offer.rekey_keyid}')
+    policy, pair = conn.policy, conn.pair
+    ours, theirs = Selector(pair.local, pair.local_port), Selector(pair.remote, pair.remote_port)
+    if (offer.tsi, offer.tsr) != ((ours, theirs) if conn.opener else (theirs, ours)):
+        raise RefusedError(
+            NotifyType.TS_UNACCEPTABLE, 'the selectors of the old MKT differ', b'', policy
+        )
+    if old is not conn.life or conn.phase is not Phase.PROVEN or conn.rotation or conn.offered:
+        raise RefusedError(NotifyType.TEMPORARY_FAILURE, 'a rekey is under way', policy=policy)
+    suite = accepting.choose(state, policy, offer)
+    send_id = accepting.take_ids(peer, policy, offer)
+    life = conn.offered = state.new_life(policy, peer, pair, send_id, initiator=False)
+    life.token = event.token
+    if conn.wanted is None:
+        state.note(policy, EventName.REKEY_STARTED, send_id=conn.life.send_id, successor=send_id)
+    life.promised = offer.keyid
+    keys = state.endpoint.prepare(
+        event.token, suite, policy.tcp_options, send_id, policy.lifetime, now
+    )
+    if keys is not None:
+        prepared(state, conn, life, keys, now)
+
+
+def prepared(state: State, conn: Connection, life: Life, keys: RpSaKeys, now: float) -> None:
+    """The successor's key is there, at once or after additional key exchanges."""
+    state.give_key(conn, life, keys, conn.policy.lifetime, now)
+    state.command(Install(life.key, Where.CONNECTION))
+
+
+def abandoned(state: State, conn: Connection, life: Life, now: float) -> None:
+    """The peer never finished its request; the session stays on its key."""
+    life.token = None
+    conn.offered = None
+    life.end(MktState.FAILED)
+    state.release(conn.peer, life)
+    _go_on(state, conn, now)
+
+
+def installed(state: State, conn: Connection, life: Life, now: float) -> None:
+    """A successor, ours or the peer's, is on the connection."""
+    life.move(MktState.INSTALLED)
+    state.note_installed(conn, life)
+    if life.token is not None:
+        token, life.token = life.token, None
+        if not state.endpoint.answer(token, now):
+            # The peer can't have it: its IKE SA has ended meanwhile.
+            deleted(state, conn, life, now)
+            return
+    if life in (conn.wanted, conn.offered):
+        _go_on(state, conn, now)
+
+
+def not_installed(state: State, conn: Connection, life: Life, failure: Failed, now: float) -> None:
+    """The peer is told at once: a refusal if it asked, a DELETE if we did."""
+    if life is conn.offered:
+        conn.offered = None
+    elif life is conn.wanted:
+        conn.wanted = None
+    else:
+        return
+    state.refuse(conn.policy, 'rekey', f'key refused: {failure.text}', 'tried again')
+    if life.token is not None:
+        ending.refuse_for_now(state, life.token, now)
+        life.token = None
+        state.release(conn.peer, life)
+    else:
+        state.delete(conn.peer, [life], now)
+    life.end(MktState.FAILED)
+    _go_on(state, conn, now)
+
+
+def deleted(state: State, conn: Connection, life: Life, now: float) -> None:
+    """The peer has deleted a successor that isn't in a rotation: it lost against the other one,
+    or could not be installed there. Nothing was sent under it."""
+    if life is conn.offered:
+        conn.offered = None
+    else:
+        conn.wanted = None
+    rotation.discard(state, conn, life, now)
+    _go_on(state, conn, now)
+
+
+# --- the peer does not know our key ---------------------------------------------------------
+
+
+def _doubt(state: State, conn: Connection) -> None:
+    """CHILD_SA_NOT_FOUND removes nothing by itself: see whether good segments still come."""
+    if conn.doubt is None:
+        conn.doubt = -1
+        state.command(Probe(conn.pair, on=True))
+        state.command(Read(conn.pair))
+
+
+def read(state: State, conn: Connection, seen: KeyState, now: float) -> None:
+    """While in doubt: the first look counts, the one after DOUBT_FOR compares."""
+    good = sum(key.good for key in seen.keys)
+    if conn.doubt == -1:
+        conn.doubt, conn.doubt_until = good, now + DOUBT_FOR
+        state.deadlines.set(Due.DOUBT, conn, conn.doubt_until)
+    elif conn.doubt is not None and now >= conn.doubt_until:
+        before, conn.doubt = conn.doubt, None
+        if conn.rotation is None:
+            state.command(Probe(conn.pair, on=False))
+        if good <= before:
+            cause = 'the peer does not know the key and sends nothing under it'
+            ending.abort(state, conn, cause, now)

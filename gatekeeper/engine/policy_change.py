@@ -1,0 +1,115 @@
+"""A new set of policies meets what runs: what it forbids ends, the rest goes on.
+
+A lifetime takes effect at the next rekey; other algorithms, if they permit the running one, by a
+rekey at once; what forbids it, or changes addresses or identities, tears down. What another
+credential or IKE policy does is in `reproving`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gatekeeper.engine import ending
+from gatekeeper.engine.keychains import sessions as chains
+from gatekeeper.engine.negotiated import reauthentication as reproving
+from gatekeeper.policy.sessions import PadEntry, PolicyError, SessionPolicy, by_peer, check
+from gatekeeper.state.connection import Connection, Phase
+from gatekeeper.state.deadlines import Due
+from gatekeeper.state.key_ids import KeyIds
+from gatekeeper.state.peer import Peer
+from gatekeeper.state.store import State
+from ikev2.errors import LocalError
+from ikev2.peer import Peer as IkePeer
+
+
+def configure(state: State, policies: Sequence[SessionPolicy], now: float) -> None:
+    """The whole new set of sessions. Raises PolicyError, and then changes nothing."""
+    check(policies)
+    chains.check_reload(state, policies)
+    sessions_of = by_peer(policies)
+    pads = {name: sessions[0].entry for name, sessions in sessions_of.items()}
+    ike_peers = {name: _ike_peer(name, pads[name], sessions_of[name]) for name in pads}
+    wanted = {policy.key: policy for policy in policies}
+    for conn in list(state.connections.values()):
+        if conn.phase is not Phase.ENDING:
+            _apply(state, conn, wanted.get(conn.policy.key), now)
+    state.policies, state.sessions_of = wanted, sessions_of
+    for key in set(state.errors) - set(wanted):
+        del state.errors[key]
+    for name in set(state.peers) - set(pads):
+        state.endpoint.remove_peer(name, now)
+        state.forget(state.peers.pop(name))
+    left: dict[str, tuple[int, ...]] = {}
+    for name, known in state.peers.items():
+        # An address that moves between peers is free once all of them have let go.
+        if known.ike != ike_peers[name] and known.pad != pads[name]:
+            reproving.begin(state, known, ike_peers[name], now)
+        if known.ike != ike_peers[name]:
+            # The name of an entry is the two identities, to which MKTs belong.
+            left[name] = state.endpoint.remove_peer(name, now)
+    for name, ike_peer in ike_peers.items():
+        if name in state.peers:
+            state.peers[name].pad, state.peers[name].ike = pads[name], ike_peer
+        else:
+            state.peers[name] = Peer(pads[name], ike_peer, KeyIds(state.random))
+        state.endpoint.set_peer(ike_peer, now, left=left.get(name, ()))
+        state.endpoint.connect(name, now)
+    chains.reloaded(state, now)
+
+
+def _ike_peer(name: str, pad: PadEntry, sessions: Sequence[SessionPolicy]) -> IkePeer:
+    """The peer as IKE sees it. Raises PolicyError."""
+    addresses = {(session.local, session.remote) for session in sessions}
+    try:
+        return IkePeer(
+            name=name,
+            local_id=pad.local_id,
+            remote_id=pad.peer_id,
+            credential=pad.local_credential,
+            remote_credential=pad.peer_credential,
+            addresses=tuple(sorted(addresses, key=str)),
+            remote_port=pad.ike_port,
+            policy=pad.ike_policy,
+            ppk=pad.ppk,
+            ike_lifetime=pad.ike_lifetime,
+            reauthenticate_after=pad.reauthentication,
+            liveness_idle=pad.liveness,
+        )
+    except LocalError as error:
+        raise PolicyError(str(error)) from None
+
+
+def _apply(state: State, conn: Connection, policy: SessionPolicy | None, now: float) -> None:
+    if policy is None or not _permits(policy, conn):
+        ending.close(state, conn, 'the configuration changed', now)
+        return
+    if (
+        conn.phase is Phase.PROVEN
+        and conn.manual is None
+        and policy.algorithms != conn.policy.algorithms
+    ):
+        state.deadlines.set(Due.REKEY, conn, now)
+    conn.policy = policy
+
+
+def _permits(policy: SessionPolicy, conn: Connection) -> bool:
+    """Whether the new policy lets this connection run on."""
+    old = conn.policy
+    if conn.manual is not None:
+        # Which of its keys may stay is the keychain's affair.
+        ends = (policy.local, policy.remote) == (old.local, old.remote)
+        return ends and policy.keychain is not None
+    algorithm = conn.life.mkt.algorithm.name if conn.life.mkt is not None else None
+    return (
+        (policy.local, policy.remote) == (old.local, old.remote)
+        and _same_peer(policy, conn)
+        and policy.tcp_options == old.tcp_options
+        and (algorithm is None or algorithm in policy.algorithms)
+    )
+
+
+def _same_peer(policy: SessionPolicy, conn: Connection) -> bool:
+    """Between the same identities; what isn't in use yet doesn't outlive a change of the rest."""
+    if policy.pad is None or policy.pad.name != conn.peer.pad.name:
+        return False
+    return conn.phase is Phase.PROVEN or policy.pad == conn.policy.pad

@@ -1,0 +1,144 @@
+"""Proof that a connected socket is protected by the very MKT that was negotiated for its pair.
+
+Read the socket's keys, judge, take off what it inherited, read again. Nothing else may let BGP
+write an octet.
+"""
+
+from __future__ import annotations
+
+from gatekeeper.engine import ending, rotation
+from gatekeeper.engine.keychains import sessions as chains
+from gatekeeper.engine.negotiated import accepting
+from gatekeeper.reporting.events import EventName
+from gatekeeper.reporting.explanations import HINTS
+from gatekeeper.state.connection import Connection, Phase, Waiter
+from gatekeeper.state.deadlines import Due
+from gatekeeper.state.limits import PROOF_WITHIN
+from gatekeeper.state.mkt_record import MktState
+from gatekeeper.state.store import State
+from gatekeeper.state.ticket import GateError
+from tcpao.installer import KeyState, Prune, Read, Remove, Where
+from tcpao.mkt import Mkt, SocketPair
+
+
+def prove(state: State, pair: SocketPair, waiter: Waiter, now: float) -> None:
+    """TCP is established on `pair`; nothing has been sent on it."""
+    conn = state.connections.get(pair) or chains.accept(state, pair, now)
+    if conn is None or conn.phase is not Phase.WAITING:
+        phase = f'it is {conn.phase}' if conn is not None else 'no MKT was negotiated for it'
+        state.note(
+            conn.policy if conn is not None else None,
+            EventName.REFUSED,
+            step='proof',
+            cause=phase,
+            hint=HINTS['unproven'],
+            pair=pair,
+            neighbor=pair.remote,
+        )
+        if conn is None or not conn.has_socket:
+            state.strays[pair] += 1
+        waiter.fail(GateError(f'connection {pair} is refused: {phase}'))
+        return
+    conn.phase = Phase.PROVING
+    conn.waiter = waiter
+    conn.pruned = False
+    state.deadlines.cancel(Due.SYN, conn)
+    state.deadlines.set(Due.HARD, conn, conn.life.hard_at)
+    state.deadlines.set(Due.PROOF, conn, now + PROOF_WITHIN)
+    state.command(Read(pair))
+
+
+def judge(mkt: Mkt, seen: KeyState) -> str | None:
+    """What speaks against the socket being protected by `mkt`; None if nothing does."""
+    if seen.current is None or not seen.keys:
+        return 'the socket has no TCP-AO'
+    if not any((key.send_id, key.recv_id) == (mkt.send_id, mkt.recv_id) for key in seen.keys):
+        return 'the socket does not hold the key that was negotiated for it'
+    if (seen.current, seen.rnext) != (mkt.send_id, mkt.recv_id):
+        return (
+            f'the socket came up under another key: Current {seen.current}, RNext {seen.rnext}, '
+            f'negotiated {mkt.send_id} and {mkt.recv_id}'
+        )
+    return None
+
+
+def read(state: State, conn: Connection, seen: KeyState, now: float) -> None:
+    """The socket's state has come."""
+    if conn.manual is not None:
+        against = conn.manual.judge(state, conn, seen, now)
+        kept = conn.manual.mkts()
+    else:
+        against = judge(conn.life.key, seen)
+        kept = (conn.life.key,)
+    ids = {(mkt.send_id, mkt.recv_id) for mkt in kept}
+    if against is not None and not conn.opener and conn.manual is None:
+        _disown(state, conn, against, now)
+    elif against is not None:
+        refuse(state, conn, against, now)
+    elif all((key.send_id, key.recv_id) in ids for key in seen.keys):
+        _proven(state, conn, now)
+    elif conn.pruned:
+        refuse(state, conn, 'keys of other sessions could not be removed', now)
+    else:
+        conn.pruned = True
+        mkt = conn.life.key
+        state.command(Prune(mkt, tuple(other for other in kept if other != mkt)))
+        state.command(Read(conn.pair))
+
+
+def _proven(state: State, conn: Connection, now: float) -> None:
+    life = conn.life
+    conn.phase = Phase.PROVEN
+    conn.since = now
+    state.deadlines.cancel(Due.PROOF, conn)
+    life.move(MktState.IN_USE)
+    if life.on_listener:
+        # A key that stays there lets a recorded connection be replayed (SYN cookies).
+        life.on_listener = False
+        state.command(Remove(life.key, Where.LISTENER))
+    state.errors.pop(conn.policy.key, None)
+    if conn.ike_peer is not None:
+        conn.ike_peer.trouble = None
+    state.note(
+        conn.policy,
+        EventName.ESTABLISHED,
+        pair=conn.pair,
+        send_id=life.send_id,
+        recv_id=life.recv_id,
+        algorithm=life.key.algorithm.name,
+        backend=state.backend,
+    )
+    rotation.begin_lifetime(state, conn, life, now)
+    if conn.waiter is not None:
+        conn.waiter.settle(conn.policy.key, life.key)
+        conn.waiter = None
+    if conn.manual is not None:
+        conn.manual.sync(state, conn, now)
+
+
+def too_late(state: State, conn: Connection, now: float) -> None:
+    """Due.PROOF."""
+    refuse(state, conn, 'the socket could not be read in time', now)
+
+
+def refuse(state: State, conn: Connection, cause: str, now: float) -> None:
+    """Not proven: the daemon closes it without an octet when it sees the ticket."""
+    _fail(state, conn, cause)
+    ending.abort(state, conn, cause, now)
+
+
+def _disown(state: State, conn: Connection, cause: str, now: float) -> None:
+    """What was accepted is older than this MKT, whose SYN may still come; it is closed the same."""
+    _fail(state, conn, cause)
+    state.strays[conn.pair] += 1
+    state.deadlines.cancel(Due.PROOF, conn)
+    state.deadlines.cancel(Due.HARD, conn)
+    conn.phase = Phase.WAITING
+    accepting.wait_for_syn(state, conn, now)
+
+
+def _fail(state: State, conn: Connection, cause: str) -> None:
+    error = state.refuse(conn.policy, 'proof', cause, HINTS['proof'])
+    waiter, conn.waiter = conn.waiter, None
+    if waiter is not None:
+        waiter.fail(error)

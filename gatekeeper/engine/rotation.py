@@ -1,0 +1,360 @@
+"""Rekey without a flap: make before break, on one live connection.
+
+The order of steps, each side for itself:
+
+(a) the responder installs the successor, then answers; the initiator installs it on the answer
+    and moves its RNext;
+(b) the responder moves its RNext when its Current has become the successor: the peer's RNextKeyID
+    is the proof that the answer arrived. Nobody sets Current;
+(c) a side is done when Current and RNext are the successor and one segment under it was good;
+(d) when done, the exchange's initiator, and only it, sends DELETE for the old MKT. Each side
+    removes the old one 60 s (or a tenth of its lifetime) after that was answered or at its hard
+    lifetime, once done itself;
+(e) bad segments and no good one, or not done in time: RNext back to the old MKT, and when Current
+    is back too the successor is deleted. The session stays on the old MKT;
+(f) at the old one's hard lifetime a completed successor is switched to by force.
+
+While it runs, keepalive probes move both pointers, so idle sessions rotate too (RFC 5925 7.5).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from gatekeeper.engine import ending
+from gatekeeper.reporting.events import EventName
+from gatekeeper.reporting.explanations import HINTS
+from gatekeeper.state.connection import Connection, Phase, Rotation
+from gatekeeper.state.deadlines import Due
+from gatekeeper.state.limits import (
+    CEASE_BEFORE,
+    LIVENESS_AT,
+    READS,
+    REKEY_BACKOFF,
+    RETRY_REMOVE,
+    STALLED_READ,
+    backoff,
+    lingers,
+)
+from gatekeeper.state.mkt_record import Life, MktState
+from gatekeeper.state.store import State
+from tcpao.installer import (
+    Cause,
+    Failed,
+    KeyCounters,
+    KeyState,
+    Probe,
+    Read,
+    Remove,
+    SetRNext,
+    Where,
+)
+
+
+def begin_lifetime(state: State, conn: Connection, life: Life, now: float) -> None:
+    """`life` is in use: set the deadlines that IKEv2 expects somebody to keep."""
+    if conn.manual is not None:
+        conn.manual.in_use(state, conn, now)
+        return
+    state.set_soft(conn, life)
+    soft = life.soft_at - life.installed_at
+    renewed = life.installed_at >= conn.peer.renew_before
+    state.deadlines.set(Due.REKEY, conn, life.soft_at if renewed else now)
+    state.deadlines.set(Due.LIVENESS, life, life.installed_at + LIVENESS_AT * soft)
+    state.deadlines.set(Due.CEASE, conn, life.hard_at - CEASE_BEFORE)
+    state.deadlines.set(Due.HARD, conn, life.hard_at)
+
+
+def begin(state: State, conn: Connection, new: Life, now: float) -> None:
+    """The successor is installed at both ends, as far as we know: bring it into use."""
+    rotation = conn.rotation = Rotation(new, now)
+    state.command(Probe(conn.pair, on=True))
+    if new.initiator:
+        rotation.rnext_moved = True
+        state.command(SetRNext(new.key))
+    if conn.manual is not None:
+        state.command(Read(conn.pair))
+    _read_later(state, conn, rotation, now)
+    state.deadlines.set(Due.GRACE, conn, now + conn.policy.grace)
+    if conn.manual is None and new.hard_at < conn.life.hard_at:
+        # The lifetimes have been shortened meanwhile.
+        state.deadlines.set(Due.HARD, conn, new.hard_at)
+
+
+def _read_later(state: State, conn: Connection, rotation: Rotation, now: float) -> None:
+    wait = READS[min(rotation.reads, len(READS) - 1)] if not rotation.stalled else STALLED_READ
+    rotation.reads += 1
+    state.deadlines.set(Due.READ, conn, now + wait)
+
+
+def read(state: State, conn: Connection, seen: KeyState, now: float) -> None:
+    """Look how far traffic has moved."""
+    rotation = conn.rotation
+    if rotation is None:
+        return
+    new = rotation.new
+    if rotation.rolling_back:
+        old_good = sum(key.good for key in seen.keys if key.send_id == conn.life.send_id)
+        if rotation.old_good is None:
+            rotation.old_good = old_good
+        # The peer may still be sending under the successor. Only a segment under the old MKT
+        # shows that our RNextKeyID has reached it: removed before, the successor would swallow
+        # the probes of an idle session for ever.
+        if (seen.current, seen.rnext) == (conn.life.send_id, conn.life.recv_id) and (
+            old_good > rotation.old_good
+        ):
+            _discard(state, conn, rotation, now)
+        else:
+            _read_later(state, conn, rotation, now)
+        return
+    counted = next(
+        (key for key in seen.keys if key.send_id == new.send_id),
+        KeyCounters(new.send_id, new.recv_id or 0, 0, 0),
+    )
+    if rotation.before is None:
+        # A manual key may have been in use before.
+        rotation.before = counted if conn.manual is not None else replace(counted, good=0, bad=0)
+    good = counted.good > rotation.before.good
+    bad = counted.bad > rotation.before.bad
+    rotation.heard = good
+    asked = rotation.rnext_moved or seen.current == new.send_id
+    if asked and seen.rnext != new.recv_id:
+        rotation.rnext_moved = True
+        state.command(SetRNext(new.key))
+    elif (seen.current, seen.rnext) == (new.send_id, new.recv_id) and good:
+        _finish(state, conn, rotation, now)
+        return
+    elif bad and not good and not _committed(conn):
+        roll_back(state, conn, 'segments under the new key fail the MAC', now)
+        return
+    elif rotation.stalled and seen.current == new.send_id:
+        # The peer has come round: an idle session needs probes to see it.
+        rotation.stalled = False
+        state.command(Probe(conn.pair, on=True))
+        state.deadlines.set(Due.GRACE, conn, now + conn.policy.grace)
+    _read_later(state, conn, rotation, now)
+
+
+def _committed(conn: Connection) -> bool:
+    """A DELETE of the old MKT has been sent or answered: there is no way back."""
+    return conn.life.deleting or conn.life.deleted_by_peer
+
+
+def grace_over(state: State, conn: Connection, now: float) -> None:
+    """Due.GRACE."""
+    rotation = conn.rotation
+    if rotation is None or rotation.rolling_back or _committed(conn):
+        return
+    if conn.manual is not None:
+        rotation.stalled = True
+        state.command(Probe(conn.pair, on=False))
+        conn.manual.stalled(state, conn, rotation, now)
+    else:
+        roll_back(state, conn, f'traffic did not move to it in {conn.policy.grace} s', now)
+
+
+def roll_back(state: State, conn: Connection, cause: str, now: float) -> None:
+    """Stay on the old MKT; the successor is deleted when nothing is sent under it any more."""
+    rotation = conn.rotation
+    assert rotation is not None
+    state.refuse(conn.policy, 'rekey', cause, 'the session stays on its old key; tried again')
+    rotation.rolling_back = True
+    if rotation.rnext_moved:
+        state.command(SetRNext(conn.life.key))
+    state.command(Read(conn.pair))
+
+
+def _discard(state: State, conn: Connection, rotation: Rotation, now: float) -> None:
+    _over(state, conn)
+    if conn.manual is not None:
+        conn.manual.discarded(state, conn, rotation.new, now)
+        return
+    discard(state, conn, rotation.new, now)
+    again(state, conn, now)
+
+
+def give_up(state: State, conn: Connection) -> None:
+    """Another successor is wanted, or none: the session stays on the MKT in use."""
+    _over(state, conn)
+    state.command(SetRNext(conn.life.key))
+
+
+def again(state: State, conn: Connection, now: float) -> None:
+    """Try the rekey again, later each time."""
+    wait = backoff(REKEY_BACKOFF, conn.rekey_failures, state.fraction())
+    conn.rekey_failures += 1
+    state.deadlines.set(Due.REKEY, conn, now + wait)
+
+
+def discard(state: State, conn: Connection, life: Life, now: float) -> None:
+    """A successor that won't be used: off the socket, and deleted at the peer."""
+    if life.token is not None:
+        ending.refuse_for_now(state, life.token, now)
+        life.token = None
+    conn.retiring.append(life)
+    state.delete(conn.peer, [life], now)
+    _remove(state, life)
+
+
+def _over(state: State, conn: Connection) -> None:
+    conn.rotation = None
+    state.deadlines.cancel(Due.READ, conn)
+    state.deadlines.cancel(Due.GRACE, conn)
+    state.command(Probe(conn.pair, on=False))
+    if conn.manual is None:
+        state.deadlines.set(Due.HARD, conn, conn.life.hard_at)
+
+
+def _finish(state: State, conn: Connection, rotation: Rotation, now: float) -> None:
+    """Done: the successor is the MKT in use."""
+    old, new = conn.life, rotation.new
+    _over(state, conn)
+    new.move(MktState.IN_USE)
+    conn.life = new
+    conn.rekeys += 1
+    conn.rekey_failures = 0
+    conn.began_last = new.initiator
+    state.errors.pop(conn.policy.key, None)
+    begin_lifetime(state, conn, new, now)
+    if conn.manual is not None:
+        conn.manual.superseded(state, conn, old, now)
+        return
+    old.move(MktState.RETIRING)
+    state.deadlines.cancel(Due.LIVENESS, old)
+    conn.retiring.append(old)
+    if rotation.old_deleted_at is not None:
+        retire_at(state, conn, old, rotation.old_deleted_at + lingers(old.lifetime))
+    else:
+        retire_at(state, conn, old, old.hard_at)
+    if new.initiator:
+        state.delete(conn.peer, [old], now)
+    if conn.offered is not None:
+        # The loser of two that crossed, whose initiator should have deleted it long ago.
+        loser, conn.offered = conn.offered, None
+        discard(state, conn, loser, now)
+
+
+# --- the old key goes -----------------------------------------------------------------------
+
+
+def retire_at(state: State, conn: Connection, old: Life, when: float) -> None:
+    """Remove `old` from the connection then, or shortly before its hard lifetime."""
+    state.deadlines.set(Due.RETIRE, old, min(when, old.hard_at - RETRY_REMOVE))
+
+
+def retire(state: State, old: Life, now: float) -> None:
+    """Due.RETIRE."""
+    conn = state.connections.get(old.pair)
+    if conn is None or old not in conn.retiring:
+        return
+    if now >= old.hard_at:
+        # By force only now: the hard lifetime is a promise. A rotation that runs moves RNext again.
+        state.command(Remove(old.key, Where.CONNECTION, switch_to=conn.life.key))
+    else:
+        _remove(state, old)
+
+
+def _remove(state: State, life: Life) -> None:
+    state.command(Remove(life.key, Where.CONNECTION))
+    state.deadlines.set(Due.RETIRE, life, life.hard_at)
+
+
+def removed(state: State, conn: Connection, life: Life) -> None:
+    """An old or discarded MKT is off the connection."""
+    if life in conn.retiring:
+        conn.retiring.remove(life)
+        state.deadlines.cancel(Due.RETIRE, life)
+        state.note(conn.policy, EventName.MKT_REMOVED, send_id=life.send_id, recv_id=life.recv_id)
+        life.end()
+        if conn.manual is not None:
+            conn.manual.removed(state, conn, life)
+        elif not state.deadlines.is_set(Due.IDS, life):
+            # Its DELETE may never come.
+            state.release_at(conn.peer, life, life.installed_at + 2.0 * life.lifetime)
+
+
+def not_removed(state: State, conn: Connection, life: Life, failure: Failed, now: float) -> None:
+    """EBUSY is retried, never forced before its time."""
+    if life not in conn.retiring or conn.phase is Phase.ENDING:
+        return
+    if isinstance(failure.command, Remove) and failure.command.switch_to is not None:
+        ending.abort(state, conn, 'an expired key could not be removed', now)
+    elif failure.cause is Cause.GONE:
+        removed(state, conn, life)
+    elif now < life.hard_at:
+        state.deadlines.set(Due.RETIRE, life, min(now + RETRY_REMOVE, life.hard_at))
+
+
+def deleted(state: State, conn: Connection, life: Life, now: float) -> None:
+    """The peer has deleted one of several MKTs of a connection: an old one, or a rotation's."""
+    rotation = conn.rotation
+    if life in conn.retiring:
+        retire_at(state, conn, life, now + lingers(life.lifetime))
+    elif rotation is not None and life is conn.life:
+        rotation.old_deleted_at = now
+        if rotation.rolling_back:
+            # The initiator is done: there is no way back.
+            rotation.rolling_back = False
+            rotation.old_good = None
+            rotation.rnext_moved = True
+            state.command(SetRNext(rotation.new.key))
+    elif rotation is not None and not rotation.rolling_back:
+        roll_back(state, conn, 'the peer has deleted the new key', now)
+
+
+# --- the hard lifetime ----------------------------------------------------------------------
+
+
+def _successor(conn: Connection) -> Life | None:
+    """A successor that both ends have completed, as far as we know."""
+    rotation = conn.rotation
+    if rotation is None or rotation.new.deleted_by_peer or rotation.new.ended:
+        return None
+    return rotation.new
+
+
+def _never_came(state: State, conn: Connection, rotation: Rotation, now: float) -> None:
+    """The successor's own hard lifetime is over, and it isn't in use: back to the old MKT, by
+    force where traffic is under way to it."""
+    cause = 'the new key has expired before traffic had moved to it'
+    state.refuse(conn.policy, 'rekey', cause, 'the session stays on its old key; tried again')
+    state.command(SetRNext(conn.life.key))
+    _discard(state, conn, rotation, now)
+
+
+def _why_cease(state: State, conn: Connection, now: float) -> str | None:
+    if conn.manual is not None:
+        return conn.manual.ceases(state, conn, now)
+    return 'hard lifetime reached without a successor' if _successor(conn) is None else None
+
+
+def cease(state: State, conn: Connection, now: float) -> None:
+    """Due.CEASE. After a suspension it may be too late for another octet."""
+    if conn.phase is not Phase.PROVEN or now >= conn.life.hard_at:
+        return
+    cause = _why_cease(state, conn, now)
+    if cause is not None:
+        hint = HINTS['no successor'] if conn.manual is None else HINTS['next key']
+        state.refuse(conn.policy, 'rekey', cause, hint)
+        ending.close(state, conn, cause, now)
+
+
+def expired(state: State, conn: Connection, now: float) -> None:
+    """Due.HARD."""
+    if (
+        conn.manual is not None
+        and conn.phase is Phase.PROVEN
+        and not conn.manual.expires(state, conn, now)
+    ):
+        return
+    rotation, old = conn.rotation, conn.life
+    if rotation is not None and now < old.hard_at and not _committed(conn):
+        _never_came(state, conn, rotation, now)
+        return
+    if conn.phase is not Phase.PROVEN or rotation is None or _successor(conn) is None:
+        ending.abort(state, conn, 'hard lifetime reached without a successor', now)
+        return
+    rotation.rolling_back = False
+    _finish(state, conn, rotation, now)
+    state.deadlines.cancel(Due.RETIRE, old)
+    state.command(Remove(old.key, Where.CONNECTION, switch_to=rotation.new.key))

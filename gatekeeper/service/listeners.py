@@ -1,0 +1,127 @@
+"""The listening sockets and the deny keys on them, for the gatekeeper's thread alone.
+
+Sockets come as dup()ed descriptors, so that the daemon may close its own at any time; MKTs on them
+are the core's business, through the same installer.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from ipaddress import ip_network
+
+from gatekeeper.engine.keychains.sessions import deny_ids
+from gatekeeper.policy.sessions import SessionPolicy
+from tcpao.installer import (
+    Command,
+    Failed,
+    Guard,
+    GuardAll,
+    Install,
+    Remove,
+    Unguard,
+    UnguardAll,
+    Where,
+)
+from tcpao.key_socket import InstallError
+from tcpao.socket_installer import SocketInstaller
+
+
+class GatekeeperError(Exception):
+    """The gatekeeper can't do what was asked; the message says why and what to try."""
+
+
+class Listeners:
+    """Every listening socket on which a protected neighbor's SYN could arrive."""
+
+    def __init__(self, installer: SocketInstaller[socket.socket]) -> None:
+        self._installer = installer
+        self._sockets: dict[int, socket.socket] = {}
+        """By the daemon's descriptor."""
+        self._ports: set[int] = set()
+        self._guards: set[Guard] = set()
+
+    def add(self, descriptor: int, sock: socket.socket, policies: Iterable[SessionPolicy]) -> None:
+        """Guard a socket that the daemon knows by `descriptor`. Raises GatekeeperError; then it
+        isn't known here."""
+        # The daemon has closed the one that had this number, and not said so.
+        self.drop(descriptor)
+        try:
+            port = int(sock.getsockname()[1])
+            known = port in self._ports
+            self._ports.add(port)
+            try:
+                self.guard(policies)
+                self._installer.add_listener(sock)
+            except (GatekeeperError, InstallError):
+                if not known:
+                    self._ports.discard(port)
+                raise
+        except InstallError as error:
+            raise GatekeeperError(f'cannot protect the listening socket: {error.text}') from None
+        except OSError as error:
+            raise GatekeeperError(f'cannot protect the listening socket: {error}') from None
+        self._sockets[descriptor] = sock
+
+    def drop(self, descriptor: int) -> None:
+        """The daemon closes the socket that it knows by `descriptor`; an unknown one is nothing."""
+        sock = self._sockets.pop(descriptor, None)
+        if sock is not None:
+            self._installer.drop_listener(sock)
+            sock.close()
+
+    def close(self) -> None:
+        """Give all descriptors back. The keys stay on the sockets as long as those are open."""
+        for sock in self._sockets.values():
+            sock.close()
+        self._sockets.clear()
+
+    # --- deny keys ------------------------------------------------------------------------------
+
+    def guard(self, policies: Iterable[SessionPolicy]) -> list[Guard]:
+        """Put the missing deny keys of these on, all or none; returns what was missing. Raises
+        GatekeeperError."""
+        missing = sorted(self._wanted(policies) - self._guards, key=str)
+        if missing:
+            self._submit(GuardAll(tuple(missing)))
+            self._guards.update(missing)
+        return missing
+
+    def unguard(self, guards: Iterable[Guard]) -> None:
+        """Take deny keys off again. If they can't be taken off they stay: they only deny."""
+        gone = sorted(guards, key=str)
+        if gone:
+            with suppress(GatekeeperError):
+                self._submit(UnguardAll(tuple(gone)))
+                self._guards.difference_update(gone)
+
+    def keep(self, policies: Sequence[SessionPolicy]) -> None:
+        """Take off all deny keys but these."""
+        self.unguard(self._guards - self._wanted(policies))
+
+    def _wanted(self, policies: Iterable[SessionPolicy]) -> set[Guard]:
+        policies = tuple(policies)
+        ports = self._ports | {p.listen_port for p in policies if p.listen_port is not None}
+        return {
+            Guard(ip_network(remote), port, *numbers)
+            for remote, numbers in deny_ids(policies).items()
+            for port in ports
+        }
+
+    def _submit(self, command: Command) -> None:
+        self._installer.submit(command)
+        for event in self._installer.events():
+            if isinstance(event, Failed):
+                raise GatekeeperError(f'{event.text} ({event.cause})')
+
+
+def is_for_listeners(command: Command) -> bool:
+    """True if the command concerns listening sockets, not a connection."""
+    match command:
+        case Guard() | Unguard() | GuardAll() | UnguardAll():
+            return True
+        case Install(where=where) | Remove(where=where):
+            return where is Where.LISTENER
+        case _:
+            return False

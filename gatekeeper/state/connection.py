@@ -1,0 +1,118 @@
+"""A protected connection: where it is, its keys and who waits for it. Data and look-ups only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol
+
+from gatekeeper.policy.sessions import SessionPolicy
+from gatekeeper.state.mkt_record import Life
+from gatekeeper.state.ticket import GateError
+from tcpao.installer import KeyCounters
+from tcpao.mkt import Mkt, SocketPair
+
+if TYPE_CHECKING:
+    from gatekeeper.engine.keychains.connection_keys import ManualKeys
+    from gatekeeper.state.peer import Peer
+    from ikev2.events import RpSaRequested
+
+
+class Waiter(Protocol):
+    """Who waits for a connection to be granted: a Ticket."""
+
+    def settle(self, session_key: str, mkt: Mkt) -> None: ...
+
+    def fail(self, error: GateError) -> None: ...
+
+
+class Phase(StrEnum):
+    """Where a protected connection is."""
+
+    NEGOTIATING = 'negotiating'
+    WAITING = 'installed, waiting for the SYN'
+    PROVING = 'proving'
+    PROVEN = 'in use'
+    ENDING = 'ending'
+
+
+@dataclass(slots=True, eq=False)
+class Rotation:
+    """A successor on its way into use on one connection."""
+
+    new: Life
+    answered_at: float
+    reads: int = 0
+    rnext_moved: bool = False
+    rolling_back: bool = False
+    old_good: int | None = None
+    """While rolling back: good segments under the old MKT at the first look."""
+    before: KeyCounters | None = None
+    """What was counted under the successor before; a manual key may have been in use already."""
+    heard: bool = False
+    """The peer has sent good segments under the successor."""
+    stalled: bool = False
+    """The peer hasn't followed in time to a manual key, and is given all the time it wants."""
+    old_deleted_at: float | None = None
+    """When the DELETE of the old MKT was answered by us."""
+
+
+@dataclass(slots=True, eq=False)
+class Connection:
+    """One socket pair: its MKT, the successor, what is retiring."""
+
+    pair: SocketPair
+    policy: SessionPolicy
+    ike_peer: Peer | None
+    """With whom its keys are negotiated; None where they are manual."""
+    opener: bool
+    life: Life
+    """The MKT in use, or pending."""
+    phase: Phase = Phase.NEGOTIATING
+    waiter: Waiter | None = None
+    pruned: bool = False
+    """While proving: the keys of other sessions have been taken off."""
+    attempts: int = 0
+    """Refused requests of this opening."""
+    keyids_refused: set[int] = field(default_factory=set)
+    """SendIDs of the peer that we can't take as RecvIDs: the next request says so."""
+    keyids_unwanted: frozenset[int] = frozenset()
+    """SendIDs of ours that the peer can't take: the next request for a successor has another."""
+    wanted: Life | None = None
+    """A successor that we have asked for and that isn't answered yet."""
+    offered: Life | None = None
+    """A successor that the peer has asked for and that isn't in a rotation yet."""
+    rotation: Rotation | None = None
+    retiring: list[Life] = field(default_factory=list)
+    began_last: bool = False
+    rekey_failures: int = 0
+    rekeys: int = 0
+    doubt: int | None = None
+    """After CHILD_SA_NOT_FOUND: good segments counted then; -1 until they have been read."""
+    doubt_until: float = 0.0
+    """What is read before says nothing about it."""
+    manual: ManualKeys | None = None
+    """Its keys, if they come from a keychain."""
+    replacement: RpSaRequested | None = None
+    """A request that waits for this connection to be closed."""
+    since: float = 0.0
+
+    @property
+    def peer(self) -> Peer:
+        """The peer of a connection whose keys are negotiated."""
+        assert self.ike_peer is not None
+        return self.ike_peer
+
+    @property
+    def has_socket(self) -> bool:
+        """The daemon has a socket for it, and will tell when that is gone."""
+        return self.opener or self.phase not in (Phase.NEGOTIATING, Phase.WAITING)
+
+    def lives(self) -> list[Life]:
+        """Every MKT on this connection that hasn't ended."""
+        found = [self.life, self.wanted, self.offered, *self.retiring]
+        if self.rotation is not None:
+            found.append(self.rotation.new)
+        if self.manual is not None:
+            found += self.manual.lives()
+        return [life for life in dict.fromkeys(found) if life is not None and not life.ended]

@@ -1,0 +1,52 @@
+"""A peer: its PAD entry, and what is known of it. Data and look-ups only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import inf
+from typing import TYPE_CHECKING
+
+from gatekeeper.policy.sessions import PadEntry
+from gatekeeper.reporting.explanations import Trouble
+from gatekeeper.state.key_ids import KeyIds
+from gatekeeper.state.mkt_record import Life
+
+if TYPE_CHECKING:
+    from ikev2.authentication.proof import Proof
+    from ikev2.peer import Peer as IkePeer
+
+
+@dataclass(slots=True, eq=False)
+class Peer:
+    """A PAD entry and what is known of the peer."""
+
+    pad: PadEntry
+    ike: IkePeer
+    """The same as IKE was given it."""
+    keyids: KeyIds
+    up: bool = False
+    profile: bool = True
+    nat: bool = False
+    attempts: int = 0
+    trouble: Trouble | None = None
+    """Why there is no IKE SA, or what was wrong with the last request of the peer's."""
+    proof: Proof | None = None
+    """What it proved itself with last."""
+    proven_until: float | None = None
+    """When that ends."""
+    suite: str | None = None
+    """Of its IKE SA, in words."""
+    renew: bool = False
+    """The PAD entry has changed: all MKTs are renegotiated once it has proven itself anew."""
+    renew_before: float = -inf
+    """MKTs from before are renegotiated."""
+    lives: list[Life] = field(default_factory=list)
+    """Every MKT whose ids are taken."""
+    deletes: dict[int, list[Life]] = field(default_factory=dict)
+    """DELETEs under way, by exchange."""
+    undeleted: list[Life] = field(default_factory=list)
+    """MKTs whose DELETE the peer never answered: said again under the next IKE SA."""
+
+    def by_recv_id(self, recv_id: int) -> Life | None:
+        """The life under the peer's SendID."""
+        return next((life for life in self.lives if life.recv_id == recv_id), None)

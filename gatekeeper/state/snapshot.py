@@ -1,0 +1,155 @@
+"""What `show` tells: per session where it stands and, if it is down, why. Holds nothing secret."""
+
+from __future__ import annotations
+
+from math import inf
+
+from gatekeeper.policy.sessions import SessionPolicy
+from gatekeeper.reporting.explanations import HINTS
+from gatekeeper.state.connection import Connection, Phase
+from gatekeeper.state.limits import CEASE_BEFORE
+from gatekeeper.state.store import State
+from ikev2.authentication.credentials import CertifiedKey
+from tcpao.mkt import endpoint
+
+DENIED = 'down: the keychain denies'
+REKEYING = 'rekeying'
+UP = {str(Phase.PROVEN), REKEYING}
+"""States of a session that has its protected connection."""
+
+
+def snapshot(state: State, now: float) -> list[dict[str, object]]:
+    """A row for each connection, and for each session that has none.
+
+    `now` is of the gatekeeper's clock; the times in the rows are seconds since the epoch, the same
+    each time for as long as nobody sets that clock.
+    """
+    wall = state.wall(now)
+    rows = []
+    connections: dict[str, list[Connection]] = {}
+    for conn in state.connections.values():
+        connections.setdefault(conn.policy.key, []).append(conn)
+    for policy in state.policies.values():
+        found = connections.get(policy.key, ())
+        connected = [_connected(state, policy, conn, wall - now) for conn in found]
+        more = _chain(policy, wall) | _ike(state, policy, wall - now)
+        rows += [row | more for row in connected] or [_idle(state, policy, wall) | more]
+    return rows
+
+
+def _ike(state: State, policy: SessionPolicy, offset: float) -> dict[str, object]:
+    """Until when our own certificate is good; of the IKE SA, its algorithms and until when the
+    peer's proof holds."""
+    if policy.pad is None:
+        return {}
+    peer, own = state.peers[policy.pad.name], policy.pad.local_credential
+    ends = own.not_after if isinstance(own, CertifiedKey) else None
+    if not peer.up:
+        return {'certificate_expires': ends}
+    until = peer.proven_until
+    return {
+        'certificate_expires': ends,
+        'ike_suite': peer.suite,
+        'proven_until': round(until + offset, 3) if until is not None else None,
+    }
+
+
+def _chain(policy: SessionPolicy, wall: float) -> dict[str, object]:
+    """The keychain's own part: what it will prefer next and when, and what holds of its keys now
+    (RFC 8177 3.1). No next_key at a next_change: from then on it denies."""
+    chain = policy.keychain
+    if chain is None:
+        return {}
+    turn = chain.next_turn(wall)
+    time, follows = turn if turn is not None else (None, None)
+    return {
+        'next_change': time,
+        'next_key': follows.number if follows is not None else None,
+        'keys': [
+            {
+                'key': key.number,
+                'send_id': key.send_id,
+                'recv_id': key.recv_id,
+                'algorithm': key.algorithm.name,
+                'send_lifetime_active': key.send.covers(wall),
+                'accept_lifetime_active': key.accept.covers(wall),
+            }
+            for key in chain.keys
+        ],
+    }
+
+
+def _row(state: State, policy: SessionPolicy) -> dict[str, object]:
+    peer = state.peers[policy.pad.name] if policy.pad is not None else None
+    trouble = state.errors.get(policy.key) or (peer.trouble if peer is not None else None)
+    return {
+        'neighbor': policy.neighbor,
+        'session': policy.session.name,
+        'local': str(policy.local),
+        'remote': str(policy.remote),
+        'state': 'down',
+        'backend': state.backend,
+        'algorithm': None,
+        'send_id': None,
+        'recv_id': None,
+        'since': None,
+        'expires': None,
+        'rekeys': 0,
+        'peer_id': str(policy.pad.peer_id) if policy.pad is not None else None,
+        'last_error': str(trouble) if trouble is not None else None,
+        'try_next': trouble.hint if trouble is not None else None,
+        'ike': ('up' if peer.up else 'down') if peer else None,
+        'certificate_expires': None,
+        'ike_suite': None,
+        'proven_until': None,
+        'keychain': policy.keychain.name if policy.keychain is not None else None,
+        'key': None,
+        'next_change': None,
+        'next_key': None,
+        'keys': None,
+    }
+
+
+def _idle(state: State, policy: SessionPolicy, wall: float) -> dict[str, object]:
+    row = _row(state, policy)
+    chain = policy.keychain
+    denied = chain.denies(wall, CEASE_BEFORE) if chain is not None else None
+    if denied is not None:
+        why = {'last_error': denied, 'try_next': HINTS['chain']}
+        return row | {'state': DENIED} | why
+    if policy.connect_port is not None:
+        return row
+    if policy.pad is None:
+        row['state'] = "waiting for the peer's SYN"
+    elif state.peers[policy.pad.name].up:
+        row['state'] = 'waiting for the peer to ask for a key'
+    return row
+
+
+def _connected(
+    state: State, policy: SessionPolicy, conn: Connection, offset: float
+) -> dict[str, object]:
+    row = _row(state, policy)
+    life = conn.life
+    row |= {
+        'local': endpoint(conn.pair.local, conn.pair.local_port),
+        'remote': endpoint(conn.pair.remote, conn.pair.remote_port),
+        'state': REKEYING if _is_moving(conn) else str(conn.phase),
+        'send_id': life.send_id,
+        'recv_id': life.recv_id,
+        'since': round(conn.since + offset, 3),
+        'rekeys': conn.rekeys,
+    }
+    if conn.phase is Phase.NEGOTIATING and conn.ike_peer is not None and not conn.ike_peer.up:
+        row['state'] = 'waiting for IKE'
+    if life.mkt is not None:
+        row['algorithm'] = life.mkt.algorithm.name
+        row['expires'] = round(life.hard_at + offset, 3) if life.hard_at < inf else None
+    if conn.manual is not None and life.name in conn.manual.held:
+        row['key'] = conn.manual.key_of(life).number
+    return row
+
+
+def _is_moving(conn: Connection) -> bool:
+    rotation = conn.rotation
+    return conn.wanted is not None or (rotation is not None and not rotation.stalled)

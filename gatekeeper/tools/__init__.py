@@ -1,0 +1,6 @@
+"""The `gatekeeper` command: `keygen`, `probe` and `verify`.
+
+Each runs beside a daemon and never changes it. Nothing imports this package.
+
+Knows nothing of ExaBGP.
+"""

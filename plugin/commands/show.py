@@ -1,0 +1,169 @@
+"""`show ikev2` and `show ikev2 backend`, also with `json`, in ExaBGP's own command line and API.
+
+Read only, ASCII only (ExaBGP's pipes take nothing else), and nothing secret: the gatekeeper's
+snapshot has none.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from exabgp.reactor.api.command.command import Command
+
+from gatekeeper.service.gatekeeper import GatekeeperError
+from gatekeeper.state.snapshot import UP
+from plugin.connections import runtime
+from plugin.connections.runtime import Runtime
+from plugin.patching import add
+
+NAME = 'show ikev2'
+BACKEND = 'backend'
+WORDS = (BACKEND, 'json', 'text')
+NOTHING = 'no neighbor has an ikev2 section or a keychain'
+
+Row = dict[str, object]
+
+
+def _since(row: Row, now: float) -> str:
+    value = row.get('since')
+    return f'{max(0, now - value):.0f} s' if isinstance(value, int | float) else '-'
+
+
+def _left(row: Row, now: float) -> str:
+    value = row.get('expires')
+    return f'{max(0, value - now):.0f} s' if isinstance(value, int | float) else '-'
+
+
+def _plain(name: str) -> Callable[[Row, float], str]:
+    def cell(row: Row, now: float) -> str:
+        value = row.get(name)
+        return '-' if value is None else str(value)
+
+    return cell
+
+
+def _peer(row: Row, now: float) -> str:
+    """Who the peer proved to be, or what says who it is."""
+    chain, key = row.get('keychain'), row.get('key')
+    if chain is None:
+        return _plain('peer_id')(row, now)
+    return f'keychain {chain}' if key is None else f'keychain {chain} key {key}'
+
+
+def _next(row: Row, now: float) -> str:
+    """What a keychain will prefer next."""
+    change, key = row.get('next_change'), row.get('next_key')
+    if not isinstance(change, int | float):
+        return '-'
+    what = 'denies' if key is None else f'key {key}'
+    return f'{what} in {max(0, change - now):.0f} s'
+
+
+def _keyids(row: Row, now: float) -> str:
+    send_id, recv_id = row.get('send_id'), row.get('recv_id')
+    return '-' if send_id is None else f'{send_id}/{"-" if recv_id is None else recv_id}'
+
+
+def _trouble(row: Row, now: float) -> str:
+    """The last error, and what to try next."""
+    return '; '.join(str(row[name]) for name in ('last_error', 'try_next') if row.get(name)) or '-'
+
+
+COLUMNS: tuple[tuple[str, Callable[[Row, float], str]], ...] = (
+    ('Neighbor', _plain('neighbor')),
+    ('Session', _plain('session')),
+    ('State', _plain('state')),
+    ('Local', _plain('local')),
+    ('Remote', _plain('remote')),
+    ('Algorithm', _plain('algorithm')),
+    ('Send/Recv', _keyids),
+    ('Since', _since),
+    ('Expires', _left),
+    ('Next', _next),
+    ('Rekeys', _plain('rekeys')),
+    ('Peer', _peer),
+    ('Last error', _trouble),
+)
+
+
+def table(rows: Sequence[Row], now: float) -> list[str]:
+    """One line each, a head line first; columns as wide as their widest cell."""
+    lines = [[title for title, _ in COLUMNS]]
+    lines += [[cell(row, now) for _, cell in COLUMNS] for row in rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(COLUMNS))]
+    return [
+        '  '.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    ]
+
+
+def ascii_only(text: str) -> str:
+    """What an identity may hold beyond ASCII, escaped."""
+    return text.encode('ascii', 'backslashreplace').decode()
+
+
+def which_backend(row: Row) -> str:
+    """What protects the connections here, and why that."""
+    return f'TCP-AO backend: {row.get("backend")}, since {row.get("backend_why")}'
+
+
+def _sessions(running: Runtime | None) -> tuple[object, list[str]]:
+    rows = running.gatekeeper.snapshot() if running is not None else []
+    if running is not None:
+        _add_failures(rows, running)
+    return rows, [*table(rows, time.time()), which_backend(rows[0])] if rows else [NOTHING]
+
+
+def _add_failures(rows: Sequence[Row], running: Runtime) -> None:
+    """What the gatekeeper doesn't see: that TCP doesn't come up, for one."""
+    for key, text in running.failures.items():
+        policy = running.policies.get(key)
+        if policy is None:
+            continue
+        for row in rows:
+            mine = (policy.neighbor, policy.session.name) == (row['neighbor'], row['session'])
+            if mine and row.get('state') not in UP and not row.get('last_error'):
+                row['last_error'] = text
+
+
+def _backend(running: Runtime | None) -> tuple[object, list[str]]:
+    if running is None:
+        return {}, [NOTHING]
+    counted = running.gatekeeper.counted()
+    said = {'backend', 'backend_why'}
+    counters = [f'{name}: {value}' for name, value in counted.items() if name not in said]
+    return counted, [which_backend(counted), *counters]
+
+
+def show(self: Any, reactor: Any, service: str, line: str, use_json: bool) -> bool:
+    """The command."""
+    running = runtime.of(reactor)
+    words = line.removeprefix(NAME).split()
+    look = _backend if BACKEND in words else _sessions
+    try:
+        for word in words:
+            if word not in WORDS:
+                raise GatekeeperError(f'{NAME}: {word!r} is unknown; expected json or backend')
+        answer, text = look(running)
+    except GatekeeperError as error:
+        answer, text = {'error': str(error)}, [f'error: {error}']
+    if use_json:
+        text = [json.dumps(answer)]
+    for one in text:
+        reactor.processes.write(service, ascii_only(one))
+    reactor.processes.answer_done(service)
+    return True
+
+
+def install() -> None:
+    """Register the command. JSON support too: without it the word `json` would be fatal."""
+    tables = Command.callback
+    for kind in ('text', 'json'):
+        add(tables[kind], NAME, show)
+    add(tables['neighbor'], NAME, False)
+    add(tables['options'], NAME, ['json', BACKEND])
+    Command.functions.append(NAME)
+    Command.functions.sort(reverse=True)

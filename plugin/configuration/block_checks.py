@@ -1,0 +1,74 @@
+"""What ExaBGP lets pass in silence, and what would leave a neighbor open that was to be protected.
+
+A closing brace too many ends the configuration there; the end of the file closes every block; a
+template that isn't there (yet), or that would have to be inherited through another, is nothing.
+Refused where protection is at stake; files without an ikev2 section load as ever.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+from exabgp.configuration.core import Section
+
+from gatekeeper.configuration.location import SectionError
+from plugin.configuration.ikev2_section import SCOPE
+from plugin.configuration.line_numbers import place_of
+from plugin.patching import wrap
+
+
+def check_end(configuration: Any) -> None:
+    """The configuration ends where its file does. Raises SectionError."""
+    tokeniser = configuration.tokeniser
+    if tokeniser.end != '}':
+        return
+    place = place_of(tokeniser)
+    gated = any(one[SCOPE] is not None for one in configuration.neighbor.neighbors.values())
+    rest = []
+    with suppress(SectionError):
+        while statement := tokeniser():
+            rest.append(statement[0])
+    if gated or SCOPE in rest:
+        cause = 'this brace closes nothing, and what follows it would be ignored'
+        raise SectionError(place, '}', cause, 'as many closing braces as opening ones')
+
+
+def begin(error: Any) -> None:
+    """A configuration is about to be read."""
+    error.ikev2_inheritance = []
+
+
+def check_inheritance(configuration: Any) -> None:
+    """Nobody misses a section that a template was to give. Raises SectionError."""
+    noted: list[SectionError] = configuration.error.ikev2_inheritance
+    if noted and any(SCOPE in template for template in _templates(configuration.scope).values()):
+        raise noted[0]
+
+
+def _templates(scope: Any) -> dict[str, Any]:
+    found: dict[str, Any] = scope._all['template'].get('neighbor', {})
+    return found
+
+
+def _parse(original: Any, self: Any, name: str, command: str) -> Any:
+    if command == 'inherit':
+        self.error.ikev2_inheritance += _not_inherited(self)
+    return original(self, name, command)
+
+
+def _not_inherited(section: Any) -> list[SectionError]:
+    place, words = place_of(section.tokeniser), section.tokeniser.line[1:-1]
+    if section.scope.location().startswith('template'):
+        cause = 'a template does not inherit from another'
+        return [SectionError(place, 'inherit', cause, 'both in the neighbor: inherit [ A B ]')]
+    missing = set(words) - {'[', ']', ','} - set(_templates(section.scope))
+    return [
+        SectionError(place, 'inherit', f'no template {name!r} stands above', 'one that does')
+        for name in sorted(missing)
+    ]
+
+
+def install() -> None:
+    """Patch ExaBGP's grammar."""
+    wrap(Section, 'parse', _parse)

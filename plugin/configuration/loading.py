@@ -1,0 +1,102 @@
+"""Configuration loads as a whole: checks among neighbors, our errors, and nothing half done.
+
+A load that is refused changes nothing. Upstream forgets to clean its parser after a refusal (the
+next good configuration then fails as a duplicate), puts the helper processes of the refused one in
+place, and has its routes in the RIBs; all are put right here, for gated and other neighbors alike.
+With a gatekeeper running, it takes the new policies last, when nothing else can refuse them, and
+before the first new neighbor becomes active.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from exabgp.configuration.configuration import Configuration
+from exabgp.environment import getenv
+
+from gatekeeper.configuration.location import SectionError
+from gatekeeper.policy.sessions import PolicyError, SessionPolicy
+from plugin.configuration import block_checks as blocks
+from plugin.configuration.ikev2_section import misplaced
+from plugin.configuration.line_numbers import place_of
+from plugin.configuration.rib_backup import Contents
+from plugin.configuration.session_policies import policies_of
+from plugin.patching import wrap
+
+Commit = Callable[[list[SessionPolicy]], str | None]
+"""Put new policies in force, before the neighbors; returns why not."""
+
+
+def set_commit(configuration: Any, commit: Commit) -> None:
+    """Have this configuration's next loads approved."""
+    configuration.ikev2_commit = commit
+
+
+def _parse_section(original: Any, self: Any, name: str) -> Any:
+    parsed = original(self, name)
+    if parsed is not True or name != 'root':
+        return parsed
+    try:
+        blocks.check_end(self)
+        blocks.check_inheritance(self)
+        policies_of(self.neighbor.neighbors, self.ikev2_chains)
+    except (SectionError, PolicyError) as error:
+        self.error.ikev2 = str(error)
+        return self.error.set(str(error))
+    return True
+
+
+def _reload(original: Any, self: Any) -> Any:
+    before = self.processes, self.neighbors
+    contents = Contents()
+    self.error.ikev2 = ''
+    blocks.begin(self.error)
+    self.ikev2_chains.clear()
+    loaded = False
+    try:
+        cause = _load(original, self)
+        loaded = cause is None
+    finally:
+        if not loaded:
+            self.processes, self.neighbors = before
+            contents.put_back()
+            # What upstream does after a load that went well.
+            self._cleanup()
+    return True if loaded else self.error.set(cause)
+
+
+def _load(original: Any, configuration: Any) -> str | None:
+    """Returns why it is refused, or None."""
+    file = '' if configuration._text else configuration._configurations[0]
+    try:
+        if original(configuration) is not True:
+            return configuration.error.ikev2 or _upstreams(configuration, file)
+        commit = getattr(configuration, 'ikev2_commit', None)
+        policies = policies_of(configuration.neighbors, configuration.ikev2_chains)
+        return commit(policies) if commit is not None else None
+    except SectionError as error:
+        return str(error)
+    except Exception as error:
+        if getenv().debug.configuration:
+            raise
+        kind = '' if str(error) else f'{type(error).__name__} '
+        return f'{place_of(configuration.tokeniser)}: {kind}{error}'
+
+
+def _upstreams(configuration: Any, file: str) -> str:
+    """ExaBGP's own error, which names no file."""
+    cause = str(configuration.error) or 'cannot be read'
+    if not cause.startswith('\nsyntax error'):
+        return f'{file}: {cause.strip()}' if file else cause
+    place = place_of(configuration.tokeniser)
+    error = misplaced(configuration.tokeniser.line, place, configuration.scope.location(), cause)
+    if error is not None:
+        return str(error)
+    return cause.replace(f'\nline {place.line}:', f'\n{place}:', 1)
+
+
+def install() -> None:
+    """Patch ExaBGP's configuration."""
+    wrap(Configuration, 'parse_section', _parse_section)
+    wrap(Configuration, '_reload', _reload)

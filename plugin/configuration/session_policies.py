@@ -1,0 +1,174 @@
+"""From ExaBGP's neighbors to the gatekeeper's session policies, and what must hold among them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Any
+
+from exabgp.environment import getenv
+
+from gatekeeper.configuration.location import SectionError
+from gatekeeper.configuration.statements import Directive
+from gatekeeper.policy.algorithm_support import check_possible
+from gatekeeper.policy.keychain import Keychain
+from gatekeeper.policy.sessions import PolicyError, SessionId, SessionPolicy, check
+from plugin.configuration.keychain_section import Chains
+from plugin.configuration.neighbor_protection import Protection
+from plugin.configuration.neighbors import protection_of, session_name, settings_of
+
+SERVICE = 'bgp'
+BGP_PORT = 179
+
+
+def address_of(value: object) -> IPv4Address | IPv6Address:
+    """An address as the gatekeeper wants it, from ExaBGP's or the socket's."""
+    return _parsed(str(value))
+
+
+# Whoever connects is looked for among all neighbors, who may be a thousand.
+@lru_cache(maxsize=4096)
+def _parsed(text: str) -> IPv4Address | IPv6Address:
+    address = ip_address(text.partition('%')[0])
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return mapped or address
+
+
+def policies_of(neighbors: Mapping[str, Any], chains: Chains) -> list[SessionPolicy]:
+    """One policy per gated session. Raises SectionError if they can't be served together, or
+    name a keychain that there isn't."""
+    gated = {key: neighbor for key, neighbor in neighbors.items() if protection_of(neighbor)}
+    _check_gating(neighbors.values())
+    policies = [_policy(key, neighbor, chains) for key, neighbor in gated.items()]
+    try:
+        check(policies)
+        check_possible(policies)
+    except PolicyError:
+        _blame(policies, gated)
+        raise
+    return policies
+
+
+def _check_gating(neighbors: Iterable[Any]) -> None:
+    """A peer's address is gated or it isn't: keys on a listener know no more than it."""
+    open_ones = [neighbor for neighbor in neighbors if protection_of(neighbor) is None]
+    for neighbor in neighbors:
+        protection = protection_of(neighbor)
+        if protection is None:
+            continue
+        address = neighbor['peer-address'].address()
+        for other in open_ones:
+            start = other['peer-address'].address()
+            if start <= address < start + other.range_size and _same_family(neighbor, other):
+                raise SectionError(
+                    protection.place,
+                    'ikev2',
+                    f'another neighbor block covers {neighbor["peer-address"]} without protection',
+                    'all neighbor blocks of one peer address gated, or none',
+                )
+
+
+def _same_family(one: Any, other: Any) -> bool:
+    return bool(one['peer-address'].afi == other['peer-address'].afi)
+
+
+def _blame(policies: list[SessionPolicy], gated: Mapping[str, Any]) -> None:
+    """Name the place of the first section that doesn't go with those before it."""
+    good, bad = 0, len(policies)
+    while bad - good > 1:
+        middle = (good + bad) // 2
+        good, bad = (middle, bad) if _why_not(policies[:middle]) is None else (good, middle)
+    why = _why_not(policies[:bad])
+    if why is not None:
+        protection = protection_of(gated[policies[bad - 1].key])
+        assert protection is not None
+        raise SectionError(protection.place, 'ikev2', str(why)) from None
+
+
+def _why_not(policies: list[SessionPolicy]) -> PolicyError | None:
+    try:
+        check(policies)
+        check_possible(policies)
+    except PolicyError as error:
+        return error
+    return None
+
+
+def _policy(key: str, neighbor: Any, chains: Chains) -> SessionPolicy:
+    protection = protection_of(neighbor)
+    assert protection is not None
+    settings = settings_of(neighbor)
+    listen = _listen_port(neighbor)
+    connect = None if neighbor['passive'] or getenv().bgp.passive else connect_port(neighbor)
+    _check_port(protection, 'source-port', settings.source_port, {connect, listen})
+    _check_port(protection, 'peer-port', settings.peer_port, {listen})
+    return SessionPolicy(
+        key=key,
+        neighbor=str(neighbor['peer-address']),
+        session=SessionId(
+            SERVICE,
+            session_name(neighbor),
+            tuple(sorted((int(afi), int(safi)) for afi, safi in neighbor.families())),
+        ),
+        local=address_of(neighbor['local-address']),
+        remote=address_of(neighbor['peer-address']),
+        connect_port=connect,
+        listen_port=listen,
+        pad=protection.pad if settings.keychain is None else None,
+        source_port=settings.source_port,
+        peer_port=settings.peer_port,
+        algorithms=settings.algorithms,
+        tcp_options=settings.tcp_options,
+        lifetime=settings.lifetime,
+        grace=settings.grace,
+        timeout=settings.timeout,
+        backend=protection.backend,
+        keychain=_keychain(settings.keychain, chains),
+    )
+
+
+def _keychain(named: Directive | None, chains: Chains) -> Keychain | None:
+    if named is None:
+        return None
+    found = chains.get(str(named.value))
+    if found is None:
+        there = ', '.join(sorted(chains)) or 'none is defined'
+        raise SectionError(
+            named.place, f'keychain {named.value}', 'there is no such keychain', f'one of: {there}'
+        )
+    return found.keychain
+
+
+def _check_port(
+    protection: Protection, name: str, port: int | None, service: set[int | None]
+) -> None:
+    """Who opens a connection is told by its ports."""
+    if port is None or port not in service:
+        return
+    blocks = [block.directives.get(name) for block in protection.draft.sessions.values()]
+    places = [one.place for one in blocks if one is not None and one.value == port]
+    raise SectionError(places[0], f'ikev2 {name}', f'{port} is the port of BGP', 'another port')
+
+
+def connect_port(neighbor: Any) -> int:
+    """The port that ExaBGP connects to: exabgp.reactor.protocol.Protocol's own rule."""
+    if neighbor['connect']:
+        return int(neighbor['connect'])
+    for name in ('exabgp.tcp.port', 'exabgp_tcp_port'):
+        value = os.environ.get(name, '')
+        if value.isdigit():
+            return int(value)
+    return BGP_PORT
+
+
+def _listen_port(neighbor: Any) -> int | None:
+    """The port on which this peer's SYN may arrive: its own, or that of the global bind."""
+    if neighbor['listen']:
+        return int(neighbor['listen'])
+    local = neighbor['local-address']
+    for ip in getenv().tcp.bind:
+        if ip.afi == local.afi and ip.top() in (local.top(), '0.0.0.0', '::'):
+            return int(getenv().tcp.port)
+    return None

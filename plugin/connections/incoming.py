@@ -1,0 +1,222 @@
+"""After accept(): a socket from a gated peer's address is ours until it is proven.
+
+ExaBGP doesn't see it before, so no octet leaves on it, not even a NOTIFICATION. Proven, it goes to
+the session that its key was negotiated for; otherwise it is aborted.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from exabgp.bgp.fsm import FSM
+from exabgp.logger import log
+from exabgp.protocol.family import AFI
+from exabgp.reactor import listener as module
+from exabgp.reactor.api.processes import ProcessError
+from exabgp.reactor.network.error import NetworkError
+from exabgp.reactor.network.incoming import Incoming
+
+from gatekeeper.adapter.sockets import Link, abort_on_close, pair_of
+from gatekeeper.reporting.events import EventName, Record
+from gatekeeper.state.ticket import Ticket
+from plugin.configuration.neighbors import protection_of
+from plugin.configuration.session_policies import address_of
+from plugin.connections import bgp_session as sessions
+from plugin.log import LOG
+from tcpao.key_socket import InstallError
+from tcpao.mkt import IPAddress, SocketPair
+
+if TYPE_CHECKING:
+    from plugin.connections.runtime import Runtime
+
+PROOF_WITHIN = 15.0
+"""Seconds; the gatekeeper's own limit is shorter."""
+MOST_HELD = 64
+"""Unproven sockets at a time: keys and counters are read in milliseconds."""
+
+_COLLISION = (6, 7)
+
+
+@dataclass(eq=False, slots=True)
+class Held:
+    """An accepted socket that waits for its proof."""
+
+    link: Link
+    ticket: Ticket
+
+
+class Accepting:
+    """All of them."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._held: list[Held] = []
+
+    def take(self, accepted: dict[Any, socket.socket]) -> None:
+        """Take the gated peers' sockets out of what ExaBGP has just accepted."""
+        gated = {policy.remote for policy in self._runtime.policies.values()}
+        # A neighbor that has lost its section has it until its session has ended.
+        for peer in self._runtime.reactor._peers.values():
+            if protection_of(peer.neighbor) is not None:
+                gated.add(address_of(peer.neighbor['peer-address']))
+        for listener, sock in list(accepted.items()):
+            try:
+                remote = address_of(sock.getpeername()[0])
+            except OSError:
+                # Gone already. Nobody knows whose it was, so nobody may write on it.
+                del accepted[listener]
+                sock.close()
+                continue
+            if remote in gated:
+                del accepted[listener]
+                self._hold(sock)
+            elif not _has_neighbor(self._runtime.reactor, remote):
+                # Upstream would tell a stranger so, in a NOTIFICATION.
+                del accepted[listener]
+                self._turn_away(sock, remote)
+
+    def _turn_away(self, sock: socket.socket, remote: object) -> None:
+        recorder = self._runtime.recorder
+        event = Record(
+            time.time(),
+            recorder.router,
+            None,
+            EventName.REFUSED,
+            {
+                'step': 'accept',
+                'cause': f'no neighbor has the address {remote}',
+                'hint': 'configure it, or find out who connects',
+            },
+        )
+        recorder.record(event)
+        abort_on_close(sock)
+        sock.close()
+
+    def _hold(self, sock: socket.socket) -> None:
+        runtime = self._runtime
+        try:
+            abort_on_close(sock)
+            sock.setblocking(False)
+            pair = pair_of(sock)
+            if len(self._held) >= MOST_HELD:
+                raise OSError(f'{MOST_HELD} connections wait for their proof already')
+            link = runtime.links.add(pair, sock)
+        except (OSError, InstallError) as error:
+            cause = str(error)
+            log.warning(lambda: f'an accepted connection is dropped: {cause}', LOG)
+            sock.close()
+            return
+        link.deadline = time.monotonic() + PROOF_WITHIN
+        self._held.append(Held(link, runtime.gatekeeper.prove(None, pair)))
+
+    def settle(self) -> None:
+        """Hand the proven ones to BGP, abort the others."""
+        waiting, self._held = self._held, []
+        for held in waiting:
+            link, ticket = held.link, held.ticket
+            if link.ended is not None:
+                ticket.cancel()
+            elif ticket.done:
+                self._decide(link, ticket)
+            elif link.deadline is not None and time.monotonic() >= link.deadline:
+                ticket.cancel()
+                self._abort(link, f'not proven within {PROOF_WITHIN:g} s')
+            else:
+                self._held.append(held)
+
+    def _abort(self, link: Link, cause: str) -> None:
+        remote = str(link.pair.remote)
+        text = f'accept: {cause}: aborted without an octet; see show ikev2 at both ends'
+        self._runtime.recorder.tell(remote, '', text)
+        self._runtime.links.end(link, cause)
+
+    def _decide(self, link: Link, ticket: Ticket) -> None:
+        runtime = self._runtime
+        if ticket.error is not None:
+            # Its own record has told an operator.
+            cause = str(ticket.error)
+            log.debug(lambda: f'{cause}: connection {link.pair} aborted without an octet', LOG)
+            runtime.links.end(link, cause)
+            return
+        link.session_key = ticket.session_key
+        peer = runtime.reactor._peers.get(ticket.session_key)
+        if peer is None:
+            self._abort(link, f'no session {ticket.session_key} is configured any more')
+            return
+        if not link.established():
+            runtime.links.end(link, 'the peer has closed it already')
+            return
+        try:
+            connection = _incoming(link, peer)
+        except NetworkError as error:
+            self._abort(link, str(error))
+            return
+        refused = _refused(runtime, peer, link.pair)
+        if refused is not None:
+            code, cause = refused
+            name = sessions.named(runtime, link)
+            log.info(lambda: f'{name}: connection {link.pair} is denied: {cause}', LOG)
+            sessions.deny(runtime, link, connection, connection.notification(*code, cause))
+            return
+        # Its key in the reactor's table: the neighbor's name may be that of a newer definition.
+        try:
+            denied = runtime.reactor.handle_connection(ticket.session_key, connection)
+        except ProcessError:
+            connection.io = None
+            self._abort(link, 'an API process could not be told of it')
+            return
+        if denied:
+            sessions.deny(runtime, link, connection, denied)
+            return
+        sessions.give(runtime, link, connection, peer)
+        # Its first turn is due.
+        runtime.again = True
+
+
+def _has_neighbor(reactor: Any, remote: IPAddress) -> bool:
+    """True if a neighbor block, of one address or of a range, covers this one."""
+    for key in reactor.peers():
+        neighbor = reactor.neighbor(key)
+        first = address_of(neighbor['peer-address'])
+        offset = int(remote) - int(first)
+        if first.version == remote.version and 0 <= offset < neighbor.range_size:
+            return True
+    return False
+
+
+def _incoming(link: Link, peer: Any) -> Any:
+    """ExaBGP's connection for it. (Upstream calls our end "peer" and the remote one "local".)"""
+    afi = AFI.ipv4 if link.pair.local.version == 4 else AFI.ipv6
+    connection = Incoming(afi, str(link.pair.local), str(link.pair.remote), link.sock)
+    set_ttl = getattr(module, 'set_accepted_ttl', None)  # from 5.0.14 on
+    if set_ttl is not None:
+        set_ttl(connection, peer.neighbor)
+    return connection
+
+
+def _refused(runtime: Runtime, peer: Any, pair: SocketPair) -> tuple[tuple[int, int], str] | None:
+    """Which of two connections of one session stays, decided before any OPEN.
+
+    RFC 4271 6.8 compares BGP Identifiers, which the peer's OPEN tells; by then ExaBGP, whose Peer
+    has one connection, has dropped one, and two of them may drop both. So: while our own
+    connection is up on TCP, the one opened by the side with the higher address stays. Both sides
+    know that, and neither needs an OPEN.
+    """
+    if peer.fsm == FSM.ESTABLISHED:
+        return None  # upstream's answer is right: 6/7
+    higher = pair.local.packed > pair.remote.packed
+    if higher and any(_ours(link, peer) for link in runtime.links):
+        return _COLLISION, 'collision: our own connection, from the higher address, stays'
+    # The other one makes way, in whatever state: its Peer must be free for this one.
+    if peer.proto is not None:
+        peer._reset('another connection of this session takes over')
+    return None
+
+
+def _ours(link: Link, peer: Any) -> bool:
+    """True for a connection of this peer's that our gate opened, and that TCP has up."""
+    outgoing = link.connection is None or link.connection.direction == 'outgoing'
+    return link.peer is peer and outgoing and link.established()

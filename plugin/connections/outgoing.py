@@ -1,0 +1,215 @@
+"""Before connect(): bind, have the key negotiated for exactly this socket pair, connect, prove.
+
+A generator that ExaBGP resumes once a turn, so that its other neighbors go on meanwhile. One
+attempt each time: ExaBGP's own backoff follows an error. Whatever ends it (the neighbor removed,
+SIGTERM, the peer's own connection) cancels the negotiation and closes the socket.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from exabgp.protocol.family import AFI
+from exabgp.reactor.network import outgoing as module
+from exabgp.reactor.network.error import BindingError, NetworkError, NotConnected
+
+from gatekeeper.adapter.sockets import Link, abort_on_close
+from gatekeeper.adapter.wakeup import CONNECTED
+from gatekeeper.policy.sessions import SessionPolicy
+from gatekeeper.reporting.events import EventName
+from gatekeeper.state.ticket import Ticket
+from plugin.configuration.session_policies import address_of
+from plugin.connections import bgp_session as sessions
+from tcpao.key_socket import InstallError
+from tcpao.mkt import SocketPair
+
+if TYPE_CHECKING:
+    from plugin.connections.runtime import Runtime
+
+ANSWER_LATE = 2.0
+"""Seconds that the gatekeeper has beyond its own time limit, which explains better than ours."""
+PROOF_WITHIN = 15.0
+"""Seconds; the gatekeeper's own limit is shorter."""
+
+
+NO_SYN_ACK = 'is its TCP port open on the way, and what does show ikev2 backend count there?'
+NO_SYN_ACK_CHAIN = (
+    'the peer drops what it has no key for: compare the keychains (our send-id is its recv-id, '
+    'the key file, algorithm, tcp-options, accept-lifetime, the clocks), see its show ikev2 '
+    'backend, and whether it listens'
+)
+
+
+class AttemptError(Exception):
+    """Why this attempt failed: step, cause, what to try next."""
+
+    def __init__(self, step: str, cause: object, hint: str) -> None:
+        super().__init__(f'{step}: {cause}; {hint}')
+
+
+class PinnedAddress(str):
+    """A local address with the source port to bind to; 0 lets the kernel choose."""
+
+    __slots__ = ('port',)
+    port: int
+
+    @classmethod
+    def of(cls, address: str, port: int | None) -> PinnedAddress:
+        """Pin a port."""
+        pinned = cls(address)
+        pinned.port = port or 0
+        return pinned
+
+
+def bind(original: Any, io: socket.socket, ip: str, afi: Any) -> None:
+    """ExaBGP's bind(), with the port."""
+    port = getattr(ip, 'port', 0)
+    if not port:
+        original(io, ip, afi)
+        return
+    try:
+        io.bind((ip, port, 0, 0) if afi == AFI.ipv6 else (ip, port))
+    except OSError as error:
+        raise BindingError(f'could not bind to {ip} port {port}: {error.strerror}') from None
+
+
+def establish(runtime: Runtime, outgoing: Any, peer: Any) -> Iterator[bool]:
+    """In place of Outgoing.establish for a gated neighbor. Yields False until the connection is
+    up and proven, then True. Raises NotConnected, with the cause in the log."""
+    key = peer.neighbor.name()
+    policy = runtime.policies.get(key)
+    link: Link | None = None
+    given = False
+    try:
+        if policy is None:
+            raise AttemptError('before connect', 'no policy is in force', 'reload')
+        link = _open(runtime, outgoing, policy)
+        link.peer = peer
+        yield from _negotiated(runtime, policy, link)
+        yield from _connected(runtime, policy, link, outgoing)
+        yield from _proven(runtime, policy, link)
+        # A turn passes before ExaBGP takes it, and nothing else would begin it.
+        runtime.again = True
+        yield True
+        _still_open(link, 'before OPEN')
+        outgoing.success()
+        sessions.give(runtime, link, outgoing, peer)
+        runtime.failures.pop(key, None)
+        given = True
+    except AttemptError as error:
+        _report(runtime, key, policy, str(error))
+        raise NotConnected(str(error)) from None
+    finally:
+        if not given:
+            outgoing.io = None
+            if link is not None:
+                runtime.links.end(link, 'the attempt ended')
+
+
+def _report(runtime: Runtime, key: str, policy: SessionPolicy | None, text: str) -> None:
+    """ExaBGP says nothing about what fails before it has a connection."""
+    neighbor, session = (policy.neighbor, policy.session.name) if policy else (key, '')
+    # What the gatekeeper says names them too, and has been told by its own record.
+    text = text.removeprefix(f'neighbor {neighbor} session {session}: ')
+    runtime.failures[key] = text
+    runtime.recorder.tell(neighbor, session, text)
+
+
+def _open(runtime: Runtime, outgoing: Any, policy: SessionPolicy) -> Link:
+    """Create and bind; from here on the port is ours."""
+    step, hint = 'binding the socket', 'check local-address, source-port and source-interface'
+    outgoing.local = PinnedAddress.of(str(outgoing.local), policy.source_port)
+    try:
+        issue = outgoing._setup()
+    except AttributeError as error:
+        # Upstream's handler trips over the socket that couldn't even be created.
+        issue = error.__context__ or error
+    if issue is not None:
+        raise AttemptError(step, issue, hint)
+    sock: socket.socket = outgoing.io
+    try:
+        abort_on_close(sock)
+        local = sock.getsockname()
+        pair = SocketPair(
+            address_of(local[0]), local[1], address_of(outgoing.peer), int(outgoing.port)
+        )
+        link = runtime.links.add(pair, sock)
+    except (OSError, InstallError) as error:
+        sock.close()
+        raise AttemptError(step, error, hint) from None
+    link.session_key = policy.key
+    pinned = policy.source_port is not None
+    runtime.recorder.note(policy, EventName.BIND, pair=str(pair), pinned=pinned)
+    return link
+
+
+def _negotiated(runtime: Runtime, policy: SessionPolicy, link: Link) -> Iterator[bool]:
+    ticket = runtime.gatekeeper.request(policy.key, link.pair)
+    yield from _settled(link, ticket, policy.timeout + ANSWER_LATE, 'negotiating the key')
+
+
+def _connected(
+    runtime: Runtime, policy: SessionPolicy, link: Link, outgoing: Any
+) -> Iterator[bool]:
+    """One connect() on this socket, ever."""
+    step = 'connecting'
+    runtime.recorder.note(policy, EventName.SYN, pair=str(link.pair))
+    try:
+        module.connect(link.sock, outgoing.peer, outgoing.port, outgoing.afi, None)
+    except NetworkError as error:
+        raise AttemptError(step, error, 'check the route to the peer') from None
+    runtime.waker.watch(link.sock, CONNECTED)
+    link.deadline = time.monotonic() + policy.timeout
+    while True:
+        _still_open(link, step)
+        number = link.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if number:
+            hint = 'does the peer listen?' if number == errno.ECONNREFUSED else 'check the path'
+            raise AttemptError(step, os.strerror(number), hint)
+        if link.established():
+            break
+        if time.monotonic() >= link.deadline:
+            cause = f'no answer to the SYN within {policy.timeout} s'
+            hint = NO_SYN_ACK if policy.keychain is None else NO_SYN_ACK_CHAIN
+            raise AttemptError(step, cause, hint)
+        yield False
+    link.deadline = None
+    runtime.waker.forget(link.sock)
+
+
+def _proven(runtime: Runtime, policy: SessionPolicy, link: Link) -> Iterator[bool]:
+    ticket = runtime.gatekeeper.prove(policy.key, link.pair)
+    yield from _settled(link, ticket, PROOF_WITHIN, 'proof')
+    if ticket.session_key != policy.key:
+        cause = f'the key belongs to another session, {ticket.session_key}'
+        raise AttemptError('proof', cause, 'see show ikev2')
+
+
+def _settled(link: Link, ticket: Ticket, seconds: float, step: str) -> Iterator[bool]:
+    """Wait for the gatekeeper; whoever stops waiting cancels."""
+    link.deadline = time.monotonic() + seconds
+    try:
+        while not ticket.done:
+            _still_open(link, step)
+            if time.monotonic() >= link.deadline:
+                raise AttemptError(step, f'no result within {seconds:g} s', 'see show ikev2')
+            yield False
+    finally:
+        ticket.cancel()
+    if ticket.error is not None:
+        error = AttemptError(step, ticket.error, 'see show ikev2')
+        # The gatekeeper's own text names neighbor, session, step, cause and what to try.
+        error.args = (str(ticket.error),)
+        raise error
+    _still_open(link, step)
+    link.deadline = None
+
+
+def _still_open(link: Link, step: str) -> None:
+    if link.ended is not None:
+        raise AttemptError(step, link.ended, 'it is tried again')

@@ -1,0 +1,39 @@
+"""Everything of ours put into ExaBGP, once, in the order in which it is needed."""
+
+from __future__ import annotations
+
+from plugin import patching
+from plugin.commands import route_injection as injecting
+from plugin.commands import show as showing
+from plugin.configuration import block_checks as blocks
+from plugin.configuration import environment as surroundings
+from plugin.configuration import ikev2_section as section
+from plugin.configuration import keychain_section as keychains
+from plugin.configuration import line_numbers as truelines
+from plugin.configuration import loading as reloading
+from plugin.configuration import neighbors
+from plugin.reactor import deferred_reload as postponing
+from plugin.reactor import hooks, lifecycle
+
+PARTS = (
+    surroundings,
+    truelines,
+    section,
+    blocks,
+    neighbors,
+    keychains,
+    reloading,
+    injecting,
+    hooks,
+    postponing,
+    lifecycle,
+    showing,
+)
+
+
+def install() -> None:
+    """Patch ExaBGP. Idempotent; `compat.check` comes first."""
+    if patching.installed():
+        return
+    for part in PARTS:
+        part.install()

@@ -1,0 +1,193 @@
+"""Where ExaBGP's connections, listeners and main loop call us. Each hook is a few lines: what is
+to be done is in the rooms. Without a gated neighbor every one of them does what upstream does.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+from exabgp.bgp.message import Notify
+from exabgp.bgp.message.open.capability import Capability
+from exabgp.protocol.family import AFI, SAFI
+from exabgp.reactor import peer as peer_module
+from exabgp.reactor.listener import Listener
+from exabgp.reactor.loop import Reactor
+from exabgp.reactor.network import outgoing as outgoing_module
+from exabgp.reactor.network.connection import Connection
+from exabgp.reactor.network.error import NetworkError, NotConnected
+from exabgp.reactor.network.outgoing import Outgoing
+from exabgp.reactor.protocol import Protocol
+
+from gatekeeper.reporting.events import EventName
+from gatekeeper.service.gatekeeper import GatekeeperError
+from plugin.configuration.neighbors import protection_of
+from plugin.connections import bgp_session as sessions
+from plugin.connections import outgoing as gate
+from plugin.connections import runtime
+from plugin.patching import replace, wrap
+from plugin.reactor import deferred_reload as postponing
+
+UNSUPPORTED_CAPABILITY = (2, 7)
+
+# --- connections --------------------------------------------------------------------------------
+
+
+class GatedProtocol(Protocol):
+    """ExaBGP's Protocol, whose connection knows the peer that it is for."""
+
+    @property
+    def connection(self) -> Any:
+        return self._connection
+
+    @connection.setter
+    def connection(self, connection: Any) -> None:
+        self._connection = connection
+        if connection is not None:
+            connection.ikev2_peer = self.peer
+
+
+def _establish(original: Any, self: Any) -> Any:
+    peer = getattr(self, 'ikev2_peer', None)
+    if peer is None or protection_of(peer.neighbor) is None:
+        return original(self)
+    running = runtime.of(peer.reactor)
+    if running is None:
+        raise NotConnected('the neighbor is gated, and there is no gatekeeper')
+    return gate.establish(running, self, peer)
+
+
+def _close(original: Any, self: Any) -> None:
+    if getattr(self, 'ikev2', None) is None:
+        original(self)
+    else:
+        sessions.closed(self)
+
+
+def _close_protocol(original: Any, self: Any, reason: str = 'no reason given') -> None:
+    ours = getattr(self.connection, 'ikev2', None)
+    if ours is not None:
+        # Upstream's own line comes from the close() that isn't called, and has no reason.
+        running, link = ours
+        sessions.tell_end(running, link, reason)
+    original(self, reason)
+
+
+def _new_notification(original: Any, self: Any, notification: Any) -> Any:
+    if getattr(self.connection, 'ikev2', None) is not None:
+        sessions.parts(self.connection, notification.code)
+    return original(self, notification)
+
+
+def _new_open(original: Any, self: Any) -> Iterator[Any]:
+    yield from original(self)
+    _note(self, EventName.OPEN, sent=True)
+
+
+def _validate_open(original: Any, self: Any) -> None:
+    """The session that was negotiated in IKE is the one that the OPEN is for."""
+    original(self)
+    if protection_of(self.neighbor) is None:
+        return
+    capabilities = self.negotiated.received_open.capabilities
+    spoken = capabilities.get(Capability.CODE.MULTIPROTOCOL, [(AFI.ipv4, SAFI.unicast)])
+    if {tuple(family) for family in spoken} != {*self.neighbor.families()}:
+        cause = "the families in the peer's OPEN are not the session's"
+        hint = 'compare the family blocks, and multi-session, of both ends'
+        _note(self, EventName.REFUSED, step='open', cause=cause, hint=hint)
+        raise Notify(*UNSUPPORTED_CAPABILITY, cause)
+
+
+def _note(protocol: Any, event: EventName, **details: str | bool) -> None:
+    running = runtime.of(protocol.peer.reactor)
+    policy = running.policies.get(protocol.neighbor.name()) if running is not None else None
+    if running is not None and policy is not None:
+        running.recorder.note(policy, event, **details)
+
+
+# --- listeners ----------------------------------------------------------------------------------
+
+
+class GuardedListener(socket.socket):
+    """A listening socket that has its deny keys before it listens."""
+
+    reactor: Any = None
+
+    def listen(self, *arguments: Any) -> None:
+        running = runtime.of(self.reactor)
+        if running is not None:
+            try:
+                running.guard(self)
+            except GatekeeperError as error:
+                raise NetworkError(f'{self.getsockname()} may not listen: {error}') from None
+        super().listen(*arguments)
+        if running is not None:
+            running.listens(self)
+
+    def close(self) -> None:
+        running = runtime.of(self.reactor)
+        if running is not None and self.fileno() != -1:
+            running.unguard(self)
+        super().close()
+
+
+def _new_socket(original: Any, self: Any, ip: Any) -> Any:
+    made = original(self, ip)
+    listener = GuardedListener(made.family, made.type, made.proto, made.detach())
+    listener.reactor = self._reactor
+    return listener
+
+
+def _incoming(original: Any, self: Any) -> Any:
+    accepted = original(self)
+    running = runtime.of(self._reactor)
+    if running is None:
+        return accepted
+    if accepted:
+        # One connection of each listener is taken in a turn; there may be more.
+        running.again = True
+    # Not only the new ones: upstream can leave some of the last turn behind.
+    if self._accepted:
+        running.accepting.take(self._accepted)
+    return bool(self._accepted)
+
+
+# --- the main loop ------------------------------------------------------------------------------
+
+
+def _wait_for_io(original: Any, self: Any, sleep: Any) -> Iterator[Any]:
+    running = runtime.of(self)
+    if running is None or running.stopped:
+        yield from original(self, sleep)
+        postponing.resume(self)
+        return
+    waker = running.waker.fileno()
+    woken = False
+    self._poller.register(waker, select.POLLIN)
+    # A busy daemon takes a turn for each message: how long it may sleep is worked out if it will.
+    may_sleep = sleep and not self._poller.poll(0)
+    for descriptor in original(self, running.bounded(sleep) if may_sleep else 0):
+        if descriptor == waker:
+            woken = True
+        else:
+            yield descriptor
+    if not running.stopped:
+        running.turn(woken)
+    postponing.resume(self)
+
+
+def install() -> None:
+    """Patch ExaBGP's reactor and network."""
+    replace(peer_module, 'Protocol', GatedProtocol)
+    wrap(outgoing_module, 'bind', gate.bind)
+    wrap(Outgoing, 'establish', _establish)
+    wrap(Connection, 'close', _close)
+    wrap(Protocol, 'close', _close_protocol)
+    wrap(Protocol, 'new_notification', _new_notification)
+    wrap(Protocol, 'new_open', _new_open)
+    wrap(Protocol, 'validate_open', _validate_open)
+    wrap(Listener, '_new_socket', _new_socket)
+    wrap(Listener, 'incoming', _incoming)
+    wrap(Reactor, '_wait_for_io', _wait_for_io)

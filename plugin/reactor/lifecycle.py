@@ -1,0 +1,242 @@
+"""When the gatekeeper starts, takes new policies, and stops, in the life of an ExaBGP daemon.
+
+It starts in the first load of a configuration that has a gated neighbor: after the daemon has
+forked and before it drops its privileges. A load that the gatekeeper refuses changes nothing.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from typing import Any, TypeVar
+
+from exabgp.environment import getenv
+from exabgp.logger import log
+from exabgp.reactor.loop import Reactor
+from exabgp.reactor.peer import Peer
+
+from gatekeeper.policy.sessions import PolicyError, SessionPolicy
+from gatekeeper.reporting.ike_key_log import IkeKeyLog
+from gatekeeper.reporting.keys_json import KeyTable
+from gatekeeper.service.gatekeeper import Gatekeeper, GatekeeperError
+from plugin.configuration.loading import set_commit
+from plugin.configuration.neighbors import protection_of
+from plugin.connections import bgp_session as sessions
+from plugin.connections import runtime
+from plugin.connections.runtime import Runtime
+from plugin.log import LOG, Recorder
+from plugin.patching import wrap
+from plugin.reactor.leftover_rules import clear
+from tcpao.backend import Preference, choose
+from tcpao.mkt import Mkt
+
+File = TypeVar('File')
+Starter = Callable[[Any, Preference], Runtime]
+
+
+def start(reactor: Any, preference: Preference) -> Runtime:
+    """Bind UDP, start backend and thread, open the files. Raises GatekeeperError; then nothing is
+    left behind, and files of a daemon that runs already are as they were."""
+    environment = getenv().ikev2
+    with ExitStack() as begun:
+        recorder = _opened('timeline', environment.timeline, partial(Recorder, environment.router))
+        begun.callback(recorder.close)
+        tables: list[KeyTable] = []
+
+        def write_down(policy: SessionPolicy, opener: bool, mkt: Mkt) -> None:
+            for table in tables:
+                table.add(policy, opener, mkt)
+
+        key_logs: list[IkeKeyLog] = []
+
+        def log_ike_keys(line: str) -> None:
+            for key_log in key_logs:
+                key_log.write(line)
+
+        gatekeeper = Gatekeeper(
+            router=recorder.router,
+            ike_ports=environment.port,
+            record=recorder.record,
+            backend=choose(preference),
+            key_table=write_down if environment.keytable else None,
+            ike_key_log=log_ike_keys if environment.ikekeylog else None,
+        )
+        gatekeeper.start()
+        begun.callback(gatekeeper.stop)
+        if environment.keytable:
+            tables.append(_opened('keytable', environment.keytable, KeyTable))
+            log.critical(
+                lambda: (
+                    f'EVERY MASTER KEY of this daemon is being written to {environment.keytable} '
+                    f'(exabgp.ikev2.keytable): whoever reads it can forge every session'
+                ),
+                LOG,
+            )
+        if environment.ikekeylog:
+            opener = partial(IkeKeyLog, replace=True)
+            key_logs.append(_opened('ikekeylog', environment.ikekeylog, opener))
+            log.critical(
+                lambda: (
+                    f'THE KEYS OF EVERY IKE SA of this daemon are being written to '
+                    f'{environment.ikekeylog} (exabgp.ikev2.ikekeylog): whoever reads it can read '
+                    f'and forge IKE messages'
+                ),
+                LOG,
+            )
+        begun.pop_all()
+    for said in (gatekeeper.backend, *gatekeeper.remarks):
+        log.info(lambda said=said: f'TCP-AO backend: {said}', LOG)
+    return Runtime(
+        reactor, gatekeeper, gatekeeper.connection_installer(), recorder, (*tables, *key_logs)
+    )
+
+
+def _opened(name: str, path: str, opener: Callable[[str], File]) -> File:
+    """A file that the environment asks for. Raises GatekeeperError."""
+    setting = f'exabgp.ikev2.{name} is {path!r}'
+    if path and not os.path.isabs(path):
+        raise GatekeeperError(f'{setting}: say an absolute path, the daemon runs in /')
+    try:
+        return opener(path)
+    except OSError as error:
+        raise GatekeeperError(f'{setting}, which cannot be opened: {error.strerror}') from None
+
+
+starter: Starter = start
+"""Tests put a gatekeeper of theirs here."""
+
+clearer: Callable[[], None] = clear
+"""Tests don't look at the rules of the machine that they run on."""
+
+
+def _begin(reactor: Any, policies: list[SessionPolicy]) -> Runtime:
+    running = starter(reactor, _preference(policies))
+    try:
+        for listener in reactor.listener._sockets:
+            # It listens already (exabgp.tcp.bind): what it has accepted fails its proof.
+            running.guard(listener)
+            running.listens(listener)
+        running.configure(policies)
+    except BaseException:
+        running.stop()
+        raise
+    reactor.ikev2 = running
+    atexit.register(running.stop)
+    return running
+
+
+def _commit(reactor: Any, policies: list[SessionPolicy]) -> str | None:
+    """Put policies in force before their neighbors are; returns why not."""
+    running = runtime.of(reactor)
+    try:
+        _check_reachable(policies)
+        if running is None:
+            if policies:
+                running = _begin(reactor, policies)
+            _clear_once(reactor, running)
+            return None
+        _check_backend(running, policies)
+        running.configure(policies)
+    except (GatekeeperError, PolicyError, OSError) as error:
+        return f'ikev2: {error}{_hint()}'
+    return None
+
+
+def _clear_once(reactor: Any, running: Runtime | None) -> None:
+    """At a daemon's start; where it has a packet process, that has done it."""
+    packets = running is not None and running.gatekeeper.capabilities.backend != Preference.KERNEL
+    if not packets and not getattr(reactor, 'ikev2_cleared', False):
+        clearer()
+    reactor.ikev2_cleared = True
+
+
+def _preference(policies: list[SessionPolicy]) -> Preference:
+    """What the neighbors want of the one backend. Raises PolicyError if they don't agree."""
+    wanted = {policy.backend: policy for policy in policies if policy.backend != Preference.AUTO}
+    if len(wanted) > 1:
+        one, other = (policy.neighbor for policy in wanted.values())
+        raise PolicyError(
+            f'neighbors {one} and {other} want different tcp-ao-backends: a daemon has one'
+        )
+    return Preference(next(iter(wanted), Preference.AUTO))
+
+
+def _check_backend(running: Runtime, policies: list[SessionPolicy]) -> None:
+    """A backend is for the life of a daemon. Raises PolicyError."""
+    mine = running.gatekeeper.capabilities.backend
+    for policy in policies:
+        if policy.backend not in (Preference.AUTO, mine):
+            raise PolicyError(
+                f'neighbor {policy.neighbor} wants tcp-ao-backend {policy.backend}, and this '
+                f'daemon runs {mine}: restart it'
+            )
+
+
+def _hint() -> str:
+    if os.geteuid() == 0:
+        return ''
+    return f' (as user {os.geteuid()}: what needs privileges needs a restart of the daemon as root)'
+
+
+def _check_reachable(policies: list[SessionPolicy]) -> None:
+    """Only a daemon knows its environment, and with it what will listen. Raises PolicyError."""
+    for policy in policies:
+        if policy.connect_port is None and policy.listen_port is None:
+            raise PolicyError(
+                f'neighbor {policy.neighbor} is passive, and nothing listens for it: say listen '
+                f'and a port in the neighbor, or set exabgp.tcp.bind to {policy.local}'
+            )
+
+
+def _reload(original: Any, self: Any) -> Any:
+    if self.processes is None:
+        # Not a daemon: `exabgp decode` loads a configuration with a reactor that never runs.
+        return original(self)
+    set_commit(self.configuration, lambda policies: _commit(self, policies))
+    reloaded = original(self)
+    for peer in self._peers.values():
+        coming = peer._neighbor
+        if coming is not None and protection_of(coming) and not protection_of(peer.neighbor):
+            sessions.silence(self, peer)
+    return reloaded
+
+
+def _remove(original: Any, self: Any) -> Any:
+    """A peer that is no more under this name. Where its address is protected from now on, as with
+    multi-session, the old session's socket leaves nothing behind that would be sent later."""
+    running = runtime.of(self.reactor)
+    if running is not None and protection_of(self.neighbor) is None:
+        address = str(self.neighbor['peer-address'])
+        if any(str(policy.remote) == address for policy in running.policies.values()):
+            sessions.make_abrupt(self)
+    return original(self)
+
+
+def _restart(original: Any, self: Any) -> Any:
+    """Upstream loads a configuration here too, but its peers go on with what they had: policies
+    that nobody keeps, and neighbors without one."""
+    set_commit(self.configuration, lambda policies: _commit(self, policies))
+    original(self)
+    if runtime.of(self) is not None:
+        self.reload()
+
+
+def _shutdown(original: Any, self: Any) -> Any:
+    running = runtime.of(self)
+    if running is not None:
+        sessions.take_leave(running)
+    result = original(self)
+    if running is not None:
+        running.stop()
+    return result
+
+
+def install() -> None:
+    """Patch ExaBGP's reactor."""
+    wrap(Reactor, 'reload', _reload)
+    wrap(Reactor, 'restart', _restart)
+    wrap(Peer, 'remove', _remove)
+    wrap(Reactor, 'shutdown', _shutdown)

@@ -1,0 +1,246 @@
+"""One connection that has TCP-AO: its ISNs, its SNEs, and which key signs and verifies.
+
+From its first SYN on if we opened it, from the end of its handshake on if the peer did
+(`handshake`). No I/O, no clock: a segment goes in, and comes out signed or stripped, or doesn't.
+"""
+
+from __future__ import annotations
+
+from tcpao import kdf
+from tcpao.mkt import SocketPair
+from tcpao.sne import SneFollower
+from tcpao.userspace.connections.keyring import Keyring, StoredKey
+from tcpao.userspace.wire.options import mss_of
+from tcpao.userspace.wire.packet import ACK, FIN, FLAGS, RST, SYN, TCP_HEADER, pseudo_header_prefix
+from tcpao.userspace.wire.seal import (
+    Received,
+    Tally,
+    acknowledgment_of,
+    option_head,
+    received,
+    seal,
+    sequence_of,
+)
+from tcpao.userspace.wire.signing import Mac, mac_function
+
+# Two SNEs of two keys, both directions: more than that is needed never, and less is slow while
+# segments are reordered around a wrap.
+_MACS_KEPT = 8
+
+
+class Macs:
+    """MAC functions of one connection, made when first needed."""
+
+    def __init__(self, pair: SocketPair) -> None:
+        self._pair = pair
+        local, remote = pair.local.packed, pair.remote.packed
+        self._prefixes = {
+            True: pseudo_header_prefix(local, remote),
+            False: pseudo_header_prefix(remote, local),
+        }
+
+    def make(self, key: StoredKey, *, sending: bool, lisn: int, risn: int, sne: int) -> Mac:
+        """The MAC of segments that we send or get; a SYN's other ISN is 0 (RFC 5925 5.2)."""
+        pair = self._pair
+        if sending:
+            context = kdf.context(
+                pair.local, pair.remote, pair.local_port, pair.remote_port, lisn, risn
+            )
+        else:
+            context = kdf.context(
+                pair.remote, pair.local, pair.remote_port, pair.local_port, risn, lisn
+            )
+        return mac_function(key.algorithm, key.master_key, context, sne, self._prefixes[sending])
+
+
+class Connection:
+    """A connection's packets, and its keys."""
+
+    def __init__(self, pair: SocketPair, keyring: Keyring, tally: Tally) -> None:
+        self.pair = pair
+        self.keyring = keyring
+        self.cookie: int | None = None
+        """SO_COOKIE of the socket; None until its owner has accepted it."""
+        self.released_until: float | None = None
+        """When to forget it; None while its socket is known to be open."""
+        self.announced_mss: int | None = None
+        """What our TCP put into its SYN: what fits our own link."""
+        self._tally = tally
+        self._macs = Macs(pair)
+        self._lisn: int | None = None
+        self._risn: int | None = None
+        self._sent = SneFollower(0)
+        self._got = SneFollower(0)
+        self._was_reset = False
+        self._fins: set[bool] = set()
+        self._signing: tuple[int, StoredKey, StoredKey, Mac, bytes] | None = None
+        self._verifying: dict[tuple[StoredKey, int], Mac] = {}
+
+    # --- what is known of it ----------------------------------------------------------------
+
+    @property
+    def is_fresh(self) -> bool:
+        """True if no SYN has left yet."""
+        return self._lisn is None
+
+    @property
+    def is_synchronized(self) -> bool:
+        """True from ESTABLISHED on: both ISNs are known."""
+        return self._risn is not None
+
+    @property
+    def is_over(self) -> bool:
+        """True once TCP has no more use for it, TIME-WAIT aside."""
+        never_came_up = self.released_until is not None and not self.is_synchronized
+        return self._was_reset or len(self._fins) == 2 or never_came_up
+
+    def is_answer_to_another(self, packet: bytes, start: int) -> bool:
+        """True for a SYN-ACK of ours to another SYN than the one that this connection began with:
+        then there is no such connection any more."""
+        return (
+            self._risn is not None
+            and bool(packet[start + FLAGS] & ACK)
+            and (acknowledgment_of(packet, start) - 1 - self._risn) % (1 << 32) != 0
+        )
+
+    def established(self, lisn: int, risn: int) -> None:
+        """Both ISNs are known."""
+        self._lisn, self._risn = lisn, risn
+        self._sent, self._got = SneFollower(lisn), SneFollower(risn)
+        self._sent.advance(lisn, 1)
+        self._got.advance(risn, 1)
+        self.forget_macs()
+
+    def forget_macs(self) -> None:
+        """A key has gone, or an ISN has changed: derive anew what is still needed."""
+        self._signing = None
+        self._verifying.clear()
+
+    # --- out --------------------------------------------------------------------------------
+
+    def sign(self, packet: bytes, start: int, data: int, *, partial: bool) -> bytes | None:
+        """The segment with its MAC; None to drop it. Raises MalformedError."""
+        current, rnext = self.keyring.current, self.keyring.rnext
+        flags = packet[start + FLAGS]
+        sequence = sequence_of(packet, start)
+        if current is None or rnext is None:
+            self._tally.unsendable += 1
+            return None
+        if flags & (SYN | ACK) == SYN:
+            head = option_head(current.option_length, current.send_id, rnext.recv_id)
+            mac = self._opening(packet[start + TCP_HEADER : data], sequence, current)
+        elif self._lisn is None or self._risn is None:
+            # RFC 5925 7.7: without the peer's ISN there is no traffic key, not even for a RST.
+            self._tally.unsendable += 1
+            return None
+        else:
+            sne = self._sent.sne_of(sequence)
+            signing = self._signing
+            if signing is None or signing[:3] != (sne, current, rnext):
+                signing = self._signing = (
+                    sne,
+                    current,
+                    rnext,
+                    self._macs.make(
+                        current, sending=True, lisn=self._lisn, risn=self._risn, sne=sne
+                    ),
+                    option_head(current.option_length, current.send_id, rnext.recv_id),
+                )
+            mac, head = signing[3], signing[4]
+            length = len(packet) - data
+            if flags & (FIN | RST | SYN):
+                length += self._note_end(flags, sending=True)
+            self._sent.advance(sequence, length)
+        signed = seal(
+            packet, start, data, mac, head, tcp_options=current.tcp_options, partial=partial
+        )
+        if signed is None:
+            self._tally.unsendable += 1
+        return signed
+
+    def _opening(self, options: bytes, sequence: int, key: StoredKey) -> Mac:
+        """Our SYN: its ISN counts, also if it is another one than last time."""
+        if sequence != self._lisn:
+            self._lisn, self._risn = sequence, None
+            self._was_reset = False
+            self._fins.clear()
+            self.forget_macs()
+        self.announced_mss = mss_of(options)
+        return self._macs.make(key, sending=True, lisn=sequence, risn=0, sne=0)
+
+    # --- in ---------------------------------------------------------------------------------
+
+    def verify(self, packet: bytes, start: int, data: int) -> Received | None:
+        """The segment if its MAC is good, None to drop it. Raises MalformedError.
+
+        Good segments move SNE and Current (RFC 5925 7.5.2).
+        """
+        segment = received(packet, start, data)
+        keyring = self.keyring
+        if segment is None:
+            keyring.unsigned += 1
+            self._tally.unsigned += 1
+            return None
+        key = keyring.receiving(segment.key_id)
+        if key is None:
+            keyring.not_found += 1
+            self._tally.not_found += 1
+            return None
+        flags = packet[start + FLAGS]
+        sequence = sequence_of(packet, start)
+        mac = self._mac_of(key, flags, sequence)
+        if mac is None or not segment.is_good(mac, tcp_options=key.tcp_options):
+            key.bad += 1
+            self._tally.bad += 1
+            return None
+        key.good += 1
+        self._tally.good += 1
+        if flags & (SYN | ACK) == SYN:
+            if self._risn is None and self._lisn is not None:
+                self.established(self._lisn, sequence)
+            return segment
+        if self._risn is None:
+            if flags & SYN and self._lisn is not None:
+                self.established(self._lisn, sequence)
+            else:
+                self._was_reset = True
+            return segment
+        self._follow(segment, flags, sequence, len(packet) - data)
+        return segment
+
+    def _mac_of(self, key: StoredKey, flags: int, sequence: int) -> Mac | None:
+        lisn, risn = self._lisn, self._risn
+        if lisn is None:
+            return None
+        if flags & (SYN | ACK) == SYN:
+            return self._macs.make(key, sending=False, lisn=0, risn=sequence, sne=0)
+        if risn is None:
+            # In SYN-SENT a SYN-ACK tells the peer's ISN; as Linux has it, so does a RST.
+            if not flags & (SYN | RST):
+                return None
+            return self._macs.make(key, sending=False, lisn=lisn, risn=sequence, sne=0)
+        sne = self._got.sne_of(sequence)
+        mac = self._verifying.get((key, sne))
+        if mac is None:
+            if len(self._verifying) >= _MACS_KEPT:
+                self._verifying.clear()
+            mac = self._macs.make(key, sending=False, lisn=lisn, risn=risn, sne=sne)
+            self._verifying[key, sne] = mac
+        return mac
+
+    def _follow(self, segment: Received, flags: int, sequence: int, length: int) -> None:
+        keyring = self.keyring
+        if keyring.current is None or keyring.current.send_id != segment.rnext_key_id:
+            # An id that we don't know moves nothing.
+            keyring.current = keyring.sending(segment.rnext_key_id) or keyring.current
+        if flags & (FIN | RST | SYN):
+            length += self._note_end(flags, sending=False)
+        self._got.advance(sequence, length)
+
+    def _note_end(self, flags: int, *, sending: bool) -> int:
+        """Note how the connection ends; octets of sequence space that FIN and SYN take."""
+        if flags & RST:
+            self._was_reset = True
+        if flags & FIN:
+            self._fins.add(sending)
+        return bool(flags & FIN) + bool(flags & SYN)

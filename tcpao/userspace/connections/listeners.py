@@ -1,0 +1,82 @@
+"""Listening sockets and their keys: which of them a SYN is for, and which key it must carry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from tcpao.mkt import IPAddress, SocketPair
+from tcpao.userspace.connections.keyring import Keyring, StoredKey
+from tcpao.userspace.selectors import Selector
+
+
+@dataclass(eq=False, slots=True)
+class Listener:
+    """One listening socket; a socket that has no keys is known too, for it takes SYNs."""
+
+    cookie: int
+    """SO_COOKIE: the same for every descriptor of one socket."""
+    address: IPAddress
+    versions: frozenset[int]
+    """Families that it hears: both for an IPv6 wildcard that isn't IPv6 only."""
+    port: int
+    keyring: Keyring = field(default_factory=Keyring)
+
+    @property
+    def is_wildcard(self) -> bool:
+        """True if it hears every address."""
+        return not any(self.address.packed)
+
+    def selector(self, key: StoredKey) -> Selector:
+        """The traffic that one of its keys is for."""
+        local = None if self.is_wildcard else self.address
+        return Selector(
+            local, self.port, key.peer, key.pair.remote_port if key.pair is not None else None
+        )
+
+    def hears(self, pair: SocketPair) -> bool:
+        """True if it could get a SYN of this connection; `pair` is as we see it."""
+        return (
+            self.port == pair.local_port
+            and pair.local.version in self.versions
+            and (self.is_wildcard or self.address == pair.local)
+        )
+
+
+class Listeners:
+    """All of them."""
+
+    def __init__(self) -> None:
+        self._by_cookie: dict[int, Listener] = {}
+
+    def __iter__(self) -> Iterator[Listener]:
+        return iter(self._by_cookie.values())
+
+    def get(self, cookie: int) -> Listener | None:
+        """The one with this cookie."""
+        return self._by_cookie.get(cookie)
+
+    def add(self, listener: Listener) -> None:
+        """A new one."""
+        self._by_cookie[listener.cookie] = listener
+
+    def discard(self, cookie: int) -> bool:
+        """Forget one; False if there was none."""
+        listener = self._by_cookie.pop(cookie, None)
+        if listener is None:
+            return False
+        listener.keyring.wipe()
+        return True
+
+    def hearing(self, pair: SocketPair) -> list[Listener]:
+        """Those that get its SYN: like the kernel, one on the very address before a wildcard.
+
+        More than one where sockets share a port (SO_REUSEPORT): any of them may get it.
+        """
+        hearing = [listener for listener in self if listener.hears(pair)]
+        return [listener for listener in hearing if not listener.is_wildcard] or hearing
+
+
+def keys_for(listeners: list[Listener], pair: SocketPair) -> list[StoredKey]:
+    """The keys of these listeners that are for this connection."""
+    return [key for listener in listeners for key in listener.keyring.matching(pair)]

@@ -1,0 +1,195 @@
+"""The packet path: what becomes of each packet that the queue hands over. No I/O.
+
+A packet goes in, and comes out as it may go on, perhaps changed, or doesn't. Which sockets are
+protected, and with which keys, is told by commands (`sockets_table`). What belongs to no
+protected socket goes on as it came: a rule may be wider than what it was made for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from tcpao.mkt import IPAddress
+from tcpao.userspace.connections.connection import Connection
+from tcpao.userspace.connections.handshake import Handshake, refuse_unknown, refuse_unsigned
+from tcpao.userspace.connections.listeners import keys_for
+from tcpao.userspace.connections.sockets_table import Entry, SocketsTable, pair_of_flow
+from tcpao.userspace.wire import icmp
+from tcpao.userspace.wire.options import MalformedError, find_ao, with_lower_mss
+from tcpao.userspace.wire.packet import (
+    ACK,
+    FLAGS,
+    RST,
+    SYN,
+    TCP_HEADER,
+    flow_of,
+    locate,
+    with_options,
+)
+from tcpao.userspace.wire.seal import Received
+
+# Headers of IP and TCP without options, in octets.
+_HEADERS: Final = {4: 40, 6: 60}
+
+
+class Core(SocketsTable):
+    """Packets through the keys of a table of sockets."""
+
+    def __init__(self, mtu_between: Callable[[IPAddress, IPAddress], int | None]) -> None:
+        """`mtu_between` tells the MTU from a local address to a remote one, None if unknown;
+        it is asked once for each handshake that a peer begins."""
+        super().__init__()
+        self._mtu_between = mtu_between
+
+    # --- out --------------------------------------------------------------------------------
+
+    def outgoing(self, packet: bytes, *, partial: bool = False) -> bytes | None:
+        """What our TCP sends: the packet to send instead, None to drop it.
+
+        `partial`: the TCP checksum was left to the hardware.
+        """
+        place = locate(packet)
+        if place is None:
+            self.tally.malformed += 1
+            return None
+        start, data = place
+        entry = self.sent_by.get(flow_of(packet, start))
+        try:
+            if isinstance(entry, Connection):
+                if packet[start + FLAGS] & SYN and entry.is_answer_to_another(packet, start):
+                    # Our TCP has lost this one (nobody accepted it in time), and takes a new SYN.
+                    # This answer can't be signed; the peer's next SYN is for the listener.
+                    self.lose(entry)
+                    self.tally.unsendable += 1
+                    return None
+                return entry.sign(packet, start, data, partial=partial)
+            return self._before_connection(packet, start, data, entry, partial)
+        except MalformedError:
+            self.tally.malformed += 1
+            return None
+
+    def last_words(self, packet: bytes, *, partial: bool = False) -> bytes | None:
+        """As `outgoing` when there is nobody left to protect: only a RST goes out."""
+        place = locate(packet)
+        if place is None or not packet[place[0] + FLAGS] & RST:
+            return None
+        return self.outgoing(packet, partial=partial)
+
+    def _before_connection(
+        self, packet: bytes, start: int, data: int, entry: Entry | None, partial: bool
+    ) -> bytes | None:
+        pair = pair_of_flow(flow_of(packet, start))
+        if pair is None:
+            raise MalformedError
+        listeners = self.listeners.hearing(pair)
+        if isinstance(entry, Handshake):
+            return entry.sign(packet, start, data, listeners, partial=partial)
+        if not keys_for(listeners, pair):
+            return None if self.heritage.holds(pair) else packet
+        # A connection that is older than its peer's protection, or whose state we don't have.
+        if packet[start + FLAGS] & RST:
+            # That it ends may be told, as the kernel does: nothing else would tell the peer.
+            return packet
+        self.tally.unsendable += 1
+        return None
+
+    # --- in ---------------------------------------------------------------------------------
+
+    def incoming(self, packet: bytes, *, partial: bool = False) -> bytes | None:
+        """What arrives for our TCP: the packet that TCP shall see, None to drop it.
+
+        `partial`: it comes from this host, and its TCP checksum was left to the hardware.
+        """
+        place = locate(packet)
+        if place is None:
+            if icmp.is_icmp(packet):
+                return self._error(packet)
+            self.tally.malformed += 1
+            return None
+        start, data = place
+        flow = flow_of(packet, start)
+        entry = self.received_by.get(flow)
+        try:
+            if isinstance(entry, Connection):
+                over = entry.is_over or entry.released_until is not None
+                if not over or packet[start + FLAGS] & (SYN | ACK) != SYN:
+                    segment = entry.verify(packet, start, data)
+                    return None if segment is None else self._for_tcp(segment, entry, partial)
+                # The peer opens anew, and our TCP has done with the old one.
+                entry = None
+            return self._to_listener(packet, start, data, flow, entry, partial)
+        except MalformedError:
+            self.tally.malformed += 1
+            return None
+
+    def _to_listener(
+        self,
+        packet: bytes,
+        start: int,
+        data: int,
+        flow: bytes,
+        handshake: Handshake | None,
+        partial: bool,
+    ) -> bytes | None:
+        sender = pair_of_flow(flow)
+        if sender is None:
+            raise MalformedError
+        pair = sender.reversed()
+        listeners = self.listeners.hearing(pair)
+        if not keys_for(listeners, pair):
+            # Nobody's MKT (RFC 5925 7.3): it isn't ours to judge, unless it was.
+            return packet if handshake is None and not self.heritage.holds(pair) else None
+        if packet[start + FLAGS] & (SYN | ACK) == SYN:
+            opening = handshake or Handshake(pair, self.tally)
+            segment = opening.hear(packet, start, data, listeners)
+            if segment is None:
+                return None
+            self.put(opening)
+            return self._for_tcp(segment, opening, partial)
+        if handshake is None:
+            if find_ao(packet[start + TCP_HEADER : data]) < 0:
+                refuse_unsigned(listeners, self.tally)
+            else:
+                refuse_unknown(listeners, self.tally)
+            return None
+        finished = handshake.finish(packet, start, data, listeners)
+        if finished is None:
+            return None
+        segment, connection = finished
+        if connection is not None:
+            self.put(connection)
+        return segment.stripped(partial=partial)
+
+    def _for_tcp(self, segment: Received, entry: Entry, partial: bool) -> bytes:
+        packet, start = segment.packet, segment.start
+        stripped = segment.stripped(partial=partial)
+        if not packet[start + FLAGS] & SYN:
+            return stripped
+        place = locate(stripped)
+        assert place is not None
+        version = packet[0] >> 4
+        options = with_lower_mss(
+            stripped[start + TCP_HEADER : place[1]], version, self._own_mss(entry, version)
+        )
+        return with_options(stripped, start, place[1], options, partial)
+
+    def _own_mss(self, entry: Entry, version: int) -> int | None:
+        """What fits our own link: what our TCP has said, or else would say."""
+        if isinstance(entry, Connection) and entry.announced_mss is not None:
+            return entry.announced_mss
+        mtu = self._mtu_between(entry.pair.local, entry.pair.remote)
+        return None if mtu is None else mtu - _HEADERS[version]
+
+    # --- ICMP -------------------------------------------------------------------------------
+
+    def _error(self, packet: bytes) -> bytes | None:
+        flow = icmp.quoted_flow(packet)
+        entry = self.sent_by.get(flow) if flow is not None else None
+        if entry is None:
+            return packet
+        synchronized = isinstance(entry, Connection) and entry.is_synchronized
+        if synchronized and icmp.is_ignored(packet):
+            self.tally.icmps += 1
+            return None
+        return packet

@@ -1,0 +1,308 @@
+"""Rules by the iptables command, legacy or on nftables' compatibility layer.
+
+In the table `mangle`, first in the chains INPUT and OUTPUT, which lead to chains of our own
+(`dispatch`): only what this host itself sends or gets, and before a firewall's table `filter` looks
+at it. ICMP errors that quote a protected
+connection are found by the match `u32`, where the kernel has it.
+
+`iptables` may be either variant; which of them says who tells that rules were removed.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Set
+from dataclasses import replace
+from typing import Final
+
+from tcpao.userspace.rules.chain_layout import Chain, Digit, Way, lay_out, prefix
+from tcpao.userspace.rules.interface import (
+    NAME,
+    Kind,
+    RulesError,
+    comment,
+    comment_of,
+    queue_of,
+    selector_of,
+)
+from tcpao.userspace.rules.iptables_lock_watch import LOCK_FILE, LockWatch
+from tcpao.userspace.rules.iptables_match import digit_match, entrance, quoting, segments
+from tcpao.userspace.rules.nftables_watch import NftablesWatch, Watch
+from tcpao.userspace.selectors import Selector
+
+_PREFIX: Final = {4: 'iptables', 6: 'ip6tables'}
+_PROBE_CHAIN: Final = f'{NAME}-probe'
+_PATIENCE: Final = 30.0
+_TABLE: Final = 'mangle'
+_BUILT_IN: Final = {Way.IN: 'INPUT', Way.ERRORS: 'INPUT', Way.OUT: 'OUTPUT'}
+# A line that no rule of ours is.
+_ANYTHING: Final = ''
+
+Chains = dict[str, tuple[str, ...]]
+"""Rules by the chain that they stand in."""
+
+# Daemons often have no /usr/sbin in their path.
+_ENVIRONMENT: Final = {
+    'PATH': f'{os.environ.get("PATH", "")}:/usr/sbin:/sbin',
+    'LC_ALL': 'C',
+    'XTABLES_LOCKFILE': LOCK_FILE,
+}
+
+
+class IptablesRules:
+    """The rules of one queue, made by one variant of the command."""
+
+    def __init__(self, kind: Kind, queue: int) -> None:
+        """Raises RulesError if this variant can't make a rule for the queue, or if nobody would
+        tell that it was removed."""
+        self.kind = kind
+        self.without: tuple[str, ...] = ()
+        self._queue = queue
+        self.made: Set[Selector] = frozenset()
+        self._written: dict[int, Chains] = {}
+        """By family."""
+        self._lines: dict[tuple[Way, Selector], str] = {}
+        """Of what is made: one change more is no reason to write a thousand lines anew."""
+        self._versions = {4}
+        self._ways = list(Way)
+        self.watch = _watch(kind)
+        try:
+            self._ask_the_kernel()
+            if not self.watch.removals():
+                raise RulesError(
+                    f'{kind} changes rules and {self.watch} says nothing, so nobody would know '
+                    f'if a firewall removed ours'
+                )
+        except (RulesError, OSError) as error:
+            self.watch.close()
+            raise RulesError(str(error)) from None
+
+    def change(self, wanted: Set[Selector]) -> None:
+        """See Rules; one transaction for each family."""
+        for selector in wanted - self.made:
+            if selector.remote.version not in self._versions:
+                raise RulesError(f'no rule for {selector.remote}: {"; ".join(self.without)}')
+        for version in sorted(self._versions):
+            there = {one for one in self.made if one.remote.version == version}
+            then = {one for one in wanted if one.remote.version == version}
+            if there != then:
+                chains = self._chains(then)
+                _restore(self.kind, version, _difference(self._written.get(version, {}), chains))
+                self._written[version] = chains
+                self.made = (self.made - there) | then
+        for way, selector in [at for at in self._lines if at[1] not in self.made]:
+            del self._lines[way, selector]
+
+    def complete(self) -> bool:
+        """See Rules."""
+        return all(
+            Counter(map(_name, self._there(version))) == Counter(map(_name, _flat(chains)))
+            for version, chains in self._written.items()
+            if chains
+        )
+
+    def restore(self) -> None:
+        """See Rules; one transaction for each family."""
+        for version, chains in self._written.items():
+            there = _our_chains(self.kind, version, self._queue)
+            entrances = [rule for rule in self._there(version) if rule.split()[0] not in there]
+            # Written anew, whatever stands there.
+            anew = _difference(dict.fromkeys(there, (_ANYTHING,)), chains)
+            _restore(self.kind, version, [*(f'-D {rule}' for rule in entrances), *anew])
+
+    def remove_all(self) -> None:
+        """See Rules."""
+        self.change(frozenset())
+
+    def close(self) -> None:
+        """See Rules."""
+        self.watch.close()
+
+    def _there(self, version: int) -> list[str]:
+        return [rule for queue, rule in _ours(self.kind, version) if queue == self._queue]
+
+    def _ask_the_kernel(self) -> None:
+        self._probe(4, '-p tcp')
+        try:
+            self._probe(6, '-p tcp')
+            self._versions.add(6)
+        except RulesError as error:
+            self.without += (f'IPv6 ({error})',)
+        try:
+            self._probe(4, '-p icmp -m u32 --u32 "0>>22&0x3C@0>>24=3"')
+        except RulesError as error:
+            self._ways.remove(Way.ERRORS)
+            self.without += (f'ICMP errors (RFC 5925 7.8; match u32: {error})',)
+
+    def _chains(self, selectors: Iterable[Selector]) -> Chains:
+        """What stands in which chain, ours and those that lead to them."""
+        written: dict[str, list[str]] = {}
+        for chain, members in lay_out(selectors).items():
+            for way in self._ways:
+                name = chain.name(self._queue, way)
+                written[name] = [self._line(way, chain, member) for member in members]
+                if chain.digit is None:
+                    line = f'{entrance(way, chain)} {_commented(comment(self._queue))} -j {name}'
+                    written.setdefault(_BUILT_IN[way], []).append(line)
+        return {name: tuple(lines) for name, lines in written.items()}
+
+    def _line(self, way: Way, chain: Chain, member: Selector | Digit) -> str:
+        if isinstance(member, Digit):
+            name = replace(chain, digit=member).name(self._queue, way)
+            match = digit_match(way, chain.version, member)
+            return f'{match} {_commented(comment(self._queue))} -j {name}'
+        line = self._lines.get((way, member))
+        if line is None:
+            match = quoting(member) if way is Way.ERRORS else segments(way, member)
+            line = f'{match} {self._target(comment_of(self._queue, member))}'
+            self._lines[way, member] = line
+        return line
+
+    def _target(self, text: str) -> str:
+        return f'{_commented(text)} -j NFQUEUE --queue-num {self._queue}'
+
+    def _probe(self, version: int, match: str) -> None:
+        try:
+            _restore(
+                self.kind,
+                version,
+                [f'-A {_PROBE_CHAIN} {match} {self._target(comment(self._queue))}'],
+                chain=_PROBE_CHAIN,
+            )
+        finally:
+            _restore(self.kind, version, [f'-X {_PROBE_CHAIN}'], chain=_PROBE_CHAIN)
+
+
+def _commented(text: str) -> str:
+    return f'-m comment --comment "{text}"'
+
+
+def listed(kind: Kind) -> dict[int, set[Selector]]:
+    """Queues of all rules of ours that this variant shows, and the traffic of each."""
+    found: dict[int, set[Selector]] = {}
+    for version in _PREFIX:
+        for queue, rule in _ours(kind, version):
+            selector = selector_of(_name(rule)[1])
+            found.setdefault(queue, set()).update({selector} if selector is not None else ())
+    return found
+
+
+def remove_queues(kind: Kind, queues: Collection[int]) -> list[str]:
+    """See `rules.remove_stale`."""
+    found = []
+    for version in _PREFIX:
+        rules = [(queue, rule) for queue, rule in _ours(kind, version) if queue in queues]
+        chains = [name for queue in queues for name in _our_chains(kind, version, queue)]
+        if rules or chains:
+            others = [rule for _, rule in rules if rule.split()[0] not in chains]
+            lines = [f'-D {rule}' for rule in others]
+            lines += [f'-{act} {name}' for act in 'FX' for name in chains]
+            _restore(kind, version, lines)
+        for queue, count in sorted(Counter(queue for queue, _ in rules).items()):
+            found.append(f'{count} rules of {_command(kind, version)} to queue {queue}')
+    return found
+
+
+# --- what there is, and how it changes ------------------------------------------------------------
+
+
+def _difference(old: Chains, new: Chains) -> Iterator[str]:
+    """From one to the other. Chains of our own are written anew if anything in them differs."""
+    built_in = set(_BUILT_IN.values())
+    ours = [name for name, lines in new.items() if name not in built_in and old.get(name) != lines]
+    # Those that are there are emptied by it.
+    yield from (f':{name} - [0:0]' for name in ours)
+    for name in ours:
+        yield from (f'-A {name} {line}' for line in new[name])
+    for name in sorted(built_in):
+        there, then = old.get(name, ()), new.get(name, ())
+        yield from (f'-I {name} {line}' for line in then if line not in there)
+        yield from (f'-D {name} {line}' for line in there if line not in then)
+    gone = [name for name in old if name not in new and name not in built_in]
+    yield from (f'-{act} {name}' for act in 'FX' for name in gone)
+
+
+def _flat(chains: Chains) -> list[str]:
+    return [f'{name} {line}' for name, lines in chains.items() for line in lines]
+
+
+def _our_chains(kind: Kind, version: int, queue: int) -> list[str]:
+    return [
+        line[1:].split()[0]
+        for line in _listing(kind, version)
+        if line.startswith(f':{prefix(queue)}')
+    ]
+
+
+def _ours(kind: Kind, version: int) -> Iterator[tuple[int, str]]:
+    """Queue and text of our rules, as -A or -D would take it."""
+    for line in _listing(kind, version):
+        if line.startswith('-A ') and f'"{NAME} queue ' in line:
+            rule = line[3:]
+            queue = queue_of(_name(rule)[1])
+            if queue is not None:
+                yield queue, rule
+
+
+def _listing(kind: Kind, version: int) -> list[str]:
+    """The lines of our table; none where there is none."""
+    try:
+        # Without -t: naming a table would make it.
+        listing = _run(f'{_command(kind, version)}-save', [], '')
+    except RulesError:
+        return []
+    _, _, table = listing.partition(f'*{_TABLE}\n')
+    return table.partition('COMMIT\n')[0].splitlines()
+
+
+def _name(rule: str) -> tuple[str, str]:
+    """Chain and comment."""
+    # The match u32 quotes too.
+    quotes = rule[: rule.index('--comment "')].count('"')
+    return rule.split(maxsplit=1)[0], rule.split('"')[quotes + 1]
+
+
+def _command(kind: Kind, version: int) -> str:
+    return kind.value.replace('iptables', _PREFIX[version])
+
+
+def _watch(kind: Kind) -> Watch:
+    version = _run(kind.value, ['--version'], '')
+    try:
+        # Before 1.8 there was no other, and no word for it.
+        return NftablesWatch({_TABLE}) if 'nf_tables' in version else LockWatch()
+    except OSError as error:
+        raise RulesError(
+            f'it cannot be noticed when a firewall removes our rules: {error}'
+        ) from None
+
+
+def _restore(kind: Kind, version: int, lines: Iterable[str], chain: str | None = None) -> None:
+    made = [f':{chain} - [0:0]'] if chain is not None else []
+    text = '\n'.join([f'*{_TABLE}', *made, *lines, 'COMMIT', ''])
+    _run(f'{_command(kind, version)}-restore', ['--noflush', '-w', '20'], text)
+
+
+def _run(command: str, arguments: list[str], text: str) -> str:
+    try:
+        done = subprocess.run(
+            [command, *arguments],
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=_PATIENCE,
+            env=_ENVIRONMENT,
+            check=False,
+        )
+    except FileNotFoundError:
+        raise RulesError(f'{command} is not installed') from None
+    except OSError as error:
+        raise RulesError(f'{command} cannot be run: {error.strerror}') from None
+    except subprocess.TimeoutExpired:
+        raise RulesError(f'{command} did not end within {_PATIENCE:g} s') from None
+    if done.returncode:
+        said = ' '.join(line for line in done.stderr.splitlines() if line.strip())
+        raise RulesError(f'{command} said: {said[:300] or done.returncode}')
+    return done.stdout

@@ -1,0 +1,69 @@
+"""Rules that a packet process which was killed has left, where no other takes its place: in a
+daemon that has no protected neighbor, or whose kernel protects them. They go on dropping traffic
+that may need no key any more.
+
+Nothing is kept shut after that (`heritage`): who isn't protected any more is free, and a kernel
+that has TCP-AO answers no signed segment of a connection that it doesn't know (RFC 5925 7.7).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from tcpao.userspace.netlink.nfqueue import QueueError, bound_queues
+from tcpao.userspace.rules.chain_layout import prefix
+from tcpao.userspace.rules.interface import Kind, RulesError, comment, left_behind, remove_stale
+
+
+@dataclass(frozen=True, slots=True)
+class Cleared:
+    """What became of them."""
+
+    removed: tuple[str, ...] = ()
+    """For the log, as `messages.Ready` has it."""
+    failure: str | None = None
+    """Why some are still there, and what to do by hand."""
+
+
+def clear(kinds: Iterable[Kind] = tuple(Kind)) -> Cleared:
+    """Remove those of this network namespace. Rules whose queue is listened on stay, and so does
+    everything where we may not look: who may not do that may not remove any either."""
+    kinds = tuple(kinds)
+    try:
+        left = left_behind(bound_queues, kinds)
+    except QueueError as error:
+        return Cleared(failure=f'there are rules of ours, and {error}: start as root')
+    removed: list[str] = []
+    failures: list[str] = []
+    for kind in kinds:
+        try:
+            removed += remove_stale(left, (kind,))
+        except RulesError as error:
+            failures.append(str(error))
+    # Somebody may have been quicker, and that is an error too.
+    hands = by_hand(kinds) if failures else []
+    if not hands:
+        return Cleared(tuple(removed))
+    return Cleared(tuple(removed), f'{"; ".join(failures)}; as root: {"; ".join(hands)}')
+
+
+def by_hand(kinds: Iterable[Kind]) -> list[str]:
+    """Commands that remove what is left."""
+    commands: dict[frozenset[int], str] = {}
+    for kind in kinds:
+        queues = frozenset(left_behind(bound_queues, (kind,)))
+        # `iptables` is one of its variants.
+        if queues and queues not in commands:
+            commands[queues] = _command(kind, queues)
+    return list(commands.values())
+
+
+def _command(kind: Kind, queues: Iterable[int]) -> str:
+    if kind is Kind.NFTABLES:
+        tables = (comment(queue).replace(' ', '-') for queue in sorted(queues))
+        return '; '.join(f'nft delete table inet {table}' for table in tables)
+    both = f'{kind} {kind.replace("iptables", "ip6tables")}'
+    chains = ' '.join(f'-e {prefix(queue)}' for queue in sorted(queues))
+    # Every line of ours is of a chain of ours, or leads to one.
+    return f'for t in {both}; do $t-save -t mangle | grep -v {chains} | $t-restore; done'

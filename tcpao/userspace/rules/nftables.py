@@ -1,0 +1,340 @@
+"""Rules in nftables, by pyroute2: a table of our own for each queue, one chain in, one out, and
+those that they lead to (`dispatch`).
+
+The chain of outgoing packets comes late, after whatever else may change them on their way out of
+this host, for a MAC covers TCP's header; the one of incoming packets comes early.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Set
+from contextlib import closing, suppress
+from dataclasses import replace
+from typing import Any, Final
+
+from pyroute2.netlink import NLM_F_ACK, NLM_F_CREATE, NLM_F_REQUEST
+from pyroute2.netlink.exceptions import NetlinkError
+from pyroute2.netlink.nfnetlink import NFNL_SUBSYS_NFTABLES, nfgen_msg
+from pyroute2.netlink.nfnetlink.nftsocket import (
+    NFT_MSG_DELCHAIN,
+    NFT_MSG_DELRULE,
+    NFT_MSG_DELTABLE,
+    NFT_MSG_GETRULE,
+    NFT_MSG_NEWCHAIN,
+    NFT_MSG_NEWRULE,
+    NFT_MSG_NEWTABLE,
+    nft_chain_msg,
+    nft_rule_msg,
+    nft_table_msg,
+)
+from pyroute2.nftables.main import NFTables
+
+from tcpao.userspace.rules.chain_layout import Chain, Digit, Way, lay_out
+from tcpao.userspace.rules.interface import NAME, Kind, RulesError, comment, comment_of, selector_of
+from tcpao.userspace.rules.nftables_match import (
+    Expression,
+    entrances,
+    jump,
+    matches,
+    of_digit,
+    queue,
+)
+from tcpao.userspace.rules.nftables_watch import NftablesWatch, Watch
+from tcpao.userspace.selectors import Selector
+
+_INET: Final = 1
+"""NFPROTO_INET."""
+# Priorities (include/uapi/linux/netfilter_ipv4.h): in before mangle, out after all but confirm.
+_HOOKS: Final = {'in': (1, -160), 'out': (3, 250)}
+"""NF_INET_LOCAL_IN, NF_INET_LOCAL_OUT, and priorities."""
+_HOOK_OF: Final = {Way.IN: 'in', Way.ERRORS: 'in', Way.OUT: 'out'}
+
+# Rules: what a socket's buffers take at once, there and back, if a chain isn't larger.
+_AT_ONCE: Final = 64
+_PROBE: Final = 'probe'
+_ACCEPT: Final = 1
+# nfnetlink.h: NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END.
+_BATCH: Final = (0x10, 0x11)
+_FLAGS: Final = {
+    NFT_MSG_NEWTABLE: NLM_F_CREATE,
+    NFT_MSG_NEWCHAIN: NLM_F_CREATE,
+    NFT_MSG_NEWRULE: NLM_F_CREATE,
+}
+
+Message = Any
+Rule = tuple[str, list[Expression]]
+"""Its comment, and what it does."""
+Chains = dict[str, tuple[Rule, ...]]
+
+
+class _Rule(nft_rule_msg):  # type: ignore[misc]
+    """A rule whose expressions are octets, there and back."""
+
+    nla_map = tuple(
+        (name, 'cdata' if name == 'NFTA_RULE_EXPRESSIONS' else kind)
+        for name, kind in nft_rule_msg.nla_map
+    )
+
+
+class NftablesRules:
+    """The rules of one queue."""
+
+    kind = Kind.NFTABLES
+    without: tuple[str, ...] = ()
+
+    def __init__(self, queue: int) -> None:
+        """Raises RulesError if this kernel can't queue from nftables."""
+        self._queue = queue
+        self._table = comment(queue).replace(' ', '-')
+        self.made: Set[Selector] = frozenset()
+        try:
+            watch = NftablesWatch({self._table})
+        except OSError as error:
+            raise RulesError(_said(error)) from None
+        self.watch: Watch = watch
+        try:
+            self._nft = _nftables()
+        except (OSError, NetlinkError) as error:
+            self.watch.close()
+            raise RulesError(_said(error)) from None
+        self._written: Chains = {}
+        self._known: dict[tuple[Way, Selector], list[Rule]] = {}
+        """Of what is made: one change more is no reason to write a thousand rules anew."""
+        try:
+            self._begin()
+            # What we change ourselves is no news.
+            watch.overlook(self._nft.asyncore.socket.getsockname()[0])
+        except RulesError:
+            self.close()
+            raise
+
+    def change(self, wanted: Set[Selector]) -> None:
+        """See Rules; in as many transactions as it takes, none of which opens anything."""
+        if not wanted >= self.made:
+            self._write(wanted | self.made)
+        self._write(wanted)
+        self.made = wanted
+        for way, selector in [at for at in self._known if at[1] not in wanted]:
+            del self._known[way, selector]
+
+    def complete(self) -> bool:
+        """See Rules."""
+        try:
+            there = _rules_of(self._nft, self._table)
+        except (OSError, NetlinkError) as error:
+            if isinstance(error, NetlinkError) and error.code == errno.ENOENT:
+                return False
+            raise RulesError(_said(error)) from None
+        names = ('NFTA_RULE_CHAIN', 'NFTA_RULE_USERDATA')
+        wanted = ((chain, text) for chain, rules in self._written.items() for text, _ in rules)
+        return Counter(tuple(map(rule.get_attr, names)) for rule in there) == Counter(wanted)
+
+    def restore(self) -> None:
+        """See Rules."""
+        self._begin()
+        self._write(self.made)
+
+    def remove_all(self) -> None:
+        """See Rules."""
+        _commit(self._nft, _without_table(self._table))
+        self._written, self.made = {}, frozenset()
+
+    def close(self) -> None:
+        """See Rules."""
+        self.watch.close()
+        self._nft.close()
+
+    def _begin(self) -> None:
+        """An empty table."""
+        # To nobody: an error here says that there is no `queue`.
+        probe = (comment(self._queue), [queue(self._queue)])
+        _commit(self._nft, [*self._empty_table(), self._rule(_PROBE, *probe)])
+        self._written = {_PROBE: (probe,), **dict.fromkeys(_HOOKS, ())}
+
+    def _write(self, selectors: Set[Selector]) -> None:
+        """Have rules for these. A chain is complete before a rule leads to it."""
+        chains = self._chains(selectors)
+        some: Chains = {}
+        count = 0
+        for name, rules in chains.items():
+            if self._written.get(name) != rules:
+                some[name] = rules
+                count += len(rules)
+            if count > _AT_ONCE:
+                self._rewrite(some)
+                some, count = {}, 0
+        self._rewrite(some)
+        gone = [name for name in self._written if name not in chains]
+        if gone:
+            _commit(
+                self._nft,
+                [
+                    *(self._of_chain(_Rule, NFT_MSG_DELRULE, chain=name) for name in gone),
+                    *(self._of_chain(nft_chain_msg, NFT_MSG_DELCHAIN, name=name) for name in gone),
+                ],
+            )
+            for name in gone:
+                del self._written[name]
+
+    def _rewrite(self, chains: Chains) -> None:
+        if not chains:
+            return
+        messages = []
+        for name in chains:
+            if name in self._written:
+                messages.append(self._of_chain(_Rule, NFT_MSG_DELRULE, chain=name))
+            else:
+                messages.append(self._of_chain(nft_chain_msg, NFT_MSG_NEWCHAIN, name=name))
+        for name, rules in chains.items():
+            messages += (self._rule(name, *rule) for rule in rules)
+        _commit(self._nft, messages)
+        self._written |= chains
+
+    def _chains(self, selectors: Iterable[Selector]) -> Chains:
+        """What stands in which chain; those that lead to others come after them."""
+        found: dict[str, list[Rule]] = {}
+        hooks: dict[str, list[Rule]] = {name: [] for name in _HOOKS}
+        ours = comment(self._queue)
+        for chain, members in lay_out(selectors).items():
+            for way in Way:
+                name = self._name(chain, way)
+                found[name] = []
+                for member in members:
+                    if isinstance(member, Digit):
+                        to = jump(self._name(replace(chain, digit=member), way))
+                        match = of_digit(way, chain.version, member)
+                        found[name].append((ours, [*match, to]))
+                    else:
+                        found[name] += self._rules(way, member)
+                if chain.digit is None:
+                    hooks[_HOOK_OF[way]] += (
+                        (ours, [*match, jump(name)]) for match in entrances(way, chain)
+                    )
+        probe = {_PROBE: self._written[_PROBE]}
+        return probe | {name: tuple(rules) for name, rules in (found | hooks).items()}
+
+    def _rules(self, way: Way, selector: Selector) -> list[Rule]:
+        rules = self._known.get((way, selector))
+        if rules is None:
+            text, to = comment_of(self._queue, selector), queue(self._queue)
+            rules = [(text, [*match, to]) for match in matches(way, selector)]
+            self._known[way, selector] = rules
+        return rules
+
+    def _name(self, chain: Chain, way: Way) -> str:
+        return f'{chain.name(self._queue, way)}-ip{chain.version}'
+
+    def _empty_table(self) -> Iterator[Message]:
+        yield from _without_table(self._table)
+        yield _message(
+            nft_table_msg, NFT_MSG_NEWTABLE, name=self._table, userdata=comment(self._queue)
+        )
+        for name, (hook, priority) in _HOOKS.items():
+            place = {'attrs': [('NFTA_HOOK_HOOKNUM', hook), ('NFTA_HOOK_PRIORITY', priority)]}
+            yield self._of_chain(
+                nft_chain_msg,
+                NFT_MSG_NEWCHAIN,
+                name=name,
+                hook=place,
+                type='filter',
+                policy=_ACCEPT,
+            )
+        yield self._of_chain(nft_chain_msg, NFT_MSG_NEWCHAIN, name=_PROBE)
+
+    def _rule(self, chain: str, text: str, expressions: list[Expression]) -> Message:
+        return self._of_chain(
+            _Rule,
+            NFT_MSG_NEWRULE,
+            chain=chain,
+            expressions=b''.join(expressions),
+            # The comment, as nft shows it.
+            userdata=text,
+        )
+
+    def _of_chain(self, of: Any, number: int, **attributes: object) -> Message:
+        return _message(of, number, table=self._table, **attributes)
+
+
+def _nftables() -> NFTables:
+    nft = NFTables(nfgen_family=_INET)
+    nft.asyncore.register_policy({NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWRULE: _Rule})
+    return nft
+
+
+def listed() -> dict[int, set[Selector]]:
+    """Queues of all tables of ours, and the traffic of each."""
+    found: dict[int, set[Selector]] = {}
+    # No nftables here, so nothing of ours in it.
+    with suppress(OSError, NetlinkError), closing(_nftables()) as nft:
+        for queue, name in _our_tables(nft).items():
+            comments = (rule.get_attr('NFTA_RULE_USERDATA') for rule in _rules_of(nft, name))
+            selectors = (selector_of(text) for text in comments if text is not None)
+            found[queue] = {selector for selector in selectors if selector is not None}
+    return found
+
+
+def remove_queues(queues: Collection[int]) -> list[str]:
+    """See `rules.remove_stale`."""
+    found: list[str] = []
+    try:
+        with closing(_nftables()) as nft:
+            for queue, name in _our_tables(nft).items():
+                if queue in queues:
+                    _commit(nft, _without_table(name))
+                    found.append(f'nftables: table inet {name}')
+    except (OSError, NetlinkError) as error:
+        raise RulesError(_said(error)) from None
+    return found
+
+
+def _our_tables(nft: NFTables) -> dict[int, str]:
+    """Names of our tables, by their queue."""
+    return {
+        int(name.rpartition('-')[2]): name
+        for name in (table.get_attr('NFTA_TABLE_NAME') for table in nft.get_tables())
+        if name.startswith(f'{NAME}-queue-') and name.rpartition('-')[2].isdigit()
+    }
+
+
+def _rules_of(nft: NFTables, table: str) -> list[Any]:
+    """A table's rules as the kernel has them."""
+    asked = _Rule()
+    asked['attrs'] = [('NFTA_RULE_TABLE', table)]
+    return list(nft.request_get(asked, NFT_MSG_GETRULE))
+
+
+# --- transactions ---------------------------------------------------------------------------
+
+
+def _commit(nft: NFTables, messages: Iterable[Message]) -> None:
+    """All of them, or none. Raises RulesError."""
+    begin, end = nfgen_msg(), nfgen_msg()
+    for edge, number in zip((begin, end), _BATCH, strict=True):
+        edge['header']['type'] = number
+        edge['header']['flags'] = NLM_F_REQUEST
+        edge['res_id'] = NFNL_SUBSYS_NFTABLES
+    try:
+        nft.nlm_request_batch([begin, *messages, end])
+    except (OSError, NetlinkError) as error:
+        raise RulesError(_said(error)) from None
+
+
+def _message(of: Any, number: int, **attributes: object) -> Message:
+    message = of()
+    message['attrs'] = [(of.name2nla(name), value) for name, value in attributes.items()]
+    message['header']['type'] = NFNL_SUBSYS_NFTABLES << 8 | number
+    message['header']['flags'] = NLM_F_REQUEST | NLM_F_ACK | _FLAGS.get(number, 0)
+    message['nfgen_family'] = _INET
+    return message
+
+
+def _without_table(name: str) -> Iterator[Message]:
+    """Made first: then it can be removed, whether it was there or not."""
+    yield _message(nft_table_msg, NFT_MSG_NEWTABLE, name=name)
+    yield _message(nft_table_msg, NFT_MSG_DELTABLE, name=name)
+
+
+def _said(error: BaseException) -> str:
+    return f'the kernel said {error}'

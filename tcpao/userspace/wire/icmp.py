@@ -1,0 +1,63 @@
+"""ICMP errors about protected connections (RFC 5925 7.8).
+
+Hard errors about connections in synchronized states are ignored. So is IPv6's "packet too big", of
+which the RFC says nothing: anybody can send one, and Linux would hold our packets to the path MTU
+that it learns from it, TCP-AO option included, while TCP fills it without one. A path that is
+narrower than our own link takes `tcp_mtu_probing`, which needs no ICMP, or a route with an MTU.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tcpao.userspace.wire.packet import ICMP, IPV6_HEADER, PROTOCOL, TCP
+
+_HEADER: Final = 8
+
+_V4_UNREACHABLE: Final = 3
+_V4_HARD: Final = frozenset({2, 3, 4})
+"""Protocol unreachable, port unreachable, fragmentation needed."""
+_V6_UNREACHABLE: Final = 1
+_V6_HARD: Final = frozenset({1, 4})
+"""Administratively prohibited, port unreachable."""
+_V6_TOO_BIG: Final = 2
+
+
+def is_icmp(packet: bytes) -> bool:
+    """True if it is ICMP of its own family."""
+    version = packet[0] >> 4 if packet else 0
+    at = PROTOCOL.get(version)
+    return at is not None and len(packet) > at and packet[at] == ICMP[version]
+
+
+def quoted_flow(packet: bytes) -> bytes | None:
+    """The flow of the TCP segment that an error quotes, as `packet.flow_of`; None if it doesn't."""
+    message = _message_at(packet)
+    quoted = message + _HEADER
+    if len(packet) < quoted + 20:
+        return None
+    version = packet[quoted] >> 4
+    if version != packet[0] >> 4:
+        return None
+    if version == 4:
+        start = quoted + (packet[quoted] & 0x0F) * 4
+        addresses, protocol = slice(quoted + 12, quoted + 20), quoted + 9
+    else:
+        start = quoted + IPV6_HEADER
+        addresses, protocol = slice(quoted + 8, quoted + 40), quoted + 6
+    if len(packet) < start + 4 or packet[protocol] != TCP:
+        return None
+    return packet[addresses] + packet[start : start + 4]
+
+
+def is_ignored(packet: bytes) -> bool:
+    """True for those that a synchronized connection doesn't hear of."""
+    message = _message_at(packet)
+    kind, code = packet[message], packet[message + 1]
+    if packet[0] >> 4 == 4:
+        return kind == _V4_UNREACHABLE and code in _V4_HARD
+    return kind == _V6_TOO_BIG or (kind == _V6_UNREACHABLE and code in _V6_HARD)
+
+
+def _message_at(packet: bytes) -> int:
+    return (packet[0] & 0x0F) * 4 if packet[0] >> 4 == 4 else IPV6_HEADER
