@@ -11,15 +11,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ikev2.cookies import CookieJar
-from ikev2.events import Datagram, Event, IPAddress
-from ikev2.limits import Limits
-from ikev2.sa.key_log import KeyLog
-from ikev2.sa.window import Datagrams
+from ikev2.events import Datagram, Datagrams, Event, IPAddress
+from ikev2.limits import KeyLog, Limits
 from ikev2.timers import Timers
 
 if TYPE_CHECKING:
     from ikev2.exchanges.ike_init_initiator import Attempt
-    from ikev2.exchanges.rp_responder import Pending
+    from ikev2.exchanges.rp_pending import Pending
     from ikev2.sa.ike_sa import IkeSa
     from ikev2.wire.message import Message
 

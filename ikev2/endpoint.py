@@ -29,17 +29,16 @@ from ikev2.exchanges.informational import (
     serve_informational,
 )
 from ikev2.exchanges.rp_initiator import RequestRpSa
-from ikev2.exchanges.rp_responder import PendingDelete, PendingRpSa
+from ikev2.exchanges.rp_pending import PendingDelete, PendingRpSa
 from ikev2.exchanges.unprotected import (
     answer_unknown_spi,
     answer_unknown_version,
     is_unprotected,
     take_hint,
 )
-from ikev2.limits import Limits
+from ikev2.limits import KeyLog, Limits
 from ikev2.peer import Peer
 from ikev2.sa.ike_sa import IkeSa
-from ikev2.sa.key_log import KeyLog
 from ikev2.snapshot import Snapshot, snapshot_of
 from ikev2.wire.message import SPI_LENGTH, Header
 

@@ -271,3 +271,9 @@ Event = (
     | KeysDeleted
     | DeleteAnswered
 )
+
+
+Datagrams = tuple[bytes, ...]
+
+
+"""The datagrams of one message: one, unless it is fragmented (RFC 7383)."""

@@ -5,6 +5,7 @@ Times are in seconds. The numbers of the protocol are in constants.py.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 
@@ -85,3 +86,9 @@ class Limits:
     """And at the latest this part of its lifetime before the end."""
     rekey_retry: float = 10.0
     reauthentication_retry: float = 60.0
+
+
+KeyLog = Callable[[str], None]
+
+
+"""Takes a line without its end. THE LINE IS SECRET."""

@@ -25,7 +25,8 @@ from ikev2.authentication.auth import LocalCredential, PeerCredential
 from ikev2.events import Event, IkeMessage, IkeSaFailed, IkeSaUp
 from ikev2.udp import UdpSockets
 from keymaterial import Secret
-from tcpao.backend import Backend, Preference, choose
+from tcpao.backend import Backend, Preference
+from tcpao.backend_choice import choose
 from tcpao.installer import Done, Install, Where
 from tcpao.mkt import Algorithm, Mkt, SocketPair
 from tcpao.socket_installer import SocketInstaller

@@ -1,30 +1,16 @@
-"""Which backend protects connections here: the kernel's own TCP-AO, or packets in user space.
-
-The kernel is asked. The choice can be overridden; one that can't be had is an error, never a
-silent fallback to the other.
-"""
+"""Backends: the interface of what protects the connections of a process, and its counters."""
 
 from __future__ import annotations
 
 import socket
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from typing import Protocol
 
 from tcpao.installer import Capabilities
-from tcpao.kernel.installer import LinuxInstaller, why_unsupported
 from tcpao.mkt import IPAddress
 from tcpao.refusal import Refusal
 from tcpao.socket_installer import SocketInstaller
-
-# RFC 5926 2.1: both are mandatory; a kernel with TCP-AO but without one of them can't talk to
-# every peer.
-MANDATORY = ('hmac-sha-1-96', 'aes-128-cmac-96')
-
-
-# /proc/net/netstat, in the order of Counters.
-NETSTAT = ('TCPAOGood', 'TCPAOBad', 'TCPAOKeyNotFound', 'TCPAORequired')
 
 
 class BackendError(Exception):
@@ -101,87 +87,3 @@ class Backend(Protocol):
 
     def stop(self) -> None:
         """When every session is closed. Idempotent."""
-
-
-class KernelBackend:
-    """The kernel's TCP-AO: nothing to start, nothing that could die before we do."""
-
-    name = 'kernel'
-
-    def __init__(self, why: str = 'it was asked for') -> None:
-        self.why = why
-
-    def start(self) -> None:
-        """Raises BackendError if this kernel has no TCP-AO."""
-        reason = why_no_kernel()
-        if reason is not None:
-            raise BackendError(f'{reason}; try tcp-ao-backend userspace, or auto')
-
-    def remarks(self) -> tuple[str, ...]:
-        """See Backend."""
-        return ()
-
-    def capabilities(self) -> Capabilities:
-        """As the kernel answers."""
-        return LinuxInstaller().capabilities()
-
-    def listener_installer(self) -> LinuxInstaller:
-        """See Backend."""
-        return LinuxInstaller()
-
-    def connection_installer(self) -> LinuxInstaller:
-        """See Backend."""
-        return LinuxInstaller()
-
-    def loaded(self, peers: frozenset[IPAddress]) -> None:
-        """See Backend."""
-
-    def counters(self) -> Counters:
-        """See Backend; of the network namespace that the thread is in."""
-        lines = Path('/proc/thread-self/net/netstat').read_text().splitlines()
-        names, values = (line.split() for line in lines if line.startswith('TcpExt:'))
-        found = dict(zip(names[1:], map(int, values[1:]), strict=True))
-        return Counters(*(found[name] for name in NETSTAT))
-
-    def refusals_fileno(self) -> None:
-        """The kernel tells nobody."""
-
-    def refusals(self) -> list[Refusal]:
-        """See Backend."""
-        return []
-
-    def fileno(self) -> None:
-        """See Backend."""
-
-    @property
-    def died(self) -> None:
-        """See Backend."""
-
-    def stop(self) -> None:
-        """See Backend."""
-
-
-def why_no_kernel() -> str | None:
-    """Why the kernel's TCP-AO can't be used; None if it can."""
-    for name in MANDATORY:
-        reason = why_unsupported(name)
-        if reason is not None:
-            return reason
-    return None
-
-
-def choose(preference: Preference = Preference.AUTO) -> Backend:
-    """The backend to use here, not started."""
-    # The packet path is only imported where it is used.
-    from tcpao.userspace.client.backend import UserspaceBackend
-
-    match preference:
-        case Preference.KERNEL:
-            return KernelBackend()
-        case Preference.USERSPACE:
-            return UserspaceBackend(why='it was asked for')
-        case Preference.AUTO:
-            reason = why_no_kernel()
-            if reason is None:
-                return KernelBackend('this kernel has TCP-AO')
-            return UserspaceBackend(why=reason)

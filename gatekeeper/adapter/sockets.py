@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gatekeeper.adapter.wakeup import Waker
-from plugin.configuration.session_policies import address_of
+from gatekeeper.policy.addresses import address_of
 from tcpao.mkt import SocketPair
 from tcpao.socket_installer import SocketInstaller
 

@@ -26,7 +26,7 @@ from gatekeeper.state.peer import Peer
 from gatekeeper.state.store import Note, State
 from ikev2 import events as ike
 from ikev2.endpoint import Endpoint
-from ikev2.sa.key_log import KeyLog
+from ikev2.limits import KeyLog
 from tcpao.installer import (
     AdapterDied,
     Command,

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 
+from gatekeeper.errors import GateError
 from gatekeeper.reporting.events import EventName
 from gatekeeper.state.connection import Connection, Phase
 from gatekeeper.state.deadlines import Due
 from gatekeeper.state.limits import OLD_KEY_LINGERS
 from gatekeeper.state.mkt_record import Life, MktState
 from gatekeeper.state.store import State
-from gatekeeper.state.ticket import GateError
 from ikev2.constants import NotifyType
 from tcpao.installer import Abort, Close, Remove, Where
 from tcpao.mkt import SocketPair

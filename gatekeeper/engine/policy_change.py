@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from gatekeeper.engine import ending
 from gatekeeper.engine.keychains import sessions as chains
 from gatekeeper.engine.negotiated import reauthentication as reproving
-from gatekeeper.policy.sessions import PadEntry, PolicyError, SessionPolicy, by_peer, check
+from gatekeeper.errors import PolicyError
+from gatekeeper.policy.sessions import PadEntry, SessionPolicy, by_peer, check
 from gatekeeper.state.connection import Connection, Phase
 from gatekeeper.state.deadlines import Due
 from gatekeeper.state.key_ids import KeyIds

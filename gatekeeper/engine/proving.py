@@ -9,6 +9,7 @@ from __future__ import annotations
 from gatekeeper.engine import ending, rotation
 from gatekeeper.engine.keychains import sessions as chains
 from gatekeeper.engine.negotiated import accepting
+from gatekeeper.errors import GateError
 from gatekeeper.reporting.events import EventName
 from gatekeeper.reporting.explanations import HINTS
 from gatekeeper.state.connection import Connection, Phase, Waiter
@@ -16,7 +17,6 @@ from gatekeeper.state.deadlines import Due
 from gatekeeper.state.limits import PROOF_WITHIN
 from gatekeeper.state.mkt_record import MktState
 from gatekeeper.state.store import State
-from gatekeeper.state.ticket import GateError
 from tcpao.installer import KeyState, Prune, Read, Remove, Where
 from tcpao.mkt import Mkt, SocketPair
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from gatekeeper.policy.sessions import PolicyError, SessionPolicy
+from gatekeeper.errors import PolicyError
+from gatekeeper.policy.sessions import SessionPolicy
 from tcpao.backend import Preference
 from tcpao.installer import Capabilities
 from tcpao.kdf import KmacUnavailableError, is_available

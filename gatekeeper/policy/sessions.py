@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 
+from gatekeeper.errors import PolicyError
 from gatekeeper.policy.keychain import Keychain, KeychainError, check_keychain
 from ikev2.authentication.auth import LocalCredential, PeerCredential
 from ikev2.authentication.identity import Identity
@@ -25,10 +26,6 @@ LONGEST_LIFETIME = 2**32 - 1
 
 IKE_LIFETIME = 4 * 3600
 """Seconds."""
-
-
-class PolicyError(ValueError):
-    """A set of policies that can't be served together; the message names the neighbor."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,16 +22,18 @@ from traceback import extract_tb
 
 from gatekeeper.clock import Alarm, ClockWatch, boottime, both_clocks
 from gatekeeper.engine.core import Core
+from gatekeeper.errors import GateError, GatekeeperError, PolicyError
 from gatekeeper.policy.algorithm_support import check_suites
-from gatekeeper.policy.sessions import PolicyError, SessionPolicy, check
+from gatekeeper.policy.sessions import SessionPolicy, check
 from gatekeeper.reporting.events import EventName, Record
 from gatekeeper.service.ike_sockets import LateUdp, UdpError
-from gatekeeper.service.listeners import GatekeeperError, Listeners, is_for_listeners
+from gatekeeper.service.listeners import Listeners, is_for_listeners
 from gatekeeper.service.mailbox import Calls
 from gatekeeper.state import snapshot as show
-from gatekeeper.state.ticket import GateError, Ticket
-from ikev2.sa.key_log import KeyLog
-from tcpao.backend import Backend, BackendError, choose
+from gatekeeper.state.ticket import Ticket
+from ikev2.limits import KeyLog
+from tcpao.backend import Backend, BackendError
+from tcpao.backend_choice import choose
 from tcpao.installer import (
     Abort,
     Capabilities,

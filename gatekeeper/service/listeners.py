@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from ipaddress import ip_network
 
-from gatekeeper.engine.keychains.sessions import deny_ids
+from gatekeeper.errors import GatekeeperError
+from gatekeeper.policy.deny_ids import deny_ids
 from gatekeeper.policy.sessions import SessionPolicy
 from tcpao.installer import (
     Command,
@@ -26,10 +27,6 @@ from tcpao.installer import (
 )
 from tcpao.key_socket import InstallError
 from tcpao.socket_installer import SocketInstaller
-
-
-class GatekeeperError(Exception):
-    """The gatekeeper can't do what was asked; the message says why and what to try."""
 
 
 class Listeners:

@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import TypeVar
 
-from gatekeeper.policy.sessions import PolicyError
-from gatekeeper.service.listeners import GatekeeperError
+from gatekeeper.errors import GatekeeperError, PolicyError
 
 CALL_WITHIN = 10.0
 """Seconds that another thread waits for this one to begin, which takes milliseconds; the rules of

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
+from gatekeeper.errors import GateError
 from gatekeeper.policy.sessions import SessionPolicy
 from gatekeeper.state.mkt_record import Life
-from gatekeeper.state.ticket import GateError
 from tcpao.installer import KeyCounters
 from tcpao.mkt import Mkt, SocketPair
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING
 
+from gatekeeper.errors import GateError
 from gatekeeper.policy.sessions import SHORTEST_LIFETIME, IPAddress, SessionPolicy
 from gatekeeper.reporting.events import EventName
 from gatekeeper.reporting.explanations import Trouble
@@ -19,7 +20,6 @@ from gatekeeper.state.connection import Phase
 from gatekeeper.state.deadlines import Deadlines, Due
 from gatekeeper.state.limits import OLD_KEY_LINGERS, RETRY_REMOVE, soft_lifetime
 from gatekeeper.state.mkt_record import Life, MktState
-from gatekeeper.state.ticket import GateError
 from tcpao.installer import Command
 from tcpao.mkt import ALGORITHMS, Mkt, SocketPair
 

@@ -8,11 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from threading import Lock
 
+from gatekeeper.errors import GateError
 from tcpao.mkt import Mkt
-
-
-class GateError(Exception):
-    """Why there is no protected connection: neighbor, session, step, cause, what to try next."""
 
 
 class Ticket:

@@ -15,9 +15,9 @@ from gatekeeper.tools.errors import ToolError
 from keymaterial import KeyFileError
 from tcpao.kdf import KmacUnavailableError
 from tcpao.verification.capture import CaptureError
+from tcpao.verification.connection import NO_ISNS, GivenIsns
 from tcpao.verification.known_keys import KnownKeyError, parse_endpoint, read_known_keys
 from tcpao.verification.report import Report, verify_capture
-from tcpao.verification.verify import NO_ISNS, GivenIsns
 
 NOT_GOOD = 1
 """Exit status: something is bad or unverifiable, or nothing was verified."""

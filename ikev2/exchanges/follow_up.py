@@ -9,8 +9,7 @@ rp_initiator.py and rp_responder.py.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from ikev2.constants import FIRST_STATUS_NOTIFY, ExchangeType, KeyExchangeId, NotifyType
@@ -18,7 +17,7 @@ from ikev2.crypto.key_exchange import KeyExchange, respond
 from ikev2.errors import MalformedMessage, PeerError
 from ikev2.events import Cause
 from ikev2.sa.exchange import Exchange
-from ikev2.timers import Timer
+from ikev2.sa.expected import Expected
 from ikev2.wire.message import Message
 from ikev2.wire.payload import Payload
 from ikev2.wire.payloads import KeyExchangePayload, NotifyPayload
@@ -115,24 +114,6 @@ def link_of(message: Message) -> NotifyPayload:
 def refusal(notify: NotifyPayload) -> str:
     """An error answer in words."""
     return f'the peer answered {notify_name(notify.notify_type)} to an additional key exchange'
-
-
-Finish = Callable[[Sequence[Payload], Sequence[Secret], float], None]
-
-
-@dataclass(slots=True)
-class Expected:
-    """What a responder keeps until the initiator has done all additional key exchanges."""
-
-    methods: Sequence[KeyExchangeId]
-    finish: Finish
-    """Gets what belongs into the last answer, and SK(1) to SK(n); has to see to the answer."""
-    abandon: Callable[[float], None]
-    """They will never be done."""
-    lowest_nonce: bytes = b''
-    """Of the CREATE_CHILD_SA that rekeys the IKE SA; empty for one that does not."""
-    secrets: tuple[Secret, ...] = ()
-    timer: Timer | None = None
 
 
 def expect(sa: IkeSa, expected: Expected, now: float) -> NotifyPayload:

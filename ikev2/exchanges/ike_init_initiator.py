@@ -20,7 +20,7 @@ from ikev2.context import NONCE_LENGTH, Path
 from ikev2.crypto.key_exchange import KeyExchange
 from ikev2.crypto.prf import check_nonce
 from ikev2.errors import AuthenticationFailed, InvalidAnswer, MalformedMessage, PeerError
-from ikev2.events import Cause, Datagram
+from ikev2.events import Cause, Datagram, Datagrams
 from ikev2.exchanges.ike_auth import Authenticate
 from ikev2.exchanges.ike_init import (
     NO_SPI,
@@ -37,7 +37,7 @@ from ikev2.proposals.ike import IkeSuite, verify_ike_answer
 from ikev2.sa.ike_sa import IkeSa
 from ikev2.sa.origin import Handshake, Origin
 from ikev2.sa.transitions import State
-from ikev2.sa.window import Datagrams, Retransmission
+from ikev2.sa.window import Retransmission
 from ikev2.timers import Timer
 from ikev2.wire.message import Header, Message
 from ikev2.wire.payload import Payload

@@ -19,10 +19,11 @@ from ikev2.crypto.keys import derive_ike_keys, skeyseed_rekey
 from ikev2.crypto.prf import check_nonce
 from ikev2.errors import InvalidAnswer, MalformedMessage, PeerError, WrongKeyExchangeGroup
 from ikev2.events import Cause
-from ikev2.exchanges.follow_up import Expected, FollowUp, Owner, expect, link_of, room_for_more
+from ikev2.exchanges.follow_up import FollowUp, Owner, expect, link_of, room_for_more
 from ikev2.exchanges.informational import DeleteIkeSa
 from ikev2.proposals.ike import IkeSuite, select_ike, verify_ike_answer
 from ikev2.sa.exchange import Job
+from ikev2.sa.expected import Expected
 from ikev2.sa.ike_sa import IkeSa
 from ikev2.sa.origin import Origin
 from ikev2.sa.transitions import USABLE, Happening, State

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from ikev2.constants import ExchangeType, NotifyType, ProtocolId
 from ikev2.errors import MalformedMessage, PeerError
 from ikev2.events import Cause, DeleteAnswered, KeysDeleted
-from ikev2.exchanges.rp_responder import PendingDelete, delete_keys
+from ikev2.exchanges.rp_pending import PendingDelete, delete_keys
 from ikev2.proposals.rp import KEYID_LENGTH
 from ikev2.sa.exchange import Exchange, Job
 from ikev2.sa.transitions import FATAL, Happening, State

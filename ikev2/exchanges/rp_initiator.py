@@ -22,7 +22,7 @@ from ikev2.errors import InvalidAnswer, MalformedMessage, PeerError
 from ikev2.events import Cause, RpSaFailed, RpSaKeys, RpSaNegotiated, RpSaRequest
 from ikev2.exchanges.follow_up import FollowUp, Owner, link_of, refusal
 from ikev2.exchanges.informational import UndoKeys
-from ikev2.exchanges.rp_responder import lifetime_notify, read_lifetime
+from ikev2.exchanges.rp_pending import lifetime_notify, read_lifetime
 from ikev2.proposals.rp import RpChoice, offer_rp, verify_rp_answer
 from ikev2.sa.exchange import Job
 from ikev2.wire.message import Message

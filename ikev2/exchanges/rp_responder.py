@@ -7,246 +7,35 @@ Where additional key exchanges are to follow, the keys come later, in an event o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ikev2.constants import RP_SUITES, NotifyType, ProtocolId
+from ikev2.constants import NotifyType, ProtocolId
 from ikev2.crypto.key_exchange import respond
-from ikev2.crypto.keys import child_keymat
 from ikev2.crypto.prf import check_nonce
 from ikev2.errors import (
-    LocalError,
     MalformedMessage,
     NoProposalChosen,
     TrafficSelectorsUnacceptable,
-    WrongKeyExchangeGroup,
 )
-from ikev2.events import RpSaAbandoned, RpSaKeys, RpSaOffer, RpSaPrepared, RpSaRequested
-from ikev2.exchanges.follow_up import Expected, expect, forget, room_for_more
-from ikev2.proposals.ike import IkePolicy
-from ikev2.proposals.rp import KEYID_LENGTH, RpChoice, offered_suites, select_rp
+from ikev2.events import RpSaOffer, RpSaRequested
+from ikev2.exchanges.follow_up import room_for_more
+from ikev2.exchanges.rp_pending import (
+    Finish,
+    KeyExchanged,
+    PendingRpSa,
+    acceptable,
+    read_lifetime,
+)
+from ikev2.proposals.rp import KEYID_LENGTH
 from ikev2.sa.transitions import State
 from ikev2.wire.message import Message
-from ikev2.wire.payload import Payload
-from ikev2.wire.payloads import DeletePayload, KeyExchangePayload, NoncePayload, NotifyPayload
+from ikev2.wire.payloads import KeyExchangePayload, NoncePayload, NotifyPayload
 from ikev2.wire.payloads_sa import SaPayload
 from ikev2.wire.payloads_ts import TsiPayload, TsrPayload
 from keymaterial import Secret
 
 if TYPE_CHECKING:
     from ikev2.sa.ike_sa import IkeSa
-
-_LIFETIME_LENGTH = 4
-
-
-@dataclass(slots=True)
-class PendingDelete:
-    """A DELETE of MKTs that waits for our user."""
-
-    sa: IkeSa
-
-    def answer(self, send_ids: Sequence[int], now: float) -> None:
-        """Answer with our SendIDs; with nothing if there are none."""
-        self.sa.answer([delete_keys(send_ids)] if send_ids else [], now)
-
-
-@dataclass(frozen=True, slots=True)
-class _KeyExchanged:
-    """Our half of a request's key exchange."""
-
-    group: int
-    public_value: bytes
-    shared: Secret
-
-
-Finish = Callable[[Sequence[Payload], float], None]
-
-
-@dataclass(slots=True)
-class PendingRpSa:
-    """A request for an RP SA that waits for our user."""
-
-    sa: IkeSa
-    offer: SaPayload
-    tsi: TsiPayload
-    tsr: TsrPayload
-    sk_d: Secret
-    """A copy: the keys have to be ready even if the IKE SA goes meanwhile."""
-    ni: bytes
-    lifetime: int | None
-    rekey_keyid: int | None = None
-    exchange: _KeyExchanged | None = None
-    """None in IKE_AUTH, where a child has neither a key exchange nor nonces of its own."""
-    finish: Finish | None = None
-    """In IKE_AUTH: sends what belongs to the child with the rest of the answer."""
-    prepared: list[Payload] = field(default_factory=list)
-    expected: Expected | None = None
-    """While IKE_FOLLOWUP_KE exchanges are to come: nobody waits for an answer of ours."""
-
-    def prepare(
-        self,
-        token: int,
-        suite: str,
-        tcp_options: bool,
-        keyid: int,
-        lifetime: int,
-        nr: bytes,
-        now: float,
-    ) -> RpSaKeys | None:
-        """The keys, and the answer that `send` sends. LocalError if that wasn't on offer.
-
-        None where additional key exchanges are to follow: the answer that asks for them is sent,
-        and RpSaPrepared brings the keys, or RpSaAbandoned says that there will be none.
-        """
-        if self.prepared or self.expected is not None:
-            raise LocalError('this request is prepared already')
-        if not 1 <= keyid <= 255:
-            raise LocalError(f'{keyid} is not a KeyID that can be negotiated')
-        try:
-            choice = self._select(suite, tcp_options)
-        except NoProposalChosen:
-            raise LocalError(f'{suite} was not offered') from None
-        self.sa.association.undoing.pop(keyid, None)  # it has another meaning now
-        exchange = self.exchange
-        fresh: list[Payload] = []
-        if exchange is None:
-            nr = self.sa.origin.nr
-        else:
-            fresh = [NoncePayload(nr), KeyExchangePayload(exchange.group, exchange.public_value)]
-        self.prepared = [
-            choice.answer(keyid),
-            *fresh,
-            self.tsi,
-            self.tsr,
-            lifetime_notify(lifetime),
-        ]
-        if choice.additional:
-            self._expect(token, choice, keyid, nr, now)
-            return None
-        return self._keys(choice, keyid, nr, ())
-
-    def _select(self, suite: str, tcp_options: bool) -> RpChoice:
-        """Raises NoProposalChosen."""
-        if self.exchange is None:
-            return _choose(self.offer, suite, tcp_options, (), None, None)
-        policy, group = self.sa.association.peer.policy, self.exchange.group
-        return _choose(self.offer, suite, tcp_options, (group,), group, policy)
-
-    def _keys(self, choice: RpChoice, keyid: int, nr: bytes, secrets: Sequence[Secret]) -> RpSaKeys:
-        master_key = child_keymat(
-            self.sa.origin.suite.prf,
-            self.sk_d,
-            self.ni,
-            nr,
-            RP_SUITES[choice.suite].master_key_length,
-            self.exchange.shared if self.exchange else None,
-            secrets,
-        )
-        self.wipe()
-        return RpSaKeys(
-            choice.suite,
-            choice.tcp_options,
-            keyid,
-            choice.peer_keyid,
-            master_key,
-            self.lifetime,
-            min(self.ni, nr),
-            self.sa.authenticated,
-        )
-
-    def _expect(self, token: int, choice: RpChoice, keyid: int, nr: bytes, now: float) -> None:
-        """Answer, and go on when the peer has done the additional key exchanges."""
-        association = self.sa.association
-
-        def finish(last: Sequence[Payload], secrets: Sequence[Secret], now: float) -> None:
-            self.expected = None
-            if association.stopped:
-                self.abandon(token)
-                self.decline(now)
-                return
-            self.prepared = list(last)
-            keys = self._keys(choice, keyid, nr, secrets)
-            association.tell(RpSaPrepared(token, association.peer.name, keys))
-
-        self.expected = Expected(choice.additional, finish, lambda now: self.abandon(token))
-        link = expect(self.sa, self.expected, now)
-        answer, self.prepared = [*self.prepared, link], []
-        self.sa.answer(answer, now)
-
-    def send(self, now: float) -> None:
-        """Send the answer that was prepared."""
-        if not self.prepared:
-            raise LocalError('answer before prepare')
-        if self.finish is None:
-            self.sa.answer(self.prepared, now)
-        else:
-            self.finish(self.prepared, now)
-
-    @property
-    def unanswerable(self) -> bool:
-        """The IKE SA that the request came over is closed, or goes because our user has changed or
-        removed the peer: what it asks for can't come to be."""
-        return self.sa.state == State.CLOSED or self.sa.association.stopped
-
-    def decline(self, now: float) -> None:
-        """Tell a peer that can still be told: its request may do better under the next IKE SA."""
-        self.wipe()
-        if self.sa.state != State.CLOSED:
-            self.sa.refuse_with(NotifyType.TEMPORARY_FAILURE, now)
-
-    def abandon(self, token: int) -> None:
-        """It won't be answered, and our user is told; also if it is just changing the peer."""
-        self.wipe()
-        context = self.sa.association.context
-        if context.pending.pop(token, None) is not None:
-            context.emit(RpSaAbandoned(token, self.sa.association.peer.name))
-
-    def refuse(self, notify: NotifyType, data: bytes, now: float) -> None:
-        """Answer with an error. CHILD_SA_NOT_FOUND names the SPI of the REKEY_SA (2.25)."""
-        self.wipe()
-        if self.expected is not None:
-            # No request waits: the next one finds nothing of this (STATE_NOT_FOUND).
-            forget(self.sa, self.expected, now)
-            return
-        if self.finish is not None:
-            # The IKE SA comes up without the child (RFC 7296, 1.2).
-            self.sa.association.counters.refused += 1
-            self.finish([NotifyPayload(notify, data)], now)
-            return
-        protocol, spi = 0, b''
-        if notify == NotifyType.CHILD_SA_NOT_FOUND and self.rekey_keyid is not None:
-            protocol, spi = ProtocolId.TCP_AO, bytes([self.rekey_keyid])
-        self.sa.refuse_with(notify, now, data, protocol=protocol, spi=spi)
-
-    def wipe(self) -> None:
-        """Forget what the key is made of."""
-        if self.exchange is not None:
-            self.exchange.shared.wipe()
-        self.sk_d.wipe()
-
-
-Pending = PendingDelete | PendingRpSa
-
-
-def delete_keys(send_ids: Sequence[int]) -> DeletePayload:
-    """The Delete payload that names SendIDs of its sender."""
-    return DeletePayload(ProtocolId.TCP_AO, tuple(bytes([keyid]) for keyid in send_ids))
-
-
-def lifetime_notify(seconds: int) -> NotifyPayload:
-    """MKT_LIFETIME: hard lifetime from one's own installation."""
-    return NotifyPayload(NotifyType.MKT_LIFETIME, seconds.to_bytes(_LIFETIME_LENGTH, 'big'))
-
-
-def read_lifetime(message: Message) -> int | None:
-    """The peer's MKT_LIFETIME, seconds. Raises MalformedMessage."""
-    notify = message.notify(NotifyType.MKT_LIFETIME)
-    if notify is None:
-        return None
-    if len(notify.data) != _LIFETIME_LENGTH:
-        raise MalformedMessage(f'MKT_LIFETIME of {len(notify.data)} octets')
-    return int.from_bytes(notify.data, 'big')
 
 
 def serve_rp_sa(sa: IkeSa, message: Message, now: float) -> None:
@@ -261,7 +50,7 @@ def serve_rp_sa(sa: IkeSa, message: Message, now: float) -> None:
     ke = message.find(KeyExchangePayload)
     if ke is None:
         raise NoProposalChosen('no key exchange')
-    keyid, proposals = _acceptable(offer, association.peer.policy, ke.group)
+    keyid, proposals = acceptable(offer, association.peer.policy, ke.group)
     described = _describe(message, keyid, proposals, _rekey_keyid(message))
     if sa.origin.nat:
         # The addresses in the selectors aren't those of the packets: TCP-AO wouldn't pass.
@@ -270,7 +59,7 @@ def serve_rp_sa(sa: IkeSa, message: Message, now: float) -> None:
     if not room_for_more(sa):
         sa.refuse_with(NotifyType.TEMPORARY_FAILURE, now)
         return
-    exchange = _KeyExchanged(ke.group, *respond(ke.group, ke.data))
+    exchange = KeyExchanged(ke.group, *respond(ke.group, ke.data))
     _ask_user(
         sa,
         described,
@@ -305,7 +94,7 @@ def _offer_first(sa: IkeSa, message: Message, finish: Finish) -> None:
     offer = _offer_of_a_routing_protocol(sa, message)
     if sa.origin.nat:
         raise TrafficSelectorsUnacceptable('a NAT is on the path: TCP-AO would not pass')
-    keyid, proposals = _acceptable(offer, None, None)
+    keyid, proposals = acceptable(offer, None, None)
     described = _describe(message, keyid, proposals, None)
     _ask_user(
         sa,
@@ -353,56 +142,6 @@ def _ask_user(sa: IkeSa, described: RpSaOffer, pending: PendingRpSa) -> None:
     token = association.context.number()
     association.context.pending[token] = pending
     association.tell(RpSaRequested(token, association.peer.name, described))
-
-
-def _choose(
-    offer: SaPayload,
-    suite: str,
-    tcp_options: bool,
-    groups: Sequence[int],
-    ke_group: int | None,
-    policy: IkePolicy | None,
-) -> RpChoice:
-    """Without `policy` in IKE_AUTH, where there is no key exchange. Raises NoProposalChosen."""
-    return select_rp(
-        offer,
-        [suite],
-        [tcp_options],
-        groups,
-        ke_group,
-        require_key_exchange=policy is not None,
-        additional=policy.additional if policy else (),
-        additional_required=policy is not None and policy.additional_required,
-    )
-
-
-def _acceptable(
-    offer: SaPayload, policy: IkePolicy | None, ke_group: int | None
-) -> tuple[int, tuple[tuple[str, bool], ...]]:
-    """The peer's SendID and what our user may choose from: all that goes with its KE payload.
-
-    Raises NoProposalChosen if no proposal has a group of ours, WrongKeyExchangeGroup if just the
-    KE payload has none.
-    """
-    found: list[tuple[str, bool]] = []
-    keyid = 0
-    other: int | None = None
-    for suite, tcp_options in offered_suites(offer):
-        try:
-            groups = policy.groups if policy else ()
-            choice = _choose(offer, suite, tcp_options, groups, ke_group, policy)
-        except NoProposalChosen:
-            continue
-        if choice.group == ke_group:
-            found.append((suite, tcp_options))
-            keyid = choice.peer_keyid
-        else:
-            other = other or choice.group
-    if found:
-        return keyid, tuple(found)
-    if other is not None:
-        raise WrongKeyExchangeGroup(other)
-    raise NoProposalChosen('no proposal with a suite and a key exchange that we have')
 
 
 def _rekey_keyid(message: Message) -> int | None:

@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 from ikev2.crypto.cipher import Cipher
 from ikev2.crypto.keys import IkeKeys
 from ikev2.errors import IntegrityFailure, MalformedMessage, PeerError
-from ikev2.events import IPAddress
-from ikev2.limits import Limits
+from ikev2.events import Datagrams, IPAddress
+from ikev2.limits import KeyLog, Limits
 from ikev2.sa.fragments import Reassembly
-from ikev2.sa.key_log import KeyLog, table_line
+from ikev2.sa.key_log import table_line
 from ikev2.sa.origin import Origin
 from ikev2.sa.protection import (
     is_fragment,
@@ -24,7 +24,6 @@ from ikev2.sa.protection import (
     seal_fragments,
     seal_message,
 )
-from ikev2.sa.window import Datagrams
 from ikev2.wire.message import Header, Message
 from ikev2.wire.payload import Payload
 

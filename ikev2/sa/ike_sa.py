@@ -15,13 +15,13 @@ from ikev2.constants import NotifyType
 from ikev2.context import Context, Path
 from ikev2.crypto.keys import IkeKeys
 from ikev2.errors import AuthenticationFailed, IntegrityFailure, PeerError
-from ikev2.events import Cause, Datagram, IPAddress
+from ikev2.events import Cause, Datagram, Datagrams, IPAddress
 from ikev2.sa.channel import Channel
 from ikev2.sa.exchange import Exchange
 from ikev2.sa.fragments import first_fragment
 from ikev2.sa.origin import Handshake, Origin
 from ikev2.sa.transitions import DEFERRED, FATAL, FINISHED, SERVED, Happening, State, follow
-from ikev2.sa.window import AnswerWindow, Datagrams, Retransmission, Verdict
+from ikev2.sa.window import AnswerWindow, Retransmission, Verdict
 from ikev2.timers import Timer
 from ikev2.wire.message import Header, Message
 from ikev2.wire.payload import Payload
@@ -31,7 +31,7 @@ from ikev2.wire.words import notify_name
 if TYPE_CHECKING:
     from ikev2.association import Association
     from ikev2.authentication.proof import Proof
-    from ikev2.exchanges.follow_up import Expected
+    from ikev2.sa.expected import Expected
 
 
 @dataclass(slots=True)

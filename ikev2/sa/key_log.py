@@ -8,7 +8,6 @@ No I/O.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final
 
 from ikev2.crypto.cipher import (
@@ -20,9 +19,6 @@ from ikev2.crypto.cipher import (
 from ikev2.crypto.keys import IkeKeys
 from ikev2.sa.origin import Origin
 from keymaterial import Secret
-
-KeyLog = Callable[[str], None]
-"""Takes a line without its end. THE LINE IS SECRET."""
 
 _NO_INTEGRITY: Final = 'NONE [RFC4306]'
 _HMAC_SHA2_256_128: Final = 'HMAC_SHA2_256_128 [RFC4868]'

@@ -10,11 +10,9 @@ from collections.abc import Callable
 from enum import Enum, auto
 from hashlib import sha256
 
+from ikev2.events import Datagrams
 from ikev2.limits import Limits
 from ikev2.timers import Timer, Timers
-
-Datagrams = tuple[bytes, ...]
-"""The datagrams of one message: one, unless it is fragmented (RFC 7383)."""
 
 
 class Retransmission:

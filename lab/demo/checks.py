@@ -24,8 +24,8 @@ from lab.demo.places import (
     R2,
     ROUTERS,
 )
+from tcpao.verification.connection import Connection
 from tcpao.verification.segment import Segment
-from tcpao.verification.verify import Connection
 
 Check = Callable[[Evidence], str]
 

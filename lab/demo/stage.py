@@ -28,7 +28,8 @@ from lab.keys import stage as staged
 from lab.tcpao_backend import add_option, put_under
 from lab.topology import Lab, LabError, Topology
 from lab.unprivileged import daemon_environment
-from tcpao.backend import Preference, choose
+from tcpao.backend import Preference
+from tcpao.backend_choice import choose
 from tcpao.userspace.process.startup import why_unable
 
 SAMPLE_SECONDS = 0.1

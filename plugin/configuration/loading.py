@@ -16,7 +16,8 @@ from exabgp.configuration.configuration import Configuration
 from exabgp.environment import getenv
 
 from gatekeeper.configuration.location import SectionError
-from gatekeeper.policy.sessions import PolicyError, SessionPolicy
+from gatekeeper.errors import PolicyError
+from gatekeeper.policy.sessions import SessionPolicy
 from plugin.configuration import block_checks as blocks
 from plugin.configuration.ikev2_section import misplaced
 from plugin.configuration.line_numbers import place_of

@@ -8,33 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 from gatekeeper.configuration.credential_directives import credentials
 from gatekeeper.configuration.key_files import KeyFiles
 from gatekeeper.configuration.location import Place, SectionError
-from gatekeeper.configuration.statements import IKE_ONLY, NEGOTIATED, Directive, Draft, Family
-from gatekeeper.policy.sessions import IKE_LIFETIME, PadEntry
-from ikev2.authentication.identity import Identity
-from ikev2.errors import UnsupportedAlgorithm
-from ikev2.proposals.ike import IkePolicy
-from ikev2.proposals.policies import policy_named
-
-DEFAULTS: dict[str, Any] = {
-    'algorithm': ('hmac-sha-1-96', 'aes-128-cmac-96'),
-    'tcp-options': 'included',
-    'lifetime': 3600,
-    'grace': 60,
-    'timeout': 30,
-    'ike-port': 500,
-    'ike-policy': 'default',
-    'ike-lifetime': IKE_LIFETIME,
-    'ike-reauthentication': None,
-    'ike-liveness': None,
-    'tcp-ao-backend': 'auto',
-    'source-port': None,
-    'peer-port': None,
-}
+from gatekeeper.configuration.session_settings import (
+    SessionSettings,
+    check_no_ike,
+    check_ports,
+    ike_policy,
+    mandatory,
+    session_settings,
+    value_of,
+)
+from gatekeeper.configuration.statements import Draft, Family
+from gatekeeper.policy.sessions import PadEntry
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,21 +40,6 @@ class Facts:
     """True if md5-ip, to which ExaBGP binds, isn't the local-address."""
     range: bool
     """True if the peer is a range of addresses."""
-
-
-@dataclass(frozen=True, slots=True)
-class SessionSettings:
-    """One session's part of the policy."""
-
-    algorithms: tuple[str, ...]
-    tcp_options: bool
-    lifetime: int
-    grace: int
-    timeout: int
-    source_port: int | None
-    peer_port: int | None
-    keychain: Directive | None = None
-    """The name of the one that it has in place of IKE, and where that is said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +76,11 @@ def protect(draft: Draft, facts: Facts, files: KeyFiles) -> Protection:
     """Check the section against the neighbor and read its keys. Raises SectionError."""
     _check_neighbor(draft, facts)
     sessions = _sessions(draft, facts)
-    backend = _value(draft, 'tcp-ao-backend')
+    backend = value_of(draft, 'tcp-ao-backend')
     if all(settings.keychain is not None for settings in sessions.values()):
-        _check_no_ike(draft)
+        check_no_ike(draft)
         return Protection(draft, None, sessions, backend)
-    local_id, peer_id = (_mandatory(draft, name) for name in ('local-id', 'peer-id'))
+    local_id, peer_id = (mandatory(draft, name) for name in ('local-id', 'peer-id'))
     if local_id == peer_id:
         raise SectionError(
             draft.directives['peer-id'].place,
@@ -120,33 +94,14 @@ def protect(draft: Draft, facts: Facts, files: KeyFiles) -> Protection:
         peer_id,
         proofs.local,
         proofs.peer,
-        ike_port=_value(draft, 'ike-port'),
-        ike_policy=_ike_policy(draft),
+        ike_port=value_of(draft, 'ike-port'),
+        ike_policy=ike_policy(draft),
         ppk=proofs.ppk,
-        ike_lifetime=_value(draft, 'ike-lifetime'),
-        reauthentication=_value(draft, 'ike-reauthentication'),
-        liveness=_value(draft, 'ike-liveness'),
+        ike_lifetime=value_of(draft, 'ike-lifetime'),
+        reauthentication=value_of(draft, 'ike-reauthentication'),
+        liveness=value_of(draft, 'ike-liveness'),
     )
     return Protection(draft, pad, sessions, backend)
-
-
-def _ike_policy(draft: Draft) -> IkePolicy:
-    try:
-        return policy_named(_value(draft, 'ike-policy'))
-    except UnsupportedAlgorithm as error:
-        place = draft.directives['ike-policy'].place
-        raise SectionError(place, 'ikev2 ike-policy', str(error), 'another policy') from None
-
-
-def _check_no_ike(draft: Draft) -> None:
-    for name, directive in draft.directives.items():
-        if name in IKE_ONLY:
-            raise SectionError(
-                directive.place,
-                f'ikev2 {name}',
-                'every session has a keychain, so there is no IKE',
-                'a keychain, or what IKE needs',
-            )
 
 
 def _check_neighbor(draft: Draft, facts: Facts) -> None:
@@ -187,72 +142,6 @@ def _sessions(draft: Draft, facts: Facts) -> dict[tuple[Family, ...], SessionSet
     groups: list[tuple[Family, ...]] = [tuple(facts.families)]
     if facts.multi_session:
         groups = [(family,) for family in facts.families]
-    sessions = {group: _settings(draft, draft.sessions.get(group[0])) for group in groups}
-    _check_ports(draft)
+    sessions = {group: session_settings(draft, draft.sessions.get(group[0])) for group in groups}
+    check_ports(draft)
     return sessions
-
-
-def _settings(draft: Draft, block: Draft | None) -> SessionSettings:
-    def value(name: str) -> Any:
-        if block is not None and name in block.directives:
-            return block.directives[name].value
-        return _value(draft, name)
-
-    return SessionSettings(
-        algorithms=value('algorithm'),
-        tcp_options=value('tcp-options') == 'included',
-        lifetime=value('lifetime'),
-        grace=value('grace'),
-        timeout=value('timeout'),
-        source_port=value('source-port'),
-        peer_port=value('peer-port'),
-        keychain=_keychain(draft, block),
-    )
-
-
-def _keychain(draft: Draft, block: Draft | None) -> Directive | None:
-    """The session's own, or the neighbor's."""
-    for said in (block, draft):
-        chain = said.directives.get('keychain') if said is not None else None
-        if chain is None:
-            continue
-        assert said is not None
-        for name in NEGOTIATED:
-            extra = said.directives.get(name)
-            if extra is not None:
-                raise SectionError(
-                    extra.place, f'ikev2 {name}', 'each key of the keychain says that itself'
-                )
-        return chain
-    return None
-
-
-def _check_ports(draft: Draft) -> None:
-    """Two sessions with one peer can't share a port that is to tell them apart."""
-    for name in ('source-port', 'peer-port'):
-        seen: dict[object, Place] = {}
-        for family, block in draft.sessions.items():
-            directive = block.directives.get(name)
-            if directive is None:
-                continue
-            first = seen.setdefault(directive.value, directive.place)
-            if first is not directive.place:
-                raise SectionError(
-                    directive.place,
-                    f'ikev2 session {" ".join(family)} {name}',
-                    f'{directive.value} is taken on line {first.line}',
-                    'a port of its own for each session',
-                )
-
-
-def _mandatory(draft: Draft, name: str) -> Identity:
-    directive = draft.directives.get(name)
-    if directive is None:
-        raise SectionError(draft.place, 'ikev2', f'incomplete, {name} is missing', f'{name} ...')
-    assert isinstance(directive.value, Identity)
-    return directive.value
-
-
-def _value(draft: Draft, name: str) -> Any:
-    directive = draft.directives.get(name)
-    return DEFAULTS[name] if directive is None else directive.value

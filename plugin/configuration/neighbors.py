@@ -16,10 +16,11 @@ from exabgp.configuration.neighbor import ParseNeighbor
 from gatekeeper.configuration.directives import QUOTED
 from gatekeeper.configuration.key_files import KeyFiles
 from gatekeeper.configuration.location import SectionError
+from gatekeeper.configuration.session_settings import SessionSettings
 from gatekeeper.configuration.statements import Directive, Draft, Family
 from plugin.configuration.environment import daemon_user
 from plugin.configuration.ikev2_section import DRAFT, FAMILIES, SCOPE, fault
-from plugin.configuration.neighbor_protection import Facts, Protection, SessionSettings, protect
+from plugin.configuration.neighbor_protection import Facts, Protection, protect
 from plugin.patching import add, wrap
 
 files = KeyFiles(daemon_user)

@@ -4,36 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
 from exabgp.environment import getenv
 
+from gatekeeper.configuration.keychains import Chains
 from gatekeeper.configuration.location import SectionError
 from gatekeeper.configuration.statements import Directive
+from gatekeeper.errors import PolicyError
+from gatekeeper.policy.addresses import address_of
 from gatekeeper.policy.algorithm_support import check_possible
 from gatekeeper.policy.keychain import Keychain
-from gatekeeper.policy.sessions import PolicyError, SessionId, SessionPolicy, check
-from plugin.configuration.keychain_section import Chains
+from gatekeeper.policy.sessions import SessionId, SessionPolicy, check
 from plugin.configuration.neighbor_protection import Protection
 from plugin.configuration.neighbors import protection_of, session_name, settings_of
 
 SERVICE = 'bgp'
 BGP_PORT = 179
-
-
-def address_of(value: object) -> IPv4Address | IPv6Address:
-    """An address as the gatekeeper wants it, from ExaBGP's or the socket's."""
-    return _parsed(str(value))
-
-
-# Whoever connects is looked for among all neighbors, who may be a thousand.
-@lru_cache(maxsize=4096)
-def _parsed(text: str) -> IPv4Address | IPv6Address:
-    address = ip_address(text.partition('%')[0])
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return mapped or address
 
 
 def policies_of(neighbors: Mapping[str, Any], chains: Chains) -> list[SessionPolicy]:

@@ -20,10 +20,10 @@ from exabgp.reactor.network.error import NetworkError
 from exabgp.reactor.network.incoming import Incoming
 
 from gatekeeper.adapter.sockets import Link, abort_on_close, pair_of
+from gatekeeper.policy.addresses import address_of
 from gatekeeper.reporting.events import EventName, Record
 from gatekeeper.state.ticket import Ticket
 from plugin.configuration.neighbors import protection_of
-from plugin.configuration.session_policies import address_of
 from plugin.connections import bgp_session as sessions
 from plugin.log import LOG
 from tcpao.key_socket import InstallError

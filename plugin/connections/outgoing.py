@@ -20,10 +20,10 @@ from exabgp.reactor.network.error import BindingError, NetworkError, NotConnecte
 
 from gatekeeper.adapter.sockets import Link, abort_on_close
 from gatekeeper.adapter.wakeup import CONNECTED
+from gatekeeper.policy.addresses import address_of
 from gatekeeper.policy.sessions import SessionPolicy
 from gatekeeper.reporting.events import EventName
 from gatekeeper.state.ticket import Ticket
-from plugin.configuration.session_policies import address_of
 from plugin.connections import bgp_session as sessions
 from tcpao.key_socket import InstallError
 from tcpao.mkt import SocketPair

@@ -18,7 +18,8 @@ from exabgp.logger import log
 from exabgp.reactor.loop import Reactor
 from exabgp.reactor.peer import Peer
 
-from gatekeeper.policy.sessions import PolicyError, SessionPolicy
+from gatekeeper.errors import PolicyError
+from gatekeeper.policy.sessions import SessionPolicy
 from gatekeeper.reporting.ike_key_log import IkeKeyLog
 from gatekeeper.reporting.keys_json import KeyTable
 from gatekeeper.service.gatekeeper import Gatekeeper, GatekeeperError
@@ -30,7 +31,8 @@ from plugin.connections.runtime import Runtime
 from plugin.log import LOG, Recorder
 from plugin.patching import wrap
 from plugin.reactor.leftover_rules import clear
-from tcpao.backend import Preference, choose
+from tcpao.backend import Preference
+from tcpao.backend_choice import choose
 from tcpao.mkt import Mkt
 
 File = TypeVar('File')

@@ -16,11 +16,11 @@ from typing import Any
 from keymaterial import Secret
 from tcpao.kdf import KmacUnavailableError, context, derive_traffic_key, same_kdf
 from tcpao.mkt import ALGORITHMS, Algorithm
+from tcpao.verification.connection import Connection
 from tcpao.verification.known_keys import KnownKey
 from tcpao.verification.mac import full_mac, mac_input, same_mac
 from tcpao.verification.segment import AoOption
 from tcpao.verification.verdict import Outcome, Verdict
-from tcpao.verification.verify import Connection
 
 MOST_DEVIATIONS = 2
 SHORTEST_EVIDENCE = 8

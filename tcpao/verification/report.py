@@ -10,11 +10,12 @@ from typing import Any
 
 from tcpao.mkt import endpoint
 from tcpao.verification.capture import CutOffError, read_packets
+from tcpao.verification.connection import Connection, GivenIsns
 from tcpao.verification.diagnosis import Diagnosis
 from tcpao.verification.known_keys import KnownKey
 from tcpao.verification.segment import Flag
 from tcpao.verification.verdict import KeyUse, Outcome, Verdict
-from tcpao.verification.verify import Connection, GivenIsns, Verifier
+from tcpao.verification.verify import Verifier
 
 _DIRECTION = {True: 'client to server', False: 'server to client'}
 

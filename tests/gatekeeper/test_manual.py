@@ -7,7 +7,8 @@ from math import inf
 
 import pytest
 
-from gatekeeper.policy.sessions import PolicyError, check
+from gatekeeper.errors import PolicyError
+from gatekeeper.policy.sessions import check
 from gatekeeper.state.mkt_record import MktState
 from gatekeeper.state.snapshot import DENIED, snapshot
 from keymaterial import Secret

@@ -17,7 +17,7 @@ from math import inf
 import pytest
 
 from gatekeeper.policy.keychain import ChainKey
-from tcpao.backend import KernelBackend
+from tcpao.kernel.backend import KernelBackend
 from tcpao.kernel.installer import why_unsupported
 from tests.gatekeeper import manual_world
 from tests.gatekeeper.by_hand import ByHand

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from gatekeeper.clock import both_clocks
+from gatekeeper.errors import PolicyError
 from gatekeeper.policy.keychain import ChainKey, Keychain
-from gatekeeper.policy.sessions import PolicyError, SessionPolicy
+from gatekeeper.policy.sessions import SessionPolicy
 from gatekeeper.service.gatekeeper import Gatekeeper
 from keymaterial import Secret
 from tcpao.kernel.installer import LinuxSocket, why_unsupported

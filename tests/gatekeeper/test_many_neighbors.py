@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from gatekeeper.engine.core import Core
+from gatekeeper.errors import PolicyError
 from gatekeeper.policy import sessions as module
 from gatekeeper.policy.keychain import ChainKey
-from gatekeeper.policy.sessions import PolicyError, SessionPolicy, check
+from gatekeeper.policy.sessions import SessionPolicy, check
 from gatekeeper.state.store import Posted
 from tcpao.installer import Done
 from tcpao.mkt import ALGORITHMS

@@ -7,7 +7,8 @@ from ipaddress import ip_address
 
 import pytest
 
-from gatekeeper.policy.sessions import PolicyError, SessionId, check
+from gatekeeper.errors import PolicyError
+from gatekeeper.policy.sessions import SessionId, check
 from ikev2.authentication.identity import Identity
 from tests.gatekeeper.world import policies
 

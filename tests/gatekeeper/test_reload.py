@@ -8,7 +8,8 @@ from ipaddress import ip_address
 import pytest
 
 from gatekeeper.engine.negotiated.accepting import find_policy
-from gatekeeper.policy.sessions import PadEntry, PolicyError, SessionPolicy
+from gatekeeper.errors import PolicyError
+from gatekeeper.policy.sessions import PadEntry, SessionPolicy
 from gatekeeper.state.connection import Phase
 from gatekeeper.state.ticket import Ticket
 from ikev2.authentication.identity import Identity

@@ -16,13 +16,15 @@ from typing import Any
 
 import pytest
 
-from gatekeeper.policy.sessions import PolicyError, SessionPolicy
+from gatekeeper.errors import PolicyError
+from gatekeeper.policy.sessions import SessionPolicy
 from gatekeeper.reporting.events import Record
 from gatekeeper.service.gatekeeper import Gatekeeper, GatekeeperError
 from gatekeeper.state.ticket import Ticket
 from ikev2.authentication.identity import Identity
-from tcpao.backend import Backend, KernelBackend
+from tcpao.backend import Backend
 from tcpao.installer import Abort, Close
+from tcpao.kernel.backend import KernelBackend
 from tcpao.kernel.installer import LinuxSocket, why_unsupported
 from tcpao.mkt import SocketPair
 from tests.descriptors import descriptors

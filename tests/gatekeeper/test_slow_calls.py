@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from gatekeeper.policy.sessions import PolicyError
+from gatekeeper.errors import PolicyError
 from gatekeeper.service import mailbox as calls
 from gatekeeper.service.gatekeeper import Gatekeeper, GatekeeperError
 from tcpao.backend import Backend

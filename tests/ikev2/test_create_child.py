@@ -33,7 +33,7 @@ from ikev2.events import (
     RpSaRequested,
     Selector,
 )
-from ikev2.exchanges.rp_responder import lifetime_notify
+from ikev2.exchanges.rp_pending import lifetime_notify
 from ikev2.limits import Limits
 from ikev2.proposals.ike import IkePolicy
 from ikev2.proposals.rp import offer_rp

@@ -18,7 +18,7 @@ from ikev2.events import (
     RpSaRequested,
 )
 from ikev2.exchanges.ike_auth import Authenticate
-from ikev2.exchanges.rp_responder import lifetime_notify, read_lifetime
+from ikev2.exchanges.rp_pending import lifetime_notify, read_lifetime
 from ikev2.proposals.rp import offer_rp
 from ikev2.sa.ike_sa import IkeSa
 from ikev2.wire.message import Message

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import pairwise
 
+from ikev2.events import Datagrams
 from ikev2.limits import Limits
-from ikev2.sa.window import AnswerWindow, Datagrams, Retransmission, Verdict
+from ikev2.sa.window import AnswerWindow, Retransmission, Verdict
 from ikev2.timers import Timers
 
 

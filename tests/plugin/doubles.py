@@ -17,11 +17,12 @@ from exabgp.configuration.configuration import Configuration
 from exabgp.reactor.loop import Reactor
 from exabgp.reactor.peer import ACTION
 
+from gatekeeper.errors import GateError, PolicyError
 from gatekeeper.policy.algorithm_support import check_suites
-from gatekeeper.policy.sessions import PadEntry, PolicyError, SessionId, SessionPolicy
+from gatekeeper.policy.sessions import PadEntry, SessionId, SessionPolicy
 from gatekeeper.reporting.events import Record
 from gatekeeper.service.gatekeeper import Gatekeeper, GatekeeperError
-from gatekeeper.state.ticket import GateError, Ticket
+from gatekeeper.state.ticket import Ticket
 from ikev2.authentication.auth import PresharedKey
 from ikev2.authentication.identity import Identity
 from keymaterial import Secret

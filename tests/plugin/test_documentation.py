@@ -22,11 +22,11 @@ from cryptography.hazmat.primitives.serialization import (
 
 from gatekeeper.configuration.directives import SECTION, SESSION
 from gatekeeper.configuration.keychain_directives import CHAIN, KEY
+from gatekeeper.configuration.session_settings import DEFAULTS
 from gatekeeper.tools.keygen import make_psk
 from ikev2.proposals.policies import POLICIES
 from lab.certificates import Authority
 from plugin.configuration.environment import SECTION as ENVIRONMENT
-from plugin.configuration.neighbor_protection import DEFAULTS
 from tcpao.mkt import ALGORITHMS
 from tests.plugin.test_section import load, with_ids
 from tests.plugin.texts import neighbor

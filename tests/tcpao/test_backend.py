@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tcpao import backend
-from tcpao.backend import Backend, BackendError, Preference, choose
+from tcpao.backend import Backend, BackendError, Preference
+from tcpao.backend_choice import choose
 from tcpao.mkt import ALGORITHMS
 
 NO = 'this kernel is built without TCP-AO'

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tcpao.verification.connection import GivenIsns
 from tcpao.verification.known_keys import parse_known_keys
 from tcpao.verification.report import Report, verify_capture
 from tcpao.verification.segment import Flag
-from tcpao.verification.verify import GivenIsns
 from tests.tcpao.test_verify import counts
 from tests.tcpao.wire import ENDS, SPACE, Key, Talk, write_pcap
 

@@ -7,12 +7,14 @@ when, in `gatekeeper.policy.keychain`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from ipaddress import ip_network
 
 from gatekeeper.engine.keychains.connection_keys import ManualKeys, begin_life
-from gatekeeper.policy.keychain import ChainKey, Keychain
-from gatekeeper.policy.sessions import IPAddress, PolicyError, SessionPolicy
+from gatekeeper.errors import PolicyError
+from gatekeeper.policy.deny_ids import chains_of, deny_ids, keys_towards
+from gatekeeper.policy.keychain import ChainKey
+from gatekeeper.policy.sessions import SessionPolicy
 from gatekeeper.reporting.events import EventName
 from gatekeeper.reporting.explanations import HINTS
 from gatekeeper.state.connection import Connection, Phase, Waiter
@@ -26,37 +28,8 @@ from tcpao.mkt import Mkt, PeerPairs, SocketPair
 CHAINS = 'keychains'
 """Whose deadline Due.CHAINS is."""
 
-_IDS = (DENY_ID, *range(255, 0, -1))
-
-
-def chains_of(policies: Iterable[SessionPolicy]) -> list[tuple[SessionPolicy, Keychain]]:
-    """The sessions with manual keys."""
-    return [(policy, policy.keychain) for policy in policies if policy.keychain is not None]
-
 
 # --- ids ----------------------------------------------------------------------------------------
-
-
-def deny_ids(policies: Iterable[SessionPolicy]) -> dict[IPAddress, tuple[int, int]]:
-    """SendID and RecvID of each peer's deny key: 0, or what none of its keychains uses."""
-    policies = tuple(policies)
-    keys = _keys_towards(policies)
-    return {policy.remote: _unused(keys.get(policy.remote, ())) for policy in policies}
-
-
-def _unused(keys: Sequence[ChainKey]) -> tuple[int, int]:
-    sending, receiving = {key.send_id for key in keys}, {key.recv_id for key in keys}
-    return (
-        next(number for number in _IDS if number not in sending),
-        next(number for number in _IDS if number not in receiving),
-    )
-
-
-def _keys_towards(policies: Iterable[SessionPolicy]) -> dict[IPAddress, list[ChainKey]]:
-    found: dict[IPAddress, list[ChainKey]] = {}
-    for policy, chain in chains_of(policies):
-        found.setdefault(policy.remote, []).extend(chain.keys)
-    return found
 
 
 def check_reload(state: State, policies: Sequence[SessionPolicy]) -> None:
@@ -80,7 +53,7 @@ def check_reload(state: State, policies: Sequence[SessionPolicy]) -> None:
 
 def reserve_ids(state: State) -> None:
     """Negotiated keys of a peer that has manual ones too take none of their ids."""
-    held, denying = _keys_towards(state.policies.values()), deny_ids(state.policies.values())
+    held, denying = keys_towards(state.policies.values()), deny_ids(state.policies.values())
     for name, peer in state.peers.items():
         remotes = {policy.remote for policy in state.sessions_of[name]}
         keys = [key for remote in remotes for key in held.get(remote, ())]

@@ -10,6 +10,7 @@ from collections.abc import Container
 
 from gatekeeper.engine import ending
 from gatekeeper.engine.keychains import sessions as chains
+from gatekeeper.errors import GateError
 from gatekeeper.policy.sessions import SessionPolicy
 from gatekeeper.reporting.explanations import HINTS, Trouble, explain
 from gatekeeper.state.connection import Connection, Phase, Waiter
@@ -18,7 +19,6 @@ from gatekeeper.state.key_ids import NoKeyIdError
 from gatekeeper.state.limits import OLD_KEY_LINGERS, OPENING_RETRY
 from gatekeeper.state.mkt_record import Life, MktState
 from gatekeeper.state.store import State
-from gatekeeper.state.ticket import GateError
 from ikev2.constants import NotifyType
 from ikev2.events import Cause, RpSaFailed, RpSaKeys, RpSaRequest, Selector
 from tcpao.installer import Failed, Install, Where

@@ -31,9 +31,8 @@ from ikev2.events import (
     RpSaRequest,
     RpSaRequested,
 )
-from ikev2.limits import Limits
+from ikev2.limits import KeyLog, Limits
 from ikev2.peer import Peer
-from ikev2.sa.key_log import KeyLog
 
 REFUSAL_WAIT = 2.0
 """Seconds: a refusal of IKE_SA_INIT may be forged (RFC 7296, 2.21.1). Whoever waits is a person."""

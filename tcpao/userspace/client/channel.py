@@ -14,15 +14,8 @@ from typing import Final
 
 from tcpao.installer import Cause
 from tcpao.key_socket import InstallError
-from tcpao.userspace.protocol.messages import (
-    LARGEST,
-    Refused,
-    Reply,
-    Request,
-    decode_reply,
-    encode,
-    pieces,
-)
+from tcpao.userspace.protocol.codec import decode_reply, encode, pieces
+from tcpao.userspace.protocol.messages import LARGEST, Refused, Reply, Request
 
 # Seconds; an answer takes milliseconds, or as long as the iptables command waits for its lock.
 PATIENCE: Final = 30.0

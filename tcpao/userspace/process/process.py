@@ -26,7 +26,7 @@ from tcpao.userspace.connections.packet_path import Core
 from tcpao.userspace.connections.sockets_table import SocketName
 from tcpao.userspace.netlink import destroy_socket as orphans
 from tcpao.userspace.netlink.nfqueue import Hook, Queue, Queued, verdict
-from tcpao.userspace.protocol import messages
+from tcpao.userspace.protocol import codec, messages
 from tcpao.userspace.protocol.messages import Done, Reply, Request, State
 from tcpao.userspace.protocol.refusals import Refusals
 from tcpao.userspace.rules.interface import Rules, RulesError
@@ -154,13 +154,13 @@ class Process:
         octets, self._heard = self._heard, b''
         reply: Reply
         try:
-            reply = self._carry_out(messages.decode(octets))
+            reply = self._carry_out(codec.decode(octets))
         except InstallError as error:
             reply = messages.refusal(error)
         except RulesError as error:
             reply = messages.refusal(InstallError(Cause.REFUSED, f'no rule: {error}'))
         with contextlib.suppress(OSError):
-            self._channel.sendall(messages.encode_reply(reply))
+            self._channel.sendall(codec.encode_reply(reply))
 
     def _carry_out(self, request: Request) -> Reply:
         core = self._core

@@ -17,9 +17,10 @@ from typing import Final
 from tcpao.userspace.netlink.nfqueue import Queue, QueueError, QueueTakenError, bound_queues
 from tcpao.userspace.process.hardening import harden
 from tcpao.userspace.process.process import Process
-from tcpao.userspace.protocol import messages
+from tcpao.userspace.protocol import codec, messages
 from tcpao.userspace.protocol.messages import Ready
-from tcpao.userspace.rules.interface import Kind, RulesError, choose, left_behind, remove_stale
+from tcpao.userspace.rules.choice import choose, left_behind, remove_stale
+from tcpao.userspace.rules.interface import Kind, RulesError
 from tcpao.userspace.wire.signing import supported
 
 # Queue numbers: low ones are what people write into rules by hand.
@@ -81,9 +82,9 @@ def serve(
     try:
         process, ready = _prepare(channel, tuple(kinds), tell)
     except (QueueError, RulesError) as error:
-        channel.sendall(messages.encode_reply(messages.NotReady(str(error))))
+        channel.sendall(codec.encode_reply(messages.NotReady(str(error))))
         return 1
-    channel.sendall(messages.encode_reply(ready))
+    channel.sendall(codec.encode_reply(ready))
     # What is here now stays: no need to look at it again for every few hundred packets.
     gc.freeze()
     process.run()

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from tcpao.userspace.netlink.nfqueue import QueueError, bound_queues
 from tcpao.userspace.rules.chain_layout import prefix
-from tcpao.userspace.rules.interface import Kind, RulesError, comment, left_behind, remove_stale
+from tcpao.userspace.rules.choice import left_behind, remove_stale
+from tcpao.userspace.rules.interface import Kind, RulesError, comment
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,8 +23,9 @@ from typing import Any
 
 import dpkt
 
-from tcpao.backend import Backend, KernelBackend
+from tcpao.backend import Backend
 from tcpao.installer import Command, Done, Install, KeyState, Prune, Read, Remove, Where
+from tcpao.kernel.backend import KernelBackend
 from tcpao.mkt import IPAddress, Mkt, SocketPair
 from tcpao.socket_installer import SocketInstaller
 from tcpao.userspace.rules.interface import Kind

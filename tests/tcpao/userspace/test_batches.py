@@ -19,7 +19,8 @@ from tcpao.userspace.client.channel import Channel
 from tcpao.userspace.client.installer import UserspaceInstaller
 from tcpao.userspace.netlink.nfqueue import Queue
 from tcpao.userspace.process.process import Process
-from tcpao.userspace.protocol.messages import AddAll, encode
+from tcpao.userspace.protocol.codec import encode
+from tcpao.userspace.protocol.messages import AddAll
 from tcpao.userspace.rules.interface import Rules, RulesError
 from tcpao.userspace.selectors import Selector
 from tcpao.userspace.wire.signing import supported

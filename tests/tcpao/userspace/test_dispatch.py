@@ -18,7 +18,8 @@ from tcpao.installer import GuardAll, UnguardAll
 from tcpao.mkt import SocketPair
 from tcpao.userspace.rules import iptables as rules_iptables
 from tcpao.userspace.rules.chain_layout import MOST, Chain, Digit, Layout, Service, Way, lay_out
-from tcpao.userspace.rules.interface import Kind, choose
+from tcpao.userspace.rules.choice import choose
+from tcpao.userspace.rules.interface import Kind
 from tcpao.userspace.selectors import Selector, only
 from tests.tcpao.userspace.forked import ForkedBackend
 from tests.tcpao.userspace.packets import ADDRESSES, a_pair

@@ -28,13 +28,13 @@ from tcpao.userspace.connections.packet_path import Core
 from tcpao.userspace.netlink.nfqueue import bound_queues
 from tcpao.userspace.process import startup as starting
 from tcpao.userspace.process.startup import why_unable
+from tcpao.userspace.rules.choice import remove_stale
 from tcpao.userspace.rules.interface import (
     NAME,
     Kind,
     RulesError,
     comment_of,
     queue_of,
-    remove_stale,
     selector_of,
 )
 from tcpao.userspace.rules.leftovers import Cleared, clear

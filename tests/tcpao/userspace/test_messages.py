@@ -11,7 +11,7 @@ import pytest
 from keymaterial import Secret
 from tcpao.installer import Cause
 from tcpao.key_socket import InstalledKey, InstallError, SocketState
-from tcpao.userspace.protocol import messages
+from tcpao.userspace.protocol import codec, messages
 from tcpao.userspace.protocol.messages import Request
 from tcpao.userspace.wire.seal import Tally
 from tests.tcpao.userspace.packets import (
@@ -69,20 +69,20 @@ REPLIES: list[messages.Reply] = [
 
 @pytest.mark.parametrize('request_', REQUESTS, ids=lambda one: type(one).__name__)
 def test_a_request_comes_back_as_it_was(request_: Request) -> None:
-    octets = messages.encode(request_)
+    octets = codec.encode(request_)
     assert len(octets) <= messages.LARGEST
-    assert messages.decode(octets) == request_
+    assert codec.decode(octets) == request_
 
 
 @pytest.mark.parametrize('reply', REPLIES, ids=lambda one: type(one).__name__)
 def test_a_reply_comes_back_as_it_was(reply: messages.Reply) -> None:
-    assert messages.decode_reply(messages.encode_reply(reply)) == reply
+    assert codec.decode_reply(codec.encode_reply(reply)) == reply
 
 
 @pytest.mark.parametrize('size', [1, messages.PIECE, messages.PIECE + 1, 3 * messages.PIECE])
 def test_a_request_of_any_size_goes_in_pieces(size: int) -> None:
     octets = bytes(range(256)) * (size // 256) + bytes(size % 256)
-    pieces = list(messages.pieces(octets))
+    pieces = list(codec.pieces(octets))
     assert b''.join(piece[1:] for piece in pieces) == octets
     assert [piece[0] for piece in pieces] == [1] * (len(pieces) - 1) + [0]
     assert max(map(len, pieces)) <= 1 + messages.PIECE
@@ -93,11 +93,11 @@ def test_the_largest_state_fits() -> None:
         InstalledKey(ip_network('fd00::/64'), i, i, False, False, 2**63, 2**63) for i in range(256)
     )
     reply = messages.State(SocketState(255, 255, keys, 2**63, 2**63))
-    assert len(messages.encode_reply(reply)) <= messages.LARGEST
+    assert len(codec.encode_reply(reply)) <= messages.LARGEST
 
 
 def test_a_secret_is_never_text() -> None:
-    octets = messages.encode(messages.Add(NAME, KEY, True, True))
+    octets = codec.encode(messages.Add(NAME, KEY, True, True))
     text = octets[4 : 4 + int.from_bytes(octets[:4], 'big')]
     json.loads(text)
     assert octets == octets[: 4 + len(text)] + SECRET
@@ -107,4 +107,4 @@ def test_a_secret_is_never_text() -> None:
 @pytest.mark.parametrize('octets', [b'{"reply": "Nonsense"}', b'{}', b'nonsense', b'[]'])
 def test_what_is_no_reply_is_refused(octets: bytes) -> None:
     with pytest.raises((ValueError, KeyError, TypeError)):
-        messages.decode_reply(octets)
+        codec.decode_reply(octets)

@@ -1,0 +1,98 @@
+"""Keychains from their statements: the key files are read and the chain is checked.
+
+The words were judged by `gatekeeper.configuration.keychain_directives`; whether the keys go
+together is judged by `gatekeeper.policy.keychain`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gatekeeper.configuration.key_files import KeyFiles
+from gatekeeper.configuration.keychain_directives import ChainBuilder
+from gatekeeper.configuration.location import Place, SectionError
+from gatekeeper.configuration.statements import Directive, Draft
+from gatekeeper.policy.keychain import ALWAYS, ChainKey, Keychain, KeychainError, check_keychain
+from keymaterial import KeyFileError, Secret
+
+_HEX = b'0x'
+
+
+_HEX_STRING = re.compile(rb'0x[0-9A-Fa-f]{2}(:?[0-9A-Fa-f]{2})*')
+
+
+@dataclass(frozen=True, slots=True)
+class Defined:
+    """A keychain of the configuration, and where it stands."""
+
+    keychain: Keychain
+    place: Place
+
+
+Chains = Mapping[str, Defined]
+
+
+def build(builder: ChainBuilder, files: KeyFiles) -> Keychain:
+    """Read the key files. Raises SectionError."""
+    name, place, keys = builder.name, builder.place, builder.build()
+    said = builder.own.directives.get('accept-tolerance')
+    tolerance = said.value if said is not None else 0
+    assert isinstance(tolerance, int)
+    made = (_key(name, number, draft, tolerance, files) for number, draft in keys.items())
+    chain = Keychain(name, tuple(made))
+    try:
+        check_keychain(chain)
+    except KeychainError as error:
+        raise SectionError(_blamed(chain, place, keys), f'keychain {name}', str(error)) from None
+    return chain
+
+
+def _blamed(chain: Keychain, place: Place, keys: Mapping[int, Draft]) -> Place:
+    """Where the first key stands that doesn't go with those before it."""
+    for count in range(1, len(chain.keys) + 1):
+        try:
+            check_keychain(Keychain(chain.name, chain.keys[:count]))
+        except KeychainError:
+            return keys[chain.keys[count - 1].number].place
+    return place
+
+
+def _key(name: str, number: int, draft: Draft, tolerance: int, files: KeyFiles) -> ChainKey:
+    said: dict[str, Any] = {word: entry.value for word, entry in draft.directives.items()}
+    both = said.get('send-accept-lifetime', ALWAYS)
+    return ChainKey(
+        number=number,
+        send_id=said['send-id'],
+        recv_id=said['recv-id'],
+        algorithm=said['algorithm'],
+        master_key=_secret(f'keychain {name} key {number}', draft.directives['key-file'], files),
+        tcp_options=said.get('tcp-options', 'included') == 'included',
+        send=said.get('send-lifetime', both),
+        accept=said.get('accept-lifetime', both).widened(tolerance),
+    )
+
+
+def _secret(label: str, directive: Directive, files: KeyFiles) -> Secret:
+    """The file's octets, or what they say in hex after 0x (RFC 8177: keystring, or
+    hexadecimal-string, with or without colons)."""
+    path = Path(str(directive.value))
+    if not path.is_absolute():
+        # ExaBGP itself has gone to /.
+        path = Path(directive.place.file or '/').parent / path
+    try:
+        content = files.secret(path)
+    except KeyFileError as error:
+        raise SectionError(
+            directive.place, f'{label} key-file', str(error), 'a private file, mode 0600'
+        ) from None
+    octets = content.reveal()
+    if not octets.startswith(_HEX):
+        return content
+    if not _HEX_STRING.fullmatch(octets):
+        cause = f'{path} begins with 0x and holds no hex'
+        raise SectionError(directive.place, f'{label} key-file', cause, '0x and hex digits')
+    return Secret(bytes.fromhex(octets.removeprefix(_HEX).replace(b':', b'').decode('ascii')))

@@ -1,0 +1,133 @@
+"""Settings of each session from its statements and those of its peer, with the defaults.
+
+Pure: no file is read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from gatekeeper.configuration.location import Place, SectionError
+from gatekeeper.configuration.statements import IKE_ONLY, NEGOTIATED, Directive, Draft
+from gatekeeper.policy.sessions import IKE_LIFETIME
+from ikev2.authentication.identity import Identity
+from ikev2.errors import UnsupportedAlgorithm
+from ikev2.proposals.ike import IkePolicy
+from ikev2.proposals.policies import policy_named
+
+DEFAULTS: dict[str, Any] = {
+    'algorithm': ('hmac-sha-1-96', 'aes-128-cmac-96'),
+    'tcp-options': 'included',
+    'lifetime': 3600,
+    'grace': 60,
+    'timeout': 30,
+    'ike-port': 500,
+    'ike-policy': 'default',
+    'ike-lifetime': IKE_LIFETIME,
+    'ike-reauthentication': None,
+    'ike-liveness': None,
+    'tcp-ao-backend': 'auto',
+    'source-port': None,
+    'peer-port': None,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSettings:
+    """One session's part of the policy."""
+
+    algorithms: tuple[str, ...]
+    tcp_options: bool
+    lifetime: int
+    grace: int
+    timeout: int
+    source_port: int | None
+    peer_port: int | None
+    keychain: Directive | None = None
+    """The name of the one that it has in place of IKE, and where that is said."""
+
+
+def ike_policy(draft: Draft) -> IkePolicy:
+    try:
+        return policy_named(value_of(draft, 'ike-policy'))
+    except UnsupportedAlgorithm as error:
+        place = draft.directives['ike-policy'].place
+        raise SectionError(place, 'ikev2 ike-policy', str(error), 'another policy') from None
+
+
+def check_no_ike(draft: Draft) -> None:
+    for name, directive in draft.directives.items():
+        if name in IKE_ONLY:
+            raise SectionError(
+                directive.place,
+                f'ikev2 {name}',
+                'every session has a keychain, so there is no IKE',
+                'a keychain, or what IKE needs',
+            )
+
+
+def session_settings(draft: Draft, block: Draft | None) -> SessionSettings:
+    def value(name: str) -> Any:
+        if block is not None and name in block.directives:
+            return block.directives[name].value
+        return value_of(draft, name)
+
+    return SessionSettings(
+        algorithms=value('algorithm'),
+        tcp_options=value('tcp-options') == 'included',
+        lifetime=value('lifetime'),
+        grace=value('grace'),
+        timeout=value('timeout'),
+        source_port=value('source-port'),
+        peer_port=value('peer-port'),
+        keychain=_keychain(draft, block),
+    )
+
+
+def _keychain(draft: Draft, block: Draft | None) -> Directive | None:
+    """The session's own, or the neighbor's."""
+    for said in (block, draft):
+        chain = said.directives.get('keychain') if said is not None else None
+        if chain is None:
+            continue
+        assert said is not None
+        for name in NEGOTIATED:
+            extra = said.directives.get(name)
+            if extra is not None:
+                raise SectionError(
+                    extra.place, f'ikev2 {name}', 'each key of the keychain says that itself'
+                )
+        return chain
+    return None
+
+
+def check_ports(draft: Draft) -> None:
+    """Two sessions with one peer can't share a port that is to tell them apart."""
+    for name in ('source-port', 'peer-port'):
+        seen: dict[object, Place] = {}
+        for family, block in draft.sessions.items():
+            directive = block.directives.get(name)
+            if directive is None:
+                continue
+            first = seen.setdefault(directive.value, directive.place)
+            if first is not directive.place:
+                raise SectionError(
+                    directive.place,
+                    f'ikev2 session {" ".join(family)} {name}',
+                    f'{directive.value} is taken on line {first.line}',
+                    'a port of its own for each session',
+                )
+
+
+def mandatory(draft: Draft, name: str) -> Identity:
+    directive = draft.directives.get(name)
+    if directive is None:
+        raise SectionError(draft.place, 'ikev2', f'incomplete, {name} is missing', f'{name} ...')
+    assert isinstance(directive.value, Identity)
+    return directive.value
+
+
+def value_of(draft: Draft, name: str) -> Any:
+    directive = draft.directives.get(name)
+    return DEFAULTS[name] if directive is None else directive.value

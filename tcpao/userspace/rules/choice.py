@@ -1,0 +1,95 @@
+"""Which way of making rules works here, and rules that a killed process of ours left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from typing import Final
+
+from tcpao.userspace.rules.existing_tables import may_have_tables
+from tcpao.userspace.rules.interface import NAME, Kind, Rules, RulesError
+from tcpao.userspace.selectors import Selector
+
+
+def choose(queue: int, kinds: Iterable[Kind] = Kind) -> Rules:
+    """The first way that works here. Raises RulesError with what each of them said."""
+    reasons = []
+    for kind in kinds:
+        try:
+            return _MAKERS[kind](kind, queue)
+        except RulesError as error:
+            reasons.append(f'{kind}: {error}')
+    raise RulesError(
+        'packets can be sent to a queue neither way here (' + '; '.join(reasons) + '): install '
+        'iptables, or use a kernel with CONFIG_NFT_QUEUE or the NFQUEUE target'
+    )
+
+
+def left_behind(
+    bound: Callable[[], set[int]], kinds: Iterable[Kind] = Kind
+) -> dict[int, frozenset[Selector]]:
+    """Queues that rules of ours lead to and that nobody listens on, and the traffic of each.
+
+    Rules are listed before `bound` is asked for the queues that are listened on: whoever makes
+    rules listens first, so none that is in use is taken for one of a process that was killed.
+    Every way is asked, for the last process may have used another one. Raises what `bound` does.
+    """
+    found: dict[int, set[Selector]] = {}
+    for kind in kinds:
+        for queue, selectors in _listed(kind).items():
+            found.setdefault(queue, set()).update(selectors)
+    alive = bound() if found else set()
+    return {queue: frozenset(selectors) for queue, selectors in found.items() if queue not in alive}
+
+
+def remove_stale(queues: Collection[int], kinds: Iterable[Kind] = Kind) -> list[str]:
+    """Remove our rules that lead to these queues; what was removed, for the log. Raises
+    RulesError."""
+    if not queues:
+        return []
+    found = []
+    for kind in kinds:
+        if kind is Kind.NFTABLES:
+            if not may_have_tables(NAME):
+                continue
+            from tcpao.userspace.rules import nftables as rules_nftables
+
+            found += rules_nftables.remove_queues(queues)
+        else:
+            from tcpao.userspace.rules import iptables as rules_iptables
+
+            found += rules_iptables.remove_queues(kind, queues)
+    return found
+
+
+def _listed(kind: Kind) -> dict[int, set[Selector]]:
+    """Queues of the rules that there are, whoever's of ours, and their traffic."""
+    if kind is Kind.NFTABLES:
+        if not may_have_tables(NAME):
+            return {}
+        from tcpao.userspace.rules import nftables as rules_nftables
+
+        return rules_nftables.listed()
+    from tcpao.userspace.rules import iptables as rules_iptables
+
+    return rules_iptables.listed(kind)
+
+
+def _nftables(_kind: Kind, queue: int) -> Rules:
+    # Slow to import: only where it is tried.
+    from tcpao.userspace.rules.nftables import NftablesRules
+
+    return NftablesRules(queue)
+
+
+def _iptables(kind: Kind, queue: int) -> Rules:
+    from tcpao.userspace.rules.iptables import IptablesRules
+
+    return IptablesRules(kind, queue)
+
+
+_MAKERS: Final[dict[Kind, Callable[[Kind, int], Rules]]] = {
+    Kind.NFTABLES: _nftables,
+    Kind.IPTABLES: _iptables,
+    Kind.IPTABLES_LEGACY: _iptables,
+    Kind.IPTABLES_NFT: _iptables,
+}
