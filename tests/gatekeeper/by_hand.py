@@ -9,7 +9,7 @@ from ipaddress import ip_network
 from gatekeeper.policy.keychain import ChainKey
 from tcpao.kernel.installer import LinuxSocket
 from tcpao.key_socket import Key
-from tests.gatekeeper.test_service import ABORT_ON_CLOSE, PATIENCE
+from tests.gatekeeper.service.test_gatekeeper import ABORT_ON_CLOSE, PATIENCE
 from tests.gatekeeper.world import PORTS, R1, R2
 
 V4 = 'ipv4 unicast'

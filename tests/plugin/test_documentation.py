@@ -28,7 +28,7 @@ from ikev2.proposals.policies import POLICIES
 from lab.certificates import Authority
 from plugin.configuration.environment import SECTION as ENVIRONMENT
 from tcpao.mkt import ALGORITHMS
-from tests.plugin.test_section import load, with_ids
+from tests.plugin.configuration.test_ikev2_section import load, with_ids
 from tests.plugin.texts import neighbor
 
 Write = Callable[[str], Path]

@@ -1,0 +1,158 @@
+"""A SYN under manual keys that fits none: each end says why, and what to do."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from math import inf
+from queue import Queue
+from typing import cast
+
+import pytest
+
+from gatekeeper.reporting.events import EventName, Record
+from gatekeeper.service.gatekeeper import Gatekeeper
+from gatekeeper.state.snapshot import snapshot
+from tcpao.backend import Backend
+from tcpao.mkt import SocketPair
+from tcpao.refusal import Reason, Refusal
+from tests.gatekeeper.manual_world import PAIR, key, sessions, two_routers, up
+from tests.gatekeeper.service.test_mailbox import MemoryBackend
+from tests.gatekeeper.world import Router, World
+from tests.gatekeeper.world import two_routers as negotiating
+
+HERS = PAIR.reversed()
+
+
+def tell(router: Router, reason: Reason, key_id: int | None, pair: SocketPair = HERS) -> None:
+    answer = pair.local == PAIR.local
+    router.core.kept_out(Refusal(reason, pair, key_id, is_answer=answer), router.world.now)
+    router.pump()
+
+
+@pytest.mark.parametrize(
+    ('reason', 'key_id', 'cause', 'hint'),
+    [
+        (Reason.UNSIGNED, None, 'it has no TCP-AO', 'TCP MD5 or nothing'),
+        (
+            Reason.UNKNOWN_KEY,
+            99,
+            'it is under KeyID 99, recv-ids accepted now: 11 12',
+            'send-id there is recv-id here',
+        ),
+        (
+            Reason.BAD_MAC,
+            11,
+            'its MAC is wrong under key 1 (SendID 21, RecvID 11)',
+            'the same key-file, algorithm and tcp-options',
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_peers_syn_is_told_and_shown(
+    reason: Reason, key_id: int | None, cause: str, hint: str
+) -> None:
+    world = World()
+    _, r2 = two_routers(world, [key(1), key(2)])
+    tell(r2, reason, key_id)
+    (note,) = r2.noted('refused')
+    assert (note.session, note.details['neighbor']) == ('ipv4 unicast', '10.0.0.1')
+    assert note.details['step'] == "the peer's SYN"
+    assert note.details['cause'] == cause
+    assert hint in str(note.details['hint'])
+    row = snapshot(r2.core.state, world.now)[0]
+    assert row['last_error'] == f"the peer's SYN: {cause}"
+    assert row['try_next'] == note.details['hint']
+
+
+def test_so_is_an_answer_to_ours() -> None:
+    world = World()
+    r1, _ = two_routers(world, [key(1)])
+    tell(r1, Reason.UNSIGNED, None, PAIR)
+    (note,) = r1.noted('refused')
+    assert note.details['step'] == "the peer's answer to our SYN"
+
+
+def test_a_key_whose_time_has_not_come_is_named() -> None:
+    world = World()
+    _, r2 = two_routers(world, [key(1)], [key(1, send=(world.now + 100, inf))])
+    tell(r2, Reason.UNKNOWN_KEY, 11)
+    assert 'no key that may be sent under before key 1' in str(
+        r2.noted('refused')[0].details['cause']
+    )
+
+
+def test_a_session_that_is_up_has_no_error_by_a_stray_syn() -> None:
+    world = World()
+    _, r2 = up(world, [key(1)])
+    tell(r2, Reason.UNSIGNED, None)
+    assert not r2.noted('refused')
+
+
+@pytest.mark.parametrize(
+    'pair',
+    [
+        SocketPair(HERS.local, 180, HERS.remote, HERS.remote_port),
+        SocketPair(HERS.local, HERS.local_port, HERS.local, HERS.remote_port),
+    ],
+    ids=['another port', 'another peer'],
+)
+def test_what_is_for_nobody_here_is_told_to_nobody(pair: SocketPair) -> None:
+    world = World()
+    _, r2 = two_routers(world, [key(1)])
+    tell(r2, Reason.UNSIGNED, None, pair)
+    assert not r2.noted('refused')
+
+
+def test_where_keys_are_negotiated_ike_says_it() -> None:
+    world = World()
+    _, r2 = negotiating(world)
+    tell(r2, Reason.UNSIGNED, None)
+    assert not r2.noted('refused')
+
+
+# --- from the backend to the log ----------------------------------------------------------------
+
+
+class TellingBackend(MemoryBackend):
+    """One that has something to tell."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._reading, self._writing = os.pipe2(os.O_NONBLOCK)
+        self._told: list[Refusal] = []
+
+    def refusals_fileno(self) -> int:  # type: ignore[override]
+        return self._reading
+
+    def refusals(self) -> list[Refusal]:
+        with suppress(BlockingIOError):
+            os.read(self._reading, 1)
+        told, self._told = self._told, []
+        return told
+
+    def tell(self, refusal: Refusal) -> None:
+        self._told.append(refusal)
+        os.write(self._writing, b'.')
+
+    def close(self) -> None:
+        os.close(self._reading)
+        os.close(self._writing)
+
+
+def test_the_gatekeepers_thread_is_woken_by_what_the_backend_tells() -> None:
+    backend, refused = TellingBackend(), Queue[Record]()
+
+    def note(record: Record) -> None:
+        if record.event is EventName.REFUSED:
+            refused.put(record)
+
+    gatekeeper = Gatekeeper(router='r2', record=note, backend=cast(Backend, backend))
+    gatekeeper.start()
+    try:
+        gatekeeper.configure(sessions('r2', [key(1)]))
+        backend.tell(Refusal(Reason.UNSIGNED, HERS, None, is_answer=False))
+        record = refused.get(timeout=30)
+    finally:
+        gatekeeper.stop()
+        backend.close()
+    assert record.details['cause'] == 'it has no TCP-AO'

@@ -1,0 +1,231 @@
+"""Rules that a packet process which was killed has left, where no other takes their place."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from tcpao.userspace.rules import iptables as rules_iptables
+from tcpao.userspace.rules import nftables as rules_nftables
+from tcpao.userspace.rules.existing_tables import may_have_tables
+from tcpao.userspace.rules.interface import NAME, Kind, RulesError
+from tcpao.userspace.rules.leftovers import Cleared, clear
+from tests.tcpao.conftest import rule_kinds
+from tests.tcpao.userspace.connections.test_inherited import IPTABLES, KINDS, killed
+from tests.tcpao.userspace.forked import ForkedBackend
+from tests.tcpao.userspace.netlink.test_queues import as_nobody
+from tests.tcpao.userspace.process.test_process import can_connect, guarded, plain_listener, rules
+from tests.tcpao.userspace.sites import Site, connect, protected, wired
+
+native = pytest.mark.native
+QUEUE = 20077
+TABLE = f'{NAME}-queue-{QUEUE}'
+# What nftables rules of ours do once nobody listens; not every kernel has `queue`.
+DROPPING = f"""
+table inet {TABLE} {{
+    chain in {{
+        type filter hook input priority -160;
+        tcp dport 179 drop
+    }}
+}}
+"""
+
+
+@pytest.fixture
+def sites() -> Iterator[tuple[Site, Site]]:
+    with wired() as both:
+        yield both
+
+
+def cleared(site: Site, kinds: Sequence[Kind] = tuple(Kind)) -> Cleared:
+    with site.inside():
+        return clear(kinds)
+
+
+def left_by_one_that_was_killed(site: Site, kind: Kind) -> None:
+    with protected(site, ForkedBackend((kind,))) as server:
+        guarded(server)
+        killed(server)
+    assert rules(site)
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_what_is_left_is_removed_and_told_and_the_port_is_open(
+    sites: tuple[Site, Site], kind: Kind
+) -> None:
+    left_by_one_that_was_killed(sites[1], kind)
+    with plain_listener(sites[1], 179):
+        assert not can_connect(sites[0], 179, timeout=0.2)
+        done = cleared(sites[1])
+        assert done.removed
+        assert done.failure is None
+        assert rules(sites[1]) == []
+        assert can_connect(sites[0], 179)
+    assert cleared(sites[1]) == Cleared()
+
+
+@native
+def test_a_table_of_nftables_is_removed_and_those_of_others_stay(sites: tuple[Site, Site]) -> None:
+    sites[1].run('nft', '-f', '-', text=f'table ip mine {{ }}\ntable ip6 mine {{ }}\n{DROPPING}')
+    with plain_listener(sites[1], 179):
+        assert not can_connect(sites[0], 179, timeout=0.2)
+        assert cleared(sites[1]) == Cleared((f'nftables: table inet {TABLE}',))
+        assert can_connect(sites[0], 179)
+    assert sites[1].run('nft', 'list', 'tables').splitlines() == ['table ip mine', 'table ip6 mine']
+
+
+@native
+def test_the_rules_of_one_that_lives_stay(sites: tuple[Site, Site]) -> None:
+    with (
+        protected(sites[0], ForkedBackend(rule_kinds())) as client,
+        protected(sites[1], ForkedBackend(rule_kinds())) as server,
+    ):
+        one = connect(client, server, guarded(server), 4)
+        before = rules(sites[1])
+        assert before
+        assert cleared(sites[1]) == Cleared()
+        assert rules(sites[1]) == before
+        one.talk()
+        one.close()
+
+
+# --- where it can't -----------------------------------------------------------------------------
+
+
+def refused(*_: object, **__: object) -> str:
+    raise RulesError('it said no')
+
+
+def do_by_hand(site: Site, failure: str | None) -> None:
+    """What the message says, as it stands there."""
+    assert failure is not None
+    said, _, commands = failure.partition('; as root: ')
+    assert said == 'it said no'
+    environment = {**os.environ, 'PATH': f'{os.environ["PATH"]}:/usr/sbin:/sbin'}
+    with site.inside():
+        subprocess.run(['sh', '-ec', commands], check=True, env=environment)
+
+
+@pytest.mark.parametrize('kind', IPTABLES)
+def test_rules_that_can_not_be_removed_are_told_with_what_does_it(
+    sites: tuple[Site, Site], kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = ('-t', 'mangle', '-A', 'INPUT', '-p', 'tcp', '--dport', '7777', '-j', 'ACCEPT')
+    for command in (kind.value, kind.replace('iptables', 'ip6tables')):
+        sites[1].run(command, *others)
+    left_by_one_that_was_killed(sites[1], kind)
+    monkeypatch.setattr(rules_iptables, '_restore', refused)
+    done = cleared(sites[1], (kind,))
+    assert done.removed == ()
+    do_by_hand(sites[1], done.failure)
+    assert rules(sites[1]) == []
+    for command in (kind.value, kind.replace('iptables', 'ip6tables')):
+        assert ' '.join(others[2:5]) in sites[1].run(command, '-t', 'mangle', '-S')
+    assert cleared(sites[1]) == Cleared()
+
+
+@native
+def test_a_table_that_can_not_be_removed_is_told_with_what_does_it(
+    sites: tuple[Site, Site], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sites[1].run('nft', '-f', '-', text=DROPPING)
+    monkeypatch.setattr(rules_nftables, '_commit', refused)
+    do_by_hand(sites[1], cleared(sites[1]).failure)
+    assert cleared(sites[1]) == Cleared()
+
+
+@native
+def test_one_way_that_fails_does_not_keep_the_others_from_being_cleared(
+    sites: tuple[Site, Site], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left_by_one_that_was_killed(sites[1], Kind.IPTABLES_LEGACY)
+    sites[1].run('nft', '-f', '-', text=DROPPING)
+    with monkeypatch.context() as patch:
+        patch.setattr(rules_nftables, '_commit', refused)
+        done = cleared(sites[1])
+    assert any('iptables' in one for one in done.removed)
+    assert done.failure == f'it said no; as root: nft delete table inet {TABLE}'
+
+
+@native
+def test_somebody_who_was_quicker_is_no_failure(
+    sites: tuple[Site, Site], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_late(*_: object) -> None:
+        sites[1].run('nft', 'delete', 'table', 'inet', TABLE)
+        refused()
+
+    sites[1].run('nft', '-f', '-', text=DROPPING)
+    monkeypatch.setattr(rules_nftables, '_commit', too_late)
+    assert cleared(sites[1]) == Cleared()
+
+
+@native
+def test_where_it_can_not_be_seen_who_lives_nothing_is_removed(
+    sites: tuple[Site, Site], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With CAP_NET_ADMIN and without root one may change rules, and not see the queues."""
+
+    def unreadable(*_: object) -> str:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    sites[1].run('nft', '-f', '-', text=DROPPING)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, 'read_text', unreadable)
+        done = cleared(sites[1])
+    assert done.removed == ()
+    assert 'cannot be seen which netfilter queues are listened on' in str(done.failure)
+    assert TABLE in sites[1].run('nft', 'list', 'tables')
+
+
+# --- what it costs ------------------------------------------------------------------------------
+
+LOOK = """
+import sys
+from tcpao.userspace.clearing import clear
+print(clear())
+print('pyroute2' in sys.modules)
+"""
+
+
+@native
+def test_a_look_at_nothing_imports_nothing_big(sites: tuple[Site, Site]) -> None:
+    sites[1].run('nft', 'add table inet mine')
+    said = sites[1].run(sys.executable, '-c', LOOK)
+    assert said.splitlines() == [str(Cleared()), 'False']
+
+
+@native
+def test_tables_are_found_by_the_beginning_of_their_names_whatever_there_is(
+    own_namespace: None,
+) -> None:
+    def nft(text: str) -> None:
+        subprocess.run(['nft', '-f', '-'], input=text, text=True, check=True)
+
+    assert not may_have_tables(NAME)
+    # More than one part of an answer holds.
+    nft(''.join(f'table inet a-table-of-somebody-else-{number} {{ }}\n' for number in range(500)))
+    assert not may_have_tables(NAME)
+    nft(f'table inet not-{NAME} {{ }}')
+    assert not may_have_tables(NAME)
+    nft(f'table inet {NAME}-queue-1 {{ }}')
+    assert may_have_tables(NAME)
+
+
+# --- who may ------------------------------------------------------------------------------------
+
+
+@native
+def test_who_may_not_look_says_nothing(sites: tuple[Site, Site]) -> None:
+    left_by_one_that_was_killed(sites[1], Kind.IPTABLES)
+    sites[1].run('nft', '-f', '-', text=DROPPING)
+    before = rules(sites[1])
+    with sites[1].inside():
+        assert as_nobody(clear) == str(Cleared())
+    assert rules(sites[1]) == before
