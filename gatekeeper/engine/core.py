@@ -21,7 +21,7 @@ from gatekeeper.reporting.events import EventName
 from gatekeeper.state.connection import Connection, Phase, Waiter
 from gatekeeper.state.deadlines import Due
 from gatekeeper.state.limits import CLOCK_TOLERANCE
-from gatekeeper.state.mkt_record import Life, MktState
+from gatekeeper.state.mkt_record import MktRecord, MktState
 from gatekeeper.state.peer import Peer
 from gatekeeper.state.store import Note, State
 from ikev2 import events as ike
@@ -199,7 +199,7 @@ class Core:
 
     # --- the installer's answers ----------------------------------------------------------------
 
-    def _find(self, mkt: Mkt) -> tuple[Connection | None, Life | None]:
+    def _find(self, mkt: Mkt) -> tuple[Connection | None, MktRecord | None]:
         conn = self.state.connections.get(mkt.pair)
         lives = conn.lives() if conn is not None else []
         return conn, next((life for life in lives if life.name == mkt.identity), None)
@@ -276,7 +276,7 @@ def _retry_ike(state: State, peer: Peer, now: float) -> None:
         state.delete_again(peer, now)
 
 
-def _check_liveness(state: State, life: Life, now: float) -> None:
+def _check_liveness(state: State, life: MktRecord, now: float) -> None:
     state.endpoint.check_liveness(life.peer, now)
 
 

@@ -13,7 +13,7 @@ from gatekeeper.reporting.events import EventName
 from gatekeeper.state.connection import Connection, Phase
 from gatekeeper.state.deadlines import Due
 from gatekeeper.state.limits import OLD_KEY_LINGERS
-from gatekeeper.state.mkt_record import Life, MktState
+from gatekeeper.state.mkt_record import MktRecord, MktState
 from gatekeeper.state.store import State
 from ikev2.constants import NotifyType
 from tcpao.installer import Abort, Close, Remove, Where
@@ -60,7 +60,7 @@ def _disappoint(conn: Connection, cause: str) -> None:
         waiter.fail(GateError(f'neighbor {policy.neighbor} session {policy.session.name}: {cause}'))
 
 
-def _withdraw(state: State, life: Life, now: float) -> None:
+def _withdraw(state: State, life: MktRecord, now: float) -> None:
     """What we have asked for isn't wanted any more; what the peer asks for isn't to be had."""
     if life.exchange is not None:
         del state.exchanges[life.exchange]
@@ -97,7 +97,7 @@ def drop(state: State, conn: Connection, now: float, *, tell_peer: bool = True) 
             state.release_at(conn.ike_peer, life, life.installed_at + 2.0 * life.lifetime)
 
 
-def end_life(state: State, conn: Connection, life: Life, now: float) -> None:
+def end_life(state: State, conn: Connection, life: MktRecord, now: float) -> None:
     """One MKT of a connection whose socket is gone."""
     _withdraw(state, life, now)
     if life.on_listener:

@@ -36,7 +36,7 @@ from gatekeeper.state.limits import (
     backoff,
     lingers,
 )
-from gatekeeper.state.mkt_record import Life, MktState
+from gatekeeper.state.mkt_record import MktRecord, MktState
 from gatekeeper.state.store import State
 from tcpao.installer import (
     Cause,
@@ -51,7 +51,7 @@ from tcpao.installer import (
 )
 
 
-def begin_lifetime(state: State, conn: Connection, life: Life, now: float) -> None:
+def begin_lifetime(state: State, conn: Connection, life: MktRecord, now: float) -> None:
     """`life` is in use: set the deadlines that IKEv2 expects somebody to keep."""
     if conn.manual is not None:
         conn.manual.in_use(state, conn, now)
@@ -65,7 +65,7 @@ def begin_lifetime(state: State, conn: Connection, life: Life, now: float) -> No
     state.deadlines.set(Due.HARD, conn, life.hard_at)
 
 
-def begin(state: State, conn: Connection, new: Life, now: float) -> None:
+def begin(state: State, conn: Connection, new: MktRecord, now: float) -> None:
     """The successor is installed at both ends, as far as we know: bring it into use."""
     rotation = conn.rotation = Rotation(new, now)
     state.command(Probe(conn.pair, on=True))
@@ -186,7 +186,7 @@ def again(state: State, conn: Connection, now: float) -> None:
     state.deadlines.set(Due.REKEY, conn, now + wait)
 
 
-def discard(state: State, conn: Connection, life: Life, now: float) -> None:
+def discard(state: State, conn: Connection, life: MktRecord, now: float) -> None:
     """A successor that won't be used: off the socket, and deleted at the peer."""
     if life.token is not None:
         ending.refuse_for_now(state, life.token, now)
@@ -237,12 +237,12 @@ def _finish(state: State, conn: Connection, rotation: Rotation, now: float) -> N
 # --- the old key goes -----------------------------------------------------------------------
 
 
-def retire_at(state: State, conn: Connection, old: Life, when: float) -> None:
+def retire_at(state: State, conn: Connection, old: MktRecord, when: float) -> None:
     """Remove `old` from the connection then, or shortly before its hard lifetime."""
     state.deadlines.set(Due.RETIRE, old, min(when, old.hard_at - RETRY_REMOVE))
 
 
-def retire(state: State, old: Life, now: float) -> None:
+def retire(state: State, old: MktRecord, now: float) -> None:
     """Due.RETIRE."""
     conn = state.connections.get(old.pair)
     if conn is None or old not in conn.retiring:
@@ -254,12 +254,12 @@ def retire(state: State, old: Life, now: float) -> None:
         _remove(state, old)
 
 
-def _remove(state: State, life: Life) -> None:
+def _remove(state: State, life: MktRecord) -> None:
     state.command(Remove(life.key, Where.CONNECTION))
     state.deadlines.set(Due.RETIRE, life, life.hard_at)
 
 
-def removed(state: State, conn: Connection, life: Life) -> None:
+def removed(state: State, conn: Connection, life: MktRecord) -> None:
     """An old or discarded MKT is off the connection."""
     if life in conn.retiring:
         conn.retiring.remove(life)
@@ -273,7 +273,9 @@ def removed(state: State, conn: Connection, life: Life) -> None:
             state.release_at(conn.peer, life, life.installed_at + 2.0 * life.lifetime)
 
 
-def not_removed(state: State, conn: Connection, life: Life, failure: Failed, now: float) -> None:
+def not_removed(
+    state: State, conn: Connection, life: MktRecord, failure: Failed, now: float
+) -> None:
     """EBUSY is retried, never forced before its time."""
     if life not in conn.retiring or conn.phase is Phase.ENDING:
         return
@@ -285,7 +287,7 @@ def not_removed(state: State, conn: Connection, life: Life, failure: Failed, now
         state.deadlines.set(Due.RETIRE, life, min(now + RETRY_REMOVE, life.hard_at))
 
 
-def deleted(state: State, conn: Connection, life: Life, now: float) -> None:
+def deleted(state: State, conn: Connection, life: MktRecord, now: float) -> None:
     """The peer has deleted one of several MKTs of a connection: an old one, or a rotation's."""
     rotation = conn.rotation
     if life in conn.retiring:
@@ -305,7 +307,7 @@ def deleted(state: State, conn: Connection, life: Life, now: float) -> None:
 # --- the hard lifetime ----------------------------------------------------------------------
 
 
-def _successor(conn: Connection) -> Life | None:
+def _successor(conn: Connection) -> MktRecord | None:
     """A successor that both ends have completed, as far as we know."""
     rotation = conn.rotation
     if rotation is None or rotation.new.deleted_by_peer or rotation.new.ended:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from gatekeeper.errors import GateError
 from gatekeeper.policy.sessions import SessionPolicy
-from gatekeeper.state.mkt_record import Life
+from gatekeeper.state.mkt_record import MktRecord
 from tcpao.installer import KeyCounters
 from tcpao.mkt import Mkt, SocketPair
 
@@ -40,7 +40,7 @@ class Phase(StrEnum):
 class Rotation:
     """A successor on its way into use on one connection."""
 
-    new: Life
+    new: MktRecord
     answered_at: float
     reads: int = 0
     rnext_moved: bool = False
@@ -66,7 +66,7 @@ class Connection:
     ike_peer: Peer | None
     """With whom its keys are negotiated; None where they are manual."""
     opener: bool
-    life: Life
+    life: MktRecord
     """The MKT in use, or pending."""
     phase: Phase = Phase.NEGOTIATING
     waiter: Waiter | None = None
@@ -78,12 +78,12 @@ class Connection:
     """SendIDs of the peer that we can't take as RecvIDs: the next request says so."""
     keyids_unwanted: frozenset[int] = frozenset()
     """SendIDs of ours that the peer can't take: the next request for a successor has another."""
-    wanted: Life | None = None
+    wanted: MktRecord | None = None
     """A successor that we have asked for and that isn't answered yet."""
-    offered: Life | None = None
+    offered: MktRecord | None = None
     """A successor that the peer has asked for and that isn't in a rotation yet."""
     rotation: Rotation | None = None
-    retiring: list[Life] = field(default_factory=list)
+    retiring: list[MktRecord] = field(default_factory=list)
     began_last: bool = False
     rekey_failures: int = 0
     rekeys: int = 0
@@ -108,7 +108,7 @@ class Connection:
         """The daemon has a socket for it, and will tell when that is gone."""
         return self.opener or self.phase not in (Phase.NEGOTIATING, Phase.WAITING)
 
-    def lives(self) -> list[Life]:
+    def lives(self) -> list[MktRecord]:
         """Every MKT on this connection that hasn't ended."""
         found = [self.life, self.wanted, self.offered, *self.retiring]
         if self.rotation is not None:

@@ -54,7 +54,7 @@ ENDED = frozenset({MktState.GONE, MktState.FAILED, MktState.REVOKED})
 
 
 @dataclass(slots=True, eq=False)
-class Life:
+class MktRecord:
     """One MKT from its request to its end."""
 
     name: str

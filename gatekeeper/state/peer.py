@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from gatekeeper.policy.sessions import PadEntry
 from gatekeeper.reporting.explanations import Trouble
 from gatekeeper.state.key_ids import KeyIds
-from gatekeeper.state.mkt_record import Life
+from gatekeeper.state.mkt_record import MktRecord
 
 if TYPE_CHECKING:
     from ikev2.authentication.proof import Proof
@@ -40,13 +40,13 @@ class Peer:
     """The PAD entry has changed: all MKTs are renegotiated once it has proven itself anew."""
     renew_before: float = -inf
     """MKTs from before are renegotiated."""
-    lives: list[Life] = field(default_factory=list)
+    lives: list[MktRecord] = field(default_factory=list)
     """Every MKT whose ids are taken."""
-    deletes: dict[int, list[Life]] = field(default_factory=dict)
+    deletes: dict[int, list[MktRecord]] = field(default_factory=dict)
     """DELETEs under way, by exchange."""
-    undeleted: list[Life] = field(default_factory=list)
+    undeleted: list[MktRecord] = field(default_factory=list)
     """MKTs whose DELETE the peer never answered: said again under the next IKE SA."""
 
-    def by_recv_id(self, recv_id: int) -> Life | None:
+    def by_recv_id(self, recv_id: int) -> MktRecord | None:
         """The life under the peer's SendID."""
         return next((life for life in self.lives if life.recv_id == recv_id), None)

@@ -19,7 +19,7 @@ from gatekeeper.reporting.explanations import Trouble
 from gatekeeper.state.connection import Phase
 from gatekeeper.state.deadlines import Deadlines, Due
 from gatekeeper.state.limits import OLD_KEY_LINGERS, RETRY_REMOVE, soft_lifetime
-from gatekeeper.state.mkt_record import Life, MktState
+from gatekeeper.state.mkt_record import MktRecord, MktState
 from tcpao.installer import Command
 from tcpao.mkt import ALGORITHMS, Mkt, SocketPair
 
@@ -73,7 +73,7 @@ class State:
         """Names that the backend can do: never offer what this host can't."""
         self.backend = backend
         self.deadlines = Deadlines()
-        self.exchanges: dict[int, tuple[Connection, Life]] = {}
+        self.exchanges: dict[int, tuple[Connection, MktRecord]] = {}
         """Our requests under way."""
         self.policies: dict[str, SessionPolicy] = {}
         self.sessions_of: dict[str, list[SessionPolicy]] = {}
@@ -122,7 +122,7 @@ class State:
             plain.setdefault('neighbor', policy.neighbor)
         self.notes.append(Note(session, event, plain))
 
-    def note_installed(self, conn: Connection, life: Life) -> None:
+    def note_installed(self, conn: Connection, life: MktRecord) -> None:
         """Tell operators that a key is in place."""
         self.note(
             conn.policy,
@@ -169,15 +169,15 @@ class State:
 
     def new_life(
         self, policy: SessionPolicy, peer: Peer, pair: SocketPair, send_id: int, *, initiator: bool
-    ) -> Life:
+    ) -> MktRecord:
         """Begin a life; its SendID is already taken."""
         name = f'{policy.session.service}/{policy.session.name}/{self.next_name()}'
-        life = Life(name, peer.pad.name, policy.key, pair, send_id, initiator)
+        life = MktRecord(name, peer.pad.name, policy.key, pair, send_id, initiator)
         peer.lives.append(life)
         return life
 
     def give_key(
-        self, conn: Connection, life: Life, keys: RpSaKeys, sent_lifetime: int, now: float
+        self, conn: Connection, life: MktRecord, keys: RpSaKeys, sent_lifetime: int, now: float
     ) -> None:
         """The exchange has made the key: from here the MKT exists, with its hard lifetime."""
         life.recv_id = keys.recv_id
@@ -220,12 +220,12 @@ class State:
         mine = (conn for conn in found if conn is not None and conn.ike_peer is peer)
         return list(dict.fromkeys(mine))
 
-    def ask(self, conn: Connection, life: Life, request: RpSaRequest, now: float) -> None:
+    def ask(self, conn: Connection, life: MktRecord, request: RpSaRequest, now: float) -> None:
         """Send a request for a new MKT or a successor."""
         life.exchange = self.endpoint.request(conn.peer.pad.name, request, now)
         self.exchanges[life.exchange] = (conn, life)
 
-    def set_soft(self, conn: Connection, life: Life) -> None:
+    def set_soft(self, conn: Connection, life: MktRecord) -> None:
         """When the successor is asked for."""
         life.soft_at = life.installed_at + soft_lifetime(
             life.lifetime, self.fraction(), began_last=conn.began_last
@@ -239,7 +239,7 @@ class State:
 
     # --- the end of ids ---------------------------------------------------------------------
 
-    def release(self, peer: Peer, life: Life) -> None:
+    def release(self, peer: Peer, life: MktRecord) -> None:
         """Its ids are free again; idempotent."""
         self.deadlines.cancel(Due.IDS, life)
         if life in peer.lives:
@@ -250,14 +250,14 @@ class State:
         if life in peer.undeleted:
             peer.undeleted.remove(life)
 
-    def release_at(self, peer: Peer | None, life: Life, when: float) -> None:
+    def release_at(self, peer: Peer | None, life: MktRecord, when: float) -> None:
         """Free its ids then, or as soon after as its key is off the sockets."""
         if peer is None:
             # Manual keys keep theirs.
             return
         self.deadlines.set(Due.IDS, life, when)
 
-    def ids_due(self, life: Life, now: float) -> None:
+    def ids_due(self, life: MktRecord, now: float) -> None:
         """Due.IDS."""
         peer = self.peers.get(life.peer)
         if peer is not None and life.ended and not life.deleting:
@@ -265,7 +265,7 @@ class State:
         elif peer is not None:
             self.release_at(peer, life, now + RETRY_REMOVE)
 
-    def delete(self, peer: Peer | None, lives: list[Life], now: float) -> None:
+    def delete(self, peer: Peer | None, lives: list[MktRecord], now: float) -> None:
         """Send one DELETE for these; ids stay taken until it was answered and 60 s are over."""
         wanted = [
             life
@@ -287,7 +287,7 @@ class State:
         undeleted, peer.undeleted = peer.undeleted, []
         self.delete(peer, undeleted, now)
 
-    def deleted(self, peer: Peer, life: Life, now: float) -> None:
+    def deleted(self, peer: Peer, life: MktRecord, now: float) -> None:
         """Both ends know that it ends."""
         life.deleted_by_peer = True
         if life in peer.undeleted:

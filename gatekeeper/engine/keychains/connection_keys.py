@@ -28,7 +28,7 @@ from gatekeeper.state.limits import (
     RETRY_REMOVE,
     backoff,
 )
-from gatekeeper.state.mkt_record import Life, MktState
+from gatekeeper.state.mkt_record import MktRecord, MktState
 from gatekeeper.state.store import State
 from keymaterial import Secret
 from tcpao.installer import Failed, Install, KeyState, Where
@@ -41,7 +41,7 @@ class ManualKeys:
 
     candidates: tuple[SessionPolicy, ...]
     """The sessions that an accepted connection may be for, until its key has told."""
-    held: dict[str, tuple[ChainKey, Life]] = field(default_factory=dict)
+    held: dict[str, tuple[ChainKey, MktRecord]] = field(default_factory=dict)
     """Every key on the socket, or on its way there, by the name of its life."""
     revoked_at: dict[str, float] = field(default_factory=dict)
     """When a key in use was first missing from the chain."""
@@ -54,22 +54,22 @@ class ManualKeys:
 
     # --- what there is --------------------------------------------------------------------------
 
-    def lives(self) -> list[Life]:
+    def lives(self) -> list[MktRecord]:
         """Every key that hasn't ended."""
         return [life for _, life in self.held.values() if not life.ended]
 
-    def key_of(self, life: Life) -> ChainKey:
+    def key_of(self, life: MktRecord) -> ChainKey:
         """The chain's key, as it was when this life began."""
         return self.held[life.name][0]
 
-    def life_of(self, key: ChainKey) -> Life | None:
+    def life_of(self, key: ChainKey) -> MktRecord | None:
         """The life of a key of the chain on this connection."""
         return next(
             (life for held, life in self.held.values() if held.is_same_key(key) and not life.ended),
             None,
         )
 
-    def add(self, state: State, conn: Connection, key: ChainKey, now: float) -> Life:
+    def add(self, state: State, conn: Connection, key: ChainKey, now: float) -> MktRecord:
         """Begin the life of a key on this connection; it is being installed, or was inherited."""
         life = begin_life(state, conn.policy, conn.pair, key, now)
         state.keyed.append((conn.policy, conn.opener, life.key))
@@ -172,7 +172,7 @@ class ManualKeys:
             self._look_again(state, conn, now)
 
     def _not_accepted(
-        self, state: State, conn: Connection, key: ChainKey, life: Life, now: float
+        self, state: State, conn: Connection, key: ChainKey, life: MktRecord, now: float
     ) -> None:
         """The chain doesn't have it any more, or its accept-lifetime isn't now."""
         if life.ended or life in conn.retiring or life is conn.life:
@@ -213,7 +213,7 @@ class ManualKeys:
         if waits:
             state.deadlines.set(Due.SYNC, conn, min(waits))
 
-    def installed(self, state: State, conn: Connection, life: Life, now: float) -> None:
+    def installed(self, state: State, conn: Connection, life: MktRecord, now: float) -> None:
         """A key is on the socket, before connect() or beside others."""
         life.move(MktState.INSTALLED)
         state.note_installed(conn, life)
@@ -221,7 +221,7 @@ class ManualKeys:
             self.sync(state, conn, now)
 
     def not_installed(
-        self, state: State, conn: Connection, life: Life, failure: Failed, now: float
+        self, state: State, conn: Connection, life: MktRecord, failure: Failed, now: float
     ) -> None:
         """The session goes on without it, for now."""
         key = self.key_of(life)
@@ -305,7 +305,7 @@ class ManualKeys:
             conn.rotation = Rotation(new, now)
         return True
 
-    def superseded(self, state: State, conn: Connection, old: Life, now: float) -> None:
+    def superseded(self, state: State, conn: Connection, old: MktRecord, now: float) -> None:
         """Another key is in use: the old one stays as long as the chain accepts it."""
         state.deadlines.set(Due.SYNC, conn, now)
         key = self.key_of(old)
@@ -321,7 +321,7 @@ class ManualKeys:
         conn.retiring.append(old)
         rotation.retire_at(state, conn, old, now + OLD_KEY_LINGERS)
 
-    def discarded(self, state: State, conn: Connection, new: Life, now: float) -> None:
+    def discarded(self, state: State, conn: Connection, new: MktRecord, now: float) -> None:
         """A successor failed; the session is back on the old key."""
         self._ban(state, self.key_of(new), now)
         self.in_use(state, conn, now)
@@ -336,7 +336,7 @@ class ManualKeys:
         hint = 'does the peer have the key, and prefer it? The session goes on meanwhile'
         state.refuse(conn.policy, 'rekey', cause, hint)
 
-    def removed(self, state: State, conn: Connection, life: Life) -> None:
+    def removed(self, state: State, conn: Connection, life: MktRecord) -> None:
         """A key is off the connection. If the chain has it again meanwhile, it comes back."""
         state.deadlines.set(Due.SYNC, conn, AT_ONCE)
         self.held.pop(life.name, None)
@@ -353,10 +353,10 @@ def _name(key: ChainKey) -> str:
 
 def begin_life(
     state: State, policy: SessionPolicy, pair: SocketPair, key: ChainKey, now: float
-) -> Life:
+) -> MktRecord:
     """An MKT of the operator's for this pair; it has its own copy of the secret."""
     assert policy.keychain is not None
-    life = Life(
+    life = MktRecord(
         name=f'{policy.keychain.name}/key {key.number}/{state.next_name()}',
         peer='',
         session_key=policy.key,

@@ -20,7 +20,7 @@ from gatekeeper.reporting.explanations import HINTS
 from gatekeeper.state.connection import Connection, Phase, Waiter
 from gatekeeper.state.deadlines import Due
 from gatekeeper.state.limits import CEASE_BEFORE, POSTING_RETRY
-from gatekeeper.state.mkt_record import Life
+from gatekeeper.state.mkt_record import MktRecord
 from gatekeeper.state.store import Place, Posted, State
 from tcpao.installer import DENY_ID, Failed, Install, Remove, Where
 from tcpao.mkt import Mkt, PeerPairs, SocketPair
@@ -214,7 +214,7 @@ def _connection(
     state: State,
     policy: SessionPolicy,
     pair: SocketPair,
-    life: Life,
+    life: MktRecord,
     manual: ManualKeys,
     *,
     opener: bool,

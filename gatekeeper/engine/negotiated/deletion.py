@@ -7,7 +7,7 @@ from gatekeeper.engine.negotiated import rekeying
 from gatekeeper.state.connection import Connection, Phase
 from gatekeeper.state.deadlines import Due
 from gatekeeper.state.limits import ABORT_WITHIN, lingers
-from gatekeeper.state.mkt_record import Life
+from gatekeeper.state.mkt_record import MktRecord
 from gatekeeper.state.peer import Peer
 from gatekeeper.state.store import State
 from ikev2.events import DeleteAnswered, InitialContact, KeysDeleted
@@ -82,7 +82,7 @@ def initial_contact(state: State, event: InitialContact, now: float) -> None:
         _dead(state, peer, life, now)
 
 
-def _dead(state: State, peer: Peer, life: Life, now: float) -> None:
+def _dead(state: State, peer: Peer, life: MktRecord, now: float) -> None:
     """Its ids need not wait for a DELETE."""
     if life.ended:
         state.release(peer, life)

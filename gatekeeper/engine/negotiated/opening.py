@@ -17,7 +17,7 @@ from gatekeeper.state.connection import Connection, Phase, Waiter
 from gatekeeper.state.deadlines import Due
 from gatekeeper.state.key_ids import NoKeyIdError
 from gatekeeper.state.limits import OLD_KEY_LINGERS, OPENING_RETRY
-from gatekeeper.state.mkt_record import Life, MktState
+from gatekeeper.state.mkt_record import MktRecord, MktState
 from gatekeeper.state.store import State
 from ikev2.constants import NotifyType
 from ikev2.events import Cause, RpSaFailed, RpSaKeys, RpSaRequest, Selector
@@ -36,7 +36,7 @@ def offered(state: State, policy: SessionPolicy) -> tuple[str, ...]:
     return tuple(name for name in policy.algorithms if name in state.algorithms)
 
 
-def request_for(conn: Connection, life: Life, suites: tuple[str, ...]) -> RpSaRequest:
+def request_for(conn: Connection, life: MktRecord, suites: tuple[str, ...]) -> RpSaRequest:
     """The request for a new MKT: selectors by the role in TCP, opener first."""
     pair, policy = conn.pair, conn.policy
     return RpSaRequest(

@@ -15,7 +15,7 @@ from gatekeeper.state.connection import Connection, Phase
 from gatekeeper.state.deadlines import Due
 from gatekeeper.state.key_ids import NoKeyIdError
 from gatekeeper.state.limits import DOUBT_FOR, REKEY_UNANSWERED
-from gatekeeper.state.mkt_record import Life, MktState
+from gatekeeper.state.mkt_record import MktRecord, MktState
 from gatekeeper.state.store import State
 from ikev2.constants import NotifyType
 from ikev2.events import Cause, RpSaFailed, RpSaKeys, RpSaRequest, RpSaRequested, Selector
@@ -62,7 +62,7 @@ def unanswered(state: State, conn: Connection, now: float) -> None:
         _go_on(state, conn, now)
 
 
-def negotiated(state: State, conn: Connection, life: Life, keys: RpSaKeys, now: float) -> None:
+def negotiated(state: State, conn: Connection, life: MktRecord, keys: RpSaKeys, now: float) -> None:
     """Our request was answered: install it on the connection."""
     state.deadlines.cancel(Due.UNANSWERED, conn)
     peer = conn.peer
@@ -81,7 +81,9 @@ def negotiated(state: State, conn: Connection, life: Life, keys: RpSaKeys, now: 
     state.command(Install(life.key, Where.CONNECTION))
 
 
-def failed(state: State, conn: Connection, life: Life, failure: RpSaFailed, now: float) -> None:
+def failed(
+    state: State, conn: Connection, life: MktRecord, failure: RpSaFailed, now: float
+) -> None:
     """Our request failed; the session stays on its key."""
     state.deadlines.cancel(Due.UNANSWERED, conn)
     conn.wanted = None
@@ -165,13 +167,13 @@ def _requested(state: State, event: RpSaRequested, now: float) -> None:
         prepared(state, conn, life, keys, now)
 
 
-def prepared(state: State, conn: Connection, life: Life, keys: RpSaKeys, now: float) -> None:
+def prepared(state: State, conn: Connection, life: MktRecord, keys: RpSaKeys, now: float) -> None:
     """The successor's key is there, at once or after additional key exchanges."""
     state.give_key(conn, life, keys, conn.policy.lifetime, now)
     state.command(Install(life.key, Where.CONNECTION))
 
 
-def abandoned(state: State, conn: Connection, life: Life, now: float) -> None:
+def abandoned(state: State, conn: Connection, life: MktRecord, now: float) -> None:
     """The peer never finished its request; the session stays on its key."""
     life.token = None
     conn.offered = None
@@ -180,7 +182,7 @@ def abandoned(state: State, conn: Connection, life: Life, now: float) -> None:
     _go_on(state, conn, now)
 
 
-def installed(state: State, conn: Connection, life: Life, now: float) -> None:
+def installed(state: State, conn: Connection, life: MktRecord, now: float) -> None:
     """A successor, ours or the peer's, is on the connection."""
     life.move(MktState.INSTALLED)
     state.note_installed(conn, life)
@@ -194,7 +196,9 @@ def installed(state: State, conn: Connection, life: Life, now: float) -> None:
         _go_on(state, conn, now)
 
 
-def not_installed(state: State, conn: Connection, life: Life, failure: Failed, now: float) -> None:
+def not_installed(
+    state: State, conn: Connection, life: MktRecord, failure: Failed, now: float
+) -> None:
     """The peer is told at once: a refusal if it asked, a DELETE if we did."""
     if life is conn.offered:
         conn.offered = None
@@ -213,7 +217,7 @@ def not_installed(state: State, conn: Connection, life: Life, failure: Failed, n
     _go_on(state, conn, now)
 
 
-def deleted(state: State, conn: Connection, life: Life, now: float) -> None:
+def deleted(state: State, conn: Connection, life: MktRecord, now: float) -> None:
     """The peer has deleted a successor that isn't in a rotation: it lost against the other one,
     or could not be installed there. Nothing was sent under it."""
     if life is conn.offered:

@@ -32,7 +32,7 @@ from gatekeeper.engine.negotiated.rekeying import ask
 from gatekeeper.policy.sessions import SessionPolicy
 from gatekeeper.state.connection import Connection, Phase
 from gatekeeper.state.deadlines import Due
-from gatekeeper.state.mkt_record import Life, MktState
+from gatekeeper.state.mkt_record import MktRecord, MktState
 from gatekeeper.state.peer import Peer
 from ikev2.authentication.auth import PresharedKey
 from ikev2.events import Datagram
@@ -449,7 +449,7 @@ def check_deadlines(router: Router) -> None:
             assert state.connections.get(subject.pair) is subject, due
         elif isinstance(subject, Peer):
             assert subject in state.peers.values(), due
-        elif isinstance(subject, Life) and due is not Due.IDS:
+        elif isinstance(subject, MktRecord) and due is not Due.IDS:
             assert not subject.ended, due
 
 

@@ -6,15 +6,15 @@ from ipaddress import ip_address
 
 import pytest
 
-from gatekeeper.state.mkt_record import ENDED, TRANSITIONS, Life, MktState
+from gatekeeper.state.mkt_record import ENDED, TRANSITIONS, MktRecord, MktState
 from keymaterial import Secret
 from tcpao.mkt import ALGORITHMS, Mkt, SocketPair
 
 PAIR = SocketPair(ip_address('10.0.0.1'), 40001, ip_address('10.0.0.2'), 179)
 
 
-def life() -> Life:
-    made = Life('bgp/1', 'peer', 'session', PAIR, 1, True)
+def life() -> MktRecord:
+    made = MktRecord('bgp/1', 'peer', 'session', PAIR, 1, True)
     made.mkt = Mkt('bgp/1', PAIR, ALGORITHMS['hmac-sha-1-96'], True, 1, 2, Secret(b'key'), 9.0)
     return made
 
