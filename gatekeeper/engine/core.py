@@ -23,7 +23,7 @@ from gatekeeper.state.deadlines import Due
 from gatekeeper.state.limits import CLOCK_TOLERANCE
 from gatekeeper.state.mkt_record import MktRecord, MktState
 from gatekeeper.state.peer import Peer
-from gatekeeper.state.store import Note, State
+from gatekeeper.state.store import Note, Store
 from ikev2 import events as ike
 from ikev2.endpoint import Endpoint
 from ikev2.limits import KeyLog
@@ -65,7 +65,7 @@ class Core:
             has_mkts=self._has_mkts,
             key_log=ike_key_log,
         )
-        self.state = State(self.endpoint, random, algorithms, backend)
+        self.state = Store(self.endpoint, random, algorithms, backend)
 
     def _has_mkts(self, peer: str) -> bool:
         found = self.state.peers.get(peer)
@@ -269,23 +269,23 @@ class Core:
                 ending.refuse_for_now(self.state, event.token, now)
 
 
-def _retry_ike(state: State, peer: Peer, now: float) -> None:
+def _retry_ike(state: Store, peer: Peer, now: float) -> None:
     state.endpoint.connect(peer.pad.name, now)
     if peer.up:
         # Another IKE SA than the one under which a DELETE was lost.
         state.delete_again(peer, now)
 
 
-def _check_liveness(state: State, life: MktRecord, now: float) -> None:
+def _check_liveness(state: Store, life: MktRecord, now: float) -> None:
     state.endpoint.check_liveness(life.peer, now)
 
 
-def _sync(state: State, conn: Connection, now: float) -> None:
+def _sync(state: Store, conn: Connection, now: float) -> None:
     if conn.manual is not None:
         conn.manual.sync(state, conn, now)
 
 
-def _look(state: State, conn: Connection, now: float) -> None:
+def _look(state: Store, conn: Connection, now: float) -> None:
     state.command(Read(conn.pair))
 
 
@@ -307,7 +307,7 @@ DUE: dict[Due, Callable[..., None]] = {
     Due.LISTENER: accepting.remove,
     Due.LIVENESS: _check_liveness,
     Due.RETIRE: rotation.retire,
-    Due.IDS: State.ids_due,
+    Due.IDS: Store.ids_due,
     Due.IKE: _retry_ike,
     Due.REPROVE: reproving.too_late,
     Due.CHAINS: chains.renew,

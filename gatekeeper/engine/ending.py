@@ -14,13 +14,13 @@ from gatekeeper.state.connection import Connection, Phase
 from gatekeeper.state.deadlines import Due
 from gatekeeper.state.limits import OLD_KEY_LINGERS
 from gatekeeper.state.mkt_record import MktRecord, MktState
-from gatekeeper.state.store import State
+from gatekeeper.state.store import Store
 from ikev2.constants import NotifyType
 from tcpao.installer import Abort, Close, Remove, Where
 from tcpao.mkt import SocketPair
 
 
-def abort(state: State, conn: Connection, cause: str, now: float) -> None:
+def abort(state: Store, conn: Connection, cause: str, now: float) -> None:
     """Have the socket closed at once; without one there is nothing to wait for."""
     if conn.has_socket:
         _wind_up(state, conn, cause, now)
@@ -29,7 +29,7 @@ def abort(state: State, conn: Connection, cause: str, now: float) -> None:
         drop(state, conn, now)
 
 
-def close(state: State, conn: Connection, cause: str, now: float) -> None:
+def close(state: Store, conn: Connection, cause: str, now: float) -> None:
     """Have the session ended with NOTIFICATION Cease; without a socket at once."""
     if conn.has_socket:
         _wind_up(state, conn, cause, now)
@@ -38,7 +38,7 @@ def close(state: State, conn: Connection, cause: str, now: float) -> None:
         drop(state, conn, now)
 
 
-def _wind_up(state: State, conn: Connection, cause: str, now: float) -> None:
+def _wind_up(state: Store, conn: Connection, cause: str, now: float) -> None:
     """Nothing more is begun on it. That its keys expire stays a promise."""
     if conn.phase is Phase.ENDING:
         return
@@ -60,7 +60,7 @@ def _disappoint(conn: Connection, cause: str) -> None:
         waiter.fail(GateError(f'neighbor {policy.neighbor} session {policy.session.name}: {cause}'))
 
 
-def _withdraw(state: State, life: MktRecord, now: float) -> None:
+def _withdraw(state: Store, life: MktRecord, now: float) -> None:
     """What we have asked for isn't wanted any more; what the peer asks for isn't to be had."""
     if life.exchange is not None:
         del state.exchanges[life.exchange]
@@ -71,7 +71,7 @@ def _withdraw(state: State, life: MktRecord, now: float) -> None:
         life.token = None
 
 
-def gone(state: State, pair: SocketPair, now: float) -> None:
+def gone(state: Store, pair: SocketPair, now: float) -> None:
     """The daemon: this socket is closed, or never came up."""
     if state.strays[pair]:
         # Not that of the connection which the peer may have asked for meanwhile.
@@ -82,7 +82,7 @@ def gone(state: State, pair: SocketPair, now: float) -> None:
         drop(state, conn, now)
 
 
-def drop(state: State, conn: Connection, now: float, *, tell_peer: bool = True) -> None:
+def drop(state: Store, conn: Connection, now: float, *, tell_peer: bool = True) -> None:
     """The connection is no more: its keys go, here and (by DELETE) at the peer."""
     forget(state, conn)
     _disappoint(conn, f'connection {conn.pair} is closed; it is tried again')
@@ -97,7 +97,7 @@ def drop(state: State, conn: Connection, now: float, *, tell_peer: bool = True) 
             state.release_at(conn.ike_peer, life, life.installed_at + 2.0 * life.lifetime)
 
 
-def end_life(state: State, conn: Connection, life: MktRecord, now: float) -> None:
+def end_life(state: Store, conn: Connection, life: MktRecord, now: float) -> None:
     """One MKT of a connection whose socket is gone."""
     _withdraw(state, life, now)
     if life.on_listener:
@@ -113,14 +113,14 @@ def end_life(state: State, conn: Connection, life: MktRecord, now: float) -> Non
     life.end()
 
 
-def forget(state: State, conn: Connection) -> None:
+def forget(state: Store, conn: Connection) -> None:
     """Take it out of the tables, with its deadlines."""
     if state.connections.get(conn.pair) is conn:
         del state.connections[conn.pair]
     _silence(state, conn)
 
 
-def _silence(state: State, conn: Connection) -> None:
+def _silence(state: Store, conn: Connection) -> None:
     """None of its deadlines comes."""
     state.deadlines.cancel_all(conn)
     for life in conn.lives():
@@ -128,6 +128,6 @@ def _silence(state: State, conn: Connection) -> None:
         state.deadlines.cancel(Due.RETIRE, life)
 
 
-def refuse_for_now(state: State, token: int, now: float) -> None:
+def refuse_for_now(state: Store, token: int, now: float) -> None:
     """Answer a peer's request with TEMPORARY_FAILURE."""
     state.endpoint.refuse(token, NotifyType.TEMPORARY_FAILURE, b'', now)

@@ -13,7 +13,7 @@ from gatekeeper.policy.sessions import SessionPolicy
 from gatekeeper.reporting.events import EventName
 from gatekeeper.reporting.expiry import Stage, ends_of
 from gatekeeper.state.deadlines import Due
-from gatekeeper.state.store import State
+from gatekeeper.state.store import Store
 
 ENDS = 'ends'
 """Whose deadline Due.FOREWARN is."""
@@ -31,13 +31,13 @@ class Forewarning:
     hint: str
 
 
-def begin(state: State, now: float) -> None:
+def begin(state: Store, now: float) -> None:
     """The configuration was loaded."""
     state.forewarned.clear()
     look(state, ENDS, now)
 
 
-def look(state: State, subject: object, now: float) -> None:
+def look(state: Store, subject: object, now: float) -> None:
     """Due.FOREWARN, and when the clock was set: tell what has come nearer."""
     wall = state.wall(now)
     told, next_time = news(state.policies.values(), wall, state.forewarned)

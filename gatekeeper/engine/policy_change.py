@@ -18,12 +18,12 @@ from gatekeeper.state.connection import Connection, Phase
 from gatekeeper.state.deadlines import Due
 from gatekeeper.state.key_ids import KeyIds
 from gatekeeper.state.peer import Peer
-from gatekeeper.state.store import State
+from gatekeeper.state.store import Store
 from ikev2.errors import LocalError
 from ikev2.peer import Peer as IkePeer
 
 
-def configure(state: State, policies: Sequence[SessionPolicy], now: float) -> None:
+def configure(state: Store, policies: Sequence[SessionPolicy], now: float) -> None:
     """The whole new set of sessions. Raises PolicyError, and then changes nothing."""
     check(policies)
     chains.check_reload(state, policies)
@@ -80,7 +80,7 @@ def _ike_peer(name: str, pad: PadEntry, sessions: Sequence[SessionPolicy]) -> Ik
         raise PolicyError(str(error)) from None
 
 
-def _apply(state: State, conn: Connection, policy: SessionPolicy | None, now: float) -> None:
+def _apply(state: Store, conn: Connection, policy: SessionPolicy | None, now: float) -> None:
     if policy is None or not _permits(policy, conn):
         ending.close(state, conn, 'the configuration changed', now)
         return

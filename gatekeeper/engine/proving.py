@@ -16,12 +16,12 @@ from gatekeeper.state.connection import Connection, Phase, Waiter
 from gatekeeper.state.deadlines import Due
 from gatekeeper.state.limits import PROOF_WITHIN
 from gatekeeper.state.mkt_record import MktState
-from gatekeeper.state.store import State
+from gatekeeper.state.store import Store
 from tcpao.installer import KeyState, Prune, Read, Remove, Where
 from tcpao.mkt import Mkt, SocketPair
 
 
-def prove(state: State, pair: SocketPair, waiter: Waiter, now: float) -> None:
+def prove(state: Store, pair: SocketPair, waiter: Waiter, now: float) -> None:
     """TCP is established on `pair`; nothing has been sent on it."""
     conn = state.connections.get(pair) or chains.accept(state, pair, now)
     if conn is None or conn.phase is not Phase.WAITING:
@@ -62,7 +62,7 @@ def judge(mkt: Mkt, seen: KeyState) -> str | None:
     return None
 
 
-def read(state: State, conn: Connection, seen: KeyState, now: float) -> None:
+def read(state: Store, conn: Connection, seen: KeyState, now: float) -> None:
     """The socket's state has come."""
     if conn.manual is not None:
         against = conn.manual.judge(state, conn, seen, now)
@@ -86,7 +86,7 @@ def read(state: State, conn: Connection, seen: KeyState, now: float) -> None:
         state.command(Read(conn.pair))
 
 
-def _proven(state: State, conn: Connection, now: float) -> None:
+def _proven(state: Store, conn: Connection, now: float) -> None:
     life = conn.life
     conn.phase = Phase.PROVEN
     conn.since = now
@@ -116,18 +116,18 @@ def _proven(state: State, conn: Connection, now: float) -> None:
         conn.manual.sync(state, conn, now)
 
 
-def too_late(state: State, conn: Connection, now: float) -> None:
+def too_late(state: Store, conn: Connection, now: float) -> None:
     """Due.PROOF."""
     refuse(state, conn, 'the socket could not be read in time', now)
 
 
-def refuse(state: State, conn: Connection, cause: str, now: float) -> None:
+def refuse(state: Store, conn: Connection, cause: str, now: float) -> None:
     """Not proven: the daemon closes it without an octet when it sees the ticket."""
     _fail(state, conn, cause)
     ending.abort(state, conn, cause, now)
 
 
-def _disown(state: State, conn: Connection, cause: str, now: float) -> None:
+def _disown(state: Store, conn: Connection, cause: str, now: float) -> None:
     """What was accepted is older than this MKT, whose SYN may still come; it is closed the same."""
     _fail(state, conn, cause)
     state.strays[conn.pair] += 1
@@ -137,7 +137,7 @@ def _disown(state: State, conn: Connection, cause: str, now: float) -> None:
     accepting.wait_for_syn(state, conn, now)
 
 
-def _fail(state: State, conn: Connection, cause: str) -> None:
+def _fail(state: Store, conn: Connection, cause: str) -> None:
     error = state.refuse(conn.policy, 'proof', cause, HINTS['proof'])
     waiter, conn.waiter = conn.waiter, None
     if waiter is not None:

@@ -37,7 +37,7 @@ from gatekeeper.state.limits import (
     lingers,
 )
 from gatekeeper.state.mkt_record import MktRecord, MktState
-from gatekeeper.state.store import State
+from gatekeeper.state.store import Store
 from tcpao.installer import (
     Cause,
     Failed,
@@ -51,7 +51,7 @@ from tcpao.installer import (
 )
 
 
-def begin_lifetime(state: State, conn: Connection, life: MktRecord, now: float) -> None:
+def begin_lifetime(state: Store, conn: Connection, life: MktRecord, now: float) -> None:
     """`life` is in use: set the deadlines that IKEv2 expects somebody to keep."""
     if conn.manual is not None:
         conn.manual.in_use(state, conn, now)
@@ -65,7 +65,7 @@ def begin_lifetime(state: State, conn: Connection, life: MktRecord, now: float) 
     state.deadlines.set(Due.HARD, conn, life.hard_at)
 
 
-def begin(state: State, conn: Connection, new: MktRecord, now: float) -> None:
+def begin(state: Store, conn: Connection, new: MktRecord, now: float) -> None:
     """The successor is installed at both ends, as far as we know: bring it into use."""
     rotation = conn.rotation = Rotation(new, now)
     state.command(Probe(conn.pair, on=True))
@@ -81,13 +81,13 @@ def begin(state: State, conn: Connection, new: MktRecord, now: float) -> None:
         state.deadlines.set(Due.HARD, conn, new.hard_at)
 
 
-def _read_later(state: State, conn: Connection, rotation: Rotation, now: float) -> None:
+def _read_later(state: Store, conn: Connection, rotation: Rotation, now: float) -> None:
     wait = READS[min(rotation.reads, len(READS) - 1)] if not rotation.stalled else STALLED_READ
     rotation.reads += 1
     state.deadlines.set(Due.READ, conn, now + wait)
 
 
-def read(state: State, conn: Connection, seen: KeyState, now: float) -> None:
+def read(state: Store, conn: Connection, seen: KeyState, now: float) -> None:
     """Look how far traffic has moved."""
     rotation = conn.rotation
     if rotation is None:
@@ -140,7 +140,7 @@ def _committed(conn: Connection) -> bool:
     return conn.life.deleting or conn.life.deleted_by_peer
 
 
-def grace_over(state: State, conn: Connection, now: float) -> None:
+def grace_over(state: Store, conn: Connection, now: float) -> None:
     """Due.GRACE."""
     rotation = conn.rotation
     if rotation is None or rotation.rolling_back or _committed(conn):
@@ -153,7 +153,7 @@ def grace_over(state: State, conn: Connection, now: float) -> None:
         roll_back(state, conn, f'traffic did not move to it in {conn.policy.grace} s', now)
 
 
-def roll_back(state: State, conn: Connection, cause: str, now: float) -> None:
+def roll_back(state: Store, conn: Connection, cause: str, now: float) -> None:
     """Stay on the old MKT; the successor is deleted when nothing is sent under it any more."""
     rotation = conn.rotation
     assert rotation is not None
@@ -164,7 +164,7 @@ def roll_back(state: State, conn: Connection, cause: str, now: float) -> None:
     state.command(Read(conn.pair))
 
 
-def _discard(state: State, conn: Connection, rotation: Rotation, now: float) -> None:
+def _discard(state: Store, conn: Connection, rotation: Rotation, now: float) -> None:
     _over(state, conn)
     if conn.manual is not None:
         conn.manual.discarded(state, conn, rotation.new, now)
@@ -173,20 +173,20 @@ def _discard(state: State, conn: Connection, rotation: Rotation, now: float) -> 
     again(state, conn, now)
 
 
-def give_up(state: State, conn: Connection) -> None:
+def give_up(state: Store, conn: Connection) -> None:
     """Another successor is wanted, or none: the session stays on the MKT in use."""
     _over(state, conn)
     state.command(SetRNext(conn.life.key))
 
 
-def again(state: State, conn: Connection, now: float) -> None:
+def again(state: Store, conn: Connection, now: float) -> None:
     """Try the rekey again, later each time."""
     wait = backoff(REKEY_BACKOFF, conn.rekey_failures, state.fraction())
     conn.rekey_failures += 1
     state.deadlines.set(Due.REKEY, conn, now + wait)
 
 
-def discard(state: State, conn: Connection, life: MktRecord, now: float) -> None:
+def discard(state: Store, conn: Connection, life: MktRecord, now: float) -> None:
     """A successor that won't be used: off the socket, and deleted at the peer."""
     if life.token is not None:
         ending.refuse_for_now(state, life.token, now)
@@ -196,7 +196,7 @@ def discard(state: State, conn: Connection, life: MktRecord, now: float) -> None
     _remove(state, life)
 
 
-def _over(state: State, conn: Connection) -> None:
+def _over(state: Store, conn: Connection) -> None:
     conn.rotation = None
     state.deadlines.cancel(Due.READ, conn)
     state.deadlines.cancel(Due.GRACE, conn)
@@ -205,7 +205,7 @@ def _over(state: State, conn: Connection) -> None:
         state.deadlines.set(Due.HARD, conn, conn.life.hard_at)
 
 
-def _finish(state: State, conn: Connection, rotation: Rotation, now: float) -> None:
+def _finish(state: Store, conn: Connection, rotation: Rotation, now: float) -> None:
     """Done: the successor is the MKT in use."""
     old, new = conn.life, rotation.new
     _over(state, conn)
@@ -237,12 +237,12 @@ def _finish(state: State, conn: Connection, rotation: Rotation, now: float) -> N
 # --- the old key goes -----------------------------------------------------------------------
 
 
-def retire_at(state: State, conn: Connection, old: MktRecord, when: float) -> None:
+def retire_at(state: Store, conn: Connection, old: MktRecord, when: float) -> None:
     """Remove `old` from the connection then, or shortly before its hard lifetime."""
     state.deadlines.set(Due.RETIRE, old, min(when, old.hard_at - RETRY_REMOVE))
 
 
-def retire(state: State, old: MktRecord, now: float) -> None:
+def retire(state: Store, old: MktRecord, now: float) -> None:
     """Due.RETIRE."""
     conn = state.connections.get(old.pair)
     if conn is None or old not in conn.retiring:
@@ -254,12 +254,12 @@ def retire(state: State, old: MktRecord, now: float) -> None:
         _remove(state, old)
 
 
-def _remove(state: State, life: MktRecord) -> None:
+def _remove(state: Store, life: MktRecord) -> None:
     state.command(Remove(life.key, Where.CONNECTION))
     state.deadlines.set(Due.RETIRE, life, life.hard_at)
 
 
-def removed(state: State, conn: Connection, life: MktRecord) -> None:
+def removed(state: Store, conn: Connection, life: MktRecord) -> None:
     """An old or discarded MKT is off the connection."""
     if life in conn.retiring:
         conn.retiring.remove(life)
@@ -274,7 +274,7 @@ def removed(state: State, conn: Connection, life: MktRecord) -> None:
 
 
 def not_removed(
-    state: State, conn: Connection, life: MktRecord, failure: Failed, now: float
+    state: Store, conn: Connection, life: MktRecord, failure: Failed, now: float
 ) -> None:
     """EBUSY is retried, never forced before its time."""
     if life not in conn.retiring or conn.phase is Phase.ENDING:
@@ -287,7 +287,7 @@ def not_removed(
         state.deadlines.set(Due.RETIRE, life, min(now + RETRY_REMOVE, life.hard_at))
 
 
-def deleted(state: State, conn: Connection, life: MktRecord, now: float) -> None:
+def deleted(state: Store, conn: Connection, life: MktRecord, now: float) -> None:
     """The peer has deleted one of several MKTs of a connection: an old one, or a rotation's."""
     rotation = conn.rotation
     if life in conn.retiring:
@@ -315,7 +315,7 @@ def _successor(conn: Connection) -> MktRecord | None:
     return rotation.new
 
 
-def _never_came(state: State, conn: Connection, rotation: Rotation, now: float) -> None:
+def _never_came(state: Store, conn: Connection, rotation: Rotation, now: float) -> None:
     """The successor's own hard lifetime is over, and it isn't in use: back to the old MKT, by
     force where traffic is under way to it."""
     cause = 'the new key has expired before traffic had moved to it'
@@ -324,13 +324,13 @@ def _never_came(state: State, conn: Connection, rotation: Rotation, now: float) 
     _discard(state, conn, rotation, now)
 
 
-def _why_cease(state: State, conn: Connection, now: float) -> str | None:
+def _why_cease(state: Store, conn: Connection, now: float) -> str | None:
     if conn.manual is not None:
         return conn.manual.ceases(state, conn, now)
     return 'hard lifetime reached without a successor' if _successor(conn) is None else None
 
 
-def cease(state: State, conn: Connection, now: float) -> None:
+def cease(state: Store, conn: Connection, now: float) -> None:
     """Due.CEASE. After a suspension it may be too late for another octet."""
     if conn.phase is not Phase.PROVEN or now >= conn.life.hard_at:
         return
@@ -341,7 +341,7 @@ def cease(state: State, conn: Connection, now: float) -> None:
         ending.close(state, conn, cause, now)
 
 
-def expired(state: State, conn: Connection, now: float) -> None:
+def expired(state: Store, conn: Connection, now: float) -> None:
     """Due.HARD."""
     if (
         conn.manual is not None

@@ -8,7 +8,7 @@ from gatekeeper.policy.sessions import SessionPolicy
 from gatekeeper.reporting.explanations import HINTS
 from gatekeeper.state.connection import Connection, Phase
 from gatekeeper.state.limits import CEASE_BEFORE
-from gatekeeper.state.store import State
+from gatekeeper.state.store import Store
 from ikev2.authentication.credentials import CertifiedKey
 from tcpao.mkt import endpoint
 
@@ -18,7 +18,7 @@ UP = {str(Phase.PROVEN), REKEYING}
 """States of a session that has its protected connection."""
 
 
-def snapshot(state: State, now: float) -> list[dict[str, object]]:
+def snapshot(state: Store, now: float) -> list[dict[str, object]]:
     """A row for each connection, and for each session that has none.
 
     `now` is of the gatekeeper's clock; the times in the rows are seconds since the epoch, the same
@@ -37,7 +37,7 @@ def snapshot(state: State, now: float) -> list[dict[str, object]]:
     return rows
 
 
-def _ike(state: State, policy: SessionPolicy, offset: float) -> dict[str, object]:
+def _ike(state: Store, policy: SessionPolicy, offset: float) -> dict[str, object]:
     """Until when our own certificate is good; of the IKE SA, its algorithms and until when the
     peer's proof holds."""
     if policy.pad is None:
@@ -79,7 +79,7 @@ def _chain(policy: SessionPolicy, wall: float) -> dict[str, object]:
     }
 
 
-def _row(state: State, policy: SessionPolicy) -> dict[str, object]:
+def _row(state: Store, policy: SessionPolicy) -> dict[str, object]:
     peer = state.peers[policy.pad.name] if policy.pad is not None else None
     trouble = state.errors.get(policy.key) or (peer.trouble if peer is not None else None)
     return {
@@ -110,7 +110,7 @@ def _row(state: State, policy: SessionPolicy) -> dict[str, object]:
     }
 
 
-def _idle(state: State, policy: SessionPolicy, wall: float) -> dict[str, object]:
+def _idle(state: Store, policy: SessionPolicy, wall: float) -> dict[str, object]:
     row = _row(state, policy)
     chain = policy.keychain
     denied = chain.denies(wall, CEASE_BEFORE) if chain is not None else None
@@ -127,7 +127,7 @@ def _idle(state: State, policy: SessionPolicy, wall: float) -> dict[str, object]
 
 
 def _connected(
-    state: State, policy: SessionPolicy, conn: Connection, offset: float
+    state: Store, policy: SessionPolicy, conn: Connection, offset: float
 ) -> dict[str, object]:
     row = _row(state, policy)
     life = conn.life

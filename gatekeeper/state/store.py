@@ -57,7 +57,7 @@ class Posted:
     mkt: Mkt
 
 
-class State:
+class Store:
     """Everything the core holds between two events."""
 
     def __init__(

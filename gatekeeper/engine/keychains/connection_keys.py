@@ -29,7 +29,7 @@ from gatekeeper.state.limits import (
     backoff,
 )
 from gatekeeper.state.mkt_record import MktRecord, MktState
-from gatekeeper.state.store import State
+from gatekeeper.state.store import Store
 from keymaterial import Secret
 from tcpao.installer import Failed, Install, KeyState, Where
 from tcpao.mkt import Mkt, SocketPair
@@ -69,7 +69,7 @@ class ManualKeys:
             None,
         )
 
-    def add(self, state: State, conn: Connection, key: ChainKey, now: float) -> MktRecord:
+    def add(self, state: Store, conn: Connection, key: ChainKey, now: float) -> MktRecord:
         """Begin the life of a key on this connection; it is being installed, or was inherited."""
         life = begin_life(state, conn.policy, conn.pair, key, now)
         state.keyed.append((conn.policy, conn.opener, life.key))
@@ -90,7 +90,7 @@ class ManualKeys:
 
     # --- proving --------------------------------------------------------------------------------
 
-    def judge(self, state: State, conn: Connection, seen: KeyState, now: float) -> str | None:
+    def judge(self, state: Store, conn: Connection, seen: KeyState, now: float) -> str | None:
         """What speaks against the socket being protected by the session's chain; if nothing does,
         the connection's key is the one that it came up under."""
         if seen.current is None or not seen.keys:
@@ -119,7 +119,7 @@ class ManualKeys:
 
     def _came_up(
         self,
-        state: State,
+        state: Store,
         conn: Connection,
         policy: SessionPolicy,
         there: Iterable[ChainKey],
@@ -148,7 +148,7 @@ class ManualKeys:
 
     # --- bringing the right key into use --------------------------------------------------------
 
-    def sync(self, state: State, conn: Connection, now: float) -> None:
+    def sync(self, state: Store, conn: Connection, now: float) -> None:
         """Make the connection's keys those of the chain now, and move to the preferred one."""
         state.deadlines.cancel(Due.SYNC, conn)
         if conn.phase is not Phase.PROVEN:
@@ -172,7 +172,7 @@ class ManualKeys:
             self._look_again(state, conn, now)
 
     def _not_accepted(
-        self, state: State, conn: Connection, key: ChainKey, life: MktRecord, now: float
+        self, state: Store, conn: Connection, key: ChainKey, life: MktRecord, now: float
     ) -> None:
         """The chain doesn't have it any more, or its accept-lifetime isn't now."""
         if life.ended or life in conn.retiring or life is conn.life:
@@ -185,7 +185,7 @@ class ManualKeys:
             conn.retiring.append(life)
             rotation.retire_at(state, conn, life, now)
 
-    def _move(self, state: State, conn: Connection, now: float) -> None:
+    def _move(self, state: Store, conn: Connection, now: float) -> None:
         """Begin a rotation to the preferred key, unless it is in use or on its way."""
         preferred = self._preferred(conn, state.wall(now), now)
         new = self.life_of(preferred) if preferred is not None else None
@@ -207,13 +207,13 @@ class ManualKeys:
         )
         rotation.begin(state, conn, new, now)
 
-    def _look_again(self, state: State, conn: Connection, now: float) -> None:
+    def _look_again(self, state: Store, conn: Connection, now: float) -> None:
         """When a key that failed may be tried again."""
         waits = [until for until in self.banned.values() if now < until]
         if waits:
             state.deadlines.set(Due.SYNC, conn, min(waits))
 
-    def installed(self, state: State, conn: Connection, life: MktRecord, now: float) -> None:
+    def installed(self, state: Store, conn: Connection, life: MktRecord, now: float) -> None:
         """A key is on the socket, before connect() or beside others."""
         life.move(MktState.INSTALLED)
         state.note_installed(conn, life)
@@ -221,7 +221,7 @@ class ManualKeys:
             self.sync(state, conn, now)
 
     def not_installed(
-        self, state: State, conn: Connection, life: MktRecord, failure: Failed, now: float
+        self, state: Store, conn: Connection, life: MktRecord, failure: Failed, now: float
     ) -> None:
         """The session goes on without it, for now."""
         key = self.key_of(life)
@@ -232,7 +232,7 @@ class ManualKeys:
         self._ban(state, key, now)
         state.deadlines.set(Due.SYNC, conn, self.banned[key.number])
 
-    def _ban(self, state: State, key: ChainKey, now: float) -> None:
+    def _ban(self, state: Store, key: ChainKey, now: float) -> None:
         failures = self.failures.get(key.number, 0)
         self.failures[key.number] = failures + 1
         self.banned[key.number] = now + backoff(MANUAL_RETRY, failures, state.fraction())
@@ -245,14 +245,14 @@ class ManualKeys:
 
     # --- told by the rotation -------------------------------------------------------------------
 
-    def in_use(self, state: State, conn: Connection, now: float) -> None:
+    def in_use(self, state: Store, conn: Connection, now: float) -> None:
         """Set when the key in use ends; also if that has changed."""
         life = conn.life
         life.hard_at = self._end(state, conn, now)
         state.deadlines.set(Due.CEASE, conn, life.hard_at - CEASE_BEFORE)
         state.deadlines.set(Due.HARD, conn, life.hard_at)
 
-    def _end(self, state: State, conn: Connection, now: float) -> float:
+    def _end(self, state: Store, conn: Connection, now: float) -> float:
         """When nothing may be sent under the key in use any more, on the clock of `now`."""
         chain, grace = self._chain(conn), conn.policy.grace
         offset = state.wall(now) - now
@@ -270,7 +270,7 @@ class ManualKeys:
             return key.send.end - offset
         return min(key.accept.end, over + grace) - offset
 
-    def ceases(self, state: State, conn: Connection, now: float) -> str | None:
+    def ceases(self, state: Store, conn: Connection, now: float) -> str | None:
         """Shortly before the key in use ends: why the session must end with it; None if another
         key of the chain can be used."""
         key = self.key_of(conn.life)
@@ -283,12 +283,12 @@ class ManualKeys:
             return f'keychain {name}: {key} ends, and the peer does not use {follows}'
         return None
 
-    def _follows(self, state: State, conn: Connection, when: float) -> ChainKey | None:
+    def _follows(self, state: Store, conn: Connection, when: float) -> ChainKey | None:
         found = self._preferred(conn, state.wall(when), when)
         in_use = self.key_of(conn.life)
         return None if found is None or found.is_same_key(in_use) else found
 
-    def expires(self, state: State, conn: Connection, now: float) -> bool:
+    def expires(self, state: Store, conn: Connection, now: float) -> bool:
         """The key in use ends now. False if its successor needs another moment."""
         self.sync(state, conn, now)
         if conn.phase is Phase.PROVEN and now < conn.life.hard_at:
@@ -305,7 +305,7 @@ class ManualKeys:
             conn.rotation = Rotation(new, now)
         return True
 
-    def superseded(self, state: State, conn: Connection, old: MktRecord, now: float) -> None:
+    def superseded(self, state: Store, conn: Connection, old: MktRecord, now: float) -> None:
         """Another key is in use: the old one stays as long as the chain accepts it."""
         state.deadlines.set(Due.SYNC, conn, now)
         key = self.key_of(old)
@@ -321,13 +321,13 @@ class ManualKeys:
         conn.retiring.append(old)
         rotation.retire_at(state, conn, old, now + OLD_KEY_LINGERS)
 
-    def discarded(self, state: State, conn: Connection, new: MktRecord, now: float) -> None:
+    def discarded(self, state: Store, conn: Connection, new: MktRecord, now: float) -> None:
         """A successor failed; the session is back on the old key."""
         self._ban(state, self.key_of(new), now)
         self.in_use(state, conn, now)
         self._look_again(state, conn, now)
 
-    def stalled(self, state: State, conn: Connection, running: Rotation, now: float) -> None:
+    def stalled(self, state: Store, conn: Connection, running: Rotation, now: float) -> None:
         """The peer hasn't followed in time: it may have other ideas, and is left to them."""
         chain, key = self._chain(conn), self.key_of(running.new)
         cause = f'the peer has not moved to {key} of keychain {chain.name}'
@@ -336,7 +336,7 @@ class ManualKeys:
         hint = 'does the peer have the key, and prefer it? The session goes on meanwhile'
         state.refuse(conn.policy, 'rekey', cause, hint)
 
-    def removed(self, state: State, conn: Connection, life: MktRecord) -> None:
+    def removed(self, state: Store, conn: Connection, life: MktRecord) -> None:
         """A key is off the connection. If the chain has it again meanwhile, it comes back."""
         state.deadlines.set(Due.SYNC, conn, AT_ONCE)
         self.held.pop(life.name, None)
@@ -352,7 +352,7 @@ def _name(key: ChainKey) -> str:
 
 
 def begin_life(
-    state: State, policy: SessionPolicy, pair: SocketPair, key: ChainKey, now: float
+    state: Store, policy: SessionPolicy, pair: SocketPair, key: ChainKey, now: float
 ) -> MktRecord:
     """An MKT of the operator's for this pair; it has its own copy of the secret."""
     assert policy.keychain is not None

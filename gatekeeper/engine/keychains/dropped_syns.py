@@ -10,11 +10,11 @@ from gatekeeper.policy.keychain import Keychain
 from gatekeeper.policy.sessions import SessionPolicy
 from gatekeeper.reporting.explanations import HINTS, Trouble
 from gatekeeper.state.connection import Phase
-from gatekeeper.state.store import State
+from gatekeeper.state.store import Store
 from tcpao.refusal import Reason, Refusal
 
 
-def kept_out(state: State, refusal: Refusal, now: float) -> None:
+def kept_out(state: Store, refusal: Refusal, now: float) -> None:
     """Tell it of every session with a keychain that it may have been for, unless that is up."""
     up = {conn.policy.key for conn in state.connections.values() if conn.phase is Phase.PROVEN}
     for policy in state.policies.values():

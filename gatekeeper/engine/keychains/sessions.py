@@ -21,7 +21,7 @@ from gatekeeper.state.connection import Connection, Phase, Waiter
 from gatekeeper.state.deadlines import Due
 from gatekeeper.state.limits import CEASE_BEFORE, POSTING_RETRY
 from gatekeeper.state.mkt_record import MktRecord
-from gatekeeper.state.store import Place, Posted, State
+from gatekeeper.state.store import Place, Posted, Store
 from tcpao.installer import DENY_ID, Failed, Install, Remove, Where
 from tcpao.mkt import Mkt, PeerPairs, SocketPair
 
@@ -32,7 +32,7 @@ CHAINS = 'keychains'
 # --- ids ----------------------------------------------------------------------------------------
 
 
-def check_reload(state: State, policies: Sequence[SessionPolicy]) -> None:
+def check_reload(state: Store, policies: Sequence[SessionPolicy]) -> None:
     """Raises PolicyError for a key whose ids were those of another one until now.
 
     One socket can't hold both (EEXIST), so nothing could take over from the old one, which would
@@ -51,7 +51,7 @@ def check_reload(state: State, policies: Sequence[SessionPolicy]) -> None:
                 )
 
 
-def reserve_ids(state: State) -> None:
+def reserve_ids(state: Store) -> None:
     """Negotiated keys of a peer that has manual ones too take none of their ids."""
     held, denying = keys_towards(state.policies.values()), deny_ids(state.policies.values())
     for name, peer in state.peers.items():
@@ -66,7 +66,7 @@ def reserve_ids(state: State) -> None:
 # --- everything anew ----------------------------------------------------------------------------
 
 
-def reloaded(state: State, now: float) -> None:
+def reloaded(state: Store, now: float) -> None:
     """The configuration was loaded; what failed before may have been mended."""
     for conn in state.connections.values():
         if conn.manual is not None:
@@ -75,7 +75,7 @@ def reloaded(state: State, now: float) -> None:
     renew(state, CHAINS, now)
 
 
-def renew(state: State, subject: object, now: float) -> None:
+def renew(state: Store, subject: object, now: float) -> None:
     """Due.CHAINS: make listeners and connections what the chains want them to be now."""
     wall = state.wall(now)
     chains = chains_of(state.policies.values())
@@ -94,7 +94,7 @@ def renew(state: State, subject: object, now: float) -> None:
 # --- listening sockets --------------------------------------------------------------------------
 
 
-def _post_all(state: State, now: float) -> None:
+def _post_all(state: Store, now: float) -> None:
     wanted: dict[Place, tuple[SessionPolicy, ChainKey]] = {}
     for policy, chain in chains_of(state.policies.values()):
         if policy.listen_port is None:
@@ -111,25 +111,25 @@ def _post_all(state: State, now: float) -> None:
             _post(state, place, policy, key, now)
 
 
-def _post(state: State, place: Place, policy: SessionPolicy, key: ChainKey, now: float) -> None:
+def _post(state: Store, place: Place, policy: SessionPolicy, key: ChainKey, now: float) -> None:
     remote, port, _, _ = place
     life = begin_life(state, policy, PeerPairs.of(ip_network(remote), port), key, now)
     state.posted[place] = Posted(policy, key, life.key)
     state.command(Install(life.key, Where.LISTENER))
 
 
-def _take_down(state: State, place: Place) -> None:
+def _take_down(state: Store, place: Place) -> None:
     posted = state.posted.pop(place)
     state.command(Remove(posted.mkt, Where.LISTENER))
 
 
-def _posted_as(state: State, mkt: Mkt) -> Place | None:
+def _posted_as(state: Store, mkt: Mkt) -> Place | None:
     place = (mkt.peer.network_address, mkt.pair.local_port, mkt.send_id, mkt.recv_id)
     there = state.posted.get(place)
     return place if there is not None and there.mkt == mkt else None
 
 
-def posted(state: State, mkt: Mkt) -> None:
+def posted(state: Store, mkt: Mkt) -> None:
     """A key is on the listening sockets."""
     place = _posted_as(state, mkt)
     if place is not None:
@@ -145,7 +145,7 @@ def posted(state: State, mkt: Mkt) -> None:
         )
 
 
-def not_posted(state: State, failure: Failed, mkt: Mkt, now: float) -> None:
+def not_posted(state: Store, failure: Failed, mkt: Mkt, now: float) -> None:
     """A key couldn't be put on the listening sockets: its connections stay out, and it is tried
     again."""
     place = _posted_as(state, mkt)
@@ -162,7 +162,7 @@ def not_posted(state: State, failure: Failed, mkt: Mkt, now: float) -> None:
 
 
 def open_connection(
-    state: State, policy: SessionPolicy, pair: SocketPair, waiter: Waiter, now: float
+    state: Store, policy: SessionPolicy, pair: SocketPair, waiter: Waiter, now: float
 ) -> None:
     """Active side: every key that the chain accepts goes on the socket, the preferred one last, so
     that it is Current and RNext."""
@@ -186,7 +186,7 @@ def open_connection(
     state.deadlines.set(Due.GATE, conn, now + policy.timeout)
 
 
-def accept(state: State, pair: SocketPair, now: float) -> Connection | None:
+def accept(state: Store, pair: SocketPair, now: float) -> Connection | None:
     """Passive side: a connection that nobody has negotiated a key for; None if no session with a
     keychain may have it. Which one has it, its key will tell."""
     fitting = [
@@ -211,7 +211,7 @@ def accept(state: State, pair: SocketPair, now: float) -> Connection | None:
 
 
 def _connection(
-    state: State,
+    state: Store,
     policy: SessionPolicy,
     pair: SocketPair,
     life: MktRecord,

@@ -18,7 +18,7 @@ from gatekeeper.state.key_ids import NoKeyIdError
 from gatekeeper.state.limits import ABORT_WITHIN, LISTENER_HOLDS, RETRY_REMOVE
 from gatekeeper.state.mkt_record import MktState
 from gatekeeper.state.peer import Peer
-from gatekeeper.state.store import State
+from gatekeeper.state.store import Store
 from ikev2.constants import NotifyType
 from ikev2.events import RpSaKeys, RpSaOffer, RpSaRequested
 from tcpao.installer import Cause, Failed, Install, Remove, Where
@@ -51,7 +51,7 @@ class RefusedError(Exception):
         self.hint = hint
 
 
-def requested(state: State, event: RpSaRequested, now: float) -> None:
+def requested(state: Store, event: RpSaRequested, now: float) -> None:
     """A request for a new MKT: refuse it, or install and then answer."""
     peer = state.peers[event.peer]
     try:
@@ -62,7 +62,7 @@ def requested(state: State, event: RpSaRequested, now: float) -> None:
         state.refuse_request(peer, refusal.policy, why, notify=refusal.notify.name)
 
 
-def find_policy(state: State, peer: Peer, offer: RpSaOffer) -> SessionPolicy:
+def find_policy(state: Store, peer: Peer, offer: RpSaOffer) -> SessionPolicy:
     """The one session that the request is for. Raises RefusedError (TS_UNACCEPTABLE)."""
     opener, service = offer.tsi, offer.tsr
     if opener.port == service.port:
@@ -100,7 +100,7 @@ def find_policy(state: State, peer: Peer, offer: RpSaOffer) -> SessionPolicy:
     return named[0]
 
 
-def choose(state: State, policy: SessionPolicy, offer: RpSaOffer) -> str:
+def choose(state: Store, policy: SessionPolicy, offer: RpSaOffer) -> str:
     """The first suite of ours that is on offer. Raises RefusedError (NO_PROPOSAL_CHOSEN)."""
     for name in policy.algorithms:
         if name in state.algorithms and (name, policy.tcp_options) in offer.proposals:
@@ -139,7 +139,7 @@ def take_ids(peer: Peer, policy: SessionPolicy, offer: RpSaOffer) -> int:
     return send_id
 
 
-def _requested(state: State, peer: Peer, event: RpSaRequested, now: float) -> None:
+def _requested(state: Store, peer: Peer, event: RpSaRequested, now: float) -> None:
     offer = event.offer
     policy = find_policy(state, peer, offer)
     suite = choose(state, policy, offer)
@@ -180,7 +180,7 @@ def _requested(state: State, peer: Peer, event: RpSaRequested, now: float) -> No
         prepared(state, conn, keys, now)
 
 
-def prepared(state: State, conn: Connection, keys: RpSaKeys, now: float) -> None:
+def prepared(state: Store, conn: Connection, keys: RpSaKeys, now: float) -> None:
     """The key is there, at once or after additional key exchanges: install, then answer."""
     life = conn.life
     state.give_key(conn, life, keys, conn.policy.lifetime, now)
@@ -188,20 +188,20 @@ def prepared(state: State, conn: Connection, keys: RpSaKeys, now: float) -> None
     state.command(Install(life.key, Where.LISTENER))
 
 
-def abandoned(state: State, conn: Connection, now: float) -> None:
+def abandoned(state: Store, conn: Connection, now: float) -> None:
     """The peer never finished its request."""
     conn.life.token = None
     ending.drop(state, conn, now, tell_peer=False)
 
 
-def not_closed(state: State, conn: Connection, now: float) -> None:
+def not_closed(state: Store, conn: Connection, now: float) -> None:
     """Due.REPLACED: the daemon did not close the old connection in time."""
     if conn.replacement is not None:
         ending.refuse_for_now(state, conn.replacement.token, now)
         conn.replacement = None
 
 
-def installed(state: State, conn: Connection, now: float) -> None:
+def installed(state: Store, conn: Connection, now: float) -> None:
     """The SYN would be accepted: answer now, and hold the key for so long."""
     life = conn.life
     life.move(MktState.INSTALLED)
@@ -216,12 +216,12 @@ def installed(state: State, conn: Connection, now: float) -> None:
     wait_for_syn(state, conn, now)
 
 
-def wait_for_syn(state: State, conn: Connection, now: float) -> None:
+def wait_for_syn(state: Store, conn: Connection, now: float) -> None:
     """The listener holds the key for so long, and never beyond its hard lifetime."""
     state.deadlines.set(Due.SYN, conn, min(now + LISTENER_HOLDS, conn.life.hard_at))
 
 
-def not_installed(state: State, conn: Connection, failure: Failed, now: float) -> None:
+def not_installed(state: Store, conn: Connection, failure: Failed, now: float) -> None:
     """Refuse with the reason; the exchange fails and leaves nothing."""
     life, peer = conn.life, conn.peer
     life.on_listener = False
@@ -241,12 +241,12 @@ def not_installed(state: State, conn: Connection, failure: Failed, now: float) -
     ending.forget(state, conn)
 
 
-def remove(state: State, mkt: Mkt, now: float) -> None:
+def remove(state: Store, mkt: Mkt, now: float) -> None:
     """Due.LISTENER."""
     state.command(Remove(mkt, Where.LISTENER))
 
 
-def not_removed(state: State, mkt: Mkt, failure: Failed, now: float) -> None:
+def not_removed(state: Store, mkt: Mkt, failure: Failed, now: float) -> None:
     """A key that stays on the listener lets a recorded connection be replayed: try again."""
     if failure.cause is not Cause.GONE:
         state.note(

@@ -9,11 +9,11 @@ from gatekeeper.state.deadlines import Due
 from gatekeeper.state.limits import ABORT_WITHIN, lingers
 from gatekeeper.state.mkt_record import MktRecord
 from gatekeeper.state.peer import Peer
-from gatekeeper.state.store import State
+from gatekeeper.state.store import Store
 from ikev2.events import DeleteAnswered, InitialContact, KeysDeleted
 
 
-def keys_deleted(state: State, event: KeysDeleted, now: float) -> None:
+def keys_deleted(state: Store, event: KeysDeleted, now: float) -> None:
     """The peer deletes MKTs: answer at once, with ours of the same MKTs."""
     peer = state.peers[event.peer]
     known = [life for life in map(peer.by_recv_id, event.recv_ids) if life is not None]
@@ -41,7 +41,7 @@ def _is_over(conn: Connection) -> bool:
     )
 
 
-def _over(state: State, conn: Connection, now: float) -> None:
+def _over(state: Store, conn: Connection, now: float) -> None:
     """An authenticated RST; TCP gets some time to say the same."""
     if conn.phase is not Phase.PROVEN:
         ending.abort(state, conn, 'the peer deleted its key', now)
@@ -49,7 +49,7 @@ def _over(state: State, conn: Connection, now: float) -> None:
         state.deadlines.set(Due.DELETED, conn, now + ABORT_WITHIN)
 
 
-def delete_answered(state: State, event: DeleteAnswered, now: float) -> None:
+def delete_answered(state: Store, event: DeleteAnswered, now: float) -> None:
     """Our DELETE was answered, or never will be."""
     peer = state.peers.get(event.peer)
     if peer is None:
@@ -66,7 +66,7 @@ def delete_answered(state: State, event: DeleteAnswered, now: float) -> None:
             rotation.retire_at(state, conn, life, now + lingers(life.lifetime))
 
 
-def initial_contact(state: State, event: InitialContact, now: float) -> None:
+def initial_contact(state: Store, event: InitialContact, now: float) -> None:
     """The peer has restarted: what its IKE SAs of before have made is dead, whenever they did."""
     peer = state.peers[event.peer]
     dead = [life for life in peer.lives if life.mkt and life.authenticated < event.before]
@@ -82,7 +82,7 @@ def initial_contact(state: State, event: InitialContact, now: float) -> None:
         _dead(state, peer, life, now)
 
 
-def _dead(state: State, peer: Peer, life: MktRecord, now: float) -> None:
+def _dead(state: Store, peer: Peer, life: MktRecord, now: float) -> None:
     """Its ids need not wait for a DELETE."""
     if life.ended:
         state.release(peer, life)
@@ -90,6 +90,6 @@ def _dead(state: State, peer: Peer, life: MktRecord, now: float) -> None:
         state.release_at(peer, life, now)
 
 
-def not_closed(state: State, conn: Connection, now: float) -> None:
+def not_closed(state: Store, conn: Connection, now: float) -> None:
     """Due.DELETED: the peer deleted the connection's only key and TCP did not end."""
     ending.abort(state, conn, 'the peer deleted its only key', now)

@@ -13,17 +13,17 @@ from gatekeeper.reporting.explanations import REFUSED_US, at_ike
 from gatekeeper.state.deadlines import Due
 from gatekeeper.state.limits import IKE_BACKOFF, backoff
 from gatekeeper.state.peer import Peer
-from gatekeeper.state.store import State
+from gatekeeper.state.store import Store
 from ikev2 import events as ike
 
 
-def drain(state: State, now: float) -> None:
+def drain(state: Store, now: float) -> None:
     """All that there is."""
     while (event := state.endpoint.next_event()) is not None:
         handle(state, event, now)
 
 
-def handle(state: State, event: ike.Event, now: float) -> None:
+def handle(state: Store, event: ike.Event, now: float) -> None:
     """To whom it concerns; of a peer that is not configured any more, to nobody."""
     peer = state.peers.get(event.peer)
     if peer is None:
@@ -75,7 +75,7 @@ def handle(state: State, event: ike.Event, now: float) -> None:
                 _ike_again(state, peer, now)
 
 
-def _ike_message(state: State, peer: Peer, event: ike.IkeMessage) -> None:
+def _ike_message(state: Store, peer: Peer, event: ike.IkeMessage) -> None:
     name = {'IKE_SA_INIT': EventName.IKE_INIT, 'IKE_AUTH': EventName.IKE_AUTH}.get(event.exchange)
     if name is not None:
         state.note(
@@ -88,7 +88,7 @@ def _ike_message(state: State, peer: Peer, event: ike.IkeMessage) -> None:
         )
 
 
-def _ike_again(state: State, peer: Peer, now: float) -> None:
+def _ike_again(state: Store, peer: Peer, now: float) -> None:
     if state.deadlines.is_set(Due.IKE, peer):
         # What strangers send in its name must not put it off for ever.
         return
@@ -97,7 +97,7 @@ def _ike_again(state: State, peer: Peer, now: float) -> None:
     state.deadlines.set(Due.IKE, peer, now + wait)
 
 
-def _prepared(state: State, event: ike.RpSaPrepared | ike.RpSaAbandoned, now: float) -> None:
+def _prepared(state: Store, event: ike.RpSaPrepared | ike.RpSaAbandoned, now: float) -> None:
     """The peer's additional key exchanges are done, or will never be."""
     for conn in state.connections_with(state.peers[event.peer]):
         for life in conn.lives():
@@ -115,7 +115,7 @@ def _prepared(state: State, event: ike.RpSaPrepared | ike.RpSaAbandoned, now: fl
             return
 
 
-def _negotiated(state: State, event: ike.RpSaNegotiated, now: float) -> None:
+def _negotiated(state: Store, event: ike.RpSaNegotiated, now: float) -> None:
     conn, life = state.exchanges.pop(event.exchange, (None, None))
     if conn is None or life is None:
         event.keys.master_key.wipe()
@@ -127,7 +127,7 @@ def _negotiated(state: State, event: ike.RpSaNegotiated, now: float) -> None:
         rekeying.negotiated(state, conn, life, event.keys, now)
 
 
-def _failed(state: State, event: ike.RpSaFailed, now: float) -> None:
+def _failed(state: Store, event: ike.RpSaFailed, now: float) -> None:
     conn, life = state.exchanges.pop(event.exchange, (None, None))
     if conn is None or life is None:
         return

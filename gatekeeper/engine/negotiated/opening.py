@@ -18,7 +18,7 @@ from gatekeeper.state.deadlines import Due
 from gatekeeper.state.key_ids import NoKeyIdError
 from gatekeeper.state.limits import OLD_KEY_LINGERS, OPENING_RETRY
 from gatekeeper.state.mkt_record import MktRecord, MktState
-from gatekeeper.state.store import State
+from gatekeeper.state.store import Store
 from ikev2.constants import NotifyType
 from ikev2.events import Cause, RpSaFailed, RpSaKeys, RpSaRequest, Selector
 from tcpao.installer import Failed, Install, Where
@@ -31,7 +31,7 @@ _FORGOTTEN = frozenset({Cause.IKE_SA_LOST, Cause.DELETED, Cause.STOPPED})
 """The IKE SA went, and the request with it."""
 
 
-def offered(state: State, policy: SessionPolicy) -> tuple[str, ...]:
+def offered(state: Store, policy: SessionPolicy) -> tuple[str, ...]:
     """The session's suites that this host can do."""
     return tuple(name for name in policy.algorithms if name in state.algorithms)
 
@@ -52,7 +52,7 @@ def request_for(conn: Connection, life: MktRecord, suites: tuple[str, ...]) -> R
 
 
 def open_connection(
-    state: State, session_key: str, pair: SocketPair, waiter: Waiter, now: float
+    state: Store, session_key: str, pair: SocketPair, waiter: Waiter, now: float
 ) -> None:
     """A socket for `pair` is bound and closed: get it a key."""
     policy = state.policies.get(session_key)
@@ -92,7 +92,7 @@ def open_connection(
     ask(state, conn, now)
 
 
-def ask(state: State, conn: Connection, now: float) -> None:
+def ask(state: Store, conn: Connection, now: float) -> None:
     """Ask for the MKT; also Due.ASK_AGAIN."""
     suites = offered(state, conn.policy)
     if not suites:
@@ -102,7 +102,7 @@ def ask(state: State, conn: Connection, now: float) -> None:
     state.ask(conn, conn.life, request_for(conn, conn.life, suites), now)
 
 
-def too_late(state: State, conn: Connection, now: float) -> None:
+def too_late(state: Store, conn: Connection, now: float) -> None:
     """Due.GATE."""
     hint = HINTS[Cause.NO_ANSWER]
     if conn.life.mkt is not None:
@@ -114,7 +114,7 @@ def too_late(state: State, conn: Connection, now: float) -> None:
     _give_up(state, conn, why.step, why.cause, why.hint, now)
 
 
-def _give_up(state: State, conn: Connection, step: str, cause: str, hint: str, now: float) -> None:
+def _give_up(state: Store, conn: Connection, step: str, cause: str, hint: str, now: float) -> None:
     error = state.refuse(conn.policy, step, cause, hint)
     if conn.waiter is not None:
         conn.waiter.fail(error)
@@ -122,7 +122,7 @@ def _give_up(state: State, conn: Connection, step: str, cause: str, hint: str, n
     ending.drop(state, conn, now)
 
 
-def cancelled(state: State, pair: SocketPair, waiter: Waiter, now: float) -> None:
+def cancelled(state: Store, pair: SocketPair, waiter: Waiter, now: float) -> None:
     """Nobody waits for this opening any more."""
     conn = state.connections.get(pair)
     if conn is None or conn.waiter is not waiter:
@@ -133,7 +133,7 @@ def cancelled(state: State, pair: SocketPair, waiter: Waiter, now: float) -> Non
     # Otherwise TCP is up, and must end before the DELETE: `gone` follows.
 
 
-def negotiated(state: State, conn: Connection, keys: RpSaKeys, now: float) -> None:
+def negotiated(state: Store, conn: Connection, keys: RpSaKeys, now: float) -> None:
     """The answer has come: install, before the SYN."""
     life, peer = conn.life, conn.peer
     if not peer.keyids.take_recv_id(keys.recv_id):
@@ -148,7 +148,7 @@ def negotiated(state: State, conn: Connection, keys: RpSaKeys, now: float) -> No
     state.command(Install(life.key, Where.CONNECTION))
 
 
-def _again(state: State, conn: Connection, now: float, cause: str) -> None:
+def _again(state: Store, conn: Connection, now: float, cause: str) -> None:
     """Repeat the request under another SendID; the one before stays out of use for a while."""
     conn.attempts += 1
     conn.life.end(MktState.FAILED)
@@ -160,7 +160,7 @@ def _again(state: State, conn: Connection, now: float, cause: str) -> None:
         ask(state, conn, now)
 
 
-def _begin_anew(state: State, conn: Connection, unwanted: Container[int] = ()) -> bool:
+def _begin_anew(state: Store, conn: Connection, unwanted: Container[int] = ()) -> bool:
     """Another life, under another SendID; False if there is none or nobody waits any more."""
     if conn.waiter is None:
         return False
@@ -172,7 +172,7 @@ def _begin_anew(state: State, conn: Connection, unwanted: Container[int] = ()) -
     return True
 
 
-def refused(state: State, conn: Connection, failure: RpSaFailed, now: float) -> None:
+def refused(state: Store, conn: Connection, failure: RpSaFailed, now: float) -> None:
     """The request failed and left nothing at the peer. GATE bounds what is tried again."""
     life, peer = conn.life, conn.peer
     if failure.notify == NotifyType.TEMPORARY_FAILURE and conn.waiter is not None:
@@ -197,7 +197,7 @@ def refused(state: State, conn: Connection, failure: RpSaFailed, now: float) -> 
     _give_up(state, conn, why.step, why.cause, why.hint, now)
 
 
-def installed(state: State, conn: Connection, now: float) -> None:
+def installed(state: Store, conn: Connection, now: float) -> None:
     """The key is on the closed socket: connect() may be called."""
     life = conn.life
     life.move(MktState.INSTALLED)
@@ -210,7 +210,7 @@ def installed(state: State, conn: Connection, now: float) -> None:
         conn.waiter = None
 
 
-def not_installed(state: State, conn: Connection, failure: Failed, now: float) -> None:
+def not_installed(state: Store, conn: Connection, failure: Failed, now: float) -> None:
     """The kernel refused the key; the peer is told at once (`ending.drop` sends DELETE)."""
     cause = f'key refused: {failure.text}'
     _give_up(state, conn, 'installing the key', cause, HINTS['installer'], now)

@@ -16,14 +16,14 @@ from gatekeeper.state.connection import Phase
 from gatekeeper.state.deadlines import Due
 from gatekeeper.state.limits import REPROVE_WITHIN
 from gatekeeper.state.peer import Peer
-from gatekeeper.state.store import State
+from gatekeeper.state.store import Store
 from ikev2.authentication.proof import proven_until
 from ikev2.errors import AuthenticationFailed
 from ikev2.events import Cause
 from ikev2.peer import Peer as IkePeer
 
 
-def begin(state: State, peer: Peer, after: IkePeer, now: float) -> None:
+def begin(state: Store, peer: Peer, after: IkePeer, now: float) -> None:
     """The entry is about to change to `after`, between the same two identities."""
     credential = after.remote_credential
     if credential != peer.ike.remote_credential:
@@ -44,7 +44,7 @@ def begin(state: State, peer: Peer, after: IkePeer, now: float) -> None:
     peer.renew = True
 
 
-def proven(state: State, peer: Peer, now: float) -> None:
+def proven(state: Store, peer: Peer, now: float) -> None:
     """An IKE SA is up, by the entry as it is now."""
     state.deadlines.cancel(Due.REPROVE, peer)
     if not peer.renew:
@@ -56,13 +56,13 @@ def proven(state: State, peer: Peer, now: float) -> None:
             state.deadlines.set(Due.REKEY, conn, now)
 
 
-def too_late(state: State, peer: Peer, now: float) -> None:
+def too_late(state: Store, peer: Peer, now: float) -> None:
     """Due.REPROVE."""
     cause = f'the peer did not prove itself by its new credential within {REPROVE_WITHIN:.0f} s'
     _end(state, peer, cause, now)
 
 
-def _end(state: State, peer: Peer, cause: str, now: float) -> None:
+def _end(state: Store, peer: Peer, cause: str, now: float) -> None:
     for conn in state.connections_with(peer):
         if conn.phase is not Phase.ENDING:
             hint = HINTS[Cause.AUTHENTICATION_FAILED]

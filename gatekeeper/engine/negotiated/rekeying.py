@@ -16,13 +16,13 @@ from gatekeeper.state.deadlines import Due
 from gatekeeper.state.key_ids import NoKeyIdError
 from gatekeeper.state.limits import DOUBT_FOR, REKEY_UNANSWERED
 from gatekeeper.state.mkt_record import MktRecord, MktState
-from gatekeeper.state.store import State
+from gatekeeper.state.store import Store
 from ikev2.constants import NotifyType
 from ikev2.events import Cause, RpSaFailed, RpSaKeys, RpSaRequest, RpSaRequested, Selector
 from tcpao.installer import Failed, Install, KeyState, Probe, Read, Where
 
 
-def ask(state: State, conn: Connection, now: float) -> None:
+def ask(state: Store, conn: Connection, now: float) -> None:
     """The soft lifetime is over: ask for a successor, unless one is on its way."""
     if conn.phase is not Phase.PROVEN or conn.wanted or conn.offered or conn.rotation:
         return
@@ -53,7 +53,7 @@ def ask(state: State, conn: Connection, now: float) -> None:
     state.deadlines.set(Due.UNANSWERED, conn, now + REKEY_UNANSWERED)
 
 
-def unanswered(state: State, conn: Connection, now: float) -> None:
+def unanswered(state: Store, conn: Connection, now: float) -> None:
     """Due.UNANSWERED: no answer in 30 s: a new IKE SA at once."""
     if conn.wanted is not None and conn.wanted.exchange is not None:
         life, conn.wanted = conn.wanted, None
@@ -62,7 +62,7 @@ def unanswered(state: State, conn: Connection, now: float) -> None:
         _go_on(state, conn, now)
 
 
-def negotiated(state: State, conn: Connection, life: MktRecord, keys: RpSaKeys, now: float) -> None:
+def negotiated(state: Store, conn: Connection, life: MktRecord, keys: RpSaKeys, now: float) -> None:
     """Our request was answered: install it on the connection."""
     state.deadlines.cancel(Due.UNANSWERED, conn)
     peer = conn.peer
@@ -82,7 +82,7 @@ def negotiated(state: State, conn: Connection, life: MktRecord, keys: RpSaKeys, 
 
 
 def failed(
-    state: State, conn: Connection, life: MktRecord, failure: RpSaFailed, now: float
+    state: Store, conn: Connection, life: MktRecord, failure: RpSaFailed, now: float
 ) -> None:
     """Our request failed; the session stays on its key."""
     state.deadlines.cancel(Due.UNANSWERED, conn)
@@ -101,7 +101,7 @@ def failed(
     _go_on(state, conn, now)
 
 
-def _go_on(state: State, conn: Connection, now: float) -> None:
+def _go_on(state: Store, conn: Connection, now: float) -> None:
     """Of at most two exchanges for a successor one has ended, well or not: wait for the other,
     bring one into use, or try again."""
     ours, theirs = conn.wanted, conn.offered
@@ -128,7 +128,7 @@ def _go_on(state: State, conn: Connection, now: float) -> None:
 # --- the peer asks --------------------------------------------------------------------------
 
 
-def requested(state: State, event: RpSaRequested, now: float) -> None:
+def requested(state: Store, event: RpSaRequested, now: float) -> None:
     """The peer asks for a successor: refuse it, or install and then answer."""
     try:
         _requested(state, event, now)
@@ -139,7 +139,7 @@ def requested(state: State, event: RpSaRequested, now: float) -> None:
             state.refuse_request(state.peers[event.peer], refusal.policy, why)
 
 
-def _requested(state: State, event: RpSaRequested, now: float) -> None:
+def _requested(state: Store, event: RpSaRequested, now: float) -> None:
     peer, offer = state.peers[event.peer], event.offer
     old = peer.by_recv_id(offer.rekey_keyid or 0)
     conn = state.connections.get(old.pair) if old is not None else None
@@ -167,13 +167,13 @@ def _requested(state: State, event: RpSaRequested, now: float) -> None:
         prepared(state, conn, life, keys, now)
 
 
-def prepared(state: State, conn: Connection, life: MktRecord, keys: RpSaKeys, now: float) -> None:
+def prepared(state: Store, conn: Connection, life: MktRecord, keys: RpSaKeys, now: float) -> None:
     """The successor's key is there, at once or after additional key exchanges."""
     state.give_key(conn, life, keys, conn.policy.lifetime, now)
     state.command(Install(life.key, Where.CONNECTION))
 
 
-def abandoned(state: State, conn: Connection, life: MktRecord, now: float) -> None:
+def abandoned(state: Store, conn: Connection, life: MktRecord, now: float) -> None:
     """The peer never finished its request; the session stays on its key."""
     life.token = None
     conn.offered = None
@@ -182,7 +182,7 @@ def abandoned(state: State, conn: Connection, life: MktRecord, now: float) -> No
     _go_on(state, conn, now)
 
 
-def installed(state: State, conn: Connection, life: MktRecord, now: float) -> None:
+def installed(state: Store, conn: Connection, life: MktRecord, now: float) -> None:
     """A successor, ours or the peer's, is on the connection."""
     life.move(MktState.INSTALLED)
     state.note_installed(conn, life)
@@ -197,7 +197,7 @@ def installed(state: State, conn: Connection, life: MktRecord, now: float) -> No
 
 
 def not_installed(
-    state: State, conn: Connection, life: MktRecord, failure: Failed, now: float
+    state: Store, conn: Connection, life: MktRecord, failure: Failed, now: float
 ) -> None:
     """The peer is told at once: a refusal if it asked, a DELETE if we did."""
     if life is conn.offered:
@@ -217,7 +217,7 @@ def not_installed(
     _go_on(state, conn, now)
 
 
-def deleted(state: State, conn: Connection, life: MktRecord, now: float) -> None:
+def deleted(state: Store, conn: Connection, life: MktRecord, now: float) -> None:
     """The peer has deleted a successor that isn't in a rotation: it lost against the other one,
     or could not be installed there. Nothing was sent under it."""
     if life is conn.offered:
@@ -231,7 +231,7 @@ def deleted(state: State, conn: Connection, life: MktRecord, now: float) -> None
 # --- the peer does not know our key ---------------------------------------------------------
 
 
-def _doubt(state: State, conn: Connection) -> None:
+def _doubt(state: Store, conn: Connection) -> None:
     """CHILD_SA_NOT_FOUND removes nothing by itself: see whether good segments still come."""
     if conn.doubt is None:
         conn.doubt = -1
@@ -239,7 +239,7 @@ def _doubt(state: State, conn: Connection) -> None:
         state.command(Read(conn.pair))
 
 
-def read(state: State, conn: Connection, seen: KeyState, now: float) -> None:
+def read(state: Store, conn: Connection, seen: KeyState, now: float) -> None:
     """While in doubt: the first look counts, the one after DOUBT_FOR compares."""
     good = sum(key.good for key in seen.keys)
     if conn.doubt == -1:

@@ -7,7 +7,7 @@ import pytest
 from gatekeeper.engine.negotiated import rekeying
 from gatekeeper.engine.negotiated.rekeying import ask
 from gatekeeper.state.key_ids import KeyIds
-from gatekeeper.state.store import State
+from gatekeeper.state.store import Store
 from ikev2.events import RpSaOffer, RpSaRequested
 from tcpao.installer import Cause, Remove
 from tests.gatekeeper.world import (
@@ -71,7 +71,7 @@ def rekey_requests(router: Router, monkeypatch: pytest.MonkeyPatch) -> list[RpSa
     seen: list[RpSaOffer] = []
     requested = rekeying.requested
 
-    def noted(state: State, event: RpSaRequested, now: float) -> None:
+    def noted(state: Store, event: RpSaRequested, now: float) -> None:
         if state is router.core.state:
             seen.append(event.offer)
         requested(state, event, now)
