@@ -48,7 +48,7 @@ Place = tuple[IPAddress, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Posted:
+class ListenerKey:
     """A manual key on listening sockets."""
 
     policy: SessionPolicy
@@ -90,7 +90,7 @@ class Store:
         """MKTs just made (and whether we open the connection), for a key table on request."""
         self.forewarned: dict[tuple[str, float], Stage] = {}
         """Of what will end, and when: how near it was when operators were told."""
-        self.posted: dict[Place, Posted] = {}
+        self.posted: dict[Place, ListenerKey] = {}
         self.wall_offset = 0.0
         """Seconds since the epoch less this clock's: keychains go by UTC."""
         self._names = count(1)

@@ -21,7 +21,7 @@ from gatekeeper.state.connection import Connection, Phase, Waiter
 from gatekeeper.state.deadlines import Due
 from gatekeeper.state.limits import CEASE_BEFORE, POSTING_RETRY
 from gatekeeper.state.mkt_record import MktRecord
-from gatekeeper.state.store import Place, Posted, Store
+from gatekeeper.state.store import ListenerKey, Place, Store
 from tcpao.installer import DENY_ID, Failed, Install, Remove, Where
 from tcpao.mkt import Mkt, PeerPairs, SocketPair
 
@@ -114,7 +114,7 @@ def _post_all(state: Store, now: float) -> None:
 def _post(state: Store, place: Place, policy: SessionPolicy, key: ChainKey, now: float) -> None:
     remote, port, _, _ = place
     life = begin_life(state, policy, PeerPairs.of(ip_network(remote), port), key, now)
-    state.posted[place] = Posted(policy, key, life.key)
+    state.posted[place] = ListenerKey(policy, key, life.key)
     state.command(Install(life.key, Where.LISTENER))
 
 

@@ -15,7 +15,7 @@ from gatekeeper.errors import PolicyError
 from gatekeeper.policy import sessions as module
 from gatekeeper.policy.keychain import ChainKey
 from gatekeeper.policy.sessions import SessionPolicy, check
-from gatekeeper.state.store import Posted
+from gatekeeper.state.store import ListenerKey
 from tcpao.installer import Done
 from tcpao.mkt import ALGORITHMS
 from tests.gatekeeper.manual_world import key, sessions
@@ -60,14 +60,14 @@ def test_what_came_of_a_posted_key_is_told_without_a_look_at_the_others(
     core.configure(neighbors([key(1), key(2)]), 10.0)
     commands = core.take_commands()
     assert len(commands) == 2 * NEIGHBORS
-    looks: list[Posted] = []
-    mkt = Posted.__dict__['mkt']
+    looks: list[ListenerKey] = []
+    mkt = ListenerKey.__dict__['mkt']
 
-    def look(posted: Posted) -> Any:
+    def look(posted: ListenerKey) -> Any:
         looks.append(posted)
         return mkt.__get__(posted)
 
-    monkeypatch.setattr(Posted, 'mkt', property(look))
+    monkeypatch.setattr(ListenerKey, 'mkt', property(look))
     core.handle(Done(commands[-1]), 10.0)
     assert [note.details['send_id'] for note in core.take_notes()] == [22]
     assert len(looks) < 20
