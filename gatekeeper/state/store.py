@@ -43,7 +43,7 @@ class Note:
     details: Details
 
 
-Place = tuple[IPAddress, int, int, int]
+ListenerKeyId = tuple[IPAddress, int, int, int]
 """Peer, service port, SendID and RecvID of a manual key on listening sockets."""
 
 
@@ -90,7 +90,7 @@ class Store:
         """MKTs just made (and whether we open the connection), for a key table on request."""
         self.forewarned: dict[tuple[str, float], Stage] = {}
         """Of what will end, and when: how near it was when operators were told."""
-        self.posted: dict[Place, ListenerKey] = {}
+        self.posted: dict[ListenerKeyId, ListenerKey] = {}
         self.wall_offset = 0.0
         """Seconds since the epoch less this clock's: keychains go by UTC."""
         self._names = count(1)

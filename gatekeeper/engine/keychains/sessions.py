@@ -21,7 +21,7 @@ from gatekeeper.state.connection import Connection, Phase, Waiter
 from gatekeeper.state.deadlines import Due
 from gatekeeper.state.limits import CEASE_BEFORE, POSTING_RETRY
 from gatekeeper.state.mkt_record import MktRecord
-from gatekeeper.state.store import ListenerKey, Place, Store
+from gatekeeper.state.store import ListenerKey, ListenerKeyId, Store
 from tcpao.installer import DENY_ID, Failed, Install, Remove, Where
 from tcpao.mkt import Mkt, PeerPairs, SocketPair
 
@@ -95,7 +95,7 @@ def renew(state: Store, subject: object, now: float) -> None:
 
 
 def _post_all(state: Store, now: float) -> None:
-    wanted: dict[Place, tuple[SessionPolicy, ChainKey]] = {}
+    wanted: dict[ListenerKeyId, tuple[SessionPolicy, ChainKey]] = {}
     for policy, chain in chains_of(state.policies.values()):
         if policy.listen_port is None:
             continue
@@ -111,19 +111,21 @@ def _post_all(state: Store, now: float) -> None:
             _post(state, place, policy, key, now)
 
 
-def _post(state: Store, place: Place, policy: SessionPolicy, key: ChainKey, now: float) -> None:
+def _post(
+    state: Store, place: ListenerKeyId, policy: SessionPolicy, key: ChainKey, now: float
+) -> None:
     remote, port, _, _ = place
     life = begin_life(state, policy, PeerPairs.of(ip_network(remote), port), key, now)
     state.posted[place] = ListenerKey(policy, key, life.key)
     state.command(Install(life.key, Where.LISTENER))
 
 
-def _take_down(state: Store, place: Place) -> None:
+def _take_down(state: Store, place: ListenerKeyId) -> None:
     posted = state.posted.pop(place)
     state.command(Remove(posted.mkt, Where.LISTENER))
 
 
-def _posted_as(state: Store, mkt: Mkt) -> Place | None:
+def _posted_as(state: Store, mkt: Mkt) -> ListenerKeyId | None:
     place = (mkt.peer.network_address, mkt.pair.local_port, mkt.send_id, mkt.recv_id)
     there = state.posted.get(place)
     return place if there is not None and there.mkt == mkt else None
