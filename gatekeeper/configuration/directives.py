@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from gatekeeper.configuration.location import Place, SectionError
+from gatekeeper.configuration.location import Location, SectionError
 from gatekeeper.configuration.statements import Directive, Draft, Family
 from gatekeeper.policy.sessions import SHORTEST_LIFETIME
 from ikev2.authentication.identity import Identity, IdentityError
@@ -244,7 +244,7 @@ SESSION: dict[str, Parser] = {
 class DraftBuilder:
     """Collects the directives of one section as they come."""
 
-    place: Place
+    place: Location
     name: str = 'ikev2'
     parsers: dict[str, Parser] = field(default_factory=lambda: SECTION)
     block: str = 'session AFI SAFI { ... }'
@@ -252,7 +252,7 @@ class DraftBuilder:
     directives: dict[str, Directive] = field(default_factory=dict)
     sessions: dict[Family, DraftBuilder] = field(default_factory=dict)
 
-    def add(self, words: Words, place: Place) -> None:
+    def add(self, words: Words, place: Location) -> None:
         """One statement, without its semicolon. Raises SectionError."""
         keyword = words[0] if words else ''
         label = f'{self.name} {keyword}'
@@ -271,7 +271,7 @@ class DraftBuilder:
             raise SectionError(place, label, error.cause, error.expected) from None
         self.directives[keyword] = Directive(value, place)
 
-    def begin_session(self, words: Words, place: Place, known: Sequence[Family]) -> DraftBuilder:
+    def begin_session(self, words: Words, place: Location, known: Sequence[Family]) -> DraftBuilder:
         """`session AFI SAFI {`: the words between. Raises SectionError."""
         label = f'{self.name} session'
         expected = 'an AFI and a SAFI, as in a family block: session ipv4 unicast { ... }'

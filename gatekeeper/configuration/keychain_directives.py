@@ -22,7 +22,7 @@ from gatekeeper.configuration.directives import (
     one,
     path,
 )
-from gatekeeper.configuration.location import Place, SectionError
+from gatekeeper.configuration.location import Location, SectionError
 from gatekeeper.configuration.statements import Draft
 from gatekeeper.policy.keychain import ALWAYS, Lifetime
 from tcpao.mkt import ALGORITHMS, Algorithm
@@ -103,7 +103,7 @@ class ChainBuilder:
     """Collects the keys of one chain as they come."""
 
     name: str
-    place: Place
+    place: Location
     keys: dict[int, DraftBuilder] = field(default_factory=dict)
     own: DraftBuilder = field(init=False)
     """What is said for all keys."""
@@ -116,7 +116,7 @@ class ChainBuilder:
         """For errors."""
         return f'keychain {self.name}'
 
-    def begin_key(self, words: Words, place: Place) -> DraftBuilder:
+    def begin_key(self, words: Words, place: Location) -> DraftBuilder:
         """`key N {`: the words between. Raises SectionError."""
         label = f'{self.label} key'
         try:

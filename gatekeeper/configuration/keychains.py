@@ -14,7 +14,7 @@ from typing import Any
 
 from gatekeeper.configuration.key_files import KeyFiles
 from gatekeeper.configuration.keychain_directives import ChainBuilder
-from gatekeeper.configuration.location import Place, SectionError
+from gatekeeper.configuration.location import Location, SectionError
 from gatekeeper.configuration.statements import Directive, Draft
 from gatekeeper.policy.keychain import ALWAYS, ChainKey, Keychain, KeychainError, check_keychain
 from keymaterial import KeyFileError, Secret
@@ -30,7 +30,7 @@ class Defined:
     """A keychain of the configuration, and where it stands."""
 
     keychain: Keychain
-    place: Place
+    place: Location
 
 
 Chains = Mapping[str, Defined]
@@ -51,7 +51,7 @@ def build(builder: ChainBuilder, files: KeyFiles) -> Keychain:
     return chain
 
 
-def _blamed(chain: Keychain, place: Place, keys: Mapping[int, Draft]) -> Place:
+def _blamed(chain: Keychain, place: Location, keys: Mapping[int, Draft]) -> Location:
     """Where the first key stands that doesn't go with those before it."""
     for count in range(1, len(chain.keys) + 1):
         try:

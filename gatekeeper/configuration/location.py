@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Location:
     """A line of a file, counted from 1 as editors do."""
 
     file: str
@@ -23,7 +23,7 @@ class SectionError(Exception):
     The text is for operators and holds no secret.
     """
 
-    def __init__(self, place: Place, directive: str, cause: str, expected: str = '') -> None:
+    def __init__(self, place: Location, directive: str, cause: str, expected: str = '') -> None:
         hint = f'; expected {expected}' if expected else ''
         super().__init__(f'{place}: {directive}: {cause}{hint}')
         self.place = place

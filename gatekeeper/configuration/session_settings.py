@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from gatekeeper.configuration.location import Place, SectionError
+from gatekeeper.configuration.location import Location, SectionError
 from gatekeeper.configuration.statements import IKE_ONLY, NEGOTIATED, Directive, Draft
 from gatekeeper.policy.sessions import IKE_LIFETIME
 from ikev2.authentication.identity import Identity
@@ -105,7 +105,7 @@ def _keychain(draft: Draft, block: Draft | None) -> Directive | None:
 def check_ports(draft: Draft) -> None:
     """Two sessions with one peer can't share a port that is to tell them apart."""
     for name in ('source-port', 'peer-port'):
-        seen: dict[object, Place] = {}
+        seen: dict[object, Location] = {}
         for family, block in draft.sessions.items():
             directive = block.directives.get(name)
             if directive is None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
-from gatekeeper.configuration.location import Place
+from gatekeeper.configuration.location import Location
 
 Family = tuple[str, str]
 """AFI and SAFI in ExaBGP's words: ('ipv4', 'unicast')."""
@@ -61,14 +61,14 @@ class Directive:
     """A directive's value, checked by itself, and where it stands."""
 
     value: object
-    place: Place
+    place: Location
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
     """The directives of one section, and of its `session` blocks."""
 
-    place: Place
+    place: Location
     directives: Mapping[str, Directive] = field(default_factory=dict)
     sessions: Mapping[Family, Draft] = field(default_factory=dict)
 

@@ -16,7 +16,7 @@ from exabgp.configuration.neighbor import ParseNeighbor
 from exabgp.configuration.neighbor.family import ParseFamily
 
 from gatekeeper.configuration.directives import SECTION, SESSION, DraftBuilder
-from gatekeeper.configuration.location import Place, SectionError
+from gatekeeper.configuration.location import Location, SectionError
 from gatekeeper.configuration.statements import Draft, Family
 from plugin.configuration.line_numbers import place_of
 from plugin.patching import add, wrap
@@ -46,7 +46,9 @@ def fault(section: Any, error: SectionError) -> bool:
     return bool(section.error.set(str(error)))
 
 
-def misplaced(words: Sequence[str], place: Place, location: str, cause: str) -> SectionError | None:
+def misplaced(
+    words: Sequence[str], place: Location, location: str, cause: str
+) -> SectionError | None:
     """Our error in place of ExaBGP's, where one of our words stands outside the section."""
     word = words[0] if words else ''
     unknown = 'invalid keyword' in cause or ' is invalid in ' in cause
@@ -143,7 +145,7 @@ class UnknownSection(Section):
         return fault(self, SectionError(place_of(self.tokeniser), SCOPE, cause, expected))
 
 
-def _second(place: Place, word: str, earlier: Draft) -> SectionError:
+def _second(place: Location, word: str, earlier: Draft) -> SectionError:
     cause = f'repeated, it stands on line {earlier.place.line} already'
     if (word == 'keychain') != ('keychain' in earlier.directives):
         cause = f'the neighbor is protected on line {earlier.place.line} already'

@@ -15,7 +15,7 @@ from exabgp.configuration.core import Section
 from gatekeeper.configuration.directives import DraftBuilder, WordError, chain_name
 from gatekeeper.configuration.keychain_directives import ChainBuilder
 from gatekeeper.configuration.keychains import Defined, build
-from gatekeeper.configuration.location import Place, SectionError
+from gatekeeper.configuration.location import Location, SectionError
 from plugin.configuration import neighbors
 from plugin.configuration.ikev2_section import add_section
 from plugin.configuration.line_numbers import place_of
@@ -95,7 +95,7 @@ class KeySection(Section):
         return True
 
 
-def _check_closed(tokeniser: Any, place: Place, name: str) -> None:
+def _check_closed(tokeniser: Any, place: Location, name: str) -> None:
     """ExaBGP takes the end of the file for the end of every block."""
     if tokeniser.end != '}':
         raise SectionError(place, name, 'the block does not end', '}')

@@ -14,7 +14,7 @@ from exabgp.configuration.core import tokeniser as module
 from exabgp.configuration.core.format import unescape
 from exabgp.configuration.core.tokeniser import Tokeniser
 
-from gatekeeper.configuration.location import Place, SectionError
+from gatekeeper.configuration.location import Location, SectionError
 from plugin.patching import replace, wrap
 
 
@@ -64,10 +64,10 @@ class _Lines:
         try:
             text = ''.join(unescape(self._text))
         except ValueError:
-            place = Place(file, self._begin)
+            place = Location(file, self._begin)
             return SectionError(place, 'backslash', str(error), 'another one before it, to mean it')
         column, words, quoted = _unfinished(text)
-        place = Place(file, self.line_of(column))
+        place = Location(file, self.line_of(column))
         cause = 'a quote is not closed' if quoted else 'the statement does not end'
         return SectionError(place, words[0], cause, '; or { at its end, on the same line')
 
@@ -98,8 +98,8 @@ def _undecodable(file: str, error: UnicodeDecodeError) -> SectionError:
             except UnicodeDecodeError as found:
                 octet = line[found.start]
                 cause = f'the octet 0x{octet:02x} is no text in {error.encoding}'
-                return SectionError(Place(file, number), 'character', cause, error.encoding)
-    return SectionError(Place(file, 1), 'character', error.reason, error.encoding)
+                return SectionError(Location(file, number), 'character', cause, error.encoding)
+    return SectionError(Location(file, 1), 'character', error.reason, error.encoding)
 
 
 def _physical(file: str, begin: int, end: int) -> list[str]:
@@ -138,11 +138,11 @@ def _next_statement(original: Any, self: Any) -> Any:
     return statement
 
 
-def place_of(tokeniser: Any) -> Place:
+def place_of(tokeniser: Any) -> Location:
     """Where the statement stands that the tokeniser has just handed out."""
     line = tokeniser.line
     number = line.line if isinstance(line, Statement) else tokeniser.number
-    return Place(tokeniser.iterate.fname if tokeniser.type == 'file' else '', number)
+    return Location(tokeniser.iterate.fname if tokeniser.type == 'file' else '', number)
 
 
 def install() -> None:

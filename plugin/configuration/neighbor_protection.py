@@ -12,7 +12,7 @@ from typing import Self
 
 from gatekeeper.configuration.credential_directives import credentials
 from gatekeeper.configuration.key_files import KeyFiles
-from gatekeeper.configuration.location import Place, SectionError
+from gatekeeper.configuration.location import Location, SectionError
 from gatekeeper.configuration.session_settings import (
     SessionSettings,
     check_no_ike,
@@ -56,7 +56,7 @@ class Protection:
     """tcp-ao-backend: kernel, userspace or auto."""
 
     @property
-    def place(self) -> Place:
+    def place(self) -> Location:
         """Where the section stands."""
         return self.draft.place
 

@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatekeeper.configuration.directives import SECTION, SESSION, DraftBuilder
-from gatekeeper.configuration.location import Place, SectionError
+from gatekeeper.configuration.location import Location, SectionError
 from ikev2.authentication.identity import Identity
 from ikev2.authentication.signatures.keys import Fingerprint
 
-HERE = Place('/etc/exabgp/r1.conf', 7)
+HERE = Location('/etc/exabgp/r1.conf', 7)
 FAMILIES = (('ipv4', 'unicast'), ('ipv6', 'unicast'))
 HEX = '0a' * 32
 
@@ -158,7 +158,7 @@ def test_no_directive_may_stand_twice(name: str) -> None:
     builder = section()
     builder.add(statement, HERE)
     with pytest.raises(SectionError, match=f'line 9: ikev2 {name}: repeated, .* line 7 already'):
-        builder.add(statement, Place(HERE.file, 9))
+        builder.add(statement, Location(HERE.file, 9))
 
 
 def test_a_session_block_has_ports_and_what_it_overrides() -> None:
@@ -211,7 +211,7 @@ def test_a_family_has_one_session_block() -> None:
     builder = section()
     builder.begin_session(['ipv4', 'unicast'], HERE, FAMILIES)
     with pytest.raises(SectionError, match=r'session ipv4 unicast: repeated, .* line 7'):
-        builder.begin_session(['IPv4', 'Unicast'], Place(HERE.file, 8), FAMILIES)
+        builder.begin_session(['IPv4', 'Unicast'], Location(HERE.file, 8), FAMILIES)
 
 
 WORDS = st.lists(

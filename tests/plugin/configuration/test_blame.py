@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gatekeeper.configuration.location import Place, SectionError
+from gatekeeper.configuration.location import Location, SectionError
 from gatekeeper.policy.sessions import SessionPolicy, check
 from plugin.configuration import session_policies as policies
 from plugin.configuration.ikev2_section import SCOPE
@@ -19,7 +19,7 @@ from tests.gatekeeper.manual_world import key
 
 def blamed(made: list[SessionPolicy]) -> str:
     gated = {
-        one.key: {SCOPE: SimpleNamespace(place=Place('r1.conf', number))}
+        one.key: {SCOPE: SimpleNamespace(place=Location('r1.conf', number))}
         for number, one in enumerate(made)
     }
     with pytest.raises(SectionError) as caught:
