@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gatekeeper.configuration.key_files import KeyFiles
-from gatekeeper.configuration.location import SectionError
+from gatekeeper.configuration.location import ConfigurationError
 from gatekeeper.configuration.statements import Directive, Draft
 from gatekeeper.policy.credentials import CREDENTIAL, Credentials, DirectiveError, load
 from ikev2.authentication.identity import Identity
@@ -21,7 +21,7 @@ from keymaterial import Secret
 def credentials(
     draft: Draft, files: KeyFiles, local_id: Identity, peer_id: Identity
 ) -> Credentials:
-    """How we prove ourselves and how the peer must. Raises SectionError."""
+    """How we prove ourselves and how the peer must. Raises ConfigurationError."""
     directives = draft.directives
     said = {name: entry.value for name, entry in directives.items() if name in CREDENTIAL}
     try:
@@ -32,7 +32,7 @@ def credentials(
             place, label = directives[fault.directive].place, f'ikev2 {fault.directive}'
         if fault.beside is not None:
             cause += f', {fault.beside} is on line {directives[fault.beside].place.line}'
-        raise SectionError(place, label, cause, fault.expected) from None
+        raise ConfigurationError(place, label, cause, fault.expected) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +53,12 @@ class _Files:
 def absolute(label: str, path: str, directive: Directive) -> Path:
     """Relative paths start where the configuration file is: ExaBGP itself has gone to /.
 
-    Raises SectionError.
+    Raises ConfigurationError.
     """
     if Path(path).is_absolute():
         return Path(path)
     if not directive.place.file:
-        raise SectionError(
+        raise ConfigurationError(
             directive.place,
             label,
             f'{path} is relative, but the configuration is no file',

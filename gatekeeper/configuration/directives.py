@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from gatekeeper.configuration.location import Location, SectionError
+from gatekeeper.configuration.location import ConfigurationError, Location
 from gatekeeper.configuration.statements import Directive, Draft, Family
 from gatekeeper.policy.sessions import SHORTEST_LIFETIME
 from ikev2.authentication.identity import Identity, IdentityError
@@ -253,7 +253,7 @@ class DraftBuilder:
     sessions: dict[Family, DraftBuilder] = field(default_factory=dict)
 
     def add(self, words: Words, place: Location) -> None:
-        """One statement, without its semicolon. Raises SectionError."""
+        """One statement, without its semicolon. Raises ConfigurationError."""
         keyword = words[0] if words else ''
         label = f'{self.name} {keyword}'
         parser = self.parsers.get(keyword)
@@ -261,29 +261,31 @@ class DraftBuilder:
             choices = ', '.join(sorted(self.parsers))
             if self.block:
                 choices += f', or a block: {self.block}'
-            raise SectionError(place, self.name, f'{keyword!r} is unknown', f'one of {choices}')
+            raise ConfigurationError(
+                place, self.name, f'{keyword!r} is unknown', f'one of {choices}'
+            )
         if keyword in self.directives:
             first = self.directives[keyword].place.line
-            raise SectionError(place, label, f'repeated, it stands on line {first} already')
+            raise ConfigurationError(place, label, f'repeated, it stands on line {first} already')
         try:
             value = parser(words[1:])
         except WordError as error:
-            raise SectionError(place, label, error.cause, error.expected) from None
+            raise ConfigurationError(place, label, error.cause, error.expected) from None
         self.directives[keyword] = Directive(value, place)
 
     def begin_session(self, words: Words, place: Location, known: Sequence[Family]) -> DraftBuilder:
-        """`session AFI SAFI {`: the words between. Raises SectionError."""
+        """`session AFI SAFI {`: the words between. Raises ConfigurationError."""
         label = f'{self.name} session'
         expected = 'an AFI and a SAFI, as in a family block: session ipv4 unicast { ... }'
         if len(words) != 2:
             cause = 'words too many' if len(words) > 2 else 'AFI or SAFI is missing'
-            raise SectionError(place, label, cause, expected)
+            raise ConfigurationError(place, label, cause, expected)
         family = (words[0].lower(), words[1].lower())
         if family not in known:
-            raise SectionError(place, label, f'{" ".join(words)!r} is no family', expected)
+            raise ConfigurationError(place, label, f'{" ".join(words)!r} is no family', expected)
         if family in self.sessions:
             first = self.sessions[family].place.line
-            raise SectionError(
+            raise ConfigurationError(
                 place, f'{label} {" ".join(family)}', f'repeated, it stands on line {first} already'
             )
         session = DraftBuilder(place, f'{label} {" ".join(family)}', SESSION, block='')

@@ -22,7 +22,7 @@ from gatekeeper.configuration.directives import (
     one,
     path,
 )
-from gatekeeper.configuration.location import Location, SectionError
+from gatekeeper.configuration.location import ConfigurationError, Location
 from gatekeeper.configuration.statements import Draft
 from gatekeeper.policy.keychain import ALWAYS, Lifetime
 from tcpao.mkt import ALGORITHMS, Algorithm
@@ -117,29 +117,31 @@ class ChainBuilder:
         return f'keychain {self.name}'
 
     def begin_key(self, words: Words, place: Location) -> DraftBuilder:
-        """`key N {`: the words between. Raises SectionError."""
+        """`key N {`: the words between. Raises ConfigurationError."""
         label = f'{self.label} key'
         try:
             value = number(0, LARGEST_NUMBER, 'a number')(words)
         except WordError as error:
-            raise SectionError(place, label, error.cause, error.expected) from None
+            raise ConfigurationError(place, label, error.cause, error.expected) from None
         assert isinstance(value, int)
         if value in self.keys:
             first = self.keys[value].place.line
-            raise SectionError(
+            raise ConfigurationError(
                 place, f'{label} {value}', f'repeated, it stands on line {first} already'
             )
         self.keys[value] = DraftBuilder(place, f'{label} {value}', KEY, block='')
         return self.keys[value]
 
     def build(self) -> dict[int, Draft]:
-        """What was collected, by key number. Raises SectionError for a key that isn't whole."""
+        """What was collected, by key number. Raises ConfigurationError for a key that isn't whole."""
         if not self.keys:
-            raise SectionError(self.place, self.label, 'there is no key in it', 'key 1 { ... }')
+            raise ConfigurationError(
+                self.place, self.label, 'there is no key in it', 'key 1 { ... }'
+            )
         for key in self.keys.values():
             for name in MANDATORY:
                 if name not in key.directives:
-                    raise SectionError(
+                    raise ConfigurationError(
                         key.place, key.name, f'incomplete, {name} is missing', f'{name} ...;'
                     )
             _check_lifetimes(key)
@@ -150,7 +152,7 @@ def _check_lifetimes(key: DraftBuilder) -> None:
     both = key.directives.get('send-accept-lifetime')
     extra = next((name for name in INDEPENDENT if name in key.directives), None)
     if both is not None and extra is not None:
-        raise SectionError(
+        raise ConfigurationError(
             both.place,
             f'{key.name} send-accept-lifetime',
             f'{extra} is there too',

@@ -14,7 +14,7 @@ from typing import Any
 
 from gatekeeper.configuration.key_files import KeyFiles
 from gatekeeper.configuration.keychain_directives import ChainBuilder
-from gatekeeper.configuration.location import Location, SectionError
+from gatekeeper.configuration.location import ConfigurationError, Location
 from gatekeeper.configuration.statements import Directive, Draft
 from gatekeeper.policy.keychain import ALWAYS, ChainKey, Keychain, KeychainError, check_keychain
 from keymaterial import KeyFileError, Secret
@@ -37,7 +37,7 @@ Chains = Mapping[str, Defined]
 
 
 def build(builder: ChainBuilder, files: KeyFiles) -> Keychain:
-    """Read the key files. Raises SectionError."""
+    """Read the key files. Raises ConfigurationError."""
     name, place, keys = builder.name, builder.place, builder.build()
     said = builder.own.directives.get('accept-tolerance')
     tolerance = said.value if said is not None else 0
@@ -47,7 +47,9 @@ def build(builder: ChainBuilder, files: KeyFiles) -> Keychain:
     try:
         check_keychain(chain)
     except KeychainError as error:
-        raise SectionError(_blamed(chain, place, keys), f'keychain {name}', str(error)) from None
+        raise ConfigurationError(
+            _blamed(chain, place, keys), f'keychain {name}', str(error)
+        ) from None
     return chain
 
 
@@ -86,7 +88,7 @@ def _secret(label: str, directive: Directive, files: KeyFiles) -> Secret:
     try:
         content = files.secret(path)
     except KeyFileError as error:
-        raise SectionError(
+        raise ConfigurationError(
             directive.place, f'{label} key-file', str(error), 'a private file, mode 0600'
         ) from None
     octets = content.reveal()
@@ -94,5 +96,5 @@ def _secret(label: str, directive: Directive, files: KeyFiles) -> Secret:
         return content
     if not _HEX_STRING.fullmatch(octets):
         cause = f'{path} begins with 0x and holds no hex'
-        raise SectionError(directive.place, f'{label} key-file', cause, '0x and hex digits')
+        raise ConfigurationError(directive.place, f'{label} key-file', cause, '0x and hex digits')
     return Secret(bytes.fromhex(octets.removeprefix(_HEX).replace(b':', b'').decode('ascii')))

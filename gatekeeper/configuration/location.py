@@ -17,7 +17,7 @@ class Location:
         return f'{self.file or "configuration"} line {self.line}'
 
 
-class SectionError(Exception):
+class ConfigurationError(Exception):
     """A configuration that can't be: file, true line, directive, cause, what was expected.
 
     The text is for operators and holds no secret.

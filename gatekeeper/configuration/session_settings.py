@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from gatekeeper.configuration.location import Location, SectionError
+from gatekeeper.configuration.location import ConfigurationError, Location
 from gatekeeper.configuration.statements import IKE_ONLY, NEGOTIATED, Directive, Draft
 from gatekeeper.policy.sessions import IKE_LIFETIME
 from ikev2.authentication.identity import Identity
@@ -53,13 +53,13 @@ def ike_policy(draft: Draft) -> IkePolicy:
         return policy_named(value_of(draft, 'ike-policy'))
     except UnsupportedAlgorithm as error:
         place = draft.directives['ike-policy'].place
-        raise SectionError(place, 'ikev2 ike-policy', str(error), 'another policy') from None
+        raise ConfigurationError(place, 'ikev2 ike-policy', str(error), 'another policy') from None
 
 
 def check_no_ike(draft: Draft) -> None:
     for name, directive in draft.directives.items():
         if name in IKE_ONLY:
-            raise SectionError(
+            raise ConfigurationError(
                 directive.place,
                 f'ikev2 {name}',
                 'every session has a keychain, so there is no IKE',
@@ -95,7 +95,7 @@ def _keychain(draft: Draft, block: Draft | None) -> Directive | None:
         for name in NEGOTIATED:
             extra = said.directives.get(name)
             if extra is not None:
-                raise SectionError(
+                raise ConfigurationError(
                     extra.place, f'ikev2 {name}', 'each key of the keychain says that itself'
                 )
         return chain
@@ -112,7 +112,7 @@ def check_ports(draft: Draft) -> None:
                 continue
             first = seen.setdefault(directive.value, directive.place)
             if first is not directive.place:
-                raise SectionError(
+                raise ConfigurationError(
                     directive.place,
                     f'ikev2 session {" ".join(family)} {name}',
                     f'{directive.value} is taken on line {first.line}',
@@ -123,7 +123,9 @@ def check_ports(draft: Draft) -> None:
 def mandatory(draft: Draft, name: str) -> Identity:
     directive = draft.directives.get(name)
     if directive is None:
-        raise SectionError(draft.place, 'ikev2', f'incomplete, {name} is missing', f'{name} ...')
+        raise ConfigurationError(
+            draft.place, 'ikev2', f'incomplete, {name} is missing', f'{name} ...'
+        )
     assert isinstance(directive.value, Identity)
     return directive.value
 

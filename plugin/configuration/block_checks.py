@@ -12,26 +12,26 @@ from typing import Any
 
 from exabgp.configuration.core import Section
 
-from gatekeeper.configuration.location import SectionError
+from gatekeeper.configuration.location import ConfigurationError
 from plugin.configuration.ikev2_section import SCOPE
 from plugin.configuration.line_numbers import place_of
 from plugin.patching import wrap
 
 
 def check_end(configuration: Any) -> None:
-    """The configuration ends where its file does. Raises SectionError."""
+    """The configuration ends where its file does. Raises ConfigurationError."""
     tokeniser = configuration.tokeniser
     if tokeniser.end != '}':
         return
     place = place_of(tokeniser)
     gated = any(one[SCOPE] is not None for one in configuration.neighbor.neighbors.values())
     rest = []
-    with suppress(SectionError):
+    with suppress(ConfigurationError):
         while statement := tokeniser():
             rest.append(statement[0])
     if gated or SCOPE in rest:
         cause = 'this brace closes nothing, and what follows it would be ignored'
-        raise SectionError(place, '}', cause, 'as many closing braces as opening ones')
+        raise ConfigurationError(place, '}', cause, 'as many closing braces as opening ones')
 
 
 def begin(error: Any) -> None:
@@ -40,8 +40,8 @@ def begin(error: Any) -> None:
 
 
 def check_inheritance(configuration: Any) -> None:
-    """Nobody misses a section that a template was to give. Raises SectionError."""
-    noted: list[SectionError] = configuration.error.ikev2_inheritance
+    """Nobody misses a section that a template was to give. Raises ConfigurationError."""
+    noted: list[ConfigurationError] = configuration.error.ikev2_inheritance
     if noted and any(SCOPE in template for template in _templates(configuration.scope).values()):
         raise noted[0]
 
@@ -57,14 +57,16 @@ def _parse(original: Any, self: Any, name: str, command: str) -> Any:
     return original(self, name, command)
 
 
-def _not_inherited(section: Any) -> list[SectionError]:
+def _not_inherited(section: Any) -> list[ConfigurationError]:
     place, words = place_of(section.tokeniser), section.tokeniser.line[1:-1]
     if section.scope.location().startswith('template'):
         cause = 'a template does not inherit from another'
-        return [SectionError(place, 'inherit', cause, 'both in the neighbor: inherit [ A B ]')]
+        return [
+            ConfigurationError(place, 'inherit', cause, 'both in the neighbor: inherit [ A B ]')
+        ]
     missing = set(words) - {'[', ']', ','} - set(_templates(section.scope))
     return [
-        SectionError(place, 'inherit', f'no template {name!r} stands above', 'one that does')
+        ConfigurationError(place, 'inherit', f'no template {name!r} stands above', 'one that does')
         for name in sorted(missing)
     ]
 

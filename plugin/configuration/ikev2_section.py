@@ -16,7 +16,7 @@ from exabgp.configuration.neighbor import ParseNeighbor
 from exabgp.configuration.neighbor.family import ParseFamily
 
 from gatekeeper.configuration.directives import SECTION, SESSION, DraftBuilder
-from gatekeeper.configuration.location import Location, SectionError
+from gatekeeper.configuration.location import ConfigurationError, Location
 from gatekeeper.configuration.statements import Draft, Family
 from plugin.configuration.line_numbers import place_of
 from plugin.patching import add, wrap
@@ -40,7 +40,7 @@ class _Everything(dict[str, str]):
         return 'ikev2-unknown'
 
 
-def fault(section: Any, error: SectionError) -> bool:
+def fault(section: Any, error: ConfigurationError) -> bool:
     """Give ExaBGP our error; `plugin.configuration.loading` makes it the whole message."""
     section.error.ikev2 = str(error)
     return bool(section.error.set(str(error)))
@@ -48,7 +48,7 @@ def fault(section: Any, error: SectionError) -> bool:
 
 def misplaced(
     words: Sequence[str], place: Location, location: str, cause: str
-) -> SectionError | None:
+) -> ConfigurationError | None:
     """Our error in place of ExaBGP's, where one of our words stands outside the section."""
     word = words[0] if words else ''
     unknown = 'invalid keyword' in cause or ' is invalid in ' in cause
@@ -58,7 +58,7 @@ def misplaced(
     if word.lower() == SCOPE:
         expected = 'ikev2 { ... } directly inside a neighbor, or a neighbor of a template'
     cause = f'it does not belong here, in {location or "no block"}'
-    return SectionError(place, word, cause, expected)
+    return ConfigurationError(place, word, cause, expected)
 
 
 class Ikev2Section(Section):
@@ -80,11 +80,13 @@ class Ikev2Section(Section):
         place = place_of(self.tokeniser)
         if sys.platform != 'linux':
             cause = f'TCP-AO needs Linux, this is {sys.platform}'
-            return fault(self, SectionError(place, 'ikev2', cause, 'a neighbor without ikev2'))
+            return fault(
+                self, ConfigurationError(place, 'ikev2', cause, 'a neighbor without ikev2')
+            )
         extra = self.tokeniser.line[1:-1]
         if extra:
             cause = f'words too many: {" ".join(extra)}'
-            return fault(self, SectionError(place, 'ikev2', cause, 'ikev2 { ... }'))
+            return fault(self, ConfigurationError(place, 'ikev2', cause, 'ikev2 { ... }'))
         earlier = self.scope.get(DRAFT)
         if earlier is not None:
             return fault(self, _second(place, 'ikev2', earlier))
@@ -121,7 +123,7 @@ class SessionSection(Section):
             self.builder = self.outer.builder.begin_session(
                 self.tokeniser.line[1:-1], place_of(self.tokeniser), tuple(FAMILIES)
             )
-        except SectionError as error:
+        except ConfigurationError as error:
             return fault(self, error)
         return True
 
@@ -142,14 +144,14 @@ class UnknownSection(Section):
         word = self.tokeniser.line[0]
         cause = f'a block {word!r} is unknown here'
         expected = 'session AFI SAFI { ... } directly inside ikev2, key N { ... } inside keychain'
-        return fault(self, SectionError(place_of(self.tokeniser), SCOPE, cause, expected))
+        return fault(self, ConfigurationError(place_of(self.tokeniser), SCOPE, cause, expected))
 
 
-def _second(place: Location, word: str, earlier: Draft) -> SectionError:
+def _second(place: Location, word: str, earlier: Draft) -> ConfigurationError:
     cause = f'repeated, it stands on line {earlier.place.line} already'
     if (word == 'keychain') != ('keychain' in earlier.directives):
         cause = f'the neighbor is protected on line {earlier.place.line} already'
-    return SectionError(place, word, cause, 'one ikev2 section, or one keychain')
+    return ConfigurationError(place, word, cause, 'one ikev2 section, or one keychain')
 
 
 def _closed(section: Any) -> bool:
@@ -158,14 +160,14 @@ def _closed(section: Any) -> bool:
         return True
     assert section.builder is not None
     place, name = section.builder.place, section.builder.name
-    return fault(section, SectionError(place, name, 'the block does not end', '}'))
+    return fault(section, ConfigurationError(place, name, 'the block does not end', '}'))
 
 
 def _add(section: Any, builder: DraftBuilder | None) -> bool:
     assert builder is not None
     try:
         builder.add(section.tokeniser.line[:-1], place_of(section.tokeniser))
-    except SectionError as error:
+    except ConfigurationError as error:
         return fault(section, error)
     return True
 

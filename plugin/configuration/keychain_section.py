@@ -15,7 +15,7 @@ from exabgp.configuration.core import Section
 from gatekeeper.configuration.directives import DraftBuilder, WordError, chain_name
 from gatekeeper.configuration.keychain_directives import ChainBuilder
 from gatekeeper.configuration.keychains import Defined, build
-from gatekeeper.configuration.location import Location, SectionError
+from gatekeeper.configuration.location import ConfigurationError, Location
 from plugin.configuration import neighbors
 from plugin.configuration.ikev2_section import add_section
 from plugin.configuration.line_numbers import place_of
@@ -40,11 +40,11 @@ class KeychainSection(Section):
         try:
             name = chain_name(words)
         except WordError as error:
-            raise SectionError(place, 'keychain', error.cause, error.expected) from None
+            raise ConfigurationError(place, 'keychain', error.cause, error.expected) from None
         if name in self.chains:
             first = self.chains[name].place.line
             cause = f'repeated, it stands on line {first} already'
-            raise SectionError(place, f'keychain {name}', cause)
+            raise ConfigurationError(place, f'keychain {name}', cause)
         self.builder = ChainBuilder(name, place)
         return True
 
@@ -98,7 +98,7 @@ class KeySection(Section):
 def _check_closed(tokeniser: Any, place: Location, name: str) -> None:
     """ExaBGP takes the end of the file for the end of every block."""
     if tokeniser.end != '}':
-        raise SectionError(place, name, 'the block does not end', '}')
+        raise ConfigurationError(place, name, 'the block does not end', '}')
 
 
 def _configuration_init(original: Any, self: Any, *arguments: Any, **named: Any) -> None:

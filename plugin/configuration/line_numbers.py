@@ -14,7 +14,7 @@ from exabgp.configuration.core import tokeniser as module
 from exabgp.configuration.core.format import unescape
 from exabgp.configuration.core.tokeniser import Tokeniser
 
-from gatekeeper.configuration.location import Location, SectionError
+from gatekeeper.configuration.location import ConfigurationError, Location
 from plugin.patching import replace, wrap
 
 
@@ -57,7 +57,7 @@ class _Lines:
             line += 1
         return min(line, self._end)
 
-    def fault(self, error: ValueError) -> SectionError:
+    def fault(self, error: ValueError) -> ConfigurationError:
         """What is wrong with the current logical line. Its words may be secret: only the first
         one of a statement isn't."""
         file = self._tokeniser.iterate.fname if self._tokeniser.type == 'file' else ''
@@ -65,11 +65,13 @@ class _Lines:
             text = ''.join(unescape(self._text))
         except ValueError:
             place = Location(file, self._begin)
-            return SectionError(place, 'backslash', str(error), 'another one before it, to mean it')
+            return ConfigurationError(
+                place, 'backslash', str(error), 'another one before it, to mean it'
+            )
         column, words, quoted = _unfinished(text)
         place = Location(file, self.line_of(column))
         cause = 'a quote is not closed' if quoted else 'the statement does not end'
-        return SectionError(place, words[0], cause, '; or { at its end, on the same line')
+        return ConfigurationError(place, words[0], cause, '; or { at its end, on the same line')
 
 
 def _unfinished(text: str) -> tuple[int, list[str], bool]:
@@ -89,7 +91,7 @@ def _unfinished(text: str) -> tuple[int, list[str], bool]:
     return begin + len(rest) - len(rest.lstrip()), rest.split() or ['statement'], bool(quote)
 
 
-def _undecodable(file: str, error: UnicodeDecodeError) -> SectionError:
+def _undecodable(file: str, error: UnicodeDecodeError) -> ConfigurationError:
     """ExaBGP's file is read in pieces of many lines: find the one."""
     with open(file, 'rb') as opened:
         for number, line in enumerate(opened, 1):
@@ -98,8 +100,10 @@ def _undecodable(file: str, error: UnicodeDecodeError) -> SectionError:
             except UnicodeDecodeError as found:
                 octet = line[found.start]
                 cause = f'the octet 0x{octet:02x} is no text in {error.encoding}'
-                return SectionError(Location(file, number), 'character', cause, error.encoding)
-    return SectionError(Location(file, 1), 'character', error.reason, error.encoding)
+                return ConfigurationError(
+                    Location(file, number), 'character', cause, error.encoding
+                )
+    return ConfigurationError(Location(file, 1), 'character', error.reason, error.encoding)
 
 
 def _physical(file: str, begin: int, end: int) -> list[str]:

@@ -15,7 +15,7 @@ from typing import Any
 from exabgp.configuration.configuration import Configuration
 from exabgp.environment import getenv
 
-from gatekeeper.configuration.location import SectionError
+from gatekeeper.configuration.location import ConfigurationError
 from gatekeeper.errors import PolicyError
 from gatekeeper.policy.sessions import SessionPolicy
 from plugin.configuration import block_checks as blocks
@@ -42,7 +42,7 @@ def _parse_section(original: Any, self: Any, name: str) -> Any:
         blocks.check_end(self)
         blocks.check_inheritance(self)
         policies_of(self.neighbor.neighbors, self.ikev2_chains)
-    except (SectionError, PolicyError) as error:
+    except (ConfigurationError, PolicyError) as error:
         self.error.ikev2 = str(error)
         return self.error.set(str(error))
     return True
@@ -76,7 +76,7 @@ def _load(original: Any, configuration: Any) -> str | None:
         commit = getattr(configuration, 'ikev2_commit', None)
         policies = policies_of(configuration.neighbors, configuration.ikev2_chains)
         return commit(policies) if commit is not None else None
-    except SectionError as error:
+    except ConfigurationError as error:
         return str(error)
     except Exception as error:
         if getenv().debug.configuration:

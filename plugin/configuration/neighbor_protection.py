@@ -12,7 +12,7 @@ from typing import Self
 
 from gatekeeper.configuration.credential_directives import credentials
 from gatekeeper.configuration.key_files import KeyFiles
-from gatekeeper.configuration.location import Location, SectionError
+from gatekeeper.configuration.location import ConfigurationError, Location
 from gatekeeper.configuration.session_settings import (
     SessionSettings,
     check_no_ike,
@@ -73,7 +73,7 @@ class Protection:
 
 
 def protect(draft: Draft, facts: Facts, files: KeyFiles) -> Protection:
-    """Check the section against the neighbor and read its keys. Raises SectionError."""
+    """Check the section against the neighbor and read its keys. Raises ConfigurationError."""
     _check_neighbor(draft, facts)
     sessions = _sessions(draft, facts)
     backend = value_of(draft, 'tcp-ao-backend')
@@ -82,7 +82,7 @@ def protect(draft: Draft, facts: Facts, files: KeyFiles) -> Protection:
         return Protection(draft, None, sessions, backend)
     local_id, peer_id = (mandatory(draft, name) for name in ('local-id', 'peer-id'))
     if local_id == peer_id:
-        raise SectionError(
+        raise ConfigurationError(
             draft.directives['peer-id'].place,
             'ikev2 peer-id',
             f'{peer_id} is the local-id too',
@@ -105,8 +105,8 @@ def protect(draft: Draft, facts: Facts, files: KeyFiles) -> Protection:
 
 
 def _check_neighbor(draft: Draft, facts: Facts) -> None:
-    def refuse(cause: str, expected: str) -> SectionError:
-        return SectionError(draft.place, 'ikev2', cause, expected)
+    def refuse(cause: str, expected: str) -> ConfigurationError:
+        return ConfigurationError(draft.place, 'ikev2', cause, expected)
 
     if not facts.local_address:
         raise refuse('the neighbor has no local-address of its own', 'local-address and an address')
@@ -126,14 +126,14 @@ def _check_neighbor(draft: Draft, facts: Facts) -> None:
 def _sessions(draft: Draft, facts: Facts) -> dict[tuple[Family, ...], SessionSettings]:
     for family, block in draft.sessions.items():
         if family not in facts.families:
-            raise SectionError(
+            raise ConfigurationError(
                 block.place,
                 f'ikev2 session {" ".join(family)}',
                 'the neighbor does not have this family',
                 f'one of {", ".join(" ".join(known) for known in facts.families)}',
             )
         if len(facts.families) > 1 and not facts.multi_session:
-            raise SectionError(
+            raise ConfigurationError(
                 block.place,
                 f'ikev2 session {" ".join(family)}',
                 'the neighbor has one session for all its families',

@@ -15,7 +15,7 @@ from exabgp.configuration.neighbor import ParseNeighbor
 
 from gatekeeper.configuration.directives import QUOTED
 from gatekeeper.configuration.key_files import KeyFiles
-from gatekeeper.configuration.location import SectionError
+from gatekeeper.configuration.location import ConfigurationError
 from gatekeeper.configuration.session_settings import SessionSettings
 from gatekeeper.configuration.statements import Directive, Draft, Family
 from plugin.configuration.environment import daemon_user
@@ -66,7 +66,9 @@ def _post_get_scope(original: Any, self: Any) -> Any:
         if self.tokeniser.end != '}':
             # ExaBGP takes the end of the file for the end of every block.
             cause = 'the neighbor with this section does not end'
-            raise SectionError(draft.place, SCOPE, cause, 'as many closing braces as opening ones')
+            raise ConfigurationError(
+                draft.place, SCOPE, cause, 'as many closing braces as opening ones'
+            )
         local[SCOPE] = protect(draft, _facts(self, local), files)
     return local
 
@@ -93,7 +95,7 @@ def _facts(parser: Any, local: dict[str, Any]) -> Facts:
 def _post(original: Any, self: Any) -> Any:
     try:
         return original(self)
-    except SectionError as error:
+    except ConfigurationError as error:
         return fault(self, error)
 
 
@@ -103,7 +105,7 @@ def _init_neighbor(original: Any, self: Any, neighbor: Any, local: Any) -> Any:
         if neighbor['capability']['multi-session'] and len(neighbor.families()) > 1:
             _narrow(neighbor)
         if neighbor.name() in self.neighbors:
-            raise SectionError(
+            raise ConfigurationError(
                 protection.place,
                 'ikev2',
                 f'another neighbor block has the session {session_name(neighbor)} with '

@@ -9,7 +9,7 @@ from typing import Any
 from exabgp.environment import getenv
 
 from gatekeeper.configuration.keychains import Chains
-from gatekeeper.configuration.location import SectionError
+from gatekeeper.configuration.location import ConfigurationError
 from gatekeeper.configuration.statements import Directive
 from gatekeeper.errors import PolicyError
 from gatekeeper.policy.addresses import address_of
@@ -24,7 +24,7 @@ BGP_PORT = 179
 
 
 def policies_of(neighbors: Mapping[str, Any], chains: Chains) -> list[SessionPolicy]:
-    """One policy per gated session. Raises SectionError if they can't be served together, or
+    """One policy per gated session. Raises ConfigurationError if they can't be served together, or
     name a keychain that there isn't."""
     gated = {key: neighbor for key, neighbor in neighbors.items() if protection_of(neighbor)}
     _check_gating(neighbors.values())
@@ -49,7 +49,7 @@ def _check_gating(neighbors: Iterable[Any]) -> None:
         for other in open_ones:
             start = other['peer-address'].address()
             if start <= address < start + other.range_size and _same_family(neighbor, other):
-                raise SectionError(
+                raise ConfigurationError(
                     protection.place,
                     'ikev2',
                     f'another neighbor block covers {neighbor["peer-address"]} without protection',
@@ -71,7 +71,7 @@ def _blame(policies: list[SessionPolicy], gated: Mapping[str, Any]) -> None:
     if why is not None:
         protection = protection_of(gated[policies[bad - 1].key])
         assert protection is not None
-        raise SectionError(protection.place, 'ikev2', str(why)) from None
+        raise ConfigurationError(protection.place, 'ikev2', str(why)) from None
 
 
 def _why_not(policies: list[SessionPolicy]) -> PolicyError | None:
@@ -122,7 +122,7 @@ def _keychain(named: Directive | None, chains: Chains) -> Keychain | None:
     found = chains.get(str(named.value))
     if found is None:
         there = ', '.join(sorted(chains)) or 'none is defined'
-        raise SectionError(
+        raise ConfigurationError(
             named.place, f'keychain {named.value}', 'there is no such keychain', f'one of: {there}'
         )
     return found.keychain
@@ -136,7 +136,9 @@ def _check_port(
         return
     blocks = [block.directives.get(name) for block in protection.draft.sessions.values()]
     places = [one.place for one in blocks if one is not None and one.value == port]
-    raise SectionError(places[0], f'ikev2 {name}', f'{port} is the port of BGP', 'another port')
+    raise ConfigurationError(
+        places[0], f'ikev2 {name}', f'{port} is the port of BGP', 'another port'
+    )
 
 
 def connect_port(neighbor: Any) -> int:

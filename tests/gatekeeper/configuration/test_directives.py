@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatekeeper.configuration.directives import SECTION, SESSION, DraftBuilder
-from gatekeeper.configuration.location import Location, SectionError
+from gatekeeper.configuration.location import ConfigurationError, Location
 from ikev2.authentication.identity import Identity
 from ikev2.authentication.signatures.keys import Fingerprint
 
@@ -133,7 +133,7 @@ def test_a_directive_has_its_value(statement: str, value: object) -> None:
     ],
 )
 def test_what_is_no_value_is_refused_with_cause_and_expectation(statement: str, cause: str) -> None:
-    with pytest.raises(SectionError) as caught:
+    with pytest.raises(ConfigurationError) as caught:
         section().add(statement.split(' ') if statement else [], HERE)
     text = str(caught.value)
     assert text.startswith('/etc/exabgp/r1.conf line 7: ikev2')
@@ -157,7 +157,9 @@ def test_no_directive_may_stand_twice(name: str) -> None:
     statement = [name, *values.get(name, '100').split()]
     builder = section()
     builder.add(statement, HERE)
-    with pytest.raises(SectionError, match=f'line 9: ikev2 {name}: repeated, .* line 7 already'):
+    with pytest.raises(
+        ConfigurationError, match=f'line 9: ikev2 {name}: repeated, .* line 7 already'
+    ):
         builder.add(statement, Location(HERE.file, 9))
 
 
@@ -188,7 +190,7 @@ def test_a_session_block_has_ports_and_what_it_overrides() -> None:
 )
 def test_a_session_block_refuses_what_is_not_its_own(statement: str, cause: str) -> None:
     session = section().begin_session(['ipv4', 'unicast'], HERE, FAMILIES)
-    with pytest.raises(SectionError, match='ikev2 session ipv4 unicast') as caught:
+    with pytest.raises(ConfigurationError, match='ikev2 session ipv4 unicast') as caught:
         session.add(statement.split(), HERE)
     assert cause in str(caught.value)
 
@@ -203,14 +205,14 @@ def test_a_session_block_refuses_what_is_not_its_own(statement: str, cause: str)
     ],
 )
 def test_a_session_block_is_for_one_family(words: list[str], cause: str) -> None:
-    with pytest.raises(SectionError, match=cause):
+    with pytest.raises(ConfigurationError, match=cause):
         section().begin_session(words, HERE, FAMILIES)
 
 
 def test_a_family_has_one_session_block() -> None:
     builder = section()
     builder.begin_session(['ipv4', 'unicast'], HERE, FAMILIES)
-    with pytest.raises(SectionError, match=r'session ipv4 unicast: repeated, .* line 7'):
+    with pytest.raises(ConfigurationError, match=r'session ipv4 unicast: repeated, .* line 7'):
         builder.begin_session(['IPv4', 'Unicast'], Location(HERE.file, 8), FAMILIES)
 
 
@@ -235,7 +237,7 @@ def test_no_words_raise_anything_but_the_configuration_error(
     for words in statements:
         try:
             builder.add(words, HERE)
-        except SectionError as error:
+        except ConfigurationError as error:
             assert str(HERE) in str(error)
     builder.build()
 
@@ -244,5 +246,5 @@ def test_no_words_raise_anything_but_the_configuration_error(
 def test_no_session_words_raise_anything_but_the_configuration_error(words: list[str]) -> None:
     try:
         section().begin_session(words, HERE, FAMILIES)
-    except SectionError as error:
+    except ConfigurationError as error:
         assert str(HERE) in str(error)

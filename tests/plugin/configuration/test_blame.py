@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gatekeeper.configuration.location import Location, SectionError
+from gatekeeper.configuration.location import ConfigurationError, Location
 from gatekeeper.policy.sessions import SessionPolicy, check
 from plugin.configuration import session_policies as policies
 from plugin.configuration.ikev2_section import SCOPE
@@ -22,7 +22,7 @@ def blamed(made: list[SessionPolicy]) -> str:
         one.key: {SCOPE: SimpleNamespace(place=Location('r1.conf', number))}
         for number, one in enumerate(made)
     }
-    with pytest.raises(SectionError) as caught:
+    with pytest.raises(ConfigurationError) as caught:
         policies._blame(made, gated)
     return str(caught.value)
 

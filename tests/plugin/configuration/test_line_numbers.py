@@ -10,7 +10,7 @@ from exabgp.configuration.configuration import Configuration
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatekeeper.configuration.location import SectionError
+from gatekeeper.configuration.location import ConfigurationError
 from plugin.configuration.line_numbers import Statement
 from tests.plugin.texts import SECTION, neighbor
 
@@ -188,7 +188,7 @@ def test_every_statement_of_a_file_gets_the_line_on_which_it_begins(
             return
         while tokeniser():
             seen.append(tokeniser.line)
-    except SectionError:
+    except ConfigurationError:
         return  # no configuration: words without an end
     assert all(isinstance(statement, Statement) for statement in seen)
     found = [statement.line for statement in seen]
