@@ -13,7 +13,7 @@ from tcpao.installer import KeyCounters
 from tcpao.mkt import Mkt, SocketPair
 
 if TYPE_CHECKING:
-    from gatekeeper.engine.keychains.connection_keys import ManualKeys
+    from gatekeeper.engine.keychains.connection_keys import KeychainKeys
     from gatekeeper.state.peer import Peer
     from ikev2.events import RpSaRequested
 
@@ -91,7 +91,7 @@ class Connection:
     """After CHILD_SA_NOT_FOUND: good segments counted then; -1 until they have been read."""
     doubt_until: float = 0.0
     """What is read before says nothing about it."""
-    manual: ManualKeys | None = None
+    manual: KeychainKeys | None = None
     """Its keys, if they come from a keychain."""
     replacement: RpSaRequested | None = None
     """A request that waits for this connection to be closed."""

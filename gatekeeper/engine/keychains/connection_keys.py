@@ -2,7 +2,7 @@
 
 A connection of a session with a keychain holds every key that its chain accepts. The one that the
 chain prefers is brought into use by `gatekeeper.engine.rotation`, as a negotiated successor is;
-what is different is told there to `ManualKeys`: when a key in use ends, what becomes of the old
+what is different is told there to `KeychainKeys`: when a key in use ends, what becomes of the old
 one, of a successor that fails, and of a peer that doesn't follow.
 
 Current follows the peer's RNextKeyID (RFC 5925 7.5), so traffic may go on under a key for up to
@@ -36,7 +36,7 @@ from tcpao.mkt import Mkt, SocketPair
 
 
 @dataclass(eq=False, slots=True)
-class ManualKeys:
+class KeychainKeys:
     """The keys of a chain on one connection."""
 
     candidates: tuple[SessionPolicy, ...]

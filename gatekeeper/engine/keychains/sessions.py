@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from ipaddress import ip_network
 
-from gatekeeper.engine.keychains.connection_keys import ManualKeys, begin_life
+from gatekeeper.engine.keychains.connection_keys import KeychainKeys, begin_life
 from gatekeeper.errors import PolicyError
 from gatekeeper.policy.deny_ids import chains_of, deny_ids, keys_towards
 from gatekeeper.policy.keychain import ChainKey
@@ -175,7 +175,7 @@ def open_connection(
         why = denied or chain.why_denied(wall)
         waiter.fail(state.refuse(policy, 'before connect', why, HINTS['chain']))
         return
-    manual = ManualKeys((policy,))
+    manual = KeychainKeys((policy,))
     life = begin_life(state, policy, pair, preferred, now)
     conn = _connection(state, policy, pair, life, manual, opener=True, now=now)
     conn.waiter = waiter
@@ -206,7 +206,7 @@ def accept(state: Store, pair: SocketPair, now: float) -> Connection | None:
     # Stands there until the socket has been read.
     life = begin_life(state, policy, pair, policy.keychain.keys[0], now)
     conn = _connection(
-        state, policy, pair, life, ManualKeys(tuple(candidates)), opener=False, now=now
+        state, policy, pair, life, KeychainKeys(tuple(candidates)), opener=False, now=now
     )
     conn.phase = Phase.WAITING
     return conn
@@ -217,7 +217,7 @@ def _connection(
     policy: SessionPolicy,
     pair: SocketPair,
     life: MktRecord,
-    manual: ManualKeys,
+    manual: KeychainKeys,
     *,
     opener: bool,
     now: float,
