@@ -9,7 +9,7 @@ from ikev2.events import Cause, IkeSaFailed, RpSaFailed
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class Explanation:
     """Why there is no protected connection."""
 
     step: str
@@ -113,7 +113,7 @@ _AT_IKE: tuple[tuple[Cause | None, str, str], ...] = (
 """Of an IKE SA that could not be made: cause, a part of the text, what to try next."""
 
 
-def at_ike(failure: IkeSaFailed) -> Trouble:
+def at_ike(failure: IkeSaFailed) -> Explanation:
     """Why there is no IKE SA."""
     text = f'{failure.cause}: {failure.text}' if failure.text else str(failure.cause)
     hints = (
@@ -121,13 +121,13 @@ def at_ike(failure: IkeSaFailed) -> Trouble:
         for cause, part, hint in _AT_IKE
         if cause in (None, failure.cause) and part in failure.text
     )
-    return Trouble(failure.step, text, next(hints, HINTS[failure.cause]))
+    return Explanation(failure.step, text, next(hints, HINTS[failure.cause]))
 
 
-def explain(step: str, failure: RpSaFailed, ike: Trouble | None) -> Trouble:
+def explain(step: str, failure: RpSaFailed, ike: Explanation | None) -> Explanation:
     """Why a request failed; `ike` is why there is no IKE SA, None if there is one."""
     if failure.notify in _NOTIFY:
-        return Trouble(step, *_NOTIFY[failure.notify])
+        return Explanation(step, *_NOTIFY[failure.notify])
     if ike is not None:
         # The request never left.
         return ike
@@ -136,4 +136,4 @@ def explain(step: str, failure: RpSaFailed, ike: Trouble | None) -> Trouble:
         return at_ike(IkeSaFailed(failure.peer, 'IKE_AUTH', failure.cause, REFUSED_US))
     known = failure.text in ('', str(failure.cause))
     text = str(failure.cause) if known else f'{failure.cause}: {failure.text}'
-    return Trouble(step, text, HINTS[failure.cause])
+    return Explanation(step, text, HINTS[failure.cause])

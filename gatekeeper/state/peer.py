@@ -7,7 +7,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from gatekeeper.policy.sessions import PadEntry
-from gatekeeper.reporting.explanations import Trouble
+from gatekeeper.reporting.explanations import Explanation
 from gatekeeper.state.key_ids import KeyIds
 from gatekeeper.state.mkt_record import MktRecord
 
@@ -28,7 +28,7 @@ class Peer:
     profile: bool = True
     nat: bool = False
     attempts: int = 0
-    trouble: Trouble | None = None
+    trouble: Explanation | None = None
     """Why there is no IKE SA, or what was wrong with the last request of the peer's."""
     proof: Proof | None = None
     """What it proved itself with last."""

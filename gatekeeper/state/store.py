@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from gatekeeper.errors import GateError
 from gatekeeper.policy.sessions import SHORTEST_LIFETIME, IPAddress, SessionPolicy
 from gatekeeper.reporting.events import EventName
-from gatekeeper.reporting.explanations import Trouble
+from gatekeeper.reporting.explanations import Explanation
 from gatekeeper.state.connection import Phase
 from gatekeeper.state.deadlines import Deadlines, Due
 from gatekeeper.state.limits import OLD_KEY_LINGERS, RETRY_REMOVE, soft_lifetime
@@ -82,7 +82,7 @@ class Store:
         self.connections: dict[SocketPair, Connection] = {}
         self.strays: Counter[SocketPair] = Counter()
         """Sockets of the daemon's that no connection here stands for: their `gone` is to come."""
-        self.errors: dict[str, Trouble] = {}
+        self.errors: dict[str, Explanation] = {}
         """Per session key: the last error, for `show`."""
         self.commands: list[Command] = []
         self.notes: list[Note] = []
@@ -136,13 +136,13 @@ class Store:
 
     def refuse(self, policy: SessionPolicy, step: str, cause: str, hint: str) -> GateError:
         """Remember and tell why a session has no protected connection."""
-        self.errors[policy.key] = Trouble(step, cause, hint)
+        self.errors[policy.key] = Explanation(step, cause, hint)
         self.note(policy, EventName.REFUSED, step=step, cause=cause, hint=hint)
         return GateError(
             f'neighbor {policy.neighbor} session {policy.session.name}: {step}: {cause}; {hint}'
         )
 
-    def refuse_peer(self, peer: Peer, trouble: Trouble, **details: object) -> None:
+    def refuse_peer(self, peer: Peer, trouble: Explanation, **details: object) -> None:
         """Remember and tell what concerns all sessions with this peer."""
         peer.trouble = trouble
         told = {'step': trouble.step, 'cause': trouble.cause, 'hint': trouble.hint} | details
@@ -155,7 +155,7 @@ class Store:
             self.note(session, EventName.REFUSED, **told, neighbor=neighbor)
 
     def refuse_request(
-        self, peer: Peer, policy: SessionPolicy | None, trouble: Trouble, **details: object
+        self, peer: Peer, policy: SessionPolicy | None, trouble: Explanation, **details: object
     ) -> None:
         """Remember and tell what is wrong with a peer's request. What runs has no error by it."""
         if policy is None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from gatekeeper.policy.keychain import Keychain
 from gatekeeper.policy.sessions import SessionPolicy
-from gatekeeper.reporting.explanations import HINTS, Trouble
+from gatekeeper.reporting.explanations import HINTS, Explanation
 from gatekeeper.state.connection import Phase
 from gatekeeper.state.store import Store
 from tcpao.refusal import Reason, Refusal
@@ -32,18 +32,18 @@ def _is_for(policy: SessionPolicy, refusal: Refusal) -> bool:
     return policy.listen_port == pair.local_port
 
 
-def _trouble(chain: Keychain, refusal: Refusal, wall: float) -> Trouble:
+def _trouble(chain: Keychain, refusal: Refusal, wall: float) -> Explanation:
     what = 'answer to our SYN' if refusal.is_answer else 'SYN'
     step = f"the peer's {what}"
     match refusal.reason:
         case Reason.UNSIGNED:
-            return Trouble(step, 'it has no TCP-AO', HINTS['unsigned'])
+            return Explanation(step, 'it has no TCP-AO', HINTS['unsigned'])
         case Reason.UNKNOWN_KEY:
             denied = chain.why_denied(wall) if chain.preferred(wall) is None else ''
             held = ' '.join(str(key.recv_id) for key in chain.accepted(wall)) or 'none'
             cause = f'it is under KeyID {refusal.key_id}, recv-ids accepted now: {held}'
-            return Trouble(step, f'{cause}; {denied}' if denied else cause, HINTS['ids'])
+            return Explanation(step, f'{cause}; {denied}' if denied else cause, HINTS['ids'])
         case Reason.BAD_MAC:
             found = [key for key in chain.accepted(wall) if key.recv_id == refusal.key_id]
             name = str(found[0]) if found else f'KeyID {refusal.key_id}'
-            return Trouble(step, f'its MAC is wrong under {name}', HINTS['mac'])
+            return Explanation(step, f'its MAC is wrong under {name}', HINTS['mac'])

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from gatekeeper.engine import ending
 from gatekeeper.policy.sessions import SessionPolicy
 from gatekeeper.reporting.events import EventName
-from gatekeeper.reporting.explanations import HINTS, Trouble
+from gatekeeper.reporting.explanations import HINTS, Explanation
 from gatekeeper.state.connection import Connection, Phase
 from gatekeeper.state.deadlines import Due
 from gatekeeper.state.key_ids import NoKeyIdError
@@ -58,7 +58,7 @@ def requested(state: Store, event: RpSaRequested, now: float) -> None:
         _requested(state, peer, event, now)
     except RefusedError as refusal:
         state.endpoint.refuse(event.token, refusal.notify, refusal.data, now)
-        why = Trouble('request from the peer', refusal.reason, refusal.hint)
+        why = Explanation('request from the peer', refusal.reason, refusal.hint)
         state.refuse_request(peer, refusal.policy, why, notify=refusal.notify.name)
 
 

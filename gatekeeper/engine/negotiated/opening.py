@@ -12,7 +12,7 @@ from gatekeeper.engine import ending
 from gatekeeper.engine.keychains import sessions as chains
 from gatekeeper.errors import GateError
 from gatekeeper.policy.sessions import SessionPolicy
-from gatekeeper.reporting.explanations import HINTS, Trouble, explain
+from gatekeeper.reporting.explanations import HINTS, Explanation, explain
 from gatekeeper.state.connection import Connection, Phase, Waiter
 from gatekeeper.state.deadlines import Due
 from gatekeeper.state.key_ids import NoKeyIdError
@@ -106,11 +106,11 @@ def too_late(state: Store, conn: Connection, now: float) -> None:
     """Due.GATE."""
     hint = HINTS[Cause.NO_ANSWER]
     if conn.life.mkt is not None:
-        why = Trouble('installing the key', 'no answer from the installer', HINTS['installer'])
+        why = Explanation('installing the key', 'no answer from the installer', HINTS['installer'])
     elif conn.peer.up:
-        why = Trouble('negotiating the key', str(Cause.NO_ANSWER), hint)
+        why = Explanation('negotiating the key', str(Cause.NO_ANSWER), hint)
     else:
-        why = conn.peer.trouble or Trouble('IKE', str(Cause.NO_ANSWER), hint)
+        why = conn.peer.trouble or Explanation('IKE', str(Cause.NO_ANSWER), hint)
     _give_up(state, conn, why.step, why.cause, why.hint, now)
 
 

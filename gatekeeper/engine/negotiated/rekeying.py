@@ -10,7 +10,7 @@ from gatekeeper.engine.negotiated import accepting
 from gatekeeper.engine.negotiated.accepting import RefusedError
 from gatekeeper.engine.negotiated.opening import offered
 from gatekeeper.reporting.events import EventName
-from gatekeeper.reporting.explanations import Trouble, explain
+from gatekeeper.reporting.explanations import Explanation, explain
 from gatekeeper.state.connection import Connection, Phase
 from gatekeeper.state.deadlines import Due
 from gatekeeper.state.key_ids import NoKeyIdError
@@ -135,7 +135,7 @@ def requested(state: Store, event: RpSaRequested, now: float) -> None:
     except RefusedError as refusal:
         state.endpoint.refuse(event.token, refusal.notify, refusal.data, now)
         if refusal.notify is not NotifyType.TEMPORARY_FAILURE:
-            why = Trouble('rekey by the peer', refusal.reason, refusal.hint)
+            why = Explanation('rekey by the peer', refusal.reason, refusal.hint)
             state.refuse_request(state.peers[event.peer], refusal.policy, why)
 
 

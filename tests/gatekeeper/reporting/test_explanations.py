@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gatekeeper.reporting.explanations import HINTS, REFUSED_US, Trouble, at_ike, explain
+from gatekeeper.reporting.explanations import HINTS, REFUSED_US, Explanation, at_ike, explain
 from ikev2.constants import NotifyType
 from ikev2.events import Cause, IkeSaFailed, RpSaFailed
 
@@ -40,12 +40,12 @@ def failed(cause: Cause, notify: int | None = None, text: str = '') -> RpSaFaile
 
 def test_a_request_that_never_left_has_the_trouble_of_ike() -> None:
     """Not of the session: `algorithm` has nothing to do with ike-policy."""
-    ike = Trouble('IKE_SA_INIT', 'no acceptable proposal', 'compare ike-policy at both ends')
+    ike = Explanation('IKE_SA_INIT', 'no acceptable proposal', 'compare ike-policy at both ends')
     assert explain('rekey', failed(Cause.NO_PROPOSAL_CHOSEN), ike) is ike
 
 
 def test_a_refused_request_has_its_own_trouble() -> None:
-    ike = Trouble('IKE_SA_INIT', 'no IKE answer', 'look')
+    ike = Explanation('IKE_SA_INIT', 'no IKE answer', 'look')
     failure = failed(Cause.NO_PROPOSAL_CHOSEN, NotifyType.NO_PROPOSAL_CHOSEN)
     assert explain('rekey', failure, ike).hint == 'compare algorithm and tcp-options at both ends'
 

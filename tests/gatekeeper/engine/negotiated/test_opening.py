@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from ipaddress import ip_address
 
-from gatekeeper.reporting.explanations import Trouble
+from gatekeeper.reporting.explanations import Explanation
 from gatekeeper.state.mkt_record import MktState
 from gatekeeper.state.snapshot import snapshot
 from ikev2.events import RpSaRequest, Selector
@@ -217,7 +217,7 @@ def test_a_refused_request_is_no_error_of_a_session_that_runs() -> None:
     world.run(5)
     state = r2.core.state
     (peer,), policy = state.peers.values(), state.policies['r2 ipv4 unicast']
-    state.refuse_request(peer, policy, Trouble('request from the peer', 'a cause', 'a hint'))
+    state.refuse_request(peer, policy, Explanation('request from the peer', 'a cause', 'a hint'))
     r2.pump()
     assert [note.details['cause'] for note in r2.noted('refused')] == ['a cause']
     (row,) = (row for row in snapshot(r2.core.state, world.now) if row['session'] == 'ipv4 unicast')
@@ -245,7 +245,7 @@ def test_what_fails_in_ike_is_told_of_each_neighbor_that_it_concerns() -> None:
     others = replace(v6, neighbor='fd00::2', remote=ip_address('10.0.0.9'))
     r1 = world.router('r1', [v4, others], listens=False)
     (peer,) = r1.core.state.peers.values()
-    r1.core.state.refuse_peer(peer, Trouble('IKE_AUTH', 'a cause', 'a hint'))
+    r1.core.state.refuse_peer(peer, Explanation('IKE_AUTH', 'a cause', 'a hint'))
     r1.pump()
     told = [(note.session, note.details['neighbor']) for note in r1.noted('refused')]
     assert told == [('ipv4 unicast', '10.0.0.2'), ('ipv6 unicast', 'fd00::2')]
