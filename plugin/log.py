@@ -15,7 +15,7 @@ from pathlib import Path
 from exabgp.logger import log
 
 from gatekeeper.policy.sessions import SessionPolicy
-from gatekeeper.reporting.events import EventName, Record
+from gatekeeper.reporting.events import EventName, OperatorEvent
 from gatekeeper.reporting.repeated_failures import EVERY, News
 
 LOG = 'ikev2'
@@ -46,7 +46,7 @@ class Recorder:
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
             self._file = os.open(Path(timeline), flags, 0o644)
 
-    def record(self, record: Record) -> None:
+    def record(self, record: OperatorEvent) -> None:
         """Write a record down."""
         if self._file is not None:
             # A full disk must not take sessions down.
@@ -66,7 +66,7 @@ class Recorder:
                 write = log.debug if record.event in _DETAILS else log.info
                 write(lambda: _line(record), LOG)
 
-    def _refused(self, record: Record) -> None:
+    def _refused(self, record: OperatorEvent) -> None:
         self.tell(*_whose(record), _why(record))
 
     def tell(self, neighbor: str, session: str, text: str) -> None:
@@ -95,7 +95,7 @@ class Recorder:
     ) -> None:
         """Write down what the plugin itself saw."""
         named = {'neighbor': policy.neighbor, **details}
-        self.record(Record(time.time(), self.router, policy.session.name, event, named))
+        self.record(OperatorEvent(time.time(), self.router, policy.session.name, event, named))
 
     def close(self) -> None:
         """Give the file back."""
@@ -110,11 +110,11 @@ def _name(neighbor: str, session: str) -> str:
     return f'neighbor {neighbor} session {session}' if session else f'neighbor {neighbor}'
 
 
-def _whose(record: Record) -> tuple[str, str]:
+def _whose(record: OperatorEvent) -> tuple[str, str]:
     return str(record.details.get('neighbor', '')), record.session or EVERY
 
 
-def _why(record: Record) -> str:
+def _why(record: OperatorEvent) -> str:
     """Step, cause and what to try next."""
     said = record.details
     causes = [str(said[name]) for name in ('step', 'cause', 'text') if said.get(name)]
@@ -122,12 +122,12 @@ def _why(record: Record) -> str:
     return ': '.join(causes) + hint
 
 
-def _ended(record: Record) -> str:
+def _ended(record: OperatorEvent) -> str:
     name = _name(*_whose(record))
     return f'{name}: the session has ended: {record.details.get("cause")}'
 
 
-def _line(record: Record) -> str:
+def _line(record: OperatorEvent) -> str:
     neighbor, session = _whose(record)
     said = (f'{name}={value}' for name, value in record.details.items() if name != 'neighbor')
     return ' '.join(

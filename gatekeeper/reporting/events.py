@@ -28,7 +28,7 @@ class EventName(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class OperatorEvent:
     """Something that an operator may want to know; holds nothing secret."""
 
     time: float

@@ -25,7 +25,7 @@ from gatekeeper.engine.core import Core
 from gatekeeper.errors import GateError, GatekeeperError, PolicyError
 from gatekeeper.policy.algorithm_support import check_suites
 from gatekeeper.policy.sessions import SessionPolicy, check
-from gatekeeper.reporting.events import EventName, Record
+from gatekeeper.reporting.events import EventName, OperatorEvent
 from gatekeeper.service.ike_sockets import LateUdp, UdpError
 from gatekeeper.service.listeners import Listeners, is_for_listeners
 from gatekeeper.service.mailbox import Calls
@@ -61,7 +61,7 @@ class Gatekeeper:
         *,
         router: str,
         ike_ports: tuple[int, int] = (500, 4500),
-        record: Callable[[Record], None],
+        record: Callable[[OperatorEvent], None],
         backend: Backend | None = None,
         key_table: Callable[[SessionPolicy, bool, Mkt], None] | None = None,
         ike_key_log: KeyLog | None = None,
@@ -80,7 +80,7 @@ class Gatekeeper:
         self._calls = Calls()
         self._commands: SimpleQueue[Command] = SimpleQueue()
         self._waiting: set[Ticket] = set()
-        self._records: list[Record] = []
+        self._records: list[OperatorEvent] = []
         self._stopping = False
         self._thread: threading.Thread | None = None
 
@@ -320,7 +320,7 @@ class Gatekeeper:
         step(now)
         for note in self._core.take_notes():
             self._records.append(
-                Record(stamp, self._router, note.session, note.event, note.details)
+                OperatorEvent(stamp, self._router, note.session, note.event, note.details)
             )
 
     def _obey(self, now: float) -> None:
@@ -356,7 +356,9 @@ class Gatekeeper:
         for pair in list(self._core.state.connections):
             self._commands.put(Abort(pair, cause))
         self._end(cause)
-        self._record(Record(time.time(), self._router, None, EventName.REFUSED, {'cause': cause}))
+        self._record(
+            OperatorEvent(time.time(), self._router, None, EventName.REFUSED, {'cause': cause})
+        )
 
     def _end(self, cause: str) -> None:
         """Nobody waits in vain."""

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from threading import Thread
 
-from gatekeeper.reporting.events import EventName, Record
+from gatekeeper.reporting.events import EventName, OperatorEvent
 from lab.demo import timeline
 from lab.demo.places import ALGORITHMS, EVIDENCE, PORTS, SAID, TIMELINE, UNABLE, WIRE
 from lab.demo.syns import SynFollower
@@ -47,9 +47,9 @@ class Audience:
         self._screen = screen
         self._syns = SynFollower(EVIDENCE / WIRE, {port: name for name, port in PORTS.items()})
         self._partial = b''
-        self._batch: list[Record] = []
+        self._batch: list[OperatorEvent] = []
         self._ready = False
-        self.events: list[Record] = []
+        self.events: list[OperatorEvent] = []
         self.said: list[str] = []
         """What was printed and isn't an event."""
 

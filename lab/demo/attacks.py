@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from gatekeeper.reporting.events import EventName, Record
+from gatekeeper.reporting.events import EventName, OperatorEvent
 from ikev2 import Fingerprint, Identity, PrivateKey
 from lab.demo.places import BGP, IMPOSTOR, IMPOSTOR_PORTS, R1, R2
 from lab.impostors import (
@@ -117,7 +117,7 @@ def run(attacks: dict[str, Attack]) -> None:
     by_ike = [name for name in attacks if name.startswith('IKE')]
     groups = [by_ike, *([name] for name in attacks if name not in by_ike)]
 
-    def in_turn(names: list[str]) -> list[Record]:
+    def in_turn(names: list[str]) -> list[OperatorEvent]:
         return [_attempt(name, attacks[name]) for name in names]
 
     with ThreadPoolExecutor(len(groups)) as pool:
@@ -127,9 +127,9 @@ def run(attacks: dict[str, Attack]) -> None:
     print(flush=True)
 
 
-def _attempt(name: str, attempt: Attack) -> Record:
+def _attempt(name: str, attempt: Attack) -> OperatorEvent:
     outcome, refused = attempt()
-    return Record(
+    return OperatorEvent(
         time.time(),
         'r2',
         None,

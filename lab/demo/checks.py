@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
 
-from gatekeeper.reporting.events import EventName, Record
+from gatekeeper.reporting.events import EventName, OperatorEvent
 from ikev2.constants import ExchangeType
 from lab.demo import oracle
 from lab.demo.evidence import Evidence, IkePacket, ike, tcp
@@ -220,7 +220,7 @@ def sessions_stay(evidence: Evidence) -> str:
     return f'both sessions up without a reset (for {min(uptimes):.0f} s)'
 
 
-def _samplings(evidence: Evidence, session: str) -> list[Record]:
+def _samplings(evidence: Evidence, session: str) -> list[OperatorEvent]:
     return [
         event
         for event in evidence.named(EventName.ROUTE, 'r2')
@@ -315,12 +315,12 @@ def nothing_secret_is_told(evidence: Evidence) -> str:
     return f'no master key in {", ".join(path.name for path in others)}'
 
 
-def _closing(evidence: Evidence) -> Record:
+def _closing(evidence: Evidence) -> OperatorEvent:
     """The end of the capture."""
     return next(e for e in evidence.named(EventName.END) if 'captured_from' in e.details)
 
 
-def _captured_syn(evidence: Evidence, session: str) -> Record:
+def _captured_syn(evidence: Evidence, session: str) -> OperatorEvent:
     found = [
         event
         for event in evidence.named(EventName.SYN)
@@ -330,7 +330,7 @@ def _captured_syn(evidence: Evidence, session: str) -> Record:
     return found[0]
 
 
-def _number(event: Record, name: str) -> float:
+def _number(event: OperatorEvent, name: str) -> float:
     value = event.details.get(name)
     require(isinstance(value, int | float), f'{event.event} has no {name}')
     assert isinstance(value, int | float)

@@ -14,7 +14,7 @@ from dpkt import ip as dpkt_ip
 from dpkt import ip6 as dpkt_ip6
 from dpkt import udp as dpkt_udp
 
-from gatekeeper.reporting.events import EventName, Record
+from gatekeeper.reporting.events import EventName, OperatorEvent
 from ikev2.constants import ExchangeType
 from ikev2.errors import PeerError
 from ikev2.wire.message import SPI_LENGTH, Header
@@ -65,7 +65,7 @@ class Evidence:
     refused: list[Packet]
     keys: list[KnownKey]
     report: Report
-    events: list[Record]
+    events: list[OperatorEvent]
 
     @staticmethod
     def read(folder: Path) -> Evidence:
@@ -81,7 +81,7 @@ class Evidence:
             events=[event for event in map(timeline.parse, lines) if event is not None],
         )
 
-    def named(self, name: EventName, router: str | None = None) -> list[Record]:
+    def named(self, name: EventName, router: str | None = None) -> list[OperatorEvent]:
         """The events of that name, in order of time."""
         return [e for e in self.events if e.event is name and router in (None, e.router)]
 

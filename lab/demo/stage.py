@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from gatekeeper.reporting.events import EventName, Record
+from gatekeeper.reporting.events import EventName, OperatorEvent
 from lab.demo import timeline
 from lab.demo.capture import Capture, CaptureError
 from lab.demo.changes import RouteChanges
@@ -58,7 +58,7 @@ class Journal:
         self._path = path
         self._offset = 0
 
-    def news(self) -> Iterator[Record]:
+    def news(self) -> Iterator[OperatorEvent]:
         """What has been written since the last call; nothing while there is no file."""
         try:
             with self._path.open('rb') as file:
@@ -86,7 +86,7 @@ class Stage:
         self._watch: RouteWatch | None = None
         self._changes: RouteChanges | None = None
         self._impostor: Impostor | None = None
-        self.seen: list[Record] = []
+        self.seen: list[OperatorEvent] = []
 
     def run(self) -> None:
         """All of it. Raises StageError, LabError, CaptureError, CommandLineError or EOFError."""
@@ -145,7 +145,7 @@ class Stage:
         if self._changes is not None and self._named(EventName.REKEY_STARTED):
             self._changes.next()
 
-    def _emit(self, events: Iterable[Record]) -> None:
+    def _emit(self, events: Iterable[OperatorEvent]) -> None:
         batch = sorted(events, key=lambda event: event.time)
         if batch:
             self.seen += batch
@@ -163,12 +163,12 @@ class Stage:
         removed = {_key_of(event) for event in self._named(EventName.MKT_REMOVED)}
         return {(router, session) for router, session, _ in replaced & removed} >= wanted
 
-    def _named(self, name: EventName) -> list[Record]:
+    def _named(self, name: EventName) -> list[OperatorEvent]:
         return [event for event in self.seen if event.event is name]
 
     # --- impostors --------------------------------------------------------------------------
 
-    def _impostors_news(self) -> Iterator[Record]:
+    def _impostors_news(self) -> Iterator[OperatorEvent]:
         if self._impostor is None:
             return
         for line in self._impostor.news():
@@ -200,7 +200,7 @@ class Stage:
         """After everything the sessions are the same as before."""
         self._summarise()
         self._emit(
-            Record(time.time(), name, None, EventName.END, {'reason': 'the demo ends'})
+            OperatorEvent(time.time(), name, None, EventName.END, {'reason': 'the demo ends'})
             for name in ROUTERS
         )
 
@@ -216,15 +216,15 @@ class Stage:
             file.write('\n')
 
 
-def _key_of(event: Record) -> tuple[str, str | None, object]:
+def _key_of(event: OperatorEvent) -> tuple[str, str | None, object]:
     """Router, session and SendID."""
     return event.router, event.session, event.details['send_id']
 
 
-def _end(router: str, reason: str, captured_from: float, packets: int) -> Record:
+def _end(router: str, reason: str, captured_from: float, packets: int) -> OperatorEvent:
     details: dict[str, str | int | float | bool | None]
     details = {'reason': reason, 'captured_from': captured_from, 'packets': packets}
-    return Record(time.time(), router, None, EventName.END, details)
+    return OperatorEvent(time.time(), router, None, EventName.END, details)
 
 
 def main() -> int:

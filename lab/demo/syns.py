@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from gatekeeper.reporting.events import EventName, Record
+from gatekeeper.reporting.events import EventName, OperatorEvent
 from tcpao.mkt import endpoint
 from tcpao.verification.capture import CaptureError, Packet, read_packets
 from tcpao.verification.segment import Segment, parse_ip
@@ -23,7 +23,7 @@ class SynFollower:
         self._sessions = sessions
         self._seen: set[tuple[int, int]] = set()
 
-    def news(self) -> Iterator[Record]:
+    def news(self) -> Iterator[OperatorEvent]:
         """What is new."""
         if len(self._seen) < len(self._sessions):
             try:
@@ -31,7 +31,7 @@ class SynFollower:
             except CaptureError:
                 return  # not there yet, or its last packet isn't whole yet
 
-    def _read(self) -> Iterator[Record]:
+    def _read(self) -> Iterator[OperatorEvent]:
         for packet in read_packets(self._path):
             segment = parse_ip(packet.octets)
             if segment is None or not segment.is_opening:
@@ -42,7 +42,7 @@ class SynFollower:
                 yield _syn(packet, segment, self._sessions.get(segment.source_port))
 
 
-def _syn(packet: Packet, segment: Segment, session: str | None) -> Record:
+def _syn(packet: Packet, segment: Segment, session: str | None) -> OperatorEvent:
     option = segment.ao_option()
     source = endpoint(segment.source, segment.source_port)
     target = endpoint(segment.destination, segment.destination_port)
@@ -53,4 +53,4 @@ def _syn(packet: Packet, segment: Segment, session: str | None) -> Record:
         'rnext_key_id': option.rnext_key_id if option else None,
         'mac': option.mac.hex() if option else None,
     }
-    return Record(packet.time, 'r1', session, EventName.SYN, details)
+    return OperatorEvent(packet.time, 'r1', session, EventName.SYN, details)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TextIO
 
-from gatekeeper.reporting.events import EventName, Record
+from gatekeeper.reporting.events import EventName, OperatorEvent
 
 Details = dict[str, str | int | float | bool | None]
 
@@ -20,11 +20,11 @@ _COLOURS = {'r1': '36', 'r2': '35'}
 _LOUD = {EventName.REFUSED: '33', EventName.ESTABLISHED: '32', EventName.SYN: '32'}
 
 
-def parse(line: str) -> Record | None:
+def parse(line: str) -> OperatorEvent | None:
     """An event of `timeline.jsonl`; None if the line isn't one."""
     try:
         data = json.loads(line)
-        return Record(
+        return OperatorEvent(
             time=float(data['time']),
             router=data['router'],
             session=data['session'],
@@ -35,7 +35,7 @@ def parse(line: str) -> Record | None:
         return None
 
 
-def write(path: Path, events: Iterable[Record]) -> None:
+def write(path: Path, events: Iterable[OperatorEvent]) -> None:
     """`timeline.jsonl`: one event a line, in order of time."""
     with path.open('w') as file:
         for event in sorted(events, key=lambda event: event.time):
@@ -50,7 +50,7 @@ class Screen:
         self._colour = colour
         self._start: float | None = None
 
-    def show(self, event: Record) -> None:
+    def show(self, event: OperatorEvent) -> None:
         """One line: seconds since the first event, router, session, event, what it means."""
         if self._start is None:
             self._start = event.time
@@ -78,7 +78,7 @@ class Screen:
 # --- words --------------------------------------------------------------------------------------
 
 
-def tell(event: Record) -> str | None:
+def tell(event: OperatorEvent) -> str | None:
     """An event in words; None for what says nothing new to a person."""
     teller = _TELLERS.get(event.event)
     return teller(event.details) if teller is not None else str(event.details)

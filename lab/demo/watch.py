@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gatekeeper.reporting.events import EventName, Record
+from gatekeeper.reporting.events import EventName, OperatorEvent
 from lab.demo.places import PREFIXES
 from lab.exabgp_cli import CommandLine
 
@@ -45,7 +45,7 @@ class RouteWatch:
         """True once both prefixes have been there."""
         return all(sampled.samples for sampled in self.sessions.values())
 
-    def sample(self) -> Iterator[Record]:
+    def sample(self) -> Iterator[OperatorEvent]:
         """Ask once."""
         routes = self._line.ask('show adj-rib in')
         now = time.time()
@@ -56,7 +56,7 @@ class RouteWatch:
             self.ask_uptimes()
         self._asked += 1
 
-    def _count(self, session: str, prefix: str, there: bool, now: float) -> Iterator[Record]:
+    def _count(self, session: str, prefix: str, there: bool, now: float) -> Iterator[OperatorEvent]:
         sampled = self.sessions[session]
         if not sampled.samples and not there:
             return
@@ -70,7 +70,7 @@ class RouteWatch:
         if there != sampled.there:
             details: dict[str, str | int | float | bool | None]
             details = {'prefix': prefix, 'present': there}
-            yield Record(now, 'r2', session, EventName.ROUTE, details)
+            yield OperatorEvent(now, 'r2', session, EventName.ROUTE, details)
         sampled.there = there
 
     def ask_uptimes(self) -> None:
@@ -88,10 +88,10 @@ class RouteWatch:
             sampled.resets += 1
         sampled.uptime = uptime
 
-    def summary(self) -> Iterator[Record]:
+    def summary(self) -> Iterator[OperatorEvent]:
         """What was sampled in all."""
         for session, sampled in self.sessions.items():
-            yield Record(
+            yield OperatorEvent(
                 sampled.last,
                 'r2',
                 session,

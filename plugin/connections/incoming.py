@@ -21,7 +21,7 @@ from exabgp.reactor.network.incoming import Incoming
 
 from gatekeeper.adapter.sockets import Link, abort_on_close, pair_of
 from gatekeeper.policy.addresses import address_of
-from gatekeeper.reporting.events import EventName, Record
+from gatekeeper.reporting.events import EventName, OperatorEvent
 from gatekeeper.state.ticket import Ticket
 from plugin.configuration.neighbors import protection_of
 from plugin.connections import bgp_session as sessions
@@ -80,7 +80,7 @@ class Accepting:
 
     def _turn_away(self, sock: socket.socket, remote: object) -> None:
         recorder = self._runtime.recorder
-        event = Record(
+        event = OperatorEvent(
             time.time(),
             recorder.router,
             None,

@@ -21,7 +21,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gatekeeper.reporting.events import EventName, Record
+from gatekeeper.reporting.events import EventName, OperatorEvent
 from lab.demo.timeline import parse
 from lab.exabgp_cli import CommandLine
 from lab.tcpao_backend import under
@@ -110,7 +110,7 @@ class Router:
         self._log_begins = 0
         self._open_to_all = False
         self._line: CommandLine | None = None
-        self._seen: list[Record] = []
+        self._seen: list[OperatorEvent] = []
         self._read = 0
 
     # --- files ------------------------------------------------------------------------------
@@ -280,7 +280,7 @@ class Router:
         return '\n'.join([f'{self.name}: {message}; its log ends:', *self.log.splitlines()[-60:]])
 
     @property
-    def events(self) -> list[Record]:
+    def events(self) -> list[OperatorEvent]:
         """Every event of the daemon that runs, or ran last, oldest first."""
         try:
             with self.timeline.open('rb') as file:
@@ -295,7 +295,9 @@ class Router:
             self._seen.append(event)
         return self._seen
 
-    def named(self, name: EventName, session: str | None = None, **details: object) -> list[Record]:
+    def named(
+        self, name: EventName, session: str | None = None, **details: object
+    ) -> list[OperatorEvent]:
         """The events of that name so far, of a session if one is given, with these details."""
         return [
             event
@@ -313,10 +315,10 @@ class Router:
         count: int = 1,
         seconds: float = PATIENCE,
         **details: object,
-    ) -> Record:
+    ) -> OperatorEvent:
         """The `count`th such event, which may have happened already."""
 
-        def look() -> Record | None:
+        def look() -> OperatorEvent | None:
             found = self.named(name, session, **details)
             if len(found) >= count:
                 return found[count - 1]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from gatekeeper.reporting.events import EventName, Record
+from gatekeeper.reporting.events import EventName, OperatorEvent
 from lab.impostors import Ending, Heard, TcpKey, inside, speak
 from tcpao.mkt import ALGORITHMS
 from tests.e2e.backends import under_both
@@ -157,7 +157,7 @@ def test_a_key_in_use_opens_no_other_connection(pair: Routers) -> None:
     pair.r2.await_dropped(Dropped.KEY_NOT_FOUND, before)
 
 
-def old_keys_removed(router: Router, session: str) -> list[Record]:
+def old_keys_removed(router: Router, session: str) -> list[OperatorEvent]:
     """Of those that were in use. Of two successors that were asked for at once, one is removed
     too, and before."""
     began = router.named(EventName.REKEY_STARTED, session)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import dpkt
 
-from gatekeeper.reporting.events import EventName, Record
+from gatekeeper.reporting.events import EventName, OperatorEvent
 from ikev2.constants import ExchangeType
 from ikev2.wire.message import Header
 from lab.demo.checks import ATTACKS
@@ -74,7 +74,7 @@ class Demo:
     wire: list[Timed] = field(default_factory=list)
     refused: list[Timed] = field(default_factory=list)
     keys: list[dict[str, object]] = field(default_factory=list)
-    events: list[Record] = field(default_factory=list)
+    events: list[OperatorEvent] = field(default_factory=list)
     logs: dict[str, bytes] = field(default_factory=dict)
 
     def leave(self, folder: Path) -> Path:
@@ -93,7 +93,7 @@ class Demo:
     def note(
         self, time: float, router: str, session: str | None, name: EventName, **details: object
     ) -> None:
-        self.events.append(Record(time, router, session, name, details))  # type: ignore[arg-type]
+        self.events.append(OperatorEvent(time, router, session, name, details))  # type: ignore[arg-type]
 
     def drop(self, name: EventName, router: str, session: str) -> None:
         self.events = [

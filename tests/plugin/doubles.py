@@ -20,7 +20,7 @@ from exabgp.reactor.peer import ACTION
 from gatekeeper.errors import GateError, PolicyError
 from gatekeeper.policy.algorithm_support import check_suites
 from gatekeeper.policy.sessions import PadEntry, SessionId, SessionPolicy
-from gatekeeper.reporting.events import Record
+from gatekeeper.reporting.events import OperatorEvent
 from gatekeeper.service.gatekeeper import Gatekeeper, GatekeeperError
 from gatekeeper.state.ticket import Ticket
 from ikev2.authentication.auth import PresharedKey
@@ -97,7 +97,7 @@ class FakeGatekeeper(Gatekeeper):
     capabilities = Capabilities('kernel', frozenset(ALGORITHMS), False, False)
 
     def __init__(self) -> None:
-        self.records: list[Record] = []
+        self.records: list[OperatorEvent] = []
         super().__init__(router='test', record=self.records.append)
         self._calls.alive = True
         self._wake_daemon = os.eventfd(0, os.EFD_NONBLOCK)

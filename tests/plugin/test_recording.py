@@ -16,7 +16,7 @@ from exabgp.logger import log
 from exabgp.reactor.api import API
 from exabgp.reactor.api.command.command import Command
 
-from gatekeeper.reporting.events import EventName, Record
+from gatekeeper.reporting.events import EventName, OperatorEvent
 from gatekeeper.reporting.keys_json import KeyTable
 from gatekeeper.service.gatekeeper import GatekeeperError
 from plugin.commands import show as showing
@@ -41,7 +41,7 @@ def test_a_record_is_one_line_of_the_timeline(tmp_path: Path) -> None:
     recorder = Recorder('r1', str(path))
     before = time.time()
     recorder.note(POLICY, EventName.BIND, pinned=True)
-    recorder.record(Record(1.5, 'r1', None, EventName.END))
+    recorder.record(OperatorEvent(1.5, 'r1', None, EventName.END))
     bind, end = lines(path)
     assert before <= bind.pop('time') <= time.time()
     assert bind == {
@@ -57,7 +57,7 @@ def test_a_timeline_is_appended_to(tmp_path: Path) -> None:
     path = tmp_path / 'timeline.jsonl'
     for _ in range(2):
         recorder = Recorder('r1', str(path))
-        recorder.record(Record(1.0, 'r1', None, EventName.END))
+        recorder.record(OperatorEvent(1.0, 'r1', None, EventName.END))
         recorder.close()
     assert len(lines(path)) == 2
 
@@ -108,14 +108,14 @@ def test_a_reload_has_it_said_again(said: list[tuple[str, str]]) -> None:
 
 def test_a_stranger_is_a_warning(said: list[tuple[str, str]]) -> None:
     details: dict[str, str | int | float | bool | None] = {'step': 'accept', 'cause': 'who?'}
-    Recorder('r1').record(Record(1.0, 'r1', None, EventName.REFUSED, details))
+    Recorder('r1').record(OperatorEvent(1.0, 'r1', None, EventName.REFUSED, details))
     assert said == [('warning', 'refused: accept: who?')]
 
 
 def test_every_line_about_a_session_begins_with_its_name(said: list[tuple[str, str]]) -> None:
     recorder = Recorder('r1')
     recorder.note(POLICY, EventName.ESTABLISHED, send_id=1, backend='kernel')
-    recorder.record(Record(1.0, 'r1', None, EventName.IKE_INIT, {'sent': True}))
+    recorder.record(OperatorEvent(1.0, 'r1', None, EventName.IKE_INIT, {'sent': True}))
     assert said == [
         ('info', f'{NAME}: established send_id=1 backend=kernel'),
         ('debug', 'ike_init sent=True'),
@@ -133,7 +133,7 @@ def test_what_will_end_is_a_warning(said: list[tuple[str, str]]) -> None:
         'cause': 'our certificate CN=r1 ends in 20 days',
         'hint': 'renew it',
     }
-    Recorder('r1').record(Record(1.0, 'r1', None, EventName.EXPIRES, details))
+    Recorder('r1').record(OperatorEvent(1.0, 'r1', None, EventName.EXPIRES, details))
     line = 'neighbor 10.0.0.2, 10.0.0.3 and 7 more: our certificate CN=r1 ends in 20 days; renew it'
     assert said == [('warning', line)]
 

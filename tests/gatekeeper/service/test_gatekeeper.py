@@ -18,7 +18,7 @@ import pytest
 
 from gatekeeper.errors import PolicyError
 from gatekeeper.policy.sessions import SessionPolicy
-from gatekeeper.reporting.events import Record
+from gatekeeper.reporting.events import OperatorEvent
 from gatekeeper.service.gatekeeper import Gatekeeper, GatekeeperError
 from gatekeeper.state.ticket import Ticket
 from ikev2.authentication.identity import Identity
@@ -56,7 +56,7 @@ class Daemon:
         backend = backend or KernelBackend()
         self.name = name
         self.address = R1 if name == 'r1' else R2
-        self.records: list[Record] = []
+        self.records: list[OperatorEvent] = []
         self.gatekeeper = Gatekeeper(
             router=name,
             ike_ports=IKE_PORTS[name],

@@ -15,7 +15,7 @@ from exabgp.bgp.fsm import FSM
 from exabgp.bgp.message import Notify
 
 from gatekeeper.adapter.closing import WAIT_FOR_FIN
-from gatekeeper.reporting.events import EventName, Record
+from gatekeeper.reporting.events import EventName, OperatorEvent
 from tcpao.installer import Abort, Close, Done, Failed, Read
 from tcpao.mkt import SocketPair
 from tests.plugin.doubles import Daemon
@@ -159,7 +159,7 @@ def test_a_connection_that_the_peer_closes_is_gone_once(daemon: Start) -> None:
 def test_operators_are_told_why_a_session_ended(daemon: Start) -> None:
     """Upstream says so in the close() that isn't called for our connections."""
     with session(daemon) as running:
-        told: list[Record] = []
+        told: list[OperatorEvent] = []
         running.one.runtime.recorder.record = told.append  # type: ignore[method-assign, assignment]
         running.end.send(bytes((0xFF,)) * 16 + bytes((0, 21, 3, 6, 2)))
         running.one.until(lambda: running.one.peer().proto is None)

@@ -10,7 +10,7 @@ from typing import cast
 
 import pytest
 
-from gatekeeper.reporting.events import EventName, Record
+from gatekeeper.reporting.events import EventName, OperatorEvent
 from gatekeeper.service.gatekeeper import Gatekeeper
 from gatekeeper.state.snapshot import snapshot
 from tcpao.backend import Backend
@@ -140,9 +140,9 @@ class TellingBackend(MemoryBackend):
 
 
 def test_the_gatekeepers_thread_is_woken_by_what_the_backend_tells() -> None:
-    backend, refused = TellingBackend(), Queue[Record]()
+    backend, refused = TellingBackend(), Queue[OperatorEvent]()
 
-    def note(record: Record) -> None:
+    def note(record: OperatorEvent) -> None:
         if record.event is EventName.REFUSED:
             refused.put(record)
 
