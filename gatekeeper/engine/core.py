@@ -23,7 +23,7 @@ from gatekeeper.state.deadlines import Due
 from gatekeeper.state.limits import CLOCK_TOLERANCE
 from gatekeeper.state.mkt_record import MktRecord, MktState
 from gatekeeper.state.peer import Peer
-from gatekeeper.state.store import Note, Store
+from gatekeeper.state.store import PendingEvent, Store
 from ikev2 import events as ike
 from ikev2.endpoint import Endpoint
 from ikev2.limits import KeyLog
@@ -78,7 +78,7 @@ class Core:
         taken, self.state.commands = self.state.commands, []
         return taken
 
-    def take_notes(self) -> list[Note]:
+    def take_notes(self) -> list[PendingEvent]:
         """Events for operators."""
         taken, self.state.notes = self.state.notes, []
         return taken

@@ -35,7 +35,7 @@ Details = dict[str, str | int | float | bool | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
+class PendingEvent:
     """An event for operators; the adapter adds time and router."""
 
     session: str | None
@@ -85,7 +85,7 @@ class Store:
         self.errors: dict[str, Explanation] = {}
         """Per session key: the last error, for `show`."""
         self.commands: list[Command] = []
-        self.notes: list[Note] = []
+        self.notes: list[PendingEvent] = []
         self.keyed: list[tuple[SessionPolicy, bool, Mkt]] = []
         """MKTs just made (and whether we open the connection), for a key table on request."""
         self.forewarned: dict[tuple[str, float], Stage] = {}
@@ -120,7 +120,7 @@ class Store:
         session = policy.session.name if policy is not None else None
         if policy is not None:
             plain.setdefault('neighbor', policy.neighbor)
-        self.notes.append(Note(session, event, plain))
+        self.notes.append(PendingEvent(session, event, plain))
 
     def note_installed(self, conn: Connection, life: MktRecord) -> None:
         """Tell operators that a key is in place."""

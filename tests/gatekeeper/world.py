@@ -17,7 +17,7 @@ from gatekeeper.engine.core import Core
 from gatekeeper.policy.sessions import PadEntry, SessionId, SessionPolicy
 from gatekeeper.state.connection import Connection
 from gatekeeper.state.peer import Peer
-from gatekeeper.state.store import Note
+from gatekeeper.state.store import PendingEvent
 from gatekeeper.state.ticket import Ticket
 from ikev2.authentication.auth import PresharedKey
 from ikev2.authentication.identity import Identity
@@ -189,7 +189,7 @@ class Router:
             backend='memory',
         )
         self.installer = MemoryInstaller(world.network)
-        self.notes: list[Note] = []
+        self.notes: list[PendingEvent] = []
         self.keyed: list[Mkt] = []
         self.sockets: dict[SocketPair, MemorySocket] = {}
         self.connecting: dict[SocketPair, tuple[str, Ticket]] = {}
@@ -393,7 +393,7 @@ class Router:
         state = self.listener.read()
         return sum(key.send_id != 0 for key in state.keys) if state else 0
 
-    def noted(self, name: str) -> list[Note]:
+    def noted(self, name: str) -> list[PendingEvent]:
         """Events of this name."""
         return [note for note in self.notes if note.event == name]
 
