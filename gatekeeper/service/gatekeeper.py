@@ -28,7 +28,7 @@ from gatekeeper.policy.sessions import SessionPolicy, check
 from gatekeeper.reporting.events import EventName, OperatorEvent
 from gatekeeper.service.ike_sockets import LateUdp, UdpError
 from gatekeeper.service.listeners import Listeners, is_for_listeners
-from gatekeeper.service.mailbox import Calls
+from gatekeeper.service.mailbox import Mailbox
 from gatekeeper.state import snapshot as show
 from gatekeeper.state.ticket import Ticket
 from ikev2.limits import KeyLog
@@ -77,7 +77,7 @@ class Gatekeeper:
         self._key_table = key_table
         self._ike_key_log = ike_key_log
         self._backend = backend or choose()
-        self._calls = Calls()
+        self._calls = Mailbox()
         self._commands: SimpleQueue[Command] = SimpleQueue()
         self._waiting: set[Ticket] = set()
         self._records: list[OperatorEvent] = []
@@ -395,7 +395,7 @@ class Gatekeeper:
             raise GatekeeperError(f'internal error: {error!r}') from error
 
 
-def _without_thread(calls: Calls | None) -> None:
+def _without_thread(calls: Mailbox | None) -> None:
     """In a forked child, which has no thread but the one that forked."""
     if calls is not None:
         calls.alive = False

@@ -34,7 +34,7 @@ class _Call:
     refuse: Callable[[str], None]
 
 
-class Calls:
+class Mailbox:
     """From any thread to one; `fileno`, `clear`, `take` and `end` are for that one."""
 
     def __init__(self) -> None:
