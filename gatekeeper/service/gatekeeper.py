@@ -26,7 +26,7 @@ from gatekeeper.errors import GateError, GatekeeperError, PolicyError
 from gatekeeper.policy.algorithm_support import check_suites
 from gatekeeper.policy.sessions import SessionPolicy, check
 from gatekeeper.reporting.events import EventName, OperatorEvent
-from gatekeeper.service.ike_sockets import LateUdp, UdpError
+from gatekeeper.service.ike_sockets import IkeSockets, UdpError
 from gatekeeper.service.listeners import Listeners, is_for_listeners
 from gatekeeper.service.mailbox import Mailbox
 from gatekeeper.state import snapshot as show
@@ -100,7 +100,7 @@ class Gatekeeper:
             raise GatekeeperError(f'no neighbor can be protected here: {error}') from None
         self._installer = self._backend.listener_installer()
         self.capabilities: Capabilities = self._backend.capabilities()
-        self._udp = LateUdp(self._ike_ports)
+        self._udp = IkeSockets(self._ike_ports)
         try:
             self._open_descriptors()
         except OSError as error:

@@ -9,7 +9,7 @@ from ikev2.events import Datagram
 from ikev2.udp import UdpError, UdpSockets
 
 
-class LateUdp:
+class IkeSockets:
     """The sockets of IKE, once there are any."""
 
     def __init__(self, ports: tuple[int, int]) -> None:
@@ -41,4 +41,4 @@ class LateUdp:
             self._sockets.close()
 
 
-__all__ = ['LateUdp', 'UdpError']
+__all__ = ['IkeSockets', 'UdpError']
