@@ -16,7 +16,7 @@ from exabgp.logger import log
 
 from gatekeeper.policy.sessions import SessionPolicy
 from gatekeeper.reporting.events import EventName, OperatorEvent
-from gatekeeper.reporting.repeated_failures import EVERY, News
+from gatekeeper.reporting.repeated_failures import EVERY, RepeatedFailures
 
 LOG = 'ikev2'
 """Our source in ExaBGP's log."""
@@ -39,7 +39,7 @@ class Recorder:
 
     def __init__(self, router: str = '', timeline: str = '') -> None:
         self.router = router or socket.gethostname()
-        self._news = News()
+        self._news = RepeatedFailures()
         self._file: int | None = None
         if timeline:
             # Opened before the privileges are dropped, appended to afterwards.

@@ -29,7 +29,7 @@ class _Told:
 
 
 @dataclass(slots=True)
-class News:
+class RepeatedFailures:
     """What has been told, of every neighbor's sessions. For several threads."""
 
     _told: dict[str, dict[tuple[str, str], _Told]] = field(default_factory=dict)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from gatekeeper.reporting.repeated_failures import AGAIN_AFTER, EVERY, MOST, SETTLED_AFTER, News
+from gatekeeper.reporting.repeated_failures import (
+    AGAIN_AFTER,
+    EVERY,
+    MOST,
+    SETTLED_AFTER,
+    RepeatedFailures,
+)
 
 V4, V6 = 'ipv4 unicast', 'ipv6 unicast'
 R2, R3 = '10.0.0.2', '10.0.0.3'
 
 
 def test_it_is_told_once_and_counted_until_it_is_told_again() -> None:
-    news = News()
+    news = RepeatedFailures()
     assert news.worth_telling(R2, V4, 'no answer', 0.0) == 0
     for attempt in range(1, 60):
         assert news.worth_telling(R2, V4, 'no answer', 60.0 * attempt) is None
@@ -18,33 +24,33 @@ def test_it_is_told_once_and_counted_until_it_is_told_again() -> None:
 
 
 def test_two_causes_that_take_turns_are_told_once_each() -> None:
-    news = News()
+    news = RepeatedFailures()
     said = [news.worth_telling(R2, V4, text, float(at)) for at, text in enumerate('abababab')]
     assert said == [0, 0] + [None] * 6
 
 
 def test_each_session_and_each_neighbor_has_its_own() -> None:
-    news = News()
+    news = RepeatedFailures()
     for neighbor, session in ((R2, V4), (R2, V6), (R3, V4)):
         assert news.worth_telling(neighbor, session, 'no answer', 0.0) == 0
 
 
 def test_what_concerns_all_sessions_of_a_neighbor_is_not_repeated_for_each() -> None:
-    news = News()
+    news = RepeatedFailures()
     assert news.worth_telling(R2, EVERY, 'no answer', 0.0) == 0
     assert news.worth_telling(R2, V4, 'no answer', 1.0) is None
     assert news.worth_telling(R3, V4, 'no answer', 1.0) == 0
 
 
 def test_after_a_connection_that_held_it_is_news_again() -> None:
-    news = News()
+    news = RepeatedFailures()
     news.worth_telling(R2, V4, 'no answer', 0.0)
     news.is_up(R2, V4, 1.0)
     assert news.worth_telling(R2, V4, 'no answer', 1.0 + SETTLED_AFTER) == 0
 
 
 def test_a_session_that_flaps_is_told_once() -> None:
-    news = News()
+    news = RepeatedFailures()
     news.worth_telling(R2, V4, 'it ends', 0.0)
     for at in range(1, 20):
         news.is_up(R2, V4, float(at))
@@ -52,21 +58,21 @@ def test_a_session_that_flaps_is_told_once() -> None:
 
 
 def test_a_reload_makes_it_news_again() -> None:
-    news = News()
+    news = RepeatedFailures()
     news.worth_telling(R2, V4, 'no answer', 0.0)
     news.forget()
     assert news.worth_telling(R2, V4, 'no answer', 1.0) == 0
 
 
 def test_words_that_change_each_time_fill_no_disk() -> None:
-    news = News()
+    news = RepeatedFailures()
     told = [news.worth_telling(R2, V4, f'from port {n}', 1.0 * n) for n in range(1000)]
     assert told.count(0) == MOST
     assert news.worth_telling(R2, V6, 'no answer', 1000.0) == 0
 
 
 def test_nor_memory() -> None:
-    news = News()
+    news = RepeatedFailures()
     for hour in range(100):
         for n in range(20):
             news.worth_telling(R2, V4, f'{hour} {n}', hour * AGAIN_AFTER + n)
