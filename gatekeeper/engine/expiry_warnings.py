@@ -11,7 +11,7 @@ from math import inf
 
 from gatekeeper.policy.sessions import SessionPolicy
 from gatekeeper.reporting.events import EventName
-from gatekeeper.reporting.expiry import Stage, ends_of
+from gatekeeper.reporting.expiry import ExpiryStage, ends_of
 from gatekeeper.state.deadlines import Due
 from gatekeeper.state.store import Store
 
@@ -47,7 +47,7 @@ def look(state: Store, subject: object, now: float) -> None:
 
 
 def news(
-    policies: Iterable[SessionPolicy], wall: float, told: dict[tuple[str, float], Stage]
+    policies: Iterable[SessionPolicy], wall: float, told: dict[tuple[str, float], ExpiryStage]
 ) -> tuple[list[Forewarning], float]:
     """What is to be told at `wall` (seconds since the epoch), and when to look again; never is
     infinity. `told` is what has been, and is brought up to date."""
@@ -56,7 +56,7 @@ def news(
     told.clear()
     for end, neighbors in ends.items():
         key, stage = (end.what, end.at), end.stage(wall)
-        if stage > before.get(key, Stage.FAR):
+        if stage > before.get(key, ExpiryStage.FAR):
             found.append(Forewarning(_several(neighbors), end.words(wall), end.hint))
         told[key] = stage
     return found, min((end.next_time(wall) for end in ends), default=inf)

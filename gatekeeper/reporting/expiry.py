@@ -24,7 +24,7 @@ ONCE_MORE = 1 / 10
 """Of the notice that is left when it is told again."""
 
 
-class Stage(IntEnum):
+class ExpiryStage(IntEnum):
     """How near the end is."""
 
     FAR = 0
@@ -48,9 +48,9 @@ class End:
     hint: str
     """What to do."""
 
-    def stage(self, wall: float) -> Stage:
+    def stage(self, wall: float) -> ExpiryStage:
         """How near it is."""
-        return Stage(sum(wall >= when for when in self._times()))
+        return ExpiryStage(sum(wall >= when for when in self._times()))
 
     def next_time(self, wall: float) -> float:
         """When the next stage comes; infinity if none does."""

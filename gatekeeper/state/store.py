@@ -25,7 +25,7 @@ from tcpao.mkt import ALGORITHMS, Mkt, SocketPair
 
 if TYPE_CHECKING:
     from gatekeeper.policy.keychain import ChainKey
-    from gatekeeper.reporting.expiry import Stage
+    from gatekeeper.reporting.expiry import ExpiryStage
     from gatekeeper.state.connection import Connection
     from gatekeeper.state.peer import Peer
     from ikev2.endpoint import Endpoint
@@ -88,7 +88,7 @@ class Store:
         self.notes: list[PendingEvent] = []
         self.keyed: list[tuple[SessionPolicy, bool, Mkt]] = []
         """MKTs just made (and whether we open the connection), for a key table on request."""
-        self.forewarned: dict[tuple[str, float], Stage] = {}
+        self.forewarned: dict[tuple[str, float], ExpiryStage] = {}
         """Of what will end, and when: how near it was when operators were told."""
         self.posted: dict[ListenerKeyId, ListenerKey] = {}
         self.wall_offset = 0.0

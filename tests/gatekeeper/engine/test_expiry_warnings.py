@@ -14,7 +14,7 @@ from cryptography import x509
 from gatekeeper.engine.expiry_warnings import Forewarning, news
 from gatekeeper.policy.keychain import ChainKey, Keychain
 from gatekeeper.policy.sessions import SessionPolicy
-from gatekeeper.reporting.expiry import DAY, Stage, ends_of
+from gatekeeper.reporting.expiry import DAY, ExpiryStage, ends_of
 from tests.gatekeeper.manual_world import key, reload, sessions, two_routers
 from tests.gatekeeper.world import World, policies
 from tests.ikev2.pki import root
@@ -45,7 +45,7 @@ def told_over(
     policies: Sequence[SessionPolicy], days: Sequence[float]
 ) -> list[tuple[float, Forewarning]]:
     """What is told when somebody looks on each of these days from now."""
-    told: dict[tuple[str, float], Stage] = {}
+    told: dict[tuple[str, float], ExpiryStage] = {}
     found = []
     for day in days:
         found += [(day, one) for one in news(policies, NOW + day * DAY, told)[0]]
@@ -54,7 +54,7 @@ def told_over(
 
 def by_deadlines(policies: Sequence[SessionPolicy]) -> list[float]:
     """Days from now on which something is told, looking only when it said to look again."""
-    told: dict[tuple[str, float], Stage] = {}
+    told: dict[tuple[str, float], ExpiryStage] = {}
     days, when = [], NOW
     while when < inf:
         found, again = news(policies, when, told)
