@@ -34,7 +34,7 @@ class ExpiryStage(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class End:
+class Expiry:
     """The end of something that sessions depend on."""
 
     what: str
@@ -74,10 +74,10 @@ class End:
         return self.at - self.notice, self.at - self.notice * ONCE_MORE, self.at
 
 
-def ends_of(policies: Iterable[SessionPolicy], wall: float) -> dict[End, list[str]]:
+def ends_of(policies: Iterable[SessionPolicy], wall: float) -> dict[Expiry, list[str]]:
     """Every end, with the neighbors that it concerns: one certificate may be for hundreds."""
-    found: dict[End, list[str]] = {}
-    seen: dict[int, list[End]] = {}
+    found: dict[Expiry, list[str]] = {}
+    seen: dict[int, list[Expiry]] = {}
     for policy in policies:
         # Hundreds of neighbors may share a chain too: looked through once.
         source = policy.keychain if policy.keychain is not None else policy.pad
@@ -88,7 +88,7 @@ def ends_of(policies: Iterable[SessionPolicy], wall: float) -> dict[End, list[st
     return found
 
 
-def _ends(source: Keychain | PadEntry | None, wall: float) -> Iterator[End]:
+def _ends(source: Keychain | PadEntry | None, wall: float) -> Iterator[Expiry]:
     if isinstance(source, Keychain):
         yield from _of_chain(source, wall)
     elif source is not None:
@@ -98,10 +98,10 @@ def _ends(source: Keychain | PadEntry | None, wall: float) -> Iterator[End]:
             yield from _of_anchors(source.peer_credential)
 
 
-def _of_certificate(own: CertifiedKey) -> End:
+def _of_certificate(own: CertifiedKey) -> Expiry:
     first = min(own.chain, key=lambda certificate: certificate.not_after)
     whose = 'our certificate' if first is own.chain[0] else 'of our certificates that of the CA'
-    return End(
+    return Expiry(
         f'{whose} {first.name}',
         first.not_after,
         _notice(first.not_before, first.not_after, OF_A_CERTIFICATE),
@@ -110,9 +110,9 @@ def _of_certificate(own: CertifiedKey) -> End:
     )
 
 
-def _of_anchors(trust: TrustAnchors) -> Iterator[End]:
+def _of_anchors(trust: TrustAnchors) -> Iterator[Expiry]:
     last = max(trust.anchors, key=lambda anchor: anchor.not_after)
-    yield End(
+    yield Expiry(
         f'trust anchor {last.name}',
         last.not_after,
         _notice(last.not_before, last.not_after, OF_A_CERTIFICATE),
@@ -123,7 +123,7 @@ def _of_anchors(trust: TrustAnchors) -> Iterator[End]:
     for crl in sorted(trust.lists, key=lambda crl: crl.next_update):
         newest[crl.issuer] = crl
     for crl in newest.values():
-        yield End(
+        yield Expiry(
             f'the CRL of {crl.issuer_name}',
             crl.next_update,
             _notice(crl.this_update, crl.next_update, OF_OTHERS),
@@ -132,10 +132,10 @@ def _of_anchors(trust: TrustAnchors) -> Iterator[End]:
         )
 
 
-def _of_chain(chain: Keychain, wall: float) -> Iterator[End]:
+def _of_chain(chain: Keychain, wall: float) -> Iterator[Expiry]:
     hint = 'add a key to the keychain at both ends, and reload'
     if chain.preferred(wall) is None:
-        yield End(chain.why_denied(wall), -inf, 0.0, 'its sessions are down', hint)
+        yield Expiry(chain.why_denied(wall), -inf, 0.0, 'its sessions are down', hint)
         return
     at, key = wall, chain.preferred(wall)
     while (turn := chain.next_turn(at)) is not None:
@@ -144,7 +144,7 @@ def _of_chain(chain: Keychain, wall: float) -> Iterator[End]:
             assert key is not None
             notice = _notice(key.send.start, at, OF_OTHERS)
             name = f'keychain {chain.name}: {key} has no successor, and'
-            yield End(name, at, notice, 'its sessions go down', hint)
+            yield Expiry(name, at, notice, 'its sessions go down', hint)
             return
         key = follows
 
