@@ -9,7 +9,7 @@ from __future__ import annotations
 import select
 import time
 
-from gatekeeper.adapter.sockets import Link, Links
+from gatekeeper.adapter.sockets import Links, ProtectedSocket
 from gatekeeper.adapter.wakeup import ENDED, Waker
 
 WAIT_FOR_FIN = 2.0
@@ -23,9 +23,9 @@ class Parting:
     def __init__(self, links: Links, waker: Waker) -> None:
         self._links = links
         self._waker = waker
-        self._waiting: list[Link] = []
+        self._waiting: list[ProtectedSocket] = []
 
-    def begin(self, link: Link) -> None:
+    def begin(self, link: ProtectedSocket) -> None:
         """BGP is done with this socket, its last message was a NOTIFICATION."""
         link.deadline = time.monotonic() + WAIT_FOR_FIN
         link.connection = link.peer = None
@@ -53,11 +53,11 @@ class Parting:
             self.settle()
 
 
-def _is_over(link: Link, now: float) -> bool:
+def _is_over(link: ProtectedSocket, now: float) -> bool:
     return link.deadline is not None and now >= link.deadline
 
 
-def _peer_closed(link: Link) -> bool:
+def _peer_closed(link: ProtectedSocket) -> bool:
     """Read what still comes, which is of no interest, up to the FIN."""
     while True:
         try:

@@ -33,7 +33,7 @@ def pair_of(sock: socket.socket) -> SocketPair:
 
 
 @dataclass(eq=False, slots=True)
-class Link:
+class ProtectedSocket:
     """One socket."""
 
     pair: SocketPair
@@ -73,27 +73,27 @@ class Links:
         self._installer = installer
         self._gone = gone
         self._waker = waker
-        self._links: dict[SocketPair, Link] = {}
+        self._links: dict[SocketPair, ProtectedSocket] = {}
 
-    def __iter__(self) -> Iterator[Link]:
+    def __iter__(self) -> Iterator[ProtectedSocket]:
         return iter(list(self._links.values()))
 
-    def get(self, pair: SocketPair) -> Link | None:
+    def get(self, pair: SocketPair) -> ProtectedSocket | None:
         """The socket of a pair."""
         return self._links.get(pair)
 
-    def add(self, pair: SocketPair, sock: socket.socket) -> Link:
+    def add(self, pair: SocketPair, sock: socket.socket) -> ProtectedSocket:
         """Register a socket. Raises InstallError, and then it is nobody's but the caller's."""
         old = self._links.get(pair)
         if old is not None:
             # Two sockets can't have one pair: the older one is dead or on its way out.
             self.end(old, 'replaced by a new connection with the same ports')
         self._installer.add_connection(pair, sock)
-        link = Link(pair, sock)
+        link = ProtectedSocket(pair, sock)
         self._links[pair] = link
         return link
 
-    def end(self, link: Link, cause: str) -> None:
+    def end(self, link: ProtectedSocket, cause: str) -> None:
         """Close the socket, now. Only the first call does anything."""
         if link.ended is not None:
             return

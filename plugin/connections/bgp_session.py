@@ -16,7 +16,7 @@ from exabgp.bgp.message.open.capability import Capability
 from exabgp.logger import log
 from exabgp.reactor.network.error import NetworkError
 
-from gatekeeper.adapter.sockets import Link, abort_on_close
+from gatekeeper.adapter.sockets import ProtectedSocket, abort_on_close
 from gatekeeper.reporting.events import EventName
 from plugin.log import LOG
 
@@ -32,7 +32,7 @@ _WRITES = 4
 """Turns that a NOTIFICATION's generator gets: more than it needs on a socket that takes it."""
 
 
-def abort(runtime: Runtime, link: Link, cause: str) -> None:
+def abort(runtime: Runtime, link: ProtectedSocket, cause: str) -> None:
     """Close the socket now, without an octet; BGP, if it has it, starts anew after its delay."""
     peer, connection = link.peer, link.connection
     if connection is not None:
@@ -43,7 +43,7 @@ def abort(runtime: Runtime, link: Link, cause: str) -> None:
         _reset(peer, connection, cause)
 
 
-def close(runtime: Runtime, link: Link, cause: str) -> None:
+def close(runtime: Runtime, link: ProtectedSocket, cause: str) -> None:
     """End the session with NOTIFICATION Cease; a socket that BGP doesn't have yet just ends."""
     peer, connection = link.peer, link.connection
     if connection is None:
@@ -97,7 +97,7 @@ def make_abrupt(peer: Any) -> Any:
     return connection
 
 
-def give(runtime: Runtime, link: Link, connection: Any, peer: Any) -> None:
+def give(runtime: Runtime, link: ProtectedSocket, connection: Any, peer: Any) -> None:
     """From here on ExaBGP's connection has the proven socket."""
     link.deadline = None
     link.connection, link.peer = connection, peer
@@ -105,7 +105,7 @@ def give(runtime: Runtime, link: Link, connection: Any, peer: Any) -> None:
     runtime.gatekeeper.up(link.pair)
 
 
-def tell_end(runtime: Runtime, link: Link, cause: str) -> None:
+def tell_end(runtime: Runtime, link: ProtectedSocket, cause: str) -> None:
     """BGP loses its connection."""
     link.told = True
     policy = runtime.policies.get(link.session_key or '')
@@ -130,11 +130,11 @@ def closed(connection: Any) -> None:
 
 def parts(connection: Any, code: int) -> None:
     """A NOTIFICATION is about to be the last message; when the hold timer expired nobody reads."""
-    link: Link = connection.ikev2[1]
+    link: ProtectedSocket = connection.ikev2[1]
     link.parting = code != HOLD_TIMER_EXPIRED
 
 
-def deny(runtime: Runtime, link: Link, connection: Any, notification: Any) -> None:
+def deny(runtime: Runtime, link: ProtectedSocket, connection: Any, notification: Any) -> None:
     """A proven connection that BGP has no use for: the NOTIFICATION, then the end.
 
     Upstream drops the generator that would have sent it.
@@ -148,7 +148,7 @@ def deny(runtime: Runtime, link: Link, connection: Any, notification: Any) -> No
     connection.close()
 
 
-def named(runtime: Runtime, link: Link) -> str:
+def named(runtime: Runtime, link: ProtectedSocket) -> str:
     """`neighbor 10.0.0.2 session ipv4 unicast`, for a log line."""
     policy = runtime.policies.get(link.session_key or '')
     if policy is None:

@@ -19,7 +19,7 @@ from exabgp.reactor.api.processes import ProcessError
 from exabgp.reactor.network.error import NetworkError
 from exabgp.reactor.network.incoming import Incoming
 
-from gatekeeper.adapter.sockets import Link, abort_on_close, pair_of
+from gatekeeper.adapter.sockets import ProtectedSocket, abort_on_close, pair_of
 from gatekeeper.policy.addresses import address_of
 from gatekeeper.reporting.events import EventName, OperatorEvent
 from gatekeeper.state.ticket import Ticket
@@ -44,7 +44,7 @@ _COLLISION = (6, 7)
 class Held:
     """An accepted socket that waits for its proof."""
 
-    link: Link
+    link: ProtectedSocket
     ticket: Ticket
 
 
@@ -127,13 +127,13 @@ class Accepting:
             else:
                 self._held.append(held)
 
-    def _abort(self, link: Link, cause: str) -> None:
+    def _abort(self, link: ProtectedSocket, cause: str) -> None:
         remote = str(link.pair.remote)
         text = f'accept: {cause}: aborted without an octet; see show ikev2 at both ends'
         self._runtime.recorder.tell(remote, '', text)
         self._runtime.links.end(link, cause)
 
-    def _decide(self, link: Link, ticket: Ticket) -> None:
+    def _decide(self, link: ProtectedSocket, ticket: Ticket) -> None:
         runtime = self._runtime
         if ticket.error is not None:
             # Its own record has told an operator.
@@ -187,7 +187,7 @@ def _has_neighbor(reactor: Any, remote: IPAddress) -> bool:
     return False
 
 
-def _incoming(link: Link, peer: Any) -> Any:
+def _incoming(link: ProtectedSocket, peer: Any) -> Any:
     """ExaBGP's connection for it. (Upstream calls our end "peer" and the remote one "local".)"""
     afi = AFI.ipv4 if link.pair.local.version == 4 else AFI.ipv6
     connection = Incoming(afi, str(link.pair.local), str(link.pair.remote), link.sock)
@@ -216,7 +216,7 @@ def _refused(runtime: Runtime, peer: Any, pair: SocketPair) -> tuple[tuple[int, 
     return None
 
 
-def _ours(link: Link, peer: Any) -> bool:
+def _ours(link: ProtectedSocket, peer: Any) -> bool:
     """True for a connection of this peer's that our gate opened, and that TCP has up."""
     outgoing = link.connection is None or link.connection.direction == 'outgoing'
     return link.peer is peer and outgoing and link.established()

@@ -18,7 +18,7 @@ from exabgp.protocol.family import AFI
 from exabgp.reactor.network import outgoing as module
 from exabgp.reactor.network.error import BindingError, NetworkError, NotConnected
 
-from gatekeeper.adapter.sockets import Link, abort_on_close
+from gatekeeper.adapter.sockets import ProtectedSocket, abort_on_close
 from gatekeeper.adapter.wakeup import CONNECTED
 from gatekeeper.policy.addresses import address_of
 from gatekeeper.policy.sessions import SessionPolicy
@@ -83,7 +83,7 @@ def establish(runtime: Runtime, outgoing: Any, peer: Any) -> Iterator[bool]:
     up and proven, then True. Raises NotConnected, with the cause in the log."""
     key = peer.neighbor.name()
     policy = runtime.policies.get(key)
-    link: Link | None = None
+    link: ProtectedSocket | None = None
     given = False
     try:
         if policy is None:
@@ -120,7 +120,7 @@ def _report(runtime: Runtime, key: str, policy: SessionPolicy | None, text: str)
     runtime.recorder.tell(neighbor, session, text)
 
 
-def _open(runtime: Runtime, outgoing: Any, policy: SessionPolicy) -> Link:
+def _open(runtime: Runtime, outgoing: Any, policy: SessionPolicy) -> ProtectedSocket:
     """Create and bind; from here on the port is ours."""
     step, hint = 'binding the socket', 'check local-address, source-port and source-interface'
     outgoing.local = PinnedAddress.of(str(outgoing.local), policy.source_port)
@@ -148,13 +148,13 @@ def _open(runtime: Runtime, outgoing: Any, policy: SessionPolicy) -> Link:
     return link
 
 
-def _negotiated(runtime: Runtime, policy: SessionPolicy, link: Link) -> Iterator[bool]:
+def _negotiated(runtime: Runtime, policy: SessionPolicy, link: ProtectedSocket) -> Iterator[bool]:
     ticket = runtime.gatekeeper.request(policy.key, link.pair)
     yield from _settled(link, ticket, policy.timeout + ANSWER_LATE, 'negotiating the key')
 
 
 def _connected(
-    runtime: Runtime, policy: SessionPolicy, link: Link, outgoing: Any
+    runtime: Runtime, policy: SessionPolicy, link: ProtectedSocket, outgoing: Any
 ) -> Iterator[bool]:
     """One connect() on this socket, ever."""
     step = 'connecting'
@@ -182,7 +182,7 @@ def _connected(
     runtime.waker.forget(link.sock)
 
 
-def _proven(runtime: Runtime, policy: SessionPolicy, link: Link) -> Iterator[bool]:
+def _proven(runtime: Runtime, policy: SessionPolicy, link: ProtectedSocket) -> Iterator[bool]:
     ticket = runtime.gatekeeper.prove(policy.key, link.pair)
     yield from _settled(link, ticket, PROOF_WITHIN, 'proof')
     if ticket.session_key != policy.key:
@@ -190,7 +190,7 @@ def _proven(runtime: Runtime, policy: SessionPolicy, link: Link) -> Iterator[boo
         raise AttemptError('proof', cause, 'see show ikev2')
 
 
-def _settled(link: Link, ticket: Ticket, seconds: float, step: str) -> Iterator[bool]:
+def _settled(link: ProtectedSocket, ticket: Ticket, seconds: float, step: str) -> Iterator[bool]:
     """Wait for the gatekeeper; whoever stops waiting cancels."""
     link.deadline = time.monotonic() + seconds
     try:
@@ -210,6 +210,6 @@ def _settled(link: Link, ticket: Ticket, seconds: float, step: str) -> Iterator[
     link.deadline = None
 
 
-def _still_open(link: Link, step: str) -> None:
+def _still_open(link: ProtectedSocket, step: str) -> None:
     if link.ended is not None:
         raise AttemptError(step, link.ended, 'it is tried again')
