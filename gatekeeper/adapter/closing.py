@@ -9,7 +9,7 @@ from __future__ import annotations
 import select
 import time
 
-from gatekeeper.adapter.sockets import Links, ProtectedSocket
+from gatekeeper.adapter.sockets import ProtectedSocket, ProtectedSockets
 from gatekeeper.adapter.wakeup import ENDED, Waker
 
 WAIT_FOR_FIN = 2.0
@@ -20,7 +20,7 @@ _READ = 65536
 class Parting:
     """The sockets that wait for the peer's FIN."""
 
-    def __init__(self, links: Links, waker: Waker) -> None:
+    def __init__(self, links: ProtectedSockets, waker: Waker) -> None:
         self._links = links
         self._waker = waker
         self._waiting: list[ProtectedSocket] = []

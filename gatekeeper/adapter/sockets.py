@@ -61,7 +61,7 @@ class ProtectedSocket:
         return True
 
 
-class Links:
+class ProtectedSockets:
     """All of them."""
 
     def __init__(

@@ -18,7 +18,7 @@ from exabgp.debug.report import format_exception
 from exabgp.logger import log
 
 from gatekeeper.adapter.closing import Parting
-from gatekeeper.adapter.sockets import Links
+from gatekeeper.adapter.sockets import ProtectedSockets
 from gatekeeper.adapter.wakeup import COMMANDS, INCOMING, Waker
 from gatekeeper.policy.sessions import SessionPolicy
 from gatekeeper.reporting.ike_key_log import IkeKeyLog
@@ -55,7 +55,7 @@ class Runtime:
         """Per session key: what its last attempt died of, for `show`."""
         self.waker = Waker()
         self.waker.watch(gatekeeper.fileno(), COMMANDS)
-        self.links = Links(installer, self._gone, self.waker)
+        self.links = ProtectedSockets(installer, self._gone, self.waker)
         self.parting = Parting(self.links, self.waker)
         self.accepting = Accepting(self)
         self.again = False
