@@ -17,7 +17,7 @@ WAIT_FOR_FIN = 2.0
 _READ = 65536
 
 
-class Parting:
+class ClosingSockets:
     """The sockets that wait for the peer's FIN."""
 
     def __init__(self, links: ProtectedSockets, waker: Waker) -> None:

@@ -17,7 +17,7 @@ from exabgp.bgp.fsm import FSM
 from exabgp.debug.report import format_exception
 from exabgp.logger import log
 
-from gatekeeper.adapter.closing import Parting
+from gatekeeper.adapter.closing import ClosingSockets
 from gatekeeper.adapter.sockets import ProtectedSockets
 from gatekeeper.adapter.wakeup import COMMANDS, INCOMING, Waker
 from gatekeeper.policy.sessions import SessionPolicy
@@ -56,7 +56,7 @@ class Runtime:
         self.waker = Waker()
         self.waker.watch(gatekeeper.fileno(), COMMANDS)
         self.links = ProtectedSockets(installer, self._gone, self.waker)
-        self.parting = Parting(self.links, self.waker)
+        self.parting = ClosingSockets(self.links, self.waker)
         self.accepting = Accepting(self)
         self.again = False
         """True if the next turn should come at once."""
