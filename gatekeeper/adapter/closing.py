@@ -10,7 +10,7 @@ import select
 import time
 
 from gatekeeper.adapter.sockets import ProtectedSocket, ProtectedSockets
-from gatekeeper.adapter.wakeup import ENDED, Waker
+from gatekeeper.adapter.wakeup import ENDED, Wakeup
 
 WAIT_FOR_FIN = 2.0
 """Seconds."""
@@ -20,7 +20,7 @@ _READ = 65536
 class ClosingSockets:
     """The sockets that wait for the peer's FIN."""
 
-    def __init__(self, links: ProtectedSockets, waker: Waker) -> None:
+    def __init__(self, links: ProtectedSockets, waker: Wakeup) -> None:
         self._links = links
         self._waker = waker
         self._waiting: list[ProtectedSocket] = []

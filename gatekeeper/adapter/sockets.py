@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from gatekeeper.adapter.wakeup import Waker
+from gatekeeper.adapter.wakeup import Wakeup
 from gatekeeper.policy.addresses import address_of
 from tcpao.mkt import SocketPair
 from tcpao.socket_installer import SocketInstaller
@@ -68,7 +68,7 @@ class ProtectedSockets:
         self,
         installer: SocketInstaller[socket.socket],
         gone: Callable[[SocketPair], None],
-        waker: Waker,
+        waker: Wakeup,
     ) -> None:
         self._installer = installer
         self._gone = gone

@@ -22,7 +22,7 @@ ENDED = select.EPOLLIN | select.EPOLLRDHUP
 """A socket of which only the end is awaited."""
 
 
-class Waker:
+class Wakeup:
     """The set of descriptors that wake the reactor."""
 
     def __init__(self) -> None:

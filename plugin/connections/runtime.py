@@ -19,7 +19,7 @@ from exabgp.logger import log
 
 from gatekeeper.adapter.closing import ClosingSockets
 from gatekeeper.adapter.sockets import ProtectedSockets
-from gatekeeper.adapter.wakeup import COMMANDS, INCOMING, Waker
+from gatekeeper.adapter.wakeup import COMMANDS, INCOMING, Wakeup
 from gatekeeper.policy.sessions import SessionPolicy
 from gatekeeper.reporting.ike_key_log import IkeKeyLog
 from gatekeeper.reporting.keys_json import KeyTable
@@ -53,7 +53,7 @@ class Runtime:
         self.policies: dict[str, SessionPolicy] = {}
         self.failures: dict[str, str] = {}
         """Per session key: what its last attempt died of, for `show`."""
-        self.waker = Waker()
+        self.waker = Wakeup()
         self.waker.watch(gatekeeper.fileno(), COMMANDS)
         self.links = ProtectedSockets(installer, self._gone, self.waker)
         self.parting = ClosingSockets(self.links, self.waker)
