@@ -48,7 +48,7 @@ class Held:
     ticket: Ticket
 
 
-class Accepting:
+class IncomingConnections:
     """All of them."""
 
     def __init__(self, runtime: Runtime) -> None:

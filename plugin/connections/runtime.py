@@ -26,7 +26,7 @@ from gatekeeper.reporting.keys_json import KeyTable
 from gatekeeper.service.gatekeeper import Gatekeeper, GatekeeperError
 from plugin.configuration.neighbors import protection_of
 from plugin.connections import bgp_session as sessions
-from plugin.connections.incoming import Accepting
+from plugin.connections.incoming import IncomingConnections
 from plugin.log import LOG, Recorder
 from tcpao.installer import Abort, Close, Command
 from tcpao.mkt import SocketPair
@@ -57,7 +57,7 @@ class Runtime:
         self.waker.watch(gatekeeper.fileno(), COMMANDS)
         self.links = ProtectedSockets(installer, self._gone, self.waker)
         self.parting = ClosingSockets(self.links, self.waker)
-        self.accepting = Accepting(self)
+        self.accepting = IncomingConnections(self)
         self.again = False
         """True if the next turn should come at once."""
         self.stopped = False
