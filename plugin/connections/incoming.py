@@ -41,7 +41,7 @@ _COLLISION = (6, 7)
 
 
 @dataclass(eq=False, slots=True)
-class Held:
+class UnprovenSocket:
     """An accepted socket that waits for its proof."""
 
     link: ProtectedSocket
@@ -53,7 +53,7 @@ class IncomingConnections:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        self._held: list[Held] = []
+        self._held: list[UnprovenSocket] = []
 
     def take(self, accepted: dict[Any, socket.socket]) -> None:
         """Take the gated peers' sockets out of what ExaBGP has just accepted."""
@@ -110,7 +110,7 @@ class IncomingConnections:
             sock.close()
             return
         link.deadline = time.monotonic() + PROOF_WITHIN
-        self._held.append(Held(link, runtime.gatekeeper.prove(None, pair)))
+        self._held.append(UnprovenSocket(link, runtime.gatekeeper.prove(None, pair)))
 
     def settle(self) -> None:
         """Hand the proven ones to BGP, abort the others."""
