@@ -12,14 +12,14 @@ from pathlib import Path
 
 from gatekeeper.configuration.key_files import KeyFiles
 from gatekeeper.configuration.location import ConfigurationError
-from gatekeeper.configuration.statements import Directive, Draft
+from gatekeeper.configuration.statements import Directive, SectionStatements
 from gatekeeper.policy.credentials import CREDENTIAL, Credentials, DirectiveError, load
 from ikev2.authentication.identity import Identity
 from keymaterial import Secret
 
 
 def credentials(
-    draft: Draft, files: KeyFiles, local_id: Identity, peer_id: Identity
+    draft: SectionStatements, files: KeyFiles, local_id: Identity, peer_id: Identity
 ) -> Credentials:
     """How we prove ourselves and how the peer must. Raises ConfigurationError."""
     directives = draft.directives
@@ -37,7 +37,7 @@ def credentials(
 
 @dataclass(frozen=True, slots=True)
 class _Files:
-    draft: Draft
+    draft: SectionStatements
     files: KeyFiles
 
     def secret(self, directive: str, path: str) -> Secret:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from gatekeeper.configuration.location import ConfigurationError, Location
-from gatekeeper.configuration.statements import Directive, Draft, Family
+from gatekeeper.configuration.statements import Directive, Family, SectionStatements
 from gatekeeper.policy.sessions import SHORTEST_LIFETIME
 from ikev2.authentication.identity import Identity, IdentityError
 from ikev2.authentication.ppk import LONGEST_PPK_ID
@@ -292,7 +292,7 @@ class DraftBuilder:
         self.sessions[family] = session
         return session
 
-    def build(self) -> Draft:
+    def build(self) -> SectionStatements:
         """What was collected."""
         sessions = {family: builder.build() for family, builder in self.sessions.items()}
-        return Draft(self.place, dict(self.directives), sessions)
+        return SectionStatements(self.place, dict(self.directives), sessions)

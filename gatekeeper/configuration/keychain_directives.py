@@ -23,7 +23,7 @@ from gatekeeper.configuration.directives import (
     path,
 )
 from gatekeeper.configuration.location import ConfigurationError, Location
-from gatekeeper.configuration.statements import Draft
+from gatekeeper.configuration.statements import SectionStatements
 from gatekeeper.policy.keychain import ALWAYS, Lifetime
 from tcpao.mkt import ALGORITHMS, Algorithm
 
@@ -132,7 +132,7 @@ class ChainBuilder:
         self.keys[value] = DraftBuilder(place, f'{label} {value}', KEY, block='')
         return self.keys[value]
 
-    def build(self) -> dict[int, Draft]:
+    def build(self) -> dict[int, SectionStatements]:
         """What was collected, by key number. Raises ConfigurationError for a key that isn't whole."""
         if not self.keys:
             raise ConfigurationError(

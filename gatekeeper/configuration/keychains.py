@@ -15,7 +15,7 @@ from typing import Any
 from gatekeeper.configuration.key_files import KeyFiles
 from gatekeeper.configuration.keychain_directives import ChainBuilder
 from gatekeeper.configuration.location import ConfigurationError, Location
-from gatekeeper.configuration.statements import Directive, Draft
+from gatekeeper.configuration.statements import Directive, SectionStatements
 from gatekeeper.policy.keychain import ALWAYS, ChainKey, Keychain, KeychainError, check_keychain
 from keymaterial import KeyFileError, Secret
 
@@ -53,7 +53,7 @@ def build(builder: ChainBuilder, files: KeyFiles) -> Keychain:
     return chain
 
 
-def _blamed(chain: Keychain, place: Location, keys: Mapping[int, Draft]) -> Location:
+def _blamed(chain: Keychain, place: Location, keys: Mapping[int, SectionStatements]) -> Location:
     """Where the first key stands that doesn't go with those before it."""
     for count in range(1, len(chain.keys) + 1):
         try:
@@ -63,7 +63,9 @@ def _blamed(chain: Keychain, place: Location, keys: Mapping[int, Draft]) -> Loca
     return place
 
 
-def _key(name: str, number: int, draft: Draft, tolerance: int, files: KeyFiles) -> ChainKey:
+def _key(
+    name: str, number: int, draft: SectionStatements, tolerance: int, files: KeyFiles
+) -> ChainKey:
     said: dict[str, Any] = {word: entry.value for word, entry in draft.directives.items()}
     both = said.get('send-accept-lifetime', ALWAYS)
     return ChainKey(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gatekeeper.configuration.location import ConfigurationError, Location
-from gatekeeper.configuration.statements import IKE_ONLY, NEGOTIATED, Directive, Draft
+from gatekeeper.configuration.statements import IKE_ONLY, NEGOTIATED, Directive, SectionStatements
 from gatekeeper.policy.sessions import IKE_LIFETIME
 from ikev2.authentication.identity import Identity
 from ikev2.errors import UnsupportedAlgorithm
@@ -48,7 +48,7 @@ class SessionSettings:
     """The name of the one that it has in place of IKE, and where that is said."""
 
 
-def ike_policy(draft: Draft) -> IkePolicy:
+def ike_policy(draft: SectionStatements) -> IkePolicy:
     try:
         return policy_named(value_of(draft, 'ike-policy'))
     except UnsupportedAlgorithm as error:
@@ -56,7 +56,7 @@ def ike_policy(draft: Draft) -> IkePolicy:
         raise ConfigurationError(place, 'ikev2 ike-policy', str(error), 'another policy') from None
 
 
-def check_no_ike(draft: Draft) -> None:
+def check_no_ike(draft: SectionStatements) -> None:
     for name, directive in draft.directives.items():
         if name in IKE_ONLY:
             raise ConfigurationError(
@@ -67,7 +67,7 @@ def check_no_ike(draft: Draft) -> None:
             )
 
 
-def session_settings(draft: Draft, block: Draft | None) -> SessionSettings:
+def session_settings(draft: SectionStatements, block: SectionStatements | None) -> SessionSettings:
     def value(name: str) -> Any:
         if block is not None and name in block.directives:
             return block.directives[name].value
@@ -85,7 +85,7 @@ def session_settings(draft: Draft, block: Draft | None) -> SessionSettings:
     )
 
 
-def _keychain(draft: Draft, block: Draft | None) -> Directive | None:
+def _keychain(draft: SectionStatements, block: SectionStatements | None) -> Directive | None:
     """The session's own, or the neighbor's."""
     for said in (block, draft):
         chain = said.directives.get('keychain') if said is not None else None
@@ -102,7 +102,7 @@ def _keychain(draft: Draft, block: Draft | None) -> Directive | None:
     return None
 
 
-def check_ports(draft: Draft) -> None:
+def check_ports(draft: SectionStatements) -> None:
     """Two sessions with one peer can't share a port that is to tell them apart."""
     for name in ('source-port', 'peer-port'):
         seen: dict[object, Location] = {}
@@ -120,7 +120,7 @@ def check_ports(draft: Draft) -> None:
                 )
 
 
-def mandatory(draft: Draft, name: str) -> Identity:
+def mandatory(draft: SectionStatements, name: str) -> Identity:
     directive = draft.directives.get(name)
     if directive is None:
         raise ConfigurationError(
@@ -130,6 +130,6 @@ def mandatory(draft: Draft, name: str) -> Identity:
     return directive.value
 
 
-def value_of(draft: Draft, name: str) -> Any:
+def value_of(draft: SectionStatements, name: str) -> Any:
     directive = draft.directives.get(name)
     return DEFAULTS[name] if directive is None else directive.value

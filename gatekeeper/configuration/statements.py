@@ -65,14 +65,14 @@ class Directive:
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
+class SectionStatements:
     """The directives of one section, and of its `session` blocks."""
 
     place: Location
     directives: Mapping[str, Directive] = field(default_factory=dict)
-    sessions: Mapping[Family, Draft] = field(default_factory=dict)
+    sessions: Mapping[Family, SectionStatements] = field(default_factory=dict)
 
-    def over(self, base: Draft) -> Draft:
+    def over(self, base: SectionStatements) -> SectionStatements:
         """This section on top of an inherited one: what is said here wins, word by word."""
         superseded = frozenset().union(
             *(_ALTERNATIVES.get(name, frozenset()) for name in self.directives)
@@ -83,7 +83,7 @@ class Draft:
         sessions = dict(base.sessions)
         for family, session in self.sessions.items():
             sessions[family] = session.over(sessions[family]) if family in sessions else session
-        return Draft(self.place, {**inherited, **self.directives}, sessions)
+        return SectionStatements(self.place, {**inherited, **self.directives}, sessions)
 
     # ExaBGP deep-copies neighbors; this is never changed, so one is enough.
     def __deepcopy__(self, memo: object) -> Self:

@@ -1,7 +1,7 @@
 """The `ikev2 { }` section in ExaBGP's parser, inside neighbors and templates.
 
 Only the way in and out: the words are judged by `gatekeeper.configuration.directives`. What was
-read is left in the scope as a Draft; `plugin.configuration.neighbors` takes it from there.
+read is left in the scope as a SectionStatements; `plugin.configuration.neighbors` takes it from there.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from exabgp.configuration.neighbor.family import ParseFamily
 
 from gatekeeper.configuration.directives import SECTION, SESSION, DraftBuilder
 from gatekeeper.configuration.location import ConfigurationError, Location
-from gatekeeper.configuration.statements import Draft, Family
+from gatekeeper.configuration.statements import Family, SectionStatements
 from plugin.configuration.line_numbers import place_of
 from plugin.patching import add, wrap
 
@@ -147,7 +147,7 @@ class UnknownSection(Section):
         return fault(self, ConfigurationError(place_of(self.tokeniser), SCOPE, cause, expected))
 
 
-def _second(place: Location, word: str, earlier: Draft) -> ConfigurationError:
+def _second(place: Location, word: str, earlier: SectionStatements) -> ConfigurationError:
     cause = f'repeated, it stands on line {earlier.place.line} already'
     if (word == 'keychain') != ('keychain' in earlier.directives):
         cause = f'the neighbor is protected on line {earlier.place.line} already'

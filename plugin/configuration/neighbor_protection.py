@@ -22,7 +22,7 @@ from gatekeeper.configuration.session_settings import (
     session_settings,
     value_of,
 )
-from gatekeeper.configuration.statements import Draft, Family
+from gatekeeper.configuration.statements import Family, SectionStatements
 from gatekeeper.policy.sessions import PadEntry
 
 
@@ -47,7 +47,7 @@ class Protection:
     """A gated neighbor's `neighbor['ikev2']`: plain data that ExaBGP may copy. Holds secrets
     only inside Secret and PrivateKey, which never print."""
 
-    draft: Draft
+    draft: SectionStatements
     pad: PadEntry | None
     """None if every session has a keychain."""
     sessions: dict[tuple[Family, ...], SessionSettings]
@@ -72,7 +72,7 @@ class Protection:
         return self
 
 
-def protect(draft: Draft, facts: Facts, files: KeyFiles) -> Protection:
+def protect(draft: SectionStatements, facts: Facts, files: KeyFiles) -> Protection:
     """Check the section against the neighbor and read its keys. Raises ConfigurationError."""
     _check_neighbor(draft, facts)
     sessions = _sessions(draft, facts)
@@ -104,7 +104,7 @@ def protect(draft: Draft, facts: Facts, files: KeyFiles) -> Protection:
     return Protection(draft, pad, sessions, backend)
 
 
-def _check_neighbor(draft: Draft, facts: Facts) -> None:
+def _check_neighbor(draft: SectionStatements, facts: Facts) -> None:
     def refuse(cause: str, expected: str) -> ConfigurationError:
         return ConfigurationError(draft.place, 'ikev2', cause, expected)
 
@@ -123,7 +123,7 @@ def _check_neighbor(draft: Draft, facts: Facts) -> None:
         )
 
 
-def _sessions(draft: Draft, facts: Facts) -> dict[tuple[Family, ...], SessionSettings]:
+def _sessions(draft: SectionStatements, facts: Facts) -> dict[tuple[Family, ...], SessionSettings]:
     for family, block in draft.sessions.items():
         if family not in facts.families:
             raise ConfigurationError(

@@ -17,7 +17,7 @@ from gatekeeper.configuration.directives import QUOTED
 from gatekeeper.configuration.key_files import KeyFiles
 from gatekeeper.configuration.location import ConfigurationError
 from gatekeeper.configuration.session_settings import SessionSettings
-from gatekeeper.configuration.statements import Directive, Draft, Family
+from gatekeeper.configuration.statements import Directive, Family, SectionStatements
 from plugin.configuration.environment import daemon_user
 from plugin.configuration.ikev2_section import DRAFT, FAMILIES, SCOPE, fault
 from plugin.configuration.neighbor_protection import Facts, Protection, protect
@@ -42,7 +42,7 @@ def families_of(neighbor: Any) -> tuple[Family, ...]:
 
 def _post_get_scope(original: Any, self: Any) -> Any:
     """Inherit the section ourselves, word by word; ExaBGP does the rest, and never sees it."""
-    drafts: list[Draft] = []
+    drafts: list[SectionStatements] = []
     hidden = []
     for name in self.scope.get('inherit', []):
         template = self.scope.template('neighbor', name)
@@ -181,7 +181,7 @@ def _configuration(original: Any, neighbor: Any, *arguments: Any, **named: Any) 
     return before + '\n' + _printed(protection.draft, families, '  ') + found + after
 
 
-def _printed(draft: Draft, families: tuple[Family, ...], indent: str) -> str:
+def _printed(draft: SectionStatements, families: tuple[Family, ...], indent: str) -> str:
     lines = [f'{indent}ikev2 {{']
     lines += _directives(draft, indent * 2)
     for family in families:
@@ -195,7 +195,7 @@ def _printed(draft: Draft, families: tuple[Family, ...], indent: str) -> str:
     return '\n'.join(lines)
 
 
-def _directives(draft: Draft, indent: str) -> list[str]:
+def _directives(draft: SectionStatements, indent: str) -> list[str]:
     return [f'{indent}{name} {_words(name, entry)};' for name, entry in draft.directives.items()]
 
 
