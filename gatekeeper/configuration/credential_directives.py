@@ -12,7 +12,7 @@ from pathlib import Path
 
 from gatekeeper.configuration.key_files import KeyFiles
 from gatekeeper.configuration.location import ConfigurationError
-from gatekeeper.configuration.statements import Directive, SectionStatements
+from gatekeeper.configuration.statements import SectionStatements, Statement
 from gatekeeper.policy.credentials import CREDENTIAL, Credentials, DirectiveError, load
 from ikev2.authentication.identity import Identity
 from keymaterial import Secret
@@ -50,7 +50,7 @@ class _Files:
         return absolute(f'ikev2 {directive}', path, self.draft.directives[directive])
 
 
-def absolute(label: str, path: str, directive: Directive) -> Path:
+def absolute(label: str, path: str, directive: Statement) -> Path:
     """Relative paths start where the configuration file is: ExaBGP itself has gone to /.
 
     Raises ConfigurationError.

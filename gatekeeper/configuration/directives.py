@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from gatekeeper.configuration.location import ConfigurationError, Location
-from gatekeeper.configuration.statements import Directive, Family, SectionStatements
+from gatekeeper.configuration.statements import Family, SectionStatements, Statement
 from gatekeeper.policy.sessions import SHORTEST_LIFETIME
 from ikev2.authentication.identity import Identity, IdentityError
 from ikev2.authentication.ppk import LONGEST_PPK_ID
@@ -249,7 +249,7 @@ class DraftBuilder:
     parsers: dict[str, Parser] = field(default_factory=lambda: SECTION)
     block: str = 'session AFI SAFI { ... }'
     """What may stand in it besides; empty: nothing."""
-    directives: dict[str, Directive] = field(default_factory=dict)
+    directives: dict[str, Statement] = field(default_factory=dict)
     sessions: dict[Family, DraftBuilder] = field(default_factory=dict)
 
     def add(self, words: Words, place: Location) -> None:
@@ -271,7 +271,7 @@ class DraftBuilder:
             value = parser(words[1:])
         except WordError as error:
             raise ConfigurationError(place, label, error.cause, error.expected) from None
-        self.directives[keyword] = Directive(value, place)
+        self.directives[keyword] = Statement(value, place)
 
     def begin_session(self, words: Words, place: Location, known: Sequence[Family]) -> DraftBuilder:
         """`session AFI SAFI {`: the words between. Raises ConfigurationError."""

@@ -15,7 +15,7 @@ from typing import Any
 from gatekeeper.configuration.key_files import KeyFiles
 from gatekeeper.configuration.keychain_directives import ChainBuilder
 from gatekeeper.configuration.location import ConfigurationError, Location
-from gatekeeper.configuration.statements import Directive, SectionStatements
+from gatekeeper.configuration.statements import SectionStatements, Statement
 from gatekeeper.policy.keychain import ALWAYS, ChainKey, Keychain, KeychainError, check_keychain
 from keymaterial import KeyFileError, Secret
 
@@ -80,7 +80,7 @@ def _key(
     )
 
 
-def _secret(label: str, directive: Directive, files: KeyFiles) -> Secret:
+def _secret(label: str, directive: Statement, files: KeyFiles) -> Secret:
     """The file's octets, or what they say in hex after 0x (RFC 8177: keystring, or
     hexadecimal-string, with or without colons)."""
     path = Path(str(directive.value))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gatekeeper.configuration.location import ConfigurationError, Location
-from gatekeeper.configuration.statements import IKE_ONLY, NEGOTIATED, Directive, SectionStatements
+from gatekeeper.configuration.statements import IKE_ONLY, NEGOTIATED, SectionStatements, Statement
 from gatekeeper.policy.sessions import IKE_LIFETIME
 from ikev2.authentication.identity import Identity
 from ikev2.errors import UnsupportedAlgorithm
@@ -44,7 +44,7 @@ class SessionSettings:
     timeout: int
     source_port: int | None
     peer_port: int | None
-    keychain: Directive | None = None
+    keychain: Statement | None = None
     """The name of the one that it has in place of IKE, and where that is said."""
 
 
@@ -85,7 +85,7 @@ def session_settings(draft: SectionStatements, block: SectionStatements | None) 
     )
 
 
-def _keychain(draft: SectionStatements, block: SectionStatements | None) -> Directive | None:
+def _keychain(draft: SectionStatements, block: SectionStatements | None) -> Statement | None:
     """The session's own, or the neighbor's."""
     for said in (block, draft):
         chain = said.directives.get('keychain') if said is not None else None

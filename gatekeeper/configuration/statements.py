@@ -57,7 +57,7 @@ _ALTERNATIVES: Mapping[str, frozenset[str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Directive:
+class Statement:
     """A directive's value, checked by itself, and where it stands."""
 
     value: object
@@ -69,7 +69,7 @@ class SectionStatements:
     """The directives of one section, and of its `session` blocks."""
 
     place: Location
-    directives: Mapping[str, Directive] = field(default_factory=dict)
+    directives: Mapping[str, Statement] = field(default_factory=dict)
     sessions: Mapping[Family, SectionStatements] = field(default_factory=dict)
 
     def over(self, base: SectionStatements) -> SectionStatements:

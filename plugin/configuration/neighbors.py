@@ -17,7 +17,7 @@ from gatekeeper.configuration.directives import QUOTED
 from gatekeeper.configuration.key_files import KeyFiles
 from gatekeeper.configuration.location import ConfigurationError
 from gatekeeper.configuration.session_settings import SessionSettings
-from gatekeeper.configuration.statements import Directive, Family, SectionStatements
+from gatekeeper.configuration.statements import Family, SectionStatements, Statement
 from plugin.configuration.environment import daemon_user
 from plugin.configuration.ikev2_section import DRAFT, FAMILIES, SCOPE, fault
 from plugin.configuration.neighbor_protection import Facts, Protection, protect
@@ -199,7 +199,7 @@ def _directives(draft: SectionStatements, indent: str) -> list[str]:
     return [f'{indent}{name} {_words(name, entry)};' for name, entry in draft.directives.items()]
 
 
-def _words(name: str, directive: Directive) -> str:
+def _words(name: str, directive: Statement) -> str:
     value = directive.value
     if name in ('local-id', 'peer-id'):
         kind, _, text = str(value).partition(' ')

@@ -10,7 +10,7 @@ from exabgp.environment import getenv
 
 from gatekeeper.configuration.keychains import Chains
 from gatekeeper.configuration.location import ConfigurationError
-from gatekeeper.configuration.statements import Directive
+from gatekeeper.configuration.statements import Statement
 from gatekeeper.errors import PolicyError
 from gatekeeper.policy.addresses import address_of
 from gatekeeper.policy.algorithm_support import check_possible
@@ -116,7 +116,7 @@ def _policy(key: str, neighbor: Any, chains: Chains) -> SessionPolicy:
     )
 
 
-def _keychain(named: Directive | None, chains: Chains) -> Keychain | None:
+def _keychain(named: Statement | None, chains: Chains) -> Keychain | None:
     if named is None:
         return None
     found = chains.get(str(named.value))
