@@ -21,7 +21,7 @@ from gatekeeper.policy.sessions import SessionPolicy
 from plugin.configuration import block_checks as blocks
 from plugin.configuration.ikev2_section import misplaced
 from plugin.configuration.line_numbers import place_of
-from plugin.configuration.rib_backup import Contents
+from plugin.configuration.rib_backup import RibBackup
 from plugin.configuration.session_policies import policies_of
 from plugin.patching import wrap
 
@@ -50,7 +50,7 @@ def _parse_section(original: Any, self: Any, name: str) -> Any:
 
 def _reload(original: Any, self: Any) -> Any:
     before = self.processes, self.neighbors
-    contents = Contents()
+    contents = RibBackup()
     self.error.ikev2 = ''
     blocks.begin(self.error)
     self.ikev2_chains.clear()

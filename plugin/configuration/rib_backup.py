@@ -11,7 +11,7 @@ from typing import Any
 from exabgp.rib import RIB
 
 
-class Contents:
+class RibBackup:
     """All RIBs as they are now; routes themselves are never changed, so only tables are copied."""
 
     def __init__(self) -> None:
