@@ -33,7 +33,7 @@ from tcpao.userspace.wire.seal import Received
 _HEADERS: Final = {4: 40, 6: 60}
 
 
-class Core(SocketsTable):
+class PacketPath(SocketsTable):
     """Packets through the keys of a table of sockets."""
 
     def __init__(self, mtu_between: Callable[[IPAddress, IPAddress], int | None]) -> None:

@@ -22,7 +22,7 @@ from tcpao.key_socket import InstallError, Key
 from tcpao.mkt import IPAddress
 from tcpao.userspace.connections.connection import Connection
 from tcpao.userspace.connections.keyring import StoredKey
-from tcpao.userspace.connections.packet_path import Core
+from tcpao.userspace.connections.packet_path import PacketPath
 from tcpao.userspace.connections.sockets_table import SocketName
 from tcpao.userspace.netlink import destroy_socket as orphans
 from tcpao.userspace.netlink.nfqueue import Hook, Queue, Queued, verdict
@@ -54,7 +54,7 @@ class Process:
         self._channel = channel
         self._queue = queue
         self._rules = rules
-        self._core = Core(mtu_between)
+        self._core = PacketPath(mtu_between)
         self._refusals = Refusals(tell)
         self._heard = b''
         """Of a request that isn't complete."""

@@ -14,7 +14,7 @@ from keymaterial import Secret
 from tcpao.key_socket import Key
 from tcpao.mkt import ALGORITHMS, IPAddress, SocketPair
 from tcpao.userspace.connections.keyring import StoredKey
-from tcpao.userspace.connections.packet_path import Core
+from tcpao.userspace.connections.packet_path import PacketPath
 from tcpao.userspace.connections.sockets_table import SocketName
 from tcpao.userspace.wire.packet import full_checksum
 from tcpao.verification.segment import Segment, parse_ip
@@ -197,7 +197,7 @@ def listener_name(address: IPAddress, cookie: int, port: int = 179) -> SocketNam
 class End:
     """One TCP with its core."""
 
-    core: Core
+    core: PacketPath
     pair: SocketPair
     isn: int
     sent: int = 0
@@ -243,11 +243,11 @@ def ends(
     isns: tuple[int, int] = (1000, 5000),
     algorithm: str = 'hmac-sha-1-96',
     tcp_options: bool = True,
-    cores: tuple[Core, Core] | None = None,
+    cores: tuple[PacketPath, PacketPath] | None = None,
 ) -> tuple[End, End]:
     """A client and a server that have one key, before the SYN."""
     pair = a_pair(version)
-    client_core, server_core = cores or (Core(no_mtu), Core(no_mtu))
+    client_core, server_core = cores or (PacketPath(no_mtu), PacketPath(no_mtu))
     client, server = End(client_core, pair, isns[0]), End(server_core, pair.reversed(), isns[1])
     client_core.add(
         connection_name(pair, 1),

@@ -15,7 +15,7 @@ import pytest
 from keymaterial import Secret
 from tcpao.mkt import SocketPair
 from tcpao.userspace.connections.keyring import StoredKey
-from tcpao.userspace.connections.packet_path import Core
+from tcpao.userspace.connections.packet_path import PacketPath
 from tcpao.userspace.wire.options import find_ao, mss_of
 from tcpao.userspace.wire.packet import full_checksum, locate, with_full_checksum, with_options
 from tests.tcpao.userspace.packets import (
@@ -62,7 +62,7 @@ def unsigned(packet: bytes) -> bytes:
     return with_options(packet, start, data, options[:at])
 
 
-def cores(vectors: list[Vector]) -> tuple[Core, Core]:
+def cores(vectors: list[Vector]) -> tuple[PacketPath, PacketPath]:
     """The client's and the server's, each with the key."""
     syn = vectors[0]
     segment = segment_of(octets(syn, 'packet_hex'))
@@ -86,7 +86,7 @@ def cores(vectors: list[Vector]) -> tuple[Core, Core]:
             master_key=Secret(octets(syn, 'master_key_hex')),
         )
 
-    client, server = Core(no_mtu), Core(no_mtu)
+    client, server = PacketPath(no_mtu), PacketPath(no_mtu)
     ids = option.key_id, option.rnext_key_id
     client.add(connection_name(pair, 1), key(pair, *ids), select=True, fresh=True)
     back = pair.reversed()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tcpao.refusal import Reason, Refusal
-from tcpao.userspace.connections.packet_path import Core
+from tcpao.userspace.connections.packet_path import PacketPath
 from tcpao.userspace.protocol.refusals import (
     AGAIN_AFTER,
     CONFIRMED_AFTER,
@@ -43,7 +43,7 @@ class Wire:
         self.refusals = Refusals(writing)
         self.now = 100.0
 
-    def arrive(self, core: Core, octets: bytes | None, *times: float) -> None:
+    def arrive(self, core: PacketPath, octets: bytes | None, *times: float) -> None:
         """Whoever gets no answer sends it again, after 1 s and 3 s if the test says nothing."""
         assert octets is not None
         for seconds in times or (0.0, 1.0, 3.0):
@@ -75,7 +75,7 @@ def with_md5(client: End, server: End) -> bytes:
 
 def signed_as(ids: tuple[int, int], secret: bytes) -> Callable[[End, End], bytes]:
     def make(client: End, server: End) -> bytes:
-        core = Core(no_mtu)
+        core = PacketPath(no_mtu)
         key = stored(client.pair, ids, secret=secret)
         core.add(connection_name(client.pair, 9), key, select=True, fresh=True)
         signed = End(core, client.pair, 7).make(SYN, SYN_OPTIONS)

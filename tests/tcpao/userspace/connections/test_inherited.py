@@ -24,7 +24,7 @@ from tcpao.backend import BackendError
 from tcpao.installer import Abort
 from tcpao.mkt import SocketPair
 from tcpao.userspace.connections.inherited import LASTING
-from tcpao.userspace.connections.packet_path import Core
+from tcpao.userspace.connections.packet_path import PacketPath
 from tcpao.userspace.netlink.nfqueue import bound_queues
 from tcpao.userspace.process import startup as starting
 from tcpao.userspace.process.startup import why_unable
@@ -75,8 +75,8 @@ KINDS = [*IPTABLES, pytest.param(Kind.NFTABLES, marks=pytest.mark.kernel)]
 # --- what is shut -----------------------------------------------------------------------------
 
 
-def heir(*selectors: Selector) -> Core:
-    core = Core(no_mtu)
+def heir(*selectors: Selector) -> PacketPath:
+    core = PacketPath(no_mtu)
     core.heritage.take(selectors, 100.0)
     return core
 
@@ -102,7 +102,7 @@ def test_what_was_not_protected_goes_on() -> None:
 
 def test_a_socket_with_a_key_has_what_is_its_own() -> None:
     core = heir(only(PAIR), WIDE)
-    client, server = ends(cores=(core, Core(no_mtu)))
+    client, server = ends(cores=(core, PacketPath(no_mtu)))
     assert server.take(client.make(SYN))
     assert client.take(server.make(SYN | ACK))
     assert server.take(client.make(ACK, payload=b'route'))

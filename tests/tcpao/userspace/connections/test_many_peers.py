@@ -15,7 +15,7 @@ from keymaterial import Secret
 from tcpao.installer import Done, Guard, Unguard
 from tcpao.mkt import ALGORITHMS, SocketPair
 from tcpao.userspace.connections.keyring import StoredKey
-from tcpao.userspace.connections.packet_path import Core
+from tcpao.userspace.connections.packet_path import PacketPath
 from tcpao.userspace.connections.sockets_table import LINGER
 from tcpao.userspace.selectors import Selector, Selectors
 from tests.doubles.memory_installer import MemoryInstaller, Network
@@ -36,8 +36,8 @@ def pair_with(peer: IPv4Address) -> SocketPair:
 
 
 @pytest.fixture
-def core() -> Core:
-    core = Core(no_mtu)
+def core() -> PacketPath:
+    core = PacketPath(no_mtu)
     for number in range(PEERS):
         core.add(listener_name(HERE, 1), key(FIRST + number), select=False, fresh=False)
     return core
@@ -58,7 +58,7 @@ class Calls:
 
 
 def test_a_syn_is_held_against_its_own_peers_keys_only(
-    core: Core, monkeypatch: pytest.MonkeyPatch
+    core: PacketPath, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = Calls(monkeypatch, StoredKey, 'matches')
     assert core.incoming(packet(pair_with(FIRST + 500).reversed(), 1, flags=SYN)) is None
@@ -67,7 +67,7 @@ def test_a_syn_is_held_against_its_own_peers_keys_only(
 
 
 def test_a_key_more_or_less_asks_only_its_own_peers_selectors(
-    core: Core, monkeypatch: pytest.MonkeyPatch
+    core: PacketPath, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = Calls(monkeypatch, Selector, 'covers')
     listener = listener_name(HERE, 1)
@@ -91,7 +91,7 @@ def test_a_guard_more_is_not_held_against_all_others(monkeypatch: pytest.MonkeyP
 
 
 def test_those_that_linger_go_in_their_order() -> None:
-    core = Core(no_mtu)
+    core = PacketPath(no_mtu)
     names = [connection_name(pair_with(FIRST + number), number + 1) for number in range(3)]
     for number, name in enumerate(names):
         core.add(name, key(FIRST + number, 1), select=True, fresh=True)

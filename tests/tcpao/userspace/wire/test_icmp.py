@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcpao.userspace.connections.packet_path import Core
+from tcpao.userspace.connections.packet_path import PacketPath
 from tests.tcpao.userspace.packets import (
     SYN,
     SYN_OPTIONS,
@@ -42,7 +42,7 @@ HARD = [(4, 3, 2), (4, 3, 3), (4, 3, 4), (6, 1, 1), (6, 1, 4), (6, 2, 0)]
 SOFT = [(4, 3, 0), (4, 3, 1), (4, 3, 13), (4, 11, 0), (6, 1, 0), (6, 1, 3), (6, 3, 0)]
 
 
-def quoted_of(version: int) -> tuple[Core, bytes]:
+def quoted_of(version: int) -> tuple[PacketPath, bytes]:
     client, _ = connected(version)
     sent = client.make()
     assert sent is not None
@@ -94,4 +94,4 @@ def test_an_error_cut_short_passes_or_is_dropped(version: int, data: st.DataObje
 @given(st.sampled_from([4, 6]), st.binary(max_size=120))
 def test_any_icmp_passes_or_is_dropped(version: int, octets: bytes) -> None:
     head = bytearray(error(packet(a_pair(version), 1), 3, 4)[: 20 if version == 4 else 40])
-    Core(no_mtu).incoming(bytes(head) + octets)
+    PacketPath(no_mtu).incoming(bytes(head) + octets)
