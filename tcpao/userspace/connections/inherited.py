@@ -18,7 +18,7 @@ LASTING: Final = 300.0
 TCP repeats a FIN."""
 
 
-class Heritage:
+class InheritedProtection:
     """Dropped in both directions, unless a socket of ours has a key for it."""
 
     def __init__(self, wanted: Selectors) -> None:

@@ -18,7 +18,7 @@ from tcpao.key_socket import InstallError, SocketState
 from tcpao.mkt import IPAddress, IPNetwork, SocketPair
 from tcpao.userspace.connections.connection import Connection
 from tcpao.userspace.connections.handshake import Handshake
-from tcpao.userspace.connections.inherited import Heritage
+from tcpao.userspace.connections.inherited import InheritedProtection
 from tcpao.userspace.connections.keyring import Keyring, StoredKey
 from tcpao.userspace.connections.listeners import Listener, Listeners
 from tcpao.userspace.selectors import Selector, Selectors, only
@@ -73,7 +73,7 @@ class SocketsTable:
         self._lingering: dict[int, Connection] = {}
         """Those whose socket is closed, by its cookie; the first one goes first."""
         self._selectors = Selectors()
-        self.heritage = Heritage(self._selectors)
+        self.heritage = InheritedProtection(self._selectors)
 
     # --- commands ---------------------------------------------------------------------------
 
