@@ -23,7 +23,7 @@ _PLACES: Final = '0123456789abcdefghijklmnopqrstuv'
 """As many as an IPv6 address has digits, one character each: a name of iptables has 28."""
 
 
-class Way(StrEnum):
+class TrafficKind(StrEnum):
     """What is looked at."""
 
     IN = 'i'
@@ -75,7 +75,7 @@ class Chain:
     service: Service
     digit: Digit | None = None
 
-    def name(self, queue: int, way: Way) -> str:
+    def name(self, queue: int, way: TrafficKind) -> str:
         """At most 28 characters."""
         side = 'l' if self.service.ours else 'r'
         digit = f'-{_PLACES[self.digit.place]}{self.digit.value:x}' if self.digit else ''

@@ -17,7 +17,7 @@ from collections.abc import Collection, Iterable, Iterator, Set
 from dataclasses import replace
 from typing import Final
 
-from tcpao.userspace.rules.chain_layout import Chain, Digit, Way, lay_out, prefix
+from tcpao.userspace.rules.chain_layout import Chain, Digit, TrafficKind, lay_out, prefix
 from tcpao.userspace.rules.interface import (
     NAME,
     Kind,
@@ -36,7 +36,7 @@ _PREFIX: Final = {4: 'iptables', 6: 'ip6tables'}
 _PROBE_CHAIN: Final = f'{NAME}-probe'
 _PATIENCE: Final = 30.0
 _TABLE: Final = 'mangle'
-_BUILT_IN: Final = {Way.IN: 'INPUT', Way.ERRORS: 'INPUT', Way.OUT: 'OUTPUT'}
+_BUILT_IN: Final = {TrafficKind.IN: 'INPUT', TrafficKind.ERRORS: 'INPUT', TrafficKind.OUT: 'OUTPUT'}
 # A line that no rule of ours is.
 _ANYTHING: Final = ''
 
@@ -63,10 +63,10 @@ class IptablesRules:
         self.made: Set[Selector] = frozenset()
         self._written: dict[int, Chains] = {}
         """By family."""
-        self._lines: dict[tuple[Way, Selector], str] = {}
+        self._lines: dict[tuple[TrafficKind, Selector], str] = {}
         """Of what is made: one change more is no reason to write a thousand lines anew."""
         self._versions = {4}
-        self._ways = list(Way)
+        self._ways = list(TrafficKind)
         self.watch = _watch(kind)
         try:
             self._ask_the_kernel()
@@ -133,7 +133,7 @@ class IptablesRules:
         try:
             self._probe(4, '-p icmp -m u32 --u32 "0>>22&0x3C@0>>24=3"')
         except RulesError as error:
-            self._ways.remove(Way.ERRORS)
+            self._ways.remove(TrafficKind.ERRORS)
             self.without += (f'ICMP errors (RFC 5925 7.8; match u32: {error})',)
 
     def _chains(self, selectors: Iterable[Selector]) -> Chains:
@@ -148,14 +148,14 @@ class IptablesRules:
                     written.setdefault(_BUILT_IN[way], []).append(line)
         return {name: tuple(lines) for name, lines in written.items()}
 
-    def _line(self, way: Way, chain: Chain, member: Selector | Digit) -> str:
+    def _line(self, way: TrafficKind, chain: Chain, member: Selector | Digit) -> str:
         if isinstance(member, Digit):
             name = replace(chain, digit=member).name(self._queue, way)
             match = digit_match(way, chain.version, member)
             return f'{match} {_commented(comment(self._queue))} -j {name}'
         line = self._lines.get((way, member))
         if line is None:
-            match = quoting(member) if way is Way.ERRORS else segments(way, member)
+            match = quoting(member) if way is TrafficKind.ERRORS else segments(way, member)
             line = f'{match} {self._target(comment_of(self._queue, member))}'
             self._lines[way, member] = line
         return line

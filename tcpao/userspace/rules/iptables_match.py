@@ -10,13 +10,13 @@ from ipaddress import IPv4Address, IPv6Address, ip_network
 from typing import Final
 
 from tcpao.mkt import IPNetwork
-from tcpao.userspace.rules.chain_layout import Chain, Digit, Way
+from tcpao.userspace.rules.chain_layout import Chain, Digit, TrafficKind
 from tcpao.userspace.selectors import Selector
 
 
-def segments(way: Way, selector: Selector) -> str:
+def segments(way: TrafficKind, selector: Selector) -> str:
     """TCP of the peer's, or to it."""
-    incoming = way is Way.IN
+    incoming = way is TrafficKind.IN
     ours, theirs = ('-d', '-s') if incoming else ('-s', '-d')
     our_port, their_port = ('--dport', '--sport') if incoming else ('--sport', '--dport')
     parts = ['-p tcp', theirs, f'{selector.remote}']
@@ -28,27 +28,27 @@ def segments(way: Way, selector: Selector) -> str:
     return ' '.join(parts)
 
 
-def entrance(way: Way, chain: Chain) -> str:
+def entrance(way: TrafficKind, chain: Chain) -> str:
     """What may be of a service."""
     service = chain.service
-    if way is not Way.ERRORS:
-        option = '--dport' if service.ours is (way is Way.IN) else '--sport'
+    if way is not TrafficKind.ERRORS:
+        option = '--dport' if service.ours is (way is TrafficKind.IN) else '--sport'
         return f'-p tcp {option} {service.port}'
     quoted = _QUOTED[chain.version]
     port = f'{quoted.base}{quoted.ports}' + ('>>16' if service.ours else '') + '&0xFFFF'
     return f'{quoted.protocol} {_u32((*quoted.tests, f"{port}={service.port}"))}'
 
 
-def digit_match(way: Way, version: int, digit: Digit) -> str:
+def digit_match(way: TrafficKind, version: int, digit: Digit) -> str:
     """Peers of a chain of their own."""
-    if way is Way.ERRORS:
+    if way is TrafficKind.ERRORS:
         quoted = _QUOTED[version]
         words, place = divmod(digit.place, 8)
         offset = quoted.destination + quoted.length - 4 * (words + 1)
         test = f'{quoted.base}{offset}&0x{15 << 4 * place:x}=0x{digit.value << 4 * place:x}'
         return f'{quoted.protocol} {_u32((test,))}'
     address = IPv4Address if version == 4 else IPv6Address
-    return f'{"-s" if way is Way.IN else "-d"} {address(digit.bits)}/{address(digit.mask)}'
+    return f'{"-s" if way is TrafficKind.IN else "-d"} {address(digit.bits)}/{address(digit.mask)}'
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ from pyroute2.netlink.nfnetlink.nftsocket import (
 )
 from pyroute2.nftables.main import NFTables
 
-from tcpao.userspace.rules.chain_layout import Chain, Digit, Way, lay_out
+from tcpao.userspace.rules.chain_layout import Chain, Digit, TrafficKind, lay_out
 from tcpao.userspace.rules.interface import NAME, Kind, RulesError, comment, comment_of, selector_of
 from tcpao.userspace.rules.nftables_match import (
     Expression,
@@ -49,7 +49,7 @@ _INET: Final = 1
 # Priorities (include/uapi/linux/netfilter_ipv4.h): in before mangle, out after all but confirm.
 _HOOKS: Final = {'in': (1, -160), 'out': (3, 250)}
 """NF_INET_LOCAL_IN, NF_INET_LOCAL_OUT, and priorities."""
-_HOOK_OF: Final = {Way.IN: 'in', Way.ERRORS: 'in', Way.OUT: 'out'}
+_HOOK_OF: Final = {TrafficKind.IN: 'in', TrafficKind.ERRORS: 'in', TrafficKind.OUT: 'out'}
 
 # Rules: what a socket's buffers take at once, there and back, if a chain isn't larger.
 _AT_ONCE: Final = 64
@@ -100,7 +100,7 @@ class NftablesRules:
             self.watch.close()
             raise RulesError(_said(error)) from None
         self._written: Chains = {}
-        self._known: dict[tuple[Way, Selector], list[Rule]] = {}
+        self._known: dict[tuple[TrafficKind, Selector], list[Rule]] = {}
         """Of what is made: one change more is no reason to write a thousand rules anew."""
         try:
             self._begin()
@@ -198,7 +198,7 @@ class NftablesRules:
         hooks: dict[str, list[Rule]] = {name: [] for name in _HOOKS}
         ours = comment(self._queue)
         for chain, members in lay_out(selectors).items():
-            for way in Way:
+            for way in TrafficKind:
                 name = self._name(chain, way)
                 found[name] = []
                 for member in members:
@@ -215,7 +215,7 @@ class NftablesRules:
         probe = {_PROBE: self._written[_PROBE]}
         return probe | {name: tuple(rules) for name, rules in (found | hooks).items()}
 
-    def _rules(self, way: Way, selector: Selector) -> list[Rule]:
+    def _rules(self, way: TrafficKind, selector: Selector) -> list[Rule]:
         rules = self._known.get((way, selector))
         if rules is None:
             text, to = comment_of(self._queue, selector), queue(self._queue)
@@ -223,7 +223,7 @@ class NftablesRules:
             self._known[way, selector] = rules
         return rules
 
-    def _name(self, chain: Chain, way: Way) -> str:
+    def _name(self, chain: Chain, way: TrafficKind) -> str:
         return f'{chain.name(self._queue, way)}-ip{chain.version}'
 
     def _empty_table(self) -> Iterator[Message]:

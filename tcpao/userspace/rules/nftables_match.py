@@ -11,7 +11,7 @@ from struct import Struct
 from typing import Final
 
 from tcpao.mkt import IPNetwork
-from tcpao.userspace.rules.chain_layout import Chain, Digit, Way
+from tcpao.userspace.rules.chain_layout import Chain, Digit, TrafficKind
 from tcpao.userspace.selectors import Selector
 
 Expression = bytes
@@ -66,12 +66,12 @@ def queue(number: int) -> Expression:
     return _made('queue', _SHORT.pack(number), _SHORT.pack(1), _SHORT.pack(0))
 
 
-def entrances(way: Way, chain: Chain) -> list[list[Expression]]:
+def entrances(way: TrafficKind, chain: Chain) -> list[list[Expression]]:
     """What may be of a service: any of these."""
     service, version = chain.service, chain.version
     port = service.port.to_bytes(2, 'big')
-    if way is not Way.ERRORS:
-        offset = 2 if service.ours is (way is Way.IN) else 0
+    if way is not TrafficKind.ERRORS:
+        offset = 2 if service.ours is (way is TrafficKind.IN) else 0
         return [[*_of(version, _TCP), *_octets(_TRANSPORT, offset, port)]]
     offset = _ICMP_HEADER + _HEADER[version] + (0 if service.ours else 2)
     return [
@@ -80,24 +80,24 @@ def entrances(way: Way, chain: Chain) -> list[list[Expression]]:
     ]
 
 
-def of_digit(way: Way, version: int, digit: Digit) -> list[Expression]:
+def of_digit(way: TrafficKind, version: int, digit: Digit) -> list[Expression]:
     """Peers of a chain of their own, whose family and protocol are known."""
-    if way is Way.ERRORS:
+    if way is TrafficKind.ERRORS:
         base, (offset, length) = _TRANSPORT, _DESTINATION[version]
         offset += _ICMP_HEADER
     else:
         base = _NETWORK
-        offset, length = (_SOURCE if way is Way.IN else _DESTINATION)[version]
+        offset, length = (_SOURCE if way is TrafficKind.IN else _DESTINATION)[version]
     at = length - 1 - digit.place // 2
     mask, value = (one.to_bytes(length, 'big')[at : at + 1] for one in (digit.mask, digit.bits))
     return [_payload(base, offset + at, 1), _masked(mask), _equals(value)]
 
 
-def matches(way: Way, selector: Selector) -> list[list[Expression]]:
+def matches(way: TrafficKind, selector: Selector) -> list[list[Expression]]:
     """A selector's traffic: any of these."""
-    if way is Way.ERRORS:
+    if way is TrafficKind.ERRORS:
         return [_error(selector, kind) for kind in ERRORS[selector.remote.version]]
-    return [_tcp(selector, incoming=way is Way.IN)]
+    return [_tcp(selector, incoming=way is TrafficKind.IN)]
 
 
 def _tcp(selector: Selector, *, incoming: bool) -> list[Expression]:

@@ -17,7 +17,15 @@ from tcpao.installer import Guard as GuardOf
 from tcpao.installer import GuardAll, UnguardAll
 from tcpao.mkt import SocketPair
 from tcpao.userspace.rules import iptables as rules_iptables
-from tcpao.userspace.rules.chain_layout import MOST, Chain, Digit, Layout, Service, Way, lay_out
+from tcpao.userspace.rules.chain_layout import (
+    MOST,
+    Chain,
+    Digit,
+    Layout,
+    Service,
+    TrafficKind,
+    lay_out,
+)
 from tcpao.userspace.rules.choice import choose
 from tcpao.userspace.rules.interface import Kind
 from tcpao.userspace.selectors import Selector, only
@@ -138,7 +146,7 @@ def test_a_few_neighbors_take_no_chains_for_digits() -> None:
 
 def test_a_name_fits_into_an_iptables_rule() -> None:
     chain = Chain(6, Service(ours=False, port=65535), Digit(31, 15))
-    assert {len(chain.name(20255, way)) for way in Way} == {27}
+    assert {len(chain.name(20255, way)) for way in TrafficKind} == {27}
 
 
 # --- with the kernel's rules ------------------------------------------------------------------
