@@ -9,7 +9,7 @@ from typing import Protocol
 
 from tcpao.installer import Capabilities
 from tcpao.mkt import IPAddress
-from tcpao.refusal import Refusal
+from tcpao.refusal import DroppedSyn
 from tcpao.socket_installer import SocketInstaller
 
 
@@ -74,7 +74,7 @@ class Backend(Protocol):
     def refusals_fileno(self) -> int | None:
         """Readable when `refusals` has something; None if it never will."""
 
-    def refusals(self) -> list[Refusal]:
+    def refusals(self) -> list[DroppedSyn]:
         """Connections that it has kept out, some for all of a kind: what a peer has to hear from
         an operator, for its SYN just vanishes. For one thread."""
 

@@ -19,7 +19,7 @@ class Reason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class DroppedSyn:
     """A SYN, or the answer to one, that was dropped."""
 
     reason: Reason

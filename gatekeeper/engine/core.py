@@ -43,7 +43,7 @@ from tcpao.installer import (
     Where,
 )
 from tcpao.mkt import Mkt, PeerPairs, SocketPair
-from tcpao.refusal import Refusal
+from tcpao.refusal import DroppedSyn
 
 
 class Core:
@@ -132,7 +132,7 @@ class Core:
         self.endpoint.receive_datagram(datagram, now)
         ike_events.drain(self.state, now)
 
-    def kept_out(self, refusal: Refusal, now: float) -> None:
+    def kept_out(self, refusal: DroppedSyn, now: float) -> None:
         """The backend has dropped a SYN, or the answer to one."""
         manual_syns.kept_out(self.state, refusal, now)
 

@@ -8,7 +8,7 @@ from tcpao.backend import BackendError, Counters
 from tcpao.installer import Capabilities
 from tcpao.kernel.installer import LinuxInstaller, why_unsupported
 from tcpao.mkt import IPAddress
-from tcpao.refusal import Refusal
+from tcpao.refusal import DroppedSyn
 
 # RFC 5926 2.1: both are mandatory; a kernel with TCP-AO but without one of them can't talk to
 # every peer.
@@ -62,7 +62,7 @@ class KernelBackend:
     def refusals_fileno(self) -> None:
         """The kernel tells nobody."""
 
-    def refusals(self) -> list[Refusal]:
+    def refusals(self) -> list[DroppedSyn]:
         """See Backend."""
         return []
 

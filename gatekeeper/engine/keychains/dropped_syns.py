@@ -11,10 +11,10 @@ from gatekeeper.policy.sessions import SessionPolicy
 from gatekeeper.reporting.explanations import HINTS, Explanation
 from gatekeeper.state.connection import Phase
 from gatekeeper.state.store import Store
-from tcpao.refusal import Reason, Refusal
+from tcpao.refusal import DroppedSyn, Reason
 
 
-def kept_out(state: Store, refusal: Refusal, now: float) -> None:
+def kept_out(state: Store, refusal: DroppedSyn, now: float) -> None:
     """Tell it of every session with a keychain that it may have been for, unless that is up."""
     up = {conn.policy.key for conn in state.connections.values() if conn.phase is Phase.PROVEN}
     for policy in state.policies.values():
@@ -23,7 +23,7 @@ def kept_out(state: Store, refusal: Refusal, now: float) -> None:
             state.refuse(policy, trouble.step, trouble.cause, trouble.hint)
 
 
-def _is_for(policy: SessionPolicy, refusal: Refusal) -> bool:
+def _is_for(policy: SessionPolicy, refusal: DroppedSyn) -> bool:
     pair = refusal.pair
     if (policy.local, policy.remote) != (pair.local, pair.remote):
         return False
@@ -32,7 +32,7 @@ def _is_for(policy: SessionPolicy, refusal: Refusal) -> bool:
     return policy.listen_port == pair.local_port
 
 
-def _trouble(chain: Keychain, refusal: Refusal, wall: float) -> Explanation:
+def _trouble(chain: Keychain, refusal: DroppedSyn, wall: float) -> Explanation:
     what = 'answer to our SYN' if refusal.is_answer else 'SYN'
     step = f"the peer's {what}"
     match refusal.reason:

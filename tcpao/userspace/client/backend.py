@@ -16,7 +16,7 @@ import tcpao
 from tcpao.backend import BackendError, Counters
 from tcpao.installer import Capabilities
 from tcpao.mkt import IPAddress
-from tcpao.refusal import Refusal
+from tcpao.refusal import DroppedSyn
 from tcpao.userspace.client.channel import Channel, ChannelError, both_ends
 from tcpao.userspace.client.installer import UserspaceInstaller
 from tcpao.userspace.protocol import refusals
@@ -145,7 +145,7 @@ class UserspaceBackend:
         """See tcpao.backend.Backend."""
         return self._pipe[0] if self._pipe is not None else None
 
-    def refusals(self) -> list[Refusal]:
+    def refusals(self) -> list[DroppedSyn]:
         """See tcpao.backend.Backend."""
         return refusals.read(self._pipe[0]) if self._pipe is not None else []
 

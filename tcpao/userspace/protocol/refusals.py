@@ -14,7 +14,7 @@ from ipaddress import ip_address
 from typing import Any, Final
 
 from tcpao.mkt import SocketPair
-from tcpao.refusal import Reason, Refusal
+from tcpao.refusal import DroppedSyn, Reason
 from tcpao.userspace.connections.sockets_table import pair_of_flow
 from tcpao.userspace.wire.options import MalformedError, find_ao
 from tcpao.userspace.wire.packet import ACK, FLAGS, SYN, TCP_HEADER, flow_of, locate
@@ -55,7 +55,7 @@ class Refusals:
         with suppress(OSError):
             os.write(self._descriptor, encode(refusal))
 
-    def _is_news(self, refusal: Refusal, now: float) -> bool:
+    def _is_news(self, refusal: DroppedSyn, now: float) -> bool:
         key = (refusal.pair.remote, refusal.reason)
         if key in self._recent(self._told, now):
             return False
@@ -76,7 +76,7 @@ class Refusals:
         return times
 
 
-def refusal_of(packet: bytes, reason: Reason) -> Refusal | None:
+def refusal_of(packet: bytes, reason: Reason) -> DroppedSyn | None:
     """None unless it is a SYN or an answer to one: what comes later has other tellers."""
     place = locate(packet)
     if place is None or not packet[place[0] + FLAGS] & SYN:
@@ -91,10 +91,10 @@ def refusal_of(packet: bytes, reason: Reason) -> Refusal | None:
         return None
     key_id = packet[start + TCP_HEADER + at + 2] if at >= 0 else None
     is_answer = bool(packet[start + FLAGS] & ACK)
-    return Refusal(reason, sender.reversed(), key_id, is_answer)
+    return DroppedSyn(reason, sender.reversed(), key_id, is_answer)
 
 
-def encode(refusal: Refusal) -> bytes:
+def encode(refusal: DroppedSyn) -> bytes:
     """A line."""
     pair = refusal.pair
     fields = {
@@ -108,15 +108,15 @@ def encode(refusal: Refusal) -> bytes:
     return line
 
 
-def decode(line: bytes) -> Refusal:
+def decode(line: bytes) -> DroppedSyn:
     """A line's. Raises ValueError or KeyError for what isn't one."""
     fields = json.loads(line)
     local, local_port, remote, remote_port = fields['pair']
     pair = SocketPair(ip_address(local), local_port, ip_address(remote), remote_port)
-    return Refusal(Reason(fields['reason']), pair, fields['key_id'], fields['is_answer'])
+    return DroppedSyn(Reason(fields['reason']), pair, fields['key_id'], fields['is_answer'])
 
 
-def read(descriptor: int) -> list[Refusal]:
+def read(descriptor: int) -> list[DroppedSyn]:
     """What has come; nothing once the process is gone. Lines are never torn."""
     try:
         octets = os.read(descriptor, _ALL)

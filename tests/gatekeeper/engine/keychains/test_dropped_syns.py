@@ -15,7 +15,7 @@ from gatekeeper.service.gatekeeper import Gatekeeper
 from gatekeeper.state.snapshot import snapshot
 from tcpao.backend import Backend
 from tcpao.mkt import SocketPair
-from tcpao.refusal import Reason, Refusal
+from tcpao.refusal import DroppedSyn, Reason
 from tests.gatekeeper.manual_world import PAIR, key, sessions, two_routers, up
 from tests.gatekeeper.service.test_mailbox import MemoryBackend
 from tests.gatekeeper.world import Router, World
@@ -26,7 +26,7 @@ HERS = PAIR.reversed()
 
 def tell(router: Router, reason: Reason, key_id: int | None, pair: SocketPair = HERS) -> None:
     answer = pair.local == PAIR.local
-    router.core.kept_out(Refusal(reason, pair, key_id, is_answer=answer), router.world.now)
+    router.core.kept_out(DroppedSyn(reason, pair, key_id, is_answer=answer), router.world.now)
     router.pump()
 
 
@@ -119,18 +119,18 @@ class TellingBackend(MemoryBackend):
     def __init__(self) -> None:
         super().__init__()
         self._reading, self._writing = os.pipe2(os.O_NONBLOCK)
-        self._told: list[Refusal] = []
+        self._told: list[DroppedSyn] = []
 
     def refusals_fileno(self) -> int:  # type: ignore[override]
         return self._reading
 
-    def refusals(self) -> list[Refusal]:
+    def refusals(self) -> list[DroppedSyn]:
         with suppress(BlockingIOError):
             os.read(self._reading, 1)
         told, self._told = self._told, []
         return told
 
-    def tell(self, refusal: Refusal) -> None:
+    def tell(self, refusal: DroppedSyn) -> None:
         self._told.append(refusal)
         os.write(self._writing, b'.')
 
@@ -150,7 +150,7 @@ def test_the_gatekeepers_thread_is_woken_by_what_the_backend_tells() -> None:
     gatekeeper.start()
     try:
         gatekeeper.configure(sessions('r2', [key(1)]))
-        backend.tell(Refusal(Reason.UNSIGNED, HERS, None, is_answer=False))
+        backend.tell(DroppedSyn(Reason.UNSIGNED, HERS, None, is_answer=False))
         record = refused.get(timeout=30)
     finally:
         gatekeeper.stop()

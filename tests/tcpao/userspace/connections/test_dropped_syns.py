@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tcpao.refusal import Reason, Refusal
+from tcpao.refusal import DroppedSyn, Reason
 from tcpao.userspace.connections.packet_path import PacketPath
 from tcpao.userspace.protocol.refusals import (
     AGAIN_AFTER,
@@ -50,7 +50,7 @@ class Wire:
             assert core.incoming(octets) is None
             self.refusals.dropped(octets, core.tally, self.now + seconds)
 
-    def read(self) -> list[Refusal]:
+    def read(self) -> list[DroppedSyn]:
         return read(self._reading)
 
     def close(self) -> None:
@@ -101,7 +101,7 @@ def test_a_syn_that_is_dropped_is_told_with_the_reason(
 ) -> None:
     client, server = ends(version)
     wire.arrive(server.core, make(client, server))
-    assert wire.read() == [Refusal(reason, server.pair, key_id, is_answer=False)]
+    assert wire.read() == [DroppedSyn(reason, server.pair, key_id, is_answer=False)]
 
 
 def test_an_answer_without_tcp_ao_is_told_to_who_connects(wire: Wire) -> None:
@@ -110,7 +110,7 @@ def test_an_answer_without_tcp_ao_is_told_to_who_connects(wire: Wire) -> None:
     assert client.make(SYN, SYN_OPTIONS)
     answer = packet(client.pair.reversed(), 7, client.isn + 1, SYN | ACK, SYN_OPTIONS)
     wire.arrive(client.core, answer)
-    assert wire.read() == [Refusal(Reason.UNSIGNED, client.pair, None, is_answer=True)]
+    assert wire.read() == [DroppedSyn(Reason.UNSIGNED, client.pair, None, is_answer=True)]
 
 
 def test_the_same_is_told_once_a_minute(wire: Wire) -> None:
@@ -178,6 +178,6 @@ def test_without_a_pipe_nothing_is_told() -> None:
 
 def test_a_line_is_what_it_was(wire: Wire) -> None:
     for version in (4, 6):
-        refusal = Refusal(Reason.BAD_MAC, a_pair(version), 255, is_answer=True)
+        refusal = DroppedSyn(Reason.BAD_MAC, a_pair(version), 255, is_answer=True)
         assert decode(encode(refusal)) == refusal
     assert wire.read() == []
