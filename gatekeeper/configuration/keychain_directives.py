@@ -133,8 +133,8 @@ class ChainBuilder:
         return self.keys[value]
 
     def build(self) -> dict[int, SectionStatements]:
-        """What was collected, by key number. Raises ConfigurationError for a key that isn't whole."""
-        if not self.keys:
+        """What was collected, by key number. Raises ConfigurationError for a key that isn't
+        whole.""" if not self.keys:
             raise ConfigurationError(
                 self.place, self.label, 'there is no key in it', 'key 1 { ... }'
             )

@@ -1,7 +1,8 @@
 """The `ikev2 { }` section in ExaBGP's parser, inside neighbors and templates.
 
 Only the way in and out: the words are judged by `gatekeeper.configuration.directives`. What was
-read is left in the scope as a SectionStatements; `plugin.configuration.neighbors` takes it from there.
+read is left in the scope as a SectionStatements; `plugin.configuration.neighbors` takes it from
+there.
 """
 
 from __future__ import annotations
