@@ -241,7 +241,7 @@ SESSION: dict[str, Parser] = {
 
 
 @dataclass(slots=True)
-class DraftBuilder:
+class StatementsBuilder:
     """Collects the directives of one section as they come."""
 
     place: Location
@@ -250,7 +250,7 @@ class DraftBuilder:
     block: str = 'session AFI SAFI { ... }'
     """What may stand in it besides; empty: nothing."""
     directives: dict[str, Statement] = field(default_factory=dict)
-    sessions: dict[Family, DraftBuilder] = field(default_factory=dict)
+    sessions: dict[Family, StatementsBuilder] = field(default_factory=dict)
 
     def add(self, words: Words, place: Location) -> None:
         """One statement, without its semicolon. Raises ConfigurationError."""
@@ -273,7 +273,9 @@ class DraftBuilder:
             raise ConfigurationError(place, label, error.cause, error.expected) from None
         self.directives[keyword] = Statement(value, place)
 
-    def begin_session(self, words: Words, place: Location, known: Sequence[Family]) -> DraftBuilder:
+    def begin_session(
+        self, words: Words, place: Location, known: Sequence[Family]
+    ) -> StatementsBuilder:
         """`session AFI SAFI {`: the words between. Raises ConfigurationError."""
         label = f'{self.name} session'
         expected = 'an AFI and a SAFI, as in a family block: session ipv4 unicast { ... }'
@@ -288,7 +290,7 @@ class DraftBuilder:
             raise ConfigurationError(
                 place, f'{label} {" ".join(family)}', f'repeated, it stands on line {first} already'
             )
-        session = DraftBuilder(place, f'{label} {" ".join(family)}', SESSION, block='')
+        session = StatementsBuilder(place, f'{label} {" ".join(family)}', SESSION, block='')
         self.sessions[family] = session
         return session
 

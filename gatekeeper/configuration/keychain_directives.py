@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 from math import inf
 
 from gatekeeper.configuration.directives import (
-    DraftBuilder,
     Parser,
+    StatementsBuilder,
     WordError,
     Words,
     choice,
@@ -104,19 +104,19 @@ class ChainBuilder:
 
     name: str
     place: Location
-    keys: dict[int, DraftBuilder] = field(default_factory=dict)
-    own: DraftBuilder = field(init=False)
+    keys: dict[int, StatementsBuilder] = field(default_factory=dict)
+    own: StatementsBuilder = field(init=False)
     """What is said for all keys."""
 
     def __post_init__(self) -> None:
-        self.own = DraftBuilder(self.place, self.label, CHAIN, 'key N { ... }')
+        self.own = StatementsBuilder(self.place, self.label, CHAIN, 'key N { ... }')
 
     @property
     def label(self) -> str:
         """For errors."""
         return f'keychain {self.name}'
 
-    def begin_key(self, words: Words, place: Location) -> DraftBuilder:
+    def begin_key(self, words: Words, place: Location) -> StatementsBuilder:
         """`key N {`: the words between. Raises ConfigurationError."""
         label = f'{self.label} key'
         try:
@@ -129,12 +129,13 @@ class ChainBuilder:
             raise ConfigurationError(
                 place, f'{label} {value}', f'repeated, it stands on line {first} already'
             )
-        self.keys[value] = DraftBuilder(place, f'{label} {value}', KEY, block='')
+        self.keys[value] = StatementsBuilder(place, f'{label} {value}', KEY, block='')
         return self.keys[value]
 
     def build(self) -> dict[int, SectionStatements]:
-        """What was collected, by key number. Raises ConfigurationError for a key that isn't
-        whole.""" if not self.keys:
+        """Return the statements of each key by its number. Raises ConfigurationError if one lacks
+        a mandatory word."""
+        if not self.keys:
             raise ConfigurationError(
                 self.place, self.label, 'there is no key in it', 'key 1 { ... }'
             )
@@ -148,7 +149,7 @@ class ChainBuilder:
         return {value: key.build() for value, key in self.keys.items()}
 
 
-def _check_lifetimes(key: DraftBuilder) -> None:
+def _check_lifetimes(key: StatementsBuilder) -> None:
     both = key.directives.get('send-accept-lifetime')
     extra = next((name for name in INDEPENDENT if name in key.directives), None)
     if both is not None and extra is not None:

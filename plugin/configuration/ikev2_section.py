@@ -16,7 +16,7 @@ from exabgp.configuration.core import Section
 from exabgp.configuration.neighbor import ParseNeighbor
 from exabgp.configuration.neighbor.family import ParseFamily
 
-from gatekeeper.configuration.directives import SECTION, SESSION, DraftBuilder
+from gatekeeper.configuration.directives import SECTION, SESSION, StatementsBuilder
 from gatekeeper.configuration.location import ConfigurationError, Location
 from gatekeeper.configuration.statements import Family, SectionStatements
 from plugin.configuration.line_numbers import place_of
@@ -71,7 +71,7 @@ class Ikev2Section(Section):
 
     def __init__(self, tokeniser: Any, scope: Any, error: Any) -> None:
         super().__init__(tokeniser, scope, error)
-        self.builder: DraftBuilder | None = None
+        self.builder: StatementsBuilder | None = None
 
     def clear(self) -> None:
         super().clear()
@@ -91,7 +91,7 @@ class Ikev2Section(Section):
         earlier = self.scope.get(DRAFT)
         if earlier is not None:
             return fault(self, _second(place, 'ikev2', earlier))
-        self.builder = DraftBuilder(place)
+        self.builder = StatementsBuilder(place)
         return True
 
     def parse(self, name: str, command: str) -> bool:
@@ -116,7 +116,7 @@ class SessionSection(Section):
     def __init__(self, tokeniser: Any, scope: Any, error: Any, outer: Ikev2Section) -> None:
         super().__init__(tokeniser, scope, error)
         self.outer = outer
-        self.builder: DraftBuilder | None = None
+        self.builder: StatementsBuilder | None = None
 
     def pre(self) -> bool:
         assert self.outer.builder is not None
@@ -164,7 +164,7 @@ def _closed(section: Any) -> bool:
     return fault(section, ConfigurationError(place, name, 'the block does not end', '}'))
 
 
-def _add(section: Any, builder: DraftBuilder | None) -> bool:
+def _add(section: Any, builder: StatementsBuilder | None) -> bool:
     assert builder is not None
     try:
         builder.add(section.tokeniser.line[:-1], place_of(section.tokeniser))
@@ -205,7 +205,7 @@ def _neighbor_parse(original: Any, self: Any, name: str, command: str) -> Any:
     earlier = self.scope.get(SCOPE)
     if earlier is not None:
         return fault(self, _second(place, 'keychain', earlier[DRAFT]))
-    builder = DraftBuilder(place, 'neighbor')
+    builder = StatementsBuilder(place, 'neighbor')
     if not _add(self, builder):
         return False
     self.scope.set(SCOPE, {DRAFT: builder.build()})

@@ -12,7 +12,7 @@ from typing import Any
 from exabgp.configuration.configuration import Configuration
 from exabgp.configuration.core import Section
 
-from gatekeeper.configuration.directives import DraftBuilder, WordError, chain_name
+from gatekeeper.configuration.directives import StatementsBuilder, WordError, chain_name
 from gatekeeper.configuration.keychain_directives import ChainBuilder
 from gatekeeper.configuration.keychains import Defined, build
 from gatekeeper.configuration.location import ConfigurationError, Location
@@ -76,7 +76,7 @@ class KeySection(Section):
     def __init__(self, tokeniser: Any, scope: Any, error: Any, outer: KeychainSection) -> None:
         super().__init__(tokeniser, scope, error)
         self._outer = outer
-        self.builder: DraftBuilder | None = None
+        self.builder: StatementsBuilder | None = None
 
     def pre(self) -> bool:
         assert self._outer.builder is not None

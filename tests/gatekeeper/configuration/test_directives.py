@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatekeeper.configuration.directives import SECTION, SESSION, DraftBuilder
+from gatekeeper.configuration.directives import SECTION, SESSION, StatementsBuilder
 from gatekeeper.configuration.location import ConfigurationError, Location
 from ikev2.authentication.identity import Identity
 from ikev2.authentication.signatures.keys import Fingerprint
@@ -16,8 +16,8 @@ FAMILIES = (('ipv4', 'unicast'), ('ipv6', 'unicast'))
 HEX = '0a' * 32
 
 
-def section() -> DraftBuilder:
-    return DraftBuilder(HERE)
+def section() -> StatementsBuilder:
+    return StatementsBuilder(HERE)
 
 
 @pytest.mark.parametrize(
