@@ -45,9 +45,9 @@ class ProtectedSocket:
     """ExaBGP's Peer that uses it."""
     deadline: float | None = None
     """When somebody must look at it again, on time.monotonic()."""
-    parting: bool = False
+    notification_sent: bool = False
     """True if our last message was a NOTIFICATION that the peer should still get."""
-    told: bool = False
+    end_reported: bool = False
     """True if operators have heard that BGP has lost it."""
     ended: str | None = None
     """Why the socket is closed; None while it isn't."""

@@ -69,7 +69,7 @@ class Core:
 
     def _has_mkts(self, peer: str) -> bool:
         found = self.state.peers.get(peer)
-        return found is not None and any(not life.ended and life.mkt for life in found.lives)
+        return found is not None and any(not life.ended and life.mkt for life in found.mkts)
 
     # --- what comes out -----------------------------------------------------------------------
 
@@ -201,7 +201,7 @@ class Core:
 
     def _find(self, mkt: Mkt) -> tuple[Connection | None, MktRecord | None]:
         conn = self.state.connections.get(mkt.pair)
-        lives = conn.lives() if conn is not None else []
+        lives = conn.mkts() if conn is not None else []
         return conn, next((life for life in lives if life.name == mkt.identity), None)
 
     def _installed(self, mkt: Mkt, where: Where, now: float) -> None:
@@ -215,7 +215,7 @@ class Core:
             life.move(MktState.INSTALLED)
         elif where is Where.LISTENER:
             accepting.installed(self.state, conn, now)
-        elif life is conn.life:
+        elif life is conn.mkt_in_use:
             opening.installed(self.state, conn, now)
         elif conn.manual is not None:
             conn.manual.installed(self.state, conn, life, now)
@@ -231,7 +231,7 @@ class Core:
             return
         if where is Where.LISTENER:
             accepting.not_installed(self.state, conn, event, now)
-        elif life is conn.life or conn.phase is Phase.NEGOTIATING:
+        elif life is conn.mkt_in_use or conn.phase is Phase.NEGOTIATING:
             opening.not_installed(self.state, conn, event, now)
         elif conn.manual is not None:
             conn.manual.not_installed(self.state, conn, life, event, now)

@@ -44,9 +44,9 @@ def _wind_up(state: Store, conn: Connection, cause: str, now: float) -> None:
         return
     conn.phase = Phase.ENDING
     _silence(state, conn)
-    for life in conn.lives():
+    for life in conn.mkts():
         _withdraw(state, life, now)
-    expiries = [life.hard_at for life in conn.lives() if life.mkt is not None]
+    expiries = [life.hard_at for life in conn.mkts() if life.mkt is not None]
     if expiries:
         state.deadlines.set(Due.HARD, conn, min(expiries))
     _disappoint(conn, cause)
@@ -86,7 +86,7 @@ def drop(state: Store, conn: Connection, now: float, *, tell_peer: bool = True) 
     """The connection is no more: its keys go, here and (by DELETE) at the peer."""
     forget(state, conn)
     _disappoint(conn, f'connection {conn.pair} is closed; it is tried again')
-    lives = conn.lives()
+    lives = conn.mkts()
     for life in lives:
         end_life(state, conn, life, now)
     keyed = [life for life in lives if life.mkt is not None]
@@ -123,7 +123,7 @@ def forget(state: Store, conn: Connection) -> None:
 def _silence(state: Store, conn: Connection) -> None:
     """None of its deadlines comes."""
     state.deadlines.cancel_all(conn)
-    for life in conn.lives():
+    for life in conn.mkts():
         state.deadlines.cancel(Due.LIVENESS, life)
         state.deadlines.cancel(Due.RETIRE, life)
 

@@ -100,7 +100,7 @@ def _permits(policy: SessionPolicy, conn: Connection) -> bool:
         # Which of its keys may stay is the keychain's affair.
         ends = (policy.local, policy.remote) == (old.local, old.remote)
         return ends and policy.keychain is not None
-    algorithm = conn.life.mkt.algorithm.name if conn.life.mkt is not None else None
+    algorithm = conn.mkt_in_use.mkt.algorithm.name if conn.mkt_in_use.mkt is not None else None
     return (
         (policy.local, policy.remote) == (old.local, old.remote)
         and _same_peer(policy, conn)

@@ -43,7 +43,7 @@ def prove(state: Store, pair: SocketPair, waiter: Waiter, now: float) -> None:
     conn.waiter = waiter
     conn.pruned = False
     state.deadlines.cancel(Due.SYN, conn)
-    state.deadlines.set(Due.HARD, conn, conn.life.hard_at)
+    state.deadlines.set(Due.HARD, conn, conn.mkt_in_use.hard_at)
     state.deadlines.set(Due.PROOF, conn, now + PROOF_WITHIN)
     state.command(Read(pair))
 
@@ -66,10 +66,10 @@ def read(state: Store, conn: Connection, seen: KeyState, now: float) -> None:
     """The socket's state has come."""
     if conn.manual is not None:
         against = conn.manual.judge(state, conn, seen, now)
-        kept = conn.manual.mkts()
+        kept = conn.manual.keys()
     else:
-        against = judge(conn.life.key, seen)
-        kept = (conn.life.key,)
+        against = judge(conn.mkt_in_use.key, seen)
+        kept = (conn.mkt_in_use.key,)
     ids = {(mkt.send_id, mkt.recv_id) for mkt in kept}
     if against is not None and not conn.opener and conn.manual is None:
         _disown(state, conn, against, now)
@@ -81,13 +81,13 @@ def read(state: Store, conn: Connection, seen: KeyState, now: float) -> None:
         refuse(state, conn, 'keys of other sessions could not be removed', now)
     else:
         conn.pruned = True
-        mkt = conn.life.key
+        mkt = conn.mkt_in_use.key
         state.command(Prune(mkt, tuple(other for other in kept if other != mkt)))
         state.command(Read(conn.pair))
 
 
 def _proven(state: Store, conn: Connection, now: float) -> None:
-    life = conn.life
+    life = conn.mkt_in_use
     conn.phase = Phase.PROVEN
     conn.since = now
     state.deadlines.cancel(Due.PROOF, conn)

@@ -76,7 +76,7 @@ def begin(state: Store, conn: Connection, new: MktRecord, now: float) -> None:
         state.command(Read(conn.pair))
     _read_later(state, conn, rotation, now)
     state.deadlines.set(Due.GRACE, conn, now + conn.policy.grace)
-    if conn.manual is None and new.hard_at < conn.life.hard_at:
+    if conn.manual is None and new.hard_at < conn.mkt_in_use.hard_at:
         # The lifetimes have been shortened meanwhile.
         state.deadlines.set(Due.HARD, conn, new.hard_at)
 
@@ -94,13 +94,13 @@ def read(state: Store, conn: Connection, seen: KeyState, now: float) -> None:
         return
     new = rotation.new
     if rotation.rolling_back:
-        old_good = sum(key.good for key in seen.keys if key.send_id == conn.life.send_id)
+        old_good = sum(key.good for key in seen.keys if key.send_id == conn.mkt_in_use.send_id)
         if rotation.old_good is None:
             rotation.old_good = old_good
         # The peer may still be sending under the successor. Only a segment under the old MKT
         # shows that our RNextKeyID has reached it: removed before, the successor would swallow
         # the probes of an idle session for ever.
-        if (seen.current, seen.rnext) == (conn.life.send_id, conn.life.recv_id) and (
+        if (seen.current, seen.rnext) == (conn.mkt_in_use.send_id, conn.mkt_in_use.recv_id) and (
             old_good > rotation.old_good
         ):
             _discard(state, conn, rotation, now)
@@ -137,7 +137,7 @@ def read(state: Store, conn: Connection, seen: KeyState, now: float) -> None:
 
 def _committed(conn: Connection) -> bool:
     """A DELETE of the old MKT has been sent or answered: there is no way back."""
-    return conn.life.deleting or conn.life.deleted_by_peer
+    return conn.mkt_in_use.deleting or conn.mkt_in_use.deleted_by_peer
 
 
 def grace_over(state: Store, conn: Connection, now: float) -> None:
@@ -160,7 +160,7 @@ def roll_back(state: Store, conn: Connection, cause: str, now: float) -> None:
     state.refuse(conn.policy, 'rekey', cause, 'the session stays on its old key; tried again')
     rotation.rolling_back = True
     if rotation.rnext_moved:
-        state.command(SetRNext(conn.life.key))
+        state.command(SetRNext(conn.mkt_in_use.key))
     state.command(Read(conn.pair))
 
 
@@ -176,7 +176,7 @@ def _discard(state: Store, conn: Connection, rotation: Rotation, now: float) -> 
 def give_up(state: Store, conn: Connection) -> None:
     """Another successor is wanted, or none: the session stays on the MKT in use."""
     _over(state, conn)
-    state.command(SetRNext(conn.life.key))
+    state.command(SetRNext(conn.mkt_in_use.key))
 
 
 def again(state: Store, conn: Connection, now: float) -> None:
@@ -202,15 +202,15 @@ def _over(state: Store, conn: Connection) -> None:
     state.deadlines.cancel(Due.GRACE, conn)
     state.command(Probe(conn.pair, on=False))
     if conn.manual is None:
-        state.deadlines.set(Due.HARD, conn, conn.life.hard_at)
+        state.deadlines.set(Due.HARD, conn, conn.mkt_in_use.hard_at)
 
 
 def _finish(state: Store, conn: Connection, rotation: Rotation, now: float) -> None:
     """Done: the successor is the MKT in use."""
-    old, new = conn.life, rotation.new
+    old, new = conn.mkt_in_use, rotation.new
     _over(state, conn)
     new.move(MktState.IN_USE)
-    conn.life = new
+    conn.mkt_in_use = new
     conn.rekeys += 1
     conn.rekey_failures = 0
     conn.began_last = new.initiator
@@ -228,9 +228,9 @@ def _finish(state: Store, conn: Connection, rotation: Rotation, now: float) -> N
         retire_at(state, conn, old, old.hard_at)
     if new.initiator:
         state.delete(conn.peer, [old], now)
-    if conn.offered is not None:
+    if conn.peers_successor is not None:
         # The loser of two that crossed, whose initiator should have deleted it long ago.
-        loser, conn.offered = conn.offered, None
+        loser, conn.peers_successor = conn.peers_successor, None
         discard(state, conn, loser, now)
 
 
@@ -249,7 +249,7 @@ def retire(state: Store, old: MktRecord, now: float) -> None:
         return
     if now >= old.hard_at:
         # By force only now: the hard lifetime is a promise. A rotation that runs moves RNext again.
-        state.command(Remove(old.key, Where.CONNECTION, switch_to=conn.life.key))
+        state.command(Remove(old.key, Where.CONNECTION, switch_to=conn.mkt_in_use.key))
     else:
         _remove(state, old)
 
@@ -292,7 +292,7 @@ def deleted(state: Store, conn: Connection, life: MktRecord, now: float) -> None
     rotation = conn.rotation
     if life in conn.retiring:
         retire_at(state, conn, life, now + lingers(life.lifetime))
-    elif rotation is not None and life is conn.life:
+    elif rotation is not None and life is conn.mkt_in_use:
         rotation.old_deleted_at = now
         if rotation.rolling_back:
             # The initiator is done: there is no way back.
@@ -320,7 +320,7 @@ def _never_came(state: Store, conn: Connection, rotation: Rotation, now: float) 
     force where traffic is under way to it."""
     cause = 'the new key has expired before traffic had moved to it'
     state.refuse(conn.policy, 'rekey', cause, 'the session stays on its old key; tried again')
-    state.command(SetRNext(conn.life.key))
+    state.command(SetRNext(conn.mkt_in_use.key))
     _discard(state, conn, rotation, now)
 
 
@@ -332,7 +332,7 @@ def _why_cease(state: Store, conn: Connection, now: float) -> str | None:
 
 def cease(state: Store, conn: Connection, now: float) -> None:
     """Due.CEASE. After a suspension it may be too late for another octet."""
-    if conn.phase is not Phase.PROVEN or now >= conn.life.hard_at:
+    if conn.phase is not Phase.PROVEN or now >= conn.mkt_in_use.hard_at:
         return
     cause = _why_cease(state, conn, now)
     if cause is not None:
@@ -349,7 +349,7 @@ def expired(state: Store, conn: Connection, now: float) -> None:
         and not conn.manual.expires(state, conn, now)
     ):
         return
-    rotation, old = conn.rotation, conn.life
+    rotation, old = conn.rotation, conn.mkt_in_use
     if rotation is not None and now < old.hard_at and not _committed(conn):
         _never_came(state, conn, rotation, now)
         return

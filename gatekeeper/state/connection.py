@@ -66,7 +66,7 @@ class Connection:
     ike_peer: Peer | None
     """With whom its keys are negotiated; None where they are manual."""
     opener: bool
-    life: MktRecord
+    mkt_in_use: MktRecord
     """The MKT in use, or pending."""
     phase: Phase = Phase.NEGOTIATING
     waiter: Waiter | None = None
@@ -78,9 +78,9 @@ class Connection:
     """SendIDs of the peer that we can't take as RecvIDs: the next request says so."""
     keyids_unwanted: frozenset[int] = frozenset()
     """SendIDs of ours that the peer can't take: the next request for a successor has another."""
-    wanted: MktRecord | None = None
+    requested_successor: MktRecord | None = None
     """A successor that we have asked for and that isn't answered yet."""
-    offered: MktRecord | None = None
+    peers_successor: MktRecord | None = None
     """A successor that the peer has asked for and that isn't in a rotation yet."""
     rotation: Rotation | None = None
     retiring: list[MktRecord] = field(default_factory=list)
@@ -108,11 +108,11 @@ class Connection:
         """The daemon has a socket for it, and will tell when that is gone."""
         return self.opener or self.phase not in (Phase.NEGOTIATING, Phase.WAITING)
 
-    def lives(self) -> list[MktRecord]:
+    def mkts(self) -> list[MktRecord]:
         """Every MKT on this connection that hasn't ended."""
-        found = [self.life, self.wanted, self.offered, *self.retiring]
+        found = [self.mkt_in_use, self.requested_successor, self.peers_successor, *self.retiring]
         if self.rotation is not None:
             found.append(self.rotation.new)
         if self.manual is not None:
-            found += self.manual.lives()
+            found += self.manual.mkts()
         return [life for life in dict.fromkeys(found) if life is not None and not life.ended]

@@ -67,7 +67,7 @@ class MktRecord:
     """We asked for it in IKE."""
     state: MktState = MktState.REQUESTED
     recv_id: int | None = None
-    promised: int | None = None
+    promised_recv_id: int | None = None
     """The RecvID taken for it while its key is still to come (RFC 9370)."""
     mkt: Mkt | None = None
     lifetime: int = 0

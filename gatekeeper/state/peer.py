@@ -40,7 +40,7 @@ class Peer:
     """The PAD entry has changed: all MKTs are renegotiated once it has proven itself anew."""
     renew_before: float = -inf
     """MKTs from before are renegotiated."""
-    lives: list[MktRecord] = field(default_factory=list)
+    mkts: list[MktRecord] = field(default_factory=list)
     """Every MKT whose ids are taken."""
     deletes: dict[int, list[MktRecord]] = field(default_factory=dict)
     """DELETEs under way, by exchange."""
@@ -49,4 +49,4 @@ class Peer:
 
     def by_recv_id(self, recv_id: int) -> MktRecord | None:
         """The life under the peer's SendID."""
-        return next((life for life in self.lives if life.recv_id == recv_id), None)
+        return next((life for life in self.mkts if life.recv_id == recv_id), None)

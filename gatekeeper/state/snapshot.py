@@ -130,7 +130,7 @@ def _connected(
     state: Store, policy: SessionPolicy, conn: Connection, offset: float
 ) -> dict[str, object]:
     row = _row(state, policy)
-    life = conn.life
+    life = conn.mkt_in_use
     row |= {
         'local': endpoint(conn.pair.local, conn.pair.local_port),
         'remote': endpoint(conn.pair.remote, conn.pair.remote_port),
@@ -152,4 +152,4 @@ def _connected(
 
 def _is_moving(conn: Connection) -> bool:
     rotation = conn.rotation
-    return conn.wanted is not None or (rotation is not None and not rotation.stalled)
+    return conn.requested_successor is not None or (rotation is not None and not rotation.stalled)

@@ -90,7 +90,7 @@ class Store:
         """MKTs just made (and whether we open the connection), for a key table on request."""
         self.forewarned: dict[tuple[str, float], ExpiryStage] = {}
         """Of what will end, and when: how near it was when operators were told."""
-        self.posted: dict[ListenerKeyId, ListenerKey] = {}
+        self.keys_on_listeners: dict[ListenerKeyId, ListenerKey] = {}
         self.wall_offset = 0.0
         """Seconds since the epoch less this clock's: keychains go by UTC."""
         self._names = count(1)
@@ -173,7 +173,7 @@ class Store:
         """Begin a life; its SendID is already taken."""
         name = f'{policy.session.service}/{policy.session.name}/{self.next_name()}'
         life = MktRecord(name, peer.pad.name, policy.key, pair, send_id, initiator)
-        peer.lives.append(life)
+        peer.mkts.append(life)
         return life
 
     def give_key(
@@ -216,7 +216,7 @@ class Store:
 
         Found through its MKTs: a request of one peer must not cost more for every other one.
         """
-        found = (self.connections.get(life.pair) for life in peer.lives)
+        found = (self.connections.get(life.pair) for life in peer.mkts)
         mine = (conn for conn in found if conn is not None and conn.ike_peer is peer)
         return list(dict.fromkeys(mine))
 
@@ -234,7 +234,7 @@ class Store:
     def forget(self, peer: Peer) -> None:
         """A removed peer: none of its deadlines comes. Its connections end by themselves."""
         self.deadlines.cancel_all(peer)
-        for life in peer.lives:
+        for life in peer.mkts:
             self.deadlines.cancel_all(life)
 
     # --- the end of ids ---------------------------------------------------------------------
@@ -242,10 +242,10 @@ class Store:
     def release(self, peer: Peer, life: MktRecord) -> None:
         """Its ids are free again; idempotent."""
         self.deadlines.cancel(Due.IDS, life)
-        if life in peer.lives:
-            peer.lives.remove(life)
+        if life in peer.mkts:
+            peer.mkts.remove(life)
             peer.keyids.release(
-                life.send_id, life.promised if life.recv_id is None else life.recv_id
+                life.send_id, life.promised_recv_id if life.recv_id is None else life.recv_id
             )
         if life in peer.undeleted:
             peer.undeleted.remove(life)

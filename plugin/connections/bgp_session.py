@@ -56,7 +56,7 @@ def close(runtime: Runtime, link: ProtectedSocket, cause: str) -> None:
         return
     with suppress(OSError):
         link.sock.send(Notify(CEASE, ADMINISTRATIVE_RESET).message())
-    link.parting = True
+    link.notification_sent = True
     _reset(peer, connection, cause)
 
 
@@ -66,7 +66,7 @@ def take_leave(runtime: Runtime) -> None:
     for link in runtime.links:
         if link.connection is None or _restarts_gracefully(link.peer):
             continue
-        link.parting = True
+        link.notification_sent = True
         with suppress(OSError):
             link.sock.send(Notify(CEASE, ADMINISTRATIVE_SHUTDOWN).message())
 
@@ -107,7 +107,7 @@ def give(runtime: Runtime, link: ProtectedSocket, connection: Any, peer: Any) ->
 
 def tell_end(runtime: Runtime, link: ProtectedSocket, cause: str) -> None:
     """BGP loses its connection."""
-    link.told = True
+    link.end_reported = True
     policy = runtime.policies.get(link.session_key or '')
     if policy is not None:
         runtime.recorder.note(policy, EventName.END, pair=str(link.pair), cause=cause)
@@ -116,13 +116,13 @@ def tell_end(runtime: Runtime, link: ProtectedSocket, cause: str) -> None:
 def closed(connection: Any) -> None:
     """ExaBGP closes a connection that has one of our sockets."""
     runtime, link = connection.ikev2
-    if not link.told:
+    if not link.end_reported:
         # Upstream closes before it says why, when the socket itself fails.
         tell_end(runtime, link, 'the connection was lost')
     _forget(runtime, connection)
     if link.ended is not None:
         return
-    if link.parting:
+    if link.notification_sent:
         runtime.parting.begin(link)
     else:
         runtime.links.end(link, 'closed by BGP')
@@ -131,7 +131,7 @@ def closed(connection: Any) -> None:
 def parts(connection: Any, code: int) -> None:
     """A NOTIFICATION is about to be the last message; when the hold timer expired nobody reads."""
     link: ProtectedSocket = connection.ikev2[1]
-    link.parting = code != HOLD_TIMER_EXPIRED
+    link.notification_sent = code != HOLD_TIMER_EXPIRED
 
 
 def deny(runtime: Runtime, link: ProtectedSocket, connection: Any, notification: Any) -> None:
@@ -140,7 +140,7 @@ def deny(runtime: Runtime, link: ProtectedSocket, connection: Any, notification:
     Upstream drops the generator that would have sent it.
     """
     connection.ikev2 = (runtime, link)
-    link.parting = True
+    link.notification_sent = True
     with suppress(NetworkError):
         for _ in islice(notification, _WRITES):
             pass

@@ -54,7 +54,7 @@ class KeychainKeys:
 
     # --- what there is --------------------------------------------------------------------------
 
-    def lives(self) -> list[MktRecord]:
+    def mkts(self) -> list[MktRecord]:
         """Every key that hasn't ended."""
         return [life for _, life in self.held.values() if not life.ended]
 
@@ -76,9 +76,9 @@ class KeychainKeys:
         self.held[life.name] = (key, life)
         return life
 
-    def mkts(self) -> tuple[Mkt, ...]:
-        """Those of all of them."""
-        return tuple(life.key for life in self.lives())
+    def keys(self) -> tuple[Mkt, ...]:
+        """Return the MKTs of all keys that have not ended."""
+        return tuple(life.key for life in self.mkts())
 
     def _chain(self, conn: Connection) -> Keychain:
         assert conn.policy.keychain is not None
@@ -141,10 +141,10 @@ class KeychainKeys:
         moving = rnext if preferred is not None and preferred.is_same_key(current) else current
         moved = self.life_of(moving)
         assert moved is not None
-        if conn.life.name not in self.held:
+        if conn.mkt_in_use.name not in self.held:
             # It stood there until we knew.
-            conn.life.end()
-        conn.life = moved
+            conn.mkt_in_use.end()
+        conn.mkt_in_use = moved
 
     # --- bringing the right key into use --------------------------------------------------------
 
@@ -175,7 +175,7 @@ class KeychainKeys:
         self, state: Store, conn: Connection, key: ChainKey, life: MktRecord, now: float
     ) -> None:
         """The chain doesn't have it any more, or its accept-lifetime isn't now."""
-        if life.ended or life in conn.retiring or life is conn.life:
+        if life.ended or life in conn.retiring or life is conn.mkt_in_use:
             return
         if conn.rotation is not None and life is conn.rotation.new:
             rotation.give_up(state, conn)
@@ -189,7 +189,7 @@ class KeychainKeys:
         """Begin a rotation to the preferred key, unless it is in use or on its way."""
         preferred = self._preferred(conn, state.wall(now), now)
         new = self.life_of(preferred) if preferred is not None else None
-        if new is None or new is conn.life or new.state is not MktState.INSTALLED:
+        if new is None or new is conn.mkt_in_use or new.state is not MktState.INSTALLED:
             return
         if new in conn.retiring:
             conn.retiring.remove(new)
@@ -202,7 +202,7 @@ class KeychainKeys:
         state.note(
             conn.policy,
             EventName.REKEY_STARTED,
-            send_id=conn.life.send_id,
+            send_id=conn.mkt_in_use.send_id,
             successor=new.send_id,
         )
         rotation.begin(state, conn, new, now)
@@ -237,7 +237,7 @@ class KeychainKeys:
         self.failures[key.number] = failures + 1
         self.banned[key.number] = now + backoff(MANUAL_RETRY, failures, state.fraction())
 
-    def pardon(self) -> None:
+    def clear_failures(self) -> None:
         """The configuration was loaded anew: what failed may have been mended."""
         self.failures.clear()
         self.banned.clear()
@@ -247,7 +247,7 @@ class KeychainKeys:
 
     def in_use(self, state: Store, conn: Connection, now: float) -> None:
         """Set when the key in use ends; also if that has changed."""
-        life = conn.life
+        life = conn.mkt_in_use
         life.hard_at = self._end(state, conn, now)
         state.deadlines.set(Due.CEASE, conn, life.hard_at - CEASE_BEFORE)
         state.deadlines.set(Due.HARD, conn, life.hard_at)
@@ -256,12 +256,12 @@ class KeychainKeys:
         """When nothing may be sent under the key in use any more, on the clock of `now`."""
         chain, grace = self._chain(conn), conn.policy.grace
         offset = state.wall(now) - now
-        key = chain.find(self.key_of(conn.life))
+        key = chain.find(self.key_of(conn.mkt_in_use))
         if key is None:
-            noticed = self.revoked_at.setdefault(conn.life.name, now)
+            noticed = self.revoked_at.setdefault(conn.mkt_in_use.name, now)
             follows = self._preferred(conn, state.wall(now), now)
             return noticed + (CEASE_BEFORE if follows is None else grace)
-        self.revoked_at.pop(conn.life.name, None)
+        self.revoked_at.pop(conn.mkt_in_use.name, None)
         # One that was accepted after its send-lifetime, from a peer that is late, gets the same.
         over = max(key.send.end, conn.since + offset)
         if over == inf or key.send.end == inf:
@@ -273,8 +273,8 @@ class KeychainKeys:
     def ceases(self, state: Store, conn: Connection, now: float) -> str | None:
         """Shortly before the key in use ends: why the session must end with it; None if another
         key of the chain can be used."""
-        key = self.key_of(conn.life)
-        follows = self._follows(state, conn, conn.life.hard_at)
+        key = self.key_of(conn.mkt_in_use)
+        follows = self._follows(state, conn, conn.mkt_in_use.hard_at)
         if follows is None:
             return f'keychain {self._chain(conn).name}: {key} ends, and no key follows it'
         running = conn.rotation
@@ -285,20 +285,20 @@ class KeychainKeys:
 
     def _follows(self, state: Store, conn: Connection, when: float) -> ChainKey | None:
         found = self._preferred(conn, state.wall(when), when)
-        in_use = self.key_of(conn.life)
+        in_use = self.key_of(conn.mkt_in_use)
         return None if found is None or found.is_same_key(in_use) else found
 
     def expires(self, state: Store, conn: Connection, now: float) -> bool:
         """The key in use ends now. False if its successor needs another moment."""
         self.sync(state, conn, now)
-        if conn.phase is Phase.PROVEN and now < conn.life.hard_at:
+        if conn.phase is Phase.PROVEN and now < conn.mkt_in_use.hard_at:
             # Its lifetime has been extended, or the clock was set.
             return False
         follows = self._follows(state, conn, now)
         new = self.life_of(follows) if follows is not None else None
         if new is None or conn.phase is not Phase.PROVEN:
             return True
-        if new.state is MktState.NEGOTIATING and now < conn.life.hard_at + CEASE_BEFORE:
+        if new.state is MktState.NEGOTIATING and now < conn.mkt_in_use.hard_at + CEASE_BEFORE:
             state.deadlines.set(Due.HARD, conn, now + RETRY_REMOVE)
             return False
         if new.state is MktState.INSTALLED and conn.rotation is None:

@@ -70,7 +70,7 @@ def reloaded(state: Store, now: float) -> None:
     """The configuration was loaded; what failed before may have been mended."""
     for conn in state.connections.values():
         if conn.manual is not None:
-            conn.manual.pardon()
+            conn.manual.clear_failures()
     reserve_ids(state)
     renew(state, CHAINS, now)
 
@@ -102,12 +102,12 @@ def _post_all(state: Store, now: float) -> None:
         for key in chain.accepted(state.wall(now)):
             place = (policy.remote, policy.listen_port, key.send_id, key.recv_id)
             wanted.setdefault(place, (policy, key))
-    for place, posted in list(state.posted.items()):
+    for place, posted in list(state.keys_on_listeners.items()):
         kept = wanted.get(place)
         if kept is None or not kept[1].is_same_key(posted.key):
             _take_down(state, place)
     for place, (policy, key) in wanted.items():
-        if place not in state.posted:
+        if place not in state.keys_on_listeners:
             _post(state, place, policy, key, now)
 
 
@@ -116,18 +116,18 @@ def _post(
 ) -> None:
     remote, port, _, _ = place
     life = begin_life(state, policy, PeerPairs.of(ip_network(remote), port), key, now)
-    state.posted[place] = ListenerKey(policy, key, life.key)
+    state.keys_on_listeners[place] = ListenerKey(policy, key, life.key)
     state.command(Install(life.key, Where.LISTENER))
 
 
 def _take_down(state: Store, place: ListenerKeyId) -> None:
-    posted = state.posted.pop(place)
+    posted = state.keys_on_listeners.pop(place)
     state.command(Remove(posted.mkt, Where.LISTENER))
 
 
 def _posted_as(state: Store, mkt: Mkt) -> ListenerKeyId | None:
     place = (mkt.peer.network_address, mkt.pair.local_port, mkt.send_id, mkt.recv_id)
-    there = state.posted.get(place)
+    there = state.keys_on_listeners.get(place)
     return place if there is not None and there.mkt == mkt else None
 
 
@@ -135,7 +135,7 @@ def posted(state: Store, mkt: Mkt) -> None:
     """A key is on the listening sockets."""
     place = _posted_as(state, mkt)
     if place is not None:
-        entry = state.posted[place]
+        entry = state.keys_on_listeners[place]
         state.note(
             entry.policy,
             EventName.MKT_INSTALLED,
@@ -153,7 +153,7 @@ def not_posted(state: Store, failure: Failed, mkt: Mkt, now: float) -> None:
     place = _posted_as(state, mkt)
     if place is None:
         return
-    entry = state.posted.pop(place)
+    entry = state.keys_on_listeners.pop(place)
     cause = f'{entry.key} refused: {failure.text}'
     state.refuse(entry.policy, 'installing the key on the listener', cause, 'tried again')
     # Sooner than its lifetimes change.
@@ -222,6 +222,6 @@ def _connection(
     opener: bool,
     now: float,
 ) -> Connection:
-    conn = Connection(pair, policy, None, opener=opener, life=life, manual=manual, since=now)
+    conn = Connection(pair, policy, None, opener=opener, mkt_in_use=life, manual=manual, since=now)
     state.connections[pair] = conn
     return conn

@@ -170,9 +170,9 @@ def _requested(state: Store, peer: Peer, event: RpSaRequested, now: float) -> No
     send_id = take_ids(peer, policy, offer)
     life = state.new_life(policy, peer, pair, send_id, initiator=False)
     life.token = event.token
-    conn = Connection(pair, policy, peer, opener=False, life=life, since=now)
+    conn = Connection(pair, policy, peer, opener=False, mkt_in_use=life, since=now)
     state.connections[pair] = conn
-    life.promised = offer.keyid
+    life.promised_recv_id = offer.keyid
     keys = state.endpoint.prepare(
         event.token, suite, policy.tcp_options, send_id, policy.lifetime, now
     )
@@ -182,7 +182,7 @@ def _requested(state: Store, peer: Peer, event: RpSaRequested, now: float) -> No
 
 def prepared(state: Store, conn: Connection, keys: RpSaKeys, now: float) -> None:
     """The key is there, at once or after additional key exchanges: install, then answer."""
-    life = conn.life
+    life = conn.mkt_in_use
     state.give_key(conn, life, keys, conn.policy.lifetime, now)
     life.on_listener = True
     state.command(Install(life.key, Where.LISTENER))
@@ -190,7 +190,7 @@ def prepared(state: Store, conn: Connection, keys: RpSaKeys, now: float) -> None
 
 def abandoned(state: Store, conn: Connection, now: float) -> None:
     """The peer never finished its request."""
-    conn.life.token = None
+    conn.mkt_in_use.token = None
     ending.drop(state, conn, now, tell_peer=False)
 
 
@@ -203,7 +203,7 @@ def not_closed(state: Store, conn: Connection, now: float) -> None:
 
 def installed(state: Store, conn: Connection, now: float) -> None:
     """The SYN would be accepted: answer now, and hold the key for so long."""
-    life = conn.life
+    life = conn.mkt_in_use
     life.move(MktState.INSTALLED)
     conn.phase = Phase.WAITING
     state.note_installed(conn, life)
@@ -218,12 +218,12 @@ def installed(state: Store, conn: Connection, now: float) -> None:
 
 def wait_for_syn(state: Store, conn: Connection, now: float) -> None:
     """The listener holds the key for so long, and never beyond its hard lifetime."""
-    state.deadlines.set(Due.SYN, conn, min(now + LISTENER_HOLDS, conn.life.hard_at))
+    state.deadlines.set(Due.SYN, conn, min(now + LISTENER_HOLDS, conn.mkt_in_use.hard_at))
 
 
 def not_installed(state: Store, conn: Connection, failure: Failed, now: float) -> None:
     """Refuse with the reason; the exchange fails and leaves nothing."""
-    life, peer = conn.life, conn.peer
+    life, peer = conn.mkt_in_use, conn.peer
     life.on_listener = False
     state.refuse(
         conn.policy,

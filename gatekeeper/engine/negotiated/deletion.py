@@ -24,11 +24,11 @@ def keys_deleted(state: Store, event: KeysDeleted, now: float) -> None:
         state.deleted(peer, life, now)
     for life in known:
         conn = state.connections.get(life.pair)
-        if conn is None or conn.phase is Phase.ENDING or life not in conn.lives():
+        if conn is None or conn.phase is Phase.ENDING or life not in conn.mkts():
             continue
         if _is_over(conn):
             _over(state, conn, now)
-        elif life in (conn.wanted, conn.offered):
+        elif life in (conn.requested_successor, conn.peers_successor):
             rekeying.deleted(state, conn, life, now)
         else:
             rotation.deleted(state, conn, life, now)
@@ -37,7 +37,7 @@ def keys_deleted(state: Store, event: KeysDeleted, now: float) -> None:
 def _is_over(conn: Connection) -> bool:
     """The peer has deleted every MKT of it, but those that we are deleting ourselves."""
     return all(
-        life.deleted_by_peer or life.deleting for life in conn.lives() if life.mkt is not None
+        life.deleted_by_peer or life.deleting for life in conn.mkts() if life.mkt is not None
     )
 
 
@@ -57,7 +57,7 @@ def delete_answered(state: Store, event: DeleteAnswered, now: float) -> None:
     for life in peer.deletes.pop(event.exchange, []):
         life.deleting = False
         if not event.answered:
-            if life in peer.lives and not life.deleted_by_peer:
+            if life in peer.mkts and not life.deleted_by_peer:
                 peer.undeleted.append(life)
             continue
         state.deleted(peer, life, now)
@@ -69,13 +69,13 @@ def delete_answered(state: Store, event: DeleteAnswered, now: float) -> None:
 def initial_contact(state: Store, event: InitialContact, now: float) -> None:
     """The peer has restarted: what its IKE SAs of before have made is dead, whenever they did."""
     peer = state.peers[event.peer]
-    dead = [life for life in peer.lives if life.mkt and life.authenticated < event.before]
+    dead = [life for life in peer.mkts if life.mkt and life.authenticated < event.before]
     for conn in state.connections_with(peer):
-        if conn.life not in dead:
+        if conn.mkt_in_use not in dead:
             continue
         # With a successor that can't be a true one of the peer's new self.
-        dead += [life for life in conn.lives() if life.mkt and life not in dead]
-        for life in conn.lives():
+        dead += [life for life in conn.mkts() if life.mkt and life not in dead]
+        for life in conn.mkts():
             life.deleted_by_peer = True
         ending.abort(state, conn, 'the peer has restarted (INITIAL_CONTACT)', now)
     for life in dead:

@@ -100,10 +100,10 @@ def _ike_again(state: Store, peer: Peer, now: float) -> None:
 def _prepared(state: Store, event: ike.RpSaPrepared | ike.RpSaAbandoned, now: float) -> None:
     """The peer's additional key exchanges are done, or will never be."""
     for conn in state.connections_with(state.peers[event.peer]):
-        for life in conn.lives():
+        for life in conn.mkts():
             if life.token != event.token:
                 continue
-            match event, life is conn.life:
+            match event, life is conn.mkt_in_use:
                 case ike.RpSaPrepared(keys=keys), True:
                     accepting.prepared(state, conn, keys, now)
                 case ike.RpSaPrepared(keys=keys), False:
@@ -121,7 +121,7 @@ def _negotiated(state: Store, event: ike.RpSaNegotiated, now: float) -> None:
         event.keys.master_key.wipe()
         return
     life.exchange = None
-    if life is conn.life:
+    if life is conn.mkt_in_use:
         opening.negotiated(state, conn, event.keys, now)
     else:
         rekeying.negotiated(state, conn, life, event.keys, now)
@@ -132,7 +132,7 @@ def _failed(state: Store, event: ike.RpSaFailed, now: float) -> None:
     if conn is None or life is None:
         return
     life.exchange = None
-    if life is conn.life:
+    if life is conn.mkt_in_use:
         opening.refused(state, conn, event, now)
     else:
         rekeying.failed(state, conn, life, event, now)

@@ -86,7 +86,7 @@ def open_connection(
         return
     send_id = peer.keyids.take_send_id()
     life = state.new_life(policy, peer, pair, send_id, initiator=True)
-    conn = Connection(pair, policy, peer, opener=True, life=life, waiter=waiter, since=now)
+    conn = Connection(pair, policy, peer, opener=True, mkt_in_use=life, waiter=waiter, since=now)
     state.connections[pair] = conn
     state.deadlines.set(Due.GATE, conn, now + policy.timeout)
     ask(state, conn, now)
@@ -99,13 +99,13 @@ def ask(state: Store, conn: Connection, now: float) -> None:
         cause = f'this host can do none of: {" ".join(conn.policy.algorithms)}'
         _give_up(state, conn, 'before connect', cause, 'choose another algorithm', now)
         return
-    state.ask(conn, conn.life, request_for(conn, conn.life, suites), now)
+    state.ask(conn, conn.mkt_in_use, request_for(conn, conn.mkt_in_use, suites), now)
 
 
 def too_late(state: Store, conn: Connection, now: float) -> None:
     """Due.GATE."""
     hint = HINTS[Cause.NO_ANSWER]
-    if conn.life.mkt is not None:
+    if conn.mkt_in_use.mkt is not None:
         why = Explanation('installing the key', 'no answer from the installer', HINTS['installer'])
     elif conn.peer.up:
         why = Explanation('negotiating the key', str(Cause.NO_ANSWER), hint)
@@ -135,7 +135,7 @@ def cancelled(state: Store, pair: SocketPair, waiter: Waiter, now: float) -> Non
 
 def negotiated(state: Store, conn: Connection, keys: RpSaKeys, now: float) -> None:
     """The answer has come: install, before the SYN."""
-    life, peer = conn.life, conn.peer
+    life, peer = conn.mkt_in_use, conn.peer
     if not peer.keyids.take_recv_id(keys.recv_id):
         # Delete what the peer now has, and say which of its ids we can't take.
         keys.master_key.wipe()
@@ -151,8 +151,8 @@ def negotiated(state: Store, conn: Connection, keys: RpSaKeys, now: float) -> No
 def _again(state: Store, conn: Connection, now: float, cause: str) -> None:
     """Repeat the request under another SendID; the one before stays out of use for a while."""
     conn.attempts += 1
-    conn.life.end(MktState.FAILED)
-    state.release_at(conn.peer, conn.life, now + 2.0 * conn.policy.lifetime)
+    conn.mkt_in_use.end(MktState.FAILED)
+    state.release_at(conn.peer, conn.mkt_in_use, now + 2.0 * conn.policy.lifetime)
     hint = 'look at show ikev2 at both ends'
     if conn.attempts >= MOST_ATTEMPTS or not _begin_anew(state, conn):
         _give_up(state, conn, 'negotiating the key', cause, hint, now)
@@ -168,13 +168,13 @@ def _begin_anew(state: Store, conn: Connection, unwanted: Container[int] = ()) -
         send_id = conn.peer.keyids.take_send_id(unwanted)
     except NoKeyIdError:
         return False
-    conn.life = state.new_life(conn.policy, conn.peer, conn.pair, send_id, initiator=True)
+    conn.mkt_in_use = state.new_life(conn.policy, conn.peer, conn.pair, send_id, initiator=True)
     return True
 
 
 def refused(state: Store, conn: Connection, failure: RpSaFailed, now: float) -> None:
     """The request failed and left nothing at the peer. GATE bounds what is tried again."""
-    life, peer = conn.life, conn.peer
+    life, peer = conn.mkt_in_use, conn.peer
     if failure.notify == NotifyType.TEMPORARY_FAILURE and conn.waiter is not None:
         state.deadlines.set(Due.ASK_AGAIN, conn, now + OPENING_RETRY)
         return
@@ -199,7 +199,7 @@ def refused(state: Store, conn: Connection, failure: RpSaFailed, now: float) -> 
 
 def installed(state: Store, conn: Connection, now: float) -> None:
     """The key is on the closed socket: connect() may be called."""
-    life = conn.life
+    life = conn.mkt_in_use
     life.move(MktState.INSTALLED)
     conn.phase = Phase.WAITING
     state.deadlines.cancel(Due.GATE, conn)

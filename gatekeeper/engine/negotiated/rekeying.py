@@ -24,7 +24,7 @@ from tcpao.installer import Failed, Install, KeyState, Probe, Read, Where
 
 def ask(state: Store, conn: Connection, now: float) -> None:
     """The soft lifetime is over: ask for a successor, unless one is on its way."""
-    if conn.phase is not Phase.PROVEN or conn.wanted or conn.offered or conn.rotation:
+    if conn.phase is not Phase.PROVEN or conn.requested_successor or conn.peers_successor or conn.rotation:
         return
     policy, peer, pair = conn.policy, conn.peer, conn.pair
     try:
@@ -34,7 +34,7 @@ def ask(state: Store, conn: Connection, now: float) -> None:
         state.refuse(policy, 'rekey', str(error), 'wait for old keys to go')
         rotation.again(state, conn, now)
         return
-    life = conn.wanted = state.new_life(policy, peer, pair, send_id, initiator=True)
+    life = conn.requested_successor = state.new_life(policy, peer, pair, send_id, initiator=True)
     ours, theirs = Selector(pair.local, pair.local_port), Selector(pair.remote, pair.remote_port)
     tsi, tsr = (ours, theirs) if conn.opener else (theirs, ours)
     request = RpSaRequest(
@@ -45,18 +45,18 @@ def ask(state: Store, conn: Connection, now: float) -> None:
         tsr=tsr,
         session_id=None,
         lifetime=policy.lifetime,
-        rekey_keyid=conn.life.send_id,
+        rekey_keyid=conn.mkt_in_use.send_id,
         keyids_in_use=tuple(sorted(conn.keyids_refused)),
     )
-    state.note(policy, EventName.REKEY_STARTED, send_id=conn.life.send_id, successor=send_id)
+    state.note(policy, EventName.REKEY_STARTED, send_id=conn.mkt_in_use.send_id, successor=send_id)
     state.ask(conn, life, request, now)
     state.deadlines.set(Due.UNANSWERED, conn, now + REKEY_UNANSWERED)
 
 
 def unanswered(state: Store, conn: Connection, now: float) -> None:
     """Due.UNANSWERED: no answer in 30 s: a new IKE SA at once."""
-    if conn.wanted is not None and conn.wanted.exchange is not None:
-        life, conn.wanted = conn.wanted, None
+    if conn.requested_successor is not None and conn.requested_successor.exchange is not None:
+        life, conn.requested_successor = conn.requested_successor, None
         ending.end_life(state, conn, life, now)
         state.endpoint.replace_ike_sa(conn.peer.pad.name, now)
         _go_on(state, conn, now)
@@ -70,7 +70,7 @@ def negotiated(state: Store, conn: Connection, life: MktRecord, keys: RpSaKeys, 
         keys.master_key.wipe()
         state.endpoint.delete(peer.pad.name, (life.send_id,), now)
         conn.keyids_refused = set(peer.keyids.receiving)
-        conn.wanted = None
+        conn.requested_successor = None
         life.end(MktState.FAILED)
         state.release_at(peer, life, now + 2.0 * conn.policy.lifetime)
         _go_on(state, conn, now)
@@ -86,7 +86,7 @@ def failed(
 ) -> None:
     """Our request failed; the session stays on its key."""
     state.deadlines.cancel(Due.UNANSWERED, conn)
-    conn.wanted = None
+    conn.requested_successor = None
     life.end(MktState.FAILED)
     state.release(conn.peer, life)
     if failure.notify == NotifyType.CHILD_SA_NOT_FOUND:
@@ -104,13 +104,13 @@ def failed(
 def _go_on(state: Store, conn: Connection, now: float) -> None:
     """Of at most two exchanges for a successor one has ended, well or not: wait for the other,
     bring one into use, or try again."""
-    ours, theirs = conn.wanted, conn.offered
+    ours, theirs = conn.requested_successor, conn.peers_successor
     if conn.rotation is not None:
         return
     if any(life is not None and life.state is not MktState.INSTALLED for life in (ours, theirs)):
         # A side moves no RNext while a request of its own for the same MKT is unanswered.
         return
-    conn.wanted = None
+    conn.requested_successor = None
     if ours is not None and theirs is not None and ours.lowest_nonce < theirs.lowest_nonce:
         # Crossing: the exchange with the lowest of the four nonces is deleted by its initiator.
         rotation.discard(state, conn, ours, now)
@@ -119,7 +119,7 @@ def _go_on(state: Store, conn: Connection, now: float) -> None:
         # Theirs, if there is one, stays in `offered` until its initiator deletes it.
         rotation.begin(state, conn, ours, now)
     elif theirs is not None:
-        conn.offered = None
+        conn.peers_successor = None
         rotation.begin(state, conn, theirs, now)
     else:
         rotation.again(state, conn, now)
@@ -151,15 +151,15 @@ def _requested(state: Store, event: RpSaRequested, now: float) -> None:
         raise RefusedError(
             NotifyType.TS_UNACCEPTABLE, 'the selectors of the old MKT differ', b'', policy
         )
-    if old is not conn.life or conn.phase is not Phase.PROVEN or conn.rotation or conn.offered:
+    if old is not conn.mkt_in_use or conn.phase is not Phase.PROVEN or conn.rotation or conn.peers_successor:
         raise RefusedError(NotifyType.TEMPORARY_FAILURE, 'a rekey is under way', policy=policy)
     suite = accepting.choose(state, policy, offer)
     send_id = accepting.take_ids(peer, policy, offer)
-    life = conn.offered = state.new_life(policy, peer, pair, send_id, initiator=False)
+    life = conn.peers_successor = state.new_life(policy, peer, pair, send_id, initiator=False)
     life.token = event.token
-    if conn.wanted is None:
-        state.note(policy, EventName.REKEY_STARTED, send_id=conn.life.send_id, successor=send_id)
-    life.promised = offer.keyid
+    if conn.requested_successor is None:
+        state.note(policy, EventName.REKEY_STARTED, send_id=conn.mkt_in_use.send_id, successor=send_id)
+    life.promised_recv_id = offer.keyid
     keys = state.endpoint.prepare(
         event.token, suite, policy.tcp_options, send_id, policy.lifetime, now
     )
@@ -176,7 +176,7 @@ def prepared(state: Store, conn: Connection, life: MktRecord, keys: RpSaKeys, no
 def abandoned(state: Store, conn: Connection, life: MktRecord, now: float) -> None:
     """The peer never finished its request; the session stays on its key."""
     life.token = None
-    conn.offered = None
+    conn.peers_successor = None
     life.end(MktState.FAILED)
     state.release(conn.peer, life)
     _go_on(state, conn, now)
@@ -192,7 +192,7 @@ def installed(state: Store, conn: Connection, life: MktRecord, now: float) -> No
             # The peer can't have it: its IKE SA has ended meanwhile.
             deleted(state, conn, life, now)
             return
-    if life in (conn.wanted, conn.offered):
+    if life in (conn.requested_successor, conn.peers_successor):
         _go_on(state, conn, now)
 
 
@@ -200,10 +200,10 @@ def not_installed(
     state: Store, conn: Connection, life: MktRecord, failure: Failed, now: float
 ) -> None:
     """The peer is told at once: a refusal if it asked, a DELETE if we did."""
-    if life is conn.offered:
-        conn.offered = None
-    elif life is conn.wanted:
-        conn.wanted = None
+    if life is conn.peers_successor:
+        conn.peers_successor = None
+    elif life is conn.requested_successor:
+        conn.requested_successor = None
     else:
         return
     state.refuse(conn.policy, 'rekey', f'key refused: {failure.text}', 'tried again')
@@ -220,10 +220,10 @@ def not_installed(
 def deleted(state: Store, conn: Connection, life: MktRecord, now: float) -> None:
     """The peer has deleted a successor that isn't in a rotation: it lost against the other one,
     or could not be installed there. Nothing was sent under it."""
-    if life is conn.offered:
-        conn.offered = None
+    if life is conn.peers_successor:
+        conn.peers_successor = None
     else:
-        conn.wanted = None
+        conn.requested_successor = None
     rotation.discard(state, conn, life, now)
     _go_on(state, conn, now)
 

@@ -163,7 +163,7 @@ class TwoRouters(RuleBasedStateMachine):
 
     def check_key(self, router: Router, segment: Segment) -> None:
         for peer in router.core.state.peers.values():
-            lives = [life for life in peer.lives if life.send_id == segment.key_id]
+            lives = [life for life in peer.mkts if life.send_id == segment.key_id]
             expired = [life for life in lives if self.world.network.now > life.hard_at + 0.01]
             if segment.kind is Kind.RST:
                 # An abort comes when it comes; so does that of a child nobody has accepted yet.
@@ -344,7 +344,7 @@ class TwoRouters(RuleBasedStateMachine):
         for router in self.routers.values():
             check_nothing_left(router)
         for family in (V4, V6):
-            one, two = (router.connection(family).life for router in self.routers.values())
+            one, two = (router.connection(family).mkt_in_use for router in self.routers.values())
             assert (one.send_id, one.recv_id) == (two.recv_id, two.send_id)
         self.part()
 
@@ -369,7 +369,7 @@ class TwoRouters(RuleBasedStateMachine):
         for _ in range(2000):
             conns = [c for r in self.routers.values() for c in r.core.state.connections.values()]
             deletes = any(router.peer.deletes for router in self.routers.values())
-            if not deletes and not any(c.rotation or c.wanted or c.offered for c in conns):
+            if not deletes and not any(c.rotation or c.requested_successor or c.peers_successor for c in conns):
                 return
             self.world.run(1)
         raise AssertionError('a rotation never ends')
@@ -381,7 +381,7 @@ class TwoRouters(RuleBasedStateMachine):
         self.world.run(150)
         for router in self.routers.values():
             assert not router.core.state.connections
-            assert not router.peer.lives
+            assert not router.peer.mkts
             assert not router.peer.keyids.sending | router.peer.keyids.receiving
             # Certificates end, whoever is connected.
             router.core.state.deadlines.cancel(Due.FOREWARN, forewarning.ENDS)
@@ -394,7 +394,7 @@ def check_listener(router: Router) -> None:
     state = router.listener.read()
     assert state is not None
     on_it = {(key.send_id, key.recv_id) for key in state.keys} - {(0, 0)}
-    lives = [conn.life for conn in router.core.state.connections.values()]
+    lives = [conn.mkt_in_use for conn in router.core.state.connections.values()]
     expected = {(life.send_id, life.recv_id) for life in lives if life.on_listener}
     # The kernel has refused to take these off; it is asked again.
     refused = {
@@ -404,7 +404,7 @@ def check_listener(router: Router) -> None:
     }
     assert on_it - refused <= expected
     for conn in router.core.state.connections.values():
-        if conn.life.on_listener:
+        if conn.mkt_in_use.on_listener:
             assert conn.phase in (Phase.WAITING, Phase.PROVING, Phase.ENDING)
 
 
@@ -412,21 +412,21 @@ def check_records(router: Router) -> None:
     state = router.core.state
     conns = list(state.connections.values())
     for peer in state.peers.values():
-        assert peer.keyids.sending == {life.send_id for life in peer.lives}
-        taken = [life.recv_id for life in peer.lives if life.recv_id is not None]
+        assert peer.keyids.sending == {life.send_id for life in peer.mkts}
+        taken = [life.recv_id for life in peer.mkts if life.recv_id is not None]
         assert peer.keyids.receiving == set(taken)
         assert len(taken) == len(set(taken))
-        held = [life for conn in conns if conn.peer is peer for life in conn.lives()]
-        for life in peer.lives:
+        held = [life for conn in conns if conn.peer is peer for life in conn.mkts()]
+        for life in peer.mkts:
             assert life.ended or life in held, f'{life.name} is {life.state} and nobody has it'
             assert not life.ended or state.deadlines.is_set(Due.IDS, life) or life.deleting
-        assert all(life in peer.lives for life in peer.undeleted)
+        assert all(life in peer.mkts for life in peer.undeleted)
     for conn in conns:
         assert conn.phase is not Phase.ENDING or conn.has_socket
-        assert not conn.life.ended
+        assert not conn.mkt_in_use.ended
         if conn.phase is Phase.PROVEN:
-            assert conn.life.state is MktState.IN_USE
-        if conn.life.mkt is not None:
+            assert conn.mkt_in_use.state is MktState.IN_USE
+        if conn.mkt_in_use.mkt is not None:
             # A promise that somebody keeps, unless it is being kept.
             assert (
                 state.deadlines.is_set(Due.HARD, conn)
@@ -438,7 +438,7 @@ def check_records(router: Router) -> None:
             assert state.deadlines.is_set(Due.GATE, conn)
     for conn, life in state.exchanges.values():
         assert state.connections.get(conn.pair) is conn
-        assert life in conn.lives()
+        assert life in conn.mkts()
 
 
 def check_deadlines(router: Router) -> None:
@@ -461,8 +461,8 @@ def check_nothing_left(router: Router) -> None:
     assert router.listener_keys() == 0
     assert not router.peer.deletes
     assert not router.peer.undeleted
-    held = [life for conn in state.connections.values() for life in conn.lives()]
-    assert all(life in held for life in router.peer.lives if not life.ended)
+    held = [life for conn in state.connections.values() for life in conn.mkts()]
+    assert all(life in held for life in router.peer.mkts if not life.ended)
     for conn in state.connections.values():
         assert conn.phase is Phase.PROVEN
         assert conn.waiter is None

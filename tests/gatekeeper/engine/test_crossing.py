@@ -34,11 +34,11 @@ def check(world: World, r1: Router, r2: Router, within: float = 100) -> None:
     for router in (r1, r2):
         conn = router.connection('ipv4 unicast')
         assert conn.rekeys >= 1
-        assert conn.wanted is None
-        assert conn.offered is None
+        assert conn.requested_successor is None
+        assert conn.peers_successor is None
         assert conn.rotation is None
         assert not router.closed
-        assert [life.name for life in router.peer.lives] == [conn.life.name]
+        assert [life.name for life in router.peer.mkts] == [conn.mkt_in_use.name]
     one, two = r1.keys_on('ipv4 unicast'), r2.keys_on('ipv4 unicast')
     assert len(one) == 1
     assert two == [pair[::-1] for pair in one]
@@ -83,14 +83,14 @@ def test_our_key_goes_on_alone_when_the_peers_cannot_be_installed_after_it(seed:
     begin(r1, r2)
     world.run(1)
     conn = r1.connection('ipv4 unicast')
-    assert conn.wanted
-    assert conn.offered
+    assert conn.requested_successor
+    assert conn.peers_successor
     # Ours is installed, then the peer's is refused.
     held = r1.installer._held
     assert held is not None
     installs = [command for command in held if isinstance(command, Install)]
     held.clear()
-    held.extend(sorted(installs, key=lambda c: c.mkt.identity != conn.wanted.name))  # type: ignore[union-attr]
+    held.extend(sorted(installs, key=lambda c: c.mkt.identity != conn.requested_successor.name))  # type: ignore[union-attr]
     first = held.popleft()
     rest = list(held)
     held.clear()

@@ -98,7 +98,7 @@ def test_a_delete_lost_with_its_ike_sa_is_said_again_under_the_next() -> None:
     # A minute of backoff at most, and a minute more in which the ids linger.
     world.run(180)
     (peer,) = r2.core.state.peers.values()
-    assert len(peer.lives) == 1
+    assert len(peer.mkts) == 1
     assert not r1.core.state.peers[next(iter(r1.core.state.peers))].undeleted
 
 

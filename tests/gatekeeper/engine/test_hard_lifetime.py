@@ -71,7 +71,7 @@ def test_the_peers_lifetime_counts_from_the_floor_on() -> None:
     state.sessions_of = by_peer(state.policies.values())
     r1.open('r1 ipv4 unicast', PAIR)
     world.run(3)
-    assert r1.connection('ipv4 unicast').life.lifetime == 15
+    assert r1.connection('ipv4 unicast').mkt_in_use.lifetime == 15
 
 
 def test_sessions_that_slept_beyond_their_hard_lifetime_are_aborted_without_another_octet() -> None:
@@ -100,7 +100,7 @@ def test_sessions_that_slept_in_the_middle_of_a_rotation_leave_nothing_behind() 
     for router in (r1, r2):
         assert not router.sessions
         assert not router.core.state.connections
-        assert not router.peer.lives
+        assert not router.peer.mkts
 
 
 def test_a_suspension_within_the_lifetime_does_no_harm() -> None:
@@ -147,7 +147,7 @@ def test_an_old_key_that_is_current_again_goes_at_its_hard_lifetime_however_late
     None
 ):
     world, r1, r2 = up(lifetime=100)
-    old = r1.connection('ipv4 unicast').life
+    old = r1.connection('ipv4 unicast').mkt_in_use
     while not r1.connection('ipv4 unicast').retiring:
         world.run(0.1)
     r1.late = r2.late = 3.0

@@ -294,5 +294,5 @@ def sane(world: World, r2: Router) -> None:
     assert len(r1.sessions) == len(r2.sessions) == 2, (r1.errors, r2.errors)
     world.run(300)
     assert not r2.core.endpoint._context.pending
-    held = [life for conn in r2.core.state.connections.values() for life in conn.lives()]
-    assert all(life in held for life in r2.peer.lives if not life.ended)
+    held = [life for conn in r2.core.state.connections.values() for life in conn.mkts()]
+    assert all(life in held for life in r2.peer.mkts if not life.ended)

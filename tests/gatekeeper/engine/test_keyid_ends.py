@@ -62,7 +62,7 @@ def test_ids_of_requests_that_the_peer_answered_with_an_id_in_use_are_freed(
     world.run(10)
     assert 'gave out KeyID' in r1.errors[0]
     world.run(130)
-    assert not r1.peer.lives
+    assert not r1.peer.mkts
     assert taken(r1) == taken(r2) == (0, 0)
 
 
@@ -170,5 +170,5 @@ def test_an_old_key_whose_delete_never_comes_frees_its_ids_after_twice_its_lifet
         world.run(0.1)
     assert r2.connection('ipv4 unicast').retiring
     world.run(2500)
-    assert not r2.peer.lives
+    assert not r2.peer.mkts
     assert taken(r2) == (0, 0)

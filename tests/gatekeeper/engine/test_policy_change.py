@@ -173,7 +173,7 @@ def test_new_algorithms_that_permit_the_running_one_are_rekeyed_to_at_once() -> 
         configure(router, policies(name, algorithms=both[::-1]))
     world.run(10)
     for name in FAMILIES:
-        assert r1.connection(name).life.key.algorithm.name == 'aes-128-cmac-96'
+        assert r1.connection(name).mkt_in_use.key.algorithm.name == 'aes-128-cmac-96'
     assert not r1.closed
     assert not r2.closed
 

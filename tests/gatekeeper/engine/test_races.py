@@ -48,7 +48,7 @@ def test_a_connection_that_ends_while_its_key_is_being_installed_leaves_nothing(
     world.run(65)
     for router in (r1, r2):
         assert not router.core.state.connections
-        assert not router.peer.lives
+        assert not router.peer.mkts
     assert r2.listener_keys() == 0
 
 
@@ -60,7 +60,7 @@ def test_a_key_installed_on_a_connection_that_is_ending_does_not_revive_it() -> 
     world.run(1)
     # The listening side gives up; r1's daemon is busy.
     (conn,) = r2.core.state.connections.values()
-    r2.core.state.delete(conn.peer, [conn.life], world.now)
+    r2.core.state.delete(conn.peer, [conn.mkt_in_use], world.now)
     r2.pump()
     r1.busy = True
     world.run(1)
@@ -76,12 +76,12 @@ def test_a_key_installed_on_a_connection_that_is_ending_does_not_revive_it() -> 
 
 def test_what_was_read_for_a_phase_that_has_passed_is_ignored() -> None:
     world, r1, _ = up()
-    before = r1.connection('ipv4 unicast').life
+    before = r1.connection('ipv4 unicast').mkt_in_use
     r1.core.handle(KeyState(PAIR, None, None, (), 0, 0), world.now)
     r1.core.handle(KeyState(PAIR, 7, 7, (KeyCounters(7, 7, 9, 9),), 0, 0), world.now)
     r1.pump()
     world.run(1)
-    assert r1.connection('ipv4 unicast').life is before
+    assert r1.connection('ipv4 unicast').mkt_in_use is before
 
 
 def test_a_second_request_for_a_pair_answers_the_one_that_still_waits() -> None:
@@ -156,7 +156,7 @@ def test_a_waiter_learns_at_once_that_its_connection_is_given_up() -> None:
 
 def test_a_key_that_the_peers_ike_does_not_know_stays_while_its_segments_are_good() -> None:
     world, r1, r2 = up(lifetime=600)
-    r2.peer.lives.clear()
+    r2.peer.mkts.clear()
     ask(r1.core.state, r1.connection('ipv4 unicast'), world.now)
     r1.pump()
     world.run(20)
@@ -166,7 +166,7 @@ def test_a_key_that_the_peers_ike_does_not_know_stays_while_its_segments_are_goo
 
 def test_a_key_that_the_peer_does_not_know_at_all_is_given_up() -> None:
     world, r1, r2 = up(lifetime=600)
-    r2.peer.lives.clear()
+    r2.peer.mkts.clear()
     r2.socket('ipv4 unicast').vanish()
     ask(r1.core.state, r1.connection('ipv4 unicast'), world.now)
     r1.pump()
@@ -176,7 +176,7 @@ def test_a_key_that_the_peer_does_not_know_at_all_is_given_up() -> None:
 
 def test_a_look_in_between_does_not_decide_the_doubt() -> None:
     world, r1, r2 = up(lifetime=600)
-    r2.peer.lives.clear()
+    r2.peer.mkts.clear()
     world.network.deliver = lambda segment: False
     ask(r1.core.state, r1.connection('ipv4 unicast'), world.now)
     r1.pump()

@@ -46,7 +46,7 @@ def test_with_and_without_a_key_it_changes_nothing_at_the_peer() -> None:
     assert r1.closed == r2.closed == []
     # Ids of the probe's key are free again when its segments can't come any more.
     world.run(120)
-    assert {life.recv_id for life in r2.peer.lives} == {
+    assert {life.recv_id for life in r2.peer.mkts} == {
         recv for name in FAMILIES for _, recv in r2.keys_on(name)
     }
 
@@ -89,7 +89,7 @@ def test_a_delete_for_the_router_that_the_peer_sends_to_the_probe_reaches_the_ro
     world.run(10)
     assert prober.probe.done
     assert f'r1 {name}' not in r1.sessions
-    assert all((life.send_id, life.recv_id) != key[::-1] or life.ended for life in r1.peer.lives)
+    assert all((life.send_id, life.recv_id) != key[::-1] or life.ended for life in r1.peer.mkts)
 
 
 def test_a_session_of_the_router_that_is_just_opening_comes_up() -> None:

@@ -81,7 +81,7 @@ def test_the_session_comes_up_again() -> None:
 def test_nothing_is_left_of_a_closed_connection() -> None:
     world = World()
     r1, r2 = up(world, [key(1), key(2)])
-    lives = r1.connection(V4).lives()
+    lives = r1.connection(V4).mkts()
     r1.close(PAIR)
     world.run(1)
     assert all(life.state is MktState.GONE and life.key.master_key.wiped for life in lives)

@@ -54,7 +54,7 @@ def test_a_session_comes_up_and_is_rekeyed_for_long(policy: str) -> None:
     assert not r1.closed
     assert not r2.closed
     assert r1.connection(NAME).rekeys >= 20
-    in_use = r1.connection(NAME).life
+    in_use = r1.connection(NAME).mkt_in_use
     assert (in_use.recv_id, in_use.send_id) in r2.keys_on(NAME)
 
 
@@ -71,15 +71,15 @@ def test_an_opener_that_never_goes_on_leaves_nothing_behind() -> None:
     r1, r2 = routers(world)
     world.run(1)
     (peer,) = r2.core.state.peers.values()
-    free = set(peer.keyids.receiving), len(peer.lives)
+    free = set(peer.keyids.receiving), len(peer.mkts)
     world.lose = follow_up
     r1.open('r1 ipv4 unicast', pair_of(NAME))
     world.run(0.5)
-    assert [life.state for life in peer.lives] == [MktState.REQUESTED]
+    assert [life.state for life in peer.mkts] == [MktState.REQUESTED]
     assert peer.keyids.receiving > free[0]
     r1.kill()
     world.run(200)
-    assert (set(peer.keyids.receiving), len(peer.lives)) == free
+    assert (set(peer.keyids.receiving), len(peer.mkts)) == free
     assert not r2.core.state.connections
     assert r2.listener_keys() == 0
 
@@ -104,14 +104,14 @@ def test_a_session_whose_exchange_was_cut_off_comes_up_later() -> None:
 def test_a_rekey_that_is_cut_off_is_tried_again_and_nothing_flaps() -> None:
     world = World()
     r1, r2 = up(world)
-    before = [life.name for life in r1.connection(NAME).lives()]
+    before = [life.name for life in r1.connection(NAME).mkts()]
     world.lose = follow_up
     world.run(45)
     assert r1.connection(NAME).rekeys == 0
     world.lose = lambda datagram: False
     world.run(LIFETIME)
     assert r1.connection(NAME).rekeys >= 1
-    assert [life.name for life in r1.connection(NAME).lives()] != before
+    assert [life.name for life in r1.connection(NAME).mkts()] != before
     assert not r1.closed
     assert not r2.closed
 
@@ -126,6 +126,6 @@ def test_whatever_is_lost_ids_are_not() -> None:
     world.run(400)
     for router in (r1, r2):
         (peer,) = router.core.state.peers.values()
-        alive = [life for life in peer.lives if not life.ended]
+        alive = [life for life in peer.mkts if not life.ended]
         assert len(alive) <= 3
         assert len(peer.keyids.receiving) <= 6

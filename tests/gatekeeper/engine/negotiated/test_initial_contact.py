@@ -92,7 +92,7 @@ def crossing(world: World, r1: Router, r2: Router) -> None:
         ask(router.core.state, router.connection('ipv4 unicast'), world.now)
         router.pump()
     world.run(0.3)
-    assert r2.connection('ipv4 unicast').wanted
+    assert r2.connection('ipv4 unicast').requested_successor
 
 
 def ending(world: World, r1: Router, r2: Router) -> None:
@@ -125,7 +125,7 @@ def test_an_opener_that_restarts_finds_the_way_free(phase) -> None:  # type: ign
     assert not r2.core.state.connections
     assert r2.listener_keys() == 0
     # A request that was given up keeps its id for a minute: it may still be answered.
-    assert not [life for life in r2.peer.lives if life.mkt]
+    assert not [life for life in r2.peer.mkts if life.mkt]
     open_both(r1)
     world.run(5)
     assert not r1.errors
@@ -161,7 +161,7 @@ def test_a_listener_that_restarts_before_the_openers_key_is_installed_ends_the_a
     r1.busy = False
     world.run(1)
     assert not r1.core.state.connections
-    assert not r1.peer.lives
+    assert not r1.peer.mkts
     open_both(r1)
     world.run(5)
     assert len(r1.sessions) == len(r2.sessions) == 2
@@ -180,7 +180,7 @@ def test_a_rekey_that_the_peers_old_self_had_just_asked_for_goes_too() -> None:
     # The old request overtakes nothing: it arrives after the new IKE_SA_INIT.
     world.run(5)
     assert not r2.core.state.connections
-    assert not r2.peer.lives
+    assert not r2.peer.mkts
     assert not r2.peer.keyids.receiving
 
 
@@ -200,7 +200,7 @@ def test_a_key_that_the_peers_old_self_had_just_made_goes_too() -> None:
     assert ticket.error is None
     assert [cause for _, cause in r1.closed] == ['the peer has restarted (INITIAL_CONTACT)']
     assert not r1.core.state.connections
-    assert all(life.ended for life in r1.peer.lives)
+    assert all(life.ended for life in r1.peer.mkts)
     open_both(r1)
     world.run(5)
     assert len(r1.sessions) == len(r2.sessions) == 2
@@ -282,7 +282,7 @@ def test_a_successor_whose_request_cannot_be_answered_any_more_is_not_used() -> 
     r2.pump()
     world.run(1)
     assert r2.connection('ipv4 unicast').rotation is None
-    assert r2.connection('ipv4 unicast').offered is None
+    assert r2.connection('ipv4 unicast').peers_successor is None
     assert len(r2.keys_on('ipv4 unicast')) == 1
     world.run(120)
     assert r1.connection('ipv4 unicast').rekeys == 1

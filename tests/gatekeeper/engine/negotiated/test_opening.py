@@ -379,7 +379,7 @@ def test_a_closed_connection_frees_its_ids_a_minute_after_its_delete() -> None:
     for router in (r1, r2):
         (peer,) = router.core.state.peers.values()
         assert len(peer.keyids.sending) == 2
-        assert [life.state for life in peer.lives].count(MktState.GONE) == 1
+        assert [life.state for life in peer.mkts].count(MktState.GONE) == 1
     world.run(61)
     for router in (r1, r2):
         (peer,) = router.core.state.peers.values()

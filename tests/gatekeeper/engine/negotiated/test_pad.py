@@ -168,8 +168,8 @@ def test_it_gets_no_session_that_is_not_configured_for_it(world: World) -> None:
 def test_it_can_not_rekey_anothers_key(world: World, r2: Router) -> None:
     r3 = rogue(world)
     conn = r2.core.state.connections[r2.sessions['r2 r1']]
-    assert conn.life.recv_id is not None
-    ask(r3, tsi=Selector(R1, R1S_PORT), tsr=Selector(R2, 179), rekey_keyid=conn.life.recv_id)
+    assert conn.mkt_in_use.recv_id is not None
+    ask(r3, tsi=Selector(R1, R1S_PORT), tsr=Selector(R2, 179), rekey_keyid=conn.mkt_in_use.recv_id)
     assert 'no MKT with KeyID' in str(r2.noted('refused')[-1].details['cause'])
     assert r1s_session_is_untouched(r2)
 

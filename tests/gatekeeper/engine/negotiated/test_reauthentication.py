@@ -76,7 +76,7 @@ def reload(router: Router, **changes: Any) -> None:
 
 
 def send_ids(router: Router) -> dict[str, int]:
-    return {name: router.connection(name).life.send_id for name in FAMILIES}
+    return {name: router.connection(name).mkt_in_use.send_id for name in FAMILIES}
 
 
 def assert_renegotiated(before: dict[str, int], *routers: Router) -> None:
@@ -204,7 +204,7 @@ def test_a_rotation_under_way_is_followed_by_another_one() -> None:
     successor = conn.rotation.new
     reload(r1, local_credential=renewed('r1').credential())
     world.run(60)
-    assert conn.life is not successor
+    assert conn.mkt_in_use is not successor
     assert conn.rekeys == 2
     assert not r1.closed
     assert not r2.closed
