@@ -125,7 +125,7 @@ class Association:
 
     # --- an IKE SA's life --------------------------------------------------------------------
 
-    def greeted(self, sa: IkeSa) -> None:
+    def initial_contact_received(self, sa: IkeSa) -> None:
         """The peer said INITIAL_CONTACT over an IKE SA that is about to be established."""
         self.tell(InitialContact(self.peer.name, sa.origin.begun))
 
@@ -197,7 +197,7 @@ class Association:
         self._look_for_redundant(now)
         self.pump(now)
 
-    def trust_otherwise(self, peer: Peer, until: float, now: float) -> None:
+    def change_trust(self, peer: Peer, until: float, now: float) -> None:
         """What the peer must prove has changed, and what it has proven does."""
         self.peer = peer
         for sa in self.sas:
@@ -225,7 +225,7 @@ class Association:
         for job in jobs:
             job.lost(cause, text, now)
 
-    def suspect(self, now: float) -> None:
+    def check_liveness_after_hint(self, now: float) -> None:
         """Somebody says that the peer has lost an IKE SA: ask it, unless we have just done so."""
         if not self._hints.allow(now):
             return

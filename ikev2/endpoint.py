@@ -118,7 +118,7 @@ class Endpoint:
         for pair in peer.addresses:
             self._by_address[pair] = association
 
-    def trust_otherwise(self, peer: Peer, until: float, now: float) -> None:
+    def change_trust(self, peer: Peer, until: float, now: float) -> None:
         """Change what a peer must prove, and nothing else, where its last proof does: until then.
 
         `until` is of the clock of `now`. Its IKE SAs stay. Raises LocalError for another change.
@@ -126,7 +126,7 @@ class Endpoint:
         association = self._association(peer.name)
         if replace(association.peer, remote_credential=peer.remote_credential) != peer:
             raise LocalError(f'more than the credential of peer {peer.name} is new')
-        association.trust_otherwise(peer, until, now)
+        association.change_trust(peer, until, now)
 
     def remove_peer(self, name: str, now: float) -> tuple[int, ...]:
         """Delete a peer's IKE SAs and forget it. Its requests fail with STOPPED.

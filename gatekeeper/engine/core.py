@@ -132,9 +132,9 @@ class Core:
         self.endpoint.receive_datagram(datagram, now)
         ike_events.drain(self.state, now)
 
-    def kept_out(self, refusal: DroppedSyn, now: float) -> None:
+    def syn_dropped(self, refusal: DroppedSyn, now: float) -> None:
         """The backend has dropped a SYN, or the answer to one."""
-        manual_syns.kept_out(self.state, refusal, now)
+        manual_syns.syn_dropped(self.state, refusal, now)
 
     def handle_timer(self, now: float) -> None:
         """Do what is due."""

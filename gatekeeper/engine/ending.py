@@ -23,7 +23,7 @@ from tcpao.mkt import SocketPair
 def abort(state: Store, conn: Connection, cause: str, now: float) -> None:
     """Have the socket closed at once; without one there is nothing to wait for."""
     if conn.has_socket:
-        _wind_up(state, conn, cause, now)
+        _begin_ending(state, conn, cause, now)
         state.command(Abort(conn.pair, cause))
     else:
         drop(state, conn, now)
@@ -32,13 +32,13 @@ def abort(state: Store, conn: Connection, cause: str, now: float) -> None:
 def close(state: Store, conn: Connection, cause: str, now: float) -> None:
     """Have the session ended with NOTIFICATION Cease; without a socket at once."""
     if conn.has_socket:
-        _wind_up(state, conn, cause, now)
+        _begin_ending(state, conn, cause, now)
         state.command(Close(conn.pair, cause))
     else:
         drop(state, conn, now)
 
 
-def _wind_up(state: Store, conn: Connection, cause: str, now: float) -> None:
+def _begin_ending(state: Store, conn: Connection, cause: str, now: float) -> None:
     """Nothing more is begun on it. That its keys expire stays a promise."""
     if conn.phase is Phase.ENDING:
         return
@@ -49,10 +49,10 @@ def _wind_up(state: Store, conn: Connection, cause: str, now: float) -> None:
     expiries = [life.hard_at for life in conn.mkts() if life.mkt is not None]
     if expiries:
         state.deadlines.set(Due.HARD, conn, min(expiries))
-    _disappoint(conn, cause)
+    _fail_waiter(conn, cause)
 
 
-def _disappoint(conn: Connection, cause: str) -> None:
+def _fail_waiter(conn: Connection, cause: str) -> None:
     """Who waits for it needn't wait for its end."""
     waiter, conn.waiter = conn.waiter, None
     if waiter is not None:
@@ -85,7 +85,7 @@ def gone(state: Store, pair: SocketPair, now: float) -> None:
 def drop(state: Store, conn: Connection, now: float, *, tell_peer: bool = True) -> None:
     """The connection is no more: its keys go, here and (by DELETE) at the peer."""
     forget(state, conn)
-    _disappoint(conn, f'connection {conn.pair} is closed; it is tried again')
+    _fail_waiter(conn, f'connection {conn.pair} is closed; it is tried again')
     lives = conn.mkts()
     for life in lives:
         end_life(state, conn, life, now)

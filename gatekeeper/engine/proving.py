@@ -72,7 +72,7 @@ def read(state: Store, conn: Connection, seen: KeyState, now: float) -> None:
         kept = (conn.mkt_in_use.key,)
     ids = {(mkt.send_id, mkt.recv_id) for mkt in kept}
     if against is not None and not conn.opener and conn.manual is None:
-        _disown(state, conn, against, now)
+        _close_unknown(state, conn, against, now)
     elif against is not None:
         refuse(state, conn, against, now)
     elif all((key.send_id, key.recv_id) in ids for key in seen.keys):
@@ -127,7 +127,7 @@ def refuse(state: Store, conn: Connection, cause: str, now: float) -> None:
     ending.abort(state, conn, cause, now)
 
 
-def _disown(state: Store, conn: Connection, cause: str, now: float) -> None:
+def _close_unknown(state: Store, conn: Connection, cause: str, now: float) -> None:
     """What was accepted is older than this MKT, whose SYN may still come; it is closed the same."""
     _fail(state, conn, cause)
     state.strays[conn.pair] += 1

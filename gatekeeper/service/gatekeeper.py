@@ -309,7 +309,7 @@ class Gatekeeper:
         for datagram in self._udp.receive():
             self._step(partial(self._core.receive_datagram, datagram), now)
         for refusal in self._backend.refusals():
-            self._step(partial(self._core.kept_out, refusal), now)
+            self._step(partial(self._core.syn_dropped, refusal), now)
         self._step(self._core.handle_timer, now)
         self._flush(now)
 

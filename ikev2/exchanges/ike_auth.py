@@ -98,7 +98,7 @@ class Authenticate(Exchange):
         _verify(sa, message.require(IdrPayload), auth, message, keys, now)
         _adopt(sa, keys)
         self._forget(adopted=keys)
-        initial_contact = _greeted(sa, message)
+        initial_contact = _take_initial_contact(sa, message)
         sa.association.established(sa, now, initial_contact=initial_contact)
 
     def _forget(self, adopted: IkeKeys | None = None) -> None:
@@ -181,7 +181,7 @@ def serve_ike_auth(sa: IkeSa, message: Message, now: float) -> None:
     if keys is not sa.keys:
         answer.append(NotifyPayload(NotifyType.PPK_IDENTITY))
     _adopt(sa, keys)
-    initial_contact = _greeted(sa, message)
+    initial_contact = _take_initial_contact(sa, message)
 
     def finish(child: Sequence[Payload], now: float) -> None:
         if sa.state == State.CLOSED:
@@ -228,10 +228,10 @@ def _wipe_mixed(keys: IkeKeys) -> None:
         secret.wipe()
 
 
-def _greeted(sa: IkeSa, message: Message) -> bool:
+def _take_initial_contact(sa: IkeSa, message: Message) -> bool:
     if message.notify(NotifyType.INITIAL_CONTACT) is None:
         return False
-    sa.association.greeted(sa)
+    sa.association.initial_contact_received(sa)
     return True
 
 

@@ -66,7 +66,7 @@ def take_hint(sa: IkeSa, datagram: Datagram, now: float) -> None:
     except PeerError:
         return
     if message.header.response and message.notify(NotifyType.INVALID_IKE_SPI) is not None:
-        association.suspect(now)
+        association.check_liveness_after_hint(now)
 
 
 def answer_with_error(

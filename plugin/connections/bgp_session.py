@@ -60,7 +60,7 @@ def close(runtime: Runtime, link: ProtectedSocket, cause: str) -> None:
     _reset(peer, connection, cause)
 
 
-def take_leave(runtime: Runtime) -> None:
+def send_shutdown_notifications(runtime: Runtime) -> None:
     """The daemon stops: NOTIFICATION Cease on every session, before ExaBGP, which would just
     close, closes them. Where graceful restart was announced the peer is to keep our routes."""
     for link in runtime.links:
@@ -77,7 +77,7 @@ def _restarts_gracefully(peer: Any) -> bool:
     return bool(sent is not None and sent.capabilities.announced(graceful))
 
 
-def silence(reactor: Any, peer: Any) -> None:
+def end_unprotected_session(reactor: Any, peer: Any) -> None:
     """An open session, or an attempt at one, whose neighbor is protected from now on: it ends
     here, without an octet. Upstream would send KEEPALIVE or NOTIFICATION first."""
     connection = make_abrupt(peer)
@@ -97,7 +97,7 @@ def make_abrupt(peer: Any) -> Any:
     return connection
 
 
-def give(runtime: Runtime, link: ProtectedSocket, connection: Any, peer: Any) -> None:
+def hand_to_bgp(runtime: Runtime, link: ProtectedSocket, connection: Any, peer: Any) -> None:
     """From here on ExaBGP's connection has the proven socket."""
     link.deadline = None
     link.connection, link.peer = connection, peer
@@ -128,7 +128,7 @@ def closed(connection: Any) -> None:
         runtime.links.end(link, 'closed by BGP')
 
 
-def parts(connection: Any, code: int) -> None:
+def notification_sent(connection: Any, code: int) -> None:
     """A NOTIFICATION is about to be the last message; when the hold timer expired nobody reads."""
     link: ProtectedSocket = connection.ikev2[1]
     link.notification_sent = code != HOLD_TIMER_EXPIRED

@@ -171,7 +171,7 @@ class IncomingConnections:
         if denied:
             sessions.deny(runtime, link, connection, denied)
             return
-        sessions.give(runtime, link, connection, peer)
+        sessions.hand_to_bgp(runtime, link, connection, peer)
         # Its first turn is due.
         runtime.again = True
 

@@ -98,7 +98,7 @@ def establish(runtime: Runtime, outgoing: Any, peer: Any) -> Iterator[bool]:
         yield True
         _still_open(link, 'before OPEN')
         outgoing.success()
-        sessions.give(runtime, link, outgoing, peer)
+        sessions.hand_to_bgp(runtime, link, outgoing, peer)
         runtime.failures.pop(key, None)
         given = True
     except AttemptError as error:

@@ -77,7 +77,7 @@ def _close_protocol(original: Any, self: Any, reason: str = 'no reason given') -
 
 def _new_notification(original: Any, self: Any, notification: Any) -> Any:
     if getattr(self.connection, 'ikev2', None) is not None:
-        sessions.parts(self.connection, notification.code)
+        sessions.notification_sent(self.connection, notification.code)
     return original(self, notification)
 
 

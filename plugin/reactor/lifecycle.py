@@ -202,7 +202,7 @@ def _reload(original: Any, self: Any) -> Any:
     for peer in self._peers.values():
         coming = peer._neighbor
         if coming is not None and protection_of(coming) and not protection_of(peer.neighbor):
-            sessions.silence(self, peer)
+            sessions.end_unprotected_session(self, peer)
     return reloaded
 
 
@@ -229,7 +229,7 @@ def _restart(original: Any, self: Any) -> Any:
 def _shutdown(original: Any, self: Any) -> Any:
     running = runtime.of(self)
     if running is not None:
-        sessions.take_leave(running)
+        sessions.send_shutdown_notifications(running)
     result = original(self)
     if running is not None:
         running.stop()

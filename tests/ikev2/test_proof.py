@@ -85,7 +85,7 @@ def test_an_ike_sa_stays_and_holds_as_long_as_the_new_judgement() -> None:
     up = bench()
     (sa,) = sas_of(up.b)
     trust = ROOT.trust(LATER)
-    up.b.endpoint.trust_otherwise(peer_a(B.credential(), trust), up.now + 600, up.now)
+    up.b.endpoint.change_trust(peer_a(B.credential(), trust), up.now + 600, up.now)
     assert sas_of(up.b) == [sa]
     # In time, by a new proof: the old one's deadlines are gone with it.
     up.run(590)
@@ -100,7 +100,7 @@ def test_a_rekey_under_way_inherits_the_new_judgement() -> None:
     up = bench()
     up.b.endpoint.rekey_ike_sa('a', up.now)
     trust = peer_a(B.credential(), ROOT.trust(LATER))
-    up.b.endpoint.trust_otherwise(trust, up.now + 600, up.now)
+    up.b.endpoint.change_trust(trust, up.now + 600, up.now)
     until = up.now + 600
     up.run(5)
     assert [sa.proven_until for sa in sas_of(up.b)] == [until]
@@ -109,7 +109,7 @@ def test_a_rekey_under_way_inherits_the_new_judgement() -> None:
 def test_who_comes_afterwards_is_judged_by_the_new_one() -> None:
     up = bench()
     revoked = ROOT.trust(ROOT.crl(A))
-    up.b.endpoint.trust_otherwise(peer_a(B.credential(), revoked), up.now + 3600, up.now)
+    up.b.endpoint.change_trust(peer_a(B.credential(), revoked), up.now + 3600, up.now)
     up.a.endpoint.reauthenticate('b', up.now)
     up.run(30)
     assert 'revoked' in up.b.last(IkeSaFailed).text
@@ -119,7 +119,7 @@ def test_nothing_else_may_change_with_it() -> None:
     up = bench()
     changed = replace(peer_a(B.credential(), ROOT.trust(LATER)), ike_lifetime=600.0)
     with pytest.raises(LocalError, match='more than the credential of peer a'):
-        up.b.endpoint.trust_otherwise(changed, up.now + 600, up.now)
+        up.b.endpoint.change_trust(changed, up.now + 600, up.now)
     other = peer_a(PrivateKey(keys('ed25519', 1)), ROOT.trust(LATER))
     with pytest.raises(LocalError, match='more than the credential'):
-        up.b.endpoint.trust_otherwise(other, up.now + 600, up.now)
+        up.b.endpoint.change_trust(other, up.now + 600, up.now)

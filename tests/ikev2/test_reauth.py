@@ -182,7 +182,7 @@ def test_an_ike_sa_that_is_being_refused_does_not_stand_for_the_one_that_has_end
     bench = Bench()
     bench.connect()
     changed = replace(peer_b(), remote_credential=psk('another secret that is long enough'))
-    bench.a.endpoint.trust_otherwise(changed, bench.now + 1000, bench.now)
+    bench.a.endpoint.change_trust(changed, bench.now + 1000, bench.now)
     bench.a.endpoint.reauthenticate('b', bench.now)
     # A's word that it doesn't believe B is on its way for as long as it takes.
     bench.fate = lambda d: (

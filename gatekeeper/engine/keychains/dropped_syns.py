@@ -14,7 +14,7 @@ from gatekeeper.state.store import Store
 from tcpao.refusal import DroppedSyn, Reason
 
 
-def kept_out(state: Store, refusal: DroppedSyn, now: float) -> None:
+def syn_dropped(state: Store, refusal: DroppedSyn, now: float) -> None:
     """Tell it of every session with a keychain that it may have been for, unless that is up."""
     up = {conn.policy.key for conn in state.connections.values() if conn.phase is Phase.PROVEN}
     for policy in state.policies.values():

@@ -38,7 +38,7 @@ def begin(state: Store, peer: Peer, after: IkePeer, now: float) -> None:
             state.deadlines.set(Due.REPROVE, peer, now + REPROVE_WITHIN)
         elif until is not None and replace(peer.ike, remote_credential=credential) == after:
             peer.proven_until = now + until - wall
-            state.endpoint.trust_otherwise(after, peer.proven_until, now)
+            state.endpoint.change_trust(after, peer.proven_until, now)
             peer.ike = after
             return
     peer.renew = True

@@ -24,7 +24,12 @@ from tcpao.installer import Failed, Install, KeyState, Probe, Read, Where
 
 def ask(state: Store, conn: Connection, now: float) -> None:
     """The soft lifetime is over: ask for a successor, unless one is on its way."""
-    if conn.phase is not Phase.PROVEN or conn.requested_successor or conn.peers_successor or conn.rotation:
+    if (
+        conn.phase is not Phase.PROVEN
+        or conn.requested_successor
+        or conn.peers_successor
+        or conn.rotation
+    ):
         return
     policy, peer, pair = conn.policy, conn.peer, conn.pair
     try:
@@ -151,14 +156,21 @@ def _requested(state: Store, event: RpSaRequested, now: float) -> None:
         raise RefusedError(
             NotifyType.TS_UNACCEPTABLE, 'the selectors of the old MKT differ', b'', policy
         )
-    if old is not conn.mkt_in_use or conn.phase is not Phase.PROVEN or conn.rotation or conn.peers_successor:
+    if (
+        old is not conn.mkt_in_use
+        or conn.phase is not Phase.PROVEN
+        or conn.rotation
+        or conn.peers_successor
+    ):
         raise RefusedError(NotifyType.TEMPORARY_FAILURE, 'a rekey is under way', policy=policy)
     suite = accepting.choose(state, policy, offer)
     send_id = accepting.take_ids(peer, policy, offer)
     life = conn.peers_successor = state.new_life(policy, peer, pair, send_id, initiator=False)
     life.token = event.token
     if conn.requested_successor is None:
-        state.note(policy, EventName.REKEY_STARTED, send_id=conn.mkt_in_use.send_id, successor=send_id)
+        state.note(
+            policy, EventName.REKEY_STARTED, send_id=conn.mkt_in_use.send_id, successor=send_id
+        )
     life.promised_recv_id = offer.keyid
     keys = state.endpoint.prepare(
         event.token, suite, policy.tcp_options, send_id, policy.lifetime, now

@@ -49,7 +49,7 @@ class Handshake:
 
     # --- in ---------------------------------------------------------------------------------
 
-    def hear(
+    def receive_syn(
         self, packet: bytes, start: int, data: int, listeners: list[Listener]
     ) -> Received | None:
         """A SYN: the segment if it is good. Raises MalformedError."""
@@ -59,7 +59,7 @@ class Handshake:
             _remember(self._syns, sequence, (segment.key_id, segment.rnext_key_id))
         return segment
 
-    def finish(
+    def receive_ack(
         self, packet: bytes, start: int, data: int, listeners: list[Listener]
     ) -> tuple[Received, Connection | None] | None:
         """What the peer sends after our SYN-ACK: None to drop it; a Connection if that was the

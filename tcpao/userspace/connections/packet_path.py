@@ -142,7 +142,7 @@ class PacketPath(SocketsTable):
             return packet if handshake is None and not self.heritage.holds(pair) else None
         if packet[start + FLAGS] & (SYN | ACK) == SYN:
             opening = handshake or Handshake(pair, self.tally)
-            segment = opening.hear(packet, start, data, listeners)
+            segment = opening.receive_syn(packet, start, data, listeners)
             if segment is None:
                 return None
             self.put(opening)
@@ -153,7 +153,7 @@ class PacketPath(SocketsTable):
             else:
                 refuse_unknown(listeners, self.tally)
             return None
-        finished = handshake.finish(packet, start, data, listeners)
+        finished = handshake.receive_ack(packet, start, data, listeners)
         if finished is None:
             return None
         segment, connection = finished

@@ -369,7 +369,9 @@ class TwoRouters(RuleBasedStateMachine):
         for _ in range(2000):
             conns = [c for r in self.routers.values() for c in r.core.state.connections.values()]
             deletes = any(router.peer.deletes for router in self.routers.values())
-            if not deletes and not any(c.rotation or c.requested_successor or c.peers_successor for c in conns):
+            if not deletes and not any(
+                c.rotation or c.requested_successor or c.peers_successor for c in conns
+            ):
                 return
             self.world.run(1)
         raise AssertionError('a rotation never ends')

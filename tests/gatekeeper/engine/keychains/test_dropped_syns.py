@@ -26,7 +26,7 @@ HERS = PAIR.reversed()
 
 def tell(router: Router, reason: Reason, key_id: int | None, pair: SocketPair = HERS) -> None:
     answer = pair.local == PAIR.local
-    router.core.kept_out(DroppedSyn(reason, pair, key_id, is_answer=answer), router.world.now)
+    router.core.syn_dropped(DroppedSyn(reason, pair, key_id, is_answer=answer), router.world.now)
     router.pump()
 
 
