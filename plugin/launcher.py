@@ -80,9 +80,9 @@ def _plug_in() -> None:
         compat.check()
     except compat.IncompatibleError as error:
         _give_up(error)
-    from plugin import install as plugging
+    from plugin import install
 
-    plugging.install()
+    install.install()
 
 
 if __name__ == '__main__':

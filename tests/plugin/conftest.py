@@ -15,8 +15,7 @@ from exabgp.logger import log
 from exabgp.reactor import interrupt
 
 from gatekeeper.configuration.key_files import KeyFiles
-from plugin import install as plugging
-from plugin import patching
+from plugin import install, patching
 from plugin.configuration import neighbors
 from plugin.reactor import lifecycle
 from tests.plugin.doubles import Daemon, FakeGatekeeper
@@ -25,7 +24,7 @@ from tests.plugin.texts import PSK
 
 @pytest.fixture(scope='session', autouse=True)
 def patched() -> Iterator[None]:
-    plugging.install()
+    install.install()
     log.init(getenv())
     yield
     patching.restore()

@@ -8,8 +8,7 @@ import pytest
 from exabgp.reactor.loop import Reactor
 from exabgp.version import version
 
-from plugin import compat, patching
-from plugin import install as plugging
+from plugin import compat, install, patching
 
 
 @pytest.fixture(autouse=True)
@@ -17,7 +16,7 @@ def upstream() -> object:
     """Names and signatures are checked before anything is patched."""
     patching.restore()
     yield
-    plugging.install()
+    install.install()
 
 
 def test_the_installed_one_is_known() -> None:
@@ -65,10 +64,10 @@ def test_everything_that_is_patched_was_checked(monkeypatch: pytest.MonkeyPatch)
         touched.append(f'{getattr(owner, "__name__", "").split(".")[-1]}.{name}')
         real(owner, name, value)
 
-    for part in (patching, *plugging.PARTS):
+    for part in (patching, *install.PARTS):
         if hasattr(part, 'replace'):
             monkeypatch.setattr(part, 'replace', replace)
-    plugging.install()
+    install.install()
     known = {
         name if '.' in name else f'{module.split(".")[-1]}.{name}'
         for module, name, _ in compat.LEANED_ON

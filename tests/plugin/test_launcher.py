@@ -159,8 +159,8 @@ from exabgp.environment import getenv
 from exabgp.logger import log
 log.init(getenv())
 if sys.argv[1] == 'patched':
-    from plugin import plugging
-    plugging.install()
+    from plugin import install
+    install.install()
 from exabgp.bgp.neighbor import NeighborTemplate
 from exabgp.configuration.configuration import Configuration
 result = {}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tcpao import backend
 from tcpao.backend import Backend, BackendError, Preference
 from tcpao.backend_choice import choose
+from tcpao.kernel import backend
 from tcpao.mkt import ALGORITHMS
 
 NO = 'this kernel is built without TCP-AO'

@@ -22,8 +22,7 @@ from gatekeeper.reporting.ike_key_log import IkeKeyLog
 from gatekeeper.reporting.keys_json import KeyTable
 from gatekeeper.service.gatekeeper import Gatekeeper, GatekeeperError
 from lab.impostors import bgp_open
-from plugin import install as plugging
-from plugin import patching
+from plugin import install, patching
 from plugin.connections import runtime
 from plugin.connections.runtime import Runtime
 from plugin.reactor import lifecycle
@@ -436,5 +435,5 @@ def test_everything_is_put_back() -> None:
     try:
         assert Reactor.reload is not patched
     finally:
-        plugging.install()
+        install.install()
     assert patching.installed()
