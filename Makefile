@@ -19,7 +19,7 @@ TEST_PACKAGES := strongswan-charon strongswan-swanctl \
 # The demo and the tests find their tools in the environment.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help setup kernel libreswan lint test demo clean
+.PHONY: help setup kernel libreswan lint test demo dist clean
 .DELETE_ON_ERROR:
 
 help:
@@ -27,6 +27,7 @@ help:
 	@echo 'make setup  Debian packages and the Python environment in $(VENV)'
 	@echo 'make kernel a kernel with TCP-AO, built once where the host has none'
 	@echo 'make lint   ruff and mypy'
+	@echo 'make dist   wheel (the same octets each time) and source distribution, in build/dist'
 
 setup: packages-run $(VENV)/.complete
 
@@ -89,6 +90,14 @@ test: packages-test libreswan lint kernel
 
 demo: packages-run $(if $(wildcard $(VENV)/.complete),$(VENV)/.complete,$(VENV)/.for-demo)
 	@$(PYTHON) -m lab.demo $(DEMO)
+
+# The wheel has the same octets for the same commit: its files are dated by the commit.
+dist: setup
+	@rm -rf build/dist && mkdir -p build/dist
+	@$(PYTHON) -m pip install -q --disable-pip-version-check build
+	@SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(PYTHON) -m build -o build/dist . \
+	    > build/dist.log 2>&1 || { tail -n 20 build/dist.log >&2; exit 1; }
+	@cd build/dist && sha256sum *
 
 clean:
 	rm -rf build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -44,8 +44,8 @@ def settle_arguments() -> None:
     """Make sys.argv[0] a script that Python can run again: ExaBGP does, for its helper, and
     derives its own directory from it."""
     script = Path(sys.argv[0])
-    if script.resolve() == Path(__file__).resolve():
-        # `python -m plugin.launcher`: our package's folder must not be searched for modules.
+    if script.resolve().parent == Path(__file__).resolve().parent:
+        # `python -m plugin`: our package's folder must not be searched for modules.
         folder = str(Path(__file__).resolve().parent)
         sys.path[:] = [entry for entry in sys.path if not entry or Path(entry) != Path(folder)]
         os.environ.setdefault('EXABGP_ROOT', sys.prefix)
@@ -62,6 +62,13 @@ def _give_up(error: Exception) -> NoReturn:
 def main() -> int:
     """The console script."""
     settle_arguments()
+    if sys.argv[1:] == ['--version']:
+        # `exabgp --version` is an error there; the subcommand `version` stays ExaBGP's own.
+        from importlib import metadata
+
+        names = ('exabgp-gatekeeper', 'exabgp')
+        print(', '.join(f'{name} {metadata.version(name)}' for name in names))
+        return 0
     if not os.environ.get(HELPER):
         try:
             home_of(PACKAGES)

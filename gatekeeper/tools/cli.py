@@ -13,6 +13,7 @@ from gatekeeper.tools import verify as verifying
 from gatekeeper.tools.errors import ToolError
 from gatekeeper.tools.keygen import KEY_KINDS, make_key_pair, make_psk
 from gatekeeper.tools.probe import command as probing
+from gatekeeper.tools.version import version
 from ikev2.authentication.signatures.keys import PrivateKey, PublicKey
 from ikev2.authentication.x509.certificates import CertificateError
 from ikev2.authentication.x509.certificates import read_file as read_certificates
@@ -79,6 +80,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog='gatekeeper', description='tools for IKEv2-negotiated TCP-AO keys'
     )
+    top.add_argument('--version', action='version', version=f'gatekeeper {version()}')
     verbs = top.add_subparsers(dest='verb', required=True)
     keygen = verbs.add_parser('keygen', help='make a credential for IKE (mode 0600)')
     keygen.add_argument('kind', choices=(*KEY_KINDS, PSK))

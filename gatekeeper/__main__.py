@@ -1,0 +1,10 @@
+"""`python -m gatekeeper` is the command `gatekeeper`."""
+
+from __future__ import annotations
+
+import sys
+
+from gatekeeper.tools.cli import main
+
+if __name__ == '__main__':
+    sys.exit(main())
