@@ -518,7 +518,7 @@ DAEMON = """
     from ipaddress import ip_address
     from tcpao.installer import Guard, Install, Where
     from tcpao.mkt import SocketPair
-    from tcpao.userspace.backend import UserspaceBackend
+    from tcpao.userspace.client.backend import UserspaceBackend
     from tcpao.userspace.rules import Kind
     from tests.tcpao.test_installer_conformance import mkts
 
@@ -624,7 +624,7 @@ def test_without_privileges_it_says_so(sites: tuple[Site, Site]) -> None:
     script = textwrap.dedent("""
         import ctypes
         from tcpao.backend import BackendError
-        from tcpao.userspace.backend import UserspaceBackend
+        from tcpao.userspace.client.backend import UserspaceBackend
         PR_CAPBSET_DROP, CAP_NET_ADMIN = 24, 12
         assert ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, CAP_NET_ADMIN, 0, 0, 0) == 0
         try:

@@ -188,7 +188,7 @@ def test_where_it_can_not_be_seen_who_lives_nothing_is_removed(
 
 LOOK = """
 import sys
-from tcpao.userspace.clearing import clear
+from tcpao.userspace.rules.leftovers import clear
 print(clear())
 print('pyroute2' in sys.modules)
 """
