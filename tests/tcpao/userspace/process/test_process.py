@@ -519,7 +519,7 @@ DAEMON = """
     from tcpao.installer import Guard, Install, Where
     from tcpao.mkt import SocketPair
     from tcpao.userspace.client.backend import UserspaceBackend
-    from tcpao.userspace.rules import Kind
+    from tcpao.userspace.rules.interface import Kind
     from tests.tcpao.test_installer_conformance import mkts
 
     backend = UserspaceBackend((Kind(sys.argv[1]),))
