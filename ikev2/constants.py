@@ -218,6 +218,7 @@ class NotifyType(IntEnum):
 
 
 FIRST_STATUS_NOTIFY: Final = 16384  # RFC 7296, 3.10.1
+KNOWN_ERRORS: Final = frozenset(int(n) for n in NotifyType if n < FIRST_STATUS_NOTIFY)
 
 
 class IdType(IntEnum):

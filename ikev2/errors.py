@@ -93,6 +93,14 @@ class InvalidAnswer(PeerError):
     """A response that isn't consistent with our request (RFC 7296, 3.3.6 for SA payloads)."""
 
 
+class ContradictoryAnswer(InvalidAnswer):
+    """A response that grants something and reports an error beside (RFC 7296, 3.10.1)."""
+
+    def __init__(self, notify_type: int) -> None:
+        super().__init__(f'the answer reports error {notify_type} beside what it grants')
+        self.notify_type = notify_type
+
+
 class InvalidKeyExchange(PeerError):
     """A public value that fails its checks (RFC 6989, 2); the exchange is over."""
 

@@ -20,9 +20,9 @@ from ikev2.authentication.credentials import CertifiedKey
 from ikev2.authentication.identity import Identity
 from ikev2.authentication.ppk import Use, responder_uses
 from ikev2.authentication.proof import proof_of
-from ikev2.constants import FIRST_STATUS_NOTIFY, ExchangeType, NotifyType
+from ikev2.constants import ExchangeType, NotifyType
 from ikev2.crypto.keys import IkeKeys
-from ikev2.errors import AuthenticationFailed, MalformedMessage, PeerError
+from ikev2.errors import AuthenticationFailed, ContradictoryAnswer, MalformedMessage, PeerError
 from ikev2.events import Cause
 from ikev2.exchanges.informational import AuthenticationRefused, Liveness
 from ikev2.exchanges.rp_responder import serve_first_rp_sa
@@ -118,7 +118,7 @@ class Authenticate(Exchange):
 
     def _refused(self, sa: IkeSa, message: Message, now: float) -> None:
         """The responder's MAC was good, but who it is remains unproven (RFC 7296, 1.2)."""
-        errors = [n for n in message.all(NotifyPayload) if n.notify_type < FIRST_STATUS_NOTIFY]
+        errors = message.errors
         if not errors:
             raise MalformedMessage('IKE_AUTH answer with neither AUTH nor an error')
         if errors[0].notify_type == NotifyType.AUTHENTICATION_FAILED:
@@ -134,7 +134,7 @@ class Authenticate(Exchange):
     def broken(self, sa: IkeSa, error: PeerError, now: float) -> None:
         self._forget()
         cause = _cause(error)
-        if not isinstance(error, AuthenticationFailed):
+        if not isinstance(error, AuthenticationFailed | ContradictoryAnswer):
             sa.close(cause, now, str(error))
             return
         # The responder believes that the IKE SA is up: tell it (RFC 7296, 2.21.2).
@@ -330,4 +330,6 @@ def _cause(error: PeerError) -> Cause:
         return Cause.UNKNOWN_IDENTITY
     if isinstance(error, AuthenticationFailed):
         return Cause.AUTHENTICATION_FAILED
+    if isinstance(error, ContradictoryAnswer):
+        return Cause.REFUSED
     return Cause.MALFORMED

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from ikev2.authentication.announcements import read_announcements
 from ikev2.authentication.auth import read_signature_hashes, signature_hashes
 from ikev2.authentication.ppk import initiator_uses
-from ikev2.constants import FIRST_STATUS_NOTIFY, VENDOR_ID, ExchangeType, NotifyType
+from ikev2.constants import VENDOR_ID, ExchangeType, NotifyType
 from ikev2.context import NONCE_LENGTH, Path
 from ikev2.crypto.key_exchange import KeyExchange
 from ikev2.crypto.prf import check_nonce
@@ -214,6 +214,7 @@ class Attempt:
         cookie = message.notify(NotifyType.COOKIE)
         wrong_group = message.notify(NotifyType.INVALID_KE_PAYLOAD)
         if message.find(SaPayload) is not None:
+            message.expect_success()
             self._complete(message, datagram, now)
         elif cookie is not None:
             if not 1 <= len(cookie.data) <= _LARGEST_COOKIE:
@@ -236,7 +237,7 @@ class Attempt:
         self._retry(now)
 
     def _note_refusal(self, message: Message, now: float) -> None:
-        errors = [n for n in message.all(NotifyPayload) if n.notify_type < FIRST_STATUS_NOTIFY]
+        errors = message.errors
         if not errors:
             raise MalformedMessage('neither an SA nor an error')
         notify = errors[0].notify_type

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from ikev2.constants import FIRST_STATUS_NOTIFY, ExchangeType, PayloadType
+from ikev2.constants import ExchangeType, PayloadType
 from ikev2.crypto.key_exchange import KeyExchange, respond
 from ikev2.crypto.keys import derive_ike_keys, skeyseed_rekey
 from ikev2.errors import InvalidKeyExchange, MalformedMessage, PeerError
@@ -20,7 +20,7 @@ from ikev2.sa.intermediate import authenticated_octets
 from ikev2.sa.origin import Handshake
 from ikev2.wire.message import HEADER_LENGTH, Header, Message, encode_chain
 from ikev2.wire.payload import GENERIC_HEADER_LENGTH, Payload, generic_header
-from ikev2.wire.payloads import KeyExchangePayload, NotifyPayload
+from ikev2.wire.payloads import KeyExchangePayload
 from ikev2.wire.words import notify_name
 from keymaterial import Secret
 
@@ -62,7 +62,7 @@ class Intermediate(Exchange):
 
 
 def _refused(sa: IkeSa, message: Message, now: float) -> None:
-    errors = [n for n in message.all(NotifyPayload) if n.notify_type < FIRST_STATUS_NOTIFY]
+    errors = message.errors
     if not errors:
         raise MalformedMessage('IKE_INTERMEDIATE answer with neither KE nor an error')
     sa.close(Cause.REFUSED, now, f'the peer answered {notify_name(errors[0].notify_type)}')

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from ikev2.constants import ExchangeType, NotifyType, ProtocolId
+from ikev2.constants import KNOWN_ERRORS, ExchangeType, NotifyType, ProtocolId
 from ikev2.errors import MalformedMessage, PeerError
 from ikev2.events import Cause, DeleteAnswered, KeysDeleted
 from ikev2.exchanges.rp_pending import PendingDelete, delete_keys
@@ -98,7 +98,8 @@ class DeleteKeys(Job):
         return [delete_keys(self._send_ids)]
 
     def answered(self, sa: IkeSa, message: Message, now: float) -> None:
-        self._end(True)
+        # An error of a type that we don't know: the request has failed (RFC 7296, 3.10.1).
+        self._end(all(error.notify_type in KNOWN_ERRORS for error in message.errors))
 
     def broken(self, sa: IkeSa, error: PeerError, now: float) -> None:
         self._end(False)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from ikev2.constants import (
-    FIRST_STATUS_NOTIFY,
     RP_SUITES,
     ExchangeType,
     NotifyType,
@@ -18,7 +17,7 @@ from ikev2.context import NONCE_LENGTH
 from ikev2.crypto.key_exchange import KeyExchange
 from ikev2.crypto.keys import child_keymat
 from ikev2.crypto.prf import check_nonce
-from ikev2.errors import InvalidAnswer, MalformedMessage, PeerError
+from ikev2.errors import ContradictoryAnswer, InvalidAnswer, MalformedMessage, PeerError
 from ikev2.events import Cause, RpSaFailed, RpSaKeys, RpSaNegotiated, RpSaRequest
 from ikev2.exchanges.follow_up import FollowUp, Owner, link_of, refusal
 from ikev2.exchanges.informational import UndoKeys
@@ -203,7 +202,7 @@ class RequestRpSa(Job, Owner):
             self._agreed.shared.wipe()
 
     def _refused(self, sa: IkeSa, message: Message, now: float) -> None:
-        errors = [n for n in message.all(NotifyPayload) if n.notify_type < FIRST_STATUS_NOTIFY]
+        errors = message.errors
         if not errors:
             raise MalformedMessage('CREATE_CHILD_SA answer with neither an SA nor an error')
         error = errors[0]
@@ -230,6 +229,9 @@ class RequestRpSa(Job, Owner):
 
     def broken(self, sa: IkeSa, error: PeerError, now: float) -> None:
         self._undo(now)
+        if isinstance(error, ContradictoryAnswer):
+            self._fail(Cause.REFUSED, str(error), error.notify_type)
+            return
         changed = isinstance(error, _SelectorsChanged)
         self._fail(Cause.SELECTORS_CHANGED if changed else Cause.MALFORMED, str(error))
 

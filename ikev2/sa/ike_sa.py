@@ -20,7 +20,16 @@ from ikev2.sa.channel import Channel
 from ikev2.sa.exchange import Exchange
 from ikev2.sa.fragments import first_fragment
 from ikev2.sa.origin import Handshake, Origin
-from ikev2.sa.transitions import DEFERRED, FATAL, FINISHED, SERVED, Happening, State, follow
+from ikev2.sa.transitions import (
+    DEFERRED,
+    FATAL,
+    FINISHED,
+    SERVED,
+    TOLERATED,
+    Happening,
+    State,
+    follow,
+)
 from ikev2.sa.window import AnswerWindow, Retransmission, Verdict
 from ikev2.timers import Timer
 from ikev2.wire.message import Header, Message
@@ -260,6 +269,7 @@ class IkeSa:
                 header.exchange_type, message.payloads, sent=False, response=True
             )
             try:
+                message.expect_success(TOLERATED.get(header.exchange_type, ()))
                 asking.exchange.answered(self, message, now)
             except PeerError as error:
                 broken = error

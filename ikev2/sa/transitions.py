@@ -18,10 +18,11 @@ A rekeyed IKE SA serves until its peer, or we, delete it: the last request over 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from types import MappingProxyType
 
-from ikev2.constants import ExchangeType, NotifyType
+from ikev2.constants import KNOWN_ERRORS, ExchangeType, NotifyType
 
 
 class State(StrEnum):
@@ -109,6 +110,29 @@ what authenticates a peer is served in the others."""
 
 FATAL = frozenset({NotifyType.INVALID_SYNTAX, NotifyType.AUTHENTICATION_FAILED})
 """Errors that end the IKE SA at both ends without a Delete (RFC 7296, 2.21)."""
+
+TOLERATED: Mapping[int, frozenset[int]] = MappingProxyType(
+    {
+        # RFC 7296, 1.2: the IKE SA comes up without the child that was asked for with it.
+        _AUTH: frozenset(
+            {
+                NotifyType.NO_PROPOSAL_CHOSEN,
+                NotifyType.SINGLE_PAIR_REQUIRED,
+                NotifyType.NO_ADDITIONAL_SAS,
+                NotifyType.INTERNAL_ADDRESS_FAILURE,
+                NotifyType.FAILED_CP_REQUIRED,
+                NotifyType.TS_UNACCEPTABLE,
+                NotifyType.INVALID_SELECTORS,
+                NotifyType.TEMPORARY_FAILURE,
+                NotifyType.KEYID_IN_USE,
+            }
+        ),
+        # What an INFORMATIONAL answer reports beside a Delete concerns that SA alone.
+        _INFORMATIONAL: KNOWN_ERRORS,
+    }
+)
+"""Errors in the answer to an exchange that leave the rest of that answer valid. Beside anything
+else that an answer grants, an error of another type makes the request fail."""
 
 USABLE = frozenset({_S.ESTABLISHED})
 """Our own new requests may start here (RFC 7296, 1.3.2: not while it is being rekeyed)."""

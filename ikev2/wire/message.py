@@ -6,19 +6,25 @@ non-ESP marker. What a message means is the engine's business.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from struct import Struct
 from typing import Self, TypeVar
 
 from ikev2.constants import (
+    FIRST_STATUS_NOTIFY,
     IKE_MAJOR_VERSION,
     IKE_MINOR_VERSION,
     HeaderFlag,
     NotifyType,
     PayloadType,
 )
-from ikev2.errors import MalformedMessage, UnsupportedCriticalPayload, UnsupportedVersion
+from ikev2.errors import (
+    ContradictoryAnswer,
+    MalformedMessage,
+    UnsupportedCriticalPayload,
+    UnsupportedVersion,
+)
 from ikev2.wire.payload import (
     CRITICAL,
     GENERIC_HEADER,
@@ -172,6 +178,23 @@ class Message:
         """The first Notify payload of one type, or None."""
         found = self.notifies(notify_type)
         return found[0] if found else None
+
+    @property
+    def errors(self) -> list[NotifyPayload]:
+        """The Notify payloads of an error type, known or not (RFC 7296, 3.10.1)."""
+        return [n for n in self.all(NotifyPayload) if n.notify_type < FIRST_STATUS_NOTIFY]
+
+    def expect_success(self, tolerated: Container[int] = ()) -> None:
+        """Check that a response which grants something reports no error beside.
+
+        A response of Notify payloads alone is a plain refusal, which its exchange reads.
+        `tolerated` are error types that leave what was asked for as it is. Raises
+        ContradictoryAnswer: the request has failed entirely (RFC 7296, 3.10.1, which says so of
+        the error types that a receiver doesn't know).
+        """
+        error = next((n for n in self.errors if n.notify_type not in tolerated), None)
+        if error is not None and any(type(p) is not NotifyPayload for p in self.payloads):
+            raise ContradictoryAnswer(error.notify_type)
 
 
 def encode_chain(payloads: Sequence[Payload]) -> tuple[int, bytes]:

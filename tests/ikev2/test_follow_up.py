@@ -119,7 +119,7 @@ def test_keymat_is_made_of_all_secrets_in_order(monkeypatch: pytest.MonkeyPatch)
         seen.append([sk_d.reveal(), shared.reveal(), *(one.reveal() for one in additional)])
         return child_keymat(prf, sk_d, ni, nr, length, shared, additional)
 
-    for module in ('rp_initiator', 'rp_responder'):
+    for module in ('rp_initiator', 'rp_pending'):
         monkeypatch.setattr(f'ikev2.exchanges.{module}.child_keymat', spy)
     up(TWO).negotiate()
     assert seen[0] == seen[1]
