@@ -12,7 +12,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from ikev2.constants import FIRST_STATUS_NOTIFY, ExchangeType, KeyExchangeId, NotifyType
+from ikev2.constants import ExchangeType, KeyExchangeId, NotifyType
 from ikev2.crypto.key_exchange import KeyExchange, respond
 from ikev2.errors import MalformedMessage, PeerError
 from ikev2.events import Cause
@@ -81,26 +81,34 @@ class FollowUp(Exchange):
         exchange = self._exchange
         if exchange is None or ke.group != exchange.group:
             raise MalformedMessage('the KE payload is of another method than the chosen one')
-        secrets = (*self._secrets, exchange.shared_secret(ke.data))
         left = self._methods[1:]
-        if left:
-            sa.control.appendleft(FollowUp(self._owner, left, link_of(message), secrets))
+        link = link_of(message) if left else None
+        # From here on `broken` wipes the new secret with those from before.
+        self._secrets = (*self._secrets, exchange.shared_secret(ke.data))
+        if link is not None:
+            sa.control.appendleft(FollowUp(self._owner, left, link, self._secrets))
         else:
-            self._owner.complete(sa, secrets, now)
-            for secret in secrets:
-                secret.wipe()
+            self._owner.complete(sa, self._secrets, now)
+            self._wipe()
 
     def _refused(self, sa: IkeSa, message: Message, now: float) -> None:
-        errors = [n for n in message.all(NotifyPayload) if n.notify_type < FIRST_STATUS_NOTIFY]
+        errors = message.errors
         if not errors:
             raise MalformedMessage('IKE_FOLLOWUP_KE answer with neither KE nor an error')
+        self._wipe()
         self._owner.refused(sa, errors[0], now)
 
     def broken(self, sa: IkeSa, error: PeerError, now: float) -> None:
+        self._wipe()
         self._owner.broken(sa, error, now)
 
     def lost(self, cause: Cause, text: str, now: float) -> None:
+        self._wipe()
         self._owner.lost(cause, text, now)
+
+    def _wipe(self) -> None:
+        for secret in self._secrets:
+            secret.wipe()
 
 
 def link_of(message: Message) -> NotifyPayload:

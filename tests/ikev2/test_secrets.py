@@ -5,7 +5,7 @@ them is wiped, or is what an IKE SA or our user still needs.
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
@@ -16,8 +16,18 @@ from ikev2.authentication.ppk import Ppk
 from ikev2.constants import ExchangeType, KeyExchangeId, NotifyType
 from ikev2.crypto.key_exchange import KeyExchange
 from ikev2.errors import MalformedMessage
-from ikev2.events import Cause, IkeSaFailed, IkeSaUp, RpSaKeys, RpSaNegotiated, RpSaRequested
+from ikev2.events import (
+    Cause,
+    Datagram,
+    IkeSaFailed,
+    IkeSaUp,
+    RpSaKeys,
+    RpSaNegotiated,
+    RpSaRequested,
+)
 from ikev2.proposals.ike import IkePolicy
+from ikev2.sa.ike_sa import IkeSa
+from ikev2.wire.payload import Payload
 from ikev2.wire.payloads import NotifyPayload
 from keymaterial import Secret
 from tests.ikev2.bench import (
@@ -31,9 +41,13 @@ from tests.ikev2.bench import (
     rp_request,
     sas_of,
 )
+from tests.ikev2.test_ike_intermediate import TwoTypes
 
 PLAIN = IkePolicy()
 HYBRID = IkePolicy(additional=(KeyExchangeId.ML_KEM_768,), additional_required=True)
+TWO = TwoTypes(
+    additional=(KeyExchangeId.ML_KEM_768, KeyExchangeId.ML_KEM_1024), additional_required=True
+)
 
 
 def nothing(bench: Bench) -> None:
@@ -98,6 +112,45 @@ def lose_a_rekey(bench: Bench) -> None:
     bench.run(60)
 
 
+def refuse_the_last_follow_up(bench: Bench) -> None:
+    """The secrets of the additional key exchanges before it are of no use then."""
+    _answer_the_last_follow_up(bench, NotifyPayload(NotifyType.TEMPORARY_FAILURE))
+
+
+def garble_the_last_follow_up(bench: Bench) -> None:
+    _answer_the_last_follow_up(bench, NotifyPayload(40_000))
+
+
+def _answer_the_last_follow_up(bench: Bench, notify: NotifyPayload) -> None:
+    original = IkeSa.answer
+
+    def answer(self: IkeSa, payloads: Sequence[Payload], now: float) -> None:
+        asked = self._request[0].exchange_type if self._request else 0
+        last = asked == ExchangeType.IKE_FOLLOWUP_KE and len(payloads) == 1
+        original(self, [notify] if last else payloads, now)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(IkeSa, 'answer', answer)
+        bench.negotiate(rp_request(1))
+    if bench.a.endpoint._associations['b'].peer.policy.additional:
+        assert not bench.a.all(RpSaNegotiated)
+
+
+def lose_the_last_follow_up(bench: Bench) -> None:
+    seen: list[Datagram] = []
+
+    def fate(datagram: Datagram) -> list[float]:
+        if is_kind(datagram, ExchangeType.IKE_FOLLOWUP_KE, response=False):
+            seen.append(datagram)
+        return [LATENCY] if len(seen) < 2 else []
+
+    bench.fate = fate
+    bench.negotiate(rp_request(1))
+    bench.run(60)
+    bench.fate = deliver
+    bench.connect()
+
+
 LIVES = [
     nothing,
     negotiate,
@@ -108,6 +161,9 @@ LIVES = [
     be_refused,
     lose_what_was_asked,
     lose_a_rekey,
+    refuse_the_last_follow_up,
+    garble_the_last_follow_up,
+    lose_the_last_follow_up,
 ]
 
 
@@ -130,7 +186,7 @@ def left(made: list[Secret]) -> list[Secret]:
     return [one for one in made if len(one) and not one.wiped]
 
 
-@pytest.mark.parametrize('policy', [PLAIN, HYBRID], ids=['plain', 'hybrid'])
+@pytest.mark.parametrize('policy', [PLAIN, HYBRID, TWO], ids=['plain', 'hybrid', 'two'])
 @pytest.mark.parametrize('life', LIVES)
 def test_what_is_left_is_what_is_needed(
     life: Callable[[Bench], None], policy: IkePolicy, made: list[Secret]
