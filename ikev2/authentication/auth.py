@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from cryptography.hazmat.primitives.constant_time import bytes_eq
 
@@ -165,8 +165,11 @@ def verify_auth(
             raise ValueError('a certificate is judged for an identity and at a time')
         encoded = [c for c in received if c.encoding == CertificateEncoding.X509_SIGNATURE]
         lists = [c.data for c in received if c.encoding == CertificateEncoding.CRL]
-        key, until = credential.prove(identity, [c.data for c in encoded], lists, at)
-        verify_signature(key, auth.method, auth.data, octets)
+
+        def possession(key: Any) -> None:
+            verify_signature(key, auth.method, auth.data, octets)
+
+        _, until = credential.prove(identity, [c.data for c in encoded], lists, at, possession)
         return until
     if isinstance(credential, Fingerprint):
         credential = _pinned(credential, received)

@@ -6,8 +6,10 @@ signatures.py; paths.py judges what a peer sends.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from typing import Any, Final, Self, TypeVar
 
 from ikev2.authentication.identity import Identity
@@ -119,25 +121,26 @@ class TrustAnchors:
         certificates: Sequence[bytes],
         crls: Sequence[bytes],
         at: float,
+        possession: Callable[[Any], None] | None = None,
     ) -> tuple[Any, float]:
         """The public key of the peer's first certificate, if that speaks for its identity.
 
         `certificates` and `crls` are the DER of the peer's CERT payloads (what can't be read
         after the first certificate is passed over), `at` is in seconds since the epoch. Also
-        until when that holds. Raises AuthenticationFailed.
+        until when that holds. `possession` gets the key once a trust anchor vouches for it, and
+        before CRLs are looked at: it raises AuthenticationFailed if the peer doesn't hold it.
+        Raises AuthenticationFailed.
         """
         if not certificates:
             raise AuthenticationFailed('the peer sent no certificate')
         passed_over: list[str] = []
 
-        def readable(encoded: Sequence[bytes], read: Callable[[bytes], _Read]) -> list[_Read]:
-            found = []
+        def readable(encoded: Sequence[bytes], read: Callable[[bytes], _Read]) -> Iterator[_Read]:
             for der in encoded:
                 try:
-                    found.append(read(der))
+                    yield read(der)
                 except CertificateError as error:
                     passed_over.append(str(error))
-            return found
 
         try:
             leaf = Certificate.read(certificates[0])
@@ -145,11 +148,12 @@ class TrustAnchors:
                 raise CertificateError(f'it is for {leaf.described()}, not for {identity}')
             path = find_path(
                 leaf,
-                readable(certificates[1:MOST_CERTIFICATES], Certificate.read),
+                tuple(readable(certificates[1:MOST_CERTIFICATES], Certificate.read)),
                 self.anchors,
-                (*self.lists, *readable(crls[:MOST_CERTIFICATES], RevocationList.read)),
+                chain(self.lists, readable(crls[:MOST_CERTIFICATES], RevocationList.read)),
                 at,
                 crl_required=self.crl_required,
+                possession=possession and partial(possession, leaf.key),
             )
         except CertificateError as error:
             also = f' (passed over: {passed_over[0]})' if passed_over else ''

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ikev2.authentication.x509.certificates import CertificateError
+from ikev2.authentication.x509.crl import RevocationList
 from ikev2.authentication.x509.paths import (
     LONGEST_PATH,
     MOST_SIGNATURES,
@@ -18,6 +21,8 @@ from ikev2.authentication.x509.paths import (
     check_path,
     find_path,
 )
+from ikev2.authentication.x509.signed import Signed
+from ikev2.errors import AuthenticationFailed
 from tests.ikev2.pki import AT, DAY, KIND_NAMES, LEAF_USAGE, Holder, root
 
 ROOT = root()
@@ -210,15 +215,88 @@ def test_certificates_that_lead_in_circles_come_to_an_end() -> None:
     refused('not issued', a.leaf('r1'), *crossed)
 
 
-def test_a_search_checks_a_bounded_number_of_signatures() -> None:
-    # Many CAs of one name: each may be the issuer of each other.
-    crowd = [root('CN=crowd', number=number) for number in range(12)]
-    crossed = [one.ca('crowd', number=number) for one in crowd for number in range(12)]
-    leaf = crowd[0].leaf('r1')
-    search = _Search([holder.certificate for holder in crossed], [ROOT.certificate])
-    assert list(search.paths((leaf.certificate,))) == []
-    assert search.left == 0
-    assert MOST_SIGNATURES < 100
+@pytest.fixture
+def checked(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """What each check of a signature on a certificate or CRL has found."""
+    found: list[bool] = []
+    original = Signed.by
+
+    def by(self: Signed, key: object) -> bool:
+        found.append(original(self, key))
+        return found[-1]
+
+    monkeypatch.setattr(Signed, 'by', by)
+    return found
+
+
+def crowd_of(number: int, name: str, anchor: Holder = ROOT) -> list[Holder]:
+    """CAs of one name under an anchor, each with a key of its own, and each certified by each."""
+    firsts = [anchor.ca(name, number=index) for index in range(number)]
+    return [*firsts, *(one.ca(name, number=index) for one in firsts for index in range(number))]
+
+
+def test_search_is_bounded_when_genuine_cas_are_crossed(checked: list[bool]) -> None:
+    crowd = crowd_of(8, 'crowd')
+    leaf = replace(crowd[0].leaf('r1').certificate, signed=ROOT.certificate.signed)
+    search = _Search(leaf, [holder.certificate for holder in crowd], [ROOT.certificate])
+    assert list(search.paths()) == []
+    assert len(checked) <= MOST_SIGNATURES < 100
+
+
+@pytest.mark.parametrize('sent', ['no chain', 'a chain to nobody', 'its own CAs of our names'])
+def test_stranger_costs_one_check_at_most(sent: str, checked: list[bool]) -> None:
+    """However many certificates it sends: 16 of them cost 32 checks, of its choice of keys."""
+    false_root = root(number=77)
+    crowd = {
+        'no chain': [],
+        'a chain to nobody': crowd_of(3, 'nobody', root('CN=nobody', number=78)),
+        'its own CAs of our names': crowd_of(3, 'ca', false_root),
+    }[sent]
+    leaf = (crowd[0] if crowd else false_root).leaf('r1')
+    checked.clear()
+    refused('not issued', leaf, *crowd)
+    assert checked == ([] if sent == 'a chain to nobody' else [False])
+
+
+def test_stranger_costs_one_wrong_check_below_a_genuine_ca(checked: list[bool]) -> None:
+    """Certificates are public: a stranger can send the true CA's beside its own."""
+    forged = [root('CN=ca', number=number).leaf('r1') for number in (70, 71)]
+    crowd = crowd_of(3, 'ca', root('CN=ca', number=72))
+    checked.clear()
+    refused('not issued', forged[0], CA, *crowd)
+    assert checked.count(False) == 1
+
+
+def test_crls_are_not_read_when_the_peer_lacks_the_key(checked: list[bool]) -> None:
+    seen: list[str] = []
+
+    def possession() -> None:
+        raise AuthenticationFailed('no signature')
+
+    def lists() -> Iterator[RevocationList]:
+        seen.append('a CRL')
+        yield from ()
+
+    with pytest.raises(AuthenticationFailed):
+        find_path(
+            CA.leaf('r1').certificate,
+            [CA.certificate],
+            [ROOT.certificate],
+            lists(),
+            AT,
+            possession=possession,
+        )
+    assert not seen
+
+
+def test_search_finds_the_path_when_an_anchor_has_a_new_key(checked: list[bool]) -> None:
+    """Two anchors of one name, without key identifiers: the wrong one is tried and forgiven."""
+    old, new = root('CN=rolled', number=80), root('CN=rolled', number=81)
+    issuer = new.ca('below', number=82)
+    leaf = issuer.leaf('r1')
+    anchors = [old.certificate, new.certificate]
+    assert find_path(leaf.certificate, [issuer.certificate], anchors, [], AT).certificates
+    assert checked.count(False) <= 1
 
 
 def test_a_second_path_is_tried_where_the_first_is_broken() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from math import gcd, lcm
 from typing import Any
 
 import pytest
@@ -305,9 +306,20 @@ def _spki(key: Any) -> bytes:
     return octets
 
 
+def _with_large_exponent() -> rsa.RSAPrivateKey:
+    """An exponent as long as the modulus: a verification takes milliseconds."""
+    numbers = rsa.generate_private_key(65537, 2048).private_numbers()
+    p, q, d = numbers.p, numbers.q, 2**200 + 235
+    e = pow(d, -1, lcm(p - 1, q - 1)) if gcd(d, lcm(p - 1, q - 1)) == 1 else 2**32 + 15
+    public = rsa.RSAPublicNumbers(e, p * q)
+    made = rsa.RSAPrivateNumbers(p, q, d, d % (p - 1), d % (q - 1), pow(q, -1, p), public)
+    return made.private_key(unsafe_skip_rsa_key_validation=True)
+
+
 WEAK: dict[str, tuple[Any, str]] = {
     'rsa-1024': (rsa.generate_private_key(65537, 1024), '2048 to 8192 bits, not 1024'),
-    'exponent 3': (rsa.generate_private_key(3, 2048), 'exponents are 65537'),
+    'exponent 3': (rsa.generate_private_key(3, 2048), 'exponents are from 65537'),
+    'a large exponent': (_with_large_exponent(), 'to 4294967296'),
     'secp256k1': (ec.generate_private_key(ec.SECP256K1()), 'keys must be of type ed25519'),
     'p-224': (ec.generate_private_key(ec.SECP224R1()), 'keys must be of type'),
     'dsa': (dsa.generate_private_key(2048), 'keys must be of type'),

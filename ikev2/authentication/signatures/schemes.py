@@ -28,6 +28,7 @@ from ikev2.constants import AuthMethod, SignatureHash
 SMALLEST_RSA = 2048  # bits; RFC 8247, 3.1.1
 LARGEST_RSA = 8192  # ours: what a verification may cost
 SMALLEST_RSA_EXPONENT = 65537
+LARGEST_RSA_EXPONENT = 2**32  # one as long as the modulus costs 50 times as much
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +79,10 @@ def kind_of(public_key: object) -> KeyKind:
             raise UnsuitableKeyError(
                 f'RSA keys have {SMALLEST_RSA} to {LARGEST_RSA} bits, not {public_key.key_size}'
             )
-        if public_key.public_numbers().e < SMALLEST_RSA_EXPONENT:
-            raise UnsuitableKeyError(f'RSA exponents are {SMALLEST_RSA_EXPONENT} or larger')
+        if not SMALLEST_RSA_EXPONENT <= public_key.public_numbers().e <= LARGEST_RSA_EXPONENT:
+            raise UnsuitableKeyError(
+                f'RSA exponents are from {SMALLEST_RSA_EXPONENT} to {LARGEST_RSA_EXPONENT}'
+            )
     return kind
 
 

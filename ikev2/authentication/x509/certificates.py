@@ -98,6 +98,9 @@ class Certificate:
     alternatives: tuple[x509.GeneralName, ...] = field(compare=False, repr=False)
     subject_name: x509.Name = field(compare=False, repr=False)
     constraints: NameConstraints | None = field(compare=False, repr=False)
+    key_id: bytes | None = field(compare=False, repr=False)
+    """Subject key identifier: a hint, as the next one."""
+    authority_key_id: bytes | None = field(compare=False, repr=False)
 
     @classmethod
     def read(cls, der: bytes) -> Self:
@@ -131,6 +134,8 @@ class Certificate:
         names = _value(extensions, x509.SubjectAlternativeName)
         usages = _value(extensions, x509.ExtendedKeyUsage)
         constraints = _value(extensions, x509.NameConstraints)
+        own_id = _value(extensions, x509.SubjectKeyIdentifier)
+        issuer_id = _value(extensions, x509.AuthorityKeyIdentifier)
         key = parsed.public_key()
         kind_of(key)
         return cls(
@@ -156,6 +161,8 @@ class Certificate:
             alternatives=tuple(names) if names else (),
             subject_name=parsed.subject,
             constraints=NameConstraints.of(constraints) if constraints else None,
+            key_id=own_id.digest if own_id else None,
+            authority_key_id=issuer_id.key_identifier if issuer_id else None,
         )
 
     @property

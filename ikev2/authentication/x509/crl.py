@@ -106,10 +106,11 @@ def check_revocation(
     must have a current one; so must every issuer if `required`. Raises CertificateError.
     """
     known = list(lists)
+    verified = [one for one in known if _signed_in(path, one)]
     until = float('inf')
     for certificate in path[:-1]:
         named = [one for one in known if one.issuer == certificate.issuer]
-        good = [one for one in named if _signed_in(path, one)]
+        good = [one for one in verified if one.issuer == certificate.issuer]
         if any(certificate.serial in one.revoked for one in good):
             raise CertificateError(f'{certificate.name} was revoked')
         current = [one.next_update for one in good if one.current(at)]

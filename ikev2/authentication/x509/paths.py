@@ -6,8 +6,8 @@ demands an explicit one was refused when it was read (certificates.py). Time is 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from ikev2.authentication.x509.certificates import Certificate, CertificateError
@@ -33,17 +33,27 @@ def find_path(
     leaf: Certificate,
     intermediates: Sequence[Certificate],
     anchors: Sequence[Certificate],
-    lists: Sequence[RevocationList],
+    lists: Iterable[RevocationList],
     at: float,
     *,
     crl_required: bool = False,
+    possession: Callable[[], None] | None = None,
 ) -> Path:
-    """The first path that holds at a time. Raises CertificateError with what broke the best one."""
-    search = _Search(intermediates, anchors)
+    """Return the first path that holds at a time.
+
+    `possession` is called once, as soon as the signatures of a path are good: it checks that the
+    peer has the private key, and raises if not. `lists` are not looked at before. Raises
+    CertificateError with what broke the best path.
+    """
+    known: tuple[RevocationList, ...] | None = None
     broken: CertificateError | None = None
-    for path in search.paths((leaf,)):
+    for path in _Search(leaf, intermediates, anchors).paths():
+        if known is None:
+            if possession is not None:
+                possession()
+            known = tuple(lists)
         try:
-            until = check_path(path, lists, at, crl_required=crl_required)
+            until = check_path(path, known, at, crl_required=crl_required)
         except CertificateError as error:
             broken = broken or error
         else:
@@ -53,37 +63,79 @@ def find_path(
     )
 
 
-@dataclass(slots=True)
 class _Search:
-    """Depth first, anchors first, with an end."""
+    """Names first, then signatures, from the anchors down.
 
-    intermediates: Sequence[Certificate]
-    anchors: Sequence[Certificate]
-    left: int = field(default=MOST_SIGNATURES)
+    A certificate is checked only with a key that an anchor vouches for, and only if a chain of
+    names leads through it. After one wrong signature no other certificate is checked: whoever is
+    nobody's costs one check, whatever was sent. An honest peer gets by, since key identifiers
+    (RFC 5280, 4.2.1.1 and 4.2.1.2) choose between keys of one name.
+    """
 
-    def paths(self, path: tuple[Certificate, ...]) -> Iterator[tuple[Certificate, ...]]:
-        """Every chain of names and signatures to an anchor that begins with `path`."""
-        last = path[-1]
-        for anchor in self._issuers(last, self.anchors):
-            yield (*path, anchor)
-        if len(path) + 2 > LONGEST_PATH:
-            return
-        for issuer in self._issuers(last, self.intermediates):
+    def __init__(
+        self,
+        leaf: Certificate,
+        intermediates: Sequence[Certificate],
+        anchors: Sequence[Certificate],
+    ) -> None:
+        self.left = MOST_SIGNATURES
+        self._leaf = leaf
+        self._anchors = anchors
+        self._candidates = [*_above(leaf, intermediates), leaf]
+        self._wrong: bytes | None = None
+        self._checked: dict[tuple[bytes, bytes], bool] = {}
+
+    def paths(self) -> Iterator[tuple[Certificate, ...]]:
+        """Every chain of names and good signatures, from the leaf to an anchor."""
+        for anchor in self._anchors:
+            yield from self._below((anchor,))
+
+    def _below(self, path: tuple[Certificate, ...]) -> Iterator[tuple[Certificate, ...]]:
+        """Go on from a path whose first certificate is vouched for."""
+        issuer = path[0]
+        named = (one for one in self._candidates if one.issuer == issuer.subject)
+        for candidate in sorted(named, key=lambda one: self._likely(one, issuer)):
+            is_leaf = candidate is self._leaf
             # No key twice under one name: it would only lead back (RFC 5280, 6.1).
-            if not any((c.subject, c.spki) == (issuer.subject, issuer.spki) for c in path):
-                yield from self.paths((*path, issuer))
-
-    def _issuers(
-        self, certificate: Certificate, candidates: Iterable[Certificate]
-    ) -> Iterator[Certificate]:
-        for candidate in candidates:
-            if certificate.issuer != candidate.subject:
+            if any((c.subject, c.spki) == (candidate.subject, candidate.spki) for c in path):
                 continue
-            if not self.left:
-                return
-            self.left -= 1
-            if certificate.issued_by(candidate):
-                yield candidate
+            if len(path) + (1 if is_leaf else 2) > LONGEST_PATH:
+                continue
+            if not self._is_signed(candidate, issuer):
+                continue
+            if is_leaf:
+                yield (candidate, *path)
+            else:
+                yield from self._below((candidate, *path))
+
+    def _likely(self, candidate: Certificate, issuer: Certificate) -> tuple[int, int]:
+        """The order in which to check: an old self-signed root, if it was sent too, comes last."""
+        identifiers = candidate.authority_key_id, issuer.key_id
+        rank = 1 if None in identifiers else 2 * (identifiers[0] != identifiers[1])
+        kind = 1 if candidate is self._leaf else 2 * candidate.self_issued
+        return rank, kind
+
+    def _is_signed(self, candidate: Certificate, issuer: Certificate) -> bool:
+        pair = candidate.der, issuer.spki
+        if pair in self._checked:
+            return self._checked[pair]
+        if not self.left or self._wrong not in (None, candidate.der):
+            return False
+        self.left -= 1
+        good = self._checked[pair] = candidate.issued_by(issuer)
+        self._wrong = None if good else candidate.der
+        return good
+
+
+def _above(leaf: Certificate, intermediates: Sequence[Certificate]) -> list[Certificate]:
+    """The intermediates from which chains of names lead down to the leaf."""
+    wanted, found, left = {leaf.issuer}, list[Certificate](), list(intermediates)
+    for _ in range(LONGEST_PATH - 2):
+        level = [one for one in left if one.subject in wanted]
+        found += level
+        left = [one for one in left if one.subject not in wanted]
+        wanted = {one.issuer for one in level}
+    return found
 
 
 def check_path(
