@@ -56,6 +56,7 @@ class Association:
         self.key_exchanges_with_cookie = Rate(limits.key_exchanges_with_cookie, 1.0)
         self.init_answers = Rate(limits.init_answer_key_exchanges, 1.0)
         self._hints = Rate(1, limits.hint_interval)
+        self._repeats = Rate(1, limits.repeat_interval)
         self.stopped = False
         """The peer was removed; only Deletes are still under way."""
         self._redundant: Timer | None = None
@@ -298,6 +299,20 @@ class Association:
         for sa in list(self.sas):
             if sa.finished:
                 sa.close(cause, now)
+
+    def drop_silent(self, patience: float, now: float) -> None:
+        """Forget the finished IKE SAs whose peer has left a request unanswered for so long."""
+        for sa in list(self.sas):
+            if sa.finished and sa.silent_for(now) >= patience:
+                sa.close(Cause.NO_ANSWER, now)
+
+    def repeat(self, now: float) -> None:
+        """Send again what waits for an answer, unless that has just been done."""
+        if self._repeats.allow(now):
+            if self.attempt is not None:
+                self.attempt.repeat()
+            for sa in self.sas:
+                sa.repeat()
 
     def stop(self, now: float) -> None:
         """The peer is gone from the configuration: Delete its IKE SAs. No event follows."""

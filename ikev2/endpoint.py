@@ -251,6 +251,19 @@ class Endpoint:
         association.drop(Cause.IKE_SA_LOST, now)
         association.connect(now)
 
+    def drop_silent(self, peer: str, patience: float, now: float) -> None:
+        """Forget the IKE SAs that have left a request of ours unanswered for `patience` seconds.
+
+        If no other one is up, one is made. What waited for its turn goes over that.
+        """
+        association = self._association(peer)
+        association.drop_silent(patience, now)
+        association.connect(now)
+
+    def repeat(self, peer: str, now: float) -> None:
+        """Send again what waits for an answer, and go on with it as before."""
+        self._association(peer).repeat(now)
+
     # --- routing-protocol SAs that we ask for ------------------------------------------------
 
     def request(

@@ -18,6 +18,8 @@ class Limits:
     retransmit_longest: float = 8.0
     retransmit_jitter: float = 0.2
     """Every wait is longer or shorter by up to this part of it."""
+    repeat_interval: float = 0.25
+    """Our user may have requests repeated out of turn, where time is short, but not oftener."""
     give_up: float = 30.0
     """A request without an answer has failed (RFC 7296, 2.4); the IKE SA with it."""
 

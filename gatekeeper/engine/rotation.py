@@ -32,9 +32,12 @@ from gatekeeper.state.limits import (
     READS,
     REKEY_BACKOFF,
     RETRY_REMOVE,
+    SHORTEST_GRACE,
     STALLED_READ,
     backoff,
+    head_start,
     lingers,
+    wait_before,
 )
 from gatekeeper.state.mkt_record import MktRecord, MktState
 from gatekeeper.state.store import Store
@@ -56,10 +59,12 @@ def begin_lifetime(state: Store, conn: Connection, life: MktRecord, now: float) 
     if conn.manual is not None:
         conn.manual.in_use(state, conn, now)
         return
+    conn.began_last = life.initiator
     state.set_soft(conn, life)
     soft = life.soft_at - life.installed_at
     renewed = life.installed_at >= conn.peer.renew_before
-    state.deadlines.set(Due.REKEY, conn, life.soft_at if renewed else now)
+    begin_at = life.soft_at + (0.0 if conn.began_last else head_start(life.lifetime))
+    state.deadlines.set(Due.REKEY, conn, begin_at if renewed else now)
     state.deadlines.set(Due.LIVENESS, life, life.installed_at + LIVENESS_AT * soft)
     state.deadlines.set(Due.CEASE, conn, life.hard_at - CEASE_BEFORE)
     state.deadlines.set(Due.HARD, conn, life.hard_at)
@@ -75,10 +80,17 @@ def begin(state: Store, conn: Connection, new: MktRecord, now: float) -> None:
     if conn.manual is not None:
         state.command(Read(conn.pair))
     _read_later(state, conn, rotation, now)
-    state.deadlines.set(Due.GRACE, conn, now + conn.policy.grace)
+    state.deadlines.set(Due.GRACE, conn, now + _grace(conn, now))
     if conn.manual is None and new.hard_at < conn.mkt_in_use.hard_at:
         # The lifetimes have been shortened meanwhile.
         state.deadlines.set(Due.HARD, conn, new.hard_at)
+
+
+def _grace(conn: Connection, now: float) -> float:
+    """Return the seconds that traffic has to move: of what is left half is for another try."""
+    if conn.manual is not None:
+        return conn.policy.grace
+    return min(conn.policy.grace, max(SHORTEST_GRACE, (_must_be_done(conn) - now) / 2))
 
 
 def _read_later(state: Store, conn: Connection, rotation: Rotation, now: float) -> None:
@@ -179,9 +191,14 @@ def give_up(state: Store, conn: Connection) -> None:
     state.command(SetRNext(conn.mkt_in_use.key))
 
 
+def _must_be_done(conn: Connection) -> float:
+    return conn.mkt_in_use.hard_at - CEASE_BEFORE
+
+
 def again(state: Store, conn: Connection, now: float) -> None:
-    """Try the rekey again, later each time."""
+    """Try the rekey again, later each time, but sooner as the hard lifetime comes nearer."""
     wait = backoff(REKEY_BACKOFF, conn.rekey_failures, state.fraction())
+    wait = min(wait, wait_before(_must_be_done(conn), now))
     conn.rekey_failures += 1
     state.deadlines.set(Due.REKEY, conn, now + wait)
 
@@ -213,7 +230,6 @@ def _finish(state: Store, conn: Connection, rotation: Rotation, now: float) -> N
     conn.mkt_in_use = new
     conn.rekeys += 1
     conn.rekey_failures = 0
-    conn.began_last = new.initiator
     state.errors.pop(conn.policy.key, None)
     begin_lifetime(state, conn, new, now)
     if conn.manual is not None:

@@ -15,6 +15,10 @@ same as a DELETE of a connection's only MKT."""
 OLD_KEY_LINGERS = 60.0
 """After the DELETE of an MKT was answered its ids stay, and so does a key that lived for long:
 segments may be in flight. See `lingers`."""
+SHORTEST_WAIT = 0.25
+"""Between two tries of a rekey, however near the hard lifetime is."""
+SHORTEST_GRACE = 5.0
+"""A rotation has so long at least: several probes, which go once a second."""
 CEASE_BEFORE = 5.0
 """The session gets its NOTIFICATION this long before the hard lifetime."""
 RETRY_REMOVE = 1.0
@@ -28,7 +32,8 @@ may take for both ends."""
 REKEY_BACKOFF = (2.0, 60.0)
 """First and longest wait before a rekey is tried again."""
 REKEY_UNANSWERED = 30.0
-"""A rekey request unanswered for so long means a new IKE SA at once."""
+"""A rekey request unanswered for so long means a new IKE SA at once; sooner where the gap between
+soft and hard lifetime is short, see `rekey_patience`."""
 IKE_BACKOFF = (1.0, 60.0)
 """First and longest wait before an IKE SA is tried again."""
 MANUAL_RETRY = (60.0, 3600.0)
@@ -52,22 +57,50 @@ def lingers(hard: float) -> float:
     return min(OLD_KEY_LINGERS, 0.1 * hard)
 
 
-def soft_lifetime(hard: float, fraction: float, *, began_last: bool) -> float:
-    """Seconds from installation to the rekey.
+def rekey_gap(hard: float) -> float:
+    """Return the seconds between soft and hard lifetime, without jitter.
 
-    The gap between soft and hard is 10 to 20 % of hard, at least five minutes where hard is 30
-    minutes or more, half of hard where hard is under 60 s; `fraction` in [0, 1] is the jitter,
-    which only enlarges the gap. The side that began the last exchange takes the earlier half of
-    the jitter, so that the two sides rarely begin at once.
+    A quarter of the lifetime is for an IKE outage, 35 s are for what follows it: retransmission, a
+    new IKE SA, the rotation, and the NOTIFICATION 5 s before the end. It grows with the lifetime,
+    so a longer one is never less safe than a shorter one.
     """
-    jitter = 0.1 * hard * (0.5 + fraction / 2 if began_last else fraction / 2)
-    if hard < 60:
-        gap = hard / 2
-    elif hard >= 1800:
-        gap = max(300.0, 0.1 * hard)
-    else:
-        gap = 0.1 * hard
-    return hard - gap - jitter
+    return min(hard / 2, hard / 4 + 35.0)
+
+
+def soft_lifetime(hard: float, fraction: float, *, began_last: bool) -> float:
+    """Return the seconds from installation to the rekey.
+
+    Jitter enlarges the gap by up to a tenth of the lifetime, to half of the lifetime at most:
+    `fraction` in [0, 1] is its share. The side that began the last exchange takes the earlier half,
+    so that the two sides rarely begin at once.
+    """
+    jitter = _room(hard) * (0.5 + fraction / 2 if began_last else fraction / 2)
+    return hard - rekey_gap(hard) - jitter
+
+
+def _room(hard: float) -> float:
+    return min(0.1 * hard, hard / 2 - rekey_gap(hard))
+
+
+def head_start(hard: float) -> float:
+    """Return the seconds by which the other side may begin a rekey before we do.
+
+    It takes the place of jitter where the gap leaves no room for any.
+    """
+    return (0.1 * hard - _room(hard)) / 3
+
+
+def rekey_patience(hard: float) -> float:
+    """Return the seconds of silence in answer to a rekey request that mean a new IKE SA."""
+    return min(REKEY_UNANSWERED, rekey_gap(hard) / 4)
+
+
+def wait_before(end: float, now: float) -> float:
+    """Return the longest wait, in seconds, that a rekey may take when it must be done by `end`.
+
+    Waits shrink with the time that is left: whenever an outage ends, most of it is still there.
+    """
+    return max(SHORTEST_WAIT, (end - now) / 8)
 
 
 def backoff(bounds: tuple[float, float], attempt: int, fraction: float) -> float:

@@ -103,6 +103,11 @@ class Attempt:
         self._context.attempts.pop(self._spi, None)
         self._association.attempt = None
 
+    def repeat(self) -> None:
+        """Ask once more now."""
+        if self._retransmission.pending:
+            self._retransmission.repeat()
+
     def won(self, sa: IkeSa, now: float) -> None:
         """This IKE SA came of the true answer: forget the others."""
         self.abandon()

@@ -48,6 +48,7 @@ class _Asking:
     exchange: Exchange
     message_id: int
     retransmission: Retransmission
+    since: float
 
 
 class IkeSa:
@@ -217,7 +218,7 @@ class IkeSa:
             end=now + self._context.limits.give_up,
         )
         self._context.send(self.path, datagrams)
-        self._asking = _Asking(exchange, message_id, retransmission)
+        self._asking = _Asking(exchange, message_id, retransmission, now)
 
     def queue(self, exchange: Exchange, now: float) -> None:
         """Send a request about this IKE SA as soon as its window is free."""
@@ -228,6 +229,15 @@ class IkeSa:
         """Send the next of the requests about this IKE SA, if there is one and it may go."""
         while self.control and not self.busy and self.state != State.CLOSED:
             self.ask(self.control.popleft(), now)
+
+    def silent_for(self, now: float) -> float:
+        """Return the seconds since our request, or since the peer spoke after it; 0 without one."""
+        return now - max(self._asking.since, self.heard) if self._asking else 0.0
+
+    def repeat(self) -> None:
+        """Send the request that waits for its answer once more."""
+        if self._asking is not None:
+            self._asking.retransmission.repeat()
 
     def _send_again(self, datagrams: Datagrams) -> None:
         self.association.counters.retransmitted += 1

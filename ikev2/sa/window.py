@@ -48,6 +48,15 @@ class Retransmission:
             self._timer.cancel()
             self._timer = self._timers.at(self._end, self._due)
 
+    def repeat(self) -> None:
+        """Send it once more now; the waits go on as they were."""
+        self._send(self._datagrams)
+
+    @property
+    def pending(self) -> bool:
+        """True until it has ended."""
+        return self._timer.pending
+
     def stop(self) -> None:
         """Answered, or nobody wants the answer any more."""
         self._timer.cancel()

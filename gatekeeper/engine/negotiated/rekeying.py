@@ -14,7 +14,7 @@ from gatekeeper.reporting.explanations import Explanation, explain
 from gatekeeper.state.connection import Connection, Phase
 from gatekeeper.state.deadlines import Due
 from gatekeeper.state.key_ids import NoKeyIdError
-from gatekeeper.state.limits import DOUBT_FOR, REKEY_UNANSWERED
+from gatekeeper.state.limits import CEASE_BEFORE, DOUBT_FOR, rekey_patience, wait_before
 from gatekeeper.state.mkt_record import MktRecord, MktState
 from gatekeeper.state.store import Store
 from ikev2.constants import NotifyType
@@ -55,16 +55,27 @@ def ask(state: Store, conn: Connection, now: float) -> None:
     )
     state.note(policy, EventName.REKEY_STARTED, send_id=conn.mkt_in_use.send_id, successor=send_id)
     state.ask(conn, life, request, now)
-    state.deadlines.set(Due.UNANSWERED, conn, now + REKEY_UNANSWERED)
+    _look_again(state, conn, now)
 
 
 def unanswered(state: Store, conn: Connection, now: float) -> None:
-    """Due.UNANSWERED: no answer in 30 s: a new IKE SA at once."""
-    if conn.requested_successor is not None and conn.requested_successor.exchange is not None:
-        life, conn.requested_successor = conn.requested_successor, None
-        ending.end_life(state, conn, life, now)
-        state.endpoint.replace_ike_sa(conn.peer.pad.name, now)
-        _go_on(state, conn, now)
+    """Due.UNANSWERED: repeat what waits for an answer; a silent IKE SA is replaced at once.
+
+    The request itself may wait in the queue behind others. An IKE SA under which the peer still
+    answers them is not given up.
+    """
+    if conn.requested_successor is None or conn.requested_successor.exchange is None:
+        return
+    name = conn.peer.pad.name
+    state.endpoint.drop_silent(name, rekey_patience(conn.mkt_in_use.lifetime), now)
+    state.endpoint.repeat(name, now)
+    _look_again(state, conn, now)
+
+
+def _look_again(state: Store, conn: Connection, now: float) -> None:
+    left = wait_before(conn.mkt_in_use.hard_at - CEASE_BEFORE, now)
+    wait = min(left, rekey_patience(conn.mkt_in_use.lifetime))
+    state.deadlines.set(Due.UNANSWERED, conn, now + wait)
 
 
 def negotiated(state: Store, conn: Connection, life: MktRecord, keys: RpSaKeys, now: float) -> None:
@@ -102,7 +113,8 @@ def failed(
         why = explain('rekey', failure, None if conn.peer.up else conn.peer.trouble)
         state.refuse(conn.policy, why.step, why.cause, why.hint)
     if failure.cause is Cause.NO_ANSWER:
-        state.endpoint.replace_ike_sa(conn.peer.pad.name, now)
+        # Of others nothing is known: they stay.
+        state.endpoint.connect(conn.peer.pad.name, now)
     _go_on(state, conn, now)
 
 

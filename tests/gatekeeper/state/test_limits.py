@@ -6,30 +6,57 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatekeeper.state.limits import REKEY_BACKOFF, backoff, lingers, soft_lifetime
+from gatekeeper.state.limits import (
+    REKEY_BACKOFF,
+    backoff,
+    head_start,
+    lingers,
+    rekey_gap,
+    rekey_patience,
+    soft_lifetime,
+    wait_before,
+)
 
 fractions = st.floats(0, 1)
 
 
-@given(hard=st.integers(15, 59), fraction=fractions, began=st.booleans())
-def test_the_gap_is_at_least_half_of_a_hard_lifetime_under_60_seconds(
+@given(hard=st.integers(15, 10**7), fraction=fractions, began=st.booleans())
+def test_soft_lifetime_jitters_within_half_of_the_lifetime(
     hard: int, fraction: float, began: bool
 ) -> None:
-    soft = soft_lifetime(hard, fraction, began_last=began)
-    assert 0.39 * hard <= soft <= hard / 2
-
-
-@given(hard=st.integers(60, 1799), fraction=fractions, began=st.booleans())
-def test_the_gap_is_10_to_20_percent_in_between(hard: int, fraction: float, began: bool) -> None:
     gap = hard - soft_lifetime(hard, fraction, began_last=began)
-    assert 0.1 * hard - 1e-6 <= gap <= 0.2 * hard + 1e-6
+    assert rekey_gap(hard) - 1e-6 <= gap <= hard / 2 + 1e-6
 
 
-@given(hard=st.integers(1800, 10**7), fraction=fractions, began=st.booleans())
-def test_the_gap_is_at_least_5_minutes_from_30_minutes_on(
-    hard: int, fraction: float, began: bool
+@given(hard=st.integers(15, 10**7))
+def test_rekey_gap_holds_an_outage_of_a_quarter(hard: int) -> None:
+    assert rekey_gap(hard) == min(hard / 2, hard / 4 + 35)
+
+
+@given(hard=st.integers(15, 10**6), more=st.integers(1, 10**6))
+def test_rekey_gap_grows_with_the_lifetime(hard: int, more: int) -> None:
+    assert rekey_gap(hard) < rekey_gap(hard + more)
+
+
+@given(hard=st.integers(15, 10**6), one=fractions, other=fractions)
+def test_the_two_sides_begin_apart_when_there_is_no_jitter(
+    hard: int, one: float, other: float
 ) -> None:
-    assert hard - soft_lifetime(hard, fraction, began_last=began) >= 300
+    """The middle of the jitter is the only moment that both sides may choose."""
+    first = soft_lifetime(hard, one, began_last=True)
+    second = soft_lifetime(hard, other, began_last=False) + head_start(hard)
+    assert second - first >= (0 if hard > 233 else 0.3 * head_start(hard))
+    assert head_start(hard) <= 0.04 * hard
+
+
+@given(hard=st.integers(15, 10**6))
+def test_rekey_patience_leaves_room_for_a_new_ike_sa(hard: int) -> None:
+    assert 1 < rekey_patience(hard) <= min(30, rekey_gap(hard) / 4)
+
+
+@given(left=st.floats(0, 10**4), less=st.floats(0, 1))
+def test_waits_shrink_with_the_time_that_is_left(left: float, less: float) -> None:
+    assert wait_before(100 + left * less, 100) <= wait_before(100 + left, 100)
 
 
 @given(hard=st.integers(15, 10**6), one=fractions, other=fractions)

@@ -1,0 +1,31 @@
+"""What sessions survive: a part of each table of `tests.gatekeeper.survival`."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.gatekeeper.survival import (
+    LIFETIMES,
+    closed_by_outage,
+    closed_under_loss,
+    starts,
+)
+
+
+@pytest.mark.parametrize('share', [0.05, 0.2])
+def test_a_longer_lifetime_is_never_less_safe_than_a_shorter(share: float) -> None:
+    """IKE datagrams are lost for two lifetimes and more, with the same seeds for each lifetime."""
+    closed = [
+        sum(closed_under_loss(lifetime, share, seed) for seed in range(3)) for lifetime in LIFETIMES
+    ]
+    assert closed == sorted(closed, reverse=True)
+    assert not any(closed[LIFETIMES.index(30) :])
+
+
+@pytest.mark.parametrize('lifetime', [60, 61, 90, 140, 300, 600, 3600])
+def test_sessions_survive_an_outage_of_a_quarter_of_the_lifetime(lifetime: int) -> None:
+    """The outage begins before, with and during the rekey."""
+    seconds = lifetime / 4
+    assert not any(
+        closed_by_outage(lifetime, seconds, begins) for begins in starts(lifetime, seconds)
+    )
