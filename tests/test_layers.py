@@ -134,20 +134,12 @@ CIRCLES: dict[frozenset[str], str] = {
             'gatekeeper.state.store',
         }
     ): _KEY_SOURCE,
-    frozenset(
-        {
-            'plugin.connections.bgp_session',
-            'plugin.connections.incoming',
-            'plugin.connections.runtime',
-        }
-    ): 'the runtime is handed to what it owns',
 }
 """Files among which there are still circles, and why."""
 _WORDS = 'a docstring or a hint that is still to be reworded'
 NAMING: dict[str, str] = dict.fromkeys(
     (
         'gatekeeper',
-        'gatekeeper.adapter',
         'gatekeeper.adapter.sockets',
         'gatekeeper.adapter.wakeup',
         'gatekeeper.configuration',

@@ -1,7 +1,8 @@
 """Parts that the adapter of any routing protocol needs: protected sockets, waking, closing.
 
-`sockets` keeps the protected sockets of a daemon, `wakeup` wakes the thread that owns them, and
-`closing` holds what is about to close. An adapter runs in the routing protocol's own thread.
+`driver` is a turn of the daemon's loop, `sockets` keeps the protected sockets of a daemon, `wakeup`
+wakes the thread that owns them, and `closing` holds what is about to close. An adapter runs in the
+routing protocol's own thread.
 
-Knows nothing of BGP, ExaBGP, IKEv2 or of how a key is negotiated.
+Knows nothing of BGP, of any routing daemon, of IKEv2 or of how a key is negotiated.
 """

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from exabgp.bgp.fsm import FSM
 from exabgp.bgp.message import Notify
@@ -18,10 +18,8 @@ from exabgp.reactor.network.error import NetworkError
 
 from gatekeeper.adapter.sockets import ProtectedSocket, abort_on_close
 from gatekeeper.reporting.events import EventName
+from plugin.connections.context import Context
 from plugin.log import LOG
-
-if TYPE_CHECKING:
-    from plugin.connections.runtime import Runtime
 
 CEASE = 6
 ADMINISTRATIVE_SHUTDOWN = 2
@@ -32,7 +30,7 @@ _WRITES = 4
 """Turns that a NOTIFICATION's generator gets: more than it needs on a socket that takes it."""
 
 
-def abort(runtime: Runtime, link: ProtectedSocket, cause: str) -> None:
+def abort(runtime: Context, link: ProtectedSocket, cause: str) -> None:
     """Close the socket now, without an octet; BGP, if it has it, starts anew after its delay."""
     peer, connection = link.peer, link.connection
     if connection is not None:
@@ -43,7 +41,7 @@ def abort(runtime: Runtime, link: ProtectedSocket, cause: str) -> None:
         _reset(peer, connection, cause)
 
 
-def close(runtime: Runtime, link: ProtectedSocket, cause: str) -> None:
+def close(runtime: Context, link: ProtectedSocket, cause: str) -> None:
     """End the session with NOTIFICATION Cease; a socket that BGP doesn't have yet just ends."""
     peer, connection = link.peer, link.connection
     if connection is None:
@@ -60,7 +58,7 @@ def close(runtime: Runtime, link: ProtectedSocket, cause: str) -> None:
     _reset(peer, connection, cause)
 
 
-def send_shutdown_notifications(runtime: Runtime) -> None:
+def send_shutdown_notifications(runtime: Context) -> None:
     """The daemon stops: NOTIFICATION Cease on every session, before ExaBGP, which would just
     close, closes them. Where graceful restart was announced the peer is to keep our routes."""
     for link in runtime.links:
@@ -97,7 +95,7 @@ def make_abrupt(peer: Any) -> Any:
     return connection
 
 
-def hand_to_bgp(runtime: Runtime, link: ProtectedSocket, connection: Any, peer: Any) -> None:
+def hand_to_bgp(runtime: Context, link: ProtectedSocket, connection: Any, peer: Any) -> None:
     """From here on ExaBGP's connection has the proven socket."""
     link.deadline = None
     link.connection, link.peer = connection, peer
@@ -105,7 +103,7 @@ def hand_to_bgp(runtime: Runtime, link: ProtectedSocket, connection: Any, peer: 
     runtime.gatekeeper.up(link.pair)
 
 
-def tell_end(runtime: Runtime, link: ProtectedSocket, cause: str) -> None:
+def tell_end(runtime: Context, link: ProtectedSocket, cause: str) -> None:
     """BGP loses its connection."""
     link.end_reported = True
     policy = runtime.policies.get(link.session_key or '')
@@ -134,7 +132,7 @@ def notification_sent(connection: Any, code: int) -> None:
     link.notification_sent = code != HOLD_TIMER_EXPIRED
 
 
-def deny(runtime: Runtime, link: ProtectedSocket, connection: Any, notification: Any) -> None:
+def deny(runtime: Context, link: ProtectedSocket, connection: Any, notification: Any) -> None:
     """A proven connection that BGP has no use for: the NOTIFICATION, then the end.
 
     Upstream drops the generator that would have sent it.
@@ -148,7 +146,7 @@ def deny(runtime: Runtime, link: ProtectedSocket, connection: Any, notification:
     connection.close()
 
 
-def named(runtime: Runtime, link: ProtectedSocket) -> str:
+def named(runtime: Context, link: ProtectedSocket) -> str:
     """`neighbor 10.0.0.2 session ipv4 unicast`, for a log line."""
     policy = runtime.policies.get(link.session_key or '')
     if policy is None:
@@ -156,7 +154,7 @@ def named(runtime: Runtime, link: ProtectedSocket) -> str:
     return f'neighbor {policy.neighbor} session {policy.session.name}'
 
 
-def _forget(runtime: Runtime, connection: Any) -> None:
+def _forget(runtime: Context, connection: Any) -> None:
     """Take the socket, still open, out of ExaBGP's hands: its poll set would never forget it,
     and spin."""
     if connection.io is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from exabgp.bgp.fsm import FSM
 from exabgp.logger import log
@@ -19,21 +19,18 @@ from exabgp.reactor.api.processes import ProcessError
 from exabgp.reactor.network.error import NetworkError
 from exabgp.reactor.network.incoming import Incoming
 
+from gatekeeper.adapter.driver import PROOF_WITHIN
 from gatekeeper.adapter.sockets import ProtectedSocket, abort_on_close, pair_of
 from gatekeeper.policy.addresses import address_of
 from gatekeeper.reporting.events import EventName, OperatorEvent
 from gatekeeper.state.ticket import Ticket
 from plugin.configuration.neighbors import protection_of
 from plugin.connections import bgp_session as sessions
+from plugin.connections.context import Context
 from plugin.log import LOG
 from tcpao.key_socket import InstallError
 from tcpao.mkt import IPAddress, SocketPair
 
-if TYPE_CHECKING:
-    from plugin.connections.runtime import Runtime
-
-PROOF_WITHIN = 15.0
-"""Seconds; the gatekeeper's own limit is shorter."""
 MOST_HELD = 64
 """Unproven sockets at a time: keys and counters are read in milliseconds."""
 
@@ -51,7 +48,7 @@ class UnprovenSocket:
 class IncomingConnections:
     """All of them."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Context) -> None:
         self._runtime = runtime
         self._held: list[UnprovenSocket] = []
 
@@ -197,7 +194,7 @@ def _incoming(link: ProtectedSocket, peer: Any) -> Any:
     return connection
 
 
-def _refused(runtime: Runtime, peer: Any, pair: SocketPair) -> tuple[tuple[int, int], str] | None:
+def _refused(runtime: Context, peer: Any, pair: SocketPair) -> tuple[tuple[int, int], str] | None:
     """Which of two connections of one session stays, decided before any OPEN.
 
     RFC 4271 6.8 compares BGP Identifiers, which the peer's OPEN tells; by then ExaBGP, whose Peer

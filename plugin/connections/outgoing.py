@@ -12,12 +12,13 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from exabgp.protocol.family import AFI
 from exabgp.reactor.network import outgoing as module
 from exabgp.reactor.network.error import BindingError, NetworkError, NotConnected
 
+from gatekeeper.adapter.driver import PROOF_WITHIN
 from gatekeeper.adapter.sockets import ProtectedSocket, abort_on_close
 from gatekeeper.adapter.wakeup import CONNECTED
 from gatekeeper.policy.addresses import address_of
@@ -25,16 +26,12 @@ from gatekeeper.policy.sessions import SessionPolicy
 from gatekeeper.reporting.events import EventName
 from gatekeeper.state.ticket import Ticket
 from plugin.connections import bgp_session as sessions
+from plugin.connections.context import Context
 from tcpao.key_socket import InstallError
 from tcpao.mkt import SocketPair
 
-if TYPE_CHECKING:
-    from plugin.connections.runtime import Runtime
-
 ANSWER_LATE = 2.0
 """Seconds that the gatekeeper has beyond its own time limit, which explains better than ours."""
-PROOF_WITHIN = 15.0
-"""Seconds; the gatekeeper's own limit is shorter."""
 
 
 NO_SYN_ACK = 'is its TCP port open on the way, and what does show ikev2 backend count there?'
@@ -78,7 +75,7 @@ def bind(original: Any, io: socket.socket, ip: str, afi: Any) -> None:
         raise BindingError(f'could not bind to {ip} port {port}: {error.strerror}') from None
 
 
-def establish(runtime: Runtime, outgoing: Any, peer: Any) -> Iterator[bool]:
+def establish(runtime: Context, outgoing: Any, peer: Any) -> Iterator[bool]:
     """In place of Outgoing.establish for a gated neighbor. Yields False until the connection is
     up and proven, then True. Raises NotConnected, with the cause in the log."""
     key = peer.neighbor.name()
@@ -111,7 +108,7 @@ def establish(runtime: Runtime, outgoing: Any, peer: Any) -> Iterator[bool]:
                 runtime.links.end(link, 'the attempt ended')
 
 
-def _report(runtime: Runtime, key: str, policy: SessionPolicy | None, text: str) -> None:
+def _report(runtime: Context, key: str, policy: SessionPolicy | None, text: str) -> None:
     """ExaBGP says nothing about what fails before it has a connection."""
     neighbor, session = (policy.neighbor, policy.session.name) if policy else (key, '')
     # What the gatekeeper says names them too, and has been told by its own record.
@@ -120,7 +117,7 @@ def _report(runtime: Runtime, key: str, policy: SessionPolicy | None, text: str)
     runtime.recorder.tell(neighbor, session, text)
 
 
-def _open(runtime: Runtime, outgoing: Any, policy: SessionPolicy) -> ProtectedSocket:
+def _open(runtime: Context, outgoing: Any, policy: SessionPolicy) -> ProtectedSocket:
     """Create and bind; from here on the port is ours."""
     step, hint = 'binding the socket', 'check local-address, source-port and source-interface'
     outgoing.local = PinnedAddress.of(str(outgoing.local), policy.source_port)
@@ -148,13 +145,13 @@ def _open(runtime: Runtime, outgoing: Any, policy: SessionPolicy) -> ProtectedSo
     return link
 
 
-def _negotiated(runtime: Runtime, policy: SessionPolicy, link: ProtectedSocket) -> Iterator[bool]:
+def _negotiated(runtime: Context, policy: SessionPolicy, link: ProtectedSocket) -> Iterator[bool]:
     ticket = runtime.gatekeeper.request(policy.key, link.pair)
     yield from _settled(link, ticket, policy.timeout + ANSWER_LATE, 'negotiating the key')
 
 
 def _connected(
-    runtime: Runtime, policy: SessionPolicy, link: ProtectedSocket, outgoing: Any
+    runtime: Context, policy: SessionPolicy, link: ProtectedSocket, outgoing: Any
 ) -> Iterator[bool]:
     """One connect() on this socket, ever."""
     step = 'connecting'
@@ -182,7 +179,7 @@ def _connected(
     runtime.waker.forget(link.sock)
 
 
-def _proven(runtime: Runtime, policy: SessionPolicy, link: ProtectedSocket) -> Iterator[bool]:
+def _proven(runtime: Context, policy: SessionPolicy, link: ProtectedSocket) -> Iterator[bool]:
     ticket = runtime.gatekeeper.prove(policy.key, link.pair)
     yield from _settled(link, ticket, PROOF_WITHIN, 'proof')
     if ticket.session_key != policy.key:

@@ -1,7 +1,7 @@
 """What a daemon with gated neighbors has: the gatekeeper, the sockets, and their turn in ExaBGP's
 loop. Everything here runs in the reactor's thread, the only one that touches connections.
 
-The rooms: `gate` before connect(), `accepting` after accept(), `parting` after NOTIFICATION.
+`outgoing` is about what comes before connect(), `incoming` about what follows accept().
 """
 
 from __future__ import annotations
@@ -17,24 +17,23 @@ from exabgp.bgp.fsm import FSM
 from exabgp.debug.report import format_exception
 from exabgp.logger import log
 
-from gatekeeper.adapter.closing import ClosingSockets
-from gatekeeper.adapter.sockets import ProtectedSockets
-from gatekeeper.adapter.wakeup import COMMANDS, INCOMING, Wakeup
+from gatekeeper.adapter.driver import Driver
+from gatekeeper.adapter.sockets import ProtectedSocket
+from gatekeeper.adapter.wakeup import INCOMING
 from gatekeeper.policy.sessions import SessionPolicy
 from gatekeeper.reporting.ike_key_log import IkeKeyLog
 from gatekeeper.reporting.keys_json import KeyTable
 from gatekeeper.service.gatekeeper import Gatekeeper, GatekeeperError
 from plugin.configuration.neighbors import protection_of
 from plugin.connections import bgp_session as sessions
+from plugin.connections.context import Context
 from plugin.connections.incoming import IncomingConnections
 from plugin.log import LOG, Recorder
-from tcpao.installer import Abort, Close, Command
-from tcpao.mkt import SocketPair
 from tcpao.socket_installer import SocketInstaller
 
 
-class Runtime:
-    """One per reactor, from the first gated neighbor on."""
+class Runtime(Context):
+    """What is shared, and the turns in which it is used."""
 
     def __init__(
         self,
@@ -44,24 +43,12 @@ class Runtime:
         recorder: Recorder,
         secret_files: Sequence[KeyTable | IkeKeyLog] = (),
     ) -> None:
-        self.reactor = reactor
-        self.gatekeeper = gatekeeper
-        self.installer = installer
-        self.recorder = recorder
+        super().__init__(reactor, gatekeeper, recorder)
         self.secret_files = secret_files
         """For debugging, if the environment asks for them."""
-        self.policies: dict[str, SessionPolicy] = {}
-        self.failures: dict[str, str] = {}
-        """Per session key: what its last attempt died of, for `show`."""
-        self.waker = Wakeup()
-        self.waker.watch(gatekeeper.fileno(), COMMANDS)
-        self.links = ProtectedSockets(installer, self._gone, self.waker)
-        self.parting = ClosingSockets(self.links, self.waker)
+        self.drive(Driver(gatekeeper, installer, self))
         self.accepting = IncomingConnections(self)
-        self.again = False
-        """True if the next turn should come at once."""
         self.stopped = False
-        self._dead = False
 
     # --- policies and listeners -----------------------------------------------------------------
 
@@ -97,74 +84,40 @@ class Runtime:
         if self.again:
             self.again = False
             return 0
-        now = time.monotonic()
-        dues = [link.deadline - now for link in self.links if link.deadline is not None]
         wall = time.time()
-        for peer in self.reactor._peers.values():
-            due = _due(peer, wall)
-            if due is not None:
-                dues.append(due)
+        looked_at = [_due(peer, wall) for peer in self.reactor._peers.values()]
+        looked_at.append(self.driver.due(time.monotonic()))
+        dues = [due for due in looked_at if due is not None]
         if not dues:
             return sleep
         # Rounded up: a millisecond too early is a turn for nothing.
         return min(sleep, max(0.0, min(dues)) * 1000 + 1)
 
     def turn(self, woken: bool) -> None:
-        """Carry out what the gatekeeper wants, hand back what came of it, settle what is due.
+        """Do what is due; `woken`: the waker was readable."""
+        self.driver.turn(woken)
 
-        `woken`: the waker was readable. It is for as long as a command waits.
-        """
-        try:
-            if woken:
-                self._obey()
-            self._turn()
-        except Exception as error:
-            # Our fault must not take the neighbors down that aren't ours.
+    def settle(self) -> None:
+        """Hand proven incoming connections to BGP."""
+        self.accepting.settle()
+
+    def close(self, link: ProtectedSocket, cause: str) -> None:
+        """End BGP on a socket."""
+        sessions.close(self, link, cause)
+
+    def abort(self, link: ProtectedSocket, cause: str) -> None:
+        """End a socket, and BGP on it, without an octet."""
+        sessions.abort(self, link, cause)
+
+    def report_failure(self, cause: str, error: Exception | None) -> None:
+        """Say loudly that nothing can be proven now."""
+        if error is not None:
             report = format_exception(error)
             log.critical(lambda: report, LOG)
-            self._fail_closed(f'internal error: {error!r}')
-
-    def _obey(self) -> None:
-        self.waker.clear()
-        for command in self.gatekeeper.take_commands():
-            self._run(command)
-
-    def _turn(self) -> None:
-        for event in self.installer.events():
-            self.gatekeeper.post(event)
-        if not self.gatekeeper.alive and not self._dead:
-            self._dead = True
-            self.waker.forget(self.gatekeeper.fileno())
-            self._fail_closed('the gatekeeper is dead')
-        self.accepting.settle()
-        self.parting.settle()
-
-    def _run(self, command: Command) -> None:
-        match command:
-            case Close(pair, cause):
-                link = self.links.get(pair)
-                if link is not None:
-                    sessions.close(self, link, cause)
-            case Abort(pair, cause):
-                self.installer.submit(command)
-                link = self.links.get(pair)
-                if link is not None:
-                    sessions.abort(self, link, cause)
-            case _:
-                self.installer.submit(command)
-
-    def _fail_closed(self, cause: str) -> None:
-        """Loudly: nothing can be proven now."""
         log.critical(
             lambda: f'{cause}: every neighbor with an ikev2 section goes down; restart the daemon',
             LOG,
         )
-        for link in self.links:
-            sessions.abort(self, link, cause)
-
-    def _gone(self, pair: SocketPair) -> None:
-        if self.gatekeeper.alive:
-            self.gatekeeper.gone(pair)
 
     # --- the end --------------------------------------------------------------------------------
 
@@ -173,13 +126,10 @@ class Runtime:
         if self.stopped:
             return
         self.stopped = True
-        self.parting.finish()
-        for link in self.links:
-            self.links.end(link, 'the daemon stops')
-        self.gatekeeper.stop()
+        waker = self.waker.fileno()
+        self.driver.stop()
         with suppress(KeyError):
-            self.reactor._poller.unregister(self.waker.fileno())
-        self.waker.close()
+            self.reactor._poller.unregister(waker)
         self.recorder.close()
         for file in self.secret_files:
             file.close()

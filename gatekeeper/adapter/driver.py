@@ -1,0 +1,134 @@
+"""A turn of a routing daemon's loop: the gatekeeper's commands go to its connections.
+
+Drains the commands, posts what came of them, wakes the daemon's thread, closes sockets, and ends
+every protected connection when the gatekeeper can't prove anything any more. Runs in the thread
+that owns the connections.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from typing import Protocol
+
+from gatekeeper.adapter.closing import ClosingSockets
+from gatekeeper.adapter.sockets import ProtectedSocket, ProtectedSockets
+from gatekeeper.adapter.wakeup import COMMANDS, Wakeup
+from tcpao.installer import Abort, Close, Command, Event
+from tcpao.mkt import SocketPair
+from tcpao.socket_installer import SocketInstaller
+
+PROOF_WITHIN = 15.0
+"""Seconds after which a socket that was not proven is closed; the gatekeeper's own limit, which
+explains better, is shorter."""
+
+
+class CommandSource(Protocol):
+    """What the driver wants of the gatekeeper."""
+
+    @property
+    def alive(self) -> bool:
+        """False once nothing can be proven any more."""
+
+    def fileno(self) -> int:
+        """Readable while commands wait."""
+
+    def take_commands(self) -> Sequence[Command]:
+        """What is to be done on connections, oldest first."""
+
+    def post(self, event: Event) -> None:
+        """Take what came of a command."""
+
+    def gone(self, pair: SocketPair) -> None:
+        """Take note that a socket is closed."""
+
+    def stop(self) -> None:
+        """End."""
+
+
+class Daemon(Protocol):
+    """What an adapter does in its routing protocol."""
+
+    def close(self, link: ProtectedSocket, cause: str) -> None:
+        """End the session over this socket as the protocol ends one, then the socket."""
+
+    def abort(self, link: ProtectedSocket, cause: str) -> None:
+        """Close this socket now, without an octet."""
+
+    def settle(self) -> None:
+        """Look at what else waits for the gatekeeper, in every turn."""
+
+    def report_failure(self, cause: str, error: Exception | None) -> None:
+        """Tell an operator, loudly, that every protected connection is about to be aborted."""
+
+
+class Driver:
+    """One per daemon."""
+
+    def __init__(
+        self,
+        gatekeeper: CommandSource,
+        installer: SocketInstaller[socket.socket],
+        daemon: Daemon,
+    ) -> None:
+        self._gatekeeper = gatekeeper
+        self._installer = installer
+        self._daemon = daemon
+        self.wakeup = Wakeup()
+        self.wakeup.watch(gatekeeper.fileno(), COMMANDS)
+        self.sockets = ProtectedSockets(installer, self._gone, self.wakeup)
+        self.closing = ClosingSockets(self.sockets, self.wakeup)
+        self._dead = False
+
+    def due(self, now: float) -> float | None:
+        """Seconds until a socket must be looked at; None if none has a deadline."""
+        deadlines = [link.deadline for link in self.sockets if link.deadline is not None]
+        return min(deadlines) - now if deadlines else None
+
+    def turn(self, woken: bool) -> None:
+        """Carry out what the gatekeeper wants, hand back what came of it, settle what is due.
+
+        `woken`: the wakeup was readable. It is for as long as a command waits.
+        """
+        try:
+            if woken:
+                self.wakeup.clear()
+                for command in self._gatekeeper.take_commands():
+                    self._run(command)
+            for event in self._installer.events():
+                self._gatekeeper.post(event)
+            if not self._gatekeeper.alive and not self._dead:
+                self._dead = True
+                self.wakeup.forget(self._gatekeeper.fileno())
+                self._fail_closed('the gatekeeper is dead', None)
+            self._daemon.settle()
+            self.closing.settle()
+        except Exception as error:
+            # Our fault must not take the neighbors down that aren't ours.
+            self._fail_closed(f'internal error: {error!r}', error)
+
+    def stop(self) -> None:
+        """The daemon ends: so do its sockets, and the gatekeeper."""
+        self.closing.finish()
+        for link in self.sockets:
+            self.sockets.end(link, 'the daemon stops')
+        self._gatekeeper.stop()
+        self.wakeup.close()
+
+    def _run(self, command: Command) -> None:
+        if not isinstance(command, Close):
+            self._installer.submit(command)
+        if isinstance(command, Close | Abort):
+            link = self.sockets.get(command.pair)
+            if link is not None:
+                end = self._daemon.close if isinstance(command, Close) else self._daemon.abort
+                end(link, command.cause)
+
+    def _fail_closed(self, cause: str, error: Exception | None) -> None:
+        self._daemon.report_failure(cause, error)
+        for link in self.sockets:
+            self._daemon.abort(link, cause)
+
+    def _gone(self, pair: SocketPair) -> None:
+        if self._gatekeeper.alive:
+            self._gatekeeper.gone(pair)

@@ -1,0 +1,35 @@
+"""What the gate before connect(), accepted sockets and BGP sessions share.
+
+Everything here belongs to the reactor's thread.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gatekeeper.adapter.driver import Driver
+from gatekeeper.policy.sessions import SessionPolicy
+from gatekeeper.service.gatekeeper import Gatekeeper
+from plugin.log import Recorder
+
+
+class Context:
+    """One per reactor, from the first gated neighbor on."""
+
+    def __init__(self, reactor: Any, gatekeeper: Gatekeeper, recorder: Recorder) -> None:
+        self.reactor = reactor
+        self.gatekeeper = gatekeeper
+        self.recorder = recorder
+        self.policies: dict[str, SessionPolicy] = {}
+        """By session key, those in force."""
+        self.failures: dict[str, str] = {}
+        """Per session key: what its last attempt died of, for `show`."""
+        self.again = False
+        """True if the next turn should come at once."""
+
+    def drive(self, driver: Driver) -> None:
+        """Take the driver's parts: sockets, what wakes the reactor, what is about to close."""
+        self.driver = driver
+        self.links = driver.sockets
+        self.waker = driver.wakeup
+        self.parting = driver.closing
