@@ -539,7 +539,9 @@ def test_a_listener_may_come_in_the_moment_in_which_a_key_goes(r1: Daemon, r2: D
         go.wait(PATIENCE)
 
     r2.gatekeeper._calls.post(wait)
-    r2.gatekeeper._calls.post(lambda now: r2.gatekeeper._core.configure(r2.policies()[1:], now))
+    r2.gatekeeper._calls.post(
+        lambda now: r2.gatekeeper._loop.core.configure(r2.policies()[1:], now)
+    )
     adding = threading.Thread(target=r2.gatekeeper.add_listener, args=(another,))
     adding.start()
     while r2.gatekeeper._calls.waiting() < 2:

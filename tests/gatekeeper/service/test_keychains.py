@@ -297,7 +297,7 @@ def test_the_gatekeeper_watches_the_clock() -> None:
     gatekeeper.start()
     try:
         gatekeeper.configure(policies('r1', [key(1)]))
-        state = gatekeeper._core.state
+        state = gatekeeper._loop.core.state
         assert _off(state.wall_offset) < 0.5
         state.wall_offset -= 1000
         time.clock_settime(time.CLOCK_REALTIME, time.time())

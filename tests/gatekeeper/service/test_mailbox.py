@@ -60,14 +60,14 @@ def gatekeeper() -> Iterator[Gatekeeper]:
 def slowly(gatekeeper: Gatekeeper, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Any]:
     """A configuration begins, and goes on once it is told to."""
     begun, go_on = threading.Event(), threading.Event()
-    configure = gatekeeper._configure
+    configure = gatekeeper._loop.configure
 
     def slow(*arguments: Any) -> None:
         begun.set()
         go_on.wait(10)
         configure(*arguments)
 
-    monkeypatch.setattr(gatekeeper, '_configure', slow)
+    monkeypatch.setattr(gatekeeper._loop, 'configure', slow)
     return begun, go_on
 
 

@@ -1,0 +1,227 @@
+"""What only the gatekeeper's thread touches: the core, and the descriptors around it.
+
+The thread sleeps until an input or a deadline; nothing is polled. It ends when it is told to, and
+when something fails that it can't answer for: then every connection is to be aborted.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from traceback import extract_tb
+
+from gatekeeper.clock import Alarm, ClockWatch, boottime, both_clocks
+from gatekeeper.engine.core import Core
+from gatekeeper.errors import GateError, GatekeeperError, PolicyError
+from gatekeeper.policy.algorithm_support import check_suites
+from gatekeeper.policy.sessions import SessionPolicy, check
+from gatekeeper.reporting.events import EventName, OperatorEvent
+from gatekeeper.service.command_queue import CommandQueue
+from gatekeeper.service.ike_sockets import IkeSockets, UdpError
+from gatekeeper.service.listeners import Listeners, is_for_listeners
+from gatekeeper.service.mailbox import Mailbox
+from gatekeeper.state import snapshot as show
+from gatekeeper.state.ticket import Ticket
+from ikev2.limits import KeyLog
+from tcpao.backend import Backend
+from tcpao.installer import Abort
+from tcpao.mkt import Mkt
+
+PARTING_WITHIN = 1.0
+"""Seconds that the end waits for what peers still have to answer; less than `stop` waits."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What an adapter chooses for the gatekeeper; see Gatekeeper."""
+
+    router: str
+    ike_ports: tuple[int, int]
+    record: Callable[[OperatorEvent], None]
+    key_table: Callable[[SessionPolicy, bool, Mkt], None] | None
+    ike_key_log: KeyLog | None
+
+
+class Loop:
+    """The thread's work, from its start to its end."""
+
+    def __init__(
+        self, settings: Settings, backend: Backend, calls: Mailbox, commands: CommandQueue
+    ) -> None:
+        """The backend is started. Raises OSError; then nothing is left open but what those have."""
+        self._settings = settings
+        self._backend = backend
+        self._calls = calls
+        self._commands = commands
+        self._installer = backend.listener_installer()
+        self.capabilities = backend.capabilities()
+        self._udp = IkeSockets(settings.ike_ports)
+        self._alarm = Alarm()
+        self._clock = ClockWatch()
+        self._selector = selectors.DefaultSelector()
+        self.listeners = Listeners(self._installer)
+        self.core = Core(
+            random=os.urandom,
+            ike_ports=settings.ike_ports,
+            algorithms=self.capabilities.algorithms,
+            backend=self.capabilities.backend,
+            ike_key_log=settings.ike_key_log,
+        )
+        self._waiting: set[Ticket] = set()
+        self._records: list[OperatorEvent] = []
+        self.stopping = False
+
+    def expect(self, ticket: Ticket) -> None:
+        """Wake the daemon's thread once this is settled."""
+        self._waiting.add(ticket)
+
+    def run(self) -> None:
+        """Work until the end; nothing is raised."""
+        try:
+            self._loop()
+            self._end('the gatekeeper was stopped')
+        except BaseException as error:
+            place = extract_tb(error.__traceback__)[-1]
+            self._died(f'the gatekeeper died: {error!r} in {place.name}, line {place.lineno}')
+        finally:
+            self._udp.close()
+            self.listeners.close()
+            self._selector.close()
+            self._alarm.close()
+            self._clock.close()
+
+    def _loop(self) -> None:
+        ends = (self._backend.fileno(), self._backend.refusals_fileno())
+        for descriptor in (self._calls, self._alarm, self._clock, *ends):
+            if descriptor is not None:
+                self._selector.register(descriptor, selectors.EVENT_READ)
+        while not self.stopping:
+            self._alarm.set(self.core.next_timer())
+            self._selector.select()
+            self._turn()
+        self._step(self.core.stop, boottime())
+        self._flush(boottime())
+        self._part(boottime() + PARTING_WITHIN)
+
+    def _part(self, until: float) -> None:
+        """Sessions that have just ended are being deleted; the IKE SAs come after them."""
+        for descriptor in (self._calls, self._backend.refusals_fileno()):
+            if descriptor is not None:
+                self._selector.unregister(descriptor)
+        while self.core.part(self._udp.receive(), now := boottime()) and now < until:
+            self._flush(now)
+            self._alarm.set(min(until, self.core.endpoint.next_timer() or until))
+            self._selector.select()
+            self._alarm.clear()
+            self._clock.clear()
+            if self._backend.died is not None:
+                break
+        self._flush(boottime())
+
+    def _turn(self) -> None:
+        died = self._backend.died
+        if died is not None:
+            raise GatekeeperError(f'the {self._backend.name} backend is dead: {died}')
+        self._alarm.clear()
+        self._clock.clear()
+        self._calls.clear()
+        wall, now = both_clocks()
+        self.core.set_clock(wall, now)
+        for work in self._calls.take():
+            self._step(work, now)
+            # What it wants is done before the next one asks how things stand.
+            self._obey(now)
+        for datagram in self._udp.receive():
+            self._step(partial(self.core.receive_datagram, datagram), now)
+        for refusal in self._backend.refusals():
+            self._step(partial(self.core.syn_dropped, refusal), now)
+        self._step(self.core.handle_timer, now)
+        self._flush(now)
+
+    def _step(self, step: Callable[[float], None], now: float) -> None:
+        """A step of the core. Its events bear the time before it: what it settles, the daemon's
+        thread may act upon, and tell, before this one goes on."""
+        stamp = time.time()
+        step(now)
+        for note in self.core.take_notes():
+            self._records.append(
+                OperatorEvent(stamp, self._settings.router, note.session, note.event, note.details)
+            )
+
+    def _obey(self, now: float) -> None:
+        """Carry out the core's commands, until there are no more."""
+        while commands := self.core.take_commands():
+            for command in commands:
+                if is_for_listeners(command):
+                    self._installer.submit(command)
+                else:
+                    self._commands.put(command)
+            for event in self._installer.events():
+                self._step(partial(self.core.handle, event), now)
+
+    def _flush(self, now: float) -> None:
+        """Carry out, send and tell what the core wants."""
+        self._obey(now)
+        for policy, opener, mkt in self.core.take_keyed():
+            if self._settings.key_table is not None:
+                self._settings.key_table(policy, opener, mkt)
+        for datagram in self.core.datagrams_to_send():
+            self._udp.send(datagram)
+        records, self._records = self._records, []
+        for record in records:
+            self._settings.record(record)
+        settled = {ticket for ticket in self._waiting if ticket.done}
+        if settled:
+            self._waiting -= settled
+            self._commands.wake()
+
+    def _died(self, cause: str) -> None:
+        """Fail closed: every session goes down, and nothing new is granted."""
+        for pair in list(self.core.state.connections):
+            self._commands.put(Abort(pair, cause))
+        self._end(cause)
+        self._settings.record(
+            OperatorEvent(
+                time.time(), self._settings.router, None, EventName.REFUSED, {'cause': cause}
+            )
+        )
+
+    def _end(self, cause: str) -> None:
+        """Nobody waits in vain."""
+        self._calls.end(cause)
+        for ticket in self._waiting:
+            ticket.fail(GateError(f'{cause}: restart the daemon'))
+        self._commands.wake()
+
+    # --- what the daemon asks for ---------------------------------------------------------------
+
+    def configure(self, policies: tuple[SessionPolicy, ...], now: float) -> None:
+        """Put policies in force. Raises PolicyError or GatekeeperError; then the old ones stay."""
+        check(policies)
+        check_suites(policies, self.capabilities)
+        if any(policy.pad is not None for policy in policies):
+            try:
+                self._udp.open(self._selector)
+            except UdpError as error:
+                cause = f'{error}; exabgp.ikev2.port chooses other ports'
+                raise GatekeeperError(cause) from None
+        added = self.listeners.guard(policies)
+        try:
+            self.core.configure(policies, now)
+        except PolicyError:
+            self.listeners.unguard(added)
+            raise
+        self.listeners.keep(policies)
+        self._backend.loaded(frozenset(policy.remote for policy in policies))
+
+    def look(self, now: float) -> list[dict[str, object]]:
+        """The rows of every session. Raises GatekeeperError."""
+        try:
+            return show.snapshot(self.core.state, now)
+        except Exception as error:
+            # Who only looks takes nothing down.
+            raise GatekeeperError(f'internal error: {error!r}') from error
