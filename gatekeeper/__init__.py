@@ -6,5 +6,5 @@
 - `adapter` and `configuration` are what the adapter of every routing protocol needs.
 - `reporting` is what operators see; `tools` is the command `gatekeeper`.
 
-Knows nothing of BGP, ExaBGP or packet formats.
+Knows nothing of BGP, of any routing daemon, or of packet formats.
 """

@@ -70,6 +70,6 @@ class Secret:
     def __copy__(self) -> Secret:
         return self
 
-    # ExaBGP deep-copies its neighbors; a copy that outlives wipe() would defeat it.
+    # A routing daemon may deep-copy its neighbors; a copy that outlives wipe() would defeat it.
     def __deepcopy__(self, memo: object) -> Secret:
         return self

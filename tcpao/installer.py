@@ -1,8 +1,8 @@
 """The installer: the one interface through which TCP-AO keys reach sockets.
 
 Commands go to a backend, events come back, perhaps later. Only the thread that owns a socket may
-run commands on it: ExaBGP's reactor for connections, the gatekeeper's thread for listeners, so a
-process has one backend instance for each. Every backend passes the conformance test in
+run commands on it: the routing daemon's for connections, the gatekeeper's thread for listeners, so
+a process has one backend instance for each. Every backend passes the conformance test in
 `tests/tcpao`.
 """
 

@@ -136,32 +136,7 @@ CIRCLES: dict[frozenset[str], str] = {
     ): _KEY_SOURCE,
 }
 """Files among which there are still circles, and why."""
-_WORDS = 'a docstring or a hint that is still to be reworded'
-NAMING: dict[str, str] = dict.fromkeys(
-    (
-        'gatekeeper',
-        'gatekeeper.adapter.sockets',
-        'gatekeeper.adapter.wakeup',
-        'gatekeeper.configuration',
-        'gatekeeper.configuration.credential_directives',
-        'gatekeeper.configuration.directives',
-        'gatekeeper.configuration.key_files',
-        'gatekeeper.configuration.keychains',
-        'gatekeeper.configuration.statements',
-        'gatekeeper.engine.negotiated.accepting',
-        'gatekeeper.engine.negotiated.opening',
-        'gatekeeper.policy.addresses',
-        'gatekeeper.reporting.explanations',
-        'gatekeeper.reporting.repeated_failures',
-        'gatekeeper.service.gatekeeper',
-        'gatekeeper.tools',
-        'gatekeeper.tools.probe.options',
-        'ikev2.authentication.signatures.keys',
-        'keymaterial.secret',
-        'tcpao.installer',
-    ),
-    _WORDS,
-)
+NAMING: dict[str, str] = {}
 """Files outside `plugin` that name ExaBGP or its commands, and why."""
 
 

@@ -40,9 +40,9 @@ class ProtectedSocket:
     sock: socket.socket
     session_key: str | None = None
     connection: Any = None
-    """ExaBGP's Connection, once BGP has it."""
+    """The routing daemon's object for it, once that has the socket."""
     peer: Any = None
-    """ExaBGP's Peer that uses it."""
+    """The routing daemon's object that uses it."""
     deadline: float | None = None
     """When somebody must look at it again, on time.monotonic()."""
     notification_sent: bool = False

@@ -1,8 +1,8 @@
-"""One descriptor that wakes ExaBGP's reactor for everything of ours that it doesn't poll itself.
+"""One descriptor that wakes a routing daemon for everything of ours that it doesn't poll itself.
 
-ExaBGP sleeps on its own poll set, which holds neither listeners nor sockets that connect; it may
-sleep for minutes. An epoll descriptor is readable when anything in it is, so the reactor polls
-that one, and its bookkeeping of descriptors never sees ours.
+A daemon sleeps on its own poll set, which may hold neither listeners nor sockets that connect, for
+minutes. An epoll descriptor is readable when anything in it is, so the daemon polls that one, and
+its bookkeeping of descriptors never sees ours.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from contextlib import suppress
 COMMANDS = select.EPOLLIN
 """The gatekeeper's descriptor."""
 INCOMING = select.EPOLLIN | select.EPOLLET
-"""A listening socket: one wake-up per arrival, for ExaBGP takes one connection a turn, and a
+"""A listening socket: one wake-up per arrival, for a daemon may take one connection a turn, and a
 level would spin when accept() fails for want of descriptors."""
 CONNECTED = select.EPOLLOUT
 """A socket that connects."""

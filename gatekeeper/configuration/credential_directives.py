@@ -51,7 +51,7 @@ class _Files:
 
 
 def absolute(label: str, path: str, directive: Statement) -> Path:
-    """Relative paths start where the configuration file is: ExaBGP itself has gone to /.
+    """Relative paths start where the configuration file is: the daemon itself has gone to /.
 
     Raises ConfigurationError.
     """

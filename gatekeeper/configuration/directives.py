@@ -1,7 +1,7 @@
 """The directives of an `ikev2 { }` section and of its `session` blocks: words in, values out.
 
 Strict: the order is free, a repetition is an error and so is a word too many. Pure: no file is
-read, no ExaBGP object is known. What depends on several directives is in
+read, no object of a routing daemon is known. What depends on several directives is in
 `plugin.configuration.neighbor_protection`.
 """
 
@@ -30,7 +30,7 @@ LONGEST_LIVENESS = 86400
 LONGEST_GRACE = 3600
 LONGEST_TIMEOUT = 600
 LOWEST_SOURCE_PORT = 1024
-"""Ports below need privileges, which ExaBGP has dropped when it connects."""
+"""Ports below need privileges, which a daemon has dropped when it connects."""
 
 _NUMBER = re.compile(r'[0-9]{1,20}', re.ASCII)
 _NAME = re.compile(r'[A-Za-z0-9._-]{1,64}', re.ASCII)
@@ -120,7 +120,7 @@ def _identity(words: Words) -> Identity:
     except IdentityError as error:
         raise WordError(str(error), expected) from None
     except ValueError:
-        # A lone surrogate (ExaBGP knows \\uXXXX), or a dn that DER can't hold.
+        # A lone surrogate (as \\uXXXX), or a dn that DER can't hold.
         raise WordError(f'{value!r} is not an identity of type {words[0]}', expected) from None
 
 
@@ -233,7 +233,9 @@ SECTION: dict[str, Parser] = {
 
 SESSION: dict[str, Parser] = {
     'source-port': _port(
-        LOWEST_SOURCE_PORT, 'a TCP port', ' (lower ones need privileges that ExaBGP has dropped)'
+        LOWEST_SOURCE_PORT,
+        'a TCP port',
+        ' (lower ones need privileges that were dropped)',
     ),
     'peer-port': _port(1, 'a TCP port'),
     **_SESSION_TOO,

@@ -1,6 +1,6 @@
 """Key files named in the configuration, read while it is parsed, and kept for later reloads.
 
-ExaBGP drops its privileges after the first load, so on a reload a private file usually can't be
+The daemon drops its privileges after the first load, so on a reload a private file usually can't be
 read any more. Then: a file that is the same (device, inode, size, time of modification) or that
 can't even be looked at (its folder is closed to us) keeps what was read before; one that has
 changed, or is gone, is an error, and the reload changes nothing. A file that can be read is read:

@@ -85,7 +85,7 @@ def _secret(label: str, directive: Statement, files: KeyFiles) -> Secret:
     hexadecimal-string, with or without colons)."""
     path = Path(str(directive.value))
     if not path.is_absolute():
-        # ExaBGP itself has gone to /.
+        # The daemon itself has gone to /.
         path = Path(directive.place.file or '/').parent / path
     try:
         content = files.secret(path)

@@ -13,7 +13,7 @@ from typing import Self
 from gatekeeper.configuration.location import Location
 
 Family = tuple[str, str]
-"""AFI and SAFI in ExaBGP's words: ('ipv4', 'unicast')."""
+"""AFI and SAFI as configurations name them: ('ipv4', 'unicast')."""
 
 IKE_ONLY = frozenset(
     {
@@ -85,6 +85,6 @@ class SectionStatements:
             sessions[family] = session.over(sessions[family]) if family in sessions else session
         return SectionStatements(self.place, {**inherited, **self.directives}, sessions)
 
-    # ExaBGP deep-copies neighbors; this is never changed, so one is enough.
+    # Adapters may deep-copy neighbors; this is never changed, so one is enough.
     def __deepcopy__(self, memo: object) -> Self:
         return self

@@ -17,6 +17,7 @@ from gatekeeper.engine.negotiated import accepting, ike_events, opening, rekeyin
 from gatekeeper.engine.negotiated import deletion as deleting
 from gatekeeper.engine.negotiated import reauthentication as reproving
 from gatekeeper.policy.sessions import SessionPolicy
+from gatekeeper.reporting.adapter_names import AdapterNames
 from gatekeeper.reporting.events import EventName
 from gatekeeper.state.connection import Connection, Phase, Waiter
 from gatekeeper.state.deadlines import Due
@@ -58,6 +59,7 @@ class Core:
         algorithms: frozenset[str],
         backend: str,
         ike_key_log: KeyLog | None = None,
+        names: AdapterNames | None = None,
     ) -> None:
         self.endpoint = Endpoint(
             random=random,
@@ -65,7 +67,7 @@ class Core:
             has_mkts=self._has_mkts,
             key_log=ike_key_log,
         )
-        self.state = Store(self.endpoint, random, algorithms, backend)
+        self.state = Store(self.endpoint, random, algorithms, backend, names or AdapterNames())
 
     def _has_mkts(self, peer: str) -> bool:
         found = self.state.peers.get(peer)

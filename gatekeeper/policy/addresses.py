@@ -7,7 +7,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 
 def address_of(value: object) -> IPv4Address | IPv6Address:
-    """An address as the gatekeeper wants it, from ExaBGP's or the socket's."""
+    """An address as the gatekeeper wants it, from the adapter's or the socket's."""
     return _parsed(str(value))
 
 

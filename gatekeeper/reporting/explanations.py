@@ -46,8 +46,8 @@ HINTS: dict[str, str] = {
     'no successor': 'the errors before this one say why; a new connection takes a new key',
     'next key': 'add a key to the keychain at both ends, and reload',
     'installer': "see the kernel's reason; check CONFIG_TCP_AO and net.core.optmem_max",
-    'unproven': 'a peer without TCP-AO, or one that is being replaced: see show ikev2 at both ends',
-    'proof': 'the connection was closed without a BGP octet; see show ikev2 at both ends',
+    'unproven': 'a peer without TCP-AO, or one that is being replaced: see {show} at both ends',
+    'proof': 'the connection was closed without a BGP octet; see {show} at both ends',
 }
 
 _NOTIFY: dict[int, tuple[str, str]] = {
@@ -61,10 +61,10 @@ _NOTIFY: dict[int, tuple[str, str]] = {
     ),
     NotifyType.NO_ADDITIONAL_SAS: (
         'the peer has no room for another session',
-        'look at show ikev2 at the peer',
+        'look at {show} at the peer',
     ),
     NotifyType.TEMPORARY_FAILURE: ('the peer is busy or short of memory', 'it is tried again'),
-    NotifyType.KEYID_IN_USE: ('no KeyID that both ends can take', 'look at show ikev2'),
+    NotifyType.KEYID_IN_USE: ('no KeyID that both ends can take', 'look at {show}'),
     NotifyType.CHILD_SA_NOT_FOUND: ('the peer does not know the key', 'it may have restarted'),
 }
 

@@ -1,6 +1,7 @@
 """Which failures are news to an operator: each is told once, then once an hour while it lasts.
 
-ExaBGP tries again for ever, and so does IKE; who reads the log wants the cause, not each attempt.
+A routing daemon tries again for ever, and so does IKE; who reads the log wants the cause, not each
+attempt.
 No I/O, no clock: `now` is an argument, in seconds.
 """
 

@@ -17,6 +17,7 @@ from functools import partial
 
 from gatekeeper.errors import GateError, GatekeeperError
 from gatekeeper.policy.sessions import SessionPolicy
+from gatekeeper.reporting.adapter_names import AdapterNames
 from gatekeeper.reporting.events import OperatorEvent
 from gatekeeper.service.command_queue import CommandQueue
 from gatekeeper.service.loop import Loop, Settings
@@ -52,18 +53,20 @@ class Gatekeeper:
         backend: Backend | None = None,
         key_table: Callable[[SessionPolicy, bool, Mkt], None] | None = None,
         ike_key_log: KeyLog | None = None,
+        names: AdapterNames | None = None,
     ) -> None:
         """`backend` protects the connections; without one the kernel is asked (tcpao.backend).
 
         `record` and `key_table` are called on the gatekeeper's thread; `key_table` only for
         a demo or debug run: it gets the policy, whether we open the connection, and the MKT.
-        `ike_key_log` likewise: it gets the keys of every IKE SA."""
+        `ike_key_log` likewise: it gets the keys of every IKE SA. `names` stand in the hints."""
         self._settings = Settings(
             router=router,
             ike_ports=ike_ports,
             record=record,
             key_table=key_table,
             ike_key_log=ike_key_log,
+            names=names or AdapterNames(),
         )
         self._backend = backend or choose()
         self._calls = Mailbox()

@@ -19,6 +19,7 @@ from gatekeeper.engine.core import Core
 from gatekeeper.errors import GateError, GatekeeperError, PolicyError
 from gatekeeper.policy.algorithm_support import check_suites
 from gatekeeper.policy.sessions import SessionPolicy, check
+from gatekeeper.reporting.adapter_names import AdapterNames
 from gatekeeper.reporting.events import EventName, OperatorEvent
 from gatekeeper.service.command_queue import CommandQueue
 from gatekeeper.service.ike_sockets import IkeSockets, UdpError
@@ -44,6 +45,7 @@ class Settings:
     record: Callable[[OperatorEvent], None]
     key_table: Callable[[SessionPolicy, bool, Mkt], None] | None
     ike_key_log: KeyLog | None
+    names: AdapterNames
 
 
 class Loop:
@@ -70,6 +72,7 @@ class Loop:
             algorithms=self.capabilities.algorithms,
             backend=self.capabilities.backend,
             ike_key_log=settings.ike_key_log,
+            names=settings.names,
         )
         self._waiting: set[Ticket] = set()
         self._records: list[OperatorEvent] = []
@@ -207,7 +210,8 @@ class Loop:
             try:
                 self._udp.open(self._selector)
             except UdpError as error:
-                cause = f'{error}; exabgp.ikev2.port chooses other ports'
+                setting = self._settings.names.ike_port_setting
+                cause = f'{error}; {setting} chooses other ports'
                 raise GatekeeperError(cause) from None
         added = self.listeners.guard(policies)
         try:

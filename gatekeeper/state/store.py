@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from gatekeeper.errors import GateError
 from gatekeeper.policy.sessions import SHORTEST_LIFETIME, IPAddress, SessionPolicy
+from gatekeeper.reporting.adapter_names import AdapterNames
 from gatekeeper.reporting.events import EventName
 from gatekeeper.reporting.explanations import Explanation
 from gatekeeper.state.connection import Phase
@@ -66,12 +67,14 @@ class Store:
         random: Callable[[int], bytes],
         algorithms: frozenset[str],
         backend: str,
+        names: AdapterNames,
     ) -> None:
         self.endpoint = endpoint
         self.random = random
         self.algorithms = algorithms
         """Names that the backend can do: never offer what this host can't."""
         self.backend = backend
+        self._adapter_names = names
         self.deadlines = Deadlines()
         self.exchanges: dict[int, tuple[Connection, MktRecord]] = {}
         """Our requests under way."""
@@ -136,6 +139,7 @@ class Store:
 
     def refuse(self, policy: SessionPolicy, step: str, cause: str, hint: str) -> GateError:
         """Remember and tell why a session has no protected connection."""
+        hint = self._adapter_names.fill(hint)
         self.errors[policy.key] = Explanation(step, cause, hint)
         self.note(policy, EventName.REFUSED, step=step, cause=cause, hint=hint)
         return GateError(
@@ -144,6 +148,7 @@ class Store:
 
     def refuse_peer(self, peer: Peer, trouble: Explanation, **details: object) -> None:
         """Remember and tell what concerns all sessions with this peer."""
+        trouble = self._adapter_names.explain(trouble)
         peer.trouble = trouble
         told = {'step': trouble.step, 'cause': trouble.cause, 'hint': trouble.hint} | details
         told['peer_id'] = peer.pad.peer_id
@@ -161,6 +166,7 @@ class Store:
         if policy is None:
             self.refuse_peer(peer, trouble, **details)
             return
+        trouble = self._adapter_names.explain(trouble)
         running = (conn for conn in self.connections_with(peer) if conn.phase is Phase.PROVEN)
         if not any(conn.policy.key == policy.key for conn in running):
             self.errors[policy.key] = trouble

@@ -2,5 +2,5 @@
 
 Each runs beside a daemon and never changes it. Nothing imports this package.
 
-Knows nothing of ExaBGP.
+Knows nothing of any routing daemon.
 """

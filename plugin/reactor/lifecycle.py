@@ -20,6 +20,7 @@ from exabgp.reactor.peer import Peer
 
 from gatekeeper.errors import PolicyError
 from gatekeeper.policy.sessions import SessionPolicy
+from gatekeeper.reporting.adapter_names import AdapterNames
 from gatekeeper.reporting.ike_key_log import IkeKeyLog
 from gatekeeper.reporting.keys_json import KeyTable
 from gatekeeper.service.gatekeeper import Gatekeeper, GatekeeperError
@@ -36,6 +37,13 @@ from tcpao.backend_choice import choose
 from tcpao.mkt import Mkt
 
 File = TypeVar('File')
+NAMES = AdapterNames(
+    show='show ikev2',
+    listen_setting='exabgp.tcp.bind or listen',
+    ike_port_setting='exabgp.ikev2.port',
+)
+"""For hints."""
+
 Starter = Callable[[Any, Preference], Runtime]
 
 
@@ -59,6 +67,7 @@ def start(reactor: Any, preference: Preference) -> Runtime:
                 key_log.write(line)
 
         gatekeeper = Gatekeeper(
+            names=NAMES,
             router=recorder.router,
             ike_ports=environment.port,
             record=recorder.record,

@@ -78,7 +78,7 @@ def find_policy(state: Store, peer: Peer, offer: RpSaOffer) -> SessionPolicy:
             NotifyType.TS_UNACCEPTABLE,
             f'no session of this peer from {opener.address} to {service.address} port '
             f'{service.port}',
-            hint='a neighbor with that address, and exabgp.tcp.bind or listen with this one',
+            hint='a neighbor with that address, and {listen_setting} with this one',
         )
     pinned = [policy for policy in candidates if policy.peer_port == opener.port]
     named = [policy for policy in pinned or candidates if policy.peer_port in (None, opener.port)]

@@ -153,7 +153,7 @@ def _again(state: Store, conn: Connection, now: float, cause: str) -> None:
     conn.attempts += 1
     conn.mkt_in_use.end(MktState.FAILED)
     state.release_at(conn.peer, conn.mkt_in_use, now + 2.0 * conn.policy.lifetime)
-    hint = 'look at show ikev2 at both ends'
+    hint = 'look at {show} at both ends'
     if conn.attempts >= MOST_ATTEMPTS or not _begin_anew(state, conn):
         _give_up(state, conn, 'negotiating the key', cause, hint, now)
     else:

@@ -27,7 +27,7 @@ IPAddress = IPv4Address | IPv6Address
 SERVICE: Final = 'bgp'
 LONGEST_TIMEOUT: Final = 600
 DEFAULT_ALGORITHMS: Final = ('hmac-sha-1-96', 'aes-128-cmac-96')
-# IANA's Address Family Numbers and SAFI Values, by the names that ExaBGP has for them.
+# IANA's Address Family Numbers and SAFI Values, by the names that configurations have for them.
 _AFI: Final = {'ipv4': 1, 'ipv6': 2, 'l2vpn': 25, 'bgp-ls': 16388}
 _SAFI: Final = {
     'unicast': 1,

@@ -222,7 +222,7 @@ class PrivateKey:
     def __reduce__(self) -> NoReturn:
         raise TypeError('a PrivateKey is never serialised')
 
-    # ExaBGP deep-copies its neighbors.
+    # A routing daemon may deep-copy its neighbors.
     def __copy__(self) -> Self:
         return self
 
