@@ -1,135 +1,27 @@
-"""What happened, for operators: ExaBGP's log and, on request, a file with one JSON object a line.
-
-Called from the gatekeeper's thread and the reactor's: one write() to a file opened for appending
-is not torn, and Python's logging has its own lock.
-"""
+"""The gatekeeper's events in ExaBGP's log."""
 
 from __future__ import annotations
 
-import os
-import socket
-import time
-from contextlib import suppress
-from pathlib import Path
+from collections.abc import Callable
 
 from exabgp.logger import log
 
-from gatekeeper.policy.sessions import SessionPolicy
-from gatekeeper.reporting.events import EventName, OperatorEvent
-from gatekeeper.reporting.repeated_failures import EVERY, RepeatedFailures
+from gatekeeper.reporting import timeline
+from gatekeeper.reporting.timeline import Level
 
 LOG = 'ikev2'
 """Our source in ExaBGP's log."""
 
 
-_DETAILS = {
-    EventName.BIND,
-    EventName.IKE_INIT,
-    EventName.IKE_AUTH,
-    EventName.CHILD_SA,
-    EventName.MKT_INSTALLED,
-    EventName.SYN,
-    EventName.MKT_REMOVED,
-}
-"""Of every attempt, failed ones too: for who debugs. Timelines have them all."""
+class Recorder(timeline.Recorder):
+    """Where events go. Python's logging has its own lock."""
 
-
-class Recorder:
-    """Where records go. Raises OSError if the file can't be opened."""
-
-    def __init__(self, router: str = '', timeline: str = '') -> None:
-        self.router = router or socket.gethostname()
-        self._news = RepeatedFailures()
-        self._file: int | None = None
-        if timeline:
-            # Opened before the privileges are dropped, appended to afterwards.
-            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-            self._file = os.open(Path(timeline), flags, 0o644)
-
-    def record(self, record: OperatorEvent) -> None:
-        """Write a record down."""
-        if self._file is not None:
-            # A full disk must not take sessions down.
-            with suppress(OSError):
-                os.write(self._file, record.to_json().encode() + b'\n')
-        match record.event:
-            case EventName.REFUSED:
-                self._refused(record)
-            case EventName.EXPIRES:
-                # The gatekeeper has counted how often.
-                log.warning(lambda: f'{_name(*_whose(record))}: {_why(record)}', LOG)
-            case EventName.END:
-                log.warning(lambda: _ended(record), LOG)
-            case _:
-                if record.event is EventName.ESTABLISHED:
-                    self._news.is_up(*_whose(record), time.monotonic())
-                write = log.debug if record.event in _DETAILS else log.info
-                write(lambda: _line(record), LOG)
-
-    def _refused(self, record: OperatorEvent) -> None:
-        self.tell(*_whose(record), _why(record))
-
-    def tell(self, neighbor: str, session: str, text: str) -> None:
-        """Log why there is no protected connection, unless that has been said lately.
-
-        `text` is step, cause and what to try next; `neighbor` is empty for a stranger's.
-        """
-        kept_back = self._news.worth_telling(neighbor, session, text, time.monotonic())
-        if kept_back is None:
-            return
-        line = f'{_name(neighbor, session)}: {text}'
-        if kept_back:
-            line += f' (and {kept_back} times since that was said before)'
-        write = log.error if neighbor else log.warning
-        write(lambda: line, LOG)
-
-    def reloaded(self) -> None:
-        """The configuration is another one: what still fails is said again."""
-        self._news.forget()
-
-    def note(
-        self,
-        policy: SessionPolicy,
-        event: EventName,
-        **details: str | int | float | bool | None,
-    ) -> None:
-        """Write down what the plugin itself saw."""
-        named = {'neighbor': policy.neighbor, **details}
-        self.record(OperatorEvent(time.time(), self.router, policy.session.name, event, named))
-
-    def close(self) -> None:
-        """Give the file back."""
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
-
-
-def _name(neighbor: str, session: str) -> str:
-    if not neighbor:
-        return 'refused'
-    return f'neighbor {neighbor} session {session}' if session else f'neighbor {neighbor}'
-
-
-def _whose(record: OperatorEvent) -> tuple[str, str]:
-    return str(record.details.get('neighbor', '')), record.session or EVERY
-
-
-def _why(record: OperatorEvent) -> str:
-    """Step, cause and what to try next."""
-    said = record.details
-    causes = [str(said[name]) for name in ('step', 'cause', 'text') if said.get(name)]
-    hint = f'; {said["hint"]}' if said.get('hint') else ''
-    return ': '.join(causes) + hint
-
-
-def _ended(record: OperatorEvent) -> str:
-    name = _name(*_whose(record))
-    return f'{name}: the session has ended: {record.details.get("cause")}'
-
-
-def _line(record: OperatorEvent) -> str:
-    neighbor, session = _whose(record)
-    said = (f'{name}={value}' for name, value in record.details.items() if name != 'neighbor')
-    return ' '.join(
-        (f'{_name(neighbor, session)}:' if neighbor else '', record.event, *said)
-    ).strip()
+    def log(self, level: Level, line: Callable[[], str]) -> None:
+        """Write a line."""
+        write = {
+            Level.DEBUG: log.debug,
+            Level.INFO: log.info,
+            Level.WARNING: log.warning,
+            Level.ERROR: log.error,
+        }[level]
+        write(line, LOG)
