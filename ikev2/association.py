@@ -7,13 +7,16 @@ are made elsewhere.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from ikev2.context import Context, Counters
+from ikev2.errors import AuthenticationFailed
 from ikev2.events import (
     Cause,
     Event,
     IkeMessage,
+    IkeSaDistrusted,
     IkeSaDown,
     IkeSaFailed,
     IkeSaUp,
@@ -22,7 +25,11 @@ from ikev2.events import (
 from ikev2.exchanges.ike_init_initiator import Attempt
 from ikev2.exchanges.ike_rekey import schedule_rekey
 from ikev2.exchanges.informational import DeleteIkeSa, Liveness, UndoKeys
-from ikev2.exchanges.reauth import delete_older, schedule_reauthentication
+from ikev2.exchanges.reauth import (
+    delete_superseded,
+    is_superseded,
+    schedule_reauthentication,
+)
 from ikev2.peer import Peer
 from ikev2.rate import Rate
 from ikev2.sa.exchange import Exchange, Job
@@ -30,6 +37,9 @@ from ikev2.sa.ike_sa import IkeSa
 from ikev2.sa.transitions import USABLE, Happening, State
 from ikev2.timers import Timer
 from ikev2.wire.payload import Payload
+
+if TYPE_CHECKING:
+    from ikev2.authentication.proof import Proof
 
 _WORTH_TELLING = frozenset(
     {Cause.AUTHENTICATION_FAILED, Cause.UNKNOWN_IDENTITY, Cause.MALFORMED, Cause.REFUSED}
@@ -158,14 +168,11 @@ class Association:
                 origin.spis,
                 str(origin.suite),
                 str(self.peer.remote_id),
-                sa.proof,
-                sa.proven_until,
+                sa.proven_by,
             )
         )
-        sa.proof = None
+        sa.replaces_older = replaces
         self.adopted(sa, now)
-        if replaces:
-            delete_older(sa, now)
         self.pump(now)
 
     def adopted(self, sa: IkeSa, now: float) -> None:
@@ -180,6 +187,7 @@ class Association:
             self._watch(sa, self.peer.liveness_idle, now)
         if self.stopped:
             sa.queue(DeleteIkeSa(), now)
+        delete_superseded(sa, now)
         self._look_for_redundant(now)
 
     def ended(self, sa: IkeSa, was: State, cause: Cause, text: str, now: float) -> None:
@@ -194,18 +202,42 @@ class Association:
             self.counters.refused_auth += cause in _WORTH_TELLING
             self.unproven(cause, text, now)
         elif sa.established is not None and not any(other.finished for other in self.sas):
-            self.tell(IkeSaDown(self.peer.name, cause))
+            self.tell(IkeSaDown(self.peer.name, cause, text))
         self._look_for_redundant(now)
         self.pump(now)
 
-    def change_trust(self, peer: Peer, until: float, now: float) -> None:
-        """What the peer must prove has changed, and what it has proven does."""
+    def change_trust(self, peer: Peer, now: float) -> None:
+        """Take another credential of the peer; each IKE SA is judged by its own proof."""
         self.peer = peer
-        for sa in self.sas:
+        wall = self.context.wall_clock()
+        self._judge(lambda proof: proof.judge(peer.remote_credential, wall), now)
+
+    def clock_was_set(self, now: float) -> None:
+        """Judge each IKE SA by its own proof, at the new time."""
+        wall, credential = self.context.wall_clock(), self.peer.remote_credential
+        self._judge(lambda proof: proof.judge_by_clock(credential, wall), now)
+
+    def _judge(self, judge: Callable[[Proof], None], now: float) -> None:
+        for sa in list(self.sas):
             # Also one that is being rekeyed: its successor inherits the proof.
-            if sa.finished:
-                sa.proven_until = until
+            if not sa.finished:
+                continue
+            try:
+                judge(sa.proven_by)
+            except AuthenticationFailed as error:
+                self._distrust(sa, str(error), now)
+            else:
                 schedule_reauthentication(sa, now)
+
+    def _distrust(self, sa: IkeSa, text: str, now: float) -> None:
+        """End an IKE SA at once: whoever holds it gets nothing more.
+
+        The Delete goes out once and nobody waits for its answer: a peer could put that off.
+        """
+        self.tell(IkeSaDistrusted(self.peer.name, sa.origin.spis, text))
+        if not sa.busy and sa.state != State.DELETING:
+            sa.queue(DeleteIkeSa(), now)
+        sa.close(Cause.PROOF_ENDED, now, text)
 
     def forgotten(self, sa: IkeSa) -> None:
         """A closed IKE SA's answers needn't be repeated any more."""
@@ -262,7 +294,7 @@ class Association:
 
         The other one must have shown that it lives, at both ends: hence the liveness check.
         """
-        usable = self.usable
+        usable = [sa for sa in self.usable if not is_superseded(sa)]
         if len(usable) < 2:
             return
         idle_from = max(sa.spoken for sa in usable) + self.context.limits.redundant_idle

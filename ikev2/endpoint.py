@@ -39,7 +39,7 @@ from ikev2.exchanges.unprotected import (
 from ikev2.limits import KeyLog, Limits
 from ikev2.peer import Peer
 from ikev2.sa.ike_sa import IkeSa
-from ikev2.snapshot import Snapshot, snapshot_of
+from ikev2.snapshot import IkeSaSnapshot, Snapshot, snapshot_of, snapshot_of_ike_sa
 from ikev2.wire.message import SPI_LENGTH, Header
 
 _NO_SPI = bytes(SPI_LENGTH)
@@ -118,15 +118,21 @@ class Endpoint:
         for pair in peer.addresses:
             self._by_address[pair] = association
 
-    def change_trust(self, peer: Peer, until: float, now: float) -> None:
-        """Change what a peer must prove, and nothing else, where its last proof does: until then.
+    def change_trust(self, peer: Peer, now: float) -> None:
+        """Change what a peer must prove, and nothing else.
 
-        `until` is of the clock of `now`. Its IKE SAs stay. Raises LocalError for another change.
+        Each of its IKE SAs is judged by its own proof: it ends at once if that does not do, and
+        else stays. Raises LocalError for another change.
         """
         association = self._association(peer.name)
         if replace(association.peer, remote_credential=peer.remote_credential) != peer:
             raise LocalError(f'more than the credential of peer {peer.name} is new')
-        association.change_trust(peer, until, now)
+        association.change_trust(peer, now)
+
+    def clock_was_set(self, now: float) -> None:
+        """`wall_clock` has made a step: proofs hold by what it shows now."""
+        for association in self._associations.values():
+            association.clock_was_set(now)
 
     def remove_peer(self, name: str, now: float) -> tuple[int, ...]:
         """Delete a peer's IKE SAs and forget it. Its requests fail with STOPPED.
@@ -365,6 +371,11 @@ class Endpoint:
             tuple(snapshot_of(association) for association in self._associations.values()),
             replace(self._strangers),
         )
+
+    def ike_sa_in_use(self, peer: str) -> IkeSaSnapshot | None:
+        """The IKE SA that the next request to this peer goes over; None if there is none."""
+        sa = self._association(peer).best()
+        return None if sa is None else snapshot_of_ike_sa(sa)
 
     def _association(self, peer: str) -> Association:
         try:

@@ -46,6 +46,7 @@ class Cause(StrEnum):
     """A notify of an error type that has no cause of its own here; see `notify`."""
     MALFORMED = 'malformed answer'
     SELECTORS_CHANGED = 'the answer changed the traffic selectors'
+    PROOF_ENDED = "the peer's proof of its identity does not hold any more"
     IKE_SA_LOST = 'the IKE SA was lost'
     CANCELLED = 'cancelled'
     DELETED = 'deleted by the peer'
@@ -107,9 +108,13 @@ class RpSaKeys:
     """What the peer sent, seconds; None if it sent none."""
     lowest_nonce: bytes
     """The lower of Ni and Nr: which of two crossing rekeys stays (RFC 7296 2.8.1)."""
-    authenticated: float
-    """`now` of the IKE_AUTH that the IKE SA came of, itself or through rekeys, under which this was
-    negotiated: InitialContact judges by it."""
+    proof: Proof
+    """Of the IKE SA under which this was negotiated."""
+
+    @property
+    def authenticated(self) -> float:
+        """`now` of the IKE_AUTH of that proof: InitialContact judges by it."""
+        return self.proof.authenticated
 
 
 # --- events ---------------------------------------------------------------------------------
@@ -152,10 +157,8 @@ class IkeSaUp:
     suite: str
     """The IKE suite in words."""
     peer_id: str
-    proof: Proof | None = None
-    """What the peer proved itself with, where that can be judged again."""
-    proven_until: float | None = None
-    """`now` at which that ends; None if it doesn't."""
+    proof: Proof
+    """What the peer proved itself with; its rekeys inherit it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +167,16 @@ class IkeSaDown:
 
     peer: str
     cause: Cause
+    text: str = ''
+
+
+@dataclass(frozen=True, slots=True)
+class IkeSaDistrusted:
+    """The proof of an IKE SA does not hold any more, and the IKE SA has ended. Others stay."""
+
+    peer: str
+    spis: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,6 +274,7 @@ Event = (
     IkeMessage
     | IkeSaUp
     | IkeSaDown
+    | IkeSaDistrusted
     | IkeSaFailed
     | InitialContact
     | RpSaRequested

@@ -30,6 +30,8 @@ class IkeSaSnapshot:
     profile: bool
     nat: bool
     path: Path
+    proven_until: float | None
+    """Seconds since the epoch, when the peer's proof ends; None if it doesn't end by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +72,14 @@ def snapshot_of(association: Association) -> PeerSnapshot:
         bool(association.usable),
         association.attempt is not None
         or any(sa.state == State.AUTH_SENT for sa in association.sas),
-        tuple(_ike_sa(sa) for sa in association.sas),
+        tuple(snapshot_of_ike_sa(sa) for sa in association.sas),
         len(association.jobs),
         replace(association.counters),
     )
 
 
-def _ike_sa(sa: IkeSa) -> IkeSaSnapshot:
+def snapshot_of_ike_sa(sa: IkeSa) -> IkeSaSnapshot:
+    """An IKE SA's snapshot."""
     origin = sa.origin
     return IkeSaSnapshot(
         sa.state,
@@ -88,4 +91,5 @@ def _ike_sa(sa: IkeSa) -> IkeSaSnapshot:
         origin.profile,
         origin.nat,
         sa.path,
+        sa.proof.until if sa.proof is not None else None,
     )

@@ -15,7 +15,6 @@ from gatekeeper.engine.keychains import dropped_syns as manual_syns
 from gatekeeper.engine.keychains import sessions as chains
 from gatekeeper.engine.negotiated import accepting, ike_events, opening, rekeying
 from gatekeeper.engine.negotiated import deletion as deleting
-from gatekeeper.engine.negotiated import reauthentication as reproving
 from gatekeeper.policy.sessions import SessionPolicy
 from gatekeeper.reporting.adapter_names import AdapterNames
 from gatekeeper.reporting.events import EventName
@@ -111,8 +110,10 @@ class Core:
         """It is `wall` seconds since the epoch at `now`: keychains go by that."""
         if abs(wall - self.state.wall(now)) >= CLOCK_TOLERANCE:
             self.state.wall_offset = wall - now
+            self.endpoint.clock_was_set(now)
             chains.renew(self.state, chains.CHAINS, now)
             forewarning.look(self.state, forewarning.ENDS, now)
+            ike_events.drain(self.state, now)
 
     def open(self, session_key: str, pair: SocketPair, waiter: Waiter, now: float) -> None:
         """Active side: a socket for `pair` is bound and closed."""
@@ -311,7 +312,6 @@ DUE: dict[Due, Callable[..., None]] = {
     Due.RETIRE: rotation.retire,
     Due.IDS: Store.ids_due,
     Due.IKE: _retry_ike,
-    Due.REPROVE: reproving.too_late,
     Due.CHAINS: chains.renew,
     Due.FOREWARN: forewarning.look,
 }

@@ -62,11 +62,12 @@ def begin_lifetime(state: Store, conn: Connection, life: MktRecord, now: float) 
     conn.began_last = life.initiator
     state.set_soft(conn, life)
     soft = life.soft_at - life.installed_at
-    renewed = life.installed_at >= conn.peer.renew_before
+    renewed = life.authenticated > conn.peer.changed_at
     begin_at = life.soft_at + (0.0 if conn.began_last else head_start(life.lifetime))
     state.deadlines.set(Due.REKEY, conn, begin_at if renewed else now)
     state.deadlines.set(Due.LIVENESS, life, life.installed_at + LIVENESS_AT * soft)
-    state.deadlines.set(Due.CEASE, conn, life.hard_at - CEASE_BEFORE)
+    if life.limited is None:
+        state.deadlines.set(Due.CEASE, conn, life.hard_at - CEASE_BEFORE)
     state.deadlines.set(Due.HARD, conn, life.hard_at)
 
 
@@ -264,10 +265,15 @@ def retire(state: Store, old: MktRecord, now: float) -> None:
     if conn is None or old not in conn.retiring:
         return
     if now >= old.hard_at:
-        # By force only now: the hard lifetime is a promise. A rotation that runs moves RNext again.
-        state.command(Remove(old.key, Where.CONNECTION, switch_to=conn.mkt_in_use.key))
+        # Only now: the hard lifetime is a promise. A rotation that runs moves RNext again.
+        remove_by_force(state, conn, old)
     else:
         _remove(state, old)
+
+
+def remove_by_force(state: Store, conn: Connection, old: MktRecord) -> None:
+    """Take it off the connection, though traffic may be under it: that moves to the MKT in use."""
+    state.command(Remove(old.key, Where.CONNECTION, switch_to=conn.mkt_in_use.key))
 
 
 def _remove(state: Store, life: MktRecord) -> None:
@@ -370,7 +376,11 @@ def expired(state: Store, conn: Connection, now: float) -> None:
         _never_came(state, conn, rotation, now)
         return
     if conn.phase is not Phase.PROVEN or rotation is None or _successor(conn) is None:
-        ending.abort(state, conn, 'hard lifetime reached without a successor', now)
+        cause = 'hard lifetime reached without a successor'
+        if conn.phase is Phase.PROVEN and old.limited is not None:
+            cause = old.limited
+            state.refuse(conn.policy, 'configuration', cause, HINTS['credential'])
+        ending.abort(state, conn, cause, now)
         return
     rotation.rolling_back = False
     _finish(state, conn, rotation, now)

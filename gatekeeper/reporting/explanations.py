@@ -33,6 +33,8 @@ HINTS: dict[str, str] = {
     Cause.REFUSED: "look at the peer's log",
     Cause.MALFORMED: "look at the peer's version",
     Cause.SELECTORS_CHANGED: 'something on the way translates addresses, or the peer is faulty',
+    Cause.PROOF_ENDED: "renew the peer's certificate, or correct trust-anchor, crl or the clock "
+    'here, as it says',
     Cause.IKE_SA_LOST: 'it is tried again',
     Cause.CANCELLED: 'it is tried again',
     Cause.DELETED: "look at the peer's log",
@@ -44,6 +46,8 @@ HINTS: dict[str, str] = {
     'mac': 'give it the same key-file, algorithm and tcp-options at both ends; gatekeeper verify '
     'tells of a capture what differs',
     'no successor': 'the errors before this one say why; a new connection takes a new key',
+    'credential': 'the new credential at both ends within that time; the session comes up again '
+    'under it',
     'next key': 'add a key to the keychain at both ends, and reload',
     'installer': "see the kernel's reason; check CONFIG_TCP_AO and net.core.optmem_max",
     'unproven': 'a peer without TCP-AO, or one that is being replaced: see {show} at both ends',

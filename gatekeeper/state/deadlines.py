@@ -38,7 +38,6 @@ class Due(StrEnum):
     LISTENER = 'take a key off the listener: the kernel has refused it before'
     # of a peer
     IKE = 'try to make an IKE SA again'
-    REPROVE = 'it must have proven itself by its new credential'
     # of all keychains
     CHAINS = 'a lifetime of a key begins or ends'
     # of everything that must be renewed by operators

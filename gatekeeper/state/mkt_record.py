@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from ikev2.authentication.proof import Proof
 from tcpao.mkt import Mkt, SocketPair
 
 
@@ -75,8 +76,12 @@ class MktRecord:
     hard_at: float = 0.0
     soft_at: float = 0.0
     lowest_nonce: bytes = b''
-    authenticated: float = 0.0
-    """When the peer proved itself in the IKE SA that made it."""
+    proof: Proof | None = None
+    """Of the IKE SA that made it; None before there is a key, and for a manual key."""
+    limited: str | None = None
+    """Its hard lifetime was shortened since a credential has changed; what to say at its end."""
+    revoked: bool = False
+    """Nobody may use it any more."""
     exchange: int | None = None
     """Our request's number while it is under way."""
     token: int | None = None
@@ -99,7 +104,12 @@ class MktRecord:
         # the collector of garbage.
         if self.mkt is not None and self.state is not MktState.NEGOTIATING:
             self.mkt.master_key.wipe()
-        self.move(state)
+        self.move(MktState.REVOKED if self.revoked and state is MktState.GONE else state)
+
+    @property
+    def authenticated(self) -> float:
+        """`now` of the IKE_AUTH that its proof is of; 0 without one."""
+        return self.proof.authenticated if self.proof is not None else 0.0
 
     @property
     def ended(self) -> bool:

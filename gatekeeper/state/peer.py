@@ -12,7 +12,6 @@ from gatekeeper.state.key_ids import KeyIds
 from gatekeeper.state.mkt_record import MktRecord
 
 if TYPE_CHECKING:
-    from ikev2.authentication.proof import Proof
     from ikev2.peer import Peer as IkePeer
 
 
@@ -25,21 +24,13 @@ class Peer:
     """The same as IKE was given it."""
     keyids: KeyIds
     up: bool = False
-    profile: bool = True
-    nat: bool = False
     attempts: int = 0
     trouble: Explanation | None = None
     """Why there is no IKE SA, or what was wrong with the last request of the peer's."""
-    proof: Proof | None = None
-    """What it proved itself with last."""
-    proven_until: float | None = None
-    """When that ends."""
-    suite: str | None = None
-    """Of its IKE SA, in words."""
     renew: bool = False
     """The PAD entry has changed: all MKTs are renegotiated once it has proven itself anew."""
-    renew_before: float = -inf
-    """MKTs from before are renegotiated."""
+    changed_at: float = -inf
+    """When the PAD entry last changed: MKTs whose proof is from before are renegotiated."""
     mkts: list[MktRecord] = field(default_factory=list)
     """Every MKT whose ids are taken."""
     deletes: dict[int, list[MktRecord]] = field(default_factory=dict)

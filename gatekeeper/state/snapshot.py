@@ -32,12 +32,12 @@ def snapshot(state: Store, now: float) -> list[dict[str, object]]:
     for policy in state.policies.values():
         found = connections.get(policy.key, ())
         connected = [_connected(state, policy, conn, wall - now) for conn in found]
-        more = _chain(policy, wall) | _ike(state, policy, wall - now)
+        more = _chain(policy, wall) | _ike(state, policy)
         rows += [row | more for row in connected] or [_idle(state, policy, wall) | more]
     return rows
 
 
-def _ike(state: Store, policy: SessionPolicy, offset: float) -> dict[str, object]:
+def _ike(state: Store, policy: SessionPolicy) -> dict[str, object]:
     """Until when our own certificate is good; of the IKE SA, its algorithms and until when the
     peer's proof holds."""
     if policy.pad is None:
@@ -46,11 +46,13 @@ def _ike(state: Store, policy: SessionPolicy, offset: float) -> dict[str, object
     ends = own.not_after if isinstance(own, CertifiedKey) else None
     if not peer.up:
         return {'certificate_expires': ends}
-    until = peer.proven_until
+    ike_sa = state.endpoint.ike_sa_in_use(peer.pad.name)
+    if ike_sa is None:
+        return {'certificate_expires': ends}
     return {
         'certificate_expires': ends,
-        'ike_suite': peer.suite,
-        'proven_until': round(until + offset, 3) if until is not None else None,
+        'ike_suite': ike_sa.suite,
+        'proven_until': ike_sa.proven_until,
     }
 
 

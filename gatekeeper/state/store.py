@@ -150,6 +150,10 @@ class Store:
         """Remember and tell what concerns all sessions with this peer."""
         trouble = self._adapter_names.explain(trouble)
         peer.trouble = trouble
+        self.tell_peer(peer, trouble, **details)
+
+    def tell_peer(self, peer: Peer, trouble: Explanation, **details: object) -> None:
+        """Tell what concerns all sessions with this peer, and takes none of them down."""
         told = {'step': trouble.step, 'cause': trouble.cause, 'hint': trouble.hint} | details
         told['peer_id'] = peer.pad.peer_id
         neighbors: dict[str, list[SessionPolicy]] = {}
@@ -191,7 +195,7 @@ class Store:
         # Below our floor the peer's end is the shorter one, and does the rekeying.
         life.lifetime = max(SHORTEST_LIFETIME, min(sent_lifetime, theirs))
         life.lowest_nonce = keys.lowest_nonce
-        life.authenticated = keys.authenticated
+        life.proof = keys.proof
         life.installed_at = now
         life.hard_at = now + life.lifetime
         life.mkt = Mkt(

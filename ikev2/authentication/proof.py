@@ -1,4 +1,8 @@
-"""What a peer proved itself with, for those who must judge it again when the configuration changes.
+"""The proof of a peer's identity on which an IKE SA rests, and how it is judged again.
+
+An IKE SA has the proof of the IKE_AUTH that authenticated it. The IKE SAs that rekeys make of it
+inherit the proof, and every routing-protocol SA that is made under them holds it too: each of them
+is judged by its own proof, and no proof prolongs another one.
 
 A pre-shared key and a pinned key leave nothing to judge: they are the configured one or not.
 """
@@ -16,30 +20,55 @@ from ikev2.wire.payloads import CertificatePayload
 
 
 @dataclass(frozen=True, slots=True)
-class Proof:
+class SentCertificates:
     """The certificates and CRLs that the peer sent, in DER, its own certificate first."""
 
     certificates: tuple[bytes, ...]
     crls: tuple[bytes, ...]
 
 
-def proof_of(credential: PeerCredential, received: Sequence[CertificatePayload]) -> Proof | None:
-    """What verified just now, if it came in CERT payloads that a CA vouches for."""
+def sent_certificates(
+    credential: PeerCredential, received: Sequence[CertificatePayload]
+) -> SentCertificates | None:
+    """Return what verified just now, if it came in CERT payloads that a CA vouches for."""
     if not isinstance(credential, TrustAnchors):
         return None
-    return Proof(
+    return SentCertificates(
         tuple(c.data for c in received if c.encoding == CertificateEncoding.X509_SIGNATURE),
         tuple(c.data for c in received if c.encoding == CertificateEncoding.CRL),
     )
 
 
-def proven_until(
-    proof: Proof | None, credential: PeerCredential, identity: Identity, at: float
-) -> float | None:
-    """Until when, in seconds since the epoch, a proof would do for another credential of the peer.
+@dataclass(slots=True, eq=False)
+class Proof:
+    """One proof: who proved it, when, by what, and how long it holds.
 
-    None if only a new proof can tell. Raises AuthenticationFailed if it wouldn't do at `at`.
+    What rests on it shares this one object; only a new judgement changes it.
     """
-    if not isinstance(credential, TrustAnchors) or proof is None:
-        return None
-    return credential.prove(identity, proof.certificates, proof.crls, at)[1]
+
+    identity: Identity
+    authenticated: float
+    """`now` of the IKE_AUTH."""
+    sent: SentCertificates | None
+    """None where the key itself is configured."""
+    judged_at: float
+    """Seconds since the epoch, by this host's clock at the last judgement."""
+    until: float | None
+    """Seconds since the epoch, when it ends; None if it doesn't end by itself."""
+
+    def judge(self, credential: PeerCredential, wall: float) -> None:
+        """Judge the certificates by another credential or at another time.
+
+        `wall` is in seconds since the epoch. Where there are no certificates, or where they can't
+        tell, nothing changes. Raises AuthenticationFailed if the proof does not hold; unchanged
+        then.
+        """
+        if isinstance(credential, TrustAnchors) and self.sent is not None:
+            sent = self.sent
+            _, until = credential.prove(self.identity, sent.certificates, sent.crls, wall)
+            self.judged_at, self.until = wall, until
+
+    def judge_by_clock(self, credential: PeerCredential, wall: float) -> None:
+        """Judge it again if the clock was set back, or beyond its end. As `judge`."""
+        if wall < self.judged_at or (self.until is not None and wall >= self.until):
+            self.judge(credential, wall)

@@ -19,7 +19,7 @@ from ikev2.authentication.auth import (
 from ikev2.authentication.credentials import CertifiedKey
 from ikev2.authentication.identity import Identity
 from ikev2.authentication.ppk import Use, responder_uses
-from ikev2.authentication.proof import proof_of
+from ikev2.authentication.proof import Proof, sent_certificates
 from ikev2.constants import ExchangeType, NotifyType
 from ikev2.crypto.keys import IkeKeys
 from ikev2.errors import AuthenticationFailed, ContradictoryAnswer, MalformedMessage, PeerError
@@ -320,9 +320,8 @@ def _verify(
         identity=claimed,
         at=wall,
     )
-    sa.authenticated = now
-    sa.proven_until = None if until is None else now + until - wall
-    sa.proof = proof_of(peer.remote_credential, received)
+    sent = sent_certificates(peer.remote_credential, received)
+    sa.proof = Proof(claimed, now, sent, wall, until)
 
 
 def _cause(error: PeerError) -> Cause:

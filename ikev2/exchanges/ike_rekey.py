@@ -279,7 +279,7 @@ def _succeed(sa: IkeSa, agreed: _Agreed, secrets: Sequence[Secret], now: float) 
         now=now,
     )
     successor.proven()
-    successor.authenticated, successor.proven_until = sa.authenticated, sa.proven_until
+    successor.proof, successor.replaces_older = sa.proof, sa.replaces_older
     association.sas.append(successor)
     sa.happen(Happening.REPLACED)
     association.adopted(successor, now)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ikev2.events import Cause
 from ikev2.exchanges.informational import DeleteIkeSa
 from ikev2.sa.transitions import USABLE, State
 
@@ -23,7 +24,8 @@ def schedule_reauthentication(sa: IkeSa, now: float) -> None:
     association = sa.association
     limits = association.context.limits
     after = association.peer.reauthenticate_after
-    ends = [end for end in (sa.proven_until,) if end is not None]
+    until = sa.proven_by.until
+    ends = [] if until is None else [now + until - association.context.wall_clock()]
     if after is not None:
         ends.append(sa.authenticated + after)
     if not ends:
@@ -39,14 +41,28 @@ def schedule_reauthentication(sa: IkeSa, now: float) -> None:
             sa.reauthentication.append(sa.at(now + limits.reauthentication_retry, begin))
 
     def expire(now: float) -> None:
-        if sa.finished and sa.state != State.DELETING:
+        if sa.busy and sa.finished:
+            # A peer that leaves our request unanswered must not prolong its proof by that.
+            sa.close(Cause.PROOF_ENDED, now)
+        elif sa.finished:
             sa.queue(DeleteIkeSa(), now)
 
     sa.reauthentication = [sa.at(max(now, end - early), begin), sa.at(max(now, end), expire)]
 
 
-def delete_older(sa: IkeSa, now: float) -> None:
-    """The new one is up: Delete those that were before it."""
+def is_superseded(sa: IkeSa) -> bool:
+    """Return True if we have made another IKE SA in the place of this one.
+
+    The newer proof wins, however young an IKE SA is that a rekey has made under the older one.
+    """
+    return any(
+        other.finished and other.replaces_older and sa.authenticated < other.origin.begun
+        for other in sa.association.sas
+    )
+
+
+def delete_superseded(sa: IkeSa, now: float) -> None:
+    """An IKE SA has come up: delete every one in whose place we have made another one."""
     for old in list(sa.association.sas):
-        if old.established is not None and old.established < sa.origin.begun:
+        if old.established is not None and old.finished and is_superseded(old):
             old.queue(DeleteIkeSa(), now)

@@ -187,7 +187,7 @@ class RequestRpSa(Job, Owner):
             master_key,
             agreed.lifetime,
             min(self._nonce, agreed.nr),
-            sa.authenticated,
+            sa.proven_by,
         )
         self._drop()
         self._ended = True

@@ -146,7 +146,7 @@ class PendingRpSa:
             master_key,
             self.lifetime,
             min(self.ni, nr),
-            self.sa.authenticated,
+            self.sa.proven_by,
         )
 
     def _expect(self, token: int, choice: RpChoice, keyid: int, nr: bytes, now: float) -> None:

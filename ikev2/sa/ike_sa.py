@@ -76,14 +76,12 @@ class IkeSa:
         self.spoken = now
         """`now` of the last message in either direction."""
         self.established: float | None = None
-        self.authenticated = now
-        """`now` of the IKE_AUTH that it, or its first ancestor, came of."""
-        self.proven_until: float | None = None
-        """`now` at which what the peer proved itself with ends; None if it doesn't."""
+        self.proof: Proof | None = None
+        """Of the IKE_AUTH that it, or its first ancestor, came of; None before."""
+        self.replaces_older = False
+        """We made it, or its first ancestor, in the place of those before it."""
         self.reauthentication: list[Timer] = []
         """Those of ikev2.exchanges.reauth."""
-        self.proof: Proof | None = None
-        """What that was, until our user is told."""
         self.handshake: Handshake | None = None
         """Until it is authenticated."""
         self.initial: tuple[IPAddress, bytes] | None = None
@@ -134,6 +132,17 @@ class IkeSa:
         """Authenticated and not closed. One whose peer we are just telling that we refuse it isn't:
         it must hide from nobody that the last other one has ended."""
         return self.state in FINISHED
+
+    @property
+    def proven_by(self) -> Proof:
+        """The proof of an IKE SA that is authenticated."""
+        assert self.proof is not None
+        return self.proof
+
+    @property
+    def authenticated(self) -> float:
+        """`now` of the IKE_AUTH that it, or its first ancestor, came of."""
+        return self.proven_by.authenticated
 
     @property
     def confirmed(self) -> bool:

@@ -133,10 +133,7 @@ def test_a_responder_that_drops_a_required_key_is_refused(monkeypatch: pytest.Mo
     monkeypatch.setattr(
         'ikev2.exchanges.ike_auth._keys_and_auth', lambda sa, message, auth: (sa.keys, auth)
     )
-    monkeypatch.setattr(
-        'ikev2.exchanges.ike_auth._verify',
-        lambda sa, identification, auth, message, keys, now: None,
-    )
+    monkeypatch.setattr('ikev2.exchanges.ike_auth.verify_auth', lambda *_, **__: None)
     made = connected(PPK, PPK)
     made.run(30)
     assert not made.a.all(IkeSaUp)

@@ -8,19 +8,29 @@ import pytest
 from cryptography import x509
 
 from ikev2.authentication.auth import PeerCredential, PrivateKey
-from ikev2.authentication.proof import Proof, proof_of, proven_until
-from ikev2.constants import CertificateEncoding
+from ikev2.authentication.proof import Proof, SentCertificates, sent_certificates
+from ikev2.constants import CertificateEncoding, ExchangeType
 from ikev2.errors import AuthenticationFailed, LocalError
-from ikev2.events import IkeSaDown, IkeSaFailed, IkeSaUp
+from ikev2.events import IkeSaDistrusted, IkeSaDown, IkeSaFailed, IkeSaUp
+from ikev2.exchanges.ike_rekey import rekey
+from ikev2.exchanges.informational import Liveness
+from ikev2.limits import Limits
+from ikev2.sa.ike_sa import IkeSa
+from ikev2.sa.transitions import State
 from ikev2.wire.payloads import CertificatePayload
-from tests.ikev2.bench import A_ID, Bench, peer_a, peer_b, psk, sas_of
+from tests.ikev2.bench import A_ID, LATENCY, Bench, is_kind, peer_a, peer_b, psk, sas_of
 from tests.ikev2.pki import AT, DAY, keys, root
 
 ROOT = root()
 A = ROOT.leaf('a', x509.DNSName('a.example'), not_after=AT + 3 * DAY)
 B = ROOT.leaf('b', x509.DNSName('b.example'), not_after=AT + 3 * DAY)
-PROOF = Proof((A.der,), ())
+SENT = SentCertificates((A.der,), ())
+OLD = ROOT.leaf('old', x509.DNSName('a.example'), not_after=AT + 3600)
 LATER = ROOT.crl(next_update=AT + 2 * DAY)
+
+
+def proof_of_a() -> Proof:
+    return Proof(A_ID, 0.0, SENT, AT, AT + 5)
 
 
 def bench() -> Bench:
@@ -37,17 +47,19 @@ def test_what_a_peer_sent_is_kept_where_a_ca_vouches_for_it() -> None:
         CertificatePayload(CertificateEncoding.X509_SIGNATURE, b'ca'),
     ]
     peer = peer_a(remote_credential=ROOT.trust())
-    assert proof_of(peer.remote_credential, received) == Proof((b'own', b'ca'), (b'list',))
-    assert proof_of(peer_a().remote_credential, received) is None
+    assert sent_certificates(peer.remote_credential, received) == SentCertificates(
+        (b'own', b'ca'), (b'list',)
+    )
+    assert sent_certificates(peer_a().remote_credential, received) is None
 
 
 def test_our_user_is_told_until_when_a_proof_holds_and_what_it_was() -> None:
     up = bench()
     told = up.b.last(IkeSaUp)
-    assert told.proof == PROOF
+    assert told.proof.sent == SENT
     # The trust anchor's certificate is the first to end.
-    assert told.proven_until == pytest.approx(up.now + DAY, abs=60)
-    assert all(sa.proof is None for sa in sas_of(up.b))
+    assert told.proof.until == pytest.approx(up.wall + up.now + DAY, abs=60)
+    assert all(sa.proof is told.proof for sa in sas_of(up.b))
 
 
 @pytest.mark.parametrize(
@@ -55,16 +67,20 @@ def test_our_user_is_told_until_when_a_proof_holds_and_what_it_was() -> None:
     [
         (ROOT.trust(), AT + DAY),
         (ROOT.trust(ROOT.crl(B, next_update=AT + 100)), AT + 100),
-        (psk(), None),
-        (PrivateKey(A.key).public_key, None),
-        (PrivateKey(A.key).public_key.fingerprint, None),
+        (psk(), AT + 5),
+        (PrivateKey(A.key).public_key, AT + 5),
+        (PrivateKey(A.key).public_key.fingerprint, AT + 5),
     ],
 )
 def test_only_certificates_can_be_judged_again(
     credential: PeerCredential, until: float | None
 ) -> None:
-    assert proven_until(PROOF, credential, A_ID, AT) == until
-    assert proven_until(None, credential, A_ID, AT) is None
+    proof = proof_of_a()
+    proof.judge(credential, AT)
+    assert proof.until == until
+    configured = Proof(A_ID, 0.0, None, AT, None)
+    configured.judge(credential, AT)
+    assert configured.until is None
 
 
 @pytest.mark.parametrize(
@@ -78,38 +94,150 @@ def test_a_proof_that_would_not_do_any_more_is_an_error(
     credential: PeerCredential, why: str
 ) -> None:
     with pytest.raises(AuthenticationFailed, match=why):
-        proven_until(PROOF, credential, A_ID, AT)
+        proof_of_a().judge(credential, AT)
 
 
 def test_an_ike_sa_stays_and_holds_as_long_as_the_new_judgement() -> None:
     up = bench()
     (sa,) = sas_of(up.b)
-    trust = ROOT.trust(LATER)
-    up.b.endpoint.change_trust(peer_a(B.credential(), trust), up.now + 600, up.now)
+    crl = ROOT.crl(next_update=AT + 600)
+    up.b.endpoint.change_trust(peer_a(B.credential(), ROOT.trust(crl)), up.now)
     assert sas_of(up.b) == [sa]
-    # In time, by a new proof: the old one's deadlines are gone with it.
+    assert sa.proven_by.until == AT + 600
+    # In time it is proven anew; that no proof holds for longer ends it.
     up.run(590)
-    assert len(up.b.all(IkeSaUp)) == 2
+    assert len(up.b.all(IkeSaUp)) >= 2
     assert not up.b.all(IkeSaDown)
-    up.run(3600)
-    assert len(up.b.all(IkeSaUp)) == 2
-    assert not up.b.all(IkeSaFailed)
+    up.run(60)
+    assert up.b.all(IkeSaDown)
 
 
 def test_a_rekey_under_way_inherits_the_new_judgement() -> None:
     up = bench()
     up.b.endpoint.rekey_ike_sa('a', up.now)
-    trust = peer_a(B.credential(), ROOT.trust(LATER))
-    up.b.endpoint.change_trust(trust, up.now + 600, up.now)
-    until = up.now + 600
+    crl = ROOT.crl(next_update=AT + 600)
+    up.b.endpoint.change_trust(peer_a(B.credential(), ROOT.trust(crl)), up.now)
     up.run(5)
-    assert [sa.proven_until for sa in sas_of(up.b)] == [until]
+    assert [sa.proven_by.until for sa in sas_of(up.b)] == [AT + 600]
+
+
+# --- two IKE SAs with one peer ------------------------------------------------------------------
+
+
+def two_proofs(monkeypatch: pytest.MonkeyPatch) -> tuple[Bench, IkeSa, IkeSa]:
+    """A has proven itself twice, by the certificate OLD and then by A; B keeps both IKE SAs."""
+    up = Bench(
+        b=peer_b(OLD.credential(), ROOT.trust()),
+        a=peer_a(B.credential(), ROOT.trust()),
+        limits=Limits(redundant_idle=10_000.0),
+    )
+    up.connect()
+    up.a.mkts = up.b.mkts = True
+    (first,) = sas_of(up.b)
+    association = up.a.endpoint._associations['b']
+    association.peer = replace(association.peer, credential=A.credential())
+    monkeypatch.setattr('ikev2.association.delete_superseded', lambda *_: None)
+    up.a.endpoint.reauthenticate('b', up.now)
+    up.run(0.3)
+    second = next(sa for sa in sas_of(up.b) if sa is not first)
+    assert first.proven_by.sent != second.proven_by.sent
+    return up, first, second
+
+
+def test_revocation_ends_only_what_the_revoked_proof_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    up, first, second = two_proofs(monkeypatch)
+    until = second.proven_by.until
+    up.b.endpoint.change_trust(peer_a(B.credential(), ROOT.trust(ROOT.crl(OLD))), up.now)
+    up.collect()
+    assert first.state == State.CLOSED
+    assert second.state == State.ESTABLISHED
+    assert 'CN=old was revoked' in up.b.last(IkeSaDistrusted).text
+    assert up.b.last(IkeSaDistrusted).spis == first.origin.spis
+    assert not up.b.all(IkeSaDown)
+    assert second.proven_by.until is not None
+    assert second.proven_by.until <= (until or 0)
+
+
+def test_no_proof_prolongs_another_ike_sas(monkeypatch: pytest.MonkeyPatch) -> None:
+    up, first, second = two_proofs(monkeypatch)
+    before = first.proven_by.until
+    assert before == AT + 3600
+    assert second.proven_by.until != before
+    up.b.endpoint.change_trust(peer_a(B.credential(), ROOT.trust(LATER)), up.now)
+    assert first.proven_by.until == before
+    assert second.proven_by.until != before
+
+
+def test_a_rekey_of_a_revoked_ike_sa_is_revoked_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    up, first, second = two_proofs(monkeypatch)
+    old = next(sa for sa in sas_of(up.a) if sa.origin.spis == first.origin.spis)
+    rekey(old, up.now)
+    up.run(1)
+    heirs = [sa for sa in sas_of(up.b) if sa.proven_by is first.proven_by]
+    assert first not in heirs
+    assert heirs
+    up.b.endpoint.change_trust(peer_a(B.credential(), ROOT.trust(ROOT.crl(OLD))), up.now)
+    assert all(sa.state == State.CLOSED for sa in heirs)
+    assert second.state == State.ESTABLISHED
+
+
+def test_a_revoked_ike_sa_ends_though_it_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A peer could leave our request unanswered, and a Delete would wait for its turn."""
+    up, first, _ = two_proofs(monkeypatch)
+    first.queue(Liveness(), up.now)
+    assert first.busy
+    up.b.endpoint.change_trust(peer_a(B.credential(), ROOT.trust(ROOT.crl(OLD))), up.now)
+    assert first.state == State.CLOSED
+
+
+def test_the_newer_proof_wins_a_race_with_a_rekey() -> None:
+    for seed in range(1, 9):
+        up = Bench(seed=seed)
+        up.connect()
+        up.run(100)
+        up.fate = lambda d: (
+            [1.0] if is_kind(d, ExchangeType.IKE_AUTH, response=False) else [LATENCY]
+        )
+        begun = up.now
+        up.a.endpoint.reauthenticate('b', up.now)
+        up.run(0.2)
+        up.b.endpoint.rekey_ike_sa('a', up.now)
+        up.run(20)
+        for node in (up.a, up.b):
+            assert [sa.authenticated > begun for sa in sas_of(node)] == [True]
+
+
+# --- the clock is set ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(('step', 'stays'), [(3600, True), (2 * DAY, False), (-40 * DAY, False)])
+def test_proofs_follow_a_clock_that_was_set(step: float, stays: bool) -> None:
+    up = bench()
+    (sa,) = sas_of(up.b)
+    up.wall += step
+    up.b.endpoint.clock_was_set(up.now)
+    up.collect()
+    assert sa.finished is stays
+    assert bool(up.b.all(IkeSaDistrusted)) is not stays
+
+
+def test_a_proof_ends_by_the_clock_as_it_was_set() -> None:
+    up = bench()
+    (sa,) = sas_of(up.b)
+    up.wall += DAY - 100
+    up.a.endpoint.remove_peer('b', up.now)
+    up.fate = lambda d: []
+    up.b.endpoint.clock_was_set(up.now)
+    up.run(90)
+    assert sa.finished
+    up.run(20)
+    assert sa.state in (State.DELETING, State.CLOSED)
 
 
 def test_who_comes_afterwards_is_judged_by_the_new_one() -> None:
     up = bench()
     revoked = ROOT.trust(ROOT.crl(A))
-    up.b.endpoint.change_trust(peer_a(B.credential(), revoked), up.now + 3600, up.now)
+    up.b.endpoint.change_trust(peer_a(B.credential(), revoked), up.now)
     up.a.endpoint.reauthenticate('b', up.now)
     up.run(30)
     assert 'revoked' in up.b.last(IkeSaFailed).text
@@ -119,7 +247,7 @@ def test_nothing_else_may_change_with_it() -> None:
     up = bench()
     changed = replace(peer_a(B.credential(), ROOT.trust(LATER)), ike_lifetime=600.0)
     with pytest.raises(LocalError, match='more than the credential of peer a'):
-        up.b.endpoint.change_trust(changed, up.now + 600, up.now)
+        up.b.endpoint.change_trust(changed, up.now)
     other = peer_a(PrivateKey(keys('ed25519', 1)), ROOT.trust(LATER))
     with pytest.raises(LocalError, match='more than the credential'):
-        up.b.endpoint.change_trust(other, up.now + 600, up.now)
+        up.b.endpoint.change_trust(other, up.now)

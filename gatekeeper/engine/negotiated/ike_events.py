@@ -37,19 +37,19 @@ def handle(state: Store, event: ike.Event, now: float) -> None:
                 # As responder we don't know yet that the peer believes us.
                 peer.attempts = 0
             peer.trouble = None
-            peer.profile, peer.nat, peer.suite = event.profile, event.nat, event.suite
-            peer.proof, peer.proven_until = event.proof, event.proven_until
             state.deadlines.cancel(Due.IKE, peer)
             reproving.proven(state, peer, now)
             state.delete_again(peer, now)
         case ike.IkeSaDown():
             peer.up = False
             refused = event.cause is ike.Cause.AUTHENTICATION_FAILED
-            step, why = ('IKE_AUTH', REFUSED_US) if refused else ('IKE', '')
+            step, why = ('IKE_AUTH', REFUSED_US) if refused else ('IKE', event.text)
             peer.trouble = at_ike(ike.IkeSaFailed(event.peer, step, event.cause, why))
             if not refused:
                 peer.attempts = 0
             _ike_again(state, peer, now)
+        case ike.IkeSaDistrusted():
+            reproving.distrusted(state, peer, event)
         case ike.IkeSaFailed():
             # Cause and text apart, for who reads timelines by program.
             state.refuse_peer(peer, at_ike(event), cause=event.cause, text=event.text)

@@ -1,70 +1,113 @@
-"""A changed PAD entry: the peer proves itself anew, and all MKTs with it are renegotiated.
+"""A changed PAD entry: proofs are judged again, or the peer proves itself anew.
 
-Sessions run on meanwhile, for they rest on the peer's last proof: as long as that would do under
-the new entry, and for REPROVE_WITHIN where only a new proof can tell (another pre-shared key,
-another pinned key). A certificate is judged again at once; if new trust anchors or CRLs are all
-that is new, and they vouch for it, nothing else happens.
+Every IKE SA and every MKT is judged by its own proof. New trust anchors and CRLs judge them at
+once: what fails ends, the rest goes on untouched. After a change of a credential only a new proof
+can tell: every MKT from before the change has REPROVE_WITHIN to get a successor under it, since the
+peer that proves itself anew need not be the one that holds the MKT. A change of anything else
+renegotiates all MKTs, and sets no limit but their hard lifetime.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from gatekeeper.engine import ending
-from gatekeeper.reporting.explanations import HINTS
-from gatekeeper.state.connection import Phase
+from gatekeeper.engine.negotiated import revocation
+from gatekeeper.reporting.explanations import HINTS, Explanation
+from gatekeeper.state.connection import Connection, Phase
 from gatekeeper.state.deadlines import Due
 from gatekeeper.state.limits import REPROVE_WITHIN
+from gatekeeper.state.mkt_record import MktRecord
 from gatekeeper.state.peer import Peer
 from gatekeeper.state.store import Store
-from ikev2.authentication.proof import proven_until
+from ikev2.authentication.credentials import TrustAnchors
 from ikev2.errors import AuthenticationFailed
-from ikev2.events import Cause
+from ikev2.events import Cause, IkeSaDistrusted
 from ikev2.peer import Peer as IkePeer
+
+UNPROVEN = f'the peer did not prove itself by its new credential within {REPROVE_WITHIN:.0f} s'
+UNRENEWED = (
+    'this key is from before the change of a credential, and the peer did not replace it within '
+    f'{REPROVE_WITHIN:.0f} s'
+)
 
 
 def begin(state: Store, peer: Peer, after: IkePeer, now: float) -> None:
-    """The entry is about to change to `after`, between the same two identities."""
-    credential = after.remote_credential
-    if credential != peer.ike.remote_credential:
-        wall = state.wall(now)
+    """Meet an entry that is about to change to `after`, between the same two identities."""
+    before, credential = peer.ike, after.remote_credential
+    judged = isinstance(credential, TrustAnchors) and isinstance(
+        before.remote_credential, TrustAnchors
+    )
+    if judged and credential != before.remote_credential:
+        _judge_mkts(state, peer, after, now)
+    if judged and replace(before, remote_credential=credential) == after:
+        state.endpoint.change_trust(after, now)
+        peer.ike = after
+        return
+    peer.renew, peer.changed_at = True, now
+    if before.credential != after.credential or (
+        not judged and credential != before.remote_credential
+    ):
+        _limit_mkts(state, peer, now)
+
+
+def _judge_mkts(state: Store, peer: Peer, after: IkePeer, now: float) -> None:
+    """Revoke each MKT whose own proof does not do any more."""
+    failed: dict[str, list[MktRecord]] = {}
+    wall = state.wall(now)
+    for mkt in _mkts(state, peer):
+        if mkt.proof is None:
+            continue
         try:
-            until = proven_until(peer.proof, credential, after.remote_id, wall)
+            mkt.proof.judge(after.remote_credential, wall)
         except AuthenticationFailed as error:
-            peer.renew = True
-            _end(state, peer, str(error), now)
-            return
-        if until is None and not state.deadlines.is_set(Due.REPROVE, peer):
-            state.deadlines.set(Due.REPROVE, peer, now + REPROVE_WITHIN)
-        elif until is not None and replace(peer.ike, remote_credential=credential) == after:
-            peer.proven_until = now + until - wall
-            state.endpoint.change_trust(after, peer.proven_until, now)
-            peer.ike = after
-            return
-    peer.renew = True
+            failed.setdefault(str(error), []).append(mkt)
+    for cause, mkts in failed.items():
+        revocation.revoke(state, peer, mkts, _explanation(cause), now)
+
+
+def _limit_mkts(state: Store, peer: Peer, now: float) -> None:
+    """Let every MKT from before this change end in time, by which it must have a successor."""
+    for mkt in _mkts(state, peer):
+        if mkt.mkt is not None and mkt.limited is None:
+            mkt.limited = UNPROVEN
+            mkt.hard_at = min(mkt.hard_at, now + REPROVE_WITHIN)
+    for conn in state.connections_with(peer):
+        _set_deadlines(state, conn)
+
+
+def _set_deadlines(state: Store, conn: Connection) -> None:
+    if conn.phase is Phase.ENDING:
+        return
+    if conn.mkt_in_use.limited is not None:
+        state.deadlines.cancel(Due.CEASE, conn)
+        state.deadlines.set(Due.HARD, conn, conn.mkt_in_use.hard_at)
+    for mkt in conn.retiring:
+        if mkt.limited is not None:
+            state.deadlines.set(Due.RETIRE, mkt, mkt.hard_at)
+
+
+def _mkts(state: Store, peer: Peer) -> list[MktRecord]:
+    return [mkt for conn in state.connections_with(peer) for mkt in conn.mkts()]
+
+
+def _explanation(cause: str) -> Explanation:
+    return Explanation('configuration', cause, HINTS[Cause.AUTHENTICATION_FAILED])
 
 
 def proven(state: Store, peer: Peer, now: float) -> None:
-    """An IKE SA is up, by the entry as it is now."""
-    state.deadlines.cancel(Due.REPROVE, peer)
+    """An IKE SA is up, by the entry as it is now: replace the MKTs from before."""
     if not peer.renew:
         return
     peer.renew = False
-    peer.renew_before = now
     for conn in state.connections_with(peer):
         if conn.phase is Phase.PROVEN:
             state.deadlines.set(Due.REKEY, conn, now)
+        for mkt in conn.mkts():
+            if mkt.limited is not None:
+                mkt.limited = UNRENEWED
 
 
-def too_late(state: Store, peer: Peer, now: float) -> None:
-    """Due.REPROVE."""
-    cause = f'the peer did not prove itself by its new credential within {REPROVE_WITHIN:.0f} s'
-    _end(state, peer, cause, now)
-
-
-def _end(state: Store, peer: Peer, cause: str, now: float) -> None:
-    for conn in state.connections_with(peer):
-        if conn.phase is not Phase.ENDING:
-            hint = HINTS[Cause.AUTHENTICATION_FAILED]
-            state.refuse(conn.policy, 'configuration', cause, hint)
-            ending.abort(state, conn, cause, now)
+def distrusted(state: Store, peer: Peer, event: IkeSaDistrusted) -> None:
+    """One IKE SA has ended, since its own proof does not hold any more."""
+    why = _explanation(event.text)
+    state.tell_peer(peer, why, spis=event.spis)

@@ -10,7 +10,7 @@ from gatekeeper.engine.negotiated import accepting
 from gatekeeper.engine.negotiated.accepting import RefusedError
 from gatekeeper.engine.negotiated.opening import offered
 from gatekeeper.reporting.events import EventName
-from gatekeeper.reporting.explanations import Explanation, explain
+from gatekeeper.reporting.explanations import HINTS, Explanation, explain
 from gatekeeper.state.connection import Connection, Phase
 from gatekeeper.state.deadlines import Due
 from gatekeeper.state.key_ids import NoKeyIdError
@@ -106,6 +106,12 @@ def failed(
     life.end(MktState.FAILED)
     state.release(conn.peer, life)
     if failure.notify == NotifyType.CHILD_SA_NOT_FOUND:
+        if conn.mkt_in_use.limited is not None:
+            # Whoever holds this key is not who has proven itself by the new credential.
+            cause = 'the peer does not know the key from before the change of a credential'
+            state.refuse(conn.policy, 'configuration', cause, HINTS['credential'])
+            ending.abort(state, conn, cause, now)
+            return
         _doubt(state, conn)
     if failure.notify == NotifyType.KEYID_IN_USE:
         conn.keyids_unwanted = frozenset(failure.data)

@@ -13,6 +13,7 @@ from gatekeeper.policy.sessions import PadEntry
 from gatekeeper.state.connection import Phase
 from gatekeeper.state.deadlines import Due
 from gatekeeper.state.limits import REPROVE_WITHIN
+from gatekeeper.state.mkt_record import MktState
 from gatekeeper.state.snapshot import snapshot
 from ikev2.authentication.auth import PresharedKey, PrivateKey
 from ikev2.authentication.ppk import Ppk
@@ -98,8 +99,11 @@ def test_a_renewed_certificate_of_ours_is_shown_at_once_and_all_keys_are_replace
     reload(r1, local_credential=fresh.credential())
     world.run(30)
     assert_renegotiated(before, r1, r2)
-    assert r2.peer.proof is not None
-    assert r2.peer.proof.certificates[0] == fresh.der
+    for name in FAMILIES:
+        proof = r2.connection(name).mkt_in_use.proof
+        assert proof is not None
+        assert proof.sent is not None
+        assert proof.sent.certificates[0] == fresh.der
 
 
 def test_a_crl_that_revokes_others_is_no_event_at_all() -> None:
@@ -227,12 +231,14 @@ def test_a_rotation_under_way_is_followed_by_another_one() -> None:
 )
 def test_a_peer_that_is_not_trusted_any_more_is_off_at_once(trust: Any, cause: str) -> None:
     world, r1, r2 = up(certified('r1'), certified('r2'))
+    before = [r1.connection(name).mkt_in_use for name in FAMILIES]
     reload(r1, peer_credential=trust)
     assert not r1.sessions
     assert all(cause in why for _, why in r1.closed)
     world.run(1)
     assert not r2.sessions
     assert r2.listener_keys() == 0
+    assert all(mkt.state is MktState.REVOKED for mkt in before)
     row = snapshot(r1.core.state, world.now)[0]
     assert cause in str(row['last_error'])
     # And stays off, with the cause.
