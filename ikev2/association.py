@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from ikev2.context import Context, Counters
+from ikev2.context import Context, Counters, Path
 from ikev2.errors import AuthenticationFailed
 from ikev2.events import (
     Cause,
@@ -21,6 +21,7 @@ from ikev2.events import (
     IkeSaFailed,
     IkeSaUp,
     InitialContact,
+    IPAddress,
 )
 from ikev2.exchanges.ike_init_initiator import Attempt
 from ikev2.exchanges.ike_rekey import schedule_rekey
@@ -36,6 +37,7 @@ from ikev2.sa.exchange import Exchange, Job
 from ikev2.sa.ike_sa import IkeSa
 from ikev2.sa.transitions import USABLE, Happening, State
 from ikev2.timers import Timer
+from ikev2.unproven_work import UnprovenWork
 from ikev2.wire.payload import Payload
 
 if TYPE_CHECKING:
@@ -62,9 +64,9 @@ class Association:
         limits = context.limits
         self.child_requests = Rate(limits.child_requests_per_second, 1.0)
         self.unprotected_errors = Rate(limits.unprotected_errors_per_second, 1.0)
-        self.key_exchanges = Rate(limits.key_exchanges_before_cookies, 1.0)
-        self.key_exchanges_with_cookie = Rate(limits.key_exchanges_with_cookie, 1.0)
-        self.init_answers = Rate(limits.init_answer_key_exchanges, 1.0)
+        self.auth_repetitions = Rate(limits.auth_repetitions_per_second, 1.0)
+        self.unproven_work = UnprovenWork(self)
+        self._pair = 0
         self._hints = Rate(1, limits.hint_interval)
         self._repeats = Rate(1, limits.repeat_interval)
         self.stopped = False
@@ -85,9 +87,9 @@ class Association:
     # --- which IKE SA ------------------------------------------------------------------------
 
     @property
-    def half_open(self) -> int:
-        """IKE SAs that the peer began and hasn't authenticated yet."""
-        return sum(sa.state == State.HALF_OPEN for sa in self.sas)
+    def half_open(self) -> list[IkeSa]:
+        """IKE SAs that the peer began and hasn't authenticated yet, the oldest first."""
+        return [sa for sa in self.sas if sa.state == State.HALF_OPEN]
 
     @property
     def usable(self) -> list[IkeSa]:
@@ -97,6 +99,17 @@ class Association:
     def best(self) -> IkeSa | None:
         """The IKE SA for the next request: the one from which we heard last."""
         return max(self.usable, key=lambda sa: (sa.heard, sa.origin.lowest_nonce), default=None)
+
+    @property
+    def address_pair(self) -> tuple[IPAddress, IPAddress]:
+        """Local and remote address for the next attempt: another one after each that failed."""
+        return self.peer.addresses[self._pair % len(self.peer.addresses)]
+
+    def prefer(self, path: Path) -> None:
+        """Begin the next attempt on the pair of addresses that has just worked."""
+        pair = path.local, path.remote
+        if pair in self.peer.addresses:
+            self._pair = self.peer.addresses.index(pair)
 
     def connect(self, now: float) -> None:
         """Begin an IKE SA unless one is up or under way."""
@@ -143,10 +156,10 @@ class Association:
     def established(self, sa: IkeSa, now: float, *, initial_contact: bool) -> None:
         """An IKE SA was authenticated."""
         replaces = self.attempt is not None and sa.origin.initiator
-        if sa.state == State.HALF_OPEN:
-            self.context.half_open -= 1
+        self.context.waiting.pop(sa, None)
         sa.happen(Happening.AUTHENTICATED)
         sa.proven()
+        self.prefer(sa.path)
         if self.attempt is not None:
             if sa.origin.initiator:
                 self.attempt.won(sa, now)
@@ -193,8 +206,11 @@ class Association:
     def ended(self, sa: IkeSa, was: State, cause: Cause, text: str, now: float) -> None:
         """An IKE SA was closed."""
         self.sas.remove(sa)
+        self.context.waiting.pop(sa, None)
+        if cause == Cause.NO_ANSWER and self.address_pair == (sa.path.local, sa.path.remote):
+            self._pair += 1
         if was == State.HALF_OPEN:
-            self.context.half_open -= 1
+            self.unproven_work.keep_refused(sa, now)
             if cause in _WORTH_TELLING:
                 self.counters.refused_auth += 1
                 self.tell(IkeSaFailed(self.peer.name, 'IKE_AUTH', cause, text))
@@ -242,7 +258,8 @@ class Association:
     def forgotten(self, sa: IkeSa) -> None:
         """A closed IKE SA's answers needn't be repeated any more."""
         if sa.initial is not None:
-            del self.context.initials[sa.initial]
+            self.context.initials.pop(sa.initial, None)
+        self.unproven_work.forgotten(sa)
 
     def unproven(self, cause: Cause, text: str, now: float) -> None:
         """IKE_AUTH failed for an answer to our IKE_SA_INIT, perhaps not the true one."""
@@ -251,6 +268,7 @@ class Association:
 
     def failed(self, step: str, cause: Cause, text: str, now: float) -> None:
         """Our attempt to make an IKE SA failed; so do the requests that waited for it."""
+        self._pair += 1
         if any(sa.state in _SERVING for sa in self.sas):
             return
         self.tell(IkeSaFailed(self.peer.name, step, cause, text))
@@ -342,9 +360,9 @@ class Association:
         """Send again what waits for an answer, unless that has just been done."""
         if self._repeats.allow(now):
             if self.attempt is not None:
-                self.attempt.repeat()
+                self.attempt.repeat(now)
             for sa in self.sas:
-                sa.repeat()
+                sa.repeat(now)
 
     def stop(self, now: float) -> None:
         """The peer is gone from the configuration: Delete its IKE SAs. No event follows."""

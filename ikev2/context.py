@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ikev2.budget import Budget
 from ikev2.cookies import CookieJar
 from ikev2.events import Datagram, Datagrams, Event, IPAddress
 from ikev2.limits import KeyLog, Limits
@@ -81,6 +82,10 @@ class Context:
     wall_clock: Callable[[], float]
     """Seconds since the epoch: for what certificates say, and nothing else."""
     cookies: CookieJar
+    cpu: Callable[[], float]
+    """CPU seconds that this thread has used so far."""
+    budget: Budget
+    """For those of all peers who have proven nothing."""
     key_log: KeyLog | None = None
     timers: Timers = field(default_factory=Timers)
     events: deque[Event] = field(default_factory=deque)
@@ -96,9 +101,14 @@ class Context:
     """RP SA requests and Deletes of peers that wait for our user's answer, by token."""
     servers: Mapping[int, Server] = field(default_factory=dict)
     """What serves a peer's request, by exchange type."""
-    half_open: int = 0
-    """IKE SAs of all peers that wait for IKE_AUTH."""
+    waiting: dict[IkeSa, None] = field(default_factory=dict)
+    """IKE SAs that peers began and that wait for IKE_AUTH, the oldest first."""
     _numbers: int = 0
+
+    @property
+    def half_open(self) -> int:
+        """How many IKE SAs of all peers wait for IKE_AUTH."""
+        return len(self.waiting)
 
     def number(self) -> int:
         """A new exchange number or token."""

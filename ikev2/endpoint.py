@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ikev2.association import Association
+from ikev2.budget import Budget
 from ikev2.constants import ExchangeType, NotifyType
 from ikev2.context import NONCE_LENGTH, Context, Counters
 from ikev2.cookies import CookieJar
@@ -60,14 +61,17 @@ class Endpoint:
         has_mkts: Callable[[str], bool],
         limits: Limits | None = None,
         wall_clock: Callable[[], float] = time.time,
+        cpu: Callable[[], float] = time.thread_time,
         key_log: KeyLog | None = None,
     ) -> None:
         """`random(n)` gives n octets: `os.urandom`, or a test's.
 
         `local_ports` are our UDP ports without and with NAT traversal. `has_mkts(peer)` tells
         whether an MKT with that peer lives: it decides about INITIAL_CONTACT. `wall_clock` gives
-        seconds since the epoch: certificates are judged by it. `key_log` gets the keys of every IKE
-        SA, rekeyed ones too, as lines of a table for Wireshark: for debugging, on explicit request.
+        seconds since the epoch: certificates are judged by it. `cpu` gives the CPU seconds that
+        this thread has used: what strangers cost is measured with it. `key_log` gets the keys of
+        every IKE SA, rekeyed ones too, as lines of a table for Wireshark: for debugging, on
+        explicit request.
         """
         limits = limits or Limits()
         self._context = Context(
@@ -78,6 +82,8 @@ class Endpoint:
             wall_clock=wall_clock,
             key_log=key_log,
             cookies=CookieJar(random, limits.cookie_secret_lifetime),
+            cpu=cpu,
+            budget=Budget(limits.unproven_share_in_all, limits.unproven_size_in_all),
             servers={
                 ExchangeType.IKE_INTERMEDIATE: serve_intermediate,
                 ExchangeType.IKE_AUTH: serve_ike_auth,
@@ -187,8 +193,11 @@ class Endpoint:
             counters.unknown_address += 1
         elif is_unprotected(datagram):
             take_hint(sa, datagram, now)
-        else:
+        elif sa.finished:
             sa.receive(datagram, header, now)
+        else:
+            with sa.association.unproven_work.measured(now, sa):
+                sa.receive(datagram, header, now)
 
     def _find(self, datagram: Datagram, header: Header) -> IkeSa | None:
         spi = header.responder_spi if header.initiator else header.initiator_spi

@@ -26,13 +26,16 @@ class Limits:
     unproven_refusal: float = 10.0
     """A refusal in IKE_SA_INIT may be forged: how long to go on asking (RFC 7296, 2.21.1)."""
     init_retries: int = 8
-    """Of one IKE_SA_INIT, for COOKIE and INVALID_KE_PAYLOAD together, at once. Later ones wait for
-    the next retransmission: forged demands may neither make us talk nor silence us."""
-    init_answers: int = 8
-    """Answers to one IKE_SA_INIT that are tried with IKE_AUTH, since all but one may be forged."""
-    init_answer_key_exchanges: int = 20
-    """Key exchanges per peer and second for answers to our IKE_SA_INIT, also for those that fail;
-    what comes beyond is dropped. No number in all: that would shut out the true answer."""
+    """Of one IKE_SA_INIT, for COOKIE and INVALID_KE_PAYLOAD together, at once, within
+    `init_retries_within` seconds. Shuts out? No: later ones wait for the next retransmission."""
+    init_retries_within: float = 16.0
+    init_answers: int = 64
+    """Answers to one IKE_SA_INIT that are tried with IKE_AUTH at a time, since all but one may be
+    forged. Shuts out? No: the one that has waited longest gives way, and comes again with its next
+    repetition. An honest peer answers within a round trip; see also `unproven_share`."""
+    auth_repetitions_per_second: int = 6
+    """Repetitions of IKE_AUTH requests per peer: each forged answer that is tried has one to
+    repeat. Shuts out? No: the next repetition is later."""
     unproven_failure: float = 0.5
     """A failed IKE_AUTH may be the end of a forged answer: how long the true one may still come."""
 
@@ -40,30 +43,55 @@ class Limits:
     """Responder: IKE_AUTH must follow IKE_SA_INIT within this time."""
     half_open_before_cookies: int = 4
     """Half-open IKE SAs per peer from which a cookie is asked for (RFC 7296, 2.6)."""
-    half_open_most: int = 32
-    """Half-open IKE SAs per peer; further IKE_SA_INIT requests are dropped."""
+    half_open_most: int = 128
+    """Half-open IKE SAs per peer. Shuts out? No: the oldest gives way. An honest handshake needs a
+    round trip, and `unproven_share` allows a few hundred a second: time enough."""
     half_open_total: int = 256
-    """Half-open IKE SAs of all peers from which everybody is asked for a cookie."""
+    """Half-open IKE SAs of all peers from which everybody is asked for a cookie. Shuts out? No:
+    the true peer has a cookie one round trip later."""
+    half_open_in_all: int = 4096
+    """Half-open IKE SAs of all peers that are kept. Shuts out? No: the oldest gives way."""
     cookie_secret_lifetime: float = 60.0
-    key_exchanges_before_cookies: int = 10
-    """IKE_SA_INIT key exchanges per peer and second from which a cookie is asked for."""
-    key_exchanges_with_cookie: int = 30
-    """Those of initiators with a cookie, per peer and second; more are dropped."""
+    cookie_answer: int = 3
+    """An IKE_SA_INIT whose answer is longer than so many times itself is asked for a cookie: who
+    forges a source address gains little by us. Shuts out? No: a cookie costs a round trip."""
+    unproven_share: float = 0.1
+    """CPU seconds per second for those who claim to be one peer and haven't proven it: responders'
+    and initiators' key exchanges, what is read and verified in IKE_AUTH. What a peer has cost that
+    then proves itself is given back. Shuts out? Not for long: who only forges addresses can't get
+    at the half that is for cookies; who sees the peer's packets competes with the peer's
+    repetitions for each moment's share, and no longer than it goes on."""
+    unproven_size: float = 0.2
+    """CPU seconds that are kept for it: half of them without a cookie."""
+    unproven_share_in_all: float = 0.25
+    """The same for all peers together: rekeys on the same thread wait no longer. Shuts out? Only
+    while three peers' packets are seen and answered by attackers at the same time."""
+    unproven_size_in_all: float = 0.4
+    repetitions_per_second: int = 6
+    """Repetitions of one answer (RFC 7296, 2.1): a recorded request, sent again from a forged
+    address, makes us talk to its true owner. Shuts out? No: honest repetitions come every quarter
+    of a second at most."""
     established_most: int = 16
-    """IKE SAs per peer: the oldest goes when one more is authenticated."""
+    """IKE SAs per peer. Shuts out? No: the oldest goes when one more is authenticated."""
 
     child_requests_per_second: int = 10
-    """CREATE_CHILD_SA requests per peer; more get TEMPORARY_FAILURE."""
+    """CREATE_CHILD_SA requests per peer; more get TEMPORARY_FAILURE. Shuts out? Nobody but the
+    authenticated peer can use it up, and that repeats its request."""
     unprotected_errors_per_second: int = 10
-    """Error answers per peer to messages that prove nothing (RFC 7296, 2.21.4)."""
+    """Error answers per peer to messages that prove nothing (RFC 7296, 2.21.4). Shuts out? No: a
+    peer that gets none learns by its own time-out, and cookies and INVALID_KE_PAYLOAD, which a
+    good exchange needs, aren't among them."""
     hint_interval: float = 10.0
-    """INVALID_IKE_SPI without protection makes us ask whether the peer lives, but not oftener."""
+    """INVALID_IKE_SPI without protection makes us ask whether the peer lives, but not oftener.
+    Shuts out? No: a forged hint takes the place of a true one, and sets off the same question."""
     follow_up: float = 20.0
     """The next IKE_FOLLOWUP_KE must come within this time (RFC 9370, 2.2.4 has 5 to 20 s)."""
     follow_ups_most: int = 4
-    """CREATE_CHILD_SA of one IKE SA that wait for IKE_FOLLOWUP_KE."""
+    """CREATE_CHILD_SA of one IKE SA that wait for IKE_FOLLOWUP_KE. Shuts out? No: they are the
+    authenticated peer's own, and the oldest gives way."""
     group_retries: int = 3
-    """CREATE_CHILD_SA requests repeated for INVALID_KE_PAYLOAD."""
+    """CREATE_CHILD_SA requests repeated for INVALID_KE_PAYLOAD. Shuts out? Only a peer that names a
+    new group each time: the answers are authentic."""
 
     fragment_ipv4: int = 1280
     """Octets of an IP datagram from which a message goes in fragments (RFC 7383, 2.5.1). More than
@@ -71,7 +99,8 @@ class Limits:
     one more to lose."""
     fragment_ipv6: int = 1280
     fragments_most: int = 100
-    """Of one message; and, in octets, what it may hold when put together."""
+    """Of one message; and, in octets, what it may hold when put together. Shuts out? No: only
+    authentic fragments are kept, per IKE SA and direction, so a stranger fills nobody's place."""
     reassembled_most: int = 48 * 1024
     reassembly: float = 30.0
     """An incomplete request is forgotten after this long."""

@@ -131,6 +131,8 @@ def expect(sa: IkeSa, expected: Expected, now: float) -> NotifyPayload:
     """
     context = sa.association.context
     link = context.random(_LINK_LENGTH)
+    if len(sa.expected) >= context.limits.follow_ups_most:
+        forget(sa, next(iter(sa.expected.values())), now)  # the oldest gives way
     sa.expected[link] = expected
     when = now + context.limits.follow_up
     expected.timer = context.timers.at(when, lambda now: forget(sa, expected, now))
@@ -142,11 +144,6 @@ def forget(sa: IkeSa, expected: Expected, now: float) -> None:
     for link in [link for link, one in sa.expected.items() if one is expected]:
         _take(sa, link)
         _abandon(expected, now)
-
-
-def room_for_more(sa: IkeSa) -> bool:
-    """Another CREATE_CHILD_SA with additional key exchanges may begin."""
-    return len(sa.expected) < sa.association.context.limits.follow_ups_most
 
 
 def serve_follow_up(sa: IkeSa, message: Message, now: float) -> None:

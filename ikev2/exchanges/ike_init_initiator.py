@@ -34,6 +34,7 @@ from ikev2.exchanges.ike_init import (
 from ikev2.exchanges.ike_intermediate import Intermediate
 from ikev2.exchanges.nat import on_path
 from ikev2.proposals.ike import IkeSuite, verify_ike_answer
+from ikev2.rate import Rate
 from ikev2.sa.ike_sa import IkeSa
 from ikev2.sa.origin import Handshake, Origin
 from ikev2.sa.transitions import State
@@ -50,6 +51,7 @@ from ikev2.wire.payloads import (
 )
 from ikev2.wire.payloads_sa import SaPayload
 from ikev2.wire.words import notify_name
+from keymaterial import Secret
 
 if TYPE_CHECKING:
     from ikev2.association import Association
@@ -72,7 +74,7 @@ class Attempt:
         self._association = association
         self._context = association.context
         peer = association.peer
-        local, remote = peer.addresses[0]
+        local, remote = association.address_pair
         self.path = Path(local, self._context.local_ports[0], remote, peer.remote_port)
         self._begun = now
         self._end = now + self._context.limits.give_up
@@ -82,9 +84,12 @@ class Attempt:
         self._group: int = peer.policy.groups[0]
         self._asked: dict[int, _Asked] = {self._group: _Asked(KeyExchange.generate(self._group))}
         self._cookie = b''
-        self._retries = 0
+        limits = self._context.limits
+        self._retries = Rate(limits.init_retries, limits.init_retries_within)
         self._refusal: tuple[Cause, str] | None = None
-        self._tried: list[IkeSa] = []
+        self._tried: dict[IkeSa, bytes] = {}
+        """By the digests of the answers that they came of."""
+        self._doubted = False
         self._seen: set[bytes] = set()
         self._grace: Timer | None = None
         self._context.attempts[self._spi] = self
@@ -103,10 +108,10 @@ class Attempt:
         self._context.attempts.pop(self._spi, None)
         self._association.attempt = None
 
-    def repeat(self) -> None:
+    def repeat(self, now: float) -> None:
         """Ask once more now."""
         if self._retransmission.pending:
-            self._retransmission.repeat()
+            self._retransmission.repeat(now)
 
     def won(self, sa: IkeSa, now: float) -> None:
         """This IKE SA came of the true answer: forget the others."""
@@ -173,7 +178,15 @@ class Attempt:
         tell(self._association, payloads, sent=True, response=False)
         return (asked.request,)
 
-    def _send_again(self, _: Datagrams) -> None:
+    def doubt(self) -> None:
+        """Somebody says that the peer doesn't know an IKE SA whose IKE_AUTH we have sent."""
+        self._doubted = True
+
+    def _send_again(self, _: Datagrams, now: float) -> None:
+        if self.answered and not self._doubted:
+            # The answer is likely the peer's, and its IKE_AUTH answer was lost: a peer that meets
+            # IKE_SA_INIT again after IKE_AUTH makes another IKE SA of it.
+            return
         self._association.counters.retransmitted += 1
         self._context.send(self.path, (self._asked[self._group].request,))
 
@@ -189,11 +202,10 @@ class Attempt:
 
     def _retry(self, now: float) -> None:
         """RFC 7296, 2.6.1: the same SPI, nonce and offer; the cookie stays in."""
-        if self._retries == self._context.limits.init_retries:
+        if not self._retries.allow(now):
             self._association.counters.limited += 1
             self._compose()  # for the next retransmission
             return
-        self._retries += 1
         self._retransmission.stop()
         self._retransmission = self._send(now)
 
@@ -257,8 +269,7 @@ class Attempt:
 
     def _complete(self, message: Message, datagram: Datagram, now: float) -> None:
         peer = self._association.peer
-        spi_r = message.header.responder_spi
-        if spi_r == NO_SPI:
+        if message.header.responder_spi == NO_SPI:
             raise MalformedMessage('responder SPI of zero')
         answer = message.require(SaPayload)
         choice = verify_ike_answer(self._offer, answer, peer.policy)
@@ -282,21 +293,35 @@ class Attempt:
             self._refuse(Cause.REFUSED, str(error), now)
             return
         association = self._association
-        most = self._context.limits.init_answers
-        if len(self._tried) == most or not association.init_answers.allow(now):
+        if not association.unproven_work.may_begin(now, cookie=True):
             # Not remembered: it may be the true one, which comes again with the next request.
             association.counters.limited += 1
             return
         self._seen.add(sha256(datagram.data).digest())  # also if what follows fails: it costs
-        shared = asked.exchange.shared_secret(ke.data)
+        with association.unproven_work.measured(now):
+            shared = asked.exchange.shared_secret(ke.data)
+            self._try(message, datagram, choice.suite, shared, handshake, now)
+        self._make_room(now)
+
+    def _try(
+        self,
+        message: Message,
+        datagram: Datagram,
+        suite: IkeSuite,
+        shared: Secret,
+        handshake: Handshake,
+        now: float,
+    ) -> None:
+        """Send an IKE_AUTH of its own for an answer that fits."""
+        peer = self._association.peer
         nat = on_path(message, datagram)
         origin = Origin(
             initiator=True,
             spi_i=self._spi,
-            spi_r=spi_r,
-            suite=choice.suite,
+            spi_r=message.header.responder_spi,
+            suite=suite,
             ni=self._nonce,
-            nr=nonce,
+            nr=message.require(NoncePayload).data,
             begun=self._begun,
             profile=speaks_profile(message),
             nat=nat,
@@ -309,9 +334,17 @@ class Attempt:
                 path.local, self._context.local_ports[1], path.remote, peer.remote_natt_port
             )
         sa = begin(self._association, origin, shared, path, handshake, State.AUTH_SENT, now)
-        self._tried.append(sa)
-        sa.control.extend(Intermediate() for _ in choice.suite.additional)
+        self._tried[sa] = sha256(datagram.data).digest()
+        sa.control.extend(Intermediate() for _ in suite.additional)
         sa.queue(Authenticate(), now)
+
+    def _make_room(self, now: float) -> None:
+        """Let the answer go that has been tried longest: the newest may be the true one."""
+        waiting = [sa for sa in self._tried if sa.state == State.AUTH_SENT]
+        if len(waiting) > self._context.limits.init_answers:
+            self._seen.discard(self._tried.pop(waiting[0]))
+            waiting[0].close(Cause.CANCELLED, now)
+            waiting[0].forget(now)
 
     def _handshake(
         self, asked: _Asked, message: Message, datagram: Datagram, suite: IkeSuite

@@ -33,7 +33,7 @@ from ikev2.exchanges.ike_init import (
 )
 from ikev2.exchanges.nat import on_path
 from ikev2.exchanges.unprotected import answer_with, answer_with_error
-from ikev2.proposals.ike import select_ike
+from ikev2.proposals.ike import IkeChoice, select_ike
 from ikev2.sa.ike_sa import IkeSa
 from ikev2.sa.origin import Handshake, Origin
 from ikev2.sa.transitions import State
@@ -62,18 +62,27 @@ def serve_ike_init(
     if known is not None:
         # RFC 7296, 2.1: by the whole packet. Once IKE_AUTH has come, it is ignored.
         counters.repeated += 1
-        if known.state == State.HALF_OPEN and known.handshake is not None:
-            context.send(Path.back(datagram), (known.handshake.response,))
+        handshake = known.handshake if known.state == State.HALF_OPEN else None
+        if handshake is not None and known.repetitions.allow(now):
+            context.send(Path.back(datagram), (handshake.response,))
         return
     try:
         message = Message.decode(datagram.data)
         nonce = message.require(NoncePayload).data
-        if not _may_go_on(association, message, nonce, datagram, now):
+        cookie = _has_cookie(association, message, nonce, datagram, now)
+        if not _may_go_on(association, now, cookie=cookie):
+            counters.limited += 1
+            if not cookie:
+                _ask_for_cookie(association, message, nonce, datagram, now)
             return
-        tell(association, message.payloads, sent=False, response=False)
-        sa = _answer_init(association, message, nonce, datagram, now)
+        with association.unproven_work.measured(now):
+            sa = _answer_init(association, message, nonce, datagram, now, cookie=cookie)
+        if sa is None:
+            _ask_for_cookie(association, message, nonce, datagram, now)
+            return
         sa.initial = key
         context.initials[key] = sa
+        association.unproven_work.make_room(now)
     except (MalformedMessage, InvalidKeyExchange):
         counters.malformed += 1
     except PeerError as error:
@@ -89,37 +98,46 @@ def serve_ike_init(
                 answer_with_error(association, header, notify, datagram, now)
 
 
-def _may_go_on(
+def _has_cookie(
     association: Association, message: Message, nonce: bytes, datagram: Datagram, now: float
 ) -> bool:
-    """Nothing is kept and nothing computed for an initiator before this says yes (2.6)."""
-    context = association.context
-    limits = context.limits
-    half_open = association.half_open
-    if half_open >= limits.half_open_most:
-        association.counters.limited += 1
-        return False
-    if (
-        half_open < limits.half_open_before_cookies
-        and context.half_open < limits.half_open_total
-        # Half-open IKE SAs don't tell of key exchanges that fail: those cost as much.
-        and association.key_exchanges.allow(now)
-    ):
-        return True
-    spi = message.header.initiator_spi
     cookie = message.notify(NotifyType.COOKIE)
-    if cookie and context.cookies.knows(cookie.data, spi, nonce, datagram.remote, now):
-        return association.key_exchanges_with_cookie.allow(now)
-    association.counters.limited += 1
-    fresh = context.cookies.make(spi, nonce, datagram.remote, now)
+    spi, cookies = message.header.initiator_spi, association.context.cookies
+    return bool(cookie and cookies.knows(cookie.data, spi, nonce, datagram.remote, now))
+
+
+def _may_go_on(association: Association, now: float, *, cookie: bool) -> bool:
+    """Return whether an initiator may cost us anything: memory, or a key exchange (2.6)."""
+    context, limits = association.context, association.context.limits
+    # Half-open IKE SAs don't tell of key exchanges that fail: those cost as much.
+    return association.unproven_work.may_begin(now, cookie=cookie) and (
+        cookie
+        or (
+            len(association.half_open) < limits.half_open_before_cookies
+            and context.half_open < limits.half_open_total
+        )
+    )
+
+
+def _ask_for_cookie(
+    association: Association, message: Message, nonce: bytes, datagram: Datagram, now: float
+) -> None:
+    header = message.header
+    fresh = association.context.cookies.make(header.initiator_spi, nonce, datagram.remote, now)
     # Not among the errors that are limited: whoever floods us must not keep it from the true peer.
-    answer_with(association, message.header, NotifyPayload(NotifyType.COOKIE, fresh), datagram)
-    return False
+    answer_with(association, header, NotifyPayload(NotifyType.COOKIE, fresh), datagram)
 
 
 def _answer_init(
-    association: Association, message: Message, nonce: bytes, datagram: Datagram, now: float
-) -> IkeSa:
+    association: Association,
+    message: Message,
+    nonce: bytes,
+    datagram: Datagram,
+    now: float,
+    *,
+    cookie: bool,
+) -> IkeSa | None:
+    """Return the new IKE SA; None if a cookie has to come first. Raises PeerError."""
     context = association.context
     peer = association.peer
     ke = message.require(KeyExchangePayload)
@@ -130,15 +148,61 @@ def _answer_init(
     if choice.suite.group != ke.group:
         raise WrongKeyExchangeGroup(choice.suite.group)
     check_nonce(choice.suite.prf, nonce)
-    public_value, shared = respond(ke.group, ke.data)
-    spi_i, spi_r = message.header.initiator_spi, context.new_spi()
-    our_nonce = context.random(NONCE_LENGTH)
+    header = Header(
+        message.header.initiator_spi, context.new_spi(), ExchangeType.IKE_SA_INIT, 0, False, True
+    )
     path = Path.back(datagram)
+    our_nonce = context.random(NONCE_LENGTH)
+    payloads = _answer(association, message, choice, header, our_nonce, path)
+    # The peer's public value is as long as ours will be.
+    length = len(Message(header, (*payloads, ke)).encode())
+    if not cookie and length > context.limits.cookie_answer * len(datagram.data):
+        return None
+    tell(association, message.payloads, sent=False, response=False)
+    public_value, shared = respond(ke.group, ke.data)
+    payloads.insert(1, KeyExchangePayload(ke.group, public_value))
+    response = Message(header, tuple(payloads)).encode()
+    origin = Origin(
+        initiator=False,
+        spi_i=header.initiator_spi,
+        spi_r=header.responder_spi,
+        suite=choice.suite,
+        ni=nonce,
+        nr=our_nonce,
+        begun=now,
+        profile=speaks_profile(message),
+        nat=on_path(message, datagram),
+        fragmentation=fragments(message),
+    )
+    handshake = Handshake(
+        datagram.data,
+        response,
+        hashes,
+        ppk=peer.ppk is not None and message.notify(NotifyType.USE_PPK) is not None,
+        additional_left=list(choice.suite.additional),
+    )
+    sa = begin(association, origin, shared, path, handshake, State.HALF_OPEN, now)
+    context.waiting[sa] = None
+    sa.at(now + context.limits.half_open_lifetime, lambda now: _expire(sa, now))
+    tell(association, payloads, sent=True, response=True)
+    context.send(path, (response,))
+    return sa
+
+
+def _answer(
+    association: Association,
+    message: Message,
+    choice: IkeChoice,
+    header: Header,
+    our_nonce: bytes,
+    path: Path,
+) -> list[Payload]:
+    """Return the payloads of the answer, without KE, which comes after the first."""
+    peer = association.peer
     payloads: list[Payload] = [
         choice.answer(),
-        KeyExchangePayload(ke.group, public_value),
         NoncePayload(our_nonce),
-        *nat_detection(spi_i, spi_r, path),
+        *nat_detection(header.initiator_spi, header.responder_spi, path),
         *certificate_requests(peer.remote_credential),
         VendorIdPayload(VENDOR_ID),
         signature_hashes(),
@@ -149,32 +213,9 @@ def _answer_init(
         payloads.append(NotifyPayload(NotifyType.IKEV2_FRAGMENTATION_SUPPORTED))
     if choice.suite.additional:
         payloads.append(NotifyPayload(NotifyType.INTERMEDIATE_EXCHANGE_SUPPORTED))
-    ppk = peer.ppk is not None and message.notify(NotifyType.USE_PPK) is not None
-    if ppk:
+    if peer.ppk is not None and message.notify(NotifyType.USE_PPK) is not None:
         payloads.append(NotifyPayload(NotifyType.USE_PPK))
-    header = Header(spi_i, spi_r, ExchangeType.IKE_SA_INIT, 0, False, True)
-    response = Message(header, tuple(payloads)).encode()
-    origin = Origin(
-        initiator=False,
-        spi_i=spi_i,
-        spi_r=spi_r,
-        suite=choice.suite,
-        ni=nonce,
-        nr=our_nonce,
-        begun=now,
-        profile=speaks_profile(message),
-        nat=on_path(message, datagram),
-        fragmentation=fragments(message),
-    )
-    handshake = Handshake(
-        datagram.data, response, hashes, ppk=ppk, additional_left=list(choice.suite.additional)
-    )
-    sa = begin(association, origin, shared, path, handshake, State.HALF_OPEN, now)
-    context.half_open += 1
-    sa.at(now + context.limits.half_open_lifetime, lambda now: _expire(sa, now))
-    tell(association, payloads, sent=True, response=True)
-    context.send(path, (response,))
-    return sa
+    return payloads
 
 
 def _expire(sa: IkeSa, now: float) -> None:

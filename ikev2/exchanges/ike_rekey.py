@@ -19,7 +19,7 @@ from ikev2.crypto.keys import derive_ike_keys, skeyseed_rekey
 from ikev2.crypto.prf import check_nonce
 from ikev2.errors import InvalidAnswer, MalformedMessage, PeerError, WrongKeyExchangeGroup
 from ikev2.events import Cause
-from ikev2.exchanges.follow_up import FollowUp, Owner, expect, link_of, room_for_more
+from ikev2.exchanges.follow_up import FollowUp, Owner, expect, link_of
 from ikev2.exchanges.informational import DeleteIkeSa
 from ikev2.proposals.ike import IkeSuite, select_ike, verify_ike_answer
 from ikev2.sa.exchange import Job
@@ -201,9 +201,6 @@ def serve_ike_rekey(sa: IkeSa, message: Message, now: float) -> None:
         raise WrongKeyExchangeGroup(choice.suite.group)
     check_nonce(choice.suite.prf, ni)
     _check_spi(choice.peer_spi)
-    if choice.suite.additional and not room_for_more(sa):
-        sa.refuse_with(NotifyType.TEMPORARY_FAILURE, now)
-        return
     public_value, shared = respond(ke.group, ke.data)
     nr = context.random(NONCE_LENGTH)
     spi = context.new_spi()

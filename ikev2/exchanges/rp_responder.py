@@ -18,7 +18,6 @@ from ikev2.errors import (
     TrafficSelectorsUnacceptable,
 )
 from ikev2.events import RpSaOffer, RpSaRequested
-from ikev2.exchanges.follow_up import room_for_more
 from ikev2.exchanges.rp_pending import (
     Finish,
     KeyExchanged,
@@ -55,9 +54,6 @@ def serve_rp_sa(sa: IkeSa, message: Message, now: float) -> None:
     if sa.origin.nat:
         # The addresses in the selectors aren't those of the packets: TCP-AO wouldn't pass.
         sa.refuse_with(NotifyType.TS_UNACCEPTABLE, now)
-        return
-    if not room_for_more(sa):
-        sa.refuse_with(NotifyType.TEMPORARY_FAILURE, now)
         return
     exchange = KeyExchanged(ke.group, *respond(ke.group, ke.data))
     _ask_user(

@@ -1,7 +1,7 @@
 """Said and heard without protection: errors about messages that no IKE SA claims, and hints.
 
 RFC 7296, 1.5, 2.4, 2.5, 2.21.1 and 2.21.4. An answer goes to a request only, once, to a peer's
-address, never longer than what it answers; nothing that is heard changes the state of an IKE SA.
+address, hardly longer than what it answers; nothing that is heard changes the state of an IKE SA.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from ikev2.context import Path
 from ikev2.errors import PeerError
 from ikev2.events import Datagram
 from ikev2.exchanges.ike_init import tell
+from ikev2.sa.transitions import State
 from ikev2.wire.message import HEADER_LENGTH, SPI_LENGTH, Header, Message
 from ikev2.wire.payloads import NotifyPayload
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from ikev2.association import Association
     from ikev2.sa.ike_sa import IkeSa
 
+_SHORT = 40
+"""Octets of an answer that go out whatever the request was: it may be a header alone."""
 _NEXT_PAYLOAD, _EXCHANGE_TYPE, _FLAGS, _MESSAGE_ID = 16, 18, 19, slice(20, 24)
 
 
@@ -66,6 +69,8 @@ def take_hint(sa: IkeSa, datagram: Datagram, now: float) -> None:
     except PeerError:
         return
     if message.header.response and message.notify(NotifyType.INVALID_IKE_SPI) is not None:
+        if association.attempt is not None and sa.state == State.AUTH_SENT:
+            association.attempt.doubt()
         association.check_liveness_after_hint(now)
 
 
@@ -96,7 +101,7 @@ def answer_with(
         response=True,
     )
     octets = Message(answer, (notify,)).encode()
-    if len(octets) > len(datagram.data):
+    if len(octets) > max(len(datagram.data), _SHORT):
         # Whoever forges a source address gains nothing by us.
         association.counters.limited += 1
         return
@@ -106,5 +111,11 @@ def answer_with(
 
 
 _PROTECTED = frozenset(
-    {ExchangeType.IKE_AUTH, ExchangeType.CREATE_CHILD_SA, ExchangeType.INFORMATIONAL}
+    {
+        ExchangeType.IKE_AUTH,
+        ExchangeType.CREATE_CHILD_SA,
+        ExchangeType.INFORMATIONAL,
+        ExchangeType.IKE_INTERMEDIATE,
+        ExchangeType.IKE_FOLLOWUP_KE,
+    }
 )

@@ -16,6 +16,7 @@ from ikev2.context import Context, Path
 from ikev2.crypto.keys import IkeKeys
 from ikev2.errors import AuthenticationFailed, IntegrityFailure, PeerError
 from ikev2.events import Cause, Datagram, Datagrams, IPAddress
+from ikev2.rate import Rate
 from ikev2.sa.channel import Channel
 from ikev2.sa.exchange import Exchange
 from ikev2.sa.fragments import first_fragment
@@ -73,6 +74,8 @@ class IkeSa:
         self.state = state
         self.heard = now
         """`now` of the last authentic message from the peer."""
+        self.received = 0
+        """Authentic messages so far, without repetitions."""
         self.spoken = now
         """`now` of the last message in either direction."""
         self.established: float | None = None
@@ -84,6 +87,10 @@ class IkeSa:
         """Those of ikev2.exchanges.reauth."""
         self.handshake: Handshake | None = None
         """Until it is authenticated."""
+        self.unproven_cpu = 0.0
+        """CPU seconds that it has cost before it was authenticated."""
+        self.repetitions = Rate(association.context.limits.repetitions_per_second, 1.0)
+        """Of answers of ours."""
         self.initial: tuple[IPAddress, bytes] | None = None
         """Its key in `Context.initials`, if the peer began it."""
         self.control: deque[Exchange] = deque()
@@ -95,6 +102,7 @@ class IkeSa:
         self._answers = AnswerWindow(expected_id)
         self._asking: _Asking | None = None
         self._forgetting: Timer | None = None
+        self._lingering: Timer | None = None
         self._request: tuple[Header, Path] | None = None
         self._timers: list[Timer] = []
         context = association.context
@@ -155,6 +163,11 @@ class IkeSa:
         return self._asking is not None
 
     @property
+    def has_answered(self) -> bool:
+        """There is an answer of ours to be repeated."""
+        return bool(self._answers.answer)
+
+    @property
     def answering(self) -> bool:
         """A request of the peer waits for our answer."""
         return self._answers.pending
@@ -192,12 +205,17 @@ class IkeSa:
         self.keys.wipe()
         self._channel.close()
         self.handshake = None
-        self._context.timers.at(now + self._context.limits.linger, self._forget)
+        self._lingering = self._context.timers.at(now + self._context.limits.linger, self.forget)
         for exchange in waiting:
             exchange.lost(cause, text, now)
         self.association.ended(self, was, cause, text, now)
 
-    def _forget(self, now: float) -> None:
+    def forget(self, now: float) -> None:
+        """Repeat nothing any more; only once the IKE SA is closed."""
+        if self._lingering is None:
+            return
+        self._lingering.cancel()
+        self._lingering = None
         self._context.remove(self)
         self.association.forgotten(self)
 
@@ -243,12 +261,14 @@ class IkeSa:
         """Return the seconds since our request, or since the peer spoke after it; 0 without one."""
         return now - max(self._asking.since, self.heard) if self._asking else 0.0
 
-    def repeat(self) -> None:
+    def repeat(self, now: float) -> None:
         """Send the request that waits for its answer once more."""
         if self._asking is not None:
-            self._asking.retransmission.repeat()
+            self._asking.retransmission.repeat(now)
 
-    def _send_again(self, datagrams: Datagrams) -> None:
+    def _send_again(self, datagrams: Datagrams, now: float) -> None:
+        if self.state == State.AUTH_SENT and not self.association.auth_repetitions.allow(now):
+            return  # others are tried too, and all but one of them are an answer's that was forged
         self.association.counters.retransmitted += 1
         self._context.send(self.path, datagrams)
 
@@ -306,7 +326,8 @@ class IkeSa:
         verdict = self._judge(datagram, header)
         if verdict is Verdict.REPEATED:
             counters.repeated += 1
-            self._context.send(Path.back(datagram), self._answers.answer)
+            if self.repetitions.allow(now):
+                self._context.send(Path.back(datagram), self._answers.answer)
             return
         if verdict is Verdict.PENDING:
             counters.repeated += 1
@@ -382,6 +403,7 @@ class IkeSa:
         otherwise send them astray.
         """
         self.heard = self.spoken = now
+        self.received += 1
         if self.state == State.HALF_OPEN or self.origin.nat:
             self.path = Path.back(datagram)
 

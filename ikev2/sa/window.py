@@ -22,7 +22,7 @@ class Retransmission:
         self,
         datagrams: Datagrams,
         *,
-        send: Callable[[Datagrams], None],
+        send: Callable[[Datagrams, float], None],
         lost: Callable[[float], None],
         timers: Timers,
         limits: Limits,
@@ -48,9 +48,9 @@ class Retransmission:
             self._timer.cancel()
             self._timer = self._timers.at(self._end, self._due)
 
-    def repeat(self) -> None:
+    def repeat(self, now: float) -> None:
         """Send it once more now; the waits go on as they were."""
-        self._send(self._datagrams)
+        self._send(self._datagrams, now)
 
     @property
     def pending(self) -> bool:
@@ -72,7 +72,7 @@ class Retransmission:
             return
         self._wait = min(2 * self._wait, self._limits.retransmit_longest)
         self._timer = self._arm(now)
-        self._send(self._datagrams)
+        self._send(self._datagrams, now)
 
 
 class Verdict(Enum):

@@ -194,6 +194,8 @@ class Bench:
         self.now = 1000.0
         self.wall = 1_800_000_000.0 - self.now
         """What the wall clock is ahead of `now`."""
+        self.cpu = 0.0
+        """CPU seconds that both nodes have used: nothing costs any, unless a test says so."""
         self.fate: Fate = deliver
         self.a_addresses = {local for local, _ in (b or peer_b()).addresses}
         self.wire: list[Datagram] = []
@@ -219,6 +221,7 @@ class Bench:
                 has_mkts=lambda peer: self.nodes[name].mkts,
                 limits=self._limits,
                 wall_clock=lambda: self.wall + self.now,
+                cpu=lambda: self.cpu,
                 key_log=None if self._key_logs is None else self._key_logs[name].append,
             ),
         )

@@ -51,6 +51,8 @@ from tests.ikev2.bench import (
     sas_of,
 )
 
+COST = 0.001
+"""CPU seconds of a key exchange in these tests."""
 INIT, INFORMATIONAL = ExchangeType.IKE_SA_INIT, ExchangeType.INFORMATIONAL
 
 
@@ -197,6 +199,7 @@ def answers_that_cost(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> tuple[Me
     def counted(this: KeyExchange, value: bytes) -> Secret:
         if this is exchange:
             values.append(value)
+            bench.cpu += COST
         return finish(this, value)
 
     monkeypatch.setattr(type(exchange), 'shared_secret', counted)
@@ -208,9 +211,9 @@ def test_answers_whose_key_exchange_fails_have_a_limit_too(
 ) -> None:
     bench = Bench()
     request, values = answers_that_cost(bench, monkeypatch)
-    for number in range(1, 301):
+    for number in range(1, 501):
         bench.inject(from_b(small_order(request, number)))
-    assert len(values) == Limits().init_answer_key_exchanges
+    assert len(values) == pytest.approx(Limits().unproven_size / COST, abs=1)
     assert not sas_of(bench.a)
 
 
@@ -225,9 +228,29 @@ def test_a_repeated_answer_whose_key_exchange_failed_costs_no_other(
     assert bench.a.endpoint.snapshot().peer('b').counters.repeated == 9
 
 
-def test_the_true_answer_that_was_dropped_in_a_flood_is_taken_when_it_comes_again() -> None:
+def cost_key_exchanges(bench: Bench, cost: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every key exchange takes its time."""
+    finish = type(KeyExchange.generate(KeyExchangeId.CURVE25519)).shared_secret
+
+    def shared_secret(this: KeyExchange, value: bytes) -> Secret:
+        bench.cpu += cost
+        return finish(this, value)
+
+    def counted(group: int, value: bytes) -> tuple[bytes, Secret]:
+        bench.cpu += cost
+        return respond(group, value)
+
+    kind = type(KeyExchange.generate(KeyExchangeId.CURVE25519))
+    monkeypatch.setattr(kind, 'shared_secret', shared_secret)
+    monkeypatch.setattr(responder, 'respond', counted)
+
+
+def test_the_true_answer_that_was_dropped_in_a_flood_is_taken_when_it_comes_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Each of three requests brings a flood and then the true answer, always the same octets."""
-    bench = Bench(limits=Limits(init_answer_key_exchanges=5))
+    bench = Bench(limits=Limits(unproven_size=5 * COST, unproven_share=5 * COST))
+    cost_key_exchanges(bench, 1.5 * COST, monkeypatch)
     floods, numbers = iter(range(3)), count(1)
 
     def flood(request: Message) -> list[bytes]:
@@ -547,12 +570,25 @@ def test_errors_about_unknown_ike_sas_are_limited() -> None:
     assert len(bench.wire) - before == Limits().unprotected_errors_per_second
 
 
-def test_nothing_without_protection_is_longer_than_what_it_answers() -> None:
+def test_no_cookie_is_longer_than_what_it_answers() -> None:
     bench = Bench(limits=Limits(half_open_before_cookies=0))
     header = Header(bytes([1] * 8), bytes(8), INIT, 0, True, False)
     bench.inject(from_a(Message(header, (NoncePayload(bytes(16)),)).encode()))
-    bench.inject(from_a(header.encode(0, HEADER_LENGTH).replace(b'\x20\x22', b'\x30\x22')))
     assert not list(bench.sent_by(bench.b))
+
+
+@pytest.mark.parametrize('kind', [0, *ExchangeType, 250])
+def test_newer_version_is_answered_when_exchange_is_any(kind: int) -> None:
+    """RFC 7296, 2.5; also a header alone, which the answer is nine octets longer than."""
+    bench = Bench()
+    header = Header(bytes([1] * 8), bytes([2] * 8), kind, 7, True, False)
+    data = bytearray(header.encode(0, HEADER_LENGTH))
+    data[17] = 0x30
+    bench.inject(from_a(bytes(data)))
+    (answer,) = bench.sent_by(bench.b)
+    notify = Message.decode(answer.data).require(NotifyPayload)
+    assert (notify.notify_type, notify.data) == (NotifyType.INVALID_MAJOR_VERSION, b'\x02')
+    assert header_of(answer) == replace(header, initiator=False, response=True)
 
 
 def test_a_hint_that_the_peer_lost_the_ike_sa_makes_us_ask_but_not_often() -> None:
@@ -601,11 +637,12 @@ def init_requests(count: int, *, ke: bytes | None = None) -> list[Datagram]:
     return found
 
 
-def count_key_exchanges(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+def count_key_exchanges(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     done: list[int] = []
 
     def counted(group: int, value: bytes) -> object:
         done.append(group)
+        bench.cpu += COST
         return respond(group, value)
 
     monkeypatch.setattr(responder, 'respond', counted)
@@ -614,31 +651,34 @@ def count_key_exchanges(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def test_key_exchanges_that_fail_bring_cookies_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """A public value of small order leaves no half-open IKE SA behind, but costs as much."""
-    done = count_key_exchanges(monkeypatch)
     bench = Bench()
-    for datagram in init_requests(100, ke=bytes(32)):
+    done = count_key_exchanges(bench, monkeypatch)
+    for datagram in init_requests(300, ke=bytes(32)):
         bench.inject(datagram)
-    assert len(done) == Limits().key_exchanges_before_cookies
+    # Half of what there is, is for those who have sent a cookie back.
+    assert len(done) == pytest.approx(Limits().unproven_size / 2 / COST, abs=1)
     told = [Message.decode(d.data).notify(NotifyType.COOKIE) for d in bench.sent_by(bench.b)]
-    assert len([cookie for cookie in told if cookie]) == 90
+    assert len([cookie for cookie in told if cookie]) == 300 - len(done)
+    bench.connect()
+    assert bench.a.all(IkeSaUp)
 
 
 def test_an_initiator_with_cookies_has_a_limit_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    done = count_key_exchanges(monkeypatch)
-    bench = Bench(limits=Limits(half_open_before_cookies=0, key_exchanges_with_cookie=5))
+    bench = Bench(limits=Limits(half_open_before_cookies=0, unproven_size=5 * COST))
+    done = count_key_exchanges(bench, monkeypatch)
     for datagram in init_requests(20, ke=bytes(32)):
         bench.inject(datagram)
         cookie = Message.decode(bench.wire[-1].data).require(NotifyPayload)
         message = Message.decode(datagram.data)
         bench.inject(from_a(Message(message.header, (cookie, *message.payloads)).encode()))
     assert len(done) == 5
+    bench.run(1)  # it fills again
+    bench.connect()
+    assert bench.a.all(IkeSaUp)
 
 
 def test_a_flood_that_asks_for_a_wrong_group_does_not_keep_the_right_one_from_the_peer() -> None:
-    bench = Bench(
-        a=replace(peer_a(), policy=IkePolicy(groups=(KeyExchangeId.ECP_256,))),
-        limits=Limits(key_exchanges_before_cookies=1000),
-    )
+    bench = Bench(a=replace(peer_a(), policy=IkePolicy(groups=(KeyExchangeId.ECP_256,))))
     for datagram in init_requests(50):
         bench.inject(datagram)
     bench.connect()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -25,6 +26,7 @@ from ikev2.events import (
 from ikev2.exchanges.follow_up import FollowUp
 from ikev2.proposals.ike import IkePolicy
 from ikev2.proposals.policies import POLICIES
+from ikev2.sa.expected import Expected
 from ikev2.sa.ike_sa import IkeSa
 from ikev2.sa.transitions import State
 from ikev2.wire.payload import Payload
@@ -336,21 +338,26 @@ def test_an_answer_without_a_link_to_the_next_one_is_malformed(
         assert 'no link to the next one' in failed.text
 
 
+def _note(into: list[int], index: int, now: float) -> None:
+    into.append(index)
+
+
 def test_a_peer_can_not_begin_without_end() -> None:
     bench = up()
     bench.b.obliging = False
     bench.fate = lambda d: [] if is_kind(d, FOLLOW_UP, response=False) else [LATENCY]
     (sa,) = sas_of(bench.b)
     limit = bench.b.endpoint._context.limits.follow_ups_most
+    given_up: list[int] = []
     for index in range(limit):
-        sa.expected[bytes([index])] = object()  # type: ignore[assignment]
-    bench.a.endpoint.request('b', rp_request(), bench.now)
-    bench.run(0.1)
-    assert bench.a.last(RpSaFailed).notify == NotifyType.TEMPORARY_FAILURE
+        sa.expected[bytes([index])] = Expected(
+            (K768,), lambda *_: None, partial(_note, given_up, index)
+        )
     bench.a.endpoint.rekey_ike_sa('b', bench.now)
     bench.run(0.1)
-    assert len(sas_of(bench.b)) == 1
-    sa.expected.clear()
+    # The oldest gives way: they are all the peer's own.
+    assert given_up == [0]
+    assert len(sa.expected) == limit
 
 
 # --- the IKE SA itself ---------------------------------------------------------------------------

@@ -189,7 +189,7 @@ def test_a_cookie_of_the_last_secret_is_good_and_one_of_the_last_but_one_is_not(
         assert bool(sas_of(bench.b)) is good
 
 
-def test_cookies_begin_at_the_threshold_and_beyond_the_limit_nobody_is_served() -> None:
+def test_cookies_begin_at_the_threshold_and_beyond_the_limit_the_oldest_goes() -> None:
     bench = Bench(limits=Limits(half_open_before_cookies=2, half_open_most=3))
     for number in range(3):
         bench.inject(init_request(spi=SPI[:7] + bytes([number])))
@@ -198,7 +198,10 @@ def test_cookies_begin_at_the_threshold_and_beyond_the_limit_nobody_is_served() 
     bench.inject(init_request(spi=SPI[:7] + bytes([2]), extra=(cookie,)))
     assert len(sas_of(bench.b)) == 3
     bench.inject(init_request(spi=SPI[:7] + bytes([3]), extra=(cookie,)))
-    assert len(answers(bench)) == 4
+    assert len(answers(bench)) == 5
+    others = sas_of(bench.b)[1:]
+    bench.inject(init_request(spi=SPI[:7] + bytes([3]), extra=(the_notify(answers(bench)[4]),)))
+    assert sas_of(bench.b)[:2] == others
     assert len(sas_of(bench.b)) == 3
 
 

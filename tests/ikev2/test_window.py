@@ -61,8 +61,9 @@ class _Sender:
             end=limits.give_up,
         )
 
-    def _send(self, datagrams: Datagrams) -> None:
+    def _send(self, datagrams: Datagrams, now: float) -> None:
         assert datagrams == (b'request',)
+        assert now == self.now
         self.sent.append(self.now)
 
     def run(self) -> None:

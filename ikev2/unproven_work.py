@@ -1,0 +1,93 @@
+"""Work for those who claim to be a peer and have proven nothing: its CPU time, and its memory.
+
+Decides what may be begun, and what gives way to the newest. What an IKE SA is, and when a peer
+has proven itself, is decided elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from ikev2.budget import Budget
+from ikev2.errors import InvalidKeyExchange
+from ikev2.events import Cause
+
+if TYPE_CHECKING:
+    from ikev2.association import Association
+    from ikev2.sa.ike_sa import IkeSa
+
+
+class UnprovenWork:
+    """One peer's part of it."""
+
+    def __init__(self, association: Association) -> None:
+        limits = association.context.limits
+        self._association = association
+        self._context = association.context
+        self._budget = Budget(limits.unproven_share, limits.unproven_size)
+        self._refused: deque[IkeSa] = deque()
+
+    def may_begin(self, now: float, *, cookie: bool) -> bool:
+        """Return whether there is CPU time left, for this peer and in all."""
+        return self._budget.allows(now, cookie=cookie) and self._context.budget.allows(
+            now, cookie=cookie
+        )
+
+    @contextmanager
+    def measured(self, now: float, sa: IkeSa | None = None) -> Iterator[None]:
+        """Charge for what is done inside: making an IKE SA, or a datagram for one, `sa`.
+
+        What is refused or dropped unread isn't charged: a flood of it must not use up what the
+        true peer needs. What led to an IKE SA is given back once the peer has proven itself.
+        """
+        sas, cpu = self._association.sas, self._context.cpu
+        known, before = len(sas), cpu()
+        received = sa.received if sa is not None else -1
+        tried = False
+        try:
+            yield
+        except InvalidKeyExchange:
+            tried = True
+            raise
+        finally:
+            spent = cpu() - before
+            if sa is None and len(sas) > known:
+                sa = sas[-1]
+            if tried or (sa is not None and sa.received != received):
+                self._charge(spent, sa, now)
+
+    def _charge(self, spent: float, sa: IkeSa | None, now: float) -> None:
+        self._budget.spend(spent, now)
+        self._context.budget.spend(spent, now)
+        if sa is None:
+            return
+        sa.unproven_cpu += spent
+        if sa.finished:
+            self._budget.give_back(sa.unproven_cpu)
+            self._context.budget.give_back(sa.unproven_cpu)
+            sa.unproven_cpu = 0.0
+
+    def make_room(self, now: float) -> None:
+        """Close the oldest half-open IKE SA where there are too many: the newest may be true."""
+        limits, waiting = self._context.limits, self._association.half_open
+        if len(waiting) > limits.half_open_most:
+            waiting[0].close(Cause.CANCELLED, now)
+        elif self._context.half_open > limits.half_open_in_all:
+            next(iter(self._context.waiting)).close(Cause.CANCELLED, now)
+
+    def keep_refused(self, sa: IkeSa, now: float) -> None:
+        """Keep a closed IKE SA of a peer that proved nothing, for repetitions of our answer."""
+        if not sa.has_answered:
+            sa.forget(now)
+            return
+        self._refused.append(sa)
+        if len(self._refused) > self._context.limits.half_open_most:
+            self._refused.popleft().forget(now)
+
+    def forgotten(self, sa: IkeSa) -> None:
+        """A closed IKE SA is kept no longer."""
+        if sa in self._refused:
+            self._refused.remove(sa)
