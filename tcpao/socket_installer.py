@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar, assert_never
 
-from keymaterial import Secret
+from tcpao.deny_keys import (
+    DenyKeys,
+    GuardOfSocket,
+    KeyOfSocket,
+    add_all,
+    delete_if_there,
+    is_deny_key,
+)
 from tcpao.installer import (
-    DENY_ID,
     Abort,
     Capabilities,
     Cause,
@@ -38,12 +43,7 @@ from tcpao.installer import (
     Where,
 )
 from tcpao.key_socket import InstalledKey, InstallError, Key, KeySocket
-from tcpao.mkt import ALGORITHMS, IPNetwork, Mkt, PeerPairs, SocketPair
-from tcpao.prefixes import Prefixes
-
-# The deny key: nobody ever knows its secret, so no segment can be signed with it.
-DENY_ALGORITHM = ALGORITHMS['hmac-sha-1-96']
-DENY_SECRET_LENGTH = 32
+from tcpao.mkt import Mkt, PeerPairs, SocketPair
 
 Handle = TypeVar('Handle')
 
@@ -57,11 +57,11 @@ class SocketInstaller(ABC, Generic[Handle]):
         random: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self._wrap = wrap
-        self._random = random
         self._connections: dict[SocketPair, KeySocket] = {}
         self._listeners: list[tuple[Handle, KeySocket]] = []
-        self._guards: dict[Guard, None] = {}
-        self._guards_of: Prefixes[Guard] = Prefixes()
+        self._deny_keys = DenyKeys(
+            self._open_listeners, random, self._add_keys, self._delete_deny_keys
+        )
         self._on_listeners: dict[str, Mkt] = {}
         self._events: list[Event] = []
 
@@ -89,12 +89,8 @@ class SocketInstaller(ABC, Generic[Handle]):
         can't: then it has none of them, isn't known here, and must not listen.
         """
         socket = self._wrap(handle)
-        self._add_all(
-            deny=[(socket, guard) for guard in self._guards if _guarded(socket, guard)],
-            keys=[
-                (socket, Key.of(mkt)) for mkt in self._on_listeners.values() if _awaits(socket, mkt)
-            ],
-        )
+        awaited = [mkt for mkt in self._on_listeners.values() if _awaits(socket, mkt)]
+        self._deny_keys.put_on(socket, [(socket, Key.of(mkt)) for mkt in awaited])
         self._listeners.append((handle, socket))
 
     def drop_listener(self, handle: Handle) -> None:
@@ -123,13 +119,13 @@ class SocketInstaller(ABC, Generic[Handle]):
     def _carry_out(self, command: Command) -> Event:
         match command:
             case Guard():
-                self._guard([command])
+                self._deny_keys.add([command])
             case GuardAll(guards):
-                self._guard(guards)
+                self._deny_keys.add(guards)
             case Unguard(peer, service_port, send_id, recv_id):
-                self._unguard([Guard(peer, service_port, send_id, recv_id)])
+                self._deny_keys.remove([Guard(peer, service_port, send_id, recv_id)])
             case UnguardAll(guards):
-                self._unguard(guards)
+                self._deny_keys.remove(guards)
             case Install(mkt, Where.LISTENER):
                 self._install_on_listeners(mkt)
             case Install(mkt, Where.CONNECTION):
@@ -164,58 +160,6 @@ class SocketInstaller(ABC, Generic[Handle]):
 
     # --- listeners --------------------------------------------------------------------------
 
-    def _guard(self, guards: Iterable[Guard]) -> None:
-        new = [guard for guard in dict.fromkeys(guards) if guard not in self._guards]
-        known: list[Guard] = []
-        try:
-            for guard in new:
-                self._refuse_overlap(guard)
-                self._guards_of.add(guard.peer, guard)
-                known.append(guard)
-            self._add_all(deny=self._places(new))
-        except InstallError:
-            for guard in known:
-                self._guards_of.remove(guard.peer, guard)
-            raise
-        self._guards.update(dict.fromkeys(new))
-
-    def _refuse_overlap(self, guard: Guard) -> None:
-        for other in self._guards_of.overlapping(guard.peer):
-            if other.service_port != guard.service_port or other.peer == guard.peer:
-                # Beside another deny key of the same peer, whose ids differ.
-                continue
-            raise InstallError(
-                Cause.KEYID_IN_USE,
-                f'{guard.peer} overlaps {other.peer}, which has a deny key already: '
-                f'remove that neighbor first, or give both one prefix',
-            )
-
-    def _unguard(self, guards: Sequence[Guard]) -> None:
-        for guard in guards:
-            if guard not in self._guards:
-                raise InstallError(Cause.GONE, f'{guard.peer} has no deny key')
-        self._delete_deny_keys(self._places(guards))
-        for guard in guards:
-            del self._guards[guard]
-            self._guards_of.remove(guard.peer, guard)
-
-    def _places(self, guards: Iterable[Guard]) -> list[tuple[KeySocket, Guard]]:
-        """Where these deny keys belong."""
-        sockets = self._open_listeners()
-        return [(sock, guard) for guard in guards for sock in sockets if _guarded(sock, guard)]
-
-    def _delete_deny_keys(self, deny: Sequence[tuple[KeySocket, Guard]]) -> None:
-        """Off with all of them, or none. Raises InstallError."""
-        bare: list[tuple[KeySocket, Guard]] = []
-        try:
-            for socket, guard in deny:
-                _delete_if_there(socket, guard.peer, guard.send_id, guard.recv_id)
-                bare.append((socket, guard))
-        except InstallError:
-            # Still guarded, so guarded everywhere.
-            self._add_all(deny=bare)
-            raise
-
     def _install_on_listeners(self, mkt: Mkt) -> None:
         sockets = [socket for socket in self._open_listeners() if _awaits(socket, mkt)]
         if not sockets and not isinstance(mkt.pair, PeerPairs):
@@ -224,7 +168,7 @@ class SocketInstaller(ABC, Generic[Handle]):
                 f'no listening socket takes a SYN from {mkt.pair.remote} to '
                 f'{mkt.pair.local} port {mkt.pair.local_port}: is the daemon told to listen there?',
             )
-        self._add_all(keys=[(socket, Key.of(mkt)) for socket in sockets])
+        self._add_keys([(socket, Key.of(mkt)) for socket in sockets])
         self._on_listeners[mkt.identity] = mkt
 
     def _remove_from_listeners(self, mkt: Mkt) -> None:
@@ -232,50 +176,28 @@ class SocketInstaller(ABC, Generic[Handle]):
             raise InstallError(Cause.GONE, f'{mkt.identity} is on no listening socket')
         for socket in self._open_listeners():
             if _awaits(socket, mkt):
-                _delete_if_there(socket, mkt.peer, mkt.send_id, mkt.recv_id)
+                delete_if_there(socket, mkt.peer, mkt.send_id, mkt.recv_id)
         del self._on_listeners[mkt.identity]
 
     def _open_listeners(self) -> list[KeySocket]:
         self._listeners = [known for known in self._listeners if known[1].is_open()]
         return [socket for _, socket in self._listeners]
 
-    def _add_all(
-        self,
-        *,
-        deny: Sequence[tuple[KeySocket, Guard]] = (),
-        keys: Sequence[tuple[KeySocket, Key]] = (),
-    ) -> None:
-        """Add every deny key and every key, or none of them."""
-        deny_keys = [(socket, self._deny_key(guard)) for socket, guard in deny]
-        try:
-            self._add_keys([*deny_keys, *keys])
-        finally:
-            for _, key in deny_keys:
-                key.master_key.wipe()
-
-    def _add_keys(self, keys: Sequence[tuple[KeySocket, Key]]) -> None:
+    def _add_keys(self, keys: Sequence[KeyOfSocket]) -> None:
         """Keys for listening sockets, all or none. Raises InstallError."""
-        added: list[tuple[KeySocket, Key]] = []
-        try:
-            for socket, key in keys:
-                socket.add(key, select=False)
-                added.append((socket, key))
-        except InstallError:
-            for socket, key in reversed(added):
-                # The first refusal is the one to report.
-                with suppress(InstallError):
-                    socket.delete(key.peer, key.send_id, key.recv_id)
-            raise
+        add_all(keys)
 
-    def _deny_key(self, guard: Guard) -> Key:
-        return Key(
-            peer=guard.peer,
-            send_id=guard.send_id,
-            recv_id=guard.recv_id,
-            algorithm=DENY_ALGORITHM,
-            tcp_options=True,
-            master_key=Secret(self._random(DENY_SECRET_LENGTH)),
-        )
+    def _delete_deny_keys(self, places: Sequence[GuardOfSocket]) -> None:
+        """Off with all of them, or none. Raises InstallError."""
+        bare: list[GuardOfSocket] = []
+        try:
+            for socket, guard in places:
+                delete_if_there(socket, guard.peer, guard.send_id, guard.recv_id)
+                bare.append((socket, guard))
+        except InstallError:
+            # Still guarded, so guarded everywhere.
+            self._deny_keys.put(bare)
+            raise
 
     # --- connections ------------------------------------------------------------------------
 
@@ -336,7 +258,7 @@ class SocketInstaller(ABC, Generic[Handle]):
         for key in others:
             _refuse_if_in_use(keep.pair, key)
         # The deny key first: whatever else goes wrong, it is nobody's.
-        for key in sorted(others, key=_is_deny_key, reverse=True):
+        for key in sorted(others, key=is_deny_key, reverse=True):
             socket.delete(key.peer, key.send_id, key.recv_id)
         left = {(key.send_id, key.recv_id) for key in _keys(socket, keep.pair)}
         if not left <= kept:
@@ -362,18 +284,9 @@ def _find(keys: tuple[InstalledKey, ...], mkt: Mkt) -> InstalledKey:
     )
 
 
-def _guarded(socket: KeySocket, guard: Guard) -> bool:
-    return socket.hears(guard.peer, None, guard.service_port)
-
-
 def _awaits(socket: KeySocket, mkt: Mkt) -> bool:
     anywhere = isinstance(mkt.pair, PeerPairs)
     return socket.hears(mkt.peer, None if anywhere else mkt.pair.local, mkt.pair.local_port)
-
-
-def _is_deny_key(key: InstalledKey) -> bool:
-    # With its usual ids: who owns connections isn't told of others.
-    return (key.send_id, key.recv_id) == (DENY_ID, DENY_ID)
 
 
 def _refuse_if_in_use(pair: SocketPair, key: InstalledKey) -> None:
@@ -386,11 +299,3 @@ def _refuse_if_in_use(pair: SocketPair, key: InstalledKey) -> None:
             f'on {pair} the key with SendID {key.send_id} and RecvID {key.recv_id} is '
             f'{" and ".join(roles)}',
         )
-
-
-def _delete_if_there(socket: KeySocket, peer: IPNetwork, send_id: int, recv_id: int) -> None:
-    try:
-        socket.delete(peer, send_id, recv_id)
-    except InstallError as error:
-        if error.cause is not Cause.GONE:
-            raise

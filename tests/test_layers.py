@@ -65,6 +65,7 @@ ORDERS: dict[str, Order] = {
         ('kernel',),
         ('backend',),
         ('socket_installer',),
+        ('deny_keys',),
         ('key_socket', 'prefixes'),
         ('installer', 'refusal'),
         ('kdf',),

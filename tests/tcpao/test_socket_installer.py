@@ -7,6 +7,7 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from keymaterial import Secret
+from tcpao.deny_keys import DENY_SECRET_LENGTH
 from tcpao.installer import (
     Cause,
     Done,
@@ -22,7 +23,6 @@ from tcpao.installer import (
 )
 from tcpao.key_socket import InstalledKey, InstallError, Key
 from tcpao.mkt import ALGORITHMS, IPNetwork, Mkt, SocketPair
-from tcpao.socket_installer import DENY_SECRET_LENGTH
 from tests.doubles.memory_installer import MemoryInstaller, MemorySocket, Network
 
 PEER = ip_network('10.0.0.1')

@@ -5,9 +5,10 @@ from __future__ import annotations
 import socket
 from collections.abc import Sequence
 
-from tcpao.installer import AdapterDied, Capabilities, Cause, Command, Event, Guard
+from tcpao.deny_keys import GuardOfSocket, KeyOfSocket
+from tcpao.installer import AdapterDied, Capabilities, Cause, Command, Event
 from tcpao.kernel.installer import endpoint_of
-from tcpao.key_socket import InstallError, Key, KeySocket
+from tcpao.key_socket import InstallError, KeySocket
 from tcpao.mkt import SocketPair
 from tcpao.socket_installer import SocketInstaller
 from tcpao.userspace.client.channel import Channel
@@ -59,17 +60,17 @@ class UserspaceInstaller(SocketInstaller[socket.socket]):
         for sock in known:
             _userspace(sock).release()
 
-    def _add_keys(self, keys: Sequence[tuple[KeySocket, Key]]) -> None:
+    def _add_keys(self, keys: Sequence[KeyOfSocket]) -> None:
         # One question, whose answer takes one change of the rules.
         if keys:
             named = tuple((_userspace(sock).name(), key) for sock, key in keys)
             self._channel.ask(AddAll(named))
 
-    def _delete_deny_keys(self, deny: Sequence[tuple[KeySocket, Guard]]) -> None:
-        if deny:
+    def _delete_deny_keys(self, places: Sequence[GuardOfSocket]) -> None:
+        if places:
             named = tuple(
                 (_userspace(sock).name(), guard.peer, guard.send_id, guard.recv_id)
-                for sock, guard in deny
+                for sock, guard in places
             )
             self._channel.ask(DeleteAll(named))
 
