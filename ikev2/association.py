@@ -65,7 +65,7 @@ class Association:
         self.child_requests = Rate(limits.child_requests_per_second, 1.0)
         self.unprotected_errors = Rate(limits.unprotected_errors_per_second, 1.0)
         self.auth_repetitions = Rate(limits.auth_repetitions_per_second, 1.0)
-        self.unproven_work = UnprovenWork(self)
+        self.unproven_work = UnprovenWork(context, self.sas)
         self._pair = 0
         self._hints = Rate(1, limits.hint_interval)
         self._repeats = Rate(1, limits.repeat_interval)
@@ -85,11 +85,6 @@ class Association:
         self.tell(IkeMessage(self.peer.name, kind, sent, response, tuple(payloads)))
 
     # --- which IKE SA ------------------------------------------------------------------------
-
-    @property
-    def half_open(self) -> list[IkeSa]:
-        """IKE SAs that the peer began and hasn't authenticated yet, the oldest first."""
-        return [sa for sa in self.sas if sa.state == State.HALF_OPEN]
 
     @property
     def usable(self) -> list[IkeSa]:

@@ -14,21 +14,28 @@ from typing import TYPE_CHECKING
 from ikev2.budget import Budget
 from ikev2.errors import InvalidKeyExchange
 from ikev2.events import Cause
+from ikev2.sa.transitions import State
 
 if TYPE_CHECKING:
-    from ikev2.association import Association
+    from ikev2.context import Context
     from ikev2.sa.ike_sa import IkeSa
 
 
 class UnprovenWork:
     """One peer's part of it."""
 
-    def __init__(self, association: Association) -> None:
-        limits = association.context.limits
-        self._association = association
-        self._context = association.context
+    def __init__(self, context: Context, sas: list[IkeSa]) -> None:
+        """`sas` are the peer's IKE SAs that aren't closed, the oldest first: its owner's list."""
+        limits = context.limits
+        self._context = context
+        self._sas = sas
         self._budget = Budget(limits.unproven_share, limits.unproven_size)
         self._refused: deque[IkeSa] = deque()
+
+    @property
+    def half_open(self) -> list[IkeSa]:
+        """IKE SAs that the peer began and hasn't authenticated yet, the oldest first."""
+        return [sa for sa in self._sas if sa.state == State.HALF_OPEN]
 
     def may_begin(self, now: float, *, cookie: bool) -> bool:
         """Return whether there is CPU time left, for this peer and in all."""
@@ -43,7 +50,7 @@ class UnprovenWork:
         What is refused or dropped unread isn't charged: a flood of it must not use up what the
         true peer needs. What led to an IKE SA is given back once the peer has proven itself.
         """
-        sas, cpu = self._association.sas, self._context.cpu
+        sas, cpu = self._sas, self._context.cpu
         known, before = len(sas), cpu()
         received = sa.received if sa is not None else -1
         tried = False
@@ -72,7 +79,7 @@ class UnprovenWork:
 
     def make_room(self, now: float) -> None:
         """Close the oldest half-open IKE SA where there are too many: the newest may be true."""
-        limits, waiting = self._context.limits, self._association.half_open
+        limits, waiting = self._context.limits, self.half_open
         if len(waiting) > limits.half_open_most:
             waiting[0].close(Cause.CANCELLED, now)
         elif self._context.half_open > limits.half_open_in_all:

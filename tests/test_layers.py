@@ -47,6 +47,7 @@ ORDERS: dict[str, Order] = {
         ('endpoint',),
         ('snapshot',),
         ('association',),
+        ('unproven_work',),
         ('exchanges',),
         ('sa',),
         ('context',),
@@ -57,7 +58,7 @@ ORDERS: dict[str, Order] = {
         ('proposals',),
         ('wire', 'crypto'),
         ('errors',),
-        ('constants', 'timers', 'rate'),
+        ('constants', 'timers', 'rate', 'budget'),
     ),
     'tcpao': (
         ('backend_choice',),
@@ -104,6 +105,7 @@ _IKE_SA_FILES = frozenset(
         'exchanges.unprotected',
         'sa.exchange',
         'sa.ike_sa',
+        'unproven_work',
     )
 )
 _KEY_SOURCE = 'a connection knows which of the two makes its keys: a common interface is to come'

@@ -113,7 +113,7 @@ def _may_go_on(association: Association, now: float, *, cookie: bool) -> bool:
     return association.unproven_work.may_begin(now, cookie=cookie) and (
         cookie
         or (
-            len(association.half_open) < limits.half_open_before_cookies
+            len(association.unproven_work.half_open) < limits.half_open_before_cookies
             and context.half_open < limits.half_open_total
         )
     )
