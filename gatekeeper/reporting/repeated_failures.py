@@ -14,8 +14,11 @@ from threading import Lock
 AGAIN_AFTER = 3600.0
 """What goes on failing the same way is told again after so long."""
 MOST = 8
-"""Failures of one session that are told in that time: some of their words are a stranger's, who
-must not be able to fill a disk."""
+"""Failures without a kind of one session that are told in that time: some of their words are a
+stranger's, who must not be able to fill a disk."""
+MOST_OF_A_KIND = 3
+"""Wordings of one kind of failure that are told in that time. A stranger chooses among our kinds,
+and can use up the wordings of one; the first of every other kind is told all the same."""
 SETTLED_AFTER = 60.0
 """A connection that has held for so long was good: what fails after it is news."""
 
@@ -26,6 +29,7 @@ EVERY = ''
 @dataclass(slots=True)
 class _Told:
     at: float
+    kind: str
     kept_back: int = 0
 
 
@@ -37,8 +41,13 @@ class RepeatedFailures:
     _up_since: dict[tuple[str, str], float] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
 
-    def worth_telling(self, neighbor: str, session: str, text: str, now: float) -> int | None:
-        """None if it has been told lately; else how often it was kept back since."""
+    def worth_telling(
+        self, neighbor: str, session: str, text: str, now: float, kind: str = ''
+    ) -> int | None:
+        """Return None if this has been told lately; else how often it was kept back since.
+
+        `kind` is the failure in words of ours alone; empty where `text` is all there is.
+        """
         with self._lock:
             if now - self._up_since.pop((neighbor, session), inf) >= SETTLED_AFTER:
                 self._told.pop(neighbor, None)
@@ -49,12 +58,14 @@ class RepeatedFailures:
                     known.kept_back += 1
                     return None
             lately = [key for key, one in told.items() if now - one.at < AGAIN_AFTER]
-            if sum(where == session for where, _ in lately) >= MOST:
+            alike = [key for key in lately if (key[0], told[key].kind) == (session, kind)]
+            if len(alike) >= (MOST_OF_A_KIND if kind else MOST):
+                told[alike[-1]].kept_back += 1
                 return None
             known = told.get((session, text))
             # What nobody has seen for an hour is forgotten: the table has an end.
             self._told[neighbor] = {key: told[key] for key in lately} | {
-                (session, text): _Told(now)
+                (session, text): _Told(now, kind)
             }
             return known.kept_back if known is not None else 0
 

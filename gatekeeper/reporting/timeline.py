@@ -78,14 +78,15 @@ class Recorder(ABC):
                 self.log(level, lambda: _line(record))
 
     def _refused(self, record: OperatorEvent) -> None:
-        self.tell(*_whose(record), _why(record))
+        self.tell(*_whose(record), _why(record), _kind(record))
 
-    def tell(self, neighbor: str, session: str, text: str) -> None:
+    def tell(self, neighbor: str, session: str, text: str, kind: str = '') -> None:
         """Log why there is no protected connection, unless that has been said lately.
 
-        `text` is step, cause and what to try next; `neighbor` is empty for a stranger's.
+        `text` is step, cause and what to try next, `kind` the same without what a stranger may
+        have claimed; `neighbor` is empty for a stranger's.
         """
-        kept_back = self._news.worth_telling(neighbor, session, text, time.monotonic())
+        kept_back = self._news.worth_telling(neighbor, session, text, time.monotonic(), kind)
         if kept_back is None:
             return
         line = f'{_name(neighbor, session)}: {text}'
@@ -130,6 +131,14 @@ def _why(record: OperatorEvent) -> str:
     causes = [str(said[name]) for name in ('step', 'cause', 'text') if said.get(name)]
     hint = f'; {said["hint"]}' if said.get('hint') else ''
     return ': '.join(causes) + hint
+
+
+def _kind(record: OperatorEvent) -> str:
+    """Return step, cause and hint, where `text` apart from them says what was claimed."""
+    said = record.details
+    if not said.get('text'):
+        return ''
+    return ': '.join(str(said[name]) for name in ('step', 'cause', 'hint') if said.get(name))
 
 
 def _ended(record: OperatorEvent) -> str:

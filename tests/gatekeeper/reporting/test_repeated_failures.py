@@ -6,6 +6,7 @@ from gatekeeper.reporting.repeated_failures import (
     AGAIN_AFTER,
     EVERY,
     MOST,
+    MOST_OF_A_KIND,
     SETTLED_AFTER,
     RepeatedFailures,
 )
@@ -71,9 +72,23 @@ def test_words_that_change_each_time_fill_no_disk() -> None:
     assert news.worth_telling(R2, V6, 'no answer', 1000.0) == 0
 
 
+def test_news_tells_the_first_of_a_kind_when_strangers_used_up_another() -> None:
+    """Eight invented identities silenced the log about a neighbor for an hour."""
+    news = RepeatedFailures()
+    identity, proof = 'IKE_AUTH: another identity', 'IKE_AUTH: authentication failed'
+    claims = [
+        news.worth_telling(R2, EVERY, f'{identity}: nobody{n}', 1.0 * n, identity)
+        for n in range(100)
+    ]
+    assert claims.count(0) == MOST_OF_A_KIND
+    assert news.worth_telling(R2, EVERY, f'{proof}: the keys differ', 100.0, proof) == 0
+    assert news.worth_telling(R2, V4, 'no answer', 101.0) == 0
+
+
 def test_nor_memory() -> None:
     news = RepeatedFailures()
     for hour in range(100):
         for n in range(20):
             news.worth_telling(R2, V4, f'{hour} {n}', hour * AGAIN_AFTER + n)
-    assert len(news._told[R2]) <= 2 * MOST
+            news.worth_telling(R2, V4, f'{hour} {n}', hour * AGAIN_AFTER + n, 'a kind')
+    assert len(news._told[R2]) <= 2 * (MOST + MOST_OF_A_KIND)

@@ -1,0 +1,57 @@
+"""The daemon's log: what a stranger claims doesn't silence what a neighbor's failure says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from gatekeeper.reporting.events import EventName, OperatorEvent
+from gatekeeper.reporting.explanations import at_ike
+from gatekeeper.reporting.timeline import Level, Recorder
+from ikev2.authentication.identity import Identity
+from ikev2.events import IkeSaFailed
+from tests.ikev2.bench import Bench, peer_a, peer_b, psk
+
+NEIGHBOR = '10.0.0.1'
+
+
+class Lines(Recorder):
+    """Keeps the lines of the log."""
+
+    def __init__(self) -> None:
+        super().__init__('r2')
+        self.lines: list[str] = []
+
+    def log(self, level: Level, line: Callable[[], str]) -> None:
+        self.lines.append(line())
+
+
+def failures(bench: Bench, identity: str, secret: str) -> list[IkeSaFailed]:
+    """B's, after somebody at A's address has tried with this identity and pre-shared key."""
+    before = len(bench.b.all(IkeSaFailed))
+    peer = replace(peer_b(psk(secret), psk(secret)), local_id=Identity.parse('fqdn', identity))
+    bench.a.endpoint.set_peer(peer, bench.now)
+    bench.a.endpoint.connect('b', bench.now)
+    bench.run(3)
+    return bench.b.all(IkeSaFailed)[before:]
+
+
+def refused(failure: IkeSaFailed) -> OperatorEvent:
+    trouble = at_ike(failure)
+    details = {'step': trouble.step, 'hint': trouble.hint, 'neighbor': NEIGHBOR}
+    told = details | {'cause': str(failure.cause), 'text': failure.text}
+    return OperatorEvent(0.0, 'r2', None, EventName.REFUSED, dict(told))
+
+
+def test_log_tells_a_wrong_key_when_identities_were_invented() -> None:
+    bench = Bench(a=peer_a())
+    recorder = Lines()
+    for number in range(20):
+        (failure,) = failures(bench, f'nobody{number}.example', 'a guess')
+        recorder.record(refused(failure))
+    invented = len(recorder.lines)
+    assert 1 <= invented < 5
+    (failure,) = failures(bench, 'a.example', 'the true peer with a wrong key')
+    recorder.record(refused(failure))
+    assert len(recorder.lines) == invented + 1
+    assert 'pre-shared keys differ' in recorder.lines[-1]
