@@ -13,7 +13,7 @@ from plugin.configuration import line_numbers as truelines
 from plugin.configuration import loading as reloading
 from plugin.configuration import neighbors
 from plugin.reactor import deferred_reload as postponing
-from plugin.reactor import hooks, lifecycle
+from plugin.reactor import hooks, lifecycle, steady_timers
 
 PARTS = (
     surroundings,
@@ -27,6 +27,7 @@ PARTS = (
     hooks,
     postponing,
     lifecycle,
+    steady_timers,
     showing,
 )
 

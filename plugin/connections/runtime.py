@@ -20,15 +20,17 @@ from exabgp.logger import log
 from gatekeeper.adapter.driver import Driver
 from gatekeeper.adapter.sockets import ProtectedSocket
 from gatekeeper.adapter.wakeup import INCOMING
+from gatekeeper.policy.addresses import address_of
 from gatekeeper.policy.sessions import SessionPolicy
 from gatekeeper.reporting.ike_key_log import IkeKeyLog
 from gatekeeper.reporting.keys_json import KeyTable
 from gatekeeper.service.gatekeeper import Gatekeeper, GatekeeperError
-from plugin.configuration.neighbors import protection_of
 from plugin.connections import bgp_session as sessions
 from plugin.connections.context import Context
 from plugin.connections.incoming import IncomingConnections
+from plugin.connections.peers import protection_in_force
 from plugin.log import LOG, Recorder
+from tcpao.mkt import IPAddress
 from tcpao.socket_installer import SocketInstaller
 
 
@@ -49,6 +51,8 @@ class Runtime(Context):
         self.drive(Driver(gatekeeper, installer, self))
         self.accepting = IncomingConnections(self)
         self.stopped = False
+        self._protected: set[IPAddress] = set()
+        """Every address that was protected since the daemon's start."""
 
     # --- policies and listeners -----------------------------------------------------------------
 
@@ -58,8 +62,17 @@ class Runtime(Context):
         self.gatekeeper.configure(policies)
         self.recorder.reloaded()
         self.policies = {policy.key: policy for policy in policies}
+        self._protected |= self.guarded()
         for key in set(self.failures) - set(self.policies):
             del self.failures[key]
+
+    def guarded(self) -> set[IPAddress]:
+        """Return the addresses that are protected."""
+        return {policy.remote for policy in self.policies.values()}
+
+    def was_protected(self, peer: Any) -> bool:
+        """Return True if the peer's address is protected, or was since the daemon's start."""
+        return address_of(peer.neighbor['peer-address']) in self._protected
 
     def guard(self, listener: socket.socket) -> None:
         """Deny keys for a bound socket, before listen() where that is still possible. Raises
@@ -84,8 +97,7 @@ class Runtime(Context):
         if self.again:
             self.again = False
             return 0
-        wall = time.time()
-        looked_at = [_due(peer, wall) for peer in self.reactor._peers.values()]
+        looked_at = [_due(peer) for peer in self.reactor._peers.values()]
         looked_at.append(self.driver.due(time.monotonic()))
         dues = [due for due in looked_at if due is not None]
         if not dues:
@@ -135,13 +147,13 @@ class Runtime(Context):
             file.close()
 
 
-def _due(peer: Any, wall: float) -> float | None:
+def _due(peer: Any) -> float | None:
     """Seconds until a gated peer must have a turn although no descriptor will wake for it."""
-    if protection_of(peer.neighbor) is None:
+    if protection_in_force(peer) is None:
         return None
     if peer.generator is None:
         idle = peer.fsm == FSM.ESTABLISHED or (peer.neighbor['passive'] and peer.proto is None)
-        return None if idle else float(peer._delay._time - wall)
+        return None if idle else float(peer._delay.remaining())
     if isgenerator(peer.generator) and getgeneratorstate(peer.generator) == GEN_CREATED:
         # ExaBGP goes through "a clean loop" before it begins.
         return 0

@@ -1,0 +1,50 @@
+"""ExaBGP's peers between two definitions: a reload has brought the new one, and the peer still has
+the old one.
+
+Upstream changes over when a session ends, and so never for a passive peer without one. Where
+either definition is protected, a peer changes over at once, and what is decided meanwhile is
+decided by the new definition: `peer.neighbor` alone is what a session remembers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from exabgp.bgp.fsm import FSM
+
+from plugin.configuration.neighbor_protection import Protection
+from plugin.configuration.neighbors import protection_of
+from plugin.connections import bgp_session as sessions
+
+
+def neighbor_in_force(peer: Any) -> Any:
+    """Return the newest definition of the peer's neighbor."""
+    return peer._neighbor or peer.neighbor
+
+
+def protection_in_force(peer: Any) -> Protection | None:
+    """Return the protection that the newest definition asks for; None if that is plain."""
+    return protection_of(neighbor_in_force(peer))
+
+
+def concerns_protection(peer: Any) -> bool:
+    """Return True if the peer's old or new definition is protected."""
+    return protection_of(peer.neighbor) is not None or protection_in_force(peer) is not None
+
+
+def change_over(reactor: Any) -> None:
+    """Put the definitions that a reload has brought in force where protection is concerned.
+
+    A protected session that is up ends in its peer's next turn, with a NOTIFICATION; everything
+    else that goes by the old definition ends here. A peer without a session tries again at once.
+    """
+    for peer in reactor._peers.values():
+        if not concerns_protection(peer):
+            continue
+        if peer._neighbor is not None and peer._teardown is not None:
+            if protection_of(peer.neighbor) is None:
+                sessions.end_unprotected_session(reactor, peer)
+            elif peer.fsm != FSM.ESTABLISHED:
+                peer._reset('the definition of the neighbor has changed')
+        if peer.proto is None:
+            peer._delay.reset()
