@@ -24,7 +24,6 @@ from gatekeeper.adapter.sockets import ProtectedSocket, abort_on_close, pair_of
 from gatekeeper.policy.addresses import address_of
 from gatekeeper.reporting.events import EventName, OperatorEvent
 from gatekeeper.state.ticket import Ticket
-from plugin.configuration.neighbors import protection_of
 from plugin.connections import bgp_session as sessions
 from plugin.connections.context import Context
 from plugin.log import LOG
@@ -55,10 +54,6 @@ class IncomingConnections:
     def take(self, accepted: dict[Any, socket.socket]) -> None:
         """Take the gated peers' sockets out of what ExaBGP has just accepted."""
         gated = {policy.remote for policy in self._runtime.policies.values()}
-        # A neighbor that has lost its section has it until its session has ended.
-        for peer in self._runtime.reactor._peers.values():
-            if protection_of(peer.neighbor) is not None:
-                gated.add(address_of(peer.neighbor['peer-address']))
         for listener, sock in list(accepted.items()):
             try:
                 remote = address_of(sock.getpeername()[0])

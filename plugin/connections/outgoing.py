@@ -30,6 +30,8 @@ from plugin.connections.context import Context
 from tcpao.key_socket import InstallError
 from tcpao.mkt import SocketPair
 
+PLAIN_ATTEMPT = 5.0
+"""Seconds for which a SYN of a neighbor that is no longer protected is repeated."""
 ANSWER_LATE = 2.0
 """Seconds that the gatekeeper has beyond its own time limit, which explains better than ours."""
 
@@ -106,6 +108,28 @@ def establish(runtime: Context, outgoing: Any, peer: Any) -> Iterator[bool]:
             outgoing.io = None
             if link is not None:
                 runtime.links.end(link, 'the attempt ended')
+
+
+def establish_repeatedly(original: Any, outgoing: Any) -> Iterator[bool]:
+    """In place of Outgoing.establish for a plain neighbor that was protected: upstream's attempt,
+    begun anew every few seconds.
+
+    While the peer still wants protection it drops every SYN of ours, and TCP repeats a SYN after
+    1, 3, 7, 15, 31 and 63 s: the session would wait for that long when the peer is plain too.
+    """
+    while True:
+        attempt = original(outgoing)
+        until = time.monotonic() + PLAIN_ATTEMPT
+        for connected in attempt:
+            yield connected
+            if connected:
+                return
+            if time.monotonic() >= until:
+                break
+        attempt.close()
+        if outgoing.io is not None:
+            outgoing.io.close()
+            outgoing.io = None
 
 
 def _report(runtime: Context, key: str, policy: SessionPolicy | None, text: str) -> None:

@@ -27,8 +27,10 @@ from plugin.configuration.neighbors import protection_of
 from plugin.connections import bgp_session as sessions
 from plugin.connections import outgoing as gate
 from plugin.connections import runtime
+from plugin.connections.peers import protection_in_force
 from plugin.patching import replace, wrap
 from plugin.reactor import deferred_reload as postponing
+from plugin.reactor import listeners
 
 UNSUPPORTED_CAPABILITY = (2, 7)
 
@@ -51,9 +53,16 @@ class GatedProtocol(Protocol):
 
 def _establish(original: Any, self: Any) -> Any:
     peer = getattr(self, 'ikev2_peer', None)
-    if peer is None or protection_of(peer.neighbor) is None:
+    if peer is None:
         return original(self)
     running = runtime.of(peer.reactor)
+    protection = protection_in_force(peer)
+    if (protection is None) != (protection_of(peer.neighbor) is None):
+        raise NotConnected('the neighbor has changed: the next attempt goes by the new definition')
+    if protection is None:
+        if running is not None and running.was_protected(peer):
+            return gate.establish_repeatedly(original, self)
+        return original(self)
     if running is None:
         raise NotConnected('the neighbor is gated, and there is no gatekeeper')
     return gate.establish(running, self, peer)
@@ -114,17 +123,30 @@ class GuardedListener(socket.socket):
     """A listening socket that has its deny keys before it listens."""
 
     reactor: Any = None
+    backlog: tuple[Any, ...] = ()
 
     def listen(self, *arguments: Any) -> None:
+        self.backlog = arguments
+        if listeners.may_listen(self.reactor):
+            self.begin_listening()
+
+    def begin_listening(self) -> None:
+        """Listen, with deny keys. Raises NetworkError if there are none to be had, or OSError."""
         running = runtime.of(self.reactor)
         if running is not None:
             try:
                 running.guard(self)
             except GatekeeperError as error:
                 raise NetworkError(f'{self.getsockname()} may not listen: {error}') from None
-        super().listen(*arguments)
+        super().listen(*self.backlog)
         if running is not None:
             running.listens(self)
+
+    def forget_half_open(self) -> None:
+        """Drop the connections that nobody has accepted, half-open ones too, and listen on: the
+        kernel ends them when a socket stops to listen (tcp_disconnect())."""
+        self.shutdown(socket.SHUT_RD)
+        super().listen(*self.backlog)
 
     def close(self) -> None:
         running = runtime.of(self.reactor)

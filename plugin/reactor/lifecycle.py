@@ -27,10 +27,11 @@ from gatekeeper.service.gatekeeper import Gatekeeper, GatekeeperError
 from plugin.configuration.loading import set_commit
 from plugin.configuration.neighbors import protection_of
 from plugin.connections import bgp_session as sessions
-from plugin.connections import runtime
+from plugin.connections import peers, runtime
 from plugin.connections.runtime import Runtime
 from plugin.log import LOG, Recorder
 from plugin.patching import wrap
+from plugin.reactor import listeners
 from plugin.reactor.leftover_rules import clear
 from tcpao.backend import Preference
 from tcpao.backend_choice import choose
@@ -126,10 +127,11 @@ clearer: Callable[[], None] = clear
 def _begin(reactor: Any, policies: list[SessionPolicy]) -> Runtime:
     running = starter(reactor, _preference(policies))
     try:
-        for listener in reactor.listener._sockets:
-            # It listens already (exabgp.tcp.bind): what it has accepted fails its proof.
-            running.guard(listener)
-            running.listens(listener)
+        if listeners.may_listen(reactor):
+            # A reload protects the first neighbor: what was accepted fails its proof.
+            for listener in reactor.listener._sockets:
+                running.guard(listener)
+                running.listens(listener)
         running.configure(policies)
     except BaseException:
         running.stop()
@@ -142,18 +144,21 @@ def _begin(reactor: Any, policies: list[SessionPolicy]) -> Runtime:
 def _commit(reactor: Any, policies: list[SessionPolicy]) -> str | None:
     """Put policies in force before their neighbors are; returns why not."""
     running = runtime.of(reactor)
+    guarded = running.guarded() if running is not None else set()
     try:
         _check_reachable(policies)
-        if running is None:
+        if running is not None:
+            _check_backend(running, policies)
+            running.configure(policies)
+        else:
             if policies:
                 running = _begin(reactor, policies)
             _clear_once(reactor, running)
-            return None
-        _check_backend(running, policies)
-        running.configure(policies)
     except (GatekeeperError, PolicyError, OSError) as error:
         return f'ikev2: {error}{_hint()}'
-    return None
+    if running is not None and running.guarded() - guarded:
+        listeners.forget_half_open(reactor)
+    return listeners.begin(reactor)
 
 
 def _clear_once(reactor: Any, running: Runtime | None) -> None:
@@ -208,10 +213,7 @@ def _reload(original: Any, self: Any) -> Any:
         return original(self)
     set_commit(self.configuration, lambda policies: _commit(self, policies))
     reloaded = original(self)
-    for peer in self._peers.values():
-        coming = peer._neighbor
-        if coming is not None and protection_of(coming) and not protection_of(peer.neighbor):
-            sessions.end_unprotected_session(self, peer)
+    peers.change_over(self)
     return reloaded
 
 

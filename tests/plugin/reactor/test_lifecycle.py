@@ -15,7 +15,6 @@ from typing import Any, ClassVar
 import pytest
 from exabgp.environment import getenv
 from exabgp.logger import log
-from exabgp.protocol.ip import IP
 from exabgp.reactor.loop import Reactor
 
 from gatekeeper.reporting.ike_key_log import IkeKeyLog
@@ -61,16 +60,6 @@ def test_it_starts_with_the_first_gated_neighbor_and_guards_before_listen(daemon
     assert one.begin()
     assert one.gatekeeper.log[:3] == ['start', 'configure', f'add_listener {port} bound']
     assert [policy.listen_port for policy in one.gatekeeper.policies] == [port]
-
-
-def test_a_socket_that_listens_already_is_guarded_before_its_neighbors_are(
-    daemon: Start,
-) -> None:
-    port = free_port()
-    one = daemon(neighbor(more='    passive;\n'), tcp_bind=[IP.create('127.0.0.1')], tcp_port=port)
-    assert one.begin()
-    assert one.gatekeeper.log[:3] == ['start', f'add_listener {port} listening', 'configure']
-    assert one.gatekeeper.policies[0].listen_port == port
 
 
 def test_a_reload_brings_the_new_policies_and_listeners(daemon: Start) -> None:
@@ -256,21 +245,6 @@ def test_a_restart_with_a_bad_configuration_keeps_the_policies(daemon: Start) ->
     one.reactor.restart()
     assert one.runtime.policies[one.peer().neighbor.name()].lifetime == 3600
     assert one.peer()._teardown is not None
-
-
-def test_a_neighbor_whose_section_has_gone_is_gated_until_its_session_has_ended(
-    daemon: Start,
-) -> None:
-    port = free_port()
-    kept = listening(port, peer='127.0.0.3')
-    one = daemon(listening(port) + kept)
-    assert one.begin()
-    assert one.reload(listening(port, section='') + kept)
-    gated = one.peer('neighbor 127.0.0.2')
-    assert gated.neighbor['ikev2'] is not None
-    with connected(port) as end:
-        one.until(lambda: one.gatekeeper.proofs)
-        assert received(end) == b''
 
 
 @pytest.mark.parametrize('gated', [True, False])

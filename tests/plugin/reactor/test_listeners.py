@@ -1,0 +1,65 @@
+"""Listening begins when what it must keep out is known."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+
+import pytest
+from exabgp.environment import getenv
+from exabgp.protocol.ip import IP
+
+from plugin.connections import runtime
+from tests.plugin.doubles import Daemon
+from tests.plugin.peers import OURS, PEER, connected, free_port
+from tests.plugin.texts import neighbor
+
+Start = Callable[..., Daemon]
+PASSIVE = '    passive;\n'
+
+
+def bound(daemon: Start, text: str) -> tuple[Daemon, int]:
+    """A daemon with exabgp.tcp.bind, before its first load."""
+    port = free_port()
+    one = daemon(text, tcp_bind=[IP.create(OURS)], tcp_port=port)
+    return one, port
+
+
+def test_global_bind_listens_after_the_first_load_when_protected(daemon: Start) -> None:
+    one, port = bound(daemon, neighbor(more=PASSIVE))
+    assert one.reactor.listener.listen_on(getenv().tcp.bind[0], None, port, None, False, None)
+    with pytest.raises(ConnectionRefusedError):
+        connected(port)
+    assert one.reactor.reload()
+    assert one.gatekeeper.log[:3] == ['start', 'configure', f'add_listener {port} bound']
+    connected(port).close()
+
+
+def test_global_bind_listens_after_the_first_load_when_plain(daemon: Start) -> None:
+    one, port = bound(daemon, neighbor(section='', more=PASSIVE))
+    assert one.begin()
+    assert runtime.of(one.reactor) is None
+    connected(port).close()
+
+
+def test_daemon_does_not_start_when_another_listens_by_then(daemon: Start) -> None:
+    one, port = bound(daemon, neighbor(section='', more=PASSIVE))
+    assert one.reactor.listener.listen_on(getenv().tcp.bind[0], None, port, None, False, None)
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind((OURS, port))
+        other.listen()
+        assert not one.reactor.reload()
+    assert f'cannot listen on {OURS} port {port}' in str(one.configuration.error)
+
+
+def test_half_open_connections_go_when_a_reload_protects_their_peer(daemon: Start) -> None:
+    """Nobody has accepted it, and its SYN-ACK was not signed."""
+    one, port = bound(daemon, neighbor(section='', more=PASSIVE))
+    assert one.begin()
+    with connected(port) as before:
+        assert one.reload(neighbor(more=PASSIVE))
+        with pytest.raises(ConnectionResetError):
+            before.recv(1)
+    with connected(port, source=PEER):
+        one.until(lambda: one.gatekeeper.proofs)
