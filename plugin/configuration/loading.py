@@ -10,9 +10,12 @@ before the first new neighbor becomes active.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
+from traceback import extract_tb
 from typing import Any
 
 from exabgp.configuration.configuration import Configuration
+from exabgp.configuration.core.error import Error
 from exabgp.environment import getenv
 
 from gatekeeper.configuration.location import ConfigurationError
@@ -81,8 +84,21 @@ def _load(original: Any, configuration: Any) -> str | None:
     except Exception as error:
         if getenv().debug.configuration:
             raise
-        kind = '' if str(error) else f'{type(error).__name__} '
-        return f'{place_of(configuration.tokeniser)}: {kind}{error}'
+        return f'{place_of(configuration.tokeniser)}: {_worded(error)}'
+
+
+def _worded(error: Exception) -> str:
+    """Return a sentence for an error that upstream's parser, or a fault of ours, lets through."""
+    if isinstance(error, Error) and str(error):
+        return str(error)
+    if isinstance(error, ValueError | OSError):
+        # KeyError is none of these. Upstream's parser has not looked at a value that it uses.
+        return f'this statement, or one above it, has a value that cannot be: {error}'
+    where = extract_tb(error.__traceback__)[-1]
+    return (
+        f'the configuration cannot be understood from here on; please report this, with the lines '
+        f'above ({error!r} in {where.name}, {Path(where.filename).name} line {where.lineno})'
+    )
 
 
 def _upstreams(configuration: Any, file: str) -> str:

@@ -50,8 +50,8 @@ class Protection:
     draft: SectionStatements
     pad: PadEntry | None
     """None if every session has a keychain."""
-    sessions: dict[tuple[Family, ...], SessionSettings]
-    """By the families that a session carries."""
+    sessions: dict[frozenset[Family], SessionSettings]
+    """By the families that a session carries: ExaBGP has them in an order of its own."""
     backend: str = 'auto'
     """tcp-ao-backend: kernel, userspace or auto."""
 
@@ -62,7 +62,7 @@ class Protection:
 
     def settings(self, families: tuple[Family, ...]) -> SessionSettings:
         """Those of the session that carries these families."""
-        return self.sessions[families]
+        return self.sessions[frozenset(families)]
 
     # ExaBGP deep-copies neighbors; keys can't be copied and needn't be.
     def __deepcopy__(self, memo: object) -> Self:
@@ -123,7 +123,7 @@ def _check_neighbor(draft: SectionStatements, facts: Facts) -> None:
         )
 
 
-def _sessions(draft: SectionStatements, facts: Facts) -> dict[tuple[Family, ...], SessionSettings]:
+def _sessions(draft: SectionStatements, facts: Facts) -> dict[frozenset[Family], SessionSettings]:
     for family, block in draft.sessions.items():
         if family not in facts.families:
             raise ConfigurationError(
@@ -142,6 +142,8 @@ def _sessions(draft: SectionStatements, facts: Facts) -> dict[tuple[Family, ...]
     groups: list[tuple[Family, ...]] = [tuple(facts.families)]
     if facts.multi_session:
         groups = [(family,) for family in facts.families]
-    sessions = {group: session_settings(draft, draft.sessions.get(group[0])) for group in groups}
+    sessions = {
+        frozenset(group): session_settings(draft, draft.sessions.get(group[0])) for group in groups
+    }
     check_ports(draft)
     return sessions
