@@ -59,6 +59,7 @@ LEANED_ON: tuple[tuple[str, str, str | None], ...] = (
     (_R + 'protocol', 'Protocol.new_open', 'self'),
     (_R + 'protocol', 'Protocol.new_notification', 'self notification'),
     (_R + 'protocol', 'Protocol.validate_open', 'self'),
+    (_R + 'network.tcp', 'md5', 'io ip port md5 md5_base64'),
     (_R + 'network.outgoing', 'bind', 'io ip afi'),
     (_R + 'network.outgoing', 'connect', 'io ip port afi md5'),
     (_R + 'network.outgoing', 'Outgoing._setup', 'self'),

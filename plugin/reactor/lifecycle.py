@@ -147,13 +147,13 @@ def _commit(reactor: Any, policies: list[SessionPolicy]) -> str | None:
     guarded = running.guarded() if running is not None else set()
     try:
         _check_reachable(policies)
-        if running is not None:
-            _check_backend(running, policies)
-            running.configure(policies)
-        else:
-            if policies:
+        with listeners.without_md5(reactor, policies):
+            if running is not None:
+                _check_backend(running, policies)
+                running.configure(policies)
+            elif policies:
                 running = _begin(reactor, policies)
-            _clear_once(reactor, running)
+        _clear_once(reactor, running)
     except (GatekeeperError, PolicyError, OSError) as error:
         return f'ikev2: {error}{_hint()}'
     if running is not None and running.guarded() - guarded:

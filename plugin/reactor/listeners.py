@@ -9,9 +9,18 @@ reason half-open connections are dropped when a reload protects a further addres
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+from exabgp.protocol.family import AFI
 from exabgp.reactor.network.error import NetworkError
+from exabgp.reactor.network.tcp import md5
+
+from gatekeeper.policy.addresses import address_of
+from gatekeeper.policy.sessions import SessionPolicy
+from plugin.connections.peers import neighbor_in_force
 
 
 def may_listen(reactor: Any) -> bool:
@@ -38,3 +47,29 @@ def forget_half_open(reactor: Any) -> None:
     if may_listen(reactor):
         for sock in reactor.listener._sockets:
             sock.forget_half_open()
+
+
+@contextmanager
+def without_md5(reactor: Any, policies: Sequence[SessionPolicy]) -> Iterator[None]:
+    """Take the TCP-MD5 keys of these policies' peers off the listening sockets, since the kernel
+    takes no TCP-AO key beside one (EKEYREJECTED). After an error they are there again, and what
+    was begun without them is dropped."""
+    remotes = {policy.remote for policy in policies}
+    taken_off = []
+    for peer in reactor._peers.values():
+        neighbor = neighbor_in_force(peer)
+        if not neighbor['md5-password'] or address_of(neighbor['peer-address']) not in remotes:
+            continue
+        family = socket.AF_INET if neighbor['peer-address'].afi == AFI.ipv4 else socket.AF_INET6
+        for sock in reactor.listener._sockets:
+            if sock.family == family:
+                md5(sock, neighbor['peer-address'].top(), 0, None, None)
+                taken_off.append((sock, neighbor))
+    try:
+        yield
+    except BaseException:
+        for sock, neighbor in taken_off:
+            address, password = neighbor['peer-address'].top(), neighbor['md5-password']
+            md5(sock, address, 0, password, neighbor['md5-base64'])
+            sock.forget_half_open()
+        raise

@@ -10,6 +10,7 @@ from exabgp.environment import getenv
 from exabgp.protocol.ip import IP
 
 from plugin.connections import runtime
+from plugin.reactor import listeners
 from tests.plugin.doubles import Daemon
 from tests.plugin.peers import OURS, PEER, connected, free_port
 from tests.plugin.texts import neighbor
@@ -63,3 +64,19 @@ def test_half_open_connections_go_when_a_reload_protects_their_peer(daemon: Star
             before.recv(1)
     with connected(port, source=PEER):
         one.until(lambda: one.gatekeeper.proofs)
+
+
+@pytest.mark.parametrize('refused', [False, True])
+def test_md5_key_makes_way_and_is_back_when_load_is_refused(
+    refused: bool, daemon: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A peer without the MD5 key gets no answer for as long as that is on the listener."""
+    keys: list[str | None] = []
+    monkeypatch.setattr(
+        listeners, 'md5', lambda sock, address, port, password, base64: keys.append(password)
+    )
+    one, _ = bound(daemon, neighbor(section='', more=PASSIVE + '    md5-password old;\n'))
+    assert one.begin()
+    one.gatekeeper.refuse_policies = 'no' if refused else None
+    assert one.reload(neighbor(more=PASSIVE)) is not refused
+    assert keys == ([None, 'old'] if refused else [None])
