@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from ikev2.constants import IntegrityId, KeyExchangeId, PrfId, ProtocolId, TransformType
 from ikev2.crypto.cipher import AES_256_GCM_16, CHACHA20_POLY1305, Encryption
@@ -22,6 +23,7 @@ IKE_SPI_LENGTH = 8
 # All that we understand in an IKE proposal; another type makes the proposal unacceptable
 # (RFC 7296, 3.3.6).
 ADDITIONAL = frozenset(range(TransformType.ADDKE1, TransformType.ADDKE7 + 1))
+_OFFERED_TYPES = (TransformType.ADDKE1, TransformType.ADDKE2, TransformType.ADDKE3)
 _UNDERSTOOD = frozenset(
     (TransformType.ENCR, TransformType.PRF, TransformType.INTEG, TransformType.KE, *ADDITIONAL)
 )
@@ -99,11 +101,27 @@ class IkePolicy:
 
     @property
     def offered_additional(self) -> tuple[tuple[Transform, ...], ...]:
-        """ADDKE1 transforms of our proposals: with them first, then without, as policy has it."""
-        with_them = tuple(Transform(TransformType.ADDKE1, method) for method in self.additional)
-        if not with_them:
+        """Return the ADDKE transforms of our proposals: those with them, then, if policy allows it,
+        those without.
+
+        ADDKE1 alone comes first. A peer may want two of them, or another type than the first (RFC
+        9370, 2.2.1): the proposals after it have every choice from ADDKE1 to ADDKE3, each with at
+        least one method.
+        """
+        if not self.additional:
             return ((),)
-        return (with_them,) if self.additional_required else (with_them, ())
+        offers = [self._transforms_of(TransformType.ADDKE1)]
+        for first in _OFFERED_TYPES:
+            others = tuple(kind for kind in _OFFERED_TYPES if kind > first)
+            if len(self.additional) == 1:
+                others = ()  # no method is done twice
+            more = (self._transforms_of(kind, KeyExchangeId.NONE) for kind in others)
+            offers.append((*self._transforms_of(first), *chain.from_iterable(more)))
+        distinct = tuple(dict.fromkeys(offers))
+        return distinct if self.additional_required else (*distinct, ())
+
+    def _transforms_of(self, kind: TransformType, *others: KeyExchangeId) -> tuple[Transform, ...]:
+        return tuple(Transform(kind, method) for method in (*self.additional, *others))
 
     def _transforms(self, encryptions: tuple[Encryption, ...]) -> tuple[Transform, ...]:
         integs = tuple(dict.fromkeys(e.integ for e in encryptions if e.integ is not None))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
 
@@ -15,7 +16,9 @@ from cryptography.exceptions import UnsupportedAlgorithm as LibraryHasNone
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ikev2.constants import KeyExchangeId, PrfId, ProtocolId, TransformType
+import ikev2.exchanges.ike_init_responder as responder
+from ikev2.constants import ExchangeType, KeyExchangeId, PrfId, ProtocolId, TransformType
+from ikev2.crypto.cipher import AES_256_GCM_16
 from ikev2.crypto.key_exchange import ADDITIONAL_METHODS, KeyExchange, available, respond
 from ikev2.crypto.mlkem import PARAMETER_SETS
 from ikev2.errors import (
@@ -25,9 +28,12 @@ from ikev2.errors import (
     NoProposalChosen,
     UnsupportedAlgorithm,
 )
+from ikev2.events import IkeSaUp
 from ikev2.proposals.ike import (
     ADDITIONAL,
+    IkeChoice,
     IkePolicy,
+    IkeSuite,
     additional_choices,
     chosen_additional,
     select_ike,
@@ -37,11 +43,13 @@ from ikev2.proposals.policies import POLICIES, policy_named
 from ikev2.proposals.rp import RpChoice, offer_rp, select_rp, verify_rp_answer
 from ikev2.wire.payloads_sa import Proposal, SaPayload, Transform
 from keymaterial import Secret
+from tests.ikev2.bench import Bench, header_of, is_kind, peer_a, peer_b
 
 VECTORS = json.loads((Path(__file__).parent / 'vectors' / 'mlkem.json').read_text())['vectors']
 K768, K1024, NONE = KeyExchangeId.ML_KEM_768, KeyExchangeId.ML_KEM_1024, KeyExchangeId.NONE
 LENGTHS = {K768: (1184, 1088), K1024: (1568, 1568)}
 CURVE = KeyExchangeId.CURVE25519
+ADDKE1 = TransformType.ADDKE1
 HYBRID, OPTIONAL, PLAIN = (POLICIES[n] for n in ('hybrid', 'hybrid-optional', 'default'))
 
 
@@ -154,27 +162,85 @@ def kinds(proposal: Proposal) -> list[int]:
     return [t.transform_id for t in proposal.of_type(TransformType.ADDKE1)]
 
 
+def chosen_types(proposal: Proposal) -> list[int]:
+    return sorted({t.transform_type for t in proposal.transforms} & ADDITIONAL)
+
+
 def test_a_required_exchange_is_in_every_proposal() -> None:
-    (proposal,) = HYBRID.offer().proposals
-    assert kinds(proposal) == [K768, K1024]
+    for proposal in HYBRID.offer().proposals:
+        offered = [proposal.of_type(kind) for kind in sorted(ADDITIONAL)]
+        assert any(found and all(t.transform_id for t in found) for found in offered)
+    assert kinds(HYBRID.offer().proposals[0]) == [K768, K1024]
 
 
-def test_a_wanted_exchange_is_in_the_first_of_two_proposals() -> None:
+def test_a_wanted_exchange_is_in_all_proposals_but_the_last() -> None:
     # A peer that doesn't know the transform type can't take a proposal that has it (RFC 7296,
-    # 3.3.6), even with NONE: hence a second proposal without.
-    first, second = OPTIONAL.offer().proposals
+    # 3.3.6), even with NONE: hence a proposal without.
+    first, *others, last = OPTIONAL.offer().proposals
     assert (first.number, kinds(first)) == (1, [K768, K1024])
-    assert (second.number, kinds(second)) == (2, [])
-    assert Transform(TransformType.ADDKE1, NONE) not in first.transforms
-    assert second.transforms == PLAIN.offer().proposals[0].transforms
+    assert not [t for t in first.transforms if t.transform_type in ADDITIONAL - {ADDKE1}]
+    assert [p.transforms for p in others] == [p.transforms for p in HYBRID.offer().proposals[1:]]
+    assert last.transforms == PLAIN.offer().proposals[0].transforms
+
+
+def chosen_by_peer(offer: SaPayload, wanted: dict[int, KeyExchangeId]) -> IkeChoice | None:
+    """The choice of a peer that wants just these methods, by type, and no others."""
+    for proposal in offer.proposals:
+        for choice in additional_choices(proposal, (K768, K1024), required=False):
+            types = {t.transform_type: t.transform_id for t in choice if t.transform_id}
+            if types == wanted:
+                one_each = {t.transform_type: t for t in reversed(proposal.transforms)}
+                one_each |= {t.transform_type: t for t in choice}
+                chosen = replace(proposal, transforms=tuple(one_each.values()))
+                suite = IkeSuite(AES_256_GCM_16, PrfId.HMAC_SHA2_256, CURVE, tuple(wanted.values()))
+                return IkeChoice(suite, chosen)
+    return None
+
+
+WANTED: list[dict[int, KeyExchangeId]] = [
+    {6: K768},
+    {6: K1024},
+    {6: K768, 7: K1024},
+    {6: K1024, 7: K768},
+    {6: K768, 8: K1024},
+    {7: K768},
+    {7: K1024, 8: K768},
+    {8: K768},
+    {8: K1024},
+]
+
+
+@pytest.mark.parametrize('wanted', WANTED, ids=str)
+@pytest.mark.parametrize('policy', [HYBRID, OPTIONAL], ids=['required', 'optional'])
+def test_initiator_serves_peer_when_types_are_its_own(
+    policy: IkePolicy, wanted: dict[int, KeyExchangeId], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two additional key exchanges, or only the third: nothing but ADDKE1 was offered."""
+    choice = chosen_by_peer(policy.offer(), wanted)
+    assert choice is not None
+    verified = verify_ike_answer(policy.offer(), choice.answer(), policy)
+    assert verified.suite.additional == tuple(wanted.values())
+    monkeypatch.setattr(responder, 'select_ike', lambda offer, *_, **__: choice)
+    bench = Bench(a=replace(peer_a(), policy=policy), b=replace(peer_b(), policy=policy))
+    bench.connect()
+    assert bench.a.last(IkeSaUp).suite == bench.b.last(IkeSaUp).suite
+    exchanges = {
+        header_of(datagram).message_id
+        for datagram in bench.sent_by(bench.b)
+        if is_kind(datagram, ExchangeType.IKE_INTERMEDIATE, response=True)
+    }
+    assert len(exchanges) == len(wanted)
 
 
 def test_kinds_of_ciphers_and_exchanges_multiply_out() -> None:
     both = IkePolicy(encryptions=POLICIES['compatible'].encryptions, additional=(K768,))
     numbers = [
-        (p.number, kinds(p), bool(p.of_type(TransformType.INTEG))) for p in both.offer().proposals
+        (chosen_types(p), bool(p.of_type(TransformType.INTEG))) for p in both.offer().proposals
     ]
-    assert numbers == [(1, [K768], False), (2, [K768], True), (3, [], False), (4, [], True)]
+    # One method is done once: no proposal has two types.
+    expected = [[6], [7], [8], []]
+    assert numbers == [(types, cbc) for types in expected for cbc in (False, True)]
+    assert [p.number for p in both.offer().proposals] == list(range(1, 9))
 
 
 # --- what is chosen ------------------------------------------------------------------------------
