@@ -25,7 +25,7 @@ from ikev2.events import (
 )
 from ikev2.exchanges.ike_init_initiator import Attempt
 from ikev2.exchanges.ike_rekey import schedule_rekey
-from ikev2.exchanges.informational import DeleteIkeSa, Liveness, UndoKeys
+from ikev2.exchanges.informational import DeleteIkeSa, DeleteKeys, Liveness, UndoKeys
 from ikev2.exchanges.reauth import (
     delete_superseded,
     is_superseded,
@@ -62,7 +62,7 @@ class Association:
         self.undoing: dict[int, UndoKeys] = {}
         """By the KeyID, MKTs of failed requests that the peer may still have."""
         limits = context.limits
-        self.child_requests = Rate(limits.child_requests_per_second, 1.0)
+        self.child_requests = Rate(limits.child_requests, limits.child_requests_within)
         self.unprotected_errors = Rate(limits.unprotected_errors_per_second, 1.0)
         self.auth_repetitions = Rate(limits.auth_repetitions_per_second, 1.0)
         self.unproven_work = UnprovenWork(context, self.sas)
@@ -137,6 +137,19 @@ class Association:
             if sa.busy:
                 return
             sa.ask(self.jobs.popleft(), now)
+
+    def send_ids_in_flight(self) -> set[int]:
+        """Our SendIDs that a request under way names: one for an MKT, or a DELETE."""
+        found = {keyid for job in self.in_flight() for keyid in job.send_ids}
+        if self.usable:
+            # These go out before anything else.
+            found.update(self.undoing)
+        return found
+
+    def deletes_in_flight(self) -> set[int]:
+        """Our SendIDs that a DELETE under way names."""
+        jobs = (job for job in self.in_flight() if isinstance(job, DeleteKeys | UndoKeys))
+        return {keyid for job in jobs for keyid in job.send_ids}
 
     def in_flight(self) -> list[Exchange]:
         """The requests that wait for an answer."""

@@ -93,6 +93,8 @@ class Endpoint:
             },
         )
         self._associations: dict[str, Association] = {}
+        self._leaving: dict[str, list[Association]] = {}
+        """Of removed peers, while they have IKE SAs."""
         self._by_address: dict[tuple[IPAddress, IPAddress], Association] = {}
         self._strangers = Counters()
 
@@ -150,6 +152,7 @@ class Endpoint:
         for pair in association.peer.addresses:
             del self._by_address[pair]
         association.stop(now)
+        self._leaving.setdefault(name, []).append(association)
         return tuple(association.undoing)
 
     def close(self, now: float) -> None:
@@ -291,6 +294,7 @@ class Endpoint:
         Raises LocalError for a request that can't be sent.
         """
         association = self._association(peer)
+        self._check_keyid(peer, request.keyid)
         number = self._context.number()
         try:
             job = RequestRpSa(association, number, request, without_profile=without_profile)
@@ -318,6 +322,39 @@ class Endpoint:
                 flying.cancelled = True
                 return
 
+    def withdraw(self, peer: str, exchange: int) -> bool:
+        """Take back a `request` that has not been sent: True, and no event follows.
+
+        False, and nothing is changed, if it is under way or has ended.
+        """
+        association = self._association(peer)
+        for job in association.jobs:
+            if isinstance(job, RequestRpSa) and job.number == exchange:
+                association.jobs.remove(job)
+                return True
+        return False
+
+    def send_ids_in_flight(self, peer: str) -> frozenset[int]:
+        """Our SendIDs that requests under way name, towards these two identities.
+
+        A repetition that comes late would hit whatever else had such an id by then.
+        """
+        return frozenset().union(*(one.send_ids_in_flight() for one in self._with_leaving(peer)))
+
+    def _with_leaving(self, name: str) -> list[Association]:
+        """The peer's association, and those before it that still have Deletes under way."""
+        leaving = [one for one in self._leaving.get(name, ()) if one.sas]
+        if leaving:
+            self._leaving[name] = leaving
+        else:
+            self._leaving.pop(name, None)
+        known = self._associations.get(name)
+        return leaving if known is None else [known, *leaving]
+
+    def _check_keyid(self, peer: str, keyid: int) -> None:
+        if any(keyid in one.deletes_in_flight() for one in self._with_leaving(peer)):
+            raise LocalError(f'a DELETE of KeyID {keyid} is under way')
+
     def delete(self, peer: str, send_ids: Sequence[int], now: float) -> int:
         """Send DELETE for MKTs, named by our SendIDs; ends in DeleteAnswered."""
         if not send_ids or not all(1 <= keyid <= 255 for keyid in send_ids):
@@ -344,6 +381,7 @@ class Endpoint:
             request.abandon(token)
             request.decline(now)
             return None
+        self._check_keyid(request.sa.association.peer.name, keyid)
         return request.prepare(token, suite, tcp_options, keyid, lifetime, nr, now)
 
     def answer(self, token: int, now: float) -> bool:

@@ -74,9 +74,12 @@ class Limits:
     established_most: int = 16
     """IKE SAs per peer. Shuts out? No: the oldest goes when one more is authenticated."""
 
-    child_requests_per_second: int = 10
-    """CREATE_CHILD_SA requests per peer; more get TEMPORARY_FAILURE. Shuts out? Nobody but the
-    authenticated peer can use it up, and that repeats its request."""
+    child_requests: int = 256
+    """CREATE_CHILD_SA requests per peer and `child_requests_within`; more get TEMPORARY_FAILURE.
+    Room for all sessions that one peer can have to begin together, twice: each costs about a
+    millisecond, and the peer has proven who it is. Shuts out? Nobody but the authenticated peer can
+    use it up, and that repeats its request."""
+    child_requests_within: float = 10.0
     unprotected_errors_per_second: int = 10
     """Error answers per peer to messages that prove nothing (RFC 7296, 2.21.4). Shuts out? No: a
     peer that gets none learns by its own time-out, and cookies and INVALID_KE_PAYLOAD, which a

@@ -12,7 +12,6 @@ from gatekeeper.errors import GateError
 from gatekeeper.reporting.events import EventName
 from gatekeeper.state.connection import Connection, Phase
 from gatekeeper.state.deadlines import Due
-from gatekeeper.state.limits import OLD_KEY_LINGERS
 from gatekeeper.state.mkt_record import MktRecord, MktState
 from gatekeeper.state.store import Store
 from ikev2.constants import NotifyType
@@ -92,9 +91,10 @@ def drop(state: Store, conn: Connection, now: float, *, tell_peer: bool = True) 
     keyed = [life for life in lives if life.mkt is not None]
     if tell_peer:
         state.delete(conn.ike_peer, keyed, now)
-    else:
-        for life in keyed:
+    for life in keyed:
+        if not tell_peer:
             state.release_at(conn.ike_peer, life, life.installed_at + 2.0 * life.lifetime)
+        state.release_if_over(conn.ike_peer, life)
 
 
 def end_life(state: Store, conn: Connection, life: MktRecord, now: float) -> None:
@@ -105,8 +105,8 @@ def end_life(state: Store, conn: Connection, life: MktRecord, now: float) -> Non
         state.command(Remove(life.key, Where.LISTENER))
     if life.mkt is None:
         life.end(MktState.FAILED)
-        # A cancelled request may still be answered, and is then deleted.
-        state.release_at(conn.ike_peer, life, now + OLD_KEY_LINGERS)
+        if conn.ike_peer is not None:
+            state.release(conn.ike_peer, life)
         return
     if life.state is not MktState.NEGOTIATING:
         state.note(conn.policy, EventName.MKT_REMOVED, send_id=life.send_id, recv_id=life.recv_id)

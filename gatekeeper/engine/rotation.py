@@ -293,6 +293,7 @@ def removed(state: Store, conn: Connection, life: MktRecord) -> None:
         elif not state.deadlines.is_set(Due.IDS, life):
             # Its DELETE may never come.
             state.release_at(conn.peer, life, life.installed_at + 2.0 * life.lifetime)
+        state.release_if_over(conn.ike_peer, life)
 
 
 def not_removed(

@@ -2,7 +2,9 @@
 
 Two spaces. Each side gives out only its own SendIDs (the other's RecvIDs), so exchanges that cross
 can't clash. An id is taken from the moment that it goes into a request or an answer, until the
-exchange has failed or the MKT is gone at both ends. 0 is never negotiated: deny keys have it.
+exchange has failed or the MKT is gone at both ends. It then rests for the socket pair that had it,
+since segments may be in flight, and is free for every other one. 0 is never negotiated: deny keys
+have it.
 """
 
 from __future__ import annotations
@@ -10,13 +12,20 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
 
+from tcpao.mkt import SocketPair
+
 LARGEST = 255
-NEW_SESSION_LIMIT = 127
-"""MKTs live or pending from which on no new session is begun: the other half is for rekeys."""
 
 
 class NoKeyIdError(Exception):
     """Every SendID towards this peer is taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Resting:
+    send_id: int
+    recv_id: int
+    until: float
 
 
 @dataclass(slots=True)
@@ -26,6 +35,7 @@ class KeyIds:
     random: Callable[[int], bytes]
     _sending: set[int] = field(default_factory=set)
     _receiving: set[int] = field(default_factory=set)
+    _resting: dict[SocketPair, list[_Resting]] = field(default_factory=dict)
     _manual: tuple[frozenset[int], frozenset[int]] = (frozenset(), frozenset())
 
     @property
@@ -66,7 +76,20 @@ class KeyIds:
         if recv_id is not None:
             self._receiving.discard(recv_id)
 
-    @property
-    def full_for_new_sessions(self) -> bool:
-        """True when what is left is kept for rekeys."""
-        return len(self._sending) >= NEW_SESSION_LIMIT
+    def rest(self, pair: SocketPair, send_id: int, recv_id: int, until: float) -> None:
+        """Keep both ids from this socket pair until then."""
+        self._resting.setdefault(pair, []).append(_Resting(send_id, recv_id, until))
+
+    def resting(self, pair: SocketPair, now: float) -> tuple[frozenset[int], frozenset[int]]:
+        """Return the SendIDs and the RecvIDs that this socket pair may not have yet."""
+        self._forget_rested(now)
+        found = self._resting.get(pair, ())
+        return frozenset(one.send_id for one in found), frozenset(one.recv_id for one in found)
+
+    def _forget_rested(self, now: float) -> None:
+        for pair, resting in list(self._resting.items()):
+            left = [one for one in resting if now < one.until]
+            if left:
+                self._resting[pair] = left
+            else:
+                del self._resting[pair]

@@ -21,6 +21,9 @@ SHORTEST_GRACE = 5.0
 """A rotation has so long at least: several probes, which go once a second."""
 CEASE_BEFORE = 5.0
 """The session gets its NOTIFICATION this long before the hard lifetime."""
+MAX_CONNECTIONS = 127
+"""Connections of one peer, live or pending, from which on no new one is begun: the other half of
+the KeyIDs is for rekeys. What has closed counts no more."""
 RETRY_REMOVE = 1.0
 READS = (0.2, 0.5, 1.0)
 """Waits between looks at a rotating connection; the last one repeats, as keepalive probes do."""

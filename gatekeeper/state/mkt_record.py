@@ -90,6 +90,8 @@ class MktRecord:
     deleting: bool = False
     """Our DELETE for it is on its way."""
     deleted_by_peer: bool = False
+    deleted_at: float = 0.0
+    """When both ends knew that it ends."""
 
     def move(self, state: MktState) -> None:
         """Raises AssertionError for a step that the table doesn't have: a defect of ours."""

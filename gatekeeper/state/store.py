@@ -7,7 +7,7 @@ Data and look-ups, plus the few steps that every part of the core shares. Decisi
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING
@@ -19,7 +19,7 @@ from gatekeeper.reporting.events import EventName
 from gatekeeper.reporting.explanations import Explanation
 from gatekeeper.state.connection import Phase
 from gatekeeper.state.deadlines import Deadlines, Due
-from gatekeeper.state.limits import OLD_KEY_LINGERS, RETRY_REMOVE, soft_lifetime
+from gatekeeper.state.limits import MAX_CONNECTIONS, OLD_KEY_LINGERS, RETRY_REMOVE, soft_lifetime
 from gatekeeper.state.mkt_record import MktRecord, MktState
 from tcpao.installer import Command
 from tcpao.mkt import ALGORITHMS, Mkt, SocketPair
@@ -267,6 +267,42 @@ class Store:
             return
         self.deadlines.set(Due.IDS, life, when)
 
+    def release_late(self, peer: Peer | None, life: MktRecord, now: float) -> None:
+        """Free its ids when it has surely ended at the peer, whatever the peer says or doesn't."""
+        self.release_at(peer, life, max(now, life.installed_at) + 2.0 * life.lifetime)
+
+    def release_if_over(self, peer: Peer | None, life: MktRecord) -> None:
+        """Free its ids if its key is off the sockets and nothing about it is in flight.
+
+        They rest for its own socket pair: segments may be in flight there.
+        """
+        if peer is None or not life.ended or not life.deleted_by_peer or life.deleting:
+            return
+        if life in peer.mkts and life.recv_id is not None:
+            until = life.deleted_at + OLD_KEY_LINGERS
+            peer.keyids.rest(life.pair, life.send_id, life.recv_id, until)
+        self.release(peer, life)
+
+    def take_send_id(
+        self, peer: Peer, pair: SocketPair, now: float, unwanted: Iterable[int] = ()
+    ) -> int:
+        """Take a free SendID for this socket pair, about which nothing is in flight.
+
+        Raises NoKeyIdError.
+        """
+        resting, _ = peer.keyids.resting(pair, now)
+        flying = self.endpoint.send_ids_in_flight(peer.pad.name)
+        return peer.keyids.take_send_id({*resting, *flying, *unwanted})
+
+    def recv_ids_in_use(self, peer: Peer, pair: SocketPair, now: float) -> frozenset[int]:
+        """Return the RecvIDs that can't be had for this socket pair."""
+        return peer.keyids.receiving | peer.keyids.resting(pair, now)[1]
+
+    def has_room(self, peer: Peer) -> bool:
+        """Return True if another session may be begun with this peer."""
+        pairs = {life.pair for life in peer.mkts if not life.ended}
+        return len(pairs) < MAX_CONNECTIONS
+
     def ids_due(self, life: MktRecord, now: float) -> None:
         """Due.IDS."""
         peer = self.peers.get(life.peer)
@@ -288,7 +324,7 @@ class Store:
             return
         for life in wanted:
             life.deleting = True
-            self.release_at(peer, life, max(now, life.installed_at) + 2.0 * life.lifetime)
+            self.release_late(peer, life, now)
         exchange = self.endpoint.delete(peer.pad.name, tuple(life.send_id for life in wanted), now)
         peer.deletes[exchange] = wanted
 
@@ -302,4 +338,6 @@ class Store:
         life.deleted_by_peer = True
         if life in peer.undeleted:
             peer.undeleted.remove(life)
-        self.release_at(peer, life, now + OLD_KEY_LINGERS)
+        life.deleted_at = now
+        self.release_late(peer, life, now)
+        self.release_if_over(peer, life)

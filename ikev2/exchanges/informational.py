@@ -89,13 +89,25 @@ class DeleteKeys(Job):
     def __init__(self, association: Association, send_ids: Sequence[int], number: int) -> None:
         self._association = association
         self._send_ids = tuple(send_ids)
+        self._joined: list[DeleteKeys] = []
+        """Others that were waiting when this one was sent, and went with it."""
         self.number: int | None = number
+
+    @property
+    def send_ids(self) -> Sequence[int]:
+        return tuple(keyid for job in (self, *self._joined) for keyid in job._send_ids)
 
     def request(self, sa: IkeSa, now: float) -> Sequence[Payload] | None:
         if not sa.origin.profile:
             self._end(False)
             return None
-        return [delete_keys(self._send_ids)]
+        # The window holds one request: of many sessions that end together each would wait for its
+        # own round trip.
+        jobs = self._association.jobs
+        self._joined = [job for job in jobs if isinstance(job, DeleteKeys)]
+        for job in self._joined:
+            jobs.remove(job)
+        return [delete_keys(self.send_ids)]
 
     def answered(self, sa: IkeSa, message: Message, now: float) -> None:
         # An error of a type that we don't know: the request has failed (RFC 7296, 3.10.1).
@@ -106,14 +118,18 @@ class DeleteKeys(Job):
 
     def lost(self, cause: Cause, text: str, now: float) -> None:
         if cause != Cause.STOPPED and self._association.usable:
-            self._association.jobs.appendleft(self)
+            joined, self._joined = self._joined, []
+            self._association.jobs.extendleft([*joined, self])
         else:
             self._end(False)
 
     def _end(self, answered: bool) -> None:
-        number, self.number = self.number, None
-        if number is not None:
-            self._association.tell(DeleteAnswered(number, self._association.peer.name, answered))
+        joined, self._joined = self._joined, []
+        for job in (self, *joined):
+            number, job.number = job.number, None
+            if number is not None:
+                name = self._association.peer.name
+                self._association.tell(DeleteAnswered(number, name, answered))
 
 
 class UndoKeys(Job):
@@ -131,6 +147,10 @@ class UndoKeys(Job):
         self._association = association
         self._send_id = send_id
         association.undoing[send_id] = self
+
+    @property
+    def send_ids(self) -> Sequence[int]:
+        return (self._send_id,)
 
     @property
     def _wanted(self) -> bool:

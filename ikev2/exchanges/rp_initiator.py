@@ -93,6 +93,10 @@ class RequestRpSa(Job, Owner):
         self._tsi = TsiPayload.of(request.tsi)
         self._tsr = TsrPayload.of(request.tsr)
 
+    @property
+    def send_ids(self) -> Sequence[int]:
+        return (self._request.keyid,)
+
     # --- asking ------------------------------------------------------------------------------
 
     def request(self, sa: IkeSa, now: float) -> Sequence[Payload] | None:

@@ -30,6 +30,11 @@ class Exchange(ABC):
         """The request that this one is part of: itself, unless it only goes on with another."""
         return self
 
+    @property
+    def send_ids(self) -> Sequence[int]:
+        """Our SendIDs that the request names as its own MKTs or as those to delete."""
+        return ()
+
     @abstractmethod
     def request(self, sa: IkeSa, now: float) -> Sequence[Payload] | None:
         """The request's payloads, made when its turn has come; None to drop it instead."""

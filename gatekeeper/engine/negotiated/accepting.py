@@ -122,17 +122,20 @@ def _several(names: Iterable[str]) -> str:
     return ' or '.join(dict.fromkeys(names)) or 'nothing known'
 
 
-def take_ids(peer: Peer, policy: SessionPolicy, offer: RpSaOffer) -> int:
+def take_ids(
+    state: Store, peer: Peer, policy: SessionPolicy, pair: SocketPair, offer: RpSaOffer, now: float
+) -> int:
     """Take the peer's SendID as RecvID, and one of ours. Raises RefusedError, taking neither."""
-    if offer.keyid in peer.keyids.receiving or not offer.keyid:
+    in_use = state.recv_ids_in_use(peer, pair, now)
+    if offer.keyid in in_use or not offer.keyid:
         raise RefusedError(
             NotifyType.KEYID_IN_USE,
             f'KeyID {offer.keyid} is in use',
-            bytes(sorted(peer.keyids.receiving | {offer.keyid})),
+            bytes(sorted(in_use | {offer.keyid})),
             policy,
         )
     try:
-        send_id = peer.keyids.take_send_id(offer.keyids_in_use)
+        send_id = state.take_send_id(peer, pair, now, offer.keyids_in_use)
     except NoKeyIdError as error:
         raise RefusedError(NotifyType.TEMPORARY_FAILURE, str(error), policy=policy) from None
     peer.keyids.take_recv_id(offer.keyid)
@@ -163,11 +166,11 @@ def _requested(state: Store, peer: Peer, event: RpSaRequested, now: float) -> No
             and other.phase in (Phase.NEGOTIATING, Phase.WAITING)
         ):
             ending.drop(state, other, now, tell_peer=False)
-    if peer.keyids.full_for_new_sessions:
+    if not state.has_room(peer):
         raise RefusedError(
-            NotifyType.NO_ADDITIONAL_SAS, 'too many MKTs with this peer', policy=policy
+            NotifyType.NO_ADDITIONAL_SAS, 'too many sessions with this peer', policy=policy
         )
-    send_id = take_ids(peer, policy, offer)
+    send_id = take_ids(state, peer, policy, pair, offer, now)
     life = state.new_life(policy, peer, pair, send_id, initiator=False)
     life.token = event.token
     conn = Connection(pair, policy, peer, opener=False, mkt_in_use=life, since=now)

@@ -59,6 +59,7 @@ def delete_answered(state: Store, event: DeleteAnswered, now: float) -> None:
         if not event.answered:
             if life in peer.mkts and not life.deleted_by_peer:
                 peer.undeleted.append(life)
+            state.release_if_over(peer, life)
             continue
         state.deleted(peer, life, now)
         conn = state.connections.get(life.pair)

@@ -6,7 +6,7 @@ have no connection on this socket pair".
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Iterable
 
 from gatekeeper.engine import ending
 from gatekeeper.engine.keychains import sessions as chains
@@ -16,7 +16,7 @@ from gatekeeper.reporting.explanations import HINTS, Explanation, explain
 from gatekeeper.state.connection import Connection, Phase, Waiter
 from gatekeeper.state.deadlines import Due
 from gatekeeper.state.key_ids import NoKeyIdError
-from gatekeeper.state.limits import OLD_KEY_LINGERS, OPENING_RETRY
+from gatekeeper.state.limits import OPENING_RETRY
 from gatekeeper.state.mkt_record import MktRecord, MktState
 from gatekeeper.state.store import Store
 from ikev2.constants import NotifyType
@@ -80,11 +80,15 @@ def open_connection(
         chains.open_connection(state, policy, pair, waiter, now)
         return
     peer = state.peers[policy.entry.name]
-    if peer.keyids.full_for_new_sessions:
-        cause = 'too many MKTs with this peer; the ids that are left are kept for rekeys'
+    if not state.has_room(peer):
+        cause = 'too many sessions with this peer; the ids that are left are kept for rekeys'
         waiter.fail(state.refuse(policy, step, cause, 'configure fewer sessions'))
         return
-    send_id = peer.keyids.take_send_id()
+    try:
+        send_id = state.take_send_id(peer, pair, now)
+    except NoKeyIdError as error:
+        waiter.fail(state.refuse(policy, step, str(error), 'it is tried again'))
+        return
     life = state.new_life(policy, peer, pair, send_id, initiator=True)
     conn = Connection(pair, policy, peer, opener=True, mkt_in_use=life, waiter=waiter, since=now)
     state.connections[pair] = conn
@@ -136,11 +140,13 @@ def cancelled(state: Store, pair: SocketPair, waiter: Waiter, now: float) -> Non
 def negotiated(state: Store, conn: Connection, keys: RpSaKeys, now: float) -> None:
     """The answer has come: install, before the SYN."""
     life, peer = conn.mkt_in_use, conn.peer
-    if not peer.keyids.take_recv_id(keys.recv_id):
+    if keys.recv_id in state.recv_ids_in_use(peer, conn.pair, now) or not peer.keyids.take_recv_id(
+        keys.recv_id
+    ):
         # Delete what the peer now has, and say which of its ids we can't take.
         keys.master_key.wipe()
         state.endpoint.delete(peer.pad.name, (life.send_id,), now)
-        conn.keyids_refused.update(peer.keyids.receiving)
+        conn.keyids_refused.update(state.recv_ids_in_use(peer, conn.pair, now))
         _again(state, conn, now, f'the peer gave out KeyID {keys.recv_id} twice')
         return
     conn.keyids_refused = set()
@@ -154,18 +160,18 @@ def _again(state: Store, conn: Connection, now: float, cause: str) -> None:
     conn.mkt_in_use.end(MktState.FAILED)
     state.release_at(conn.peer, conn.mkt_in_use, now + 2.0 * conn.policy.lifetime)
     hint = 'look at {show} at both ends'
-    if conn.attempts >= MOST_ATTEMPTS or not _begin_anew(state, conn):
+    if conn.attempts >= MOST_ATTEMPTS or not _begin_anew(state, conn, now):
         _give_up(state, conn, 'negotiating the key', cause, hint, now)
     else:
         ask(state, conn, now)
 
 
-def _begin_anew(state: Store, conn: Connection, unwanted: Container[int] = ()) -> bool:
+def _begin_anew(state: Store, conn: Connection, now: float, unwanted: Iterable[int] = ()) -> bool:
     """Another life, under another SendID; False if there is none or nobody waits any more."""
     if conn.waiter is None:
         return False
     try:
-        send_id = conn.peer.keyids.take_send_id(unwanted)
+        send_id = state.take_send_id(conn.peer, conn.pair, now, unwanted)
     except NoKeyIdError:
         return False
     conn.mkt_in_use = state.new_life(conn.policy, conn.peer, conn.pair, send_id, initiator=True)
@@ -179,18 +185,15 @@ def refused(state: Store, conn: Connection, failure: RpSaFailed, now: float) -> 
         state.deadlines.set(Due.ASK_AGAIN, conn, now + OPENING_RETRY)
         return
     life.end(MktState.FAILED)
-    if failure.cause in _FORGOTTEN:
-        # The peer may have restarted, and be there again. A DELETE of what it may hold under the
-        # lost IKE SA goes first.
-        state.release_at(peer, life, now + OLD_KEY_LINGERS)
-        if _begin_anew(state, conn):
-            state.deadlines.set(Due.ASK_AGAIN, conn, now + OPENING_RETRY)
-            return
-    else:
-        state.release(peer, life)
+    state.release(peer, life)
+    # The peer may have restarted, and be there again. A DELETE of what it may hold under the lost
+    # IKE SA goes first.
+    if failure.cause in _FORGOTTEN and _begin_anew(state, conn, now, (life.send_id,)):
+        state.deadlines.set(Due.ASK_AGAIN, conn, now + OPENING_RETRY)
+        return
     if failure.notify == NotifyType.KEYID_IN_USE:
         conn.attempts += 1
-        if conn.attempts < MOST_ATTEMPTS and _begin_anew(state, conn, frozenset(failure.data)):
+        if conn.attempts < MOST_ATTEMPTS and _begin_anew(state, conn, now, failure.data):
             ask(state, conn, now)
             return
     why = explain('negotiating the key', failure, None if peer.up else peer.trouble)

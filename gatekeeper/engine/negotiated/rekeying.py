@@ -33,7 +33,7 @@ def ask(state: Store, conn: Connection, now: float) -> None:
         return
     policy, peer, pair = conn.policy, conn.peer, conn.pair
     try:
-        send_id = peer.keyids.take_send_id(conn.keyids_unwanted)
+        send_id = state.take_send_id(peer, pair, now, conn.keyids_unwanted)
     except NoKeyIdError as error:
         conn.keyids_unwanted = frozenset()
         state.refuse(policy, 'rekey', str(error), 'wait for old keys to go')
@@ -82,10 +82,11 @@ def negotiated(state: Store, conn: Connection, life: MktRecord, keys: RpSaKeys, 
     """Our request was answered: install it on the connection."""
     state.deadlines.cancel(Due.UNANSWERED, conn)
     peer = conn.peer
-    if not peer.keyids.take_recv_id(keys.recv_id):
+    in_use = state.recv_ids_in_use(peer, conn.pair, now)
+    if keys.recv_id in in_use or not peer.keyids.take_recv_id(keys.recv_id):
         keys.master_key.wipe()
         state.endpoint.delete(peer.pad.name, (life.send_id,), now)
-        conn.keyids_refused = set(peer.keyids.receiving)
+        conn.keyids_refused = set(in_use)
         conn.requested_successor = None
         life.end(MktState.FAILED)
         state.release_at(peer, life, now + 2.0 * conn.policy.lifetime)
@@ -182,7 +183,8 @@ def _requested(state: Store, event: RpSaRequested, now: float) -> None:
     ):
         raise RefusedError(NotifyType.TEMPORARY_FAILURE, 'a rekey is under way', policy=policy)
     suite = accepting.choose(state, policy, offer)
-    send_id = accepting.take_ids(peer, policy, offer)
+    _withdraw_unsent(state, conn)
+    send_id = accepting.take_ids(state, peer, policy, pair, offer, now)
     life = conn.peers_successor = state.new_life(policy, peer, pair, send_id, initiator=False)
     life.token = event.token
     if conn.requested_successor is None:
@@ -195,6 +197,22 @@ def _requested(state: Store, event: RpSaRequested, now: float) -> None:
     )
     if keys is not None:
         prepared(state, conn, life, keys, now)
+
+
+def _withdraw_unsent(state: Store, conn: Connection) -> None:
+    """A request of ours for the same MKT that still waits for its turn is not needed any more.
+
+    Two that cross take three ids of each side, in the place of two.
+    """
+    ours = conn.requested_successor
+    if ours is None or ours.exchange is None:
+        return
+    if state.endpoint.withdraw(conn.peer.pad.name, ours.exchange):
+        del state.exchanges[ours.exchange]
+        ours.exchange = conn.requested_successor = None
+        state.deadlines.cancel(Due.UNANSWERED, conn)
+        ours.end(MktState.FAILED)
+        state.release(conn.peer, ours)
 
 
 def prepared(state: Store, conn: Connection, life: MktRecord, keys: RpSaKeys, now: float) -> None:

@@ -158,6 +158,11 @@ class Hostile:
             return self.random.choice(known)
         return self.random.randint(1, 255)
 
+    def own_keyid(self) -> int:
+        """One that its own endpoint lets it give out: no DELETE of it is under way."""
+        flying = self.endpoint.send_ids_in_flight('victim')
+        return next(keyid for keyid in iter(self.keyid, 0) if keyid not in flying)
+
     def keyids(self) -> tuple[int, ...]:
         return tuple(self.keyid() for _ in range(self.random.randint(0, 4)))
 
@@ -186,7 +191,7 @@ class Hostile:
             return
         suite, options = self.random.choice(event.offer.proposals)
         keys = self.endpoint.prepare(
-            event.token, suite, options, self.keyid(), self.lifetime(), self.world.now
+            event.token, suite, options, self.own_keyid(), self.lifetime(), self.world.now
         )
         assert keys, 'no additional key exchanges were negotiated'
         self.endpoint.answer(event.token, self.world.now)
@@ -199,7 +204,7 @@ class Hostile:
     def ask(self) -> None:
         """Any request that can be put into octets."""
         random = self.random
-        keyid = self.keyid()
+        keyid = self.own_keyid()
         self.used.append(keyid)
         rekey = random.random() < 0.4
         usual = random.random() < 0.6

@@ -6,8 +6,11 @@ import pytest
 
 from tests.gatekeeper.survival import (
     LIFETIMES,
+    MANY,
     closed_by_outage,
+    closed_in_wave,
     closed_under_loss,
+    seconds_after_flap,
     starts,
 )
 
@@ -29,3 +32,11 @@ def test_sessions_survive_an_outage_of_a_quarter_of_the_lifetime(lifetime: int) 
     assert not any(
         closed_by_outage(lifetime, seconds, begins) for begins in starts(lifetime, seconds)
     )
+
+
+def test_sessions_that_end_together_are_up_within_10_seconds() -> None:
+    assert seconds_after_flap(MANY) <= 10
+
+
+def test_a_wave_of_rekeys_under_loss_closes_nothing() -> None:
+    assert closed_in_wave(MANY, 600, 0.2) == 0

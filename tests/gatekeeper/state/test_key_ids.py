@@ -7,6 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatekeeper.state.key_ids import KeyIds, NoKeyIdError
+from tests.gatekeeper.world import pair_of
+
+PAIR, OTHER = pair_of('ipv4 unicast'), pair_of('ipv6 unicast')
 
 
 @given(start=st.integers(0, 255))
@@ -46,9 +49,11 @@ def test_send_ids_and_recv_ids_are_two_spaces() -> None:
     assert keyids.take_send_id() == 1
 
 
-def test_half_of_the_space_is_kept_for_rekeys() -> None:
+def test_an_id_rests_for_the_pair_that_had_it_and_no_other() -> None:
     keyids = KeyIds(lambda size: bytes(size))
-    for _ in range(127):
-        assert not keyids.full_for_new_sessions
-        keyids.take_send_id()
-    assert keyids.full_for_new_sessions
+    keyids.rest(PAIR, 1, 2, until=60.0)
+    keyids.rest(PAIR, 3, 4, until=70.0)
+    assert [set(ids) for ids in keyids.resting(PAIR, 59.0)] == [{1, 3}, {2, 4}]
+    assert [set(ids) for ids in keyids.resting(OTHER, 59.0)] == [set(), set()]
+    assert [set(ids) for ids in keyids.resting(PAIR, 60.0)] == [{3}, {4}]
+    assert [set(ids) for ids in keyids.resting(PAIR, 70.0)] == [set(), set()]

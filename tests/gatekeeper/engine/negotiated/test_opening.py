@@ -6,7 +6,7 @@ from dataclasses import replace
 from ipaddress import ip_address
 
 from gatekeeper.reporting.explanations import Explanation
-from gatekeeper.state.mkt_record import MktState
+from gatekeeper.state.key_ids import KeyIds
 from gatekeeper.state.snapshot import snapshot
 from ikev2.events import RpSaRequest, Selector
 from tcpao.installer import Cause, Install, Where
@@ -369,21 +369,37 @@ def test_a_request_answered_too_late_for_anybody_is_deleted_at_the_peer() -> Non
     assert r2.listener_keys() == 0
 
 
-def test_a_closed_connection_frees_its_ids_a_minute_after_its_delete() -> None:
+def test_ids_of_a_closed_connection_rest_for_its_pair_only() -> None:
     world = World()
     r1, r2 = two_routers(world)
     open_both(r1)
     world.run(5)
-    r1.close(pair_of('ipv4 unicast'))
-    world.run(5)
+    pair, other = pair_of('ipv4 unicast'), pair_of('ipv6 unicast')
+    r1.close(pair)
+    world.run(1)
     for router in (r1, r2):
-        (peer,) = router.core.state.peers.values()
-        assert len(peer.keyids.sending) == 2
-        assert [life.state for life in peer.mkts].count(MktState.GONE) == 1
-    world.run(61)
-    for router in (r1, r2):
-        (peer,) = router.core.state.peers.values()
-        assert len(peer.keyids.sending) == len(peer.keyids.receiving) == 1
+        keyids = router.peer.keyids
+        assert len(router.peer.mkts) == len(keyids.sending) == len(keyids.receiving) == 1
+        here, there = (pair, other) if router is r1 else (pair.reversed(), other.reversed())
+        assert [len(ids) for ids in keyids.resting(here, world.now)] == [1, 1]
+        assert [len(ids) for ids in keyids.resting(there, world.now)] == [0, 0]
+        assert [len(ids) for ids in keyids.resting(here, world.now + 60)] == [0, 0]
+
+
+def test_a_peer_that_gives_out_a_resting_id_is_asked_for_another() -> None:
+    world, pair = World(), pair_of('ipv4 unicast')
+    r1, _ = two_routers(world)
+    r1.open('r1 ipv4 unicast', pair)
+    world.run(3)
+    resting = r1.connection('ipv4 unicast').mkt_in_use
+    r1.close(pair)
+    world.run(1)
+    # r1 has forgotten that it rests, r2 has not.
+    r1.peer.keyids = KeyIds(lambda size: bytes([(resting.send_id - 1) % 255] * size))
+    r1.open('r1 ipv4 unicast', pair)
+    world.run(3)
+    assert r1.connection('ipv4 unicast').mkt_in_use.send_id != resting.send_id
+    assert not r1.errors
 
 
 def test_a_lost_syn_is_retried_under_the_same_key() -> None:
