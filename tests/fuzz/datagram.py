@@ -4,7 +4,8 @@
 
 The first octet of an input chooses what the rest is: a datagram as it is; the payloads of an
 IKE_SA_INIT request; payloads that are sealed under the keys of an IKE SA, as a request or as the
-answer to one, or as the first request of somebody who has proved nothing yet. So mutations get
+answer to one, or as the first request of somebody who has proved nothing yet; the answers to our
+IKE_SA_INIT and IKE_AUTH; IKE_FOLLOWUP_KE both ways. So mutations get
 behind the integrity check, which they could never pass.
 `run` needs no atheris: the tests feed it the corpus.
 """
@@ -46,7 +47,8 @@ from tests.ikev2.bench import (
 )
 
 CORPUS = Path(__file__).parent / 'corpus'
-DATAGRAM, INIT, REQUEST, ANSWER, FRAGMENT, STRANGER = range(6)
+DATAGRAM, INIT, REQUEST, ANSWER, FRAGMENT, STRANGER, INIT_ANSWER, AUTH_ANSWER, FOLLOW_UP = range(9)
+KINDS = 9
 EXCHANGES = (
     ExchangeType.CREATE_CHILD_SA,
     ExchangeType.INFORMATIONAL,
@@ -71,9 +73,9 @@ class Target:
         """One input. Raises what the engine raises, or AssertionError."""
         if not data:
             return
-        kind, rest = data[0] % 6, data[1:]
-        if kind == STRANGER:
-            _stranger(rest)
+        kind, rest = data[0] % KINDS, data[1:]
+        if kind in _ALONE:
+            _ALONE[kind](rest)
             return
         if self._left == 0 or len(sas_of(self._bench.a)) != 1 or len(sas_of(self._bench.b)) != 1:
             self._bench = Bench()
@@ -114,15 +116,7 @@ class Target:
         (asking,), (sa,) = sas_of(bench.a), sas_of(bench.b)
         expected = asking._next_id - 1
         header = _header(sa, ExchangeType.CREATE_CHILD_SA, expected, response=True)
-        bench.inject(
-            Datagram(
-                _seal(sa, header, rest[0], rest[1:], fragment=False),
-                B_ADDRESS,
-                500,
-                A_ADDRESS,
-                500,
-            )
-        )
+        bench.inject(_from_b(_seal(sa, header, rest[0], rest[1:], fragment=False)))
         bench.run(0.03)
         for event in bench.b.all(RpSaRequested):
             bench.b.endpoint.refuse(event.token, NotifyType.TEMPORARY_FAILURE, b'', bench.now)
@@ -144,6 +138,87 @@ def _stranger(rest: bytes) -> None:
     assert not asked.finished
 
 
+def _init_answer(rest: bytes) -> None:
+    """The answer to our IKE_SA_INIT, of whoever has seen that."""
+    if not rest:
+        return
+    bench = asked_init()
+    request = Header.decode(bench.wire[-1].data)
+    header = replace(request, responder_spi=bytes(range(8)), initiator=False, response=True)
+    answer = header.encode(rest[0], HEADER_LENGTH + len(rest) - 1) + rest[1:]
+    _inject_alone(bench, _from_b(answer))
+
+
+def _auth_answer(rest: bytes) -> None:
+    """The answer to our IKE_AUTH, under keys that were made with whoever answered before."""
+    if not rest:
+        return
+    bench = half_open(ExchangeType.IKE_AUTH)
+    (sa,) = sas_of(bench.b)
+    header = _header(sa, ExchangeType.IKE_AUTH, 1, response=True)
+    _inject_alone(bench, _from_b(_seal(sa, header, rest[0], rest[1:], fragment=False)))
+
+
+def _follow_up(rest: bytes) -> None:
+    """IKE_FOLLOWUP_KE of an authenticated peer: the request, or the answer to ours."""
+    if len(rest) < 2:
+        return
+    bench = before_follow_up()
+    (asking,), (asked,) = sas_of(bench.a), sas_of(bench.b)
+    kind = ExchangeType.IKE_FOLLOWUP_KE
+    if rest[0] % 2:
+        header = _header(asked, kind, asking._next_id - 1, response=True)
+        octets = _from_b(_seal(asked, header, rest[1], rest[2:], fragment=False))
+    else:
+        header = _header(asking, kind, asked._answers.expected, response=False)
+        octets = _from_a(_seal(asking, header, rest[1], rest[2:], fragment=False))
+    _inject_alone(bench, octets)
+    assert not asked.expected or len(asked.expected) == 1
+
+
+def _inject_alone(bench: Bench, datagram: Datagram) -> None:
+    sent = len(bench.wire)
+    bench.inject(datagram)
+    bench.run(0.05)
+    assert len(bench.wire) - sent <= MOST_DATAGRAMS
+    bench.run(70)
+
+
+_ALONE = {
+    STRANGER: _stranger,
+    INIT_ANSWER: _init_answer,
+    AUTH_ANSWER: _auth_answer,
+    FOLLOW_UP: _follow_up,
+}
+"""Inputs that have two ends of their own."""
+
+
+def asked_init() -> Bench:
+    """Two ends; A has asked, and nothing that is sent arrives."""
+    bench = Bench()
+    bench.fate = lambda datagram: []
+    bench.a.endpoint.connect('b', bench.now)
+    bench.collect()
+    return bench
+
+
+def before_follow_up() -> Bench:
+    """Two ends with an IKE SA; the first IKE_FOLLOWUP_KE request for an RP SA is lost."""
+    policy = POLICIES['hybrid']
+    bench = Bench(
+        a=replace(peer_a(), policy=policy),
+        b=replace(peer_b(), policy=policy),
+        limits=Limits(fragment_ipv4=8192),
+    )
+    bench.connect()
+    bench.fate = lambda d: (
+        [] if is_kind(d, ExchangeType.IKE_FOLLOWUP_KE, response=False) else [LATENCY]
+    )
+    bench.a.endpoint.request('b', rp_request(1), bench.now)
+    bench.run(0.1)
+    return bench
+
+
 def half_open(exchange: ExchangeType) -> Bench:
     """Two ends after IKE_SA_INIT; the request of `exchange`, which comes next, is lost."""
     policy = POLICIES['default' if exchange == ExchangeType.IKE_AUTH else 'hybrid']
@@ -160,6 +235,10 @@ def half_open(exchange: ExchangeType) -> Bench:
 
 def _from_a(data: bytes) -> Datagram:
     return Datagram(data, A_ADDRESS, 500, B_ADDRESS, 500)
+
+
+def _from_b(data: bytes) -> Datagram:
+    return Datagram(data, B_ADDRESS, 500, A_ADDRESS, 500)
 
 
 def _header(sa: IkeSa, exchange: int, message_id: int, *, response: bool) -> Header:
@@ -223,7 +302,43 @@ def seeds() -> dict[str, bytes]:
         cipher = cast(Cipher, sas_of(bench.b)[0]._channel._in)
         first, chain = encode_chain(open_message(request.data, cipher).payloads)
         found[f'stranger-{exchange.name.lower()}'] = bytes([STRANGER, number, first]) + chain
-    return found
+    return found | _answers() | _follow_ups()
+
+
+def _answers() -> dict[str, bytes]:
+    """The answers to our IKE_SA_INIT and IKE_AUTH."""
+    bench = Bench()
+    bench.fate = lambda d: [] if is_kind(d, ExchangeType.IKE_AUTH, response=True) else [LATENCY]
+    bench.a.endpoint.connect('b', bench.now)
+    bench.run(0.1)
+    init = next(d for d in bench.wire if is_kind(d, ExchangeType.IKE_SA_INIT, response=True))
+    auth = next(d for d in bench.wire if is_kind(d, ExchangeType.IKE_AUTH, response=True))
+    inner = open_message(auth.data, cast(Cipher, sas_of(bench.a)[0]._channel._in))
+    first, chain = encode_chain(inner.payloads)
+    payloads = bytes([init.data[16]]) + init.data[HEADER_LENGTH:]
+    return {
+        'initiator-ike_sa_init': bytes([INIT_ANSWER]) + payloads,
+        'initiator-ike_auth': bytes([AUTH_ANSWER, first]) + chain,
+    }
+
+
+def _follow_ups() -> dict[str, bytes]:
+    """IKE_FOLLOWUP_KE both ways: the network's randomness is the same each time, so are links."""
+    bench = before_follow_up()
+    (asking,), (asked,) = sas_of(bench.a), sas_of(bench.b)
+    kind = ExchangeType.IKE_FOLLOWUP_KE
+    request = next(d for d in bench.wire if is_kind(d, kind, response=False))
+    first, chain = encode_chain(
+        open_message(request.data, cast(Cipher, asked._channel._in)).payloads
+    )
+    bench.inject(request)
+    answer = next(d for d in bench.wire if is_kind(d, kind, response=True))
+    message = open_message(answer.data, cast(Cipher, asking._channel._in))
+    answer_first, answer_chain = encode_chain(message.payloads)
+    return {
+        'follow_up-request': bytes([FOLLOW_UP, 0, first]) + chain,
+        'follow_up-answer': bytes([FOLLOW_UP, 1, answer_first]) + answer_chain,
+    }
 
 
 def write_corpus() -> None:
