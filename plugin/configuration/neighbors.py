@@ -8,6 +8,7 @@ left exactly as upstream has them, multi-session included.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from exabgp.bgp.neighbor import Neighbor, NeighborTemplate
@@ -53,11 +54,13 @@ def _post_get_scope(original: Any, self: Any) -> Any:
     own = self.scope.pop(SCOPE, None)
     if own is not None:
         drafts.append(own[DRAFT])
+    scalars = _take_scalars(self.scope.get()) if drafts else {}
     try:
         local = original(self)
     finally:
         for template, section in hidden:
             template[SCOPE] = section
+    _put_back(local, scalars)
     if drafts:
         _settle_mask(local['peer-address'])
         draft = drafts[0]
@@ -71,6 +74,27 @@ def _post_get_scope(original: Any, self: Any) -> Any:
             )
         local[SCOPE] = protect(draft, _facts(self, local), files)
     return local
+
+
+def _take_scalars(scope: dict[str, Any]) -> dict[str, Any]:
+    """Take a neighbor's own values out while its templates are copied over them; lists stay, since
+    upstream adds to those."""
+    taken: dict[str, Any] = {}
+    for name, value in list(scope.items()):
+        if isinstance(value, dict):
+            taken[name] = _take_scalars(value)
+        elif not isinstance(value, list):
+            taken[name] = scope.pop(name)
+    return taken
+
+
+def _put_back(scope: dict[str, Any], taken: Mapping[str, Any]) -> None:
+    """Put a neighbor's own values over those of its templates."""
+    for name, value in taken.items():
+        if isinstance(value, dict):
+            _put_back(scope[name], value)
+        else:
+            scope[name] = value
 
 
 def _settle_mask(peer: Any) -> None:

@@ -166,6 +166,37 @@ def test_the_neighbors_credential_replaces_the_templates(write: Write, key_pair:
     assert pad.peer_credential == key_pair
 
 
+def inherited(write: Write, own: str, section: str) -> Any:
+    """A neighbor of the template with SCALARS."""
+    text = f'template {{ neighbor base {{ {SCALARS} }} }}\n'
+    text += neighbor(section='    inherit base;\n' + own + section)
+    configuration = Configuration([str(write(text))])
+    assert configuration.reload() is True, str(configuration.error)
+    (found,) = configuration.neighbors.values()
+    return found
+
+
+SCALARS = 'hold-time 30; rate-limit 7; capability { asn4 disable; }'
+OWN = '    hold-time 90;\n    capability { asn4 enable; }\n'
+
+
+def test_own_scalars_win_over_the_templates_when_protected(write: Write) -> None:
+    found = inherited(write, OWN, SECTION)
+    assert found['hold-time'] == 90
+    assert found['capability']['asn4']
+    assert found['rate-limit'] == 7
+
+
+def test_templates_scalars_stay_where_neighbor_has_none(write: Write) -> None:
+    found = inherited(write, '', SECTION)
+    assert found['hold-time'] == 30
+    assert not found['capability']['asn4']
+
+
+def test_scalars_of_a_plain_neighbor_are_upstreams(write: Write) -> None:
+    assert inherited(write, OWN, '')['hold-time'] == 30
+
+
 def test_two_neighbors_inherit_one_template_and_share_nothing(write: Write) -> None:
     one = neighbor(section='    inherit base;\n    ikev2 { lifetime 70; grace 21; }\n')
     two = neighbor(
