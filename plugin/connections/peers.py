@@ -46,5 +46,20 @@ def change_over(reactor: Any) -> None:
                 sessions.end_unprotected_session(reactor, peer)
             elif peer.fsm != FSM.ESTABLISHED:
                 peer._reset('the definition of the neighbor has changed')
+        elif peer._neighbor is not None:
+            _exchange_routes(peer)
         if peer.proto is None:
             peer._delay.reset()
+
+
+def _exchange_routes(peer: Any) -> None:
+    """Announce and withdraw what a reload has changed in the static routes of a session that is up.
+
+    Upstream does so when the peer's next message has come, and forgets routes that were taken out
+    if there is another reload before (Peer._main looks at `_neighbor` between messages).
+    """
+    coming = peer._neighbor
+    previous = coming.previous.changes if coming.previous is not None else []
+    peer.neighbor.rib.outgoing.replace_reload(previous, coming.changes)
+    coming.previous = None
+    peer._neighbor = None

@@ -137,3 +137,32 @@ def _bound(port: int) -> set[str]:
             if state == '02' and remote.endswith(f':{port:04X}'):
                 found.add(local)
     return found
+
+
+STATIC = '    static {{ route {} next-hop 10.0.0.1; }}\n'
+
+
+def routes_after_reload(daemon: Start, section: str) -> tuple[set[str], bool]:
+    """A session is up, has sent 10.1.0.0/24, and the file has 10.2.0.0/24 instead. The prefixes
+    that its RIB has to send, and whether the peer must still look at the new definition."""
+    port = free_port()
+
+    def text(prefix: str) -> str:
+        return passive(port, section).replace('passive', STATIC.format(prefix) + 'passive')
+
+    one = daemon(text('10.1.0.0/24'))
+    assert one.begin()
+    peer = one.peer()
+    peer.fsm.change(FSM.ESTABLISHED)
+    list(peer.neighbor.rib.outgoing.updates(False))
+    assert one.reload(text('10.2.0.0/24'))
+    queued = peer.neighbor.rib.outgoing.queued_changes()
+    return {str(change.nlri).split()[0] for change in queued}, peer._neighbor is not None
+
+
+def test_route_is_withdrawn_at_once_when_a_reload_takes_it_out(daemon: Start) -> None:
+    assert routes_after_reload(daemon, SECTION) == ({'10.1.0.0/24', '10.2.0.0/24'}, False)
+
+
+def test_routes_of_a_plain_neighbor_are_upstreams(daemon: Start) -> None:
+    assert routes_after_reload(daemon, '') == ({'10.2.0.0/24'}, True)
