@@ -98,9 +98,11 @@ class IncompatibleError(Exception):
 
 def check() -> None:
     """Raises IncompatibleError."""
-    from exabgp.version import version  # after the launcher has settled its environment
+    # After the launcher has settled its environment. `exabgp.version.version` is what the
+    # environment says (exabgp_version), whatever is installed.
+    from exabgp.version import release
 
-    check_version(version)
+    check_version(release)
     for module, name, parameters in LEANED_ON:
         _check_name(module, name, parameters)
 

@@ -213,7 +213,9 @@ def _reload(original: Any, self: Any) -> Any:
         return original(self)
     set_commit(self.configuration, lambda policies: _commit(self, policies))
     reloaded = original(self)
-    peers.change_over(self)
+    if reloaded:
+        listeners.listen_for_protected(self)
+        peers.change_over(self)
     return reloaded
 
 

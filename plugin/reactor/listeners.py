@@ -20,6 +20,7 @@ from exabgp.reactor.network.tcp import md5
 
 from gatekeeper.policy.addresses import address_of
 from gatekeeper.policy.sessions import SessionPolicy
+from plugin.configuration.neighbors import protection_of
 from plugin.connections.peers import neighbor_in_force
 
 
@@ -40,6 +41,23 @@ def begin(reactor: Any) -> str | None:
             return f'cannot listen on {address} port {port}: {error}; does another daemon?'
     reactor.ikev2_loaded = True
     return None
+
+
+def listen_for_protected(reactor: Any) -> None:
+    """Listen for the protected neighbors that a reload has brought. Upstream does from 5.0.14 on;
+    before, only for those of its start."""
+    if hasattr(reactor, '_listen_for_neighbors'):
+        return
+    for neighbor in reactor.configuration.neighbors.values():
+        if neighbor['listen'] and protection_of(neighbor) is not None:
+            reactor.listener.listen_on(
+                neighbor['md5-ip'],
+                neighbor['peer-address'],
+                neighbor['listen'],
+                None,
+                False,
+                neighbor['incoming-ttl'],
+            )
 
 
 def forget_half_open(reactor: Any) -> None:

