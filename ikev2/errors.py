@@ -11,7 +11,8 @@ No error text holds a secret.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from enum import Enum, auto
+from typing import ClassVar, Self
 
 from ikev2.constants import NotifyType
 
@@ -32,10 +33,46 @@ class UnsupportedAlgorithm(LocalError):
     """This host or library can't do an algorithm that it was told to use."""
 
 
+class ProofFault(Enum):
+    """What is wrong with a proof of identity: advice is chosen by it, texts are for people."""
+
+    PSK = auto()
+    PPK = auto()
+    CERTIFICATE = auto()
+    METHOD = auto()
+    KEY = auto()
+    """The public key, or the signature that was made with another one."""
+    REFUSED_US = auto()
+    """The peer did not take ours."""
+
+
+class FailureText(str):
+    """Why something failed, for people; with `fault` for who decides by it."""
+
+    __slots__ = ('fault',)
+    fault: ProofFault
+
+    def __new__(cls, text: str, fault: ProofFault) -> Self:
+        made = super().__new__(cls, text)
+        made.fault = fault
+        return made
+
+
+def fault_of(text: str) -> ProofFault | None:
+    """Return the fault that goes with a failure's text, None where there is none."""
+    return text.fault if isinstance(text, FailureText) else None
+
+
 class PeerError(IkeError):
     """The peer's fault. `notify` is the answer's notify type, or None where none is sent."""
 
     notify: ClassVar[NotifyType | None] = None
+
+    @property
+    def text(self) -> str:
+        """Why, with its fault where it has one."""
+        said = self.args[0] if self.args else ''
+        return said if isinstance(said, FailureText) else str(self)
 
     @property
     def notify_data(self) -> bytes:
@@ -132,3 +169,6 @@ class AuthenticationFailed(PeerError):
     """AUTH doesn't verify, or the method, key or identity isn't the configured one."""
 
     notify = NotifyType.AUTHENTICATION_FAILED
+
+    def __init__(self, text: str, fault: ProofFault = ProofFault.KEY) -> None:
+        super().__init__(FailureText(text, fault))

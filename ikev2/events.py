@@ -33,6 +33,16 @@ class Datagram:
     remote_port: int
 
 
+@dataclass(frozen=True, slots=True)
+class SendFailure:
+    """A datagram that the kernel refused to send, or that ICMP says was not delivered."""
+
+    remote: IPAddress
+    text: str
+    from_icmp: bool
+    """Anybody may have forged it (RFC 7296, 2.4): good for a hint, proof of nothing."""
+
+
 class Cause(StrEnum):
     """Why an IKE SA or an exchange failed, as an operator must be told."""
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address
 
 from ikev2.errors import LocalError
-from ikev2.events import Datagram
+from ikev2.events import Datagram, SendFailure
 
 _MARKER = bytes(4)
 _MARKERLESS_PORT = 500
@@ -27,6 +27,17 @@ _IP_PKTINFO = 8
 _IP_MTU_DISCOVER = 10
 _IPV6_MTU_DISCOVER = 23
 _PMTUDISC_DONT = 0
+_IP_RECVERR = 11
+_IPV6_RECVERR = 25
+_RECVERR = {(socket.IPPROTO_IP, _IP_RECVERR), (socket.IPPROTO_IPV6, _IPV6_RECVERR)}
+# <linux/errqueue.h>: struct sock_extended_err, of which errno and origin are read.
+_EXTENDED_ERROR = struct.Struct('=IB')
+_FROM_KERNEL = 1
+"""SO_EE_ORIGIN_LOCAL: sendmsg() has said it."""
+_ICMP = {errno.ECONNREFUSED: 'port unreachable'}
+_QUOTE = 128
+_MOST_FAILURES = 16
+"""Of different kinds, between two calls."""
 _IN_PKTINFO = struct.Struct('=i4s4s')
 _IN6_PKTINFO = struct.Struct('=16si')
 
@@ -49,9 +60,7 @@ class UdpSockets:
     ) -> None:
         self.ports = ports
         self.families: tuple[int, ...] = ()
-        self.send_failures = 0
-        self.last_failure = ''
-        """Why the last datagram that couldn't be sent wasn't; IKE sends it again by itself."""
+        self._failures: list[SendFailure] = []
         self._sockets: dict[tuple[int, int], socket.socket] = {}
         try:
             for family in families:
@@ -72,17 +81,24 @@ class UdpSockets:
             one.close()
         self._sockets.clear()
 
+    def take_failures(self) -> list[SendFailure]:
+        """Datagrams that were refused since the last call; IKE sends them again by itself."""
+        taken, self._failures = self._failures, []
+        return taken
+
     def receive(self) -> list[Datagram]:
         """What has arrived, up to 64 datagrams per socket: poll says if there are more."""
         found: list[Datagram] = []
         for (family, port), one in self._sockets.items():
+            self._read_errors(family, one)
             for _ in range(_MOST_AT_ONCE):
                 try:
                     data, ancillary, flags, source = one.recvmsg(_LARGEST, 128)
                 except BlockingIOError:
                     break
                 except OSError:
-                    continue  # an ICMP error that somebody sent us; RFC 7296, 2.4: no proof
+                    # An ICMP error that somebody sent us, which is in the error queue too.
+                    continue
                 datagram = _arrived(family, port, data, ancillary, flags, source)
                 if datagram is not None:
                     found.append(datagram)
@@ -91,7 +107,7 @@ class UdpSockets:
     def send(self, datagram: Datagram) -> None:
         """Send from the datagram's local address and port.
 
-        A datagram that the kernel refuses is counted and forgotten, like one lost on the way.
+        A datagram that the kernel refuses is lost, as on the way; `take_failures` has why.
         """
         data = datagram.data
         if _MARKERLESS_PORT not in (datagram.local_port, datagram.remote_port):
@@ -109,16 +125,43 @@ class UdpSockets:
             info = (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, _IN6_PKTINFO.pack(local.packed, 0))
         one = self._sockets.get(key)
         if one is None:
-            self._failed(f'no socket on port {datagram.local_port} for {local}')
+            self._failed(datagram, f'no socket on port {datagram.local_port} for {local}')
             return
+        to = str(datagram.remote), datagram.remote_port
         try:
-            one.sendmsg([data], [info], 0, (str(datagram.remote), datagram.remote_port))
-        except OSError as error:
-            self._failed(f'{local} to {datagram.remote}: {error.strerror}')
+            one.sendmsg([data], [info], 0, to)
+        except OSError:
+            # With IP_RECVERR a send also fails for an ICMP error about an earlier datagram.
+            self._read_errors(key[0], one)
+            try:
+                one.sendmsg([data], [info], 0, to)
+            except OSError as error:
+                self._failed(datagram, f'{local} to {datagram.remote}: {error.strerror}')
 
-    def _failed(self, text: str) -> None:
-        self.send_failures += 1
-        self.last_failure = text
+    def _failed(self, datagram: Datagram, text: str) -> None:
+        failure = SendFailure(datagram.remote, text, False)
+        self._note(failure)
+
+    def _note(self, failure: SendFailure) -> None:
+        if failure not in self._failures and len(self._failures) < _MOST_FAILURES:
+            self._failures.append(failure)
+
+    def _read_errors(self, family: int, one: socket.socket) -> None:
+        """What ICMP says of datagrams of ours; unread it would wake the poll for ever."""
+        for _ in range(_MOST_AT_ONCE):
+            try:
+                _, ancillary, _, source = one.recvmsg(_QUOTE, 512, socket.MSG_ERRQUEUE)
+            except OSError:
+                return
+            for level, kind, octets in ancillary:
+                if (level, kind) not in _RECVERR or len(octets) < _EXTENDED_ERROR.size:
+                    continue
+                number, origin = _EXTENDED_ERROR.unpack_from(octets)
+                if origin == _FROM_KERNEL:
+                    continue
+                remote = IPv4Address(source[0]) if family == socket.AF_INET else _ipv6(source[0])
+                text = _ICMP.get(number, os.strerror(number).lower())
+                self._note(SendFailure(remote, f'{text} ({remote} UDP port {source[1]})', True))
 
     def _open(self, family: int) -> None:
         for index, wanted in enumerate(self.ports):
@@ -146,10 +189,12 @@ def _configure(one: socket.socket, family: int) -> None:
     # No DF bit: IKE messages may be longer than a path's MTU, and IKE looks for no MTU.
     if family == socket.AF_INET:
         one.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+        one.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
         one.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_DONT)
     else:
         one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+        one.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVERR, 1)
         one.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _PMTUDISC_DONT)
 
 

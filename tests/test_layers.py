@@ -27,7 +27,7 @@ ORDERS: dict[str, Order] = {
     ),
     'gatekeeper.engine': (
         ('core',),
-        ('proving', 'policy_change'),
+        ('proving', 'policy_change', 'dropped_syns'),
         ('negotiated', 'keychains'),
         ('rotation',),
         ('ending',),

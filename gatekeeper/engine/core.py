@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from gatekeeper.engine import ending, proving, rotation
+from gatekeeper.engine import dropped_syns, ending, proving, rotation
 from gatekeeper.engine import expiry_warnings as forewarning
 from gatekeeper.engine import policy_change as reloading
-from gatekeeper.engine.keychains import dropped_syns as manual_syns
 from gatekeeper.engine.keychains import sessions as chains
 from gatekeeper.engine.negotiated import accepting, ike_events, opening, rekeying
 from gatekeeper.engine.negotiated import deletion as deleting
 from gatekeeper.policy.sessions import SessionPolicy
 from gatekeeper.reporting.adapter_names import AdapterNames
 from gatekeeper.reporting.events import EventName
+from gatekeeper.reporting.explanations import Explanation
 from gatekeeper.state.connection import Connection, Phase, Waiter
 from gatekeeper.state.deadlines import Due
 from gatekeeper.state.limits import CLOCK_TOLERANCE
@@ -137,7 +137,22 @@ class Core:
 
     def syn_dropped(self, refusal: DroppedSyn, now: float) -> None:
         """The backend has dropped a SYN, or the answer to one."""
-        manual_syns.syn_dropped(self.state, refusal, now)
+        dropped_syns.syn_dropped(self.state, refusal, now)
+
+    def send_failed(self, failure: ike.SendFailure, now: float) -> None:
+        """The kernel, or a router on the way, has refused a datagram."""
+        ike_events.send_failed(self.state, failure)
+
+    def attempt_failed(self, session_key: str, why: Explanation) -> None:
+        """The routing protocol could not open a connection, for a reason of its own."""
+        policy = self.state.policies.get(session_key)
+        if policy is not None:
+            self.state.fail(policy, why)
+
+    def session_ended(self, session_key: str, notification: str) -> None:
+        """The routing protocol has ended a session, with these words."""
+        if session_key in self.state.policies:
+            self.state.notifications[session_key] = notification
 
     def handle_timer(self, now: float) -> None:
         """Do what is due."""

@@ -35,8 +35,10 @@ def configure(state: Store, policies: Sequence[SessionPolicy], now: float) -> No
         if conn.phase is not Phase.ENDING:
             _apply(state, conn, wanted.get(conn.policy.key), now)
     state.policies, state.sessions_of = wanted, sessions_of
-    for key in set(state.errors) - set(wanted):
-        del state.errors[key]
+    # What failed may have been mended.
+    state.errors.clear()
+    for key in set(state.notifications) - set(wanted):
+        del state.notifications[key]
     for name in set(state.peers) - set(pads):
         state.endpoint.remove_peer(name, now)
         state.forget(state.peers.pop(name))

@@ -11,7 +11,7 @@ from gatekeeper.engine.keychains import sessions as chains
 from gatekeeper.engine.negotiated import accepting
 from gatekeeper.errors import GateError
 from gatekeeper.reporting.events import EventName
-from gatekeeper.reporting.explanations import HINTS
+from gatekeeper.reporting.reasons import Reason
 from gatekeeper.state.connection import Connection, Phase, Waiter
 from gatekeeper.state.deadlines import Due
 from gatekeeper.state.limits import PROOF_WITHIN
@@ -31,7 +31,8 @@ def prove(state: Store, pair: SocketPair, waiter: Waiter, now: float) -> None:
             EventName.REFUSED,
             step='proof',
             cause=phase,
-            hint=HINTS['unproven'],
+            hint=state.fill(Reason.UNPROVEN.hint),
+            reason=Reason.UNPROVEN.word,
             pair=pair,
             neighbor=pair.remote,
         )
@@ -97,6 +98,7 @@ def _proven(state: Store, conn: Connection, now: float) -> None:
         life.on_listener = False
         state.command(Remove(life.key, Where.LISTENER))
     state.errors.pop(conn.policy.key, None)
+    state.notifications.pop(conn.policy.key, None)
     if conn.ike_peer is not None:
         conn.ike_peer.trouble = None
     state.note(
@@ -138,7 +140,7 @@ def _close_unknown(state: Store, conn: Connection, cause: str, now: float) -> No
 
 
 def _fail(state: Store, conn: Connection, cause: str) -> None:
-    error = state.refuse(conn.policy, 'proof', cause, HINTS['proof'])
+    error = state.refuse(conn.policy, 'proof', cause, Reason.PROOF_FAILED)
     waiter, conn.waiter = conn.waiter, None
     if waiter is not None:
         waiter.fail(error)

@@ -23,7 +23,8 @@ from dataclasses import replace
 
 from gatekeeper.engine import ending
 from gatekeeper.reporting.events import EventName
-from gatekeeper.reporting.explanations import HINTS
+from gatekeeper.reporting.explanations import Explanation, heaviest
+from gatekeeper.reporting.reasons import Reason
 from gatekeeper.state.connection import Connection, Phase, Rotation
 from gatekeeper.state.deadlines import Due
 from gatekeeper.state.limits import (
@@ -170,7 +171,7 @@ def roll_back(state: Store, conn: Connection, cause: str, now: float) -> None:
     """Stay on the old MKT; the successor is deleted when nothing is sent under it any more."""
     rotation = conn.rotation
     assert rotation is not None
-    state.refuse(conn.policy, 'rekey', cause, 'the session stays on its old key; tried again')
+    state.warn(conn, Explanation.of(Reason.ROLLED_BACK, 'rekey', cause))
     rotation.rolling_back = True
     if rotation.rnext_moved:
         state.command(SetRNext(conn.mkt_in_use.key))
@@ -232,6 +233,7 @@ def _finish(state: Store, conn: Connection, rotation: Rotation, now: float) -> N
     conn.rekeys += 1
     conn.rekey_failures = 0
     state.errors.pop(conn.policy.key, None)
+    conn.trouble = None
     begin_lifetime(state, conn, new, now)
     if conn.manual is not None:
         conn.manual.superseded(state, conn, old, now)
@@ -342,26 +344,38 @@ def _never_came(state: Store, conn: Connection, rotation: Rotation, now: float) 
     """The successor's own hard lifetime is over, and it isn't in use: back to the old MKT, by
     force where traffic is under way to it."""
     cause = 'the new key has expired before traffic had moved to it'
-    state.refuse(conn.policy, 'rekey', cause, 'the session stays on its old key; tried again')
+    state.warn(conn, Explanation.of(Reason.ROLLED_BACK, 'rekey', cause))
     state.command(SetRNext(conn.mkt_in_use.key))
     _discard(state, conn, rotation, now)
 
 
-def _why_cease(state: Store, conn: Connection, now: float) -> str | None:
+def _why_cease(state: Store, conn: Connection, now: float) -> Explanation | None:
     if conn.manual is not None:
-        return conn.manual.ceases(state, conn, now)
-    return 'hard lifetime reached without a successor' if _successor(conn) is None else None
+        cause = conn.manual.ceases(state, conn, now)
+        return None if cause is None else Explanation.of(Reason.NO_NEXT_KEY, 'rekey', cause)
+    return _without_successor(conn) if _successor(conn) is None else None
+
+
+def _without_successor(conn: Connection) -> Explanation:
+    """The end of the key is a consequence: name its cause."""
+    cause, reason = 'hard lifetime reached without a successor', Reason.NO_SUCCESSOR
+    why = heaviest(conn.trouble, conn.ike_peer.trouble if conn.ike_peer is not None else None)
+    if why is not None:
+        return Explanation.of(why.reason, 'rekey', f'{cause}, since {why}')
+    if conn.requested_successor is not None:
+        cause = f'{cause}, since the peer has not answered the request for one'
+        reason = Reason.NO_IKE_ANSWER
+    return Explanation.of(reason, 'rekey', cause)
 
 
 def cease(state: Store, conn: Connection, now: float) -> None:
     """Due.CEASE. After a suspension it may be too late for another octet."""
     if conn.phase is not Phase.PROVEN or now >= conn.mkt_in_use.hard_at:
         return
-    cause = _why_cease(state, conn, now)
-    if cause is not None:
-        hint = HINTS['no successor'] if conn.manual is None else HINTS['next key']
-        state.refuse(conn.policy, 'rekey', cause, hint)
-        ending.close(state, conn, cause, now)
+    why = _why_cease(state, conn, now)
+    if why is not None:
+        state.refuse(conn.policy, why.step, why.cause, why.reason)
+        ending.close(state, conn, why.cause, now)
 
 
 def expired(state: Store, conn: Connection, now: float) -> None:
@@ -377,11 +391,12 @@ def expired(state: Store, conn: Connection, now: float) -> None:
         _never_came(state, conn, rotation, now)
         return
     if conn.phase is not Phase.PROVEN or rotation is None or _successor(conn) is None:
-        cause = 'hard lifetime reached without a successor'
+        why = _without_successor(conn)
         if conn.phase is Phase.PROVEN and old.limited is not None:
-            cause = old.limited
-            state.refuse(conn.policy, 'configuration', cause, HINTS['credential'])
-        ending.abort(state, conn, cause, now)
+            why = Explanation.of(Reason.UNRENEWED, 'configuration', old.limited)
+        if conn.phase is Phase.PROVEN:
+            state.refuse(conn.policy, why.step, why.cause, why.reason)
+        ending.abort(state, conn, why.cause, now)
         return
     rotation.rolling_back = False
     _finish(state, conn, rotation, now)

@@ -14,9 +14,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum, auto
 from pathlib import Path
+from threading import Lock
 
 from gatekeeper.policy.sessions import SessionPolicy
 from gatekeeper.reporting.events import EventName, OperatorEvent
+from gatekeeper.reporting.ordinary_failures import OrdinaryFailures
 from gatekeeper.reporting.repeated_failures import EVERY, RepeatedFailures
 
 
@@ -41,17 +43,54 @@ _DETAILS = {
 """Of every attempt, failed ones too: for who debugs. Timelines have them all."""
 
 
+class TimelineFile:
+    """A file with a JSON object a line, which may be renamed away at any time. Raises OSError."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = Lock()
+        self._open()
+
+    def _open(self) -> None:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        self._file = os.open(self._path, flags, 0o644)
+        status = os.fstat(self._file)
+        self._identity = status.st_dev, status.st_ino
+
+    def append(self, line: bytes) -> None:
+        """Add a line. A full disk must not take sessions down: then the line is lost."""
+        with self._lock, suppress(OSError):
+            if self._is_rotated():
+                old = self._file
+                # Where the folder is closed to the daemon's user the old file goes on.
+                with suppress(OSError):
+                    self._open()
+                    os.close(old)
+            os.write(self._file, line)
+
+    def _is_rotated(self) -> bool:
+        try:
+            status = os.stat(self._path)
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False
+        return (status.st_dev, status.st_ino) != self._identity
+
+    def close(self) -> None:
+        """Give the file back."""
+        os.close(self._file)
+
+
 class Recorder(ABC):
     """Where events go. Raises OSError if the file can't be opened."""
 
     def __init__(self, router: str = '', timeline: str = '') -> None:
         self.router = router or socket.gethostname()
         self._news = RepeatedFailures()
-        self._file: int | None = None
-        if timeline:
-            # Opened before the privileges are dropped, appended to afterwards.
-            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-            self._file = os.open(Path(timeline), flags, 0o644)
+        self._ordinary = OrdinaryFailures()
+        # Opened before the privileges are dropped, appended to afterwards.
+        self._file = TimelineFile(Path(timeline)) if timeline else None
 
     @abstractmethod
     def log(self, level: Level, line: Callable[[], str]) -> None:
@@ -60,9 +99,7 @@ class Recorder(ABC):
     def record(self, record: OperatorEvent) -> None:
         """Write a record down."""
         if self._file is not None:
-            # A full disk must not take sessions down.
-            with suppress(OSError):
-                os.write(self._file, record.to_json().encode() + b'\n')
+            self._file.append(record.to_json().encode() + b'\n')
         match record.event:
             case EventName.REFUSED:
                 self._refused(record)
@@ -70,15 +107,21 @@ class Recorder(ABC):
                 # The gatekeeper has counted how often.
                 self.log(Level.WARNING, lambda: f'{_name(*_whose(record))}: {_why(record)}')
             case EventName.END:
+                self._ordinary.down(*_whose(record))
                 self.log(Level.WARNING, lambda: _ended(record))
             case _:
                 if record.event is EventName.ESTABLISHED:
                     self._news.is_up(*_whose(record), time.monotonic())
+                    self._ordinary.up(*_whose(record))
                 level = Level.DEBUG if record.event in _DETAILS else Level.INFO
                 self.log(level, lambda: _line(record))
 
     def _refused(self, record: OperatorEvent) -> None:
-        self.tell(*_whose(record), _why(record), _kind(record))
+        word = str(record.details.get('reason', ''))
+        if self._ordinary.lasts(*_whose(record), word, time.monotonic()):
+            self.tell(*_whose(record), _why(record), _kind(record))
+        else:
+            self.log(Level.DEBUG, lambda: _line(record))
 
     def tell(self, neighbor: str, session: str, text: str, kind: str = '') -> None:
         """Log why there is no protected connection, unless that has been said lately.
@@ -97,6 +140,7 @@ class Recorder(ABC):
     def reloaded(self) -> None:
         """The configuration is another one: what still fails is said again."""
         self._news.forget()
+        self._ordinary.forget()
 
     def note(
         self,
@@ -111,7 +155,7 @@ class Recorder(ABC):
     def close(self) -> None:
         """Give the file back."""
         if self._file is not None:
-            os.close(self._file)
+            self._file.close()
             self._file = None
 
 

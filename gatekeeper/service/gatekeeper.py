@@ -19,6 +19,7 @@ from gatekeeper.errors import GateError, GatekeeperError
 from gatekeeper.policy.sessions import SessionPolicy
 from gatekeeper.reporting.adapter_names import AdapterNames
 from gatekeeper.reporting.events import OperatorEvent
+from gatekeeper.reporting.explanations import Explanation
 from gatekeeper.service.command_queue import CommandQueue
 from gatekeeper.service.loop import Loop, Settings
 from gatekeeper.service.mailbox import Mailbox
@@ -166,6 +167,14 @@ class Gatekeeper:
     def gone(self, pair: SocketPair) -> None:
         """The socket of `pair` is closed, or never came up."""
         self._calls.post(lambda now: self._loop.core.handle(ConnectionGone(pair), now))
+
+    def attempt_failed(self, session_key: str, why: Explanation) -> None:
+        """The daemon could not open this session's connection, for a reason of its own."""
+        self._calls.post(lambda now: self._loop.core.attempt_failed(session_key, why))
+
+    def session_ended(self, session_key: str, notification: str) -> None:
+        """The routing protocol has ended a session: with these words, for operators."""
+        self._calls.post(lambda now: self._loop.core.session_ended(session_key, notification))
 
     def snapshot(self) -> list[dict[str, object]]:
         """Rows for `show`. Raises GatekeeperError."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import selectors
 from collections.abc import Iterable
 
-from ikev2.events import Datagram
+from ikev2.events import Datagram, SendFailure
 from ikev2.udp import UdpError, UdpSockets
 
 
@@ -34,6 +34,10 @@ class IkeSockets:
         """Only once they are open."""
         assert self._sockets is not None
         self._sockets.send(datagram)
+
+    def take_failures(self) -> list[SendFailure]:
+        """Datagrams that were refused, here or on the way."""
+        return self._sockets.take_failures() if self._sockets is not None else []
 
     def close(self) -> None:
         """Give the ports back."""

@@ -174,6 +174,8 @@ class Loop:
                 self._settings.key_table(policy, opener, mkt)
         for datagram in self.core.datagrams_to_send():
             self._udp.send(datagram)
+        for failure in self._udp.take_failures():
+            self._step(partial(self.core.send_failed, failure), now)
         records, self._records = self._records, []
         for record in records:
             self._settings.record(record)

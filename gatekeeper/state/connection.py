@@ -14,6 +14,7 @@ from tcpao.mkt import Mkt, SocketPair
 
 if TYPE_CHECKING:
     from gatekeeper.engine.keychains.connection_keys import KeychainKeys
+    from gatekeeper.reporting.explanations import Explanation
     from gatekeeper.state.peer import Peer
     from ikev2.events import RpSaRequested
 
@@ -96,6 +97,8 @@ class Connection:
     replacement: RpSaRequested | None = None
     """A request that waits for this connection to be closed."""
     since: float = 0.0
+    trouble: Explanation | None = None
+    """What stands in the way of the next key, while this one protects the session."""
 
     @property
     def peer(self) -> Peer:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from math import inf
 
 from gatekeeper.policy.sessions import SessionPolicy
-from gatekeeper.reporting.explanations import HINTS
+from gatekeeper.reporting.explanations import Explanation, heaviest
+from gatekeeper.reporting.reasons import Reason
 from gatekeeper.state.connection import Connection, Phase
 from gatekeeper.state.limits import CEASE_BEFORE
 from gatekeeper.state.store import Store
@@ -83,7 +84,7 @@ def _chain(policy: SessionPolicy, wall: float) -> dict[str, object]:
 
 def _row(state: Store, policy: SessionPolicy) -> dict[str, object]:
     peer = state.peers[policy.pad.name] if policy.pad is not None else None
-    trouble = state.errors.get(policy.key) or (peer.trouble if peer is not None else None)
+    trouble = heaviest(state.errors.get(policy.key), peer.trouble if peer is not None else None)
     return {
         'neighbor': policy.neighbor,
         'session': policy.session.name,
@@ -98,8 +99,8 @@ def _row(state: Store, policy: SessionPolicy) -> dict[str, object]:
         'expires': None,
         'rekeys': 0,
         'peer_id': str(policy.pad.peer_id) if policy.pad is not None else None,
-        'last_error': str(trouble) if trouble is not None else None,
-        'try_next': trouble.hint if trouble is not None else None,
+        'notification': state.notifications.get(policy.key),
+        **_why(trouble),
         'ike': ('up' if peer.up else 'down') if peer else None,
         'certificate_expires': None,
         'ike_suite': None,
@@ -112,13 +113,21 @@ def _row(state: Store, policy: SessionPolicy) -> dict[str, object]:
     }
 
 
+def _why(trouble: Explanation | None) -> dict[str, object]:
+    return {
+        'last_error': str(trouble) if trouble is not None else None,
+        'try_next': (trouble.hint or None) if trouble is not None else None,
+        'reason': trouble.reason.word if trouble is not None else None,
+    }
+
+
 def _idle(state: Store, policy: SessionPolicy, wall: float) -> dict[str, object]:
     row = _row(state, policy)
     chain = policy.keychain
     denied = chain.denies(wall, CEASE_BEFORE) if chain is not None else None
     if denied is not None:
-        why = {'last_error': denied, 'try_next': HINTS['chain']}
-        return row | {'state': DENIED} | why
+        why = Explanation.of(Reason.CHAIN_DENIES, 'before connect', denied)
+        return row | {'state': DENIED} | _why(why)
     if policy.connect_port is not None:
         return row
     if policy.pad is None:
@@ -144,12 +153,21 @@ def _connected(
     }
     if conn.phase is Phase.NEGOTIATING and conn.ike_peer is not None and not conn.ike_peer.up:
         row['state'] = 'waiting for IKE'
+    if conn.phase is Phase.PROVEN:
+        # A failed attempt at a second connection says nothing about this one.
+        row |= _why(_stands_in_the_way(conn)) | {'notification': None}
     if life.mkt is not None:
         row['algorithm'] = life.mkt.algorithm.name
         row['expires'] = round(life.hard_at + offset, 3) if life.hard_at < inf else None
     if conn.manual is not None and life.name in conn.manual.held:
         row['key'] = conn.manual.key_of(life).number
     return row
+
+
+def _stands_in_the_way(conn: Connection) -> Explanation | None:
+    """What keeps the connection from its next key: a failed rekey, or no IKE SA to ask over."""
+    peer = conn.ike_peer
+    return heaviest(conn.trouble, None if peer is None or peer.up else peer.trouble)
 
 
 def _is_moving(conn: Connection) -> bool:

@@ -16,7 +16,8 @@ from gatekeeper.errors import GateError
 from gatekeeper.policy.sessions import SHORTEST_LIFETIME, IPAddress, SessionPolicy
 from gatekeeper.reporting.adapter_names import AdapterNames
 from gatekeeper.reporting.events import EventName
-from gatekeeper.reporting.explanations import Explanation
+from gatekeeper.reporting.explanations import Explanation, weightier
+from gatekeeper.reporting.reasons import Reason
 from gatekeeper.state.connection import Phase
 from gatekeeper.state.deadlines import Deadlines, Due
 from gatekeeper.state.limits import MAX_CONNECTIONS, OLD_KEY_LINGERS, RETRY_REMOVE, soft_lifetime
@@ -58,6 +59,15 @@ class ListenerKey:
     mkt: Mkt
 
 
+def _told(why: Explanation) -> dict[str, object]:
+    return {
+        'step': why.step,
+        'cause': why.cause,
+        'hint': why.hint,
+        'reason': why.reason.word,
+    }
+
+
 class Store:
     """Everything the core holds between two events."""
 
@@ -86,7 +96,9 @@ class Store:
         self.strays: Counter[SocketPair] = Counter()
         """Sockets of the daemon's that no connection here stands for: their `gone` is to come."""
         self.errors: dict[str, Explanation] = {}
-        """Per session key: the last error, for `show`."""
+        """Per session key: the failure that explains most, for `show`."""
+        self.notifications: dict[str, str] = {}
+        """Per session key: with what the routing protocol ended its last connection."""
         self.commands: list[Command] = []
         self.notes: list[PendingEvent] = []
         self.keyed: list[tuple[SessionPolicy, bool, Mkt]] = []
@@ -137,24 +149,39 @@ class Store:
             pair=life.pair,
         )
 
-    def refuse(self, policy: SessionPolicy, step: str, cause: str, hint: str) -> GateError:
+    def fill(self, hint: str) -> str:
+        """A hint in the words of the adapter."""
+        return self._adapter_names.fill(hint)
+
+    def refuse(self, policy: SessionPolicy, step: str, cause: str, reason: Reason) -> GateError:
         """Remember and tell why a session has no protected connection."""
-        hint = self._adapter_names.fill(hint)
-        self.errors[policy.key] = Explanation(step, cause, hint)
-        self.note(policy, EventName.REFUSED, step=step, cause=cause, hint=hint)
+        why = self.fail(policy, Explanation.of(reason, step, cause))
         return GateError(
-            f'neighbor {policy.neighbor} session {policy.session.name}: {step}: {cause}; {hint}'
+            f'neighbor {policy.neighbor} session {policy.session.name}: {why}; {why.hint}'
         )
+
+    def fail(self, policy: SessionPolicy, why: Explanation) -> Explanation:
+        """As `refuse`, with a hint that may be the adapter's own; as it was told."""
+        why = self._adapter_names.explain(why)
+        self.errors[policy.key] = weightier(self.errors.get(policy.key), why)
+        self.note(policy, EventName.REFUSED, **_told(why))
+        return why
+
+    def warn(self, conn: Connection, why: Explanation) -> None:
+        """Remember and tell what stands in the way of the next key; the session goes on."""
+        why = self._adapter_names.explain(why)
+        conn.trouble = weightier(conn.trouble, why)
+        self.note(conn.policy, EventName.REFUSED, **_told(why))
 
     def refuse_peer(self, peer: Peer, trouble: Explanation, **details: object) -> None:
         """Remember and tell what concerns all sessions with this peer."""
         trouble = self._adapter_names.explain(trouble)
-        peer.trouble = trouble
+        peer.trouble = weightier(peer.trouble, trouble)
         self.tell_peer(peer, trouble, **details)
 
     def tell_peer(self, peer: Peer, trouble: Explanation, **details: object) -> None:
         """Tell what concerns all sessions with this peer, and takes none of them down."""
-        told = {'step': trouble.step, 'cause': trouble.cause, 'hint': trouble.hint} | details
+        told = _told(trouble) | details
         told['peer_id'] = peer.pad.peer_id
         neighbors: dict[str, list[SessionPolicy]] = {}
         for policy in self.sessions_of.get(peer.pad.name, ()):
@@ -173,8 +200,8 @@ class Store:
         trouble = self._adapter_names.explain(trouble)
         running = (conn for conn in self.connections_with(peer) if conn.phase is Phase.PROVEN)
         if not any(conn.policy.key == policy.key for conn in running):
-            self.errors[policy.key] = trouble
-        told = {'step': trouble.step, 'cause': trouble.cause, 'hint': trouble.hint} | details
+            self.errors[policy.key] = weightier(self.errors.get(policy.key), trouble)
+        told = _told(trouble) | details
         self.note(policy, EventName.REFUSED, **told, peer_id=peer.pad.peer_id)
 
     def new_life(

@@ -25,7 +25,7 @@ from ikev2.authentication.signatures.keys import (
 from ikev2.authentication.signatures.schemes import SUPPORTED_HASHES
 from ikev2.constants import AuthMethod, CertificateEncoding, NotifyType
 from ikev2.crypto.prf import prf
-from ikev2.errors import AuthenticationFailed, CredentialError, MalformedMessage
+from ikev2.errors import AuthenticationFailed, CredentialError, MalformedMessage, ProofFault
 from ikev2.wire.payloads import (
     AuthPayload,
     CertificatePayload,
@@ -153,7 +153,7 @@ def verify_auth(
         if auth.method != AuthMethod.SHARED_KEY_MIC:
             raise _other_method(auth, 'a pre-shared key')
         if not bytes_eq(_shared_key_mic(credential, prf_id, octets), auth.data):
-            raise AuthenticationFailed('the pre-shared keys differ')
+            raise AuthenticationFailed('the pre-shared keys differ', ProofFault.PSK)
         return None
     if auth.method not in _SIGNATURES:
         raise _other_method(auth, 'a signature')
@@ -253,7 +253,8 @@ def _shared_key_mic(credential: PresharedKey, prf_id: int, octets: bytes) -> byt
 
 def _other_method(auth: AuthPayload, wanted: str) -> AuthenticationFailed:
     return AuthenticationFailed(
-        f'the peer authenticates by method {auth.method}, {wanted} is configured'
+        f'the peer authenticates by method {auth.method}, {wanted} is configured',
+        ProofFault.METHOD,
     )
 
 

@@ -17,7 +17,7 @@ from ikev2.authentication.signatures.keys import PrivateKey
 from ikev2.authentication.x509.certificates import Certificate, CertificateError, read_file
 from ikev2.authentication.x509.crl import RevocationList, read_crl_file
 from ikev2.authentication.x509.paths import find_path
-from ikev2.errors import AuthenticationFailed, CredentialError
+from ikev2.errors import AuthenticationFailed, CredentialError, ProofFault
 
 MOST_CERTIFICATES: Final = 16
 """CERT payloads of a peer that are looked at."""
@@ -132,7 +132,7 @@ class TrustAnchors:
         Raises AuthenticationFailed.
         """
         if not certificates:
-            raise AuthenticationFailed('the peer sent no certificate')
+            raise AuthenticationFailed('the peer sent no certificate', ProofFault.CERTIFICATE)
         passed_over: list[str] = []
 
         def readable(encoded: Sequence[bytes], read: Callable[[bytes], _Read]) -> Iterator[_Read]:
@@ -157,5 +157,7 @@ class TrustAnchors:
             )
         except CertificateError as error:
             also = f' (passed over: {passed_over[0]})' if passed_over else ''
-            raise AuthenticationFailed(f"the peer's certificate: {error}{also}") from None
+            raise AuthenticationFailed(
+                f"the peer's certificate: {error}{also}", ProofFault.CERTIFICATE
+            ) from None
         return leaf.key, path.until

@@ -15,7 +15,7 @@ from typing import Final
 from ikev2.constants import NotifyType, PpkIdType
 from ikev2.crypto.keys import IkeKeys
 from ikev2.crypto.prf import prf_length, prf_plus
-from ikev2.errors import AuthenticationFailed, CredentialError
+from ikev2.errors import AuthenticationFailed, CredentialError, ProofFault
 from ikev2.wire.payloads import NotifyPayload
 from keymaterial import Secret
 
@@ -103,7 +103,9 @@ def responder_uses(
     """
     if negotiated and identity is None:
         # Before the table: it is about requests that name one.
-        raise AuthenticationFailed('the peer agreed to use a PPK (RFC 8784), and names none')
+        raise AuthenticationFailed(
+            'the peer agreed to use a PPK (RFC 8784), and names none', ProofFault.PPK
+        )
     known = negotiated and ppk is not None and identity is not None and identity.data == ppk.ppk_id
     use = _RESPONDER[
         negotiated,
@@ -115,7 +117,8 @@ def responder_uses(
         raise AuthenticationFailed(
             'the peer names a PPK that is not configured'
             if identity is not None
-            else 'the peer uses no PPK, and one is required'
+            else 'the peer uses no PPK, and one is required',
+            ProofFault.PPK,
         )
     return use
 
@@ -128,5 +131,7 @@ def initiator_uses(ppk: Ppk | None, *, supported: bool) -> Use:
     if ppk is None or (not supported and not ppk.required):
         return Use.WITHOUT
     if not supported:
-        raise AuthenticationFailed('the peer does not know PPKs (RFC 8784), and one is required')
+        raise AuthenticationFailed(
+            'the peer does not know PPKs (RFC 8784), and one is required', ProofFault.PPK
+        )
     return Use.WITH

@@ -22,7 +22,14 @@ from ikev2.authentication.ppk import Use, responder_uses
 from ikev2.authentication.proof import Proof, sent_certificates
 from ikev2.constants import ExchangeType, NotifyType
 from ikev2.crypto.keys import IkeKeys
-from ikev2.errors import AuthenticationFailed, ContradictoryAnswer, MalformedMessage, PeerError
+from ikev2.errors import (
+    AuthenticationFailed,
+    ContradictoryAnswer,
+    FailureText,
+    MalformedMessage,
+    PeerError,
+    ProofFault,
+)
 from ikev2.events import Cause
 from ikev2.exchanges.informational import AuthenticationRefused, Liveness
 from ikev2.exchanges.rp_responder import serve_first_rp_sa
@@ -75,7 +82,7 @@ class Authenticate(Exchange):
             auth = _our_auth(sa, identification, self._mixed or sa.keys, announced)
         except AuthenticationFailed as error:
             self._forget()
-            sa.close(Cause.AUTHENTICATION_FAILED, now, str(error))
+            sa.close(Cause.AUTHENTICATION_FAILED, now, error.text)
             return None
         return [
             identification,
@@ -113,7 +120,9 @@ class Authenticate(Exchange):
         if self._mixed is not None and message.notify(NotifyType.PPK_IDENTITY) is not None:
             return self._mixed
         if ppk is not None and ppk.required:
-            raise AuthenticationFailed('the peer did not use the PPK, which is required')
+            raise AuthenticationFailed(
+                'the peer did not use the PPK, which is required', ProofFault.PPK
+            )
         return sa.keys
 
     def _refused(self, sa: IkeSa, message: Message, now: float) -> None:
@@ -126,7 +135,7 @@ class Authenticate(Exchange):
             credential = sa.association.peer.credential
             if isinstance(credential, CertifiedKey):
                 text += credential.excuse(sa.association.context.wall_clock())
-            sa.close(Cause.AUTHENTICATION_FAILED, now, text)
+            sa.close(Cause.AUTHENTICATION_FAILED, now, FailureText(text, ProofFault.REFUSED_US))
             return
         name = notify_name(errors[0].notify_type)
         sa.close(Cause.REFUSED, now, f'the peer answered {name}')
@@ -135,13 +144,13 @@ class Authenticate(Exchange):
         self._forget()
         cause = _cause(error)
         if not isinstance(error, AuthenticationFailed | ContradictoryAnswer):
-            sa.close(cause, now, str(error))
+            sa.close(cause, now, error.text)
             return
         # The responder believes that the IKE SA is up: tell it (RFC 7296, 2.21.2).
         sa.association.counters.refused_auth += 1
         sa.happen(Happening.REFUSAL_SENT)
         sa.queue(AuthenticationRefused(), now)
-        sa.association.unproven(cause, str(error), now)
+        sa.association.unproven(cause, error.text, now)
 
     def lost(self, cause: Cause, text: str, now: float) -> None:
         """The association tells about it."""
@@ -159,7 +168,9 @@ def serve_ike_auth(sa: IkeSa, message: Message, now: float) -> None:
     keys = sa.keys
     try:
         if auth is None:
-            raise AuthenticationFailed('the peer wants EAP, which is not configured')
+            raise AuthenticationFailed(
+                'the peer wants EAP, which is not configured', ProofFault.METHOD
+            )
         keys, auth = _keys_and_auth(sa, message, auth)
         _verify(sa, identification, auth, message, keys, now)
         our_id = peer.local_id.as_idr()
@@ -169,7 +180,7 @@ def serve_ike_auth(sa: IkeSa, message: Message, now: float) -> None:
             _wipe_mixed(keys)
         if not isinstance(error, AuthenticationFailed):
             raise
-        sa.refuse_with(NotifyType.AUTHENTICATION_FAILED, now, cause=_cause(error), text=str(error))
+        sa.refuse_with(NotifyType.AUTHENTICATION_FAILED, now, cause=_cause(error), text=error.text)
         return
     requests = tuple(message.all(CertificateRequestPayload))
     answer: list[Payload] = [

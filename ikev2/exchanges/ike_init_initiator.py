@@ -290,7 +290,7 @@ class Attempt:
         try:
             initiator_uses(peer.ppk, supported=handshake.ppk)
         except AuthenticationFailed as error:
-            self._refuse(Cause.REFUSED, str(error), now)
+            self._refuse(Cause.REFUSED, error.text, now)
             return
         association = self._association
         if not association.unproven_work.may_begin(now, cookie=True):

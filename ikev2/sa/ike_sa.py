@@ -453,7 +453,7 @@ class IkeSa:
         notify = error.notify or NotifyType.INVALID_SYNTAX
         if notify in (NotifyType.INVALID_SYNTAX, NotifyType.UNSUPPORTED_CRITICAL_PAYLOAD):
             self.association.counters.malformed += 1
-        self.refuse_with(notify, now, error.notify_data, cause=cause, text=str(error))
+        self.refuse_with(notify, now, error.notify_data, cause=cause, text=error.text)
 
     def _protect(
         self, kind: int, message_id: int, payloads: Sequence[Payload], *, response: bool

@@ -14,7 +14,6 @@ from typing import Any
 from exabgp.reactor.api.command.command import Command
 
 from gatekeeper.service.gatekeeper import GatekeeperError
-from gatekeeper.state.snapshot import UP
 from plugin.connections import runtime
 from plugin.connections.runtime import Runtime
 from plugin.patching import add
@@ -68,8 +67,11 @@ def _keyids(row: Row, now: float) -> str:
 
 
 def _trouble(row: Row, now: float) -> str:
-    """The last error, and what to try next."""
-    return '; '.join(str(row[name]) for name in ('last_error', 'try_next') if row.get(name)) or '-'
+    """The failure that explains most, what to try next, and how BGP ended."""
+    told = [str(row[name]) for name in ('last_error', 'try_next') if row.get(name)]
+    if row.get('notification'):
+        told.append(f'BGP: {row["notification"]}')
+    return '; '.join(told) or '-'
 
 
 COLUMNS: tuple[tuple[str, Callable[[Row, float], str]], ...] = (
@@ -112,21 +114,7 @@ def which_backend(row: Row) -> str:
 
 def _sessions(running: Runtime | None) -> tuple[object, list[str]]:
     rows = running.gatekeeper.snapshot() if running is not None else []
-    if running is not None:
-        _add_failures(rows, running)
     return rows, [*table(rows, time.time()), which_backend(rows[0])] if rows else [NOTHING]
-
-
-def _add_failures(rows: Sequence[Row], running: Runtime) -> None:
-    """What the gatekeeper doesn't see: that TCP doesn't come up, for one."""
-    for key, text in running.failures.items():
-        policy = running.policies.get(key)
-        if policy is None:
-            continue
-        for row in rows:
-            mine = (policy.neighbor, policy.session.name) == (row['neighbor'], row['session'])
-            if mine and row.get('state') not in UP and not row.get('last_error'):
-                row['last_error'] = text
 
 
 def _backend(running: Runtime | None) -> tuple[object, list[str]]:

@@ -22,8 +22,6 @@ class Context:
         self.recorder = recorder
         self.policies: dict[str, SessionPolicy] = {}
         """By session key, those in force."""
-        self.failures: dict[str, str] = {}
-        """Per session key: what its last attempt died of, for `show`."""
         self.again = False
         """True if the next turn should come at once."""
 

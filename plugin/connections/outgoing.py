@@ -24,6 +24,8 @@ from gatekeeper.adapter.wakeup import CONNECTED
 from gatekeeper.policy.addresses import address_of
 from gatekeeper.policy.sessions import SessionPolicy
 from gatekeeper.reporting.events import EventName
+from gatekeeper.reporting.explanations import Explanation
+from gatekeeper.reporting.reasons import Reason
 from gatekeeper.state.ticket import Ticket
 from plugin.connections import bgp_session as sessions
 from plugin.connections.context import Context
@@ -36,11 +38,14 @@ ANSWER_LATE = 2.0
 """Seconds that the gatekeeper has beyond its own time limit, which explains better than ours."""
 
 
-NO_SYN_ACK = 'is its TCP port open on the way, and what does show ikev2 backend count there?'
+NO_SYN_ACK = (
+    'is its TCP port open on the way, and does the peer have TCP-AO at all? See what show ikev2 '
+    'backend counts at both ends'
+)
 NO_SYN_ACK_CHAIN = (
-    'the peer drops what it has no key for: compare the keychains (our send-id is its recv-id, '
-    'the key file, algorithm, tcp-options, accept-lifetime, the clocks), see its show ikev2 '
-    'backend, and whether it listens'
+    'the peer may have no TCP-AO at all, or drops what it has no key for: compare the keychains '
+    '(our send-id is its recv-id, the key file, algorithm, tcp-options, accept-lifetime, the '
+    'clocks), see its show ikev2 backend, and whether it listens'
 )
 
 
@@ -49,6 +54,8 @@ class AttemptError(Exception):
 
     def __init__(self, step: str, cause: object, hint: str) -> None:
         super().__init__(f'{step}: {cause}; {hint}')
+        self.why: Explanation | None = Explanation(step, str(cause), hint, Reason.TCP)
+        """None if the gatekeeper has told it already."""
 
 
 class PinnedAddress(str):
@@ -98,10 +105,9 @@ def establish(runtime: Context, outgoing: Any, peer: Any) -> Iterator[bool]:
         _still_open(link, 'before OPEN')
         outgoing.success()
         sessions.hand_to_bgp(runtime, link, outgoing, peer)
-        runtime.failures.pop(key, None)
         given = True
     except AttemptError as error:
-        _report(runtime, key, policy, str(error))
+        _report(runtime, key, policy, error)
         raise NotConnected(str(error)) from None
     finally:
         if not given:
@@ -132,13 +138,16 @@ def establish_repeatedly(original: Any, outgoing: Any) -> Iterator[bool]:
             outgoing.io = None
 
 
-def _report(runtime: Context, key: str, policy: SessionPolicy | None, text: str) -> None:
+def _report(runtime: Context, key: str, policy: SessionPolicy | None, error: AttemptError) -> None:
     """ExaBGP says nothing about what fails before it has a connection."""
+    if policy is not None and runtime.gatekeeper.alive:
+        if error.why is not None:
+            runtime.gatekeeper.attempt_failed(key, error.why)
+        return
     neighbor, session = (policy.neighbor, policy.session.name) if policy else (key, '')
-    # What the gatekeeper says names them too, and has been told by its own record.
-    text = text.removeprefix(f'neighbor {neighbor} session {session}: ')
-    runtime.failures[key] = text
-    runtime.recorder.tell(neighbor, session, text)
+    runtime.recorder.tell(
+        neighbor, session, str(error).removeprefix(f'neighbor {neighbor} session {session}: ')
+    )
 
 
 def _open(runtime: Context, outgoing: Any, policy: SessionPolicy) -> ProtectedSocket:
@@ -226,6 +235,7 @@ def _settled(link: ProtectedSocket, ticket: Ticket, seconds: float, step: str) -
         error = AttemptError(step, ticket.error, 'see show ikev2')
         # The gatekeeper's own text names neighbor, session, step, cause and what to try.
         error.args = (str(ticket.error),)
+        error.why = None
         raise error
     _still_open(link, step)
     link.deadline = None

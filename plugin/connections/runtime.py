@@ -63,8 +63,6 @@ class Runtime(Context):
         self.recorder.reloaded()
         self.policies = {policy.key: policy for policy in policies}
         self._protected |= self.guarded()
-        for key in set(self.failures) - set(self.policies):
-            del self.failures[key]
 
     def guarded(self) -> set[IPAddress]:
         """Return the addresses that are protected."""

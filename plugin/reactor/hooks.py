@@ -9,7 +9,7 @@ import socket
 from collections.abc import Iterator
 from typing import Any
 
-from exabgp.bgp.message import Notify
+from exabgp.bgp.message import Notification, Notify
 from exabgp.bgp.message.open.capability import Capability
 from exabgp.protocol.family import AFI, SAFI
 from exabgp.reactor import peer as peer_module
@@ -82,6 +82,16 @@ def _close_protocol(original: Any, self: Any, reason: str = 'no reason given') -
         running, link = ours
         sessions.tell_end(running, link, reason)
     original(self, reason)
+
+
+def _reset(original: Any, self: Any, message: str = '', error: Any = '') -> Any:
+    running = runtime.of(self.reactor)
+    if running is not None and isinstance(error, Notification):
+        # A Notify is a NOTIFICATION of ours.
+        way = 'sent' if isinstance(error, Notify) else 'received'
+        text = f'NOTIFICATION {way} ({error.code}/{error.subcode}): {error}'
+        running.gatekeeper.session_ended(self.neighbor.name(), text)
+    return original(self, message, error)
 
 
 def _new_notification(original: Any, self: Any, notification: Any) -> Any:
@@ -207,6 +217,7 @@ def install() -> None:
     wrap(Outgoing, 'establish', _establish)
     wrap(Connection, 'close', _close)
     wrap(Protocol, 'close', _close_protocol)
+    wrap(peer_module.Peer, '_reset', _reset)
     wrap(Protocol, 'new_notification', _new_notification)
     wrap(Protocol, 'new_open', _new_open)
     wrap(Protocol, 'validate_open', _validate_open)

@@ -130,8 +130,10 @@ def test_what_the_kernel_refuses_is_counted_with_its_reason(sockets: UdpSockets)
     nowhere = ip_address('198.51.100.1')
     sockets.send(Datagram(b'x', nowhere, sockets.ports[0], HOME, 500))
     sockets.send(Datagram(b'x', HOME, 1, HOME, 500))
-    assert sockets.send_failures == 2
-    assert 'port 1' in sockets.last_failure
+    failures = sockets.take_failures()
+    assert len(failures) == 2
+    assert 'port 1' in failures[-1].text
+    assert not sockets.take_failures()
 
 
 def test_a_port_in_use_is_told_with_what_to_do(sockets: UdpSockets) -> None:
@@ -176,3 +178,29 @@ def test_why_a_port_cannot_be_used_is_told(
     monkeypatch.setattr('ikev2.udp.socket.socket', Refused)
     with pytest.raises(UdpError, match=advice):
         UdpSockets((500, 4500))
+
+
+def test_send_is_told_of_a_port_where_nobody_listens(sockets: UdpSockets) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as closed:
+        closed.bind(('127.0.0.1', 0))
+        port = closed.getsockname()[1]
+    local, remote = ip_address('127.0.0.1'), ip_address('127.0.0.1')
+    sockets.send(Datagram(b'x' * 28, local, sockets.ports[0], remote, port))
+    select.select(sockets.filenos(), [], [], 5)
+    assert sockets.receive() == []
+    (failure,) = sockets.take_failures()
+    assert failure.from_icmp
+    assert f'port unreachable (127.0.0.1 UDP port {port})' == failure.text
+
+
+def test_an_icmp_error_does_not_cost_the_next_datagram(
+    sockets: UdpSockets, peer: socket.socket
+) -> None:
+    local, remote = ip_address('127.0.0.1'), ip_address('127.0.0.1')
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as closed:
+        closed.bind(('127.0.0.1', 0))
+        port = closed.getsockname()[1]
+    sockets.send(Datagram(b'x' * 28, local, sockets.ports[0], remote, port))
+    select.select(sockets.filenos(), [], [], 5)
+    sockets.send(Datagram(b'y' * 28, local, sockets.ports[0], remote, peer.getsockname()[1]))
+    assert peer.recv(100).endswith(b'y' * 28)

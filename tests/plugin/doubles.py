@@ -21,6 +21,7 @@ from gatekeeper.errors import GateError, PolicyError
 from gatekeeper.policy.algorithm_support import check_suites
 from gatekeeper.policy.sessions import PadEntry, SessionId, SessionPolicy
 from gatekeeper.reporting.events import OperatorEvent
+from gatekeeper.reporting.explanations import Explanation
 from gatekeeper.service.gatekeeper import Gatekeeper, GatekeeperError
 from gatekeeper.state.ticket import Ticket
 from ikev2.authentication.auth import PresharedKey
@@ -72,6 +73,7 @@ class Asked:
         self.cancelled = False
         self.ticket = Ticket(self._cancel)
         self._wake = wake
+        self.tell: Callable[[str | None, str], None] = lambda key, text: None
 
     def _cancel(self) -> None:
         self.cancelled = True
@@ -83,6 +85,7 @@ class Asked:
         self._wake()
 
     def refuse(self, text: str) -> None:
+        self.tell(self.session_key, text)
         self.ticket.fail(GateError(text))
         self._wake()
 
@@ -106,6 +109,10 @@ class FakeGatekeeper(Gatekeeper):
         self.is_gone: list[SocketPair] = []
         self.is_up: list[SocketPair] = []
         self.posted: list[Event] = []
+        self.failures: list[str] = []
+        """What the adapter told of its own attempts."""
+        self.notifications: list[str] = []
+        self.recorder: Recorder | None = None
         self.log: list[str] = []
         self.policies: list[SessionPolicy] = []
         self.grants_after: float | None = None
@@ -145,6 +152,7 @@ class FakeGatekeeper(Gatekeeper):
 
     def request(self, session_key: str, pair: SocketPair) -> Ticket:
         asked = Asked(session_key, pair, self.wake)
+        asked.tell = self.tell
         self.requests.append(asked)
         if self.grants_after is not None:
             asked.grant_after(self.grants_after)
@@ -152,6 +160,7 @@ class FakeGatekeeper(Gatekeeper):
 
     def prove(self, session_key: str | None, pair: SocketPair) -> Ticket:
         asked = Asked(session_key, pair, self.wake)
+        asked.tell = self.tell
         self.proofs.append(asked)
         if self.grants_after is not None:
             asked.grant_after(self.grants_after)
@@ -162,6 +171,20 @@ class FakeGatekeeper(Gatekeeper):
 
     def up(self, pair: SocketPair) -> None:
         self.is_up.append(pair)
+
+    def attempt_failed(self, session_key: str, why: Explanation) -> None:
+        self.failures.append(f'{why}; {why.hint}')
+        self.tell(session_key, self.failures[-1])
+
+    def tell(self, session_key: str | None, text: str) -> None:
+        """As the real one's events are told."""
+        for policy in self.policies:
+            if policy.key == session_key and self.recorder is not None:
+                name = f'neighbor {policy.neighbor} session {policy.session.name}: '
+                self.recorder.tell(policy.neighbor, policy.session.name, text.removeprefix(name))
+
+    def session_ended(self, session_key: str, notification: str) -> None:
+        self.notifications.append(notification)
 
     def snapshot(self) -> list[dict[str, object]]:
         return [{'neighbor': policy.neighbor} for policy in self.policies]
@@ -221,7 +244,8 @@ class Daemon:
 
     def starter(self, reactor: Any, preference: Preference) -> Runtime:
         self.gatekeeper.start()
-        return Runtime(reactor, self.gatekeeper, LinuxInstaller(), Recorder('test'))
+        self.gatekeeper.recorder = Recorder('test')
+        return Runtime(reactor, self.gatekeeper, LinuxInstaller(), self.gatekeeper.recorder)
 
     @property
     def runtime(self) -> Runtime:

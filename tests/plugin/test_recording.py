@@ -394,3 +394,13 @@ def test_two_ports(text: str) -> None:
 def test_what_is_not_two_ports(text: str) -> None:
     with pytest.raises(ValueError, match=r'exabgp\.ikev2\.port'):
         read_ports(text)
+
+
+def test_recorder_goes_on_in_a_new_file_when_renamed_away(tmp_path: Path) -> None:
+    path, rotated = tmp_path / 'timeline', tmp_path / 'timeline.1'
+    recorder = Recorder('r1', str(path))
+    recorder.record(OperatorEvent(1.0, 'r1', None, EventName.END))
+    path.rename(rotated)
+    recorder.record(OperatorEvent(2.0, 'r1', None, EventName.END))
+    recorder.close()
+    assert [len(each.read_text().splitlines()) for each in (rotated, path)] == [1, 1]

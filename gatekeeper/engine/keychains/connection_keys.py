@@ -19,6 +19,8 @@ from gatekeeper.engine import ending, rotation
 from gatekeeper.policy.keychain import ChainKey, Keychain
 from gatekeeper.policy.sessions import SessionPolicy
 from gatekeeper.reporting.events import EventName
+from gatekeeper.reporting.explanations import Explanation
+from gatekeeper.reporting.reasons import Reason
 from gatekeeper.state.connection import Connection, Phase, Rotation
 from gatekeeper.state.deadlines import Due
 from gatekeeper.state.limits import (
@@ -226,7 +228,7 @@ class KeychainKeys:
         """The session goes on without it, for now."""
         key = self.key_of(life)
         cause = f'{key} of keychain {self._chain(conn).name} refused: {failure.text}'
-        state.refuse(conn.policy, 'installing the key', cause, 'tried again')
+        state.refuse(conn.policy, 'installing the key', cause, Reason.NOT_INSTALLED)
         life.end(MktState.FAILED)
         del self.held[life.name]
         self._ban(state, key, now)
@@ -333,8 +335,7 @@ class KeychainKeys:
         cause = f'the peer has not moved to {key} of keychain {chain.name}'
         if running.heard:
             cause = f'the peer sends under {key} of keychain {chain.name} but asks for another'
-        hint = 'does the peer have the key, and prefer it? The session goes on meanwhile'
-        state.refuse(conn.policy, 'rekey', cause, hint)
+        state.warn(conn, Explanation.of(Reason.NOT_FOLLOWED, 'rekey', cause))
 
     def removed(self, state: Store, conn: Connection, life: MktRecord) -> None:
         """A key is off the connection. If the chain has it again meanwhile, it comes back."""

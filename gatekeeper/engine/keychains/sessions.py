@@ -16,7 +16,7 @@ from gatekeeper.policy.deny_ids import chains_of, deny_ids, keys_towards
 from gatekeeper.policy.keychain import ChainKey
 from gatekeeper.policy.sessions import SessionPolicy
 from gatekeeper.reporting.events import EventName
-from gatekeeper.reporting.explanations import HINTS
+from gatekeeper.reporting.reasons import BY_INSTALLER, Reason
 from gatekeeper.state.connection import Connection, Phase, Waiter
 from gatekeeper.state.deadlines import Due
 from gatekeeper.state.limits import CEASE_BEFORE, POSTING_RETRY
@@ -155,7 +155,12 @@ def not_posted(state: Store, failure: Failed, mkt: Mkt, now: float) -> None:
         return
     entry = state.keys_on_listeners.pop(place)
     cause = f'{entry.key} refused: {failure.text}'
-    state.refuse(entry.policy, 'installing the key on the listener', cause, 'tried again')
+    state.refuse(
+        entry.policy,
+        'installing the key on the listener',
+        cause,
+        BY_INSTALLER.get(failure.cause, Reason.NOT_INSTALLED),
+    )
     # Sooner than its lifetimes change.
     state.deadlines.set(Due.CHAINS, CHAINS, now + POSTING_RETRY)
 
@@ -173,7 +178,7 @@ def open_connection(
     preferred, denied = chain.preferred(wall), chain.denies(wall, CEASE_BEFORE)
     if preferred is None or denied is not None:
         why = denied or chain.why_denied(wall)
-        waiter.fail(state.refuse(policy, 'before connect', why, HINTS['chain']))
+        waiter.fail(state.refuse(policy, 'before connect', why, Reason.CHAIN_DENIES))
         return
     manual = KeychainKeys((policy,))
     life = begin_life(state, policy, pair, preferred, now)

@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from gatekeeper.engine import ending
 from gatekeeper.policy.sessions import SessionPolicy
 from gatekeeper.reporting.events import EventName
-from gatekeeper.reporting.explanations import HINTS, Explanation
+from gatekeeper.reporting.explanations import Explanation
+from gatekeeper.reporting.reasons import BY_INSTALLER, Reason
 from gatekeeper.state.connection import Connection, Phase
 from gatekeeper.state.deadlines import Due
 from gatekeeper.state.key_ids import NoKeyIdError
@@ -38,17 +39,17 @@ class RefusedError(Exception):
     def __init__(
         self,
         notify: NotifyType,
-        reason: str,
+        cause: str,
         data: bytes = b'',
         policy: SessionPolicy | None = None,
-        hint: str = HINTS['request'],
+        reason: Reason = Reason.REQUEST,
     ) -> None:
-        super().__init__(reason)
+        super().__init__(cause)
         self.notify = notify
-        self.reason = reason
+        self.cause = cause
         self.data = data
         self.policy = policy
-        self.hint = hint
+        self.reason = reason
 
 
 def requested(state: Store, event: RpSaRequested, now: float) -> None:
@@ -58,7 +59,7 @@ def requested(state: Store, event: RpSaRequested, now: float) -> None:
         _requested(state, peer, event, now)
     except RefusedError as refusal:
         state.endpoint.refuse(event.token, refusal.notify, refusal.data, now)
-        why = Explanation('request from the peer', refusal.reason, refusal.hint)
+        why = Explanation.of(refusal.reason, 'request from the peer', refusal.cause)
         state.refuse_request(peer, refusal.policy, why, notify=refusal.notify.name)
 
 
@@ -78,7 +79,7 @@ def find_policy(state: Store, peer: Peer, offer: RpSaOffer) -> SessionPolicy:
             NotifyType.TS_UNACCEPTABLE,
             f'no session of this peer from {opener.address} to {service.address} port '
             f'{service.port}',
-            hint='a neighbor with that address, and {listen_setting} with this one',
+            reason=Reason.NO_SUCH_SESSION,
         )
     pinned = [policy for policy in candidates if policy.peer_port == opener.port]
     named = [policy for policy in pinned or candidates if policy.peer_port in (None, opener.port)]
@@ -95,7 +96,7 @@ def find_policy(state: Store, peer: Peer, offer: RpSaOffer) -> SessionPolicy:
         raise RefusedError(
             NotifyType.TS_UNACCEPTABLE,
             f'{len(named) or "no"} sessions fit {port if pins else ""}its families',
-            hint='compare the families, and peer-port here with source-port at the peer',
+            reason=Reason.AMBIGUOUS_SESSION,
         )
     return named[0]
 
@@ -111,7 +112,7 @@ def choose(state: Store, policy: SessionPolicy, offer: RpSaOffer) -> str:
         f'{_several(_OPTIONS[options] for _, options in offer.proposals)}, allowed here is '
         f'{_several(policy.algorithms)} with tcp-options {_OPTIONS[policy.tcp_options]}',
         policy=policy,
-        hint='an algorithm in common, and the same tcp-options at both ends',
+        reason=Reason.NO_COMMON_ALGORITHM,
     )
 
 
@@ -232,7 +233,7 @@ def not_installed(state: Store, conn: Connection, failure: Failed, now: float) -
         conn.policy,
         'installing the key on the listener',
         failure.text,
-        'check that the daemon listens on this address and port',
+        BY_INSTALLER.get(failure.cause, Reason.KEY_REFUSED),
     )
     if life.token is not None:
         notify = REFUSALS.get(failure.cause, NotifyType.TEMPORARY_FAILURE)

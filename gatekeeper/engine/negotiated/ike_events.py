@@ -9,7 +9,8 @@ from gatekeeper.engine.negotiated import accepting, opening, rekeying
 from gatekeeper.engine.negotiated import deletion as deleting
 from gatekeeper.engine.negotiated import reauthentication as reproving
 from gatekeeper.reporting.events import EventName
-from gatekeeper.reporting.explanations import REFUSED_US, at_ike
+from gatekeeper.reporting.explanations import REFUSED_US, Explanation, explain_ike_failure
+from gatekeeper.reporting.reasons import Reason
 from gatekeeper.state.deadlines import Due
 from gatekeeper.state.limits import IKE_BACKOFF, backoff
 from gatekeeper.state.peer import Peer
@@ -44,7 +45,8 @@ def handle(state: Store, event: ike.Event, now: float) -> None:
             peer.up = False
             refused = event.cause is ike.Cause.AUTHENTICATION_FAILED
             step, why = ('IKE_AUTH', REFUSED_US) if refused else ('IKE', event.text)
-            peer.trouble = at_ike(ike.IkeSaFailed(event.peer, step, event.cause, why))
+            down = ike.IkeSaFailed(event.peer, step, event.cause, why)
+            state.refuse_peer(peer, explain_ike_failure(down))
             if not refused:
                 peer.attempts = 0
             _ike_again(state, peer, now)
@@ -52,7 +54,7 @@ def handle(state: Store, event: ike.Event, now: float) -> None:
             reproving.distrusted(state, peer, event)
         case ike.IkeSaFailed():
             # Cause and text apart, for who reads timelines by program.
-            state.refuse_peer(peer, at_ike(event), cause=event.cause, text=event.text)
+            state.refuse_peer(peer, explain_ike_failure(event), cause=event.cause, text=event.text)
             if not peer.up:
                 _ike_again(state, peer, now)
         case ike.InitialContact():
@@ -73,6 +75,17 @@ def handle(state: Store, event: ike.Event, now: float) -> None:
             deleting.delete_answered(state, event, now)
             if not event.answered:
                 _ike_again(state, peer, now)
+
+
+def send_failed(state: Store, failure: ike.SendFailure) -> None:
+    """Tell it of the peer at that address, unless IKE works: ICMP errors may be forged."""
+    for peer in state.peers.values():
+        if peer.up or all(remote != failure.remote for _, remote in peer.ike.addresses):
+            continue
+        reason = Reason.UNREACHABLE if failure.from_icmp else Reason.SEND_REFUSED
+        says = 'ICMP says' if failure.from_icmp else 'this host could not send'
+        if peer.trouble is None or peer.trouble.reason is not reason:
+            state.refuse_peer(peer, Explanation.of(reason, 'IKE', f'{says}: {failure.text}'))
 
 
 def _ike_message(state: Store, peer: Peer, event: ike.IkeMessage) -> None:

@@ -7,12 +7,14 @@ have no connection on this socket pair".
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from gatekeeper.engine import ending
 from gatekeeper.engine.keychains import sessions as chains
 from gatekeeper.errors import GateError
 from gatekeeper.policy.sessions import SessionPolicy
-from gatekeeper.reporting.explanations import HINTS, Explanation, explain
+from gatekeeper.reporting.explanations import Explanation, explain
+from gatekeeper.reporting.reasons import Reason
 from gatekeeper.state.connection import Connection, Phase, Waiter
 from gatekeeper.state.deadlines import Due
 from gatekeeper.state.key_ids import NoKeyIdError
@@ -66,11 +68,11 @@ def open_connection(
         pair.remote_port,
     ):
         cause = f'the socket pair {pair} is not what the session is configured for'
-        waiter.fail(state.refuse(policy, step, cause, 'check local-address and connect'))
+        waiter.fail(state.refuse(policy, step, cause, Reason.WRONG_PAIR))
         return
     if pair.local_port in (pair.remote_port, policy.listen_port):
         cause = f'source port {pair.local_port} is the service port'
-        waiter.fail(state.refuse(policy, step, cause, 'choose another source-port'))
+        waiter.fail(state.refuse(policy, step, cause, Reason.SERVICE_PORT))
         return
     old = state.connections.get(pair)
     if old is not None:
@@ -82,12 +84,12 @@ def open_connection(
     peer = state.peers[policy.entry.name]
     if not state.has_room(peer):
         cause = 'too many sessions with this peer; the ids that are left are kept for rekeys'
-        waiter.fail(state.refuse(policy, step, cause, 'configure fewer sessions'))
+        waiter.fail(state.refuse(policy, step, cause, Reason.TOO_MANY_SESSIONS))
         return
     try:
         send_id = state.take_send_id(peer, pair, now)
     except NoKeyIdError as error:
-        waiter.fail(state.refuse(policy, step, str(error), 'it is tried again'))
+        waiter.fail(state.refuse(policy, step, str(error), Reason.ALL_IDS_TAKEN))
         return
     life = state.new_life(policy, peer, pair, send_id, initiator=True)
     conn = Connection(pair, policy, peer, opener=True, mkt_in_use=life, waiter=waiter, since=now)
@@ -101,25 +103,27 @@ def ask(state: Store, conn: Connection, now: float) -> None:
     suites = offered(state, conn.policy)
     if not suites:
         cause = f'this host can do none of: {" ".join(conn.policy.algorithms)}'
-        _give_up(state, conn, 'before connect', cause, 'choose another algorithm', now)
+        why = Explanation.of(Reason.NO_ALGORITHM_HERE, 'before connect', cause)
+        _give_up(state, conn, why, now)
         return
     state.ask(conn, conn.mkt_in_use, request_for(conn, conn.mkt_in_use, suites), now)
 
 
 def too_late(state: Store, conn: Connection, now: float) -> None:
     """Due.GATE."""
-    hint = HINTS[Cause.NO_ANSWER]
+    unanswered = Explanation.of(Reason.NO_IKE_ANSWER, 'negotiating the key', str(Cause.NO_ANSWER))
     if conn.mkt_in_use.mkt is not None:
-        why = Explanation('installing the key', 'no answer from the installer', HINTS['installer'])
+        cause = 'no answer from the installer'
+        why = Explanation.of(Reason.KEY_REFUSED, 'installing the key', cause)
     elif conn.peer.up:
-        why = Explanation('negotiating the key', str(Cause.NO_ANSWER), hint)
+        why = unanswered
     else:
-        why = conn.peer.trouble or Explanation('IKE', str(Cause.NO_ANSWER), hint)
-    _give_up(state, conn, why.step, why.cause, why.hint, now)
+        why = conn.peer.trouble or replace(unanswered, step='IKE')
+    _give_up(state, conn, why, now)
 
 
-def _give_up(state: Store, conn: Connection, step: str, cause: str, hint: str, now: float) -> None:
-    error = state.refuse(conn.policy, step, cause, hint)
+def _give_up(state: Store, conn: Connection, why: Explanation, now: float) -> None:
+    error = state.refuse(conn.policy, why.step, why.cause, why.reason)
     if conn.waiter is not None:
         conn.waiter.fail(error)
         conn.waiter = None
@@ -159,9 +163,9 @@ def _again(state: Store, conn: Connection, now: float, cause: str) -> None:
     conn.attempts += 1
     conn.mkt_in_use.end(MktState.FAILED)
     state.release_at(conn.peer, conn.mkt_in_use, now + 2.0 * conn.policy.lifetime)
-    hint = 'look at {show} at both ends'
     if conn.attempts >= MOST_ATTEMPTS or not _begin_anew(state, conn, now):
-        _give_up(state, conn, 'negotiating the key', cause, hint, now)
+        why = Explanation.of(Reason.KEY_IDS_CROSSED, 'negotiating the key', cause)
+        _give_up(state, conn, why, now)
     else:
         ask(state, conn, now)
 
@@ -197,7 +201,7 @@ def refused(state: Store, conn: Connection, failure: RpSaFailed, now: float) -> 
             ask(state, conn, now)
             return
     why = explain('negotiating the key', failure, None if peer.up else peer.trouble)
-    _give_up(state, conn, why.step, why.cause, why.hint, now)
+    _give_up(state, conn, why, now)
 
 
 def installed(state: Store, conn: Connection, now: float) -> None:
@@ -216,4 +220,5 @@ def installed(state: Store, conn: Connection, now: float) -> None:
 def not_installed(state: Store, conn: Connection, failure: Failed, now: float) -> None:
     """The kernel refused the key; the peer is told at once (`ending.drop` sends DELETE)."""
     cause = f'key refused: {failure.text}'
-    _give_up(state, conn, 'installing the key', cause, HINTS['installer'], now)
+    why = Explanation.of(Reason.KEY_REFUSED, 'installing the key', cause)
+    _give_up(state, conn, why, now)

@@ -12,7 +12,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from gatekeeper.engine.negotiated import revocation
-from gatekeeper.reporting.explanations import HINTS, Explanation
+from gatekeeper.reporting.explanations import Explanation
+from gatekeeper.reporting.reasons import Reason
 from gatekeeper.state.connection import Connection, Phase
 from gatekeeper.state.deadlines import Due
 from gatekeeper.state.limits import REPROVE_WITHIN
@@ -21,7 +22,7 @@ from gatekeeper.state.peer import Peer
 from gatekeeper.state.store import Store
 from ikev2.authentication.credentials import TrustAnchors
 from ikev2.errors import AuthenticationFailed
-from ikev2.events import Cause, IkeSaDistrusted
+from ikev2.events import IkeSaDistrusted
 from ikev2.peer import Peer as IkePeer
 
 UNPROVEN = f'the peer did not prove itself by its new credential within {REPROVE_WITHIN:.0f} s'
@@ -91,7 +92,7 @@ def _mkts(state: Store, peer: Peer) -> list[MktRecord]:
 
 
 def _explanation(cause: str) -> Explanation:
-    return Explanation('configuration', cause, HINTS[Cause.AUTHENTICATION_FAILED])
+    return Explanation.of(Reason.CREDENTIAL, 'configuration', cause)
 
 
 def proven(state: Store, peer: Peer, now: float) -> None:

@@ -10,7 +10,8 @@ from gatekeeper.engine.negotiated import accepting
 from gatekeeper.engine.negotiated.accepting import RefusedError
 from gatekeeper.engine.negotiated.opening import offered
 from gatekeeper.reporting.events import EventName
-from gatekeeper.reporting.explanations import HINTS, Explanation, explain
+from gatekeeper.reporting.explanations import Explanation, explain
+from gatekeeper.reporting.reasons import Reason
 from gatekeeper.state.connection import Connection, Phase
 from gatekeeper.state.deadlines import Due
 from gatekeeper.state.key_ids import NoKeyIdError
@@ -36,7 +37,7 @@ def ask(state: Store, conn: Connection, now: float) -> None:
         send_id = state.take_send_id(peer, pair, now, conn.keyids_unwanted)
     except NoKeyIdError as error:
         conn.keyids_unwanted = frozenset()
-        state.refuse(policy, 'rekey', str(error), 'wait for old keys to go')
+        state.refuse(policy, 'rekey', str(error), Reason.ALL_IDS_TAKEN)
         rotation.again(state, conn, now)
         return
     life = conn.requested_successor = state.new_life(policy, peer, pair, send_id, initiator=True)
@@ -110,7 +111,7 @@ def failed(
         if conn.mkt_in_use.limited is not None:
             # Whoever holds this key is not who has proven itself by the new credential.
             cause = 'the peer does not know the key from before the change of a credential'
-            state.refuse(conn.policy, 'configuration', cause, HINTS['credential'])
+            state.refuse(conn.policy, 'configuration', cause, Reason.UNRENEWED)
             ending.abort(state, conn, cause, now)
             return
         _doubt(state, conn)
@@ -118,7 +119,7 @@ def failed(
         conn.keyids_unwanted = frozenset(failure.data)
     if failure.notify != NotifyType.TEMPORARY_FAILURE:
         why = explain('rekey', failure, None if conn.peer.up else conn.peer.trouble)
-        state.refuse(conn.policy, why.step, why.cause, why.hint)
+        state.warn(conn, why)
     if failure.cause is Cause.NO_ANSWER:
         # Of others nothing is known: they stay.
         state.endpoint.connect(conn.peer.pad.name, now)
@@ -159,7 +160,7 @@ def requested(state: Store, event: RpSaRequested, now: float) -> None:
     except RefusedError as refusal:
         state.endpoint.refuse(event.token, refusal.notify, refusal.data, now)
         if refusal.notify is not NotifyType.TEMPORARY_FAILURE:
-            why = Explanation('rekey by the peer', refusal.reason, refusal.hint)
+            why = Explanation.of(refusal.reason, 'rekey by the peer', refusal.cause)
             state.refuse_request(state.peers[event.peer], refusal.policy, why)
 
 
@@ -254,7 +255,8 @@ def not_installed(
         conn.requested_successor = None
     else:
         return
-    state.refuse(conn.policy, 'rekey', f'key refused: {failure.text}', 'tried again')
+    why = Explanation.of(Reason.KEY_REFUSED, 'rekey', f'key refused: {failure.text}')
+    state.warn(conn, why)
     if life.token is not None:
         ending.refuse_for_now(state, life.token, now)
         life.token = None

@@ -27,7 +27,7 @@ def revoke(
         if conn.phase is Phase.ENDING:
             continue
         if _carries_traffic(conn):
-            state.refuse(conn.policy, why.step, why.cause, why.hint)
+            state.refuse(conn.policy, why.step, why.cause, why.reason)
             ending.abort(state, conn, why.cause, now)
             continue
         for mkt in conn.mkts():

@@ -29,7 +29,6 @@ from ikev2.udp import UdpError, UdpSockets
 
 PROVEN, REFUSED, UNTRIED = 0, 1, 2
 """Exit status."""
-_KEEPALIVE = b'\xff'  # RFC 3948, 2.3: an octet that every IKE daemon ignores
 
 IPAddress = IPv4Address | IPv6Address
 
@@ -64,7 +63,6 @@ def run(arguments: argparse.Namespace) -> int:
             request = asked.request(Selector(local, reserved))
         udp = _udp(asked, local)
         held.callback(udp.close)
-        canary = held.enter_context(_canary(local, asked))
         try:
             peer = asked.peer(local)
         except LocalError as error:
@@ -79,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
             key_log=key_log.write if key_log is not None else None,
         )
         show = _show_json if asked.json else _show_text
-        interrupted = _drive(probe, udp, canary, show)
+        interrupted = _drive(probe, udp, show)
         status = UNTRIED if interrupted else PROVEN if probe.proven else REFUSED
         _conclude(asked, status)
     return status
@@ -148,17 +146,6 @@ def _udp(asked: Wanted, local: IPAddress) -> UdpSockets:
         raise ToolError(f'{error} (--local-ports; without it free ones are taken)') from None
 
 
-@contextmanager
-def _canary(local: IPAddress, asked: Wanted) -> Iterator[socket.socket]:
-    """A connected socket hears what ICMP says to a datagram for the peer's port."""
-    with socket.socket(_family(local), socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as one:
-        with suppress(OSError):
-            one.bind((str(local), 0))
-            one.connect((str(asked.remote), asked.ike_port))
-            one.send(_KEEPALIVE)
-        yield one
-
-
 # --- the loop --------------------------------------------------------------------------------
 
 
@@ -183,14 +170,12 @@ def _interrupts() -> Iterator[int]:
         os.close(wake)
 
 
-def _drive(
-    probe: Probe, udp: UdpSockets, canary: socket.socket, show: Callable[[Step], None]
-) -> bool:
+def _drive(probe: Probe, udp: UdpSockets, show: Callable[[Step], None]) -> bool:
     """Until the probe is done. True if somebody interrupted it."""
     interrupted = False
     with _interrupts() as wake:
         poll = select.poll()
-        for descriptor in (*udp.filenos(), canary.fileno(), wake):
+        for descriptor in (*udp.filenos(), wake):
             poll.register(descriptor, select.POLLIN)
         probe.start(boottime())
         while True:
@@ -206,31 +191,20 @@ def _drive(
                 probe.stop(boottime())
             for datagram in udp.receive():
                 probe.receive_datagram(datagram, boottime())
-            _listen(canary, probe)
             probe.handle_timer(boottime())
 
 
 def _flush(probe: Probe, udp: UdpSockets, show: Callable[[Step], None]) -> None:
     """Send and show."""
     for datagram in probe.datagrams_to_send():
-        failures = udp.send_failures
         udp.send(datagram)
-        if udp.send_failures > failures:
-            probe.unsendable(udp.last_failure)
+    for failure in udp.take_failures():
+        if failure.from_icmp:
+            probe.unreachable(failure.text)
+        else:
+            probe.unsendable(failure.text)
     for step in probe.take_steps():
         show(step)
-
-
-def _listen(canary: socket.socket, probe: Probe) -> None:
-    """What ICMP has said since the last time."""
-    try:
-        canary.recv(1)
-    except BlockingIOError:
-        pass
-    except ConnectionRefusedError:
-        probe.unreachable('port unreachable')
-    except OSError as error:
-        probe.unreachable(str(error.strerror).lower())
 
 
 # --- printing --------------------------------------------------------------------------------

@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 
 from gatekeeper.reporting.adapter_names import AdapterNames
-from gatekeeper.reporting.explanations import HINTS, Explanation
+from gatekeeper.reporting.explanations import Explanation
+from gatekeeper.reporting.reasons import Reason
 
 NAMES = AdapterNames(show='show it', listen_setting='listen on', ike_port_setting='the-port')
 
 
-@pytest.mark.parametrize('hint', HINTS.values())
+@pytest.mark.parametrize('hint', [reason.hint for reason in Reason])
 def test_fill_leaves_no_brace_in_any_hint(hint: str) -> None:
     assert '{' not in NAMES.fill(hint)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from gatekeeper.reporting.events import EventName, OperatorEvent
-from gatekeeper.reporting.explanations import at_ike
+from gatekeeper.reporting.explanations import explain_ike_failure
 from gatekeeper.reporting.timeline import Level, Recorder
 from ikev2.authentication.identity import Identity
 from ikev2.events import IkeSaFailed
@@ -37,7 +37,7 @@ def failures(bench: Bench, identity: str, secret: str) -> list[IkeSaFailed]:
 
 
 def refused(failure: IkeSaFailed) -> OperatorEvent:
-    trouble = at_ike(failure)
+    trouble = explain_ike_failure(failure)
     details = {'step': trouble.step, 'hint': trouble.hint, 'neighbor': NEIGHBOR}
     told = details | {'cause': str(failure.cause), 'text': failure.text}
     return OperatorEvent(0.0, 'r2', None, EventName.REFUSED, dict(told))

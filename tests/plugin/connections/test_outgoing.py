@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
 import socket
 import struct
 from collections.abc import Callable, Iterator
@@ -11,7 +10,6 @@ from typing import Any
 
 import pytest
 from exabgp.logger import log
-from exabgp.reactor.api import API
 
 from gatekeeper.reporting.events import EventName
 from plugin.log import Recorder
@@ -184,22 +182,6 @@ def test_a_reload_has_what_still_fails_said_again(
         one.runtime.configure(list(one.runtime.policies.values()))
         one.gatekeeper.requests[-1].refuse('no answer')
     one.until(lambda: len(told) == 2)
-
-
-def test_show_tells_why_no_connection_came_up(
-    daemon: Start, peer: socket.socket, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    one = active(daemon, peer)
-    one.until(lambda: one.gatekeeper.requests)
-    row = {'neighbor': '127.0.0.2', 'session': 'ipv4 unicast', 'last_error': None}
-    rows = [row | {'state': 'down'}, row | {'state': 'in use'}]
-    monkeypatch.setattr(one.gatekeeper, 'snapshot', lambda: [dict(row) for row in rows])
-    one.gatekeeper.requests[0].refuse('connecting: no route; check the path')
-    one.until(lambda: one.runtime.failures)
-    API(one.reactor).process(one.reactor, 'service', 'show ikev2 json')
-    (text,) = one.processes.written
-    cause = 'connecting: no route; check the path'
-    assert [one['last_error'] for one in json.loads(text)] == [cause, None]
 
 
 def test_a_proof_that_fails_aborts_without_an_octet(

@@ -103,11 +103,20 @@ def test_what_is_for_nobody_here_is_told_to_nobody(pair: SocketPair) -> None:
     assert not r2.noted('refused')
 
 
-def test_where_keys_are_negotiated_ike_says_it() -> None:
+@pytest.mark.parametrize(
+    ('reason', 'said'),
+    [
+        (Reason.UNSIGNED, 'it has no TCP-AO'),
+        (Reason.BAD_MAC, 'its MAC is wrong under the negotiated key, KeyID 5'),
+        (Reason.UNKNOWN_KEY, 'it is under KeyID 5, not a key of now'),
+    ],
+)
+def test_syn_dropped_tells_it_of_negotiated_sessions(reason: Reason, said: str) -> None:
+    """IKE knows nothing of what happens to the segments afterwards."""
     world = World()
     _, r2 = negotiating(world)
-    tell(r2, Reason.UNSIGNED, None)
-    assert not r2.noted('refused')
+    tell(r2, reason, None if reason is Reason.UNSIGNED else 5)
+    assert any(said in str(note.details['cause']) for note in r2.noted('refused'))
 
 
 # --- from the backend to the log ----------------------------------------------------------------

@@ -1,0 +1,72 @@
+"""Why a peer doesn't come up: what the backend has dropped, in words.
+
+With a keychain nothing is said between the two ends, and a SYN that fits no key just vanishes. With
+negotiated keys IKE says all that it knows; what happens to the segments afterwards only the packet
+path sees.
+"""
+
+from __future__ import annotations
+
+from gatekeeper.policy.keychain import Keychain
+from gatekeeper.policy.sessions import SessionPolicy
+from gatekeeper.reporting.explanations import Explanation
+from gatekeeper.reporting.reasons import Reason
+from gatekeeper.state.connection import Phase
+from gatekeeper.state.store import Store
+from tcpao import refusal as path
+from tcpao.refusal import DroppedSyn
+
+_NEGOTIATED = {
+    path.Reason.UNSIGNED: (Reason.UNSIGNED_NEGOTIATED, 'it has no TCP-AO'),
+    path.Reason.UNKNOWN_KEY: (Reason.OLD_KEY_ID, 'it is under KeyID {key_id}, not a key of now'),
+    path.Reason.BAD_MAC: (
+        Reason.BAD_MAC_NEGOTIATED,
+        'its MAC is wrong under the negotiated key, KeyID {key_id}',
+    ),
+}
+
+
+def syn_dropped(state: Store, refusal: DroppedSyn, now: float) -> None:
+    """Tell it of every session that it may have been for, unless that is up."""
+    up = {conn.policy.key for conn in state.connections.values() if conn.phase is Phase.PROVEN}
+    for policy in state.policies.values():
+        if policy.key in up or not _is_for(policy, refusal):
+            continue
+        if policy.keychain is None:
+            reason, cause = _NEGOTIATED[refusal.reason]
+            state.refuse(policy, _step(refusal), cause.format(key_id=refusal.key_id), reason)
+        else:
+            trouble = _trouble(policy.keychain, refusal, state.wall(now))
+            state.refuse(policy, trouble.step, trouble.cause, trouble.reason)
+
+
+def _is_for(policy: SessionPolicy, refusal: DroppedSyn) -> bool:
+    pair = refusal.pair
+    if (policy.local, policy.remote) != (pair.local, pair.remote):
+        return False
+    if refusal.is_answer:
+        ours = policy.source_port in (None, pair.local_port)
+        return ours and policy.connect_port == pair.remote_port
+    theirs = policy.peer_port in (None, pair.remote_port)
+    return theirs and policy.listen_port == pair.local_port
+
+
+def _step(refusal: DroppedSyn) -> str:
+    return f"the peer's {'answer to our SYN' if refusal.is_answer else 'SYN'}"
+
+
+def _trouble(chain: Keychain, refusal: DroppedSyn, wall: float) -> Explanation:
+    step = _step(refusal)
+    match refusal.reason:
+        case path.Reason.UNSIGNED:
+            return Explanation.of(Reason.UNSIGNED, step, 'it has no TCP-AO')
+        case path.Reason.UNKNOWN_KEY:
+            denied = chain.why_denied(wall) if chain.preferred(wall) is None else ''
+            held = ' '.join(str(key.recv_id) for key in chain.accepted(wall)) or 'none'
+            cause = f'it is under KeyID {refusal.key_id}, recv-ids accepted now: {held}'
+            cause = f'{cause}; {denied}' if denied else cause
+            return Explanation.of(Reason.UNKNOWN_KEY_ID, step, cause)
+        case path.Reason.BAD_MAC:
+            found = [key for key in chain.accepted(wall) if key.recv_id == refusal.key_id]
+            name = str(found[0]) if found else f'KeyID {refusal.key_id}'
+            return Explanation.of(Reason.BAD_MAC, step, f'its MAC is wrong under {name}')
