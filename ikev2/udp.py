@@ -14,6 +14,7 @@ import struct
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address
 
+from ikev2.constants import ExchangeType, HeaderFlag
 from ikev2.errors import LocalError
 from ikev2.events import Datagram, SendFailure
 
@@ -21,6 +22,10 @@ _MARKER = bytes(4)
 _MARKERLESS_PORT = 500
 _KEEPALIVE = b'\xff'  # RFC 3948, 2.3: keeps a NAT's mapping alive, says nothing
 _LARGEST = 65535
+_UNPROVEN = frozenset(
+    bytes([kind])
+    for kind in (ExchangeType.IKE_SA_INIT, ExchangeType.IKE_INTERMEDIATE, ExchangeType.IKE_AUTH)
+)
 _MOST_AT_ONCE = 64
 # <linux/in.h>, <linux/in6.h>: Python 3.11 doesn't have these.
 _IP_PKTINFO = 8
@@ -87,7 +92,10 @@ class UdpSockets:
         return taken
 
     def receive(self) -> list[Datagram]:
-        """What has arrived, up to 64 datagrams per socket: poll says if there are more."""
+        """Return what has arrived, up to 64 datagrams per socket: poll says if there are more.
+
+        What can wait comes last.
+        """
         found: list[Datagram] = []
         for (family, port), one in self._sockets.items():
             self._read_errors(family, one)
@@ -102,7 +110,7 @@ class UdpSockets:
                 datagram = _arrived(family, port, data, ancillary, flags, source)
                 if datagram is not None:
                     found.append(datagram)
-        return found
+        return sorted(found, key=_can_wait)
 
     def send(self, datagram: Datagram) -> None:
         """Send from the datagram's local address and port.
@@ -205,6 +213,13 @@ def _why_not(port: int, error: OSError) -> str:
     if error.errno == errno.EACCES:
         return f'{text}; ports below 1024 need root or CAP_NET_BIND_SERVICE'
     return text
+
+
+def _can_wait(datagram: Datagram) -> bool:
+    """Return whether this asks for work for somebody unproven: what an IKE SA is waiting for, a
+    rekey before all, goes first. The answers to our own requests keep their order."""
+    kind, flags = datagram.data[18:19], datagram.data[19:20]
+    return kind in _UNPROVEN and not (flags and flags[0] & HeaderFlag.RESPONSE)
 
 
 def _arrived(

@@ -11,8 +11,10 @@ from ipaddress import ip_address
 import pytest
 
 import ikev2.udp
+from ikev2.constants import ExchangeType
 from ikev2.events import Datagram
 from ikev2.udp import UdpError, UdpSockets
+from ikev2.wire.message import Header
 
 HOME = ip_address('127.0.0.1')
 OTHER = ip_address('127.0.0.2')
@@ -66,6 +68,26 @@ def test_the_address_that_was_asked_is_known_and_the_answer_leaves_from_it(
     sockets.send(Datagram(b'x', datagram.local, port, datagram.remote, datagram.remote_port))
     _, source = peer.recvfrom(100)
     assert source == ('127.0.0.2', port)
+
+
+def test_receive_puts_handshakes_last_when_a_rekey_waits(
+    sockets: UdpSockets, peer: socket.socket
+) -> None:
+    """A flood of key exchanges is answered after what established IKE SAs wait for."""
+
+    def message(kind: int, flags: int) -> bytes:
+        return Header(b'i' * 8, b'r' * 8, kind, 0, True, bool(flags)).encode(0, 28)
+
+    sent = [
+        message(ExchangeType.IKE_SA_INIT, 0),
+        message(ExchangeType.IKE_AUTH, 0),
+        message(ExchangeType.IKE_AUTH, 1),
+        message(ExchangeType.CREATE_CHILD_SA, 0),
+        b'short',
+    ]
+    for data in sent:
+        peer.sendto(data, ('127.0.0.1', sockets.ports[0]))
+    assert [d.data for d in receive(sockets)] == [*sent[2:], *sent[:2]]
 
 
 def test_the_same_over_ipv6(sockets: UdpSockets) -> None:

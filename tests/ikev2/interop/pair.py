@@ -178,6 +178,20 @@ class Pair:
         assert not driver.all(IkeSaUp)
         return failed
 
+    def outcome(self, setup: Setup, role: str) -> IkeSaUp | IkeSaFailed:
+        """Configure both ends and try: what it comes to is for the other end to say."""
+        driver = self.configure(setup)
+        if role == 'initiator':
+            driver.endpoint.connect('theirs', driver.now())
+            ended = driver.run_until(lambda: bool(driver.all(IkeSaUp) + driver.all(IkeSaFailed)))
+        else:
+            with self.initiated() as command:
+                ended = driver.run_until_exit(command)
+        found: list[IkeSaUp | IkeSaFailed] = [*driver.all(IkeSaUp), *driver.all(IkeSaFailed)]
+        assert ended, self.other.log_text()
+        assert found, self.other.log_text()
+        return found[0]
+
     def nothing_in_common(self, setup: Setup, role: str) -> None:
         """No proposal is acceptable to whoever answers, which says so; no IKE SA at either end."""
         driver = self.configure(setup)

@@ -146,7 +146,14 @@ def test_additional_key_exchange(pair: Pair, swan: Swan, role: str, method: KeyE
     word = method.name.lower().replace('ml_kem_', 'mlkem')
     proposal = f'aes256gcm16-prfsha256-x25519-ke1_{word}'
     with pair.row(role, 'additional key exchange', method.name) as row:
-        row.unsupported(swan.refusal(Setup(shared(), shared(), proposal=proposal)))
-        # Nor without being told: it can't answer such an offer.
         policy = IkePolicy(additional=(method,), additional_required=True)
-        pair.nothing_in_common(Setup(shared(), shared(), policy=policy), role)
+        refusal = swan.refusal(Setup(shared(), shared(), proposal=proposal))
+        if refusal:
+            row.unsupported(refusal)
+            # Nor without being told: it can't answer such an offer.
+            pair.nothing_in_common(Setup(shared(), shared(), policy=policy), role)
+            return
+        setup = Setup(shared(), shared(), policy=policy, proposal=proposal)
+        driver = pair.bring_up(setup, role)
+        assert driver.only_sa().suite.endswith(method.name.lower().replace('_', '-'))
+        assert driver.proves_alive()
