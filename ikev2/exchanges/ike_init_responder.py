@@ -51,6 +51,11 @@ if TYPE_CHECKING:
     from ikev2.association import Association
 
 
+_LONGEST_ANSWER = 700
+"""Octets that an answer with Curve25519 and the CAs of a CERTREQ doesn't reach. With longer public
+values a request is longer too."""
+
+
 def serve_ike_init(
     association: Association, datagram: Datagram, header: Header, now: float
 ) -> None:
@@ -154,14 +159,12 @@ def _answer_init(
     path = Path.back(datagram)
     our_nonce = context.random(NONCE_LENGTH)
     payloads = _answer(association, message, choice, header, our_nonce, path)
-    # The peer's public value is as long as ours will be.
-    length = len(Message(header, (*payloads, ke)).encode())
-    if not cookie and length > context.limits.cookie_answer * len(datagram.data):
+    largest = context.limits.cookie_answer * len(datagram.data)
+    if not cookie and largest < _LONGEST_ANSWER and len(_encoded(header, payloads, ke)) > largest:
         return None
     tell(association, message.payloads, sent=False, response=False)
     public_value, shared = respond(ke.group, ke.data)
-    payloads.insert(1, KeyExchangePayload(ke.group, public_value))
-    response = Message(header, tuple(payloads)).encode()
+    response = _encoded(header, payloads, KeyExchangePayload(ke.group, public_value))
     origin = Origin(
         initiator=False,
         spi_i=header.initiator_spi,
@@ -189,6 +192,12 @@ def _answer_init(
     return sa
 
 
+def _encoded(header: Header, payloads: list[Payload], ke: KeyExchangePayload) -> bytes:
+    """Return the answer with a KE payload: the peer's stands in for ours, which is as long."""
+    payloads[1:2] = [ke]
+    return Message(header, tuple(payloads)).encode()
+
+
 def _answer(
     association: Association,
     message: Message,
@@ -197,10 +206,11 @@ def _answer(
     our_nonce: bytes,
     path: Path,
 ) -> list[Payload]:
-    """Return the payloads of the answer, without KE, which comes after the first."""
+    """Return the payloads of the answer; the second one holds the place of KE."""
     peer = association.peer
     payloads: list[Payload] = [
         choice.answer(),
+        NoncePayload(our_nonce),  # KE is to come here
         NoncePayload(our_nonce),
         *nat_detection(header.initiator_spi, header.responder_spi, path),
         *certificate_requests(peer.remote_credential),

@@ -192,9 +192,14 @@ class Message:
         ContradictoryAnswer: the request has failed entirely (RFC 7296, 3.10.1, which says so of
         the error types that a receiver doesn't know).
         """
-        error = next((n for n in self.errors if n.notify_type not in tolerated), None)
-        if error is not None and any(type(p) is not NotifyPayload for p in self.payloads):
-            raise ContradictoryAnswer(error.notify_type)
+        error, grants = None, False
+        for payload in self.payloads:
+            if not isinstance(payload, NotifyPayload):
+                grants = True
+            elif payload.notify_type < FIRST_STATUS_NOTIFY and payload.notify_type not in tolerated:
+                error = payload.notify_type
+        if grants and error is not None:
+            raise ContradictoryAnswer(error)
 
 
 def encode_chain(payloads: Sequence[Payload]) -> tuple[int, bytes]:
