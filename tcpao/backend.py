@@ -54,6 +54,9 @@ class Backend(Protocol):
     def remarks(self) -> tuple[str, ...]:
         """What its start has found, for the log."""
 
+    def warnings(self) -> tuple[str, ...]:
+        """Settings of this host that will keep connections out, for the log."""
+
     def capabilities(self) -> Capabilities:
         """What it can do, once started."""
 

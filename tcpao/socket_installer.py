@@ -78,6 +78,14 @@ class SocketInstaller(ABC, Generic[Handle]):
             raise InstallError(Cause.GONE, f'the socket handed over is not {pair}')
         self._connections[pair] = socket
 
+    def add_accepted(self, pair: SocketPair, handle: Handle) -> None:
+        """As `add_connection`, of a socket that a listener has accepted.
+
+        Raises InstallError (REFUSED) too where the backend can't tell that its peer has made the
+        handshake now: a recorded one must not be taken for it.
+        """
+        self.add_connection(pair, handle)
+
     def drop_connection(self, pair: SocketPair) -> None:
         """Forget a connection; its keys go with the socket, which its owner closes."""
         self._connections.pop(pair, None)

@@ -83,12 +83,25 @@ class ProtectedSockets:
         return self._links.get(pair)
 
     def add(self, pair: SocketPair, sock: socket.socket) -> ProtectedSocket:
-        """Register a socket. Raises InstallError, and then it is nobody's but the caller's."""
+        """Register a socket that is about to connect. Raises InstallError, and then it is
+        nobody's but the caller's."""
+        return self._add(pair, sock, self._installer.add_connection)
+
+    def add_accepted(self, pair: SocketPair, sock: socket.socket) -> ProtectedSocket:
+        """As `add`, of a socket that was accepted."""
+        return self._add(pair, sock, self._installer.add_accepted)
+
+    def _add(
+        self,
+        pair: SocketPair,
+        sock: socket.socket,
+        take_charge: Callable[[SocketPair, socket.socket], None],
+    ) -> ProtectedSocket:
         old = self._links.get(pair)
         if old is not None:
             # Two sockets can't have one pair: the older one is dead or on its way out.
             self.end(old, 'replaced by a new connection with the same ports')
-        self._installer.add_connection(pair, sock)
+        take_charge(pair, sock)
         link = ProtectedSocket(pair, sock)
         self._links[pair] = link
         return link

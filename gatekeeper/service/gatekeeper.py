@@ -220,6 +220,11 @@ class Gatekeeper:
         """What the backend's start has found, for the log."""
         return self._backend.remarks()
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Settings of this host that will keep connections out, for the log."""
+        return self._backend.warnings()
+
     def fileno(self) -> int:
         """Readable when commands wait or a ticket was settled."""
         return self._commands.fileno()

@@ -71,21 +71,30 @@ class IncomingConnections:
                 self._turn_away(sock, remote)
 
     def _turn_away(self, sock: socket.socket, remote: object) -> None:
+        cause = f'no neighbor has the address {remote}'
+        self._record(cause, hint='configure it, or find out who connects')
+        abort_on_close(sock)
+        sock.close()
+
+    def _refuse(self, pair: SocketPair, cause: str) -> None:
+        """Tell operators why a neighbor's connection is aborted without an octet."""
+        self._record(
+            cause,
+            neighbor=str(pair.remote),
+            pair=str(pair),
+            hint='aborted without an octet; the peer tries again',
+        )
+
+    def _record(self, cause: str, **details: str) -> None:
         recorder = self._runtime.recorder
         event = OperatorEvent(
             time.time(),
             recorder.router,
             None,
             EventName.REFUSED,
-            {
-                'step': 'accept',
-                'cause': f'no neighbor has the address {remote}',
-                'hint': 'configure it, or find out who connects',
-            },
+            {'step': 'accept', 'cause': cause, **details},
         )
         recorder.record(event)
-        abort_on_close(sock)
-        sock.close()
 
     def _hold(self, sock: socket.socket) -> None:
         runtime = self._runtime
@@ -95,8 +104,12 @@ class IncomingConnections:
             pair = pair_of(sock)
             if len(self._held) >= MOST_HELD:
                 raise OSError(f'{MOST_HELD} connections wait for their proof already')
-            link = runtime.links.add(pair, sock)
-        except (OSError, InstallError) as error:
+            link = runtime.links.add_accepted(pair, sock)
+        except InstallError as error:
+            self._refuse(pair, error.text)
+            sock.close()
+            return
+        except OSError as error:
             cause = str(error)
             log.warning(lambda: f'an accepted connection is dropped: {cause}', LOG)
             sock.close()

@@ -101,6 +101,8 @@ def start(reactor: Any, preference: Preference) -> Runtime:
         begun.pop_all()
     for said in (gatekeeper.backend, *gatekeeper.remarks):
         log.info(lambda said=said: f'TCP-AO backend: {said}', LOG)
+    for warned in gatekeeper.warnings:
+        log.warning(lambda warned=warned: f'TCP-AO backend: {warned}', LOG)
     return Runtime(
         reactor, gatekeeper, gatekeeper.connection_installer(), recorder, (*tables, *key_logs)
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tcpao.backend import BackendError, Counters
 from tcpao.installer import Capabilities
+from tcpao.kernel import saved_syn
 from tcpao.kernel.installer import LinuxInstaller, why_unsupported
 from tcpao.mkt import IPAddress
 from tcpao.refusal import DroppedSyn
@@ -36,6 +37,10 @@ class KernelBackend:
     def remarks(self) -> tuple[str, ...]:
         """See Backend."""
         return ()
+
+    def warnings(self) -> tuple[str, ...]:
+        """See Backend."""
+        return tuple(filter(None, (saved_syn.warning(),)))
 
     def capabilities(self) -> Capabilities:
         """As the kernel answers."""

@@ -33,6 +33,7 @@ from tcpao.kernel.abi import (
     peer_sockaddr,
 )
 from tcpao.kernel.errors import refusal
+from tcpao.kernel.saved_syn import refuse_cookies, save_syns
 from tcpao.key_socket import InstalledKey, InstallError, Key, SocketState
 from tcpao.mkt import ALGORITHMS, IPAddress, IPNetwork, SocketPair
 from tcpao.socket_installer import SocketInstaller
@@ -314,7 +315,13 @@ class LinuxInstaller(SocketInstaller[socket.socket]):
         """As every installer's; raises InstallError for a socket that isn't bound to a port."""
         if handle.fileno() == -1 or endpoint_of(handle.getsockname())[1] == 0:
             raise InstallError(Cause.REFUSED, 'a listening socket must be bound to a port first')
+        save_syns(handle)
         super().add_listener(handle)
+
+    def add_accepted(self, pair: SocketPair, handle: socket.socket) -> None:
+        """As every installer's; raises InstallError for a connection made from a SYN cookie."""
+        refuse_cookies(handle)
+        super().add_accepted(pair, handle)
 
     def capabilities(self) -> Capabilities:
         """What this kernel can do: each suite is tried on a socket of its own, once."""

@@ -2,6 +2,7 @@
 
 With cookies the kernel takes both initial sequence numbers from a bare ACK, so a recorded ACK and
 the data after it are taken for a new connection wherever their key is still on the listener.
+A router refuses every connection that was made so.
 """
 
 from __future__ import annotations
@@ -9,12 +10,10 @@ from __future__ import annotations
 import select
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Any
 
 import dpkt
 import pytest
@@ -26,12 +25,12 @@ from lab.impostors import inside
 from tcpao.kernel.installer import LinuxSocket
 from tcpao.key_socket import Key
 from tcpao.mkt import ALGORITHMS
-from tcpao.verification.capture import read_packets
 from tcpao.verification.segment import Flag, Segment, parse_ip
-from tests.e2e import pair
+from tests.e2e import keychains, pair
+from tests.e2e.configurations import FAMILIES, ROUTES, neighbor
 from tests.e2e.conftest import Routers
 from tests.e2e.pair import R1, R2
-from tests.e2e.router import PATIENCE, Router, within
+from tests.e2e.router import PATIENCE, Router
 
 pytestmark = pytest.mark.kernel
 
@@ -40,7 +39,6 @@ ALWAYS = 2
 CONTROL_PORT = 1790
 ETHERNET_HEADER = 14
 SAID = b'something that was said once'
-WAITING = 'waiting for the peer to ask for a key'
 
 
 @pytest.fixture(scope='module')
@@ -116,18 +114,6 @@ def under_key(sock: socket.socket, peer: str, *, select_it: bool) -> None:
     LinuxSocket(sock).add(key, select=select_it)
 
 
-def of_r2(key: dict[str, Any]) -> Key:
-    """A row of a key table, whose ids are r1's, as r2 has it."""
-    return Key(
-        peer=ip_network(R1),
-        send_id=key['recv_id'],
-        recv_id=key['send_id'],
-        algorithm=ALGORITHMS[key['algorithm']],
-        tcp_options=key['tcp_options'],
-        master_key=Secret(bytes.fromhex(key['master_key'])),
-    )
-
-
 def abort(sock: socket.socket) -> None:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
     sock.close()
@@ -172,99 +158,53 @@ def test_a_key_that_stays_on_a_listener_lets_a_recorded_connection_in_again(
 # --- the router ---------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
-    """What r1 sent in both sessions, which are over; r2 still runs."""
-
-    syns: list[bytes]
-    after: list[bytes]
-    """From the handshake's last ACK on."""
-    said: dict[int, bytes]
-    """The first octets of each session, by its port: the OPEN."""
-    keys: list[dict[str, Any]]
-
-
-@pytest.fixture(scope='module')
-def sessions(cookies: Routers, tmp_path_factory: pytest.TempPathFactory) -> Recorded:
-    """r1 and r2 have both sessions, until r1 is killed."""
-    r1, r2 = cookies.r1, cookies.r2
-    pair.configure(cookies)
-    with recording(cookies, tmp_path_factory.mktemp('sessions')) as recorded:
-        pair.start(r2)
-        pair.start(r1)
-        pair.await_up(cookies)
-        r1.kill()
-        within(PATIENCE, lambda: not r2.connections(), lambda: r2.told('connections closed'))
-    for session in pair.PORTS:
-        # Its gatekeeper knows.
-        r2.await_event(EventName.MKT_REMOVED, session)
-    assert cookies_taken(r2) >= len(pair.PORTS), 'the sessions came up without cookies'
-    said: dict[int, bytes] = {}
-    for _, segment in recorded:
-        if segment.payload:
-            said.setdefault(segment.source_port, segment.payload)
-    assert said.keys() == {*pair.PORTS.values()}
-    return Recorded(
-        syns=[frame for frame, segment in recorded if segment.is_opening],
-        after=[frame for port in pair.PORTS.values() for frame in of_port(recorded, port)],
-        said=said,
-        keys=r2.key_list(),
-    )
+def with_keychains(routers: Routers) -> None:
+    for router, local, remote in ((routers.r1, R1, R2), (routers.r2, R2, R1)):
+        keychains.write_key(router, 1)
+        passive = router is routers.r2
+        router.configure(
+            f'keychain core {{\n{keychains.key(router, 1)}}}\n'
+            + neighbor(
+                router.name,
+                'r1' if passive else 'r2',
+                local=local,
+                remote=remote,
+                protection='    ikev2 { keychain core; }\n',
+                passive=passive,
+                families=FAMILIES[:1],
+                routes=ROUTES[router.name][:1],
+            )
+        )
 
 
-@pytest.mark.parametrize('with_syn', [False, True], ids=['from the ACK on', 'from the SYN on'])
-def test_recorded_sessions_are_not_let_in_again(
-    cookies: Routers, sessions: Recorded, tmp_path: Path, with_syn: bool
+@pytest.mark.parametrize('configure', [pair.configure, with_keychains], ids=['ike', 'keychain'])
+def test_router_takes_no_session_when_it_came_by_a_cookie(
+    cookies: Routers, tmp_path: Path, configure: Callable[[Routers], None]
 ) -> None:
-    r2 = cookies.r2
-    frames = [*(sessions.syns if with_syn else []), *sessions.after]
-    refused, taken = r2.counter('TCPAOKeyNotFound'), cookies_taken(r2)
-    proven = len(r2.named(EventName.ESTABLISHED))
-    wire = Capture(r2.node, 'eth1', tmp_path / 'replayed.pcap')
+    """Neither the peer's own nor a recorded one, for they look the same; both are told."""
+    r1, r2 = cookies.r1, cookies.r2
+    cookies.stop()
+    r2.set('ipv4/tcp_syncookies', ALWAYS)
+    configure(cookies)
+    with recording(cookies, tmp_path) as recorded:
+        pair.start(r2)
+        r2.await_log('tcp_syncookies is 2')
+        # ExaBGP listens before it has read its configuration.
+        r2.await_log('loaded new configuration')
+        pair.start(r1)
+        r2.await_event(EventName.REFUSED, step='accept')
+        r1.kill()
+    frames = [frame for frame, segment in recorded if is_after_the_handshake(segment)]
+    assert frames
     play(cookies, frames)
-    # No key of the listener's, which are deny keys, has an id that was on the wire.
-    within(
-        PATIENCE,
-        lambda: r2.counter('TCPAOKeyNotFound') >= refused + len(frames),
-        lambda: r2.told(f'{len(frames)} frames refused'),
-    )
-    wire.close()
-    assert cookies_taken(r2) == taken
-    assert not r2.connections()
-    answers = [segment for segment in segments(wire.path) if str(segment.source) != R1]
-    assert not answers
     # What a socket of r2's had accepted, it would have handed on before it answers this.
-    assert {row['state'] for row in r2.show()} <= {'down', WAITING}
-    assert len(r2.named(EventName.ESTABLISHED)) == proven
+    assert {row['state'] for row in r2.show()} != {'in use'}
+    assert not r2.named(EventName.ESTABLISHED)
+    assert cookies_taken(r2)
+    r2.set('ipv4/tcp_syncookies', 1)
+    pair.start(r1)
+    r2.await_event(EventName.ESTABLISHED)
 
 
-def segments(path: Path) -> Iterator[Segment]:
-    for packet in read_packets(path):
-        segment = parse_ip(packet.octets)
-        if segment is not None:
-            yield segment
-
-
-def test_they_would_be_if_their_keys_were_still_there(cookies: Routers, sessions: Recorded) -> None:
-    """The same frames, once r2 has gone and somebody careless listens in its place."""
-    cookies.r2.kill()
-    with ExitStack() as stack:
-        with inside(cookies.r2.node.namespace):
-            listener = stack.enter_context(socket.socket())
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            for key in sessions.keys:
-                LinuxSocket(listener).add(of_r2(key), select=False)
-            listener.bind((R2, 179))
-            listener.listen()
-        # A listener takes cookies once it has given out some: the SYNs see to that.
-        play(cookies, [*sessions.syns, *sessions.after])
-        heard = {}
-        for _ in sessions.said:
-            again = accepted(listener)
-            assert again is not None
-            # Closed, it would hold r1's port in FIN-WAIT-1 for two minutes: r1 knows nothing of it.
-            stack.callback(abort, again)
-            again.settimeout(PATIENCE)
-            port = again.getpeername()[1]
-            heard[port] = again.recv(len(sessions.said[port]), socket.MSG_WAITALL)
-    assert heard == sessions.said
+def is_after_the_handshake(segment: Segment) -> bool:
+    return segment.destination_port == 179 and not segment.flags & (Flag.SYN | Flag.RST | Flag.FIN)

@@ -33,6 +33,7 @@ from plugin.log import Recorder
 from tcpao.backend import Preference
 from tcpao.installer import Capabilities, Command, Event
 from tcpao.kernel.installer import LinuxInstaller
+from tcpao.kernel.saved_syn import save_syns
 from tcpao.mkt import ALGORITHMS, Mkt, SocketPair
 from tests.plugin.peers import SECONDS
 
@@ -143,6 +144,7 @@ class FakeGatekeeper(Gatekeeper):
     def add_listener(self, sock: socket.socket) -> None:
         if self.refuse_listeners is not None:
             raise GatekeeperError(self.refuse_listeners)
+        save_syns(sock)
         listening = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
         state = 'listening' if listening else 'bound'
         self.log.append(f'add_listener {sock.getsockname()[1]} {state}')

@@ -123,6 +123,10 @@ class UserspaceBackend:
             *(f'{LEFT_AND_REMOVED}: {one}' for one in ready.removed),
         )
 
+    def warnings(self) -> tuple[str, ...]:
+        """See tcpao.backend.Backend: the packet process sees every handshake, cookie or not."""
+        return ()
+
     def capabilities(self) -> Capabilities:
         """What the process can do."""
         return self.listener_installer().capabilities()

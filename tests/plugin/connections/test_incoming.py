@@ -13,8 +13,11 @@ from exabgp.bgp.fsm import FSM
 from exabgp.bgp.message import Notify
 from exabgp.protocol.family import AFI, SAFI
 
+from gatekeeper.reporting.events import OperatorEvent
 from plugin.connections.incoming import MOST_HELD
-from tcpao.installer import Abort
+from tcpao.installer import Abort, Cause
+from tcpao.kernel.saved_syn import NO_SYN
+from tcpao.key_socket import InstallError
 from tests.plugin.doubles import Asked, Daemon
 from tests.plugin.peers import accepted, connected, free_port, linger, listener, ready, received
 from tests.plugin.texts import neighbor
@@ -209,6 +212,25 @@ def test_a_proof_that_never_comes_is_not_waited_for_for_ever(
         one.until(lambda: one.gatekeeper.is_gone, sleep=300_000)
         assert proof.cancelled
         assert received(ready(end)) is None
+
+
+def test_a_child_is_aborted_when_it_came_by_a_cookie(
+    daemon: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, port = passive(daemon)
+    records: list[OperatorEvent] = []
+    monkeypatch.setattr(one.runtime.recorder, 'record', records.append)
+
+    def refuse(pair: object, sock: object) -> None:
+        raise InstallError(Cause.REFUSED, NO_SYN)
+
+    monkeypatch.setattr(one.runtime.installer, 'add_accepted', refuse)
+    with connected(port) as end:
+        one.until(lambda: records)
+        with pytest.raises(ConnectionResetError):
+            ready(end).recv(1)
+    assert records[0].details['cause'] == NO_SYN
+    assert not one.gatekeeper.proofs
 
 
 def test_unproven_connections_are_few(daemon: Start) -> None:

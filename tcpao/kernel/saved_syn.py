@@ -1,0 +1,68 @@
+"""Telling whether a connection began with a SYN that this host remembers, or with a SYN cookie.
+
+With a cookie the kernel takes both initial sequence numbers from a bare ACK (`cookie_v4_check`),
+so a recorded ACK, and the data after it, make a connection again wherever their key is still on
+the listening socket. A listener with TCP_SAVE_SYN hands each child the SYN that it was made from
+(tcp(7), `tcp_reqsk_record_syn`); a child made from a cookie has none.
+"""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Final
+
+from tcpao.installer import Cause
+from tcpao.kernel.errors import refusal
+from tcpao.key_socket import InstallError
+
+# include/uapi/linux/tcp.h
+_TCP_SAVE_SYN: Final = 27
+_TCP_SAVED_SYN: Final = 28
+# Python takes no larger buffer. IP and TCP headers have 60 octets each, extension headers aside.
+_LONGEST_SYN: Final = 1024
+
+_SYNCOOKIES: Final = Path('/proc/sys/net/ipv4/tcp_syncookies')
+_ALWAYS: Final = '2'
+
+NO_SYN: Final = (
+    'it was made from a SYN cookie, which a recorded session passes too: the queue of half-open '
+    'connections was full (is somebody flooding the port?), or net.ipv4.tcp_syncookies is 2'
+)
+ALWAYS_COOKIES: Final = (
+    'net.ipv4.tcp_syncookies is 2, and connections that are made from cookies are refused: no '
+    'protected neighbor can open one to this host; set it to 1'
+)
+
+
+def save_syns(listener: socket.socket) -> None:
+    """Have the children of a listening socket, or of one that will listen, keep their SYN. Raises
+    InstallError."""
+    try:
+        listener.setsockopt(socket.IPPROTO_TCP, _TCP_SAVE_SYN, 1)
+    except OSError as error:
+        raise refusal(error.errno, 'having a listening socket save SYNs') from None
+
+
+def refuse_cookies(child: socket.socket) -> None:
+    """Raise InstallError (REFUSED) unless an accepted socket has its SYN.
+
+    The kernel tells it once, so ask once for each socket.
+    """
+    try:
+        syn = child.getsockopt(socket.IPPROTO_TCP, _TCP_SAVED_SYN, _LONGEST_SYN)
+    except OSError as error:
+        raise refusal(error.errno, 'asking for the SYN of a connection') from None
+    if not syn:
+        raise InstallError(Cause.REFUSED, NO_SYN)
+
+
+def warning() -> str | None:
+    """Say why no connection can be accepted in the network namespace of this process, if its
+    settings allow none."""
+    try:
+        always = _SYNCOOKIES.read_text().strip() == _ALWAYS
+    except OSError:
+        # A kernel without SYN cookies.
+        return None
+    return ALWAYS_COOKIES if always else None
