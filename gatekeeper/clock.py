@@ -16,6 +16,9 @@ from contextlib import suppress
 _libc = ctypes.CDLL(None, use_errno=True)
 
 CLOCK_BOOTTIME = time.CLOCK_BOOTTIME
+LATE = 1.0
+"""Seconds after a deadline from which on this process counts as having been paused (stopped,
+suspended, starved): what the kernel has accepted meanwhile may be signed under an ended key."""
 _TFD_TIMER_ABSTIME = 1
 _TFD_TIMER_CANCEL_ON_SET = 2
 _TFD_FLAGS = os.O_NONBLOCK | os.O_CLOEXEC

@@ -68,6 +68,8 @@ LEANED_ON: tuple[tuple[str, str, str | None], ...] = (
     (_R + 'network.incoming', 'Incoming.notification', 'self code subcode message'),
     (_R + 'network.connection', 'Connection.close', 'self'),
     (_R + 'network.connection', 'Connection.success', 'self'),
+    (_R + 'network.connection', 'Connection._reader', 'self number'),
+    (_R + 'network.connection', 'Connection.writer', 'self data'),
     (_R + 'listener', 'Listener._new_socket', 'self ip'),
     (_R + 'listener', 'Listener.incoming', 'self'),
     (_R + 'loop', 'Reactor._wait_for_io', 'self sleeptime'),

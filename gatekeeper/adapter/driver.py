@@ -14,7 +14,8 @@ from typing import Protocol
 from gatekeeper.adapter.closing import ClosingSockets
 from gatekeeper.adapter.sockets import ProtectedSocket, ProtectedSockets
 from gatekeeper.adapter.wakeup import COMMANDS, Wakeup
-from tcpao.installer import Abort, Close, Command, Event
+from gatekeeper.clock import LATE, boottime
+from tcpao.installer import Abort, Close, Command, Event, Remove
 from tcpao.mkt import SocketPair
 from tcpao.socket_installer import SocketInstaller
 
@@ -35,6 +36,9 @@ class CommandSource(Protocol):
 
     def take_commands(self) -> Sequence[Command]:
         """What is to be done on connections, oldest first."""
+
+    def is_settled(self) -> bool:
+        """Return True if no deadline has come that was not acted upon, and no command waits."""
 
     def post(self, event: Event) -> None:
         """Take what came of a command."""
@@ -107,6 +111,14 @@ class Driver:
             # Our fault must not take the neighbors down that aren't ours.
             self._fail_closed(f'internal error: {error!r}', error)
 
+    def may_use(self) -> bool:
+        """Return True if a protected socket may be read or written now.
+
+        Ask before each time: a key may have ended while this process was paused. What is False
+        now is True, or the socket is aborted, within a turn or two.
+        """
+        return self._gatekeeper.alive and self._gatekeeper.is_settled()
+
     def stop(self) -> None:
         """The daemon ends: so do its sockets, and the gatekeeper."""
         self.closing.finish()
@@ -118,6 +130,9 @@ class Driver:
     def _run(self, command: Command) -> None:
         if not isinstance(command, Close):
             self._installer.submit(command)
+        if isinstance(command, Remove) and boottime() - command.mkt.not_after > LATE:
+            # What came since may be signed under it; a key of a listener has no such socket.
+            command = Abort(command.mkt.pair, 'an ended key was taken off too late')
         if isinstance(command, Close | Abort):
             link = self.sockets.get(command.pair)
             if link is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
+from gatekeeper.clock import LATE
 from gatekeeper.engine import dropped_syns, ending, proving, rotation
 from gatekeeper.engine import expiry_warnings as forewarning
 from gatekeeper.engine import policy_change as reloading
@@ -156,6 +157,9 @@ class Core:
 
     def handle_timer(self, now: float) -> None:
         """Do what is due."""
+        earliest = self.state.deadlines.next()
+        if earliest is not None and now - earliest > LATE:
+            ending.abort_expired(self.state, now)
         self.endpoint.handle_timer(now)
         ike_events.drain(self.state, now)
         while (due := self.state.deadlines.pop(now)) is not None:

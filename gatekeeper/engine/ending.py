@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections import Counter
 
+from gatekeeper.clock import LATE
 from gatekeeper.errors import GateError
 from gatekeeper.reporting.events import EventName
+from gatekeeper.reporting.reasons import Reason
 from gatekeeper.state.connection import Connection, Phase
 from gatekeeper.state.deadlines import Due
 from gatekeeper.state.mkt_record import MktRecord, MktState
@@ -35,6 +37,24 @@ def close(state: Store, conn: Connection, cause: str, now: float) -> None:
         state.command(Close(conn.pair, cause))
     else:
         drop(state, conn, now)
+
+
+def abort_expired(state: Store, now: float) -> None:
+    """Abort each session that has had a key whose end was not acted upon in time.
+
+    Nobody can tell under which of its keys the kernel has accepted an octet meanwhile, also where
+    another key is in use by now.
+    """
+    cause = 'a key ended while this process was paused'
+    for conn in list(state.connections.values()):
+        if conn.phase is not Phase.PROVEN:
+            continue
+        ended = any(life.mkt and life.hard_at <= now - LATE for life in conn.mkts())
+        if conn.manual is not None:
+            ended |= conn.manual.has_ended_key(state.wall(now) - LATE)
+        if ended:
+            state.refuse(conn.policy, 'hard lifetime', cause, Reason.PAUSED)
+            abort(state, conn, cause, now)
 
 
 def _begin_ending(state: Store, conn: Connection, cause: str, now: float) -> None:

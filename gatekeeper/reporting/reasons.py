@@ -263,6 +263,12 @@ class Reason(Enum):
         'IKE has to work when a key is to be replaced; a new connection takes a new key',
     )
 
+    PAUSED = (
+        'paused',
+        _OURS,
+        'what came since may be signed under it; find out what stopped or starved this process',
+    )
+
     # --- TCP and BGP, as the adapter tells ------------------------------------------------------
 
     TCP = ('tcp', _NONE, '')

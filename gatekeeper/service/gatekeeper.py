@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 
+from gatekeeper.clock import boottime
 from gatekeeper.errors import GateError, GatekeeperError
 from gatekeeper.policy.sessions import SessionPolicy
 from gatekeeper.reporting.adapter_names import AdapterNames
@@ -228,6 +229,11 @@ class Gatekeeper:
     def fileno(self) -> int:
         """Readable when commands wait or a ticket was settled."""
         return self._commands.fileno()
+
+    def is_settled(self) -> bool:
+        """Return True if connections may be read and written now: no deadline has come that was
+        not acted upon, and `take_commands` would return nothing."""
+        return self._commands.is_settled(boottime())
 
     def take_commands(self) -> list[Command]:
         """What is to be done on connections, oldest first."""

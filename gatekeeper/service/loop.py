@@ -103,7 +103,9 @@ class Loop:
             if descriptor is not None:
                 self._selector.register(descriptor, selectors.EVENT_READ)
         while not self.stopping:
-            self._alarm.set(self.core.next_timer())
+            due = self.core.next_timer()
+            self._commands.expect(due)
+            self._alarm.set(due)
             self._selector.select()
             self._turn()
         self._step(self.core.stop, boottime())

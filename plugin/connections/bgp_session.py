@@ -61,6 +61,9 @@ def close(runtime: Context, link: ProtectedSocket, cause: str) -> None:
 def send_shutdown_notifications(runtime: Context) -> None:
     """The daemon stops: NOTIFICATION Cease on every session, before ExaBGP, which would just
     close, closes them. Where graceful restart was announced the peer is to keep our routes."""
+    if not runtime.driver.may_use():
+        # After a pause: nothing is signed under a key that may have ended.
+        return
     for link in runtime.links:
         if link.connection is None or _restarts_gracefully(link.peer):
             continue

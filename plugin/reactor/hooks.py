@@ -75,6 +75,29 @@ def _close(original: Any, self: Any) -> None:
         sessions.closed(self)
 
 
+def _reader(original: Any, self: Any, number: int) -> Any:
+    return _in_time(self, original(self, number), b'')
+
+
+def _writer(original: Any, self: Any, data: bytes) -> Any:
+    return _in_time(self, original(self, data), False)
+
+
+def _in_time(connection: Any, steps: Iterator[Any], nothing: object) -> Iterator[Any]:
+    """The steps of upstream's generator, each of which may read or write; `nothing` in place of
+    one while a deadline has come that the gatekeeper has not acted upon."""
+    while True:
+        ours = getattr(connection, 'ikev2', None)
+        if ours is not None and not ours[0].driver.may_use():
+            yield nothing
+            continue
+        try:
+            step = next(steps)
+        except StopIteration:
+            return
+        yield step
+
+
 def _close_protocol(original: Any, self: Any, reason: str = 'no reason given') -> None:
     ours = getattr(self.connection, 'ikev2', None)
     if ours is not None:
@@ -216,6 +239,8 @@ def install() -> None:
     wrap(outgoing_module, 'bind', gate.bind)
     wrap(Outgoing, 'establish', _establish)
     wrap(Connection, 'close', _close)
+    wrap(Connection, '_reader', _reader)
+    wrap(Connection, 'writer', _writer)
     wrap(Protocol, 'close', _close_protocol)
     wrap(peer_module.Peer, '_reset', _reset)
     wrap(Protocol, 'new_notification', _new_notification)

@@ -122,6 +122,8 @@ class FakeGatekeeper(Gatekeeper):
         """What it had been told whenever the daemon cleared what is left of a packet process."""
         self.refuse_policies: str | None = None
         self.refuse_listeners: str | None = None
+        self.settled = True
+        """False while a deadline waits that was not acted upon."""
         self._waiting_commands: list[Command] = []
 
     def start(self) -> None:
@@ -209,6 +211,9 @@ class FakeGatekeeper(Gatekeeper):
             os.eventfd_read(self._wake_daemon)
         taken, self._waiting_commands = self._waiting_commands, []
         return taken
+
+    def is_settled(self) -> bool:
+        return self.settled and not self._waiting_commands
 
     def post(self, event: Event) -> None:
         self.posted.append(event)

@@ -36,6 +36,8 @@ from keymaterial import Secret
 from tcpao.installer import Failed, Install, KeyState, Where
 from tcpao.mkt import Mkt, SocketPair
 
+_ON_SOCKET = frozenset({MktState.INSTALLED, MktState.IN_USE, MktState.RETIRING})
+
 
 @dataclass(eq=False, slots=True)
 class KeychainKeys:
@@ -81,6 +83,11 @@ class KeychainKeys:
     def keys(self) -> tuple[Mkt, ...]:
         """Return the MKTs of all keys that have not ended."""
         return tuple(life.key for life in self.mkts())
+
+    def has_ended_key(self, wall: float) -> bool:
+        """Return True if the accept-lifetime of a key on the socket is over at this time (UTC)."""
+        there = (key for key, life in self.held.values() if life.state in _ON_SOCKET)
+        return any(key.accept.end <= wall for key in there)
 
     def _chain(self, conn: Connection) -> Keychain:
         assert conn.policy.keychain is not None

@@ -11,10 +11,25 @@ from typing import Any, cast
 
 from gatekeeper.adapter.driver import Driver
 from gatekeeper.adapter.sockets import ProtectedSocket
+from keymaterial import Secret
 from tcpao.installer import Command, Event
-from tcpao.mkt import SocketPair
+from tcpao.mkt import ALGORITHMS, Mkt, SocketPair
 
 PAIR = SocketPair(ip_address('10.0.0.1'), 40000, ip_address('10.0.0.2'), 179)
+
+
+def an_mkt(not_after: float) -> Mkt:
+    """An MKT of PAIR with this end, in seconds of CLOCK_BOOTTIME."""
+    return Mkt(
+        identity='test',
+        pair=PAIR,
+        algorithm=ALGORITHMS['hmac-sha-1-96'],
+        tcp_options=True,
+        send_id=1,
+        recv_id=2,
+        master_key=Secret(bytes(20)),
+        not_after=not_after,
+    )
 
 
 @dataclass
@@ -25,6 +40,7 @@ class Source:
     posted: list[Event] = field(default_factory=list)
     closed: list[SocketPair] = field(default_factory=list)
     alive: bool = True
+    settled: bool = True
     descriptor: int = field(default_factory=lambda: os.eventfd(0, os.EFD_NONBLOCK))
 
     def fileno(self) -> int:
@@ -33,6 +49,9 @@ class Source:
     def take_commands(self) -> Sequence[Command]:
         taken, self.commands = self.commands, []
         return taken
+
+    def is_settled(self) -> bool:
+        return self.settled
 
     def post(self, event: Event) -> None:
         self.posted.append(event)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tcpao.installer import Abort, Close, Read
-from tests.gatekeeper.adapter.doubles import PAIR, Driven
+from gatekeeper.clock import LATE, boottime
+from tcpao.installer import Abort, Close, Read, Remove, Where
+from tests.gatekeeper.adapter.doubles import PAIR, Driven, an_mkt
 
 
 @pytest.fixture
@@ -38,6 +39,29 @@ def test_driver_hands_an_abort_to_both(driven: Driven) -> None:
     driven.driver.turn(woken=True)
     assert driven.daemon.ended == [('abort', PAIR, 'why')]
     assert driven.installer.submitted == [command]
+
+
+def test_driver_aborts_when_an_ended_key_goes_too_late(driven: Driven) -> None:
+    late = Remove(an_mkt(not_after=boottime() - 2 * LATE), Where.CONNECTION)
+    driven.source.commands = [late]
+    driven.driver.turn(woken=True)
+    assert driven.daemon.ended == [('abort', PAIR, 'an ended key was taken off too late')]
+    assert driven.installer.submitted == [late]
+
+
+def test_driver_goes_on_when_an_ended_key_goes_in_time(driven: Driven) -> None:
+    driven.source.commands = [Remove(an_mkt(not_after=boottime()), Where.CONNECTION)]
+    driven.driver.turn(woken=True)
+    assert not driven.daemon.ended
+
+
+@pytest.mark.parametrize(('alive', 'settled'), [(False, True), (True, False)])
+def test_driver_uses_no_socket_when_a_deadline_waits(
+    driven: Driven, alive: bool, settled: bool
+) -> None:
+    assert driven.driver.may_use()
+    driven.source.alive, driven.source.settled = alive, settled
+    assert not driven.driver.may_use()
 
 
 def test_driver_aborts_all_once_when_the_gatekeeper_died(driven: Driven) -> None:

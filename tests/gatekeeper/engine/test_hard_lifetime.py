@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from gatekeeper.clock import LATE
 from gatekeeper.engine.negotiated.rekeying import ask
 from gatekeeper.policy.sessions import by_peer
 from tests.doubles.memory_network import Kind, Segment
@@ -72,6 +73,21 @@ def test_the_peers_lifetime_counts_from_the_floor_on() -> None:
     r1.open('r1 ipv4 unicast', PAIR)
     world.run(3)
     assert r1.connection('ipv4 unicast').mkt_in_use.lifetime == 15
+
+
+def test_session_is_aborted_when_an_old_key_ended_unseen() -> None:
+    """Another key is in use by then; what came may have been signed under the old one."""
+    world, r1, _ = up(lifetime=15)
+    connection = r1.connection('ipv4 unicast')
+    while not connection.retiring:
+        world.run(0.1)
+    (old,) = connection.retiring
+    world.suspend(old.hard_at + 2 * LATE - world.now)
+    seen = watch(world)
+    world.run(1)
+    assert Kind.DATA not in [kind for _, kind in seen]
+    causes = [str(note.details['cause']) for note in r1.noted('refused')]
+    assert 'a key ended while this process was paused' in causes
 
 
 def test_sessions_that_slept_beyond_their_hard_lifetime_are_aborted_without_another_octet() -> None:

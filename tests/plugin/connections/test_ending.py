@@ -120,6 +120,22 @@ def test_close_before_established_sends_cease_too(daemon: Start) -> None:
         one.until(running.is_gone)
 
 
+def test_nothing_is_read_or_written_when_a_deadline_waits(daemon: Start) -> None:
+    """After a pause: the reactor's thread comes before the gatekeeper's."""
+    with session(daemon) as running:
+        one = running.one
+        connection = one.peer().proto.connection
+        one.gatekeeper.settled = False
+        running.end.send(bytes(19))
+        ready(connection.io)
+        assert next(connection._reader(19)) == b''
+        assert next(connection.writer(b'said')) is False
+        assert not running.told()
+        one.gatekeeper.settled = True
+        assert next(connection._reader(19)) == bytes(19)
+        assert next(connection.writer(b'said')) is True
+
+
 def test_abort_is_at_once_and_without_an_octet(daemon: Start) -> None:
     with session(daemon) as running:
         one = running.one

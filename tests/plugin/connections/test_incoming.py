@@ -16,6 +16,7 @@ from exabgp.protocol.family import AFI, SAFI
 from gatekeeper.reporting.events import OperatorEvent
 from plugin.connections.incoming import MOST_HELD
 from tcpao.installer import Abort, Cause
+from tcpao.kernel.installer import LinuxInstaller
 from tcpao.kernel.saved_syn import NO_SYN
 from tcpao.key_socket import InstallError
 from tests.plugin.doubles import Asked, Daemon
@@ -221,10 +222,10 @@ def test_a_child_is_aborted_when_it_came_by_a_cookie(
     records: list[OperatorEvent] = []
     monkeypatch.setattr(one.runtime.recorder, 'record', records.append)
 
-    def refuse(pair: object, sock: object) -> None:
+    def refuse(installer: object, pair: object, sock: object) -> None:
         raise InstallError(Cause.REFUSED, NO_SYN)
 
-    monkeypatch.setattr(one.runtime.installer, 'add_accepted', refuse)
+    monkeypatch.setattr(LinuxInstaller, 'add_accepted', refuse)
     with connected(port) as end:
         one.until(lambda: records)
         with pytest.raises(ConnectionResetError):
