@@ -25,14 +25,14 @@ class KeyFileError(Exception):
 
 
 def read_secret_file(
-    path: str | Path, *, largest: int = LARGEST_FILE, owners: Collection[int] = ()
+    path: str | Path, *, largest: int = LARGEST_FILE, owners: Collection[int] | None = ()
 ) -> Secret:
     """Read a private file whole, without one final newline.
 
-    `owners` are users (uid) who may own it besides root and who reads it. Raises KeyFileError when
-    it can't be read, isn't a regular file, holds what is no secret (a public key, a certificate),
-    is readable by others than its owner, belongs to somebody else, is empty or is larger than
-    `largest` octets.
+    `owners` are users (uid) who may own it besides root and who reads it; None: anybody. Raises
+    KeyFileError when it can't be read, isn't a regular file, holds what is no secret (a public key,
+    a certificate), is readable by others than its owner, belongs to somebody else, is empty or is
+    larger than `largest` octets.
     """
     try:
         # O_NONBLOCK: opening a FIFO must not hang the daemon; a regular file ignores it.
@@ -91,7 +91,7 @@ def create_private_file(path: str | Path, *, replace: bool = False) -> int:
 
 
 def _refuse_unless_private(
-    path: str | Path, descriptor: int, status: os.stat_result, owners: Collection[int]
+    path: str | Path, descriptor: int, status: os.stat_result, owners: Collection[int] | None
 ) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise KeyFileError(f'key file {path} is not a regular file')
@@ -99,7 +99,7 @@ def _refuse_unless_private(
     public = public_content(os.pread(descriptor, _PEM_HEAD, 0))
     if public:
         raise KeyFileError(f'{path} holds {public}, not a secret: name another file')
-    if status.st_uid not in (0, os.geteuid(), *owners):
+    if owners is not None and status.st_uid not in (0, os.geteuid(), *owners):
         raise KeyFileError(
             f'key file {path} belongs to user {status.st_uid}, neither root nor the user '
             f'that reads it ({os.geteuid()}): chown it'

@@ -20,6 +20,7 @@ from ikev2.authentication.x509.certificates import (
     Certificate,
     CertificateError,
     certifiable,
+    check_validity,
     read_file,
 )
 from ikev2.authentication.x509.crl import LARGEST_CRL, RevocationList, read_crl_file
@@ -196,7 +197,7 @@ class _Loader:
         """What every peer would refuse. Raises CertificateError."""
         leaf = own.chain[0]
         for certificate in own.chain:
-            self._check_valid(certificate)
+            check_validity(certificate, self.at)
         if not leaf.may_authenticate:
             raise CertificateError(f'the key usage of {leaf.name} does not allow IKE')
         if not leaf.names(self.local_id):
@@ -204,12 +205,6 @@ class _Loader:
                 f'it is for {leaf.described()}, not for the local-id {self.local_id}: '
                 f'take a local-id that it is for'
             )
-
-    def _check_valid(self, certificate: Certificate) -> None:
-        if self.at < certificate.not_before:
-            raise CertificateError(f'{certificate.name} is not valid yet')
-        if self.at > certificate.not_after:
-            raise CertificateError(f'{certificate.name} has expired')
 
     def _peers(self) -> PeerCredential:
         if 'peer-fingerprint' in self.said:
@@ -227,7 +222,10 @@ class _Loader:
         anchors = self._each('trust-anchor', LARGEST_CERTIFICATES, _read_anchors)
         lists = self._each('crl', LARGEST_CRL, _read_crls)
         if all(self.at > anchor.not_after for anchor in anchors):
-            raise DirectiveError('trust-anchor', f'{anchors[0].name} has expired')
+            try:
+                check_validity(anchors[0], self.at)
+            except CertificateError as error:
+                raise DirectiveError('trust-anchor', str(error)) from None
         return TrustAnchors(anchors, lists, self.said.get('crl-required') == 'true')
 
     # --- files --------------------------------------------------------------------------------

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
+from errno import ENOSPC
 from threading import Lock
 
 from gatekeeper.policy.sessions import SessionPolicy
@@ -30,13 +32,29 @@ class KeyTable:
         self._lock = Lock()
 
     def add(self, policy: SessionPolicy, opener: bool, mkt: Mkt) -> None:
-        """Write an MKT down; `opener` is true if we opened, or open, its connection."""
+        """Write an MKT down; `opener` is true if we opened, or open, its connection.
+
+        A full disk must not take sessions down: then this MKT is left out, and the list is whole.
+        """
         line = json.dumps(row(policy, opener, mkt)).encode()
         with self._lock:
             separator = b'\n' if self._first else b',\n'
-            os.pwrite(self._file, separator + line + _END, self._end)
+            octets = separator + line + _END
+            try:
+                if os.pwrite(self._file, octets, self._end) < len(octets):
+                    raise OSError(ENOSPC, 'cut off')
+            except OSError:
+                self._take_back()
+                return
             self._end += len(separator) + len(line)
             self._first = False
+
+    def _take_back(self) -> None:
+        """End the list where it ended before: that place on the disk is ours already."""
+        end = _EMPTY[1:] if self._first else _END
+        with suppress(OSError):
+            os.pwrite(self._file, end, self._end)
+            os.ftruncate(self._file, self._end + len(end))
 
     def close(self) -> None:
         """Give the file back."""

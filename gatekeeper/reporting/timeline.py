@@ -49,6 +49,8 @@ class TimelineFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = Lock()
+        self._cut_off = False
+        """True if the last line could not be written whole."""
         self._open()
 
     def _open(self) -> None:
@@ -66,7 +68,9 @@ class TimelineFile:
                 with suppress(OSError):
                     self._open()
                     os.close(old)
-            os.write(self._file, line)
+            if self._cut_off:
+                line = b'\n' + line
+            self._cut_off = os.write(self._file, line) < len(line)
 
     def _is_rotated(self) -> bool:
         try:

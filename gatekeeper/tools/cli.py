@@ -10,7 +10,7 @@ from pathlib import Path
 
 from gatekeeper.policy.credentials import LARGEST_CERTIFICATES
 from gatekeeper.tools import verify as verifying
-from gatekeeper.tools.errors import ToolError
+from gatekeeper.tools.errors import ANY_OWNER, ToolError
 from gatekeeper.tools.keygen import KEY_KINDS, make_key_pair, make_psk
 from gatekeeper.tools.probe import command as probing
 from gatekeeper.tools.version import version
@@ -51,7 +51,7 @@ def _fingerprint(arguments: argparse.Namespace) -> int:
     try:
         octets = read_public_file(path, LARGEST_CERTIFICATES)
         if b'PRIVATE KEY' in octets:
-            key = PrivateKey.load(read_secret_file(path)).public_key
+            key = PrivateKey.load(read_secret_file(path, owners=ANY_OWNER)).public_key
         else:
             key = _public_key(octets)
     except KeyFileError as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 from exabgp.configuration.configuration import Configuration
 from exabgp.configuration.core import Section
@@ -29,6 +29,20 @@ FAMILIES: dict[Family, tuple[Any, Any]] = {
     (afi, safi): pair for afi, known in ParseFamily.convert.items() for safi, pair in known.items()
 }
 """ExaBGP's (AFI, SAFI) of every family that it can be configured with."""
+
+
+class PlacedText(str):
+    """A word of another directive, with where it stands: templates copy it into neighbors."""
+
+    place: Location
+
+    def __new__(cls, text: str, place: Location) -> Self:
+        made = super().__new__(cls, text)
+        made.place = place
+        return made
+
+    def __reduce__(self) -> tuple[type[Self], tuple[str, Location]]:
+        return type(self), (str(self), self.place)
 
 
 class _Everything(dict[str, str]):
@@ -200,7 +214,11 @@ def add_section(configuration: Any, instance: Any, inside: Mapping[str, str]) ->
 def _neighbor_parse(original: Any, self: Any, name: str, command: str) -> Any:
     """`keychain NAME;` in a neighbor or a template: as if it stood alone in an ikev2 section."""
     if command != 'keychain' or self.known is not ParseNeighbor.known:
-        return original(self, name, command)
+        place = place_of(self.tokeniser) if command == 'md5-password' else None
+        parsed = original(self, name, command)
+        if place is not None and isinstance(self.scope.get(command), str):
+            self.scope.set(command, PlacedText(self.scope.get(command), place))
+        return parsed
     place = place_of(self.tokeniser)
     earlier = self.scope.get(SCOPE)
     if earlier is not None:

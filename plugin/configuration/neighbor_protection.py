@@ -35,7 +35,8 @@ class Facts:
     multi_session: bool
     local_address: bool
     """True if it is an address, not auto-discovered."""
-    md5: bool
+    md5: Location | None
+    """Where its md5-password stands, in the neighbor or a template."""
     md5_ip: bool
     """True if md5-ip, to which ExaBGP binds, isn't the local-address."""
     range: bool
@@ -115,7 +116,10 @@ def _check_neighbor(draft: SectionStatements, facts: Facts) -> None:
     if facts.range:
         raise refuse('peers that are a range of addresses are not in this version', 'one address')
     if facts.md5:
-        raise refuse('the neighbor has a md5-password too', 'TCP-AO or TCP MD5, not both')
+        raise refuse(
+            f'the neighbor has a md5-password too, on line {facts.md5.line}',
+            'TCP-AO or TCP MD5, not both',
+        )
     if not facts.families:
         raise refuse(
             'the neighbor has no family block that names its families',

@@ -110,7 +110,7 @@ def _facts(parser: Any, local: dict[str, Any]) -> Facts:
         families=[family for pair, family in _FAMILY_OF.items() if family in explicit],
         multi_session=bool(local.get('capability', {}).get('multi-session')),
         local_address=local.get('local-address') is not None,
-        md5=bool(local.get('md5-password')),
+        md5=getattr(local.get('md5-password') or None, 'place', None),
         md5_ip=local.get('md5-ip') not in (None, local.get('local-address')),
         range=local['peer-address'].mask.size() > 1,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from ipaddress import ip_address, ip_network
 
 import pytest
@@ -85,6 +86,13 @@ def test_a_certificate_is_valid_from_its_first_to_its_last_second() -> None:
     find(leaf, when=AT + 10)
     refused('CN=r1 is not valid yet', leaf, when=AT - 1)
     refused('CN=r1 has expired', leaf, when=AT + 11)
+
+
+def test_check_validity_names_the_dates_and_the_clock() -> None:
+    leaf = ROOT.leaf('r1', not_before=AT, not_after=AT + 10)
+    ended, clock = (f'{datetime.fromtimestamp(at, UTC):%Y-%m-%d}' for at in (AT + 10, AT + 86400))
+    refused(f'it ended at {ended}T', leaf, when=AT + 86400)
+    refused(f'the clock of this host says {clock} ', leaf, when=AT + 86400)
 
 
 def test_every_certificate_of_a_path_must_be_valid() -> None:

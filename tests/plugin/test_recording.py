@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from ipaddress import ip_address
 from pathlib import Path
 from threading import Thread
@@ -197,6 +199,42 @@ def test_a_key_table_is_a_list_after_every_write(
     for _ in range(3):
         table.add(POLICY, True, an_mkt(OPENED))
     assert counts == [0, 1, 2, 3]
+
+
+@contextmanager
+def full_at(size: int) -> Iterator[None]:
+    """No file may become larger, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize('written', [0, 1])
+def test_key_table_is_a_list_and_goes_on_when_the_disk_is_full(
+    written: int, tmp_path: Path
+) -> None:
+    path = tmp_path / 'keys.json'
+    table = KeyTable(str(path))
+    for _ in range(written):
+        table.add(POLICY, True, an_mkt(OPENED))
+    with full_at(path.stat().st_size + 20):
+        table.add(POLICY, True, an_mkt(OPENED))
+    assert len(json.loads(path.read_text())) == written
+    table.add(POLICY, True, an_mkt(OPENED))
+    assert len(json.loads(path.read_text())) == written + 1
+
+
+def test_timeline_begins_a_line_when_the_last_was_cut_off(tmp_path: Path) -> None:
+    path = tmp_path / 'timeline'
+    recorder = Recorder('r1', str(path))
+    with full_at(10):
+        recorder.record(OperatorEvent(1.0, 'r1', None, EventName.END))
+    recorder.record(OperatorEvent(2.0, 'r1', None, EventName.END))
+    recorder.close()
+    assert json.loads(path.read_text().splitlines()[1])['time'] == 2.0
 
 
 def test_a_key_table_takes_keys_of_two_threads(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 
 from gatekeeper.policy.credentials import CREDENTIAL, Credentials, DirectiveError, load
 from gatekeeper.policy.sessions import SHORTEST_LIFETIME, SessionId
-from gatekeeper.tools.errors import ToolError
+from gatekeeper.tools.errors import ANY_OWNER, ToolError
 from ikev2.authentication.identity import Identity
 from ikev2.authentication.signatures.keys import Fingerprint
 from ikev2.constants import RP_SUITES
@@ -227,7 +227,7 @@ class _Files:
     """The files where the options say."""
 
     def secret(self, directive: str, path: str) -> Secret:
-        return read_secret_file(path)
+        return read_secret_file(path, owners=ANY_OWNER)
 
     def public(self, directive: str, path: str, largest: int) -> bytes:
         return read_public_file(path, largest)

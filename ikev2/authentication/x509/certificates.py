@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from hashlib import sha1
 from typing import Any, Final, Self
 
@@ -241,6 +242,24 @@ _ALTERNATIVES: Final[dict[int, Callable[[x509.GeneralName, bytes], bool]]] = {
 def certifiable(identity: Identity) -> bool:
     """A certificate can be for such an identity."""
     return identity.id_type == IdType.DER_ASN1_DN or identity.id_type in _ALTERNATIVES
+
+
+def check_validity(certificate: Certificate, at: float) -> None:
+    """Raise CertificateError, with the dates and the clock, if it is not valid at this time.
+
+    The clock is told to the hour, so that one failure stays one failure in a log.
+    """
+    clock = f'the clock of this host says {_utc(at, "%Y-%m-%d %H:00 UTC")}'
+    if at < certificate.not_before:
+        begins = _utc(certificate.not_before)
+        raise CertificateError(f'{certificate.name} is not valid yet: from {begins} on, {clock}')
+    if at > certificate.not_after:
+        ended = _utc(certificate.not_after)
+        raise CertificateError(f'{certificate.name} has expired: it ended at {ended}, {clock}')
+
+
+def _utc(at: float, form: str = '%Y-%m-%dT%H:%M:%SZ') -> str:
+    return datetime.fromtimestamp(at, UTC).strftime(form)
 
 
 def read_file(data: bytes) -> tuple[Certificate, ...]:

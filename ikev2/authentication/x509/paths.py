@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from ikev2.authentication.x509.certificates import Certificate, CertificateError
+from ikev2.authentication.x509.certificates import Certificate, CertificateError, check_validity
 from ikev2.authentication.x509.crl import RevocationList, check_revocation
 
 LONGEST_PATH: Final = 8
@@ -152,10 +152,7 @@ def check_path(
     """
     leaf, *issuers = path
     for certificate in path:
-        if at < certificate.not_before:
-            raise CertificateError(f'{certificate.name} is not valid yet')
-        if at > certificate.not_after:
-            raise CertificateError(f'{certificate.name} has expired')
+        check_validity(certificate, at)
     if not leaf.may_authenticate:
         raise CertificateError(f'the key usage of {leaf.name} does not allow IKE')
     following = 0  # CA certificates below, without those that are self-issued

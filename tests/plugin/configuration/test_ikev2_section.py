@@ -275,6 +275,12 @@ FAULTS: dict[str, tuple[str, str, str]] = {
         'ikev2',
         'md5-password too',
     ),
+    'md5 of a template': (
+        'template {\n    neighbor secured {\n        md5-password "x";\n    }\n}\n'
+        + neighbor(more='    inherit secured;\n'),
+        'ikev2',
+        'md5-password too, on line 3;',
+    ),
     'another address to bind to': (
         neighbor(more='    md5-ip 127.0.0.9;\n'),
         'ikev2',
