@@ -13,7 +13,7 @@ from gatekeeper.engine import dropped_syns, ending, proving, rotation
 from gatekeeper.engine import expiry_warnings as forewarning
 from gatekeeper.engine import policy_change as reloading
 from gatekeeper.engine.keychains import sessions as chains
-from gatekeeper.engine.negotiated import accepting, ike_events, opening, rekeying
+from gatekeeper.engine.negotiated import accepting, ike_events, opening, operator, rekeying
 from gatekeeper.engine.negotiated import deletion as deleting
 from gatekeeper.policy.sessions import SessionPolicy
 from gatekeeper.reporting.adapter_names import AdapterNames
@@ -24,6 +24,7 @@ from gatekeeper.state.deadlines import Due
 from gatekeeper.state.limits import CLOCK_TOLERANCE
 from gatekeeper.state.mkt_record import MktRecord, MktState
 from gatekeeper.state.peer import Peer
+from gatekeeper.state.selection import Selection
 from gatekeeper.state.store import PendingEvent, Store
 from ikev2 import events as ike
 from ikev2.endpoint import Endpoint
@@ -120,6 +121,22 @@ class Core:
         """Active side: a socket for `pair` is bound and closed."""
         opening.open_connection(self.state, session_key, pair, waiter, now)
         ike_events.drain(self.state, now)
+
+    def rekey(self, selection: Selection, now: float) -> int:
+        """An operator has the keys in use replaced now; return how many."""
+        found = operator.rekey(self.state, selection, now)
+        self.handle_timer(now)
+        return found
+
+    def revoke(self, selection: Selection, now: float) -> int:
+        """An operator takes the keys of these sessions away; return how many connections end."""
+        found = operator.revoke(self.state, selection, now)
+        ike_events.drain(self.state, now)
+        return found
+
+    def restore(self, selection: Selection) -> bool:
+        """An operator takes a revocation back; return False if there is none like it."""
+        return operator.restore(self.state, selection)
 
     def cancel(self, pair: SocketPair, waiter: Waiter, now: float) -> None:
         """Nobody waits for this any more."""

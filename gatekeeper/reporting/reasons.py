@@ -268,6 +268,7 @@ class Reason(Enum):
         _OURS,
         'what came since may be signed under it; find out what stopped or starved this process',
     )
+    REVOKED = ('revoked', _OURS, 'take the revocation back when the session may have keys again')
 
     # --- TCP and BGP, as the adapter tells ------------------------------------------------------
 

@@ -22,6 +22,7 @@ from gatekeeper.state.connection import Phase
 from gatekeeper.state.deadlines import Deadlines, Due
 from gatekeeper.state.limits import MAX_CONNECTIONS, OLD_KEY_LINGERS, RETRY_REMOVE, soft_lifetime
 from gatekeeper.state.mkt_record import MktRecord, MktState
+from gatekeeper.state.selection import Selection
 from tcpao.installer import Command
 from tcpao.mkt import ALGORITHMS, Mkt, SocketPair
 
@@ -106,6 +107,8 @@ class Store:
         self.forewarned: dict[tuple[str, float], ExpiryStage] = {}
         """Of what will end, and when: how near it was when operators were told."""
         self.keys_on_listeners: dict[ListenerKeyId, ListenerKey] = {}
+        self.revoked: list[Selection] = []
+        """By an operator, until they are taken back: these sessions get no keys."""
         self.wall_offset = 0.0
         """Seconds since the epoch less this clock's: keychains go by UTC."""
         self._names = count(1)
@@ -324,6 +327,10 @@ class Store:
     def recv_ids_in_use(self, peer: Peer, pair: SocketPair, now: float) -> frozenset[int]:
         """Return the RecvIDs that can't be had for this socket pair."""
         return peer.keyids.receiving | peer.keyids.resting(pair, now)[1]
+
+    def is_revoked(self, policy: SessionPolicy) -> bool:
+        """Return True if an operator has revoked this session."""
+        return any(one.matches(policy) for one in self.revoked)
 
     def has_room(self, peer: Peer) -> bool:
         """Return True if another session may be begun with this peer."""

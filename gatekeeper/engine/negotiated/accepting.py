@@ -19,6 +19,7 @@ from gatekeeper.state.key_ids import NoKeyIdError
 from gatekeeper.state.limits import ABORT_WITHIN, LISTENER_HOLDS, RETRY_REMOVE
 from gatekeeper.state.mkt_record import MktState
 from gatekeeper.state.peer import Peer
+from gatekeeper.state.selection import REVOKED_BY_OPERATOR
 from gatekeeper.state.store import Store
 from ikev2.constants import NotifyType
 from ikev2.events import RpSaKeys, RpSaOffer, RpSaRequested
@@ -146,6 +147,14 @@ def take_ids(
 def _requested(state: Store, peer: Peer, event: RpSaRequested, now: float) -> None:
     offer = event.offer
     policy = find_policy(state, peer, offer)
+    if state.is_revoked(policy):
+        # To the peer it is as if there were no such session.
+        raise RefusedError(
+            NotifyType.TS_UNACCEPTABLE,
+            REVOKED_BY_OPERATOR,
+            policy=policy,
+            reason=Reason.REVOKED,
+        )
     suite = choose(state, policy, offer)
     pair = SocketPair(offer.tsr.address, offer.tsr.port, offer.tsi.address, offer.tsi.port)
     old = state.connections.get(pair)

@@ -20,6 +20,7 @@ from gatekeeper.state.deadlines import Due
 from gatekeeper.state.key_ids import NoKeyIdError
 from gatekeeper.state.limits import OPENING_RETRY
 from gatekeeper.state.mkt_record import MktRecord, MktState
+from gatekeeper.state.selection import REVOKED_BY_OPERATOR
 from gatekeeper.state.store import Store
 from ikev2.constants import NotifyType
 from ikev2.events import Cause, RpSaFailed, RpSaKeys, RpSaRequest, Selector
@@ -80,6 +81,9 @@ def open_connection(
         ending.drop(state, old, now)
     if policy.keychain is not None:
         chains.open_connection(state, policy, pair, waiter, now)
+        return
+    if state.is_revoked(policy):
+        waiter.fail(state.refuse(policy, 'operator', REVOKED_BY_OPERATOR, Reason.REVOKED))
         return
     peer = state.peers[policy.entry.name]
     if not state.has_room(peer):
