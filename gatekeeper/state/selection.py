@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from gatekeeper.policy.sessions import SessionPolicy
 
-
 REVOKED_BY_OPERATOR = 'revoked by an operator'
 """What is told of a session without keys for this reason."""
 
