@@ -9,6 +9,7 @@ before the first new neighbor becomes active.
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections.abc import Callable
 from pathlib import Path
 from traceback import extract_tb
@@ -104,6 +105,11 @@ def _worded(error: Exception) -> str:
 def _upstreams(configuration: Any, file: str) -> str:
     """ExaBGP's own error, which names no file."""
     cause = str(configuration.error) or 'cannot be read'
+    if file and _has_byte_order_mark(file):
+        return (
+            f'{file} line 1: the file begins with a byte order mark (BOM), which editors do not '
+            f'show: save it as UTF-8 without BOM'
+        )
     if not cause.startswith('\nsyntax error'):
         return f'{file}: {cause.strip()}' if file else cause
     place = place_of(configuration.tokeniser)
@@ -111,6 +117,14 @@ def _upstreams(configuration: Any, file: str) -> str:
     if error is not None:
         return str(error)
     return cause.replace(f'\nline {place.line}:', f'\n{place}:', 1)
+
+
+def _has_byte_order_mark(file: str) -> bool:
+    try:
+        with Path(file).open('rb') as opened:
+            return opened.read(len(BOM_UTF8)) == BOM_UTF8
+    except OSError:
+        return False
 
 
 def install() -> None:

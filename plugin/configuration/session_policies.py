@@ -18,6 +18,7 @@ from gatekeeper.policy.keychain import Keychain
 from gatekeeper.policy.sessions import SessionId, SessionPolicy, check
 from plugin.configuration.neighbor_protection import Protection
 from plugin.configuration.neighbors import protection_of, session_name, settings_of
+from tcpao.backend import Preference
 
 SERVICE = 'bgp'
 BGP_PORT = 179
@@ -114,6 +115,29 @@ def _policy(key: str, neighbor: Any, chains: Chains) -> SessionPolicy:
         backend=protection.backend,
         keychain=_keychain(settings.keychain, chains),
     )
+
+
+def unreachable(policies: Iterable[SessionPolicy]) -> list[PolicyError]:
+    """Return an error for each session that neither connects nor listens, by this environment."""
+    return [
+        PolicyError(
+            f'neighbor {policy.neighbor} is passive, and nothing listens for it: say listen and a '
+            f'port in the neighbor, or set exabgp.tcp.bind to {policy.local}'
+        )
+        for policy in policies
+        if policy.connect_port is None and policy.listen_port is None
+    ]
+
+
+def backend_of(policies: Iterable[SessionPolicy]) -> Preference:
+    """What the neighbors want of the one backend. Raises PolicyError if they don't agree."""
+    wanted = {policy.backend: policy for policy in policies if policy.backend != Preference.AUTO}
+    if len(wanted) > 1:
+        one, other = (policy.neighbor for policy in wanted.values())
+        raise PolicyError(
+            f'neighbors {one} and {other} want different tcp-ao-backends: a daemon has one'
+        )
+    return Preference(next(iter(wanted), Preference.AUTO))
 
 
 def _keychain(named: Statement | None, chains: Chains) -> Keychain | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
@@ -19,6 +20,7 @@ from exabgp.reactor.loop import Reactor
 from exabgp.reactor.peer import Peer
 
 from gatekeeper.errors import PolicyError
+from gatekeeper.policy.doubts import doubts_about
 from gatekeeper.policy.sessions import SessionPolicy
 from gatekeeper.reporting.adapter_names import AdapterNames
 from gatekeeper.reporting.ike_key_log import IkeKeyLog
@@ -26,6 +28,8 @@ from gatekeeper.reporting.keys_json import KeyTable
 from gatekeeper.service.gatekeeper import Gatekeeper, GatekeeperError
 from plugin.configuration.loading import set_commit
 from plugin.configuration.neighbors import protection_of
+from plugin.configuration.session_policies import backend_of, unreachable
+from plugin.configuration.validation import unknown_settings
 from plugin.connections import bgp_session as sessions
 from plugin.connections import peers, runtime
 from plugin.connections.runtime import Runtime
@@ -127,7 +131,7 @@ clearer: Callable[[], None] = clear
 
 
 def _begin(reactor: Any, policies: list[SessionPolicy]) -> Runtime:
-    running = starter(reactor, _preference(policies))
+    running = starter(reactor, backend_of(policies))
     try:
         if listeners.may_listen(reactor):
             # A reload protects the first neighbor: what was accepted fails its proof.
@@ -148,7 +152,8 @@ def _commit(reactor: Any, policies: list[SessionPolicy]) -> str | None:
     running = runtime.of(reactor)
     guarded = running.guarded() if running is not None else set()
     try:
-        _check_reachable(policies)
+        for error in unreachable(policies):
+            raise error
         with listeners.without_md5(reactor, policies):
             if running is not None:
                 _check_backend(running, policies)
@@ -158,9 +163,17 @@ def _commit(reactor: Any, policies: list[SessionPolicy]) -> str | None:
         _clear_once(reactor, running)
     except (GatekeeperError, PolicyError, OSError) as error:
         return f'ikev2: {error}{_hint()}'
+    _warn(policies)
     if running is not None and running.guarded() - guarded:
         listeners.forget_half_open(reactor)
     return listeners.begin(reactor)
+
+
+def _warn(policies: list[SessionPolicy]) -> None:
+    """Tell what will not work; the end of a keychain is told by the gatekeeper."""
+    doubts = doubts_about([one for one in policies if one.keychain is None], time.time())
+    for warning in (*doubts, *unknown_settings(os.environ)):
+        log.warning(lambda warning=warning: warning, LOG)
 
 
 def _clear_once(reactor: Any, running: Runtime | None) -> None:
@@ -169,17 +182,6 @@ def _clear_once(reactor: Any, running: Runtime | None) -> None:
     if not packets and not getattr(reactor, 'ikev2_cleared', False):
         clearer()
     reactor.ikev2_cleared = True
-
-
-def _preference(policies: list[SessionPolicy]) -> Preference:
-    """What the neighbors want of the one backend. Raises PolicyError if they don't agree."""
-    wanted = {policy.backend: policy for policy in policies if policy.backend != Preference.AUTO}
-    if len(wanted) > 1:
-        one, other = (policy.neighbor for policy in wanted.values())
-        raise PolicyError(
-            f'neighbors {one} and {other} want different tcp-ao-backends: a daemon has one'
-        )
-    return Preference(next(iter(wanted), Preference.AUTO))
 
 
 def _check_backend(running: Runtime, policies: list[SessionPolicy]) -> None:
@@ -197,16 +199,6 @@ def _hint() -> str:
     if os.geteuid() == 0:
         return ''
     return f' (as user {os.geteuid()}: what needs privileges needs a restart of the daemon as root)'
-
-
-def _check_reachable(policies: list[SessionPolicy]) -> None:
-    """Only a daemon knows its environment, and with it what will listen. Raises PolicyError."""
-    for policy in policies:
-        if policy.connect_port is None and policy.listen_port is None:
-            raise PolicyError(
-                f'neighbor {policy.neighbor} is passive, and nothing listens for it: say listen '
-                f'and a port in the neighbor, or set exabgp.tcp.bind to {policy.local}'
-            )
 
 
 def _reload(original: Any, self: Any) -> Any:

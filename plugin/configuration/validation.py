@@ -1,0 +1,65 @@
+"""`validate` says what a daemon with this configuration would refuse, and what will not work.
+
+A daemon's own environment decides what listens; `validate` has perhaps another one, so that it
+warns where a daemon refuses.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from exabgp.application import validate as module
+from exabgp.configuration.configuration import Configuration
+
+from gatekeeper.errors import PolicyError
+from gatekeeper.policy.doubts import doubts_about
+from gatekeeper.policy.sessions import SessionPolicy
+from plugin.configuration.environment import SECTION
+from plugin.configuration.session_policies import backend_of, policies_of, unreachable
+from plugin.patching import replace
+
+PREFIXES = ('exabgp_ikev2_', 'exabgp.ikev2.')
+
+
+class ValidatedConfiguration(Configuration):  # type: ignore[misc]
+    """A configuration that is loaded to be looked at."""
+
+    def reload(self) -> Any:
+        loaded = super().reload()
+        if loaded is not True:
+            return loaded
+        policies = policies_of(self.neighbors, self.ikev2_chains)
+        try:
+            backend_of(policies)
+        except PolicyError as error:
+            return self.error.set(f'ikev2: {error}')
+        for warning in warnings_about(policies, os.environ, time.time()):
+            sys.stderr.write(f'warning: {warning}\n')
+        return True
+
+
+def warnings_about(
+    policies: Sequence[SessionPolicy], environment: Mapping[str, str], wall: float
+) -> Iterator[str]:
+    """What will not work, though it can be read; a sentence each."""
+    yield from map(str, unreachable(policies))
+    yield from doubts_about(policies, wall)
+    yield from unknown_settings(environment)
+
+
+def unknown_settings(environment: Mapping[str, str]) -> Iterator[str]:
+    """Variables that look like settings of ours and are none."""
+    for name in environment:
+        for prefix in PREFIXES:
+            if name.startswith(prefix) and name.removeprefix(prefix) not in SECTION:
+                known = ', '.join(SECTION)
+                yield f'{name} is no setting and is ignored: exabgp.ikev2 has {known}'
+
+
+def install() -> None:
+    """Patch ExaBGP's `validate`."""
+    replace(module, 'Configuration', ValidatedConfiguration)
