@@ -64,6 +64,8 @@ class Association:
         limits = context.limits
         self.child_requests = Rate(limits.child_requests, limits.child_requests_within)
         self.unprotected_errors = Rate(limits.unprotected_errors_per_second, 1.0)
+        self.unproven_told = Rate(limits.unproven_told_per_second, 1.0)
+        self._failures_told = Rate(limits.unproven_told_per_second, 1.0)
         self.auth_repetitions = Rate(limits.auth_repetitions_per_second, 1.0)
         self.unproven_work = UnprovenWork(context, self.sas)
         self._pair = 0
@@ -221,7 +223,8 @@ class Association:
             self.unproven_work.keep_refused(sa, now)
             if cause in _WORTH_TELLING:
                 self.counters.refused_auth += 1
-                self.tell(IkeSaFailed(self.peer.name, 'IKE_AUTH', cause, text))
+                if self._failures_told.allow(now):
+                    self.tell(IkeSaFailed(self.peer.name, 'IKE_AUTH', cause, text))
         elif was == State.AUTH_SENT:
             self.counters.refused_auth += cause in _WORTH_TELLING
             self.unproven(cause, text, now)

@@ -84,6 +84,10 @@ class Limits:
     """Error answers per peer to messages that prove nothing (RFC 7296, 2.21.4). Shuts out? No: a
     peer that gets none learns by its own time-out, and cookies and INVALID_KE_PAYLOAD, which a
     good exchange needs, aren't among them."""
+    unproven_told_per_second: int = 20
+    """Events per peer about IKE_SA_INIT answers that cost nothing, and as many about strangers that
+    failed: a timeline has them, and a flood must not fill a disk. Shuts out? Nobody: the messages
+    are served all the same, and a peer that goes on failing is told of in the next second."""
     hint_interval: float = 10.0
     """INVALID_IKE_SPI without protection makes us ask whether the peer lives, but not oftener.
     Shuts out? No: a forged hint takes the place of a true one, and sets off the same question."""

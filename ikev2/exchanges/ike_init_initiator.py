@@ -227,7 +227,8 @@ class Attempt:
             self._association.counters.malformed += 1
 
     def _take(self, message: Message, datagram: Datagram, now: float) -> None:
-        tell(self._association, message.payloads, sent=False, response=True)
+        if self._association.unproven_told.allow(now):
+            tell(self._association, message.payloads, sent=False, response=True)
         cookie = message.notify(NotifyType.COOKIE)
         wrong_group = message.notify(NotifyType.INVALID_KE_PAYLOAD)
         if message.find(SaPayload) is not None:

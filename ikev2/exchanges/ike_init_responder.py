@@ -98,7 +98,7 @@ def serve_ike_init(
             notify = NotifyPayload(error.notify, error.notify_data)
             if isinstance(error, WrongKeyExchangeGroup):
                 # Part of a good exchange, as a cookie is, and as little to be kept from the peer.
-                answer_with(association, header, notify, datagram)
+                answer_with(association, header, notify, datagram, now)
             else:
                 answer_with_error(association, header, notify, datagram, now)
 
@@ -130,7 +130,8 @@ def _ask_for_cookie(
     header = message.header
     fresh = association.context.cookies.make(header.initiator_spi, nonce, datagram.remote, now)
     # Not among the errors that are limited: whoever floods us must not keep it from the true peer.
-    answer_with(association, header, NotifyPayload(NotifyType.COOKIE, fresh), datagram)
+    notify = NotifyPayload(NotifyType.COOKIE, fresh)
+    answer_with(association, header, notify, datagram, now)
 
 
 def _answer_init(

@@ -83,13 +83,17 @@ def answer_with_error(
 ) -> None:
     """An error, if there weren't too many."""
     if association.unprotected_errors.allow(now):
-        answer_with(association, header, notify, datagram)
+        answer_with(association, header, notify, datagram, now)
     else:
         association.counters.limited += 1
 
 
 def answer_with(
-    association: Association, header: Header, notify: NotifyPayload, datagram: Datagram
+    association: Association,
+    header: Header,
+    notify: NotifyPayload,
+    datagram: Datagram,
+    now: float,
 ) -> None:
     """To where the request came from; SPIs as they were (RFC 7296, 2.21.4)."""
     answer = Header(
@@ -105,7 +109,7 @@ def answer_with(
         # Whoever forges a source address gains nothing by us.
         association.counters.limited += 1
         return
-    if header.exchange_type == ExchangeType.IKE_SA_INIT:
+    if header.exchange_type == ExchangeType.IKE_SA_INIT and association.unproven_told.allow(now):
         tell(association, [notify], sent=True, response=True)
     association.context.send(Path.back(datagram), (octets,))
 

@@ -15,14 +15,14 @@ from cryptography import x509
 from ikev2.authentication.auth import TrustAnchors
 from ikev2.constants import ExchangeType, KeyExchangeId, NotifyType
 from ikev2.crypto.key_exchange import KeyExchange
-from ikev2.events import Cause, Datagram, IkeSaFailed, IkeSaUp
+from ikev2.events import Cause, Datagram, IkeMessage, IkeSaFailed, IkeSaUp
 from ikev2.limits import Limits
 from ikev2.peer import Peer
 from ikev2.proposals.ike import IkePolicy
 from ikev2.sa.transitions import State
 from ikev2.wire.message import Header, Message
 from ikev2.wire.payload import Payload
-from ikev2.wire.payloads import KeyExchangePayload, NoncePayload
+from ikev2.wire.payloads import KeyExchangePayload, NoncePayload, NotifyPayload
 from tests.ikev2 import pki
 from tests.ikev2.bench import (
     A_ADDRESS,
@@ -315,6 +315,27 @@ def test_no_cookie_is_asked_of_an_honest_peer() -> None:
     bench.connect()
     assert bench.a.all(IkeSaUp)
     assert sum(is_kind(d, INIT, response=False) for d in bench.sent_by(bench.a)) == 1
+
+
+# --- the timeline ------------------------------------------------------------------------------
+
+
+def test_few_messages_are_told_when_strangers_send_many() -> None:
+    """A timeline with every cookie of a flood filled a disk."""
+    bench = Bench(limits=Limits(half_open_before_cookies=0))
+    for number in range(1, 1001):
+        bench.inject(init_request(number))
+    assert len(bench.b.all(IkeMessage)) == Limits().unproven_told_per_second
+    bench.fate = lambda datagram: []
+    bench.a.endpoint.connect('b', bench.now)
+    bench.collect()
+    request = Message.decode(bench.wire[-1].data)
+    header = replace(request.header, initiator=False, response=True)
+    for number in range(1, 1001):
+        refusal = NotifyPayload(NotifyType.NO_PROPOSAL_CHOSEN, number.to_bytes(2, 'big'))
+        bench.inject(from_b(Message(header, (refusal,)).encode()))
+    told = [message for message in bench.a.all(IkeMessage) if not message.sent]
+    assert len(told) == Limits().unproven_told_per_second
 
 
 # --- CPU time ----------------------------------------------------------------------------------
