@@ -80,6 +80,8 @@ def serve_ike_init(
             if not cookie:
                 _ask_for_cookie(association, message, nonce, datagram, now)
             return
+        if association.unproven_told.allow(now):
+            tell(association, message.payloads, sent=False, response=False)
         with association.unproven_work.measured(now):
             sa = _answer_init(association, message, nonce, datagram, now, cookie=cookie)
         if sa is None:
@@ -163,7 +165,6 @@ def _answer_init(
     largest = context.limits.cookie_answer * len(datagram.data)
     if not cookie and largest < _LONGEST_ANSWER and len(_encoded(header, payloads, ke)) > largest:
         return None
-    tell(association, message.payloads, sent=False, response=False)
     public_value, shared = respond(ke.group, ke.data)
     response = _encoded(header, payloads, KeyExchangePayload(ke.group, public_value))
     origin = Origin(

@@ -14,6 +14,7 @@ from ikev2.crypto.key_exchange import respond
 from ikev2.events import (
     Cause,
     Datagram,
+    IkeMessage,
     IkeSaFailed,
     IkeSaUp,
     RpSaFailed,
@@ -247,6 +248,9 @@ def test_a_responder_without_the_group_names_its_own_and_the_initiator_comes_aga
     bench = policies((31, 19), (19,))
     bench.connect()
     assert 'ecp-256' in bench.a.last(IkeSaUp).suite
+    told = [m.detail for m in bench.b.all(IkeMessage) if m.exchange == 'IKE_SA_INIT']
+    assert told[0].startswith('SA(IKE)')
+    assert told[1] == 'N(INVALID_KE_PAYLOAD)'
     wrong = the_notify(answers(bench)[0])
     assert (wrong.notify_type, wrong.data) == (NotifyType.INVALID_KE_PAYLOAD, b'\0\x13')
     first, again = [
