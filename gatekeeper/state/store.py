@@ -332,10 +332,18 @@ class Store:
         """Return True if an operator has revoked this session."""
         return any(one.matches(policy) for one in self.revoked)
 
-    def has_room(self, peer: Peer) -> bool:
-        """Return True if another session may be begun with this peer."""
-        pairs = {life.pair for life in peer.mkts if not life.ended}
-        return len(pairs) < MAX_CONNECTIONS
+    def has_room(self, peer: Peer, policy: SessionPolicy) -> bool:
+        """Return True if a connection of this session may be begun with this peer.
+
+        What is being closed takes no room, nor does another connection of the same session: the
+        last of so many sessions must come up again, though the daemon has not let go of it yet.
+        """
+        others = (
+            conn
+            for conn in self.connections_with(peer)
+            if conn.phase is not Phase.ENDING and conn.policy.key != policy.key
+        )
+        return sum(1 for _ in others) < MAX_CONNECTIONS
 
     def ids_due(self, life: MktRecord, now: float) -> None:
         """Due.IDS."""

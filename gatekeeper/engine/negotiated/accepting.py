@@ -176,7 +176,7 @@ def _requested(state: Store, peer: Peer, event: RpSaRequested, now: float) -> No
             and other.phase in (Phase.NEGOTIATING, Phase.WAITING)
         ):
             ending.drop(state, other, now, tell_peer=False)
-    if not state.has_room(peer):
+    if not state.has_room(peer, policy):
         raise RefusedError(
             NotifyType.NO_ADDITIONAL_SAS, 'too many sessions with this peer', policy=policy
         )

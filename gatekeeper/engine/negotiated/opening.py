@@ -86,7 +86,7 @@ def open_connection(
         waiter.fail(state.refuse(policy, 'operator', REVOKED_BY_OPERATOR, Reason.REVOKED))
         return
     peer = state.peers[policy.entry.name]
-    if not state.has_room(peer):
+    if not state.has_room(peer, policy):
         cause = 'too many sessions with this peer; the ids that are left are kept for rekeys'
         waiter.fail(state.refuse(policy, step, cause, Reason.TOO_MANY_SESSIONS))
         return

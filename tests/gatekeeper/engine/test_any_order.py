@@ -34,6 +34,7 @@ from gatekeeper.state.connection import Connection, Phase
 from gatekeeper.state.deadlines import Due
 from gatekeeper.state.mkt_record import MktRecord, MktState
 from gatekeeper.state.peer import Peer
+from gatekeeper.state.selection import Selection
 from ikev2.authentication.auth import PresharedKey
 from ikev2.events import Datagram
 from keymaterial import Secret
@@ -252,7 +253,21 @@ class TwoRouters(RuleBasedStateMachine):
                     ask(state, conn, self.world.now)
             self.routers[name].pump()
 
-    @rule(name=NAMES, how=st.sampled_from(['rekey_ike_sa', 'replace_ike_sa', 'check_liveness']))
+    @rule(family=FAMILY, name=NAMES)
+    def revoke(self, family: str, name: str) -> None:
+        """An operator takes the keys of a session away, and takes that back."""
+        core = self.routers[name].core
+        selection = Selection(session=family)
+        core.revoke(selection, self.world.now)
+        self.routers[name].pump()
+        assert core.restore(selection)
+
+    @rule(
+        name=NAMES,
+        how=st.sampled_from(
+            ['rekey_ike_sa', 'replace_ike_sa', 'reauthenticate', 'check_liveness', 'repeat']
+        ),
+    )
     def touch_ike(self, name: str, how: str) -> None:
         router = self.routers[name]
         for peer in router.core.state.peers:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from gatekeeper.engine import ending
 from tests.gatekeeper.survival import (
     LIFETIMES,
     MANY,
@@ -12,6 +15,7 @@ from tests.gatekeeper.survival import (
     closed_under_loss,
     seconds_after_flap,
     starts,
+    up_many,
 )
 
 
@@ -40,3 +44,15 @@ def test_sessions_that_end_together_are_up_within_10_seconds() -> None:
 
 def test_a_wave_of_rekeys_under_loss_closes_nothing() -> None:
     assert closed_in_wave(MANY, 600, 0.2) == 0
+
+
+def test_the_last_of_so_many_sessions_may_be_begun_again() -> None:
+    """Its old connection is still being closed, from another port."""
+    world, r1, _, wanted = up_many(MANY)
+    state, policy = r1.core.state, wanted[-1]
+    assert state.has_room(r1.peer, policy)
+    assert not state.has_room(r1.peer, replace(policy, key='another'))
+    (conn,) = (c for c in state.connections.values() if c.policy.key == policy.key)
+    r1.busy = True
+    ending.abort(state, conn, 'a test', world.now)
+    assert state.has_room(r1.peer, replace(policy, key='another'))
