@@ -223,6 +223,9 @@ class Loop:
         except PolicyError:
             self.listeners.unguard(added)
             raise
+        # Keys that are gone by the new policies are off the listening sockets when this returns:
+        # the kernel takes no TCP-MD5 key beside one.
+        self._obey(now)
         self.listeners.keep(policies)
         self._backend.loaded(frozenset(policy.remote for policy in policies))
 

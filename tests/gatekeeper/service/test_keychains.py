@@ -103,6 +103,16 @@ def test_a_listener_that_comes_later_has_the_chain(r2: Daemon, hand: ByHand) -> 
     talk(hand.sock, accepted(r2))
 
 
+def test_chains_keys_are_off_the_listener_when_configure_returns(r2: Daemon) -> None:
+    """ExaBGP puts its TCP-MD5 key there next, which the kernel takes beside no other."""
+    r2.gatekeeper.configure(policies('r2', [key(1)]))
+    r2.listen()
+    await_listener(r2, (0, 0), (21, 11))
+    r2.gatekeeper.configure([])
+    assert r2.listener is not None
+    assert keys_on(r2.listener) == []
+
+
 def test_a_wrong_secret_an_unknown_key_and_no_key_stay_out(r2: Daemon) -> None:
     r2.gatekeeper.configure(policies('r2', [key(1)]))
     r2.listen()
