@@ -11,8 +11,9 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address, IPv6Address
+from typing import Any
 
 from ikev2.constants import ExchangeType, HeaderFlag
 from ikev2.errors import LocalError
@@ -67,6 +68,7 @@ class UdpSockets:
         self.families: tuple[int, ...] = ()
         self._failures: list[SendFailure] = []
         self._sockets: dict[tuple[int, int], socket.socket] = {}
+        self._interfaces: dict[IPv6Address, str] = {}
         try:
             for family in families:
                 self._open(family)
@@ -79,6 +81,11 @@ class UdpSockets:
     def filenos(self) -> list[int]:
         """The descriptors to poll for input."""
         return [one.fileno() for one in self._sockets.values()]
+
+    def use_zones(self, interfaces: Mapping[IPv6Address, str]) -> None:
+        """Say on which interface each link-local peer is (RFC 4007, 6): its address alone says
+        nothing, and the kernel sends nothing there."""
+        self._interfaces = dict(interfaces)
 
     def close(self) -> None:
         """Close all sockets."""
@@ -108,7 +115,7 @@ class UdpSockets:
                     # An ICMP error that somebody sent us, which is in the error queue too.
                     continue
                 datagram = _arrived(family, port, data, ancillary, flags, source)
-                if datagram is not None:
+                if datagram is not None and self._is_in_zone(datagram, source):
                     found.append(datagram)
         return sorted(found, key=_can_wait)
 
@@ -121,6 +128,7 @@ class UdpSockets:
         if _MARKERLESS_PORT not in (datagram.local_port, datagram.remote_port):
             data = _MARKER + data
         local = datagram.local
+        zone = self._zone(datagram.remote)
         if isinstance(local, IPv4Address):
             key = socket.AF_INET, datagram.local_port
             info = (
@@ -130,12 +138,13 @@ class UdpSockets:
             )
         else:
             key = socket.AF_INET6, datagram.local_port
-            info = (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, _IN6_PKTINFO.pack(local.packed, 0))
+            packed = _IN6_PKTINFO.pack(local.packed, zone)
+            info = (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, packed)
         one = self._sockets.get(key)
         if one is None:
             self._failed(datagram, f'no socket on port {datagram.local_port} for {local}')
             return
-        to = str(datagram.remote), datagram.remote_port
+        to = str(datagram.remote), datagram.remote_port, *((0, zone) if zone else ())
         try:
             one.sendmsg([data], [info], 0, to)
         except OSError:
@@ -145,6 +154,23 @@ class UdpSockets:
                 one.sendmsg([data], [info], 0, to)
             except OSError as error:
                 self._failed(datagram, f'{local} to {datagram.remote}: {error.strerror}')
+
+    def _zone(self, remote: IPv4Address | IPv6Address) -> int:
+        """The index of the interface that a link-local peer is on; 0 for every other address, and
+        where there is no such interface now."""
+        name = self._interfaces.get(remote) if isinstance(remote, IPv6Address) else None
+        if name is None:
+            return 0
+        try:
+            return socket.if_nametoindex(name)
+        except OSError:
+            return 0
+
+    def _is_in_zone(self, datagram: Datagram, source: tuple[Any, ...]) -> bool:
+        """False for what comes from a link-local peer's address by another interface: that is
+        another host."""
+        zone = self._zone(datagram.remote)
+        return not zone or source[3] == zone
 
     def _failed(self, datagram: Datagram, text: str) -> None:
         failure = SendFailure(datagram.remote, text, False)

@@ -108,6 +108,8 @@ class SessionPolicy:
     """In place of `pad`."""
     backend: str = 'auto'
     """What protects the connection: kernel, userspace, or auto. One for a whole daemon."""
+    interface: str | None = None
+    """The interface that the peer is on; a link-local address needs it (RFC 4007, 6)."""
 
     @property
     def entry(self) -> PadEntry:

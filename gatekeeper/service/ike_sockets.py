@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import selectors
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from ipaddress import IPv6Address
 
+from gatekeeper.policy.sessions import SessionPolicy
 from ikev2.events import Datagram, SendFailure
 from ikev2.udp import UdpError, UdpSockets
 
@@ -15,6 +17,7 @@ class IkeSockets:
     def __init__(self, ports: tuple[int, int]) -> None:
         self._ports = ports
         self._sockets: UdpSockets | None = None
+        self._interfaces: Mapping[IPv6Address, str] = {}
 
     def open(self, selector: selectors.BaseSelector) -> None:
         """Bind and have the selector watch; the first call needs the privileges for low ports.
@@ -23,8 +26,21 @@ class IkeSockets:
         """
         if self._sockets is None:
             self._sockets = UdpSockets(self._ports)
+            self._sockets.use_zones(self._interfaces)
             for descriptor in self._sockets.filenos():
                 selector.register(descriptor, selectors.EVENT_READ)
+
+    def use_zones(self, policies: Iterable[SessionPolicy]) -> None:
+        """Link-local peers are reached by the interfaces that these policies name."""
+        self._interfaces = {
+            policy.remote: policy.interface
+            for policy in policies
+            if isinstance(policy.remote, IPv6Address)
+            and policy.remote.is_link_local
+            and policy.interface is not None
+        }
+        if self._sockets is not None:
+            self._sockets.use_zones(self._interfaces)
 
     def receive(self) -> Iterable[Datagram]:
         """What has come."""

@@ -226,6 +226,7 @@ class Loop:
         # Keys that are gone by the new policies are off the listening sockets when this returns:
         # the kernel takes no TCP-MD5 key beside one.
         self._obey(now)
+        self._udp.use_zones(policies)
         self.listeners.keep(policies)
         self._backend.loaded(frozenset(policy.remote for policy in policies))
 

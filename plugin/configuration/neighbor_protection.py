@@ -39,6 +39,8 @@ class Facts:
     """Where its md5-password stands, in the neighbor or a template."""
     md5_ip: bool
     """True if md5-ip, to which ExaBGP binds, isn't the local-address."""
+    without_zone: bool
+    """True if an address is link-local, and no source-interface says on which link."""
     range: bool
     """True if the peer is a range of addresses."""
 
@@ -113,6 +115,11 @@ def _check_neighbor(draft: SectionStatements, facts: Facts) -> None:
         raise refuse('the neighbor has no local-address of its own', 'local-address and an address')
     if facts.md5_ip:
         raise refuse('md5-ip is not the local-address of the neighbor', 'no md5-ip')
+    if facts.without_zone:
+        raise refuse(
+            'a link-local address says nothing without its interface',
+            'source-interface and the name of one',
+        )
     if facts.range:
         raise refuse('peers that are a range of addresses are not in this version', 'one address')
     if facts.md5:

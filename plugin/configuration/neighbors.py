@@ -19,6 +19,7 @@ from gatekeeper.configuration.key_files import KeyFiles
 from gatekeeper.configuration.location import ConfigurationError
 from gatekeeper.configuration.session_settings import SessionSettings
 from gatekeeper.configuration.statements import Family, SectionStatements, Statement
+from gatekeeper.policy.addresses import address_of
 from plugin.configuration.environment import daemon_user
 from plugin.configuration.ikev2_section import DRAFT, FAMILIES, SCOPE, fault
 from plugin.configuration.neighbor_protection import Facts, Protection, protect
@@ -103,8 +104,13 @@ def _settle_mask(peer: Any) -> None:
     peer.mask.maximum = 32 if peer.ipv4() else 128
 
 
+def _is_link_local(address: Any) -> bool:
+    return address is not None and address.ipv6() and address_of(address.top()).is_link_local
+
+
 def _facts(parser: Any, local: dict[str, Any]) -> Facts:
     named = local.get('family', {})
+    ends = (local['peer-address'], local.get('local-address'))
     explicit = [_FAMILY_OF[pair] for family in named.values() for pair in family if pair]
     return Facts(
         families=[family for pair, family in _FAMILY_OF.items() if family in explicit],
@@ -112,6 +118,7 @@ def _facts(parser: Any, local: dict[str, Any]) -> Facts:
         local_address=local.get('local-address') is not None,
         md5=getattr(local.get('md5-password') or None, 'place', None),
         md5_ip=local.get('md5-ip') not in (None, local.get('local-address')),
+        without_zone=not local.get('source-interface') and any(map(_is_link_local, ends)),
         range=local['peer-address'].mask.size() > 1,
     )
 

@@ -113,6 +113,7 @@ def _policy(key: str, neighbor: Any, chains: Chains) -> SessionPolicy:
         grace=settings.grace,
         timeout=settings.timeout,
         backend=protection.backend,
+        interface=neighbor['source-interface'] or None,
         keychain=_keychain(settings.keychain, chains),
     )
 

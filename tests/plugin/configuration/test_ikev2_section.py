@@ -229,6 +229,11 @@ FAULTS: dict[str, tuple[str, str, str]] = {
         'incomplete, local-id is missing',
     ),
     'no credential': (neighbor(section=with_ids('')), 'ikev2', 'the credential is missing'),
+    'link-local without an interface': (
+        neighbor(peer='fe80::2', local='fe80::1', families='ipv6 unicast;'),
+        'ikev2',
+        'a link-local address says nothing without its interface',
+    ),
     'half a raw key': (
         neighbor(section=with_ids('private-key own.pem;')),
         'ikev2',
