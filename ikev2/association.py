@@ -28,15 +28,14 @@ from ikev2.exchanges.ike_rekey import schedule_rekey
 from ikev2.exchanges.informational import DeleteIkeSa, DeleteKeys, Liveness, UndoKeys
 from ikev2.exchanges.reauth import (
     delete_superseded,
-    is_superseded,
     schedule_reauthentication,
 )
 from ikev2.peer import Peer
 from ikev2.rate import Rate
+from ikev2.redundancy import RedundantSas, watch
 from ikev2.sa.exchange import Exchange, Job
 from ikev2.sa.ike_sa import IkeSa
 from ikev2.sa.transitions import USABLE, Happening, State
-from ikev2.timers import Timer
 from ikev2.unproven_work import UnprovenWork
 from ikev2.wire.payload import Payload
 
@@ -73,7 +72,7 @@ class Association:
         self._repeats = Rate(1, limits.repeat_interval)
         self.stopped = False
         """The peer was removed; only Deletes are still under way."""
-        self._redundant: Timer | None = None
+        self.redundant = RedundantSas(context, lambda: self.usable)
 
     def tell(self, event: Event) -> None:
         """Emit an event, unless the peer was removed."""
@@ -207,11 +206,11 @@ class Association:
         schedule_rekey(sa, now)
         schedule_reauthentication(sa, now)
         if self.peer.liveness_idle is not None:
-            self._watch(sa, self.peer.liveness_idle, now)
+            watch(sa, self.peer.liveness_idle, now)
         if self.stopped:
             sa.queue(DeleteIkeSa(), now)
         delete_superseded(sa, now)
-        self._look_for_redundant(now)
+        self.redundant.look(now)
 
     def ended(self, sa: IkeSa, was: State, cause: Cause, text: str, now: float) -> None:
         """An IKE SA was closed."""
@@ -230,7 +229,7 @@ class Association:
             self.unproven(cause, text, now)
         elif sa.established is not None and not any(other.finished for other in self.sas):
             self.tell(IkeSaDown(self.peer.name, cause, text))
-        self._look_for_redundant(now)
+        self.redundant.look(now)
         self.pump(now)
 
     def change_trust(self, peer: Peer, now: float) -> None:
@@ -294,64 +293,6 @@ class Association:
         for sa in self.usable:
             if not sa.busy:
                 sa.queue(Liveness(), now)
-
-    # --- redundant and silent ones -----------------------------------------------------------
-
-    def _watch(self, sa: IkeSa, idle: float, now: float) -> None:
-        def look(now: float) -> None:
-            if sa.state not in USABLE:
-                return
-            if now < sa.heard + idle:
-                sa.at(sa.heard + idle, look)
-                return
-            sa.at(now + idle, look)
-            if not sa.busy:
-                sa.queue(Liveness(), now)
-
-        sa.at(now + idle, look)
-
-    def _look_for_redundant(self, now: float) -> None:
-        if self._redundant is not None:
-            self._redundant.cancel()
-            self._redundant = None
-        if len(self.usable) > 1:
-            when = now + self.context.limits.redundant_idle
-            self._redundant = self.context.timers.at(when, self._settle_redundant)
-
-    def _settle_redundant(self, now: float) -> None:
-        """Two IKE SAs: when idle, the one with the lowest nonce goes, by its initiator.
-
-        The other one must have shown that it lives, at both ends: hence the liveness check.
-        """
-        usable = [sa for sa in self.usable if not is_superseded(sa)]
-        if len(usable) < 2:
-            return
-        idle_from = max(sa.spoken for sa in usable) + self.context.limits.redundant_idle
-        if now < idle_from or any(sa.busy or sa.answering for sa in usable):
-            self._look_for_redundant(max(now, idle_from - self.context.limits.redundant_idle))
-            return
-        winner = max(usable, key=lambda sa: sa.origin.lowest_nonce)
-        losers = [sa for sa in usable if sa is not winner]
-        ours = [sa for sa in losers if sa.origin.initiator]
-
-        def delete(now: float) -> None:
-            for sa in ours:
-                if sa.state in USABLE:
-                    sa.queue(DeleteIkeSa(), now)
-
-        winner.queue(Liveness(delete if ours else None), now)
-        for sa in usable:
-            if sa not in ours:
-                # Of two that are left the peer deletes the loser. But by then it may have lost it,
-                # or have given up the winner: this finds out.
-                self._check_later(sa, now)
-
-    def _check_later(self, sa: IkeSa, now: float) -> None:
-        def check(now: float) -> None:
-            if sa.state in USABLE and not sa.busy:
-                sa.queue(Liveness(), now)
-
-        sa.at(now + 2 * self.context.limits.give_up, check)
 
     # --- the end -----------------------------------------------------------------------------
 

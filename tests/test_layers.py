@@ -47,7 +47,7 @@ ORDERS: dict[str, Order] = {
         ('endpoint',),
         ('snapshot',),
         ('association',),
-        ('unproven_work',),
+        ('unproven_work', 'redundancy'),
         ('exchanges',),
         ('sa',),
         ('context',),
@@ -105,6 +105,7 @@ _IKE_SA_FILES = frozenset(
         'exchanges.unprotected',
         'sa.exchange',
         'sa.ike_sa',
+        'redundancy',
         'unproven_work',
     )
 )

@@ -335,7 +335,7 @@ def test_one_of_two_ike_sas_that_the_peer_gives_up_goes_at_our_end_too(seed: int
     bench.a.endpoint.connect('b', bench.now)
     bench.b.endpoint.connect('a', bench.now)
     bench.run(1)
-    timer = bench.a.endpoint._associations['b']._redundant
+    timer = bench.a.endpoint._associations['b'].redundant._timer
     assert timer is not None
     timer.cancel()
     bench.run(4)
