@@ -16,7 +16,7 @@ from ikev2.constants import ExchangeType, NotifyType
 from ikev2.context import NONCE_LENGTH, Context, Counters
 from ikev2.cookies import CookieJar
 from ikev2.errors import LocalError, MalformedMessage, UnsupportedVersion
-from ikev2.events import Cause, Datagram, Event, IPAddress, RpSaKeys, RpSaRequest
+from ikev2.events import Cause, Datagram, Event, IPAddress, RpSaKeys, RpSaRequest, StrangerCalled
 from ikev2.exchanges.create_child import serve_create_child
 from ikev2.exchanges.follow_up import serve_follow_up
 from ikev2.exchanges.ike_auth import serve_ike_auth
@@ -184,6 +184,7 @@ class Endpoint:
         if header.exchange_type == ExchangeType.IKE_SA_INIT:
             if association is None:
                 self._strangers.unknown_address += 1
+                self._context.events.append(StrangerCalled(datagram.local, datagram.remote))
             else:
                 self._receive_init(association, datagram, header, now)
             return

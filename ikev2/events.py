@@ -280,8 +280,18 @@ class DeleteAnswered:
     answered: bool
 
 
+@dataclass(frozen=True, slots=True)
+class StrangerCalled:
+    """IKE_SA_INIT came from an address that is no peer's; nothing was answered."""
+
+    local: IPAddress
+    remote: IPAddress
+    """What the datagram says, which anybody may have forged."""
+
+
 Event = (
     IkeMessage
+    | StrangerCalled
     | IkeSaUp
     | IkeSaDown
     | IkeSaDistrusted

@@ -109,6 +109,8 @@ class Store:
         self.keys_on_listeners: dict[ListenerKeyId, ListenerKey] = {}
         self.revoked: list[Selection] = []
         """By an operator, until they are taken back: these sessions get no keys."""
+        self.strangers: dict[IPAddress, float] = {}
+        """When IKE from addresses of nobody was told last."""
         self.wall_offset = 0.0
         """Seconds since the epoch less this clock's: keychains go by UTC."""
         self._names = count(1)

@@ -5,7 +5,7 @@ An IKE SA's fortunes are kept with its peer here; the rest is the business of a 
 
 from __future__ import annotations
 
-from gatekeeper.engine.negotiated import accepting, opening, rekeying
+from gatekeeper.engine.negotiated import accepting, opening, rekeying, strangers
 from gatekeeper.engine.negotiated import deletion as deleting
 from gatekeeper.engine.negotiated import reauthentication as reproving
 from gatekeeper.reporting.events import EventName
@@ -26,6 +26,9 @@ def drain(state: Store, now: float) -> None:
 
 def handle(state: Store, event: ike.Event, now: float) -> None:
     """To whom it concerns; of a peer that is not configured any more, to nobody."""
+    if isinstance(event, ike.StrangerCalled):
+        strangers.stranger_called(state, event, now)
+        return
     peer = state.peers.get(event.peer)
     if peer is None:
         return

@@ -1,0 +1,32 @@
+"""IKE from addresses that are no neighbor's: told to operators, never answered."""
+
+from __future__ import annotations
+
+from gatekeeper.reporting.events import EventName
+from gatekeeper.reporting.reasons import Reason
+from gatekeeper.state.store import Store
+from ikev2.events import StrangerCalled
+
+TOLD_AGAIN_AFTER = 3600.0
+"""Seconds, for each address."""
+MOST_STRANGERS = 8
+"""Addresses that are told in that time: anybody can send from any, and must not fill a disk."""
+
+
+def stranger_called(state: Store, event: StrangerCalled, now: float) -> None:
+    """Tell that somebody asks whom nobody has configured: the operator there sees no answer."""
+    known = state.strangers
+    for address, told_at in list(known.items()):
+        if now - told_at >= TOLD_AGAIN_AFTER:
+            del known[address]
+    if event.remote in known or len(known) >= MOST_STRANGERS:
+        return
+    known[event.remote] = now
+    state.note(
+        None,
+        EventName.REFUSED,
+        step='IKE',
+        cause=f'{event.remote} asks {event.local} for IKE, and is no address of a neighbor here',
+        hint=state.fill(Reason.UNKNOWN_SOURCE.hint),
+        reason=Reason.UNKNOWN_SOURCE.word,
+    )
