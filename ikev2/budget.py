@@ -38,5 +38,9 @@ class Budget:
         self._left = min(self._left + seconds, self._size)
 
     def _fill(self, now: float) -> None:
-        self._left = min(self._left + self._share * max(0.0, now - self._since), self._size)
+        if now <= self._since:
+            return
+        self._left += self._share * (now - self._since)
         self._since = now
+        if self._left > self._size:
+            self._left = self._size

@@ -67,15 +67,15 @@ class UnprovenWork:
                 self._charge(spent, sa, now)
 
     def _charge(self, spent: float, sa: IkeSa | None, now: float) -> None:
-        self._budget.spend(spent, now)
-        self._context.budget.spend(spent, now)
-        if sa is None:
-            return
-        sa.unproven_cpu += spent
-        if sa.finished:
+        if sa is not None and sa.finished:
             self._budget.give_back(sa.unproven_cpu)
             self._context.budget.give_back(sa.unproven_cpu)
             sa.unproven_cpu = 0.0
+            return
+        self._budget.spend(spent, now)
+        self._context.budget.spend(spent, now)
+        if sa is not None:
+            sa.unproven_cpu += spent
 
     def make_room(self, now: float) -> None:
         """Close the oldest half-open IKE SA where there are too many: the newest may be true."""
