@@ -91,6 +91,8 @@ LEANED_ON: tuple[tuple[str, str, str | None], ...] = (
     (_R + 'api.command.command', 'Command.callback', None),
     (_R + 'api.command.command', 'Command.functions', None),
     ('exabgp.environment.environment', 'Env.setup', 'configuration'),
+    ('exabgp.application.server', 'cmdline', 'cmdarg'),
+    ('exabgp.application.server', 'getconf', None),
     ('exabgp.application.validate', 'Configuration', None),
 )
 

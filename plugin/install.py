@@ -11,7 +11,7 @@ from plugin.configuration import ikev2_section as section
 from plugin.configuration import keychain_section as keychains
 from plugin.configuration import line_numbers as truelines
 from plugin.configuration import loading as reloading
-from plugin.configuration import neighbors, validation
+from plugin.configuration import neighbors, several_files, validation
 from plugin.reactor import deferred_reload as postponing
 from plugin.reactor import hooks, lifecycle, steady_timers
 
@@ -24,6 +24,7 @@ PARTS = (
     keychains,
     reloading,
     validation,
+    several_files,
     injecting,
     hooks,
     postponing,

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from plugin.configuration.several_files import protecting_files
 from plugin.launcher import home_of
 from tests.plugin.texts import PSK, SECTION, neighbor
 
@@ -196,3 +197,21 @@ def test_exabgps_own_examples_load_as_ever() -> None:
     examples = sorted((Path(sys.prefix) / 'etc' / 'exabgp' / 'examples').glob('*.conf'))
     assert len(examples) > 30, 'where are the examples of this exabgp?'
     assert dumped('patched', examples) == dumped('upstream', examples)
+
+
+def test_two_files_are_refused_when_both_protect_neighbors(tmp_path: Path, psk: Path) -> None:
+    """Each would be a daemon of its own, and they share one pair of UDP ports."""
+    files = [tmp_path / name for name in ('a.conf', 'b.conf')]
+    for file, peer in zip(files, ('127.0.0.2', '127.0.0.3'), strict=True):
+        file.write_text(neighbor(peer=peer))
+    refused = run('server', *map(str, files), exabgp_api_cli='false')
+    assert refused.returncode == 1
+    assert f'{files[0]} and {files[1]} protect neighbors' in refused.stderr
+    assert refused.stderr.count('\n') == 1
+
+
+def test_one_file_of_two_may_protect_neighbors(tmp_path: Path, psk: Path) -> None:
+    names = [str(tmp_path / name) for name in ('a.conf', 'b.conf', 'c.conf')]
+    for name, section in zip(names, (SECTION, ''), strict=False):
+        Path(name).write_text(neighbor(section=section))
+    assert protecting_files(names) == names[:1]
