@@ -25,6 +25,7 @@ from gatekeeper.policy.addresses import address_of
 from gatekeeper.reporting.events import EventName, OperatorEvent
 from gatekeeper.state.ticket import Ticket
 from plugin.connections import bgp_session as sessions
+from plugin.connections import hop_limits
 from plugin.connections.context import Context
 from plugin.log import LOG
 from tcpao.key_socket import InstallError
@@ -69,6 +70,8 @@ class IncomingConnections:
                 # Upstream would tell a stranger so, in a NOTIFICATION.
                 del accepted[listener]
                 self._turn_away(sock, remote)
+            else:
+                hop_limits.restore(listener, sock)
 
     def _turn_away(self, sock: socket.socket, remote: object) -> None:
         cause = f'no neighbor has the address {remote}'
@@ -199,6 +202,7 @@ def _incoming(link: ProtectedSocket, peer: Any) -> Any:
     set_ttl = getattr(module, 'set_accepted_ttl', None)  # from 5.0.14 on
     if set_ttl is not None:
         set_ttl(connection, peer.neighbor)
+    hop_limits.expect(link.sock, peer.neighbor)
     return connection
 
 

@@ -31,7 +31,7 @@ from plugin.configuration.neighbors import protection_of
 from plugin.configuration.session_policies import backend_of, unreachable
 from plugin.configuration.validation import unknown_settings
 from plugin.connections import bgp_session as sessions
-from plugin.connections import peers, runtime
+from plugin.connections import hop_limits, peers, runtime
 from plugin.connections.runtime import Runtime
 from plugin.log import LOG, Recorder
 from plugin.patching import wrap
@@ -210,6 +210,7 @@ def _reload(original: Any, self: Any) -> Any:
     if reloaded:
         listeners.listen_for_protected(self)
         peers.change_over(self)
+        hop_limits.set_on_listeners(self)
     return reloaded
 
 
