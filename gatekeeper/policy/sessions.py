@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 
 from gatekeeper.errors import PolicyError
+from gatekeeper.policy.addresses import why_no_peer
 from gatekeeper.policy.keychain import Keychain, KeychainError, check_keychain
 from ikev2.authentication.auth import LocalCredential, PeerCredential
 from ikev2.authentication.identity import Identity
@@ -155,6 +156,9 @@ def check(policies: Iterable[SessionPolicy]) -> None:
                 f'neighbor {policy.neighbor}: {policy.local} and {policy.remote} are of '
                 f'different families'
             )
+        why = why_no_peer(policy.remote, policy.local)
+        if why is not None:
+            raise PolicyError(f'neighbor {policy.neighbor}: {why}: a session has one peer')
         if policy.pad is not None:
             _check_entry(policy, policy.pad, pads, owners)
         _check_keychain(policy, chains, manual)

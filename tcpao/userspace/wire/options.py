@@ -1,7 +1,8 @@
 """TCP options: finding TCP-AO's, taking it out, and making room for it.
 
-TCP doesn't know that its segments grow, so its header may be full: padding goes first, then SACK
-blocks, which are advice, and in a SYN options that can do without an answer.
+TCP doesn't know that its segments grow, so its header may be full: padding goes first, then counters
+of AccECN, which every later segment repeats, then SACK blocks, which are advice, and in a SYN options
+that can do without an answer.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ SACK: Final = 5
 TIMESTAMPS: Final = 8
 TCP_MD5: Final = 19
 TCP_AO: Final = 29
+ACCECN: Final = frozenset({172, 174})
 """Option kinds (IANA, TCP Parameters); plain numbers, for every segment is searched."""
 
 # Octets: four for kind, length and ids (RFC 5925 2.2), and the longest MAC that we know.
@@ -26,6 +28,8 @@ LONGEST_AO_OPTION: Final = 20
 
 LONGEST_OPTIONS: Final = 40
 _SACK_BLOCK: Final = 8
+# RFC 9768 3.2.3: three counters of three octets each, of which the last ones may be left out.
+_ACCECN_COUNTER: Final = 3
 
 # RFC 9293 3.7.1: what TCP assumes when a SYN has no MSS option.
 DEFAULT_MSS: Final = {4: 536, 6: 1220}
@@ -89,6 +93,9 @@ def make_room(options: bytes, taken: int, syn: bool) -> bytes | None:
     parts = [part for part in _parts(options) if part[0] != NOP]
     too_long = sum(map(len, parts)) - room
     if too_long > 0:
+        parts = list(_with_fewer_counters(parts, too_long))
+        too_long = sum(map(len, parts)) - room
+    if too_long > 0:
         parts = list(_with_fewer_blocks(parts, too_long))
     if syn and sum(map(len, parts)) > room:
         parts = [part for part in parts if part[0] in _KEPT_IN_SYN]
@@ -137,6 +144,20 @@ def _parts(options: bytes) -> Iterator[bytes]:
                 raise MalformedError
         yield options[at : at + length]
         at += length
+
+
+def _with_fewer_counters(parts: list[bytes], too_long: int) -> Iterator[bytes]:
+    """AccECN's counters off the end; an option without any says nothing."""
+    for part in parts:
+        if part[0] in ACCECN and too_long > 0:
+            counters = (len(part) - 2) // _ACCECN_COUNTER
+            kept = counters - -(-too_long // _ACCECN_COUNTER)
+            length = 2 + kept * _ACCECN_COUNTER if kept > 0 else 0
+            too_long -= len(part) - length
+            if length:
+                yield bytes((part[0], length)) + part[2:length]
+        else:
+            yield part
 
 
 def _with_fewer_blocks(parts: list[bytes], too_long: int) -> Iterator[bytes]:

@@ -65,3 +65,25 @@ def test_a_peer_with_our_own_identity_is_refused() -> None:
     one, _ = policies('r1')
     with pytest.raises(PolicyError, match='same identity'):
         check([replace(one, pad=replace(one.entry, peer_id=one.entry.local_id))])
+
+
+@pytest.mark.parametrize(
+    ('address', 'what'),
+    [
+        ('0.0.0.0', 'unspecified'),
+        ('224.0.0.5', 'multicast'),
+        ('255.255.255.255', 'broadcast'),
+        ('10.0.0.1', 'its own local-address'),
+    ],
+)
+def test_check_refuses_a_neighbor_when_nobody_has_its_address(address: str, what: str) -> None:
+    one, _ = policies('r1')
+    with pytest.raises(PolicyError, match=what):
+        check([replace(one, local=ip_address('10.0.0.1'), remote=ip_address(address))])
+
+
+@pytest.mark.parametrize('address', ['::', 'ff02::1', 'fd00::1'])
+def test_check_refuses_an_ipv6_neighbor_likewise(address: str) -> None:
+    one, _ = policies('r1')
+    with pytest.raises(PolicyError, match='a session has one peer'):
+        check([replace(one, local=ip_address('fd00::1'), remote=ip_address(address))])

@@ -205,3 +205,35 @@ def test_any_options_of_a_syn_are_lowered_or_refused(
     mss = mss_of(seen)
     assert mss is not None
     assert 48 <= mss <= LARGEST_MSS - LONGEST_AO_OPTION
+
+
+# --- AccECN ---------------------------------------------------------------------------------
+
+COUNTERS = b'abcdefghi'
+
+
+def accecn(counters: int, kind: int = 172) -> bytes:
+    return bytes((kind, 2 + 3 * counters)) + COUNTERS[: 3 * counters]
+
+
+@pytest.mark.parametrize('kind', [172, 174])
+def test_accecn_loses_counters_when_the_mac_is_long(kind: int) -> None:
+    options = TIMESTAMPS + accecn(3, kind) + bytes((1, 1, 1))
+    assert make_room(options, len(AO_16), syn=False) == TIMESTAMPS + accecn(3, kind) + b'\x01' * 3
+    shorter = make_room(options, len(AO_20), syn=False)
+    assert shorter == TIMESTAMPS + accecn(2, kind) + b'\x01' * 2
+
+
+def test_accecn_goes_before_sack_blocks_when_room_is_short() -> None:
+    options = TIMESTAMPS + accecn(3) + b'\x01' + sack(1)
+    assert make_room(options, len(AO_20), syn=False) == TIMESTAMPS + sack(1)
+
+
+def test_sack_blocks_go_too_when_accecn_was_not_enough() -> None:
+    options = TIMESTAMPS + accecn(1) + b'\x01' + sack(2)
+    assert make_room(options, len(AO_20), syn=False) == TIMESTAMPS + sack(1)
+
+
+def test_no_room_is_made_when_an_option_may_not_change() -> None:
+    mptcp = bytes((30, 20)) + bytes(18)
+    assert make_room(TIMESTAMPS + mptcp + b'\x01\x01', len(AO_16), syn=False) is None
