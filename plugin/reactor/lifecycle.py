@@ -40,6 +40,7 @@ from plugin.reactor.leftover_rules import clear
 from tcpao.backend import Preference
 from tcpao.backend_choice import choose
 from tcpao.mkt import Mkt
+from tcpao.userspace.process.hardening import forbid_dumps
 
 File = TypeVar('File')
 NAMES = AdapterNames(
@@ -55,6 +56,8 @@ Starter = Callable[[Any, Preference], Runtime]
 def start(reactor: Any, preference: Preference) -> Runtime:
     """Bind UDP, start backend and thread, open the files. Raises GatekeeperError; then nothing is
     left behind, and files of a daemon that runs already are as they were."""
+    # Its helper programs may do as they like, and it may go on as root.
+    forbid_dumps()
     environment = getenv().ikev2
     with ExitStack() as begun:
         recorder = _opened('timeline', environment.timeline, partial(Recorder, environment.router))

@@ -4,7 +4,6 @@ wider one covers. Kept up to date, not worked out anew: each command asks.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import ip_network
 
@@ -39,17 +38,26 @@ def only(pair: SocketPair) -> Selector:
 
 
 class Selectors:
-    """What is wanted, how often, and what of it needs a rule."""
+    """What is wanted, how often, and what of it needs a rule.
+
+    Only a selector without a remote port covers others. Those are few for each peer, however many
+    connections it has, so a connection costs the same whatever else there is.
+    """
 
     def __init__(self) -> None:
         self._wanted: dict[Selector, int] = {}
-        self._by_peer: Prefixes[Selector] = Prefixes()
-        """The same: only those of one peer can cover each other."""
-        self._rules: set[Selector] = set()
+        self._wide: Prefixes[Selector] = Prefixes()
+        """Without a remote port."""
+        self._narrow: dict[tuple[IPNetwork, int], dict[Selector, None]] = {}
+        """With one, by peer and local port."""
+        self._rules: dict[Selector, None] = {}
+        self._told: frozenset[Selector] | None = None
 
     def rules(self) -> frozenset[Selector]:
-        """What needs a rule of its own."""
-        return frozenset(self._rules)
+        """What needs a rule of its own; the same object until that changes."""
+        if self._told is None:
+            self._told = frozenset(self._rules)
+        return self._told
 
     def add(self, selector: Selector) -> None:
         """Want it, once more."""
@@ -58,9 +66,14 @@ class Selectors:
         if count:
             return
         if not self._is_covered(selector):
-            self._rules.difference_update(self._covered_by(selector))
-            self._rules.add(selector)
-        self._by_peer.add(selector.remote, selector)
+            for one in self._covered_by(selector):
+                self._rules.pop(one, None)
+            self._rules[selector] = None
+            self._told = None
+        if selector.remote_port is None:
+            self._wide.add(selector.remote, selector)
+        else:
+            self._narrow.setdefault(_place(selector), {})[selector] = None
 
     def discard(self, selector: Selector) -> None:
         """Want it once less."""
@@ -68,19 +81,37 @@ class Selectors:
         if self._wanted[selector]:
             return
         del self._wanted[selector]
-        self._by_peer.remove(selector.remote, selector)
-        if selector in self._rules:
-            self._rules.remove(selector)
-            bare = (one for one in self._covered_by(selector) if not self._is_covered(one))
-            self._rules.update(bare)
-
-    def _covered_by(self, selector: Selector) -> Iterator[Selector]:
         if selector.remote_port is None:
-            there = self._by_peer.overlapping(selector.remote)
-            yield from (one for one in there if one != selector and selector.covers(one))
+            self._wide.remove(selector.remote, selector)
+        else:
+            there = self._narrow[_place(selector)]
+            del there[selector]
+            if not there:
+                del self._narrow[_place(selector)]
+        if selector in self._rules:
+            del self._rules[selector]
+            for one in self._covered_by(selector):
+                if not self._is_covered(one):
+                    self._rules[one] = None
+            self._told = None
+
+    def _covered_by(self, selector: Selector) -> list[Selector]:
+        if selector.remote_port is not None:
+            return []
+        found = list(self._wide.overlapping(selector.remote))
+        if selector.remote.prefixlen == selector.remote.max_prefixlen:
+            found += self._narrow.get(_place(selector), ())
+        else:
+            for (_, port), there in self._narrow.items():
+                if port == selector.local_port:
+                    found += there
+        return [one for one in found if one != selector and selector.covers(one)]
 
     def _is_covered(self, selector: Selector) -> bool:
         return any(
-            one != selector and one.remote_port is None and one.covers(selector)
-            for one in self._by_peer.covering(selector.remote)
+            one != selector and one.covers(selector) for one in self._wide.covering(selector.remote)
         )
+
+
+def _place(selector: Selector) -> tuple[IPNetwork, int]:
+    return selector.remote, selector.local_port

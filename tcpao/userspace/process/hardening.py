@@ -13,6 +13,15 @@ _PR_SET_NO_NEW_PRIVS: Final = 38
 def harden() -> None:
     """As far as the kernel goes along; none of it is what keeps a key secret."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    libc = ctypes.CDLL(None)
-    libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
-    libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    forbid_dumps()
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+
+
+def forbid_dumps() -> None:
+    """No core dump of this process, and no debugger but root's; the programs that it executes are
+    as ever. A process that becomes another user has it so already (proc(5), suid_dumpable)."""
+    _prctl(_PR_SET_DUMPABLE, 0)
+
+
+def _prctl(option: int, value: int) -> None:
+    ctypes.CDLL(None).prctl(option, value, 0, 0, 0)

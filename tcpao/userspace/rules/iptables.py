@@ -28,7 +28,13 @@ from tcpao.userspace.rules.interface import (
     selector_of,
 )
 from tcpao.userspace.rules.iptables_lock_watch import LOCK_FILE, LockWatch
-from tcpao.userspace.rules.iptables_match import digit_match, entrance, quoting, segments
+from tcpao.userspace.rules.iptables_match import (
+    digit_match,
+    entrance,
+    quoting,
+    segments,
+    unusual_errors,
+)
 from tcpao.userspace.rules.nftables_watch import NftablesWatch, Watch
 from tcpao.userspace.selectors import Selector
 
@@ -139,13 +145,22 @@ class IptablesRules:
     def _chains(self, selectors: Iterable[Selector]) -> Chains:
         """What stands in which chain, ours and those that lead to them."""
         written: dict[str, list[str]] = {}
-        for chain, members in lay_out(selectors).items():
+        layout = lay_out(selectors)
+        for chain, members in layout.items():
             for way in self._ways:
                 name = chain.name(self._queue, way)
                 written[name] = [self._line(way, chain, member) for member in members]
                 if chain.digit is None:
                     line = f'{entrance(way, chain)} {_commented(comment(self._queue))} -j {name}'
                     written.setdefault(_BUILT_IN[way], []).append(line)
+        if TrafficKind.ERRORS in self._ways:
+            ours = comment(self._queue)
+            name = f'{prefix(self._queue)}{TrafficKind.ERRORS}-quotes'
+            for version in sorted({chain.version for chain in layout}):
+                # In a chain of our own: every line of ours is of one, or leads to one.
+                written[name] = [self._target(ours)]
+                line = f'{unusual_errors(version)} {_commented(ours)} -j {name}'
+                written.setdefault(_BUILT_IN[TrafficKind.ERRORS], []).append(line)
         return {name: tuple(lines) for name, lines in written.items()}
 
     def _line(self, way: TrafficKind, chain: Chain, member: Selector | Digit) -> str:

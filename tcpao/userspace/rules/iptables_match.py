@@ -12,6 +12,7 @@ from typing import Final
 from tcpao.mkt import IPNetwork
 from tcpao.userspace.rules.chain_layout import Chain, Digit, TrafficKind
 from tcpao.userspace.selectors import Selector
+from tcpao.userspace.wire.icmp import EXTENSIONS
 
 
 def segments(way: TrafficKind, selector: Selector) -> str:
@@ -57,6 +58,8 @@ class _Quoted:
 
     protocol: str
     tests: tuple[str, ...]
+    unusual: tuple[str, ...]
+    """Instead of `tests`, for a quote with IPv4 options or IPv6 extension headers."""
     base: str
     source: int
     destination: int
@@ -70,6 +73,7 @@ _QUOTED: Final = {
         protocol='-p icmp',
         # Past the outer IP header (its own length); an error's quoted header has no options.
         tests=('0>>22&0x3C@0>>24=3', '0>>22&0x3C@8>>24=0x45', '0>>22&0x3C@16>>16&0xFF=6'),
+        unusual=('0>>22&0x3C@0>>24=3', '0>>22&0x3C@8>>24=0x46:0x4F', '0>>22&0x3C@16>>16&0xFF=6'),
         base='0>>22&0x3C@',
         source=20,
         destination=24,
@@ -80,6 +84,11 @@ _QUOTED: Final = {
         protocol='-p icmpv6',
         # No extension header outside or inside.
         tests=('4>>8&0xFF=58', '40>>24=1:2', '52>>8&0xFF=6'),
+        unusual=(
+            '4>>8&0xFF=58',
+            '40>>24=1:2',
+            f'52>>8&0xFF={",".join(map(str, EXTENSIONS))}',
+        ),
         base='',
         source=56,
         destination=72,
@@ -87,6 +96,13 @@ _QUOTED: Final = {
         length=16,
     ),
 }
+
+
+def unusual_errors(version: int) -> str:
+    """ICMP errors that quote IPv4 options or IPv6 extension headers. Where the ports stand in them
+    is for the packet path to find out."""
+    quoted = _QUOTED[version]
+    return f'{quoted.protocol} {_u32(quoted.unusual)}'
 
 
 def _u32(tests: Iterable[str]) -> str:

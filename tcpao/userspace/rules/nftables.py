@@ -40,6 +40,7 @@ from tcpao.userspace.rules.nftables_match import (
     matches,
     of_digit,
     queue,
+    unusual_errors,
 )
 from tcpao.userspace.rules.nftables_watch import NftablesWatch, Watch
 from tcpao.userspace.selectors import Selector
@@ -197,7 +198,8 @@ class NftablesRules:
         found: dict[str, list[Rule]] = {}
         hooks: dict[str, list[Rule]] = {name: [] for name in _HOOKS}
         ours = comment(self._queue)
-        for chain, members in lay_out(selectors).items():
+        layout = lay_out(selectors)
+        for chain, members in layout.items():
             for way in TrafficKind:
                 name = self._name(chain, way)
                 found[name] = []
@@ -212,6 +214,10 @@ class NftablesRules:
                     hooks[_HOOK_OF[way]] += (
                         (ours, [*match, jump(name)]) for match in entrances(way, chain)
                     )
+        for version in sorted({chain.version for chain in layout}):
+            hooks[_HOOK_OF[TrafficKind.ERRORS]] += (
+                (ours, [*match, queue(self._queue)]) for match in unusual_errors(version)
+            )
         probe = {_PROBE: self._written[_PROBE]}
         return probe | {name: tuple(rules) for name, rules in (found | hooks).items()}
 

@@ -13,6 +13,7 @@ from typing import Final
 from tcpao.mkt import IPNetwork
 from tcpao.userspace.rules.chain_layout import Chain, Digit, TrafficKind
 from tcpao.userspace.selectors import Selector
+from tcpao.userspace.wire.icmp import EXTENSIONS
 
 Expression = bytes
 
@@ -28,6 +29,7 @@ _REGISTER: Final = 1
 _VERDICT_REGISTER: Final = 0
 _JUMP: Final = -3
 _EQUAL: Final = 0
+_DIFFERENT: Final = 1
 
 # Attributes' numbers (linux/netfilter/nf_tables.h): NFTA_LIST_ELEM, NFTA_EXPR_*, NFTA_DATA_*,
 # NFTA_VERDICT_*.
@@ -50,6 +52,8 @@ _DESTINATION: Final = {4: (16, 4), 6: (24, 16)}
 _HEADER: Final = {4: 20, 6: 40}
 _PROTOCOL: Final = {4: 9, 6: 6}
 _ICMP_HEADER: Final = 8
+_NO_OPTIONS: Final = b'\x45'
+"""Version and length of an IPv4 header without options."""
 ERRORS: Final = {4: (3,), 6: (1, 2)}
 """ICMP types: destination unreachable, and IPv6's "packet too big"."""
 
@@ -134,8 +138,24 @@ def _quoting_tcp(version: int, kind: int) -> list[Expression]:
     found = [*_of(version, _ICMP[version]), *_octets(_TRANSPORT, 0, bytes((kind,)))]
     if version == 4:
         # A quoted header without options: then its ports stand where they are looked for.
-        found += _octets(_TRANSPORT, _ICMP_HEADER, b'\x45')
+        found += _octets(_TRANSPORT, _ICMP_HEADER, _NO_OPTIONS)
     return found + _octets(_TRANSPORT, _ICMP_HEADER + _PROTOCOL[version], bytes((_TCP,)))
+
+
+def unusual_errors(version: int) -> list[list[Expression]]:
+    """ICMP errors that quote IPv4 options or IPv6 extension headers: any of these. Where the ports
+    stand in them is for the packet path to find out."""
+    found = []
+    for kind in ERRORS[version]:
+        match = [*_of(version, _ICMP[version]), *_octets(_TRANSPORT, 0, bytes((kind,)))]
+        if version == 4:
+            options = [_payload(_TRANSPORT, _ICMP_HEADER, 1), _differs(_NO_OPTIONS)]
+            protocol = _octets(_TRANSPORT, _ICMP_HEADER + _PROTOCOL[4], bytes((_TCP,)))
+            found.append([*match, *options, *protocol])
+        else:
+            at = _ICMP_HEADER + _PROTOCOL[6]
+            found += ([*match, *_octets(_TRANSPORT, at, bytes((one,)))] for one in EXTENSIONS)
+    return found
 
 
 def _of(version: int, protocol: int) -> list[Expression]:
@@ -168,6 +188,10 @@ def _masked(mask: bytes) -> Expression:
 
 def _equals(value: bytes) -> Expression:
     return _made('cmp', _number(_REGISTER), _number(_EQUAL), _data(value))
+
+
+def _differs(value: bytes) -> Expression:
+    return _made('cmp', _number(_REGISTER), _number(_DIFFERENT), _data(value))
 
 
 # --- octets ---------------------------------------------------------------------------------

@@ -14,6 +14,10 @@ from tcpao.userspace.wire.packet import ICMP, IPV6_HEADER, PROTOCOL, TCP
 
 _HEADER: Final = 8
 
+EXTENSIONS: Final = {0: (8, 8), 43: (8, 8), 44: (0, 8), 51: (4, 8), 60: (8, 8)}
+"""Extension headers (RFC 8200 4, RFC 4302 2.2): octets for each unit of the length field, and
+octets besides: hop-by-hop, routing, fragment, authentication, destination options."""
+
 _V4_UNREACHABLE: Final = 3
 _V4_HARD: Final = frozenset({2, 3, 4})
 """Protocol unreachable, port unreachable, fragmentation needed."""
@@ -43,11 +47,23 @@ def quoted_flow(packet: bytes) -> bytes | None:
         start = quoted + (packet[quoted] & 0x0F) * 4
         addresses, protocol = slice(quoted + 12, quoted + 20), quoted + 9
     else:
-        start = quoted + IPV6_HEADER
-        addresses, protocol = slice(quoted + 8, quoted + 40), quoted + 6
+        start, protocol = _behind_extensions(packet, quoted)
+        addresses = slice(quoted + 8, quoted + 40)
     if len(packet) < start + 4 or packet[protocol] != TCP:
         return None
     return packet[addresses] + packet[start : start + 4]
+
+
+def _behind_extensions(packet: bytes, quoted: int) -> tuple[int, int]:
+    """Where the upper layer of a quoted IPv6 packet begins, and the octet that says which it is.
+
+    We send no extension headers: a quote that has some is forged, or was changed on the way.
+    """
+    start, kind = quoted + IPV6_HEADER, quoted + 6
+    while packet[kind] in EXTENSIONS and len(packet) >= start + 8:
+        unit, more = EXTENSIONS[packet[kind]]
+        kind, start = start, start + (packet[start + 1] * unit + more if unit else more)
+    return start, kind
 
 
 def is_ignored(packet: bytes) -> bool:

@@ -1,8 +1,8 @@
 """TCP options: finding TCP-AO's, taking it out, and making room for it.
 
-TCP doesn't know that its segments grow, so its header may be full: padding goes first, then counters
-of AccECN, which every later segment repeats, then SACK blocks, which are advice, and in a SYN options
-that can do without an answer.
+TCP doesn't know that its segments grow, so its header may be full: padding goes first, then
+counters of AccECN, which every later segment repeats, then SACK blocks, which are advice, and in a
+SYN options that can do without an answer.
 """
 
 from __future__ import annotations

@@ -67,7 +67,12 @@ from tests.tcpao.userspace.sites import (
     wait_until,
     wired,
 )
-from tests.tcpao.userspace.wire.test_icmp import error
+from tests.tcpao.userspace.wire.test_icmp import (
+    HOP_BY_HOP,
+    error,
+    with_extension,
+    with_options,
+)
 
 pytestmark = pytest.mark.native
 
@@ -744,6 +749,24 @@ def test_icmp_errors_are_kept_from_an_established_connection(
     one.talk()
     route = server.site.run('ip', 'route', 'get', str(ADDRESSES[version][0]))
     assert 'mtu' not in route, 'and it moves no path MTU'
+    one.close()
+
+
+@pytest.mark.parametrize('version', [4, 6])
+def test_process_judges_an_error_when_its_quote_is_unusual(
+    ends: tuple[End, End], version: int
+) -> None:
+    client, server = ends
+    one = connect(client, server, server.listen(ADDRESSES[version][1]), version)
+    one.talk()
+    sent = sent_by(one)
+    if version == 4:
+        inject(client.site, error(with_options(sent), 3, 4, struct.pack('!HH', 0, 1290)))
+    else:
+        quoted = with_extension(sent, 0, HOP_BY_HOP)
+        inject(client.site, error(quoted, 2, 0, struct.pack('!HH', 0, 1290)))
+    wait_until(lambda: process_of(server).tally().icmps == 1)
+    assert one.near.recv(7) == b'unheard'
     one.close()
 
 

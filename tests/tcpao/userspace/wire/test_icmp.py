@@ -95,3 +95,40 @@ def test_an_error_cut_short_passes_or_is_dropped(version: int, data: st.DataObje
 def test_any_icmp_passes_or_is_dropped(version: int, octets: bytes) -> None:
     head = bytearray(error(packet(a_pair(version), 1), 3, 4)[: 20 if version == 4 else 40])
     PacketPath(no_mtu).incoming(bytes(head) + octets)
+
+
+# --- quotes of what we never send -----------------------------------------------------------
+
+HOP_BY_HOP = bytes((6, 1)) + bytes(14)
+FRAGMENT = bytes((6, 0)) + bytes(6)
+AUTHENTICATION = bytes((6, 1)) + bytes(10)
+
+
+def with_extension(sent: bytes, kind: int, extension: bytes) -> bytes:
+    return sent[:6] + bytes((kind,)) + sent[7:40] + extension + sent[40:]
+
+
+def with_options(sent: bytes) -> bytes:
+    return bytes((0x46,)) + sent[1:20] + b'\x01' * 4 + sent[20:]
+
+
+@pytest.mark.parametrize(
+    ('kind', 'extension'), [(0, HOP_BY_HOP), (60, HOP_BY_HOP), (44, FRAGMENT), (51, AUTHENTICATION)]
+)
+def test_error_is_ignored_when_its_quote_has_extensions(kind: int, extension: bytes) -> None:
+    core, sent = quoted_of(6)
+    assert core.incoming(error(with_extension(sent, kind, extension), 2, 0)) is None
+    assert core.tally.icmps == 1
+
+
+def test_error_is_ignored_when_its_quote_has_ipv4_options() -> None:
+    core, sent = quoted_of(4)
+    assert core.incoming(error(with_options(sent), 3, 4)) is None
+    assert core.tally.icmps == 1
+
+
+def test_error_passes_when_its_quote_ends_in_an_extension() -> None:
+    core, sent = quoted_of(6)
+    quoted = with_extension(sent, 0, bytes((0, 255)) + bytes(6))
+    about = error(quoted, 2, 0)
+    assert core.incoming(about) == about

@@ -1,0 +1,36 @@
+"""What a process that holds keys forbids itself, and what its programs may do."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+SAY = """
+import ctypes, resource, subprocess, sys
+from tcpao.userspace.process import hardening
+libc = ctypes.CDLL(None)
+ask = lambda: (libc.prctl(3, 0, 0, 0, 0), libc.prctl(39, 0, 0, 0, 0))
+before = ask()
+hardening.{what}()
+inside = '''
+import ctypes
+libc = ctypes.CDLL(None)
+print(*(libc.prctl(n, 0, 0, 0, 0) for n in (3, 39)))
+'''
+print(*before, *ask(), flush=True)
+subprocess.run([sys.executable, '-c', inside], check=True)
+"""
+"""PR_GET_DUMPABLE, PR_GET_NO_NEW_PRIVS: before, after, and in a program that is executed."""
+
+
+def said_after(what: str) -> list[str]:
+    command = [sys.executable, '-c', SAY.format(what=what)]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+
+
+def test_daemon_is_not_dumpable_when_it_forbids_dumps() -> None:
+    assert said_after('forbid_dumps') == ['1 0 0 0', '1 0']
+
+
+def test_packet_process_gains_nothing_when_it_is_hardened() -> None:
+    assert said_after('harden') == ['1 0 0 1', '1 1']
