@@ -216,7 +216,8 @@ class Association:
         """An IKE SA was closed."""
         self.sas.remove(sa)
         self.context.waiting.pop(sa, None)
-        if cause == Cause.NO_ANSWER and self.address_pair == (sa.path.local, sa.path.remote):
+        lost = cause == Cause.NO_ANSWER and sa.established is not None
+        if lost and self.address_pair == (sa.path.local, sa.path.remote):
             self._pair += 1
         if was == State.HALF_OPEN:
             self.unproven_work.keep_refused(sa, now)

@@ -228,6 +228,28 @@ def test_next_attempt_uses_the_other_addresses_when_one_failed() -> None:
     assert sas_of(bench.a)[0].path.remote == B6
 
 
+def test_next_attempt_uses_the_other_addresses_when_auth_was_lost() -> None:
+    bench = two_paths()
+    bench.fate = lambda d: (
+        [] if d.local.version == 4 and is_kind(d, AUTH, response=False) else [LATENCY]
+    )
+    bench.a.endpoint.connect('b', bench.now)
+    bench.run(31)
+    assert bench.a.last(IkeSaFailed).step == 'IKE_AUTH'
+    bench.connect()
+    assert sas_of(bench.a)[0].path.remote == B6
+
+
+def test_next_attempt_keeps_its_addresses_when_a_stranger_gave_up() -> None:
+    """A half-open IKE SA that expires says nothing of a path."""
+    bench = two_paths()
+    bench.inject(init_request(1))
+    bench.run(40)
+    bench.b.endpoint.connect('a', bench.now)
+    bench.settle()
+    assert [sa.path.remote for sa in sas_of(bench.b)] == [A_ADDRESS]
+
+
 def test_next_attempt_uses_the_addresses_that_worked() -> None:
     """At both ends, also where the peer has begun the IKE SA."""
     bench = two_paths()
