@@ -289,7 +289,9 @@ class Core:
         conn = self.state.connections.get(pair)
         if conn is None:
             return
-        if conn.phase is Phase.PROVING:
+        if conn.phase is Phase.WAITING:
+            dropped_syns.read_answers(self.state, conn, seen)
+        elif conn.phase is Phase.PROVING:
             proving.read(self.state, conn, seen, now)
         elif conn.phase is Phase.PROVEN:
             if conn.doubt is not None:
@@ -324,6 +326,11 @@ def _sync(state: Store, conn: Connection, now: float) -> None:
         conn.manual.sync(state, conn, now)
 
 
+def _syn_never_came(state: Store, conn: Connection, now: float) -> None:
+    dropped_syns.syn_never_came(state, conn)
+    ending.drop(state, conn, now)
+
+
 def _look(state: Store, conn: Connection, now: float) -> None:
     state.command(Read(conn.pair))
 
@@ -331,7 +338,8 @@ def _look(state: Store, conn: Connection, now: float) -> None:
 DUE: dict[Due, Callable[..., None]] = {
     Due.GATE: opening.too_late,
     Due.ASK_AGAIN: opening.ask,
-    Due.SYN: ending.drop,
+    Due.SYN: _syn_never_came,
+    Due.SYN_ANSWER: dropped_syns.look_for_answers,
     Due.PROOF: proving.too_late,
     Due.REKEY: rekeying.ask,
     Due.UNANSWERED: rekeying.unanswered,

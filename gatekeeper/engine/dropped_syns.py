@@ -11,9 +11,11 @@ from gatekeeper.policy.keychain import Keychain
 from gatekeeper.policy.sessions import SessionPolicy
 from gatekeeper.reporting.explanations import Explanation
 from gatekeeper.reporting.reasons import Reason
-from gatekeeper.state.connection import Phase
+from gatekeeper.state.connection import Connection, Phase
+from gatekeeper.state.limits import LISTENER_HOLDS
 from gatekeeper.state.store import Store
 from tcpao import refusal as path
+from tcpao.installer import KeyState, Read
 from tcpao.refusal import DroppedSyn
 
 _NEGOTIATED = {
@@ -38,6 +40,36 @@ def syn_dropped(state: Store, refusal: DroppedSyn, now: float) -> None:
         else:
             trouble = _trouble(policy.keychain, refusal, state.wall(now))
             state.refuse(policy, trouble.step, trouble.cause, trouble.reason)
+
+
+def look_for_answers(state: Store, conn: Connection, now: float) -> None:
+    """Due.SYN_ANSWER: a kernel tells nobody what it drops, but it counts."""
+    if conn.phase is Phase.WAITING and conn.opener:
+        state.command(Read(conn.pair))
+
+
+def read_answers(state: Store, conn: Connection, seen: KeyState) -> None:
+    """The counters of a socket whose SYN has no answer that is good."""
+    bad = sum(key.bad for key in seen.keys)
+    manual = conn.policy.keychain is not None
+    if bad:
+        reason = Reason.BAD_MAC if manual else Reason.BAD_MAC_NEGOTIATED
+        cause = f'its MAC is wrong under our key ({bad} segments)'
+    elif seen.unsigned:
+        reason = Reason.UNSIGNED if manual else Reason.UNSIGNED_NEGOTIATED
+        cause = f'it has no TCP-AO ({seen.unsigned} segments)'
+    elif seen.not_found:
+        reason = Reason.UNKNOWN_KEY_ID if manual else Reason.OLD_KEY_ID
+        cause = f'it is under a KeyID that is none of ours ({seen.not_found} segments)'
+    else:
+        return
+    state.refuse(conn.policy, "the peer's answer to our SYN", cause, reason)
+
+
+def syn_never_came(state: Store, conn: Connection) -> None:
+    """The peer asked for a key and never used it: Due.SYN."""
+    cause = f'it has not come within {LISTENER_HOLDS:.0f} s of the key that the peer asked for'
+    state.refuse(conn.policy, "the peer's SYN", cause, Reason.NO_SYN)
 
 
 def _is_for(policy: SessionPolicy, refusal: DroppedSyn) -> bool:

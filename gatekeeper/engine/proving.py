@@ -44,6 +44,7 @@ def prove(state: Store, pair: SocketPair, waiter: Waiter, now: float) -> None:
     conn.waiter = waiter
     conn.pruned = False
     state.deadlines.cancel(Due.SYN, conn)
+    state.deadlines.cancel(Due.SYN_ANSWER, conn)
     state.deadlines.set(Due.HARD, conn, conn.mkt_in_use.hard_at)
     state.deadlines.set(Due.PROOF, conn, now + PROOF_WITHIN)
     state.command(Read(pair))

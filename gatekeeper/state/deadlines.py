@@ -19,6 +19,7 @@ class Due(StrEnum):
     GATE = 'the attempt to open must have its key'
     ASK_AGAIN = 'repeat the request for a new MKT'
     SYN = 'the listener holds a key no longer for a SYN that does not come'
+    SYN_ANSWER = 'look at what became of the answers to our SYN'
     PROOF = 'the socket must have been read'
     REKEY = 'soft lifetime'
     UNANSWERED = 'the rekey request must have been answered'

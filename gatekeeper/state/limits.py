@@ -7,6 +7,9 @@ from __future__ import annotations
 
 LISTENER_HOLDS = 180.0
 """A responder removes an MKT that got no connection (a Linux SYN is retried for 127 s)."""
+LOOK_BEFORE = 2.0
+"""Before an attempt to connect ends: the socket's counters are read for what became of the answers
+to our SYN."""
 PROOF_WITHIN = 10.0
 """Bound on proving a connection."""
 ABORT_WITHIN = 5.0

@@ -18,7 +18,7 @@ from gatekeeper.reporting.reasons import Reason
 from gatekeeper.state.connection import Connection, Phase, Waiter
 from gatekeeper.state.deadlines import Due
 from gatekeeper.state.key_ids import NoKeyIdError
-from gatekeeper.state.limits import OPENING_RETRY
+from gatekeeper.state.limits import LOOK_BEFORE, OPENING_RETRY
 from gatekeeper.state.mkt_record import MktRecord, MktState
 from gatekeeper.state.selection import REVOKED_BY_OPERATOR
 from gatekeeper.state.store import Store
@@ -215,6 +215,8 @@ def installed(state: Store, conn: Connection, now: float) -> None:
     conn.phase = Phase.WAITING
     state.deadlines.cancel(Due.GATE, conn)
     state.deadlines.set(Due.HARD, conn, life.hard_at)
+    look_at = max(conn.policy.timeout / 2, conn.policy.timeout - LOOK_BEFORE)
+    state.deadlines.set(Due.SYN_ANSWER, conn, now + look_at)
     state.note_installed(conn, life)
     if conn.waiter is not None:
         conn.waiter.settle(conn.policy.key, life.key)

@@ -10,15 +10,19 @@ from typing import cast
 
 import pytest
 
+from gatekeeper.engine import dropped_syns
 from gatekeeper.reporting.events import EventName, OperatorEvent
 from gatekeeper.service.gatekeeper import Gatekeeper
+from gatekeeper.state.connection import Phase
 from gatekeeper.state.snapshot import snapshot
+from gatekeeper.state.ticket import Ticket
 from tcpao.backend import Backend
+from tcpao.installer import KeyCounters, KeyState, Read
 from tcpao.mkt import SocketPair
 from tcpao.refusal import DroppedSyn, Reason
 from tests.gatekeeper.manual_world import PAIR, key, sessions, two_routers, up
 from tests.gatekeeper.service.test_mailbox import MemoryBackend
-from tests.gatekeeper.world import Router, World
+from tests.gatekeeper.world import Router, World, pair_of, policies
 from tests.gatekeeper.world import two_routers as negotiating
 
 HERS = PAIR.reversed()
@@ -165,3 +169,38 @@ def test_the_gatekeepers_thread_is_woken_by_what_the_backend_tells() -> None:
         gatekeeper.stop()
         backend.close()
     assert record.details['cause'] == 'it has no TCP-AO'
+
+
+# --- what a socket has counted ------------------------------------------------------------------
+
+
+def counted(bad: int = 0, not_found: int = 0, unsigned: int = 0) -> KeyState:
+    pair = pair_of('ipv4 unicast')
+    return KeyState(pair, 1, 1, (KeyCounters(1, 1, 0, bad),), not_found, unsigned)
+
+
+@pytest.mark.parametrize(
+    ('seen', 'said'),
+    [
+        (counted(bad=5), 'its MAC is wrong under our key (5 segments)'),
+        (counted(unsigned=5), 'it has no TCP-AO (5 segments)'),
+        (counted(not_found=5), 'it is under a KeyID that is none of ours (5 segments)'),
+        (counted(), None),
+    ],
+)
+def test_opener_tells_what_became_of_answers(seen: KeyState, said: str | None) -> None:
+    """A kernel drops in silence, and counts."""
+    world = World()
+    world.router('r2', policies('r2'), listens=True)
+    r1 = world.router('r1', policies('r1'), listens=False)
+    world.run(2)
+    r1.core.open('r1 ipv4 unicast', seen.pair, Ticket(lambda: None), world.now)
+    conn = r1.core.state.connections[seen.pair]
+    conn.phase = Phase.WAITING
+    r1.core.take_commands()
+    dropped_syns.look_for_answers(r1.core.state, conn, world.now)
+    assert r1.core.take_commands() == [Read(seen.pair)]
+    r1.core.handle(seen, world.now)
+    r1.pump()
+    causes = [note.details['cause'] for note in r1.noted('refused')]
+    assert causes == ([said] if said else [])

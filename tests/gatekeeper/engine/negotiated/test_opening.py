@@ -303,6 +303,8 @@ def test_an_mkt_without_a_connection_goes_from_the_listener_after_180_seconds() 
     world.run(12)
     assert r2.listener_keys() == 0
     assert not r2.core.state.connections
+    causes = [str(note.details['cause']) for note in r2.noted('refused')]
+    assert any('it has not come within 180 s' in cause for cause in causes)
 
 
 def test_a_new_attempt_replaces_the_pending_mkt_of_its_session() -> None:
