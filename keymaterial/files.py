@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from codecs import BOM_UTF8
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
@@ -31,8 +32,8 @@ def read_secret_file(
 
     `owners` are users (uid) who may own it besides root and who reads it; None: anybody. Raises
     KeyFileError when it can't be read, isn't a regular file, holds what is no secret (a public key,
-    a certificate), is readable by others than its owner, belongs to somebody else, is empty or is
-    larger than `largest` octets.
+    a certificate), is readable by others than its owner, belongs to somebody else, is empty, is a
+    text with a byte order mark, or is larger than `largest` octets.
     """
     try:
         # O_NONBLOCK: opening a FIFO must not hang the daemon; a regular file ignores it.
@@ -119,4 +120,12 @@ def _secret_of(path: str | Path, octets: bytearray, length: int) -> Secret:
         length -= 1
     if not length:
         raise KeyFileError(f'key file {path} is empty')
+    if octets.startswith(BOM_UTF8) and all(
+        octet < 0x80 for octet in memoryview(octets)[len(BOM_UTF8) : length]
+    ):
+        # Of a text: the peer's copy, made by another editor, would be another key.
+        raise KeyFileError(
+            f'key file {path} begins with a byte order mark (BOM), which would be part of the '
+            f'key: save it without'
+        )
     return Secret(memoryview(octets)[:length])

@@ -203,3 +203,10 @@ def test_a_private_key_in_pem_is_a_secret(tmp_path: Path) -> None:
     path = written(tmp_path)
     path.write_text('-----BEGIN PRIVATE KEY-----\nMC4C\n-----END PRIVATE KEY-----\n')
     assert read_secret_file(path)
+
+
+def test_a_text_with_a_byte_order_mark_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(KeyFileError, match=r'begins with a byte order mark \(BOM\)'):
+        read_secret_file(written(tmp_path, b'\xef\xbb\xbf0123456789abcdef\n'))
+    octets = b'\xef\xbb\xbf\xf0 is a random key'
+    assert read_secret_file(written(tmp_path, octets)).reveal() == octets
