@@ -219,3 +219,17 @@ def test_a_rekey_that_is_refused_for_now_does_not_end_what_has_no_limit() -> Non
     world.run(2 * REPROVE_WITHIN)
     assert not r1.closed
     assert r2.connection(FAMILY).mkt_in_use.limited is None
+
+
+def test_another_credential_of_ours_limits_the_keys_from_before() -> None:
+    """The peer can't be reached meanwhile: no new proof, no successor."""
+    world, r1, r2 = up(certified('r1'), certified('r2'))
+    world.lose = lambda _: True
+    reload(r1, local_credential=OWN['r1'].credential())
+    assert len(r1.sessions) == 2
+    reload(r1, local_credential=STOLEN.credential())
+    world.run(REPROVE_WITHIN - 1)
+    assert len(r1.sessions) == 2
+    world.run(1.5)
+    assert not r1.sessions
+    assert not r2.sessions
