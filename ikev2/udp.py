@@ -11,7 +11,8 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
@@ -63,8 +64,12 @@ class UdpSockets:
         self,
         ports: tuple[int, int] = (500, 4500),
         families: Iterable[int] = (socket.AF_INET, socket.AF_INET6),
+        device: str | None = None,
     ) -> None:
+        """With a `device` only what comes by that interface, or what comes by a VRF that has that
+        name, and only while `sharing` for the sockets without a device."""
         self.ports = ports
+        self.device = device
         self.families: tuple[int, ...] = ()
         self._failures: list[SendFailure] = []
         self._sockets: dict[tuple[int, int], socket.socket] = {}
@@ -81,6 +86,19 @@ class UdpSockets:
     def filenos(self) -> list[int]:
         """The descriptors to poll for input."""
         return [one.fileno() for one in self._sockets.values()]
+
+    @contextmanager
+    def sharing(self) -> Iterator[None]:
+        """Let sockets of a device bind to the same ports meanwhile; nobody else may later."""
+        try:
+            self._share(1)
+            yield
+        finally:
+            self._share(0)
+
+    def _share(self, value: int) -> None:
+        for one in self._sockets.values():
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, value)
 
     def use_zones(self, interfaces: Mapping[IPv6Address, str]) -> None:
         """Say on which interface each link-local peer is (RFC 4007, 6): its address alone says
@@ -207,7 +225,10 @@ class UdpSockets:
                 raise UdpError(f'cannot make a UDP socket: {error.strerror}') from None
             try:
                 _configure(one, family)
+                if self.device is not None:
+                    _bind_to_device(one, self.device)
                 one.bind(('' if family == socket.AF_INET else '::', wanted))
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
             except OSError as error:
                 one.close()
                 raise UdpError(_why_not(wanted, error)) from None
@@ -230,6 +251,13 @@ def _configure(one: socket.socket, family: int) -> None:
         one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
         one.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVERR, 1)
         one.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _PMTUDISC_DONT)
+
+
+def _bind_to_device(one: socket.socket, device: str) -> None:
+    """What comes by an interface of a VRF reaches no socket without it (udp_l3mdev_accept), and
+    what such a socket sends is not routed in the VRF."""
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode() + b'\0')
 
 
 def _why_not(port: int, error: OSError) -> str:

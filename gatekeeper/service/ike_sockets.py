@@ -1,14 +1,20 @@
-"""UDP sockets that are opened with the first session that negotiates: keychains need no IKE."""
+"""UDP sockets that are opened with the first session that negotiates: keychains need no IKE.
+
+A policy with an interface has IKE by that interface, as its adapter binds the TCP sockets: an
+interface of a VRF is reached in no other way. Sockets without an interface are for the others.
+"""
 
 from __future__ import annotations
 
 import selectors
-from collections.abc import Iterable, Mapping
+import socket
+from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv6Address
 
 from gatekeeper.policy.sessions import SessionPolicy
 from ikev2.events import Datagram, SendFailure
 from ikev2.udp import UdpError, UdpSockets
+from tcpao.mkt import IPAddress
 
 
 class IkeSockets:
@@ -17,48 +23,78 @@ class IkeSockets:
     def __init__(self, ports: tuple[int, int]) -> None:
         self._ports = ports
         self._sockets: UdpSockets | None = None
-        self._interfaces: Mapping[IPv6Address, str] = {}
+        self._by_interface: dict[tuple[str, int], UdpSockets] = {}
+        """By name and index: an interface that was made anew is another one."""
+        self._interface_of: dict[tuple[IPAddress, IPAddress], str] = {}
+        """By local and remote address."""
+        self._zones: Mapping[IPv6Address, str] = {}
 
-    def open(self, selector: selectors.BaseSelector) -> None:
-        """Bind and have the selector watch; the first call needs the privileges for low ports.
+    def open(self, selector: selectors.BaseSelector, policies: Iterable[SessionPolicy]) -> None:
+        """Bind and have the selector watch; the first call, and the first for an interface, needs
+        the privileges for low ports. An interface that there isn't is left out until the next call.
 
         Raises UdpError; then nothing is left behind.
         """
         if self._sockets is None:
             self._sockets = UdpSockets(self._ports)
-            self._sockets.use_zones(self._interfaces)
-            for descriptor in self._sockets.filenos():
-                selector.register(descriptor, selectors.EVENT_READ)
+            self._watch(selector, self._sockets)
+        for name in sorted({p.interface for p in policies if p.pad and p.interface}):
+            index = _index_of(name)
+            if index and (name, index) not in self._by_interface:
+                with self._sockets.sharing():
+                    opened = UdpSockets(self._sockets.ports, self._sockets.families, name)
+                self._by_interface[name, index] = opened
+                self._watch(selector, opened)
 
-    def use_zones(self, policies: Iterable[SessionPolicy]) -> None:
-        """Link-local peers are reached by the interfaces that these policies name."""
-        self._interfaces = {
-            policy.remote: policy.interface
-            for policy in policies
-            if isinstance(policy.remote, IPv6Address)
-            and policy.remote.is_link_local
-            and policy.interface is not None
+    def _watch(self, selector: selectors.BaseSelector, opened: UdpSockets) -> None:
+        opened.use_zones(self._zones)
+        for descriptor in opened.filenos():
+            selector.register(descriptor, selectors.EVENT_READ)
+
+    def use_interfaces(self, policies: Iterable[SessionPolicy]) -> None:
+        """Peers are reached by the interfaces that these policies name."""
+        named = {(p.local, p.remote): p.interface for p in policies if p.interface is not None}
+        self._interface_of = named
+        self._zones = {
+            remote: interface
+            for (_, remote), interface in named.items()
+            if isinstance(remote, IPv6Address) and remote.is_link_local
         }
+        for opened in self._all():
+            opened.use_zones(self._zones)
+
+    def _all(self) -> Iterator[UdpSockets]:
         if self._sockets is not None:
-            self._sockets.use_zones(self._interfaces)
+            yield self._sockets
+        yield from self._by_interface.values()
 
     def receive(self) -> Iterable[Datagram]:
         """What has come."""
-        return self._sockets.receive() if self._sockets is not None else ()
+        return [datagram for opened in self._all() for datagram in opened.receive()]
 
     def send(self, datagram: Datagram) -> None:
         """Only once they are open."""
         assert self._sockets is not None
-        self._sockets.send(datagram)
+        name = self._interface_of.get((datagram.local, datagram.remote))
+        bound = self._by_interface.get((name, _index_of(name))) if name is not None else None
+        (bound or self._sockets).send(datagram)
 
     def take_failures(self) -> list[SendFailure]:
         """Datagrams that were refused, here or on the way."""
-        return self._sockets.take_failures() if self._sockets is not None else []
+        return [failure for opened in self._all() for failure in opened.take_failures()]
 
     def close(self) -> None:
         """Give the ports back."""
-        if self._sockets is not None:
-            self._sockets.close()
+        for opened in self._all():
+            opened.close()
+
+
+def _index_of(interface: str) -> int:
+    """The index of an interface; 0 if there is none of that name."""
+    try:
+        return socket.if_nametoindex(interface)
+    except OSError:
+        return 0
 
 
 __all__ = ['IkeSockets', 'UdpError']

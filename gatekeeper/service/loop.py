@@ -212,7 +212,7 @@ class Loop:
         check_suites(policies, self.capabilities)
         if any(policy.pad is not None for policy in policies):
             try:
-                self._udp.open(self._selector)
+                self._udp.open(self._selector, policies)
             except UdpError as error:
                 setting = self._settings.names.ike_port_setting
                 cause = f'{error}; {setting} chooses other ports'
@@ -226,7 +226,7 @@ class Loop:
         # Keys that are gone by the new policies are off the listening sockets when this returns:
         # the kernel takes no TCP-MD5 key beside one.
         self._obey(now)
-        self._udp.use_zones(policies)
+        self._udp.use_interfaces(policies)
         self.listeners.keep(policies)
         self._backend.loaded(frozenset(policy.remote for policy in policies))
 

@@ -226,3 +226,33 @@ def test_an_icmp_error_does_not_cost_the_next_datagram(
     select.select(sockets.filenos(), [], [], 5)
     sockets.send(Datagram(b'y' * 28, local, sockets.ports[0], remote, peer.getsockname()[1]))
     assert peer.recv(100).endswith(b'y' * 28)
+
+
+# --- by one interface ---------------------------------------------------------------------------
+
+
+def test_sockets_of_a_device_get_what_comes_by_it(sockets: UdpSockets) -> None:
+    with sockets.sharing():
+        bound = UdpSockets(sockets.ports, sockets.families, 'lo')
+    datagram = Datagram(b'x' * 28, HOME, sockets.ports[1], OTHER, sockets.ports[1])
+    sockets.send(datagram)
+    assert select.select(bound.filenos(), [], [], 5)[0]
+    (found,) = bound.receive()
+    assert (found.data, found.local, found.remote) == (datagram.data, OTHER, HOME)
+    assert not sockets.receive()
+    bound.close()
+
+
+def test_ports_are_nobody_elses_when_they_were_shared(sockets: UdpSockets) -> None:
+    with sockets.sharing():
+        bound = UdpSockets(sockets.ports, sockets.families, 'lo')
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as thief:
+        thief.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with pytest.raises(OSError, match='in use'):
+            thief.bind(('127.0.0.1', sockets.ports[0]))
+    bound.close()
+
+
+def test_a_device_that_there_is_not_is_told(sockets: UdpSockets) -> None:
+    with sockets.sharing(), pytest.raises(UdpError, match='No such device'):
+        UdpSockets(sockets.ports, sockets.families, 'nowhere')

@@ -150,7 +150,7 @@ def failures() -> list[str]:
 @pytest.fixture(scope='module')
 def said() -> str:
     """The code's words, with string literals that go on in the next line put together."""
-    folders = ('gatekeeper', 'ikev2', 'plugin')
+    folders = ('gatekeeper', 'ikev2', 'plugin', 'tcpao')
     files = [path for name in folders for path in (HOME / name).rglob('*.py')]
     code = '\n'.join(path.read_text() for path in files)
     return re.sub(r"""['"]\s*\n\s*f?['"]""", '', code)
