@@ -159,7 +159,7 @@ class IncomingConnections:
             return
         try:
             connection = _incoming(link, peer)
-        except NetworkError as error:
+        except (NetworkError, OSError) as error:
             self._abort(link, str(error))
             return
         refused = _refused(runtime, peer, link.pair)

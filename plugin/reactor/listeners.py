@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from exabgp.logger import log
 from exabgp.protocol.family import AFI
 from exabgp.reactor.network.error import NetworkError
 from exabgp.reactor.network.tcp import md5
@@ -22,6 +23,7 @@ from gatekeeper.policy.addresses import address_of
 from gatekeeper.policy.sessions import SessionPolicy
 from plugin.configuration.neighbors import protection_of
 from plugin.connections.peers import neighbor_in_force
+from plugin.log import LOG
 
 
 def may_listen(reactor: Any) -> bool:
@@ -63,8 +65,12 @@ def listen_for_protected(reactor: Any) -> None:
 def forget_half_open(reactor: Any) -> None:
     """A further address is guarded: drop what its peer may have begun before."""
     if may_listen(reactor):
-        for sock in reactor.listener._sockets:
-            sock.forget_half_open()
+        for sock, (address, port, *_) in reactor.listener._sockets.items():
+            try:
+                sock.forget_half_open()
+            except OSError as error:
+                cause = f'no longer listening on {address} port {port}: {error.strerror}'
+                log.critical(lambda cause=cause: cause, LOG)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from gatekeeper.reporting.events import EventName
 from tests.e2e.backends import under_both
 from tests.e2e.configurations import ikev2, neighbor
 from tests.e2e.conftest import Routers
-from tests.e2e.router import Router
+from tests.e2e.router import HOME, Router
 
 pytestmark = under_both
 
@@ -57,3 +57,13 @@ def test_session_comes_up_when_addresses_are_link_local(pair: Routers) -> None:
         router.await_event(EventName.ESTABLISHED, FAMILY)
         router.await_established(FAMILY)
         assert [row['state'] for row in router.show()] == ['in use']
+
+
+def test_probe_reaches_a_link_local_peer_by_its_interface(pair: Routers) -> None:
+    pair.r2.await_established(FAMILY)
+    ids = ['--local-id', 'fqdn', 'r1.lab', '--peer-id', 'fqdn', 'r2.lab']
+    ends = ['fe80::2%eth1', '--local-address', 'fe80::1']
+    probe = ['gatekeeper', 'probe', *ends, *ids, '--psk-file', f'/{HOME}/psk']
+    tried = pair.r1.node.run(probe, check=False)
+    assert tried.returncode == 0, tried.stdout
+    assert tried.stdout.endswith('IKE: all is proven\n')

@@ -59,10 +59,12 @@ def run(arguments: argparse.Namespace) -> int:
             held.callback(key_log.close)
         request = None
         if asked.request is not None:
-            reserved = held.enter_context(_reserve(local, asked.source_port))
+            reserved = held.enter_context(_reserve(local, asked.source_port, asked.interface))
             request = asked.request(Selector(local, reserved))
         udp = _udp(asked, local)
         held.callback(udp.close)
+        if asked.interface is not None and isinstance(asked.remote, IPv6Address):
+            udp.use_zones({asked.remote: asked.interface})
         try:
             peer = asked.peer(local)
         except LocalError as error:
@@ -93,10 +95,13 @@ def _family(address: IPAddress) -> socket.AddressFamily:
 def _local_address(asked: Wanted) -> IPAddress:
     """The one that was given, if this host has it, or the one that the route says."""
     with socket.socket(_family(asked.remote), socket.SOCK_DGRAM) as one:
+        zone: tuple[int, ...] = ()
         try:
+            if asked.interface is not None:
+                zone = (0, socket.if_nametoindex(asked.interface))
             if asked.local is not None:
-                one.bind((str(asked.local), 0))
-            one.connect((str(asked.remote), asked.ike_port))
+                one.bind((str(asked.local), 0, *zone))
+            one.connect((str(asked.remote), asked.ike_port, *zone))
         except OSError as error:
             source = f' from {asked.local}' if asked.local is not None else ''
             raise ToolError(
@@ -123,14 +128,15 @@ def _key_log(path: str) -> IkeKeyLog:
 
 
 @contextmanager
-def _reserve(local: IPAddress, port: int) -> Iterator[int]:
+def _reserve(local: IPAddress, port: int, interface: str | None = None) -> Iterator[int]:
     """A TCP port that no connection of this host uses, nor can while the probe lasts.
 
     A request for the socket pair of a running session would make the peer end that session.
     """
     with socket.socket(_family(local), socket.SOCK_STREAM) as one:
         try:
-            one.bind((str(local), port))
+            zone = (0, socket.if_nametoindex(interface)) if interface is not None else ()
+            one.bind((str(local), port, *zone))
         except OSError as error:
             raise ToolError(
                 f'TCP port {port} of {local} cannot be reserved: {error.strerror}; if a session '

@@ -54,6 +54,8 @@ class Wanted:
     """What is to be probed."""
 
     remote: IPAddress
+    interface: str | None
+    """Of a link-local address (RFC 4007, 11)."""
     local: IPAddress | None
     """None: the one that the route says."""
     local_id: Identity
@@ -88,7 +90,7 @@ class Wanted:
 
 def add_options(probe: argparse.ArgumentParser) -> None:
     """All of them."""
-    probe.add_argument('address', type=_typed(_address), metavar='ADDRESS', help="the peer's")
+    probe.add_argument('address', type=_typed(_peer), metavar='ADDRESS', help="the peer's")
     _add_ike(probe.add_argument_group('IKE, as in the ikev2 section'))
     _add_credentials(probe.add_argument_group('credentials, as in the ikev2 section'))
     _add_session(probe.add_argument_group('a TCP-AO key too'))
@@ -195,7 +197,7 @@ def wanted(arguments: argparse.Namespace, at: float) -> Wanted:
     """
     local_id = _identity('--local-id', arguments.local_id)
     peer_id = _identity('--peer-id', arguments.peer_id)
-    remote, local = arguments.address, arguments.local_address
+    (remote, interface), local = arguments.address, arguments.local_address
     if local is not None and local.version != remote.version:
         raise ToolError(f'--local-address {local} and {remote} are of different families')
     first, second = arguments.local_ports
@@ -207,6 +209,7 @@ def wanted(arguments: argparse.Namespace, at: float) -> Wanted:
         raise ToolError(f'--ike-policy: {error}') from None
     return Wanted(
         remote=remote,
+        interface=interface,
         local=local,
         local_id=local_id,
         remote_id=peer_id,
@@ -313,6 +316,19 @@ def _typed(parse: Callable[[str], _Value]) -> Callable[[str], _Value]:
             raise argparse.ArgumentTypeError(str(error)) from None
 
     return take
+
+
+def _peer(word: str) -> tuple[IPAddress, str | None]:
+    """`fe80::2%eth1`: a link-local address says nothing without its interface."""
+    text, _, interface = word.partition('%')
+    address = _address(text)
+    if address.is_link_local and address.version == 6:
+        if not interface:
+            raise ValueError(f'{word!r} needs its interface: {word}%eth1')
+        return address, interface
+    if interface:
+        raise ValueError(f'{word!r} has an interface, and is not link-local')
+    return address, None
 
 
 def _address(word: str) -> IPAddress:

@@ -96,6 +96,29 @@ def test_what_cannot_be_tried_is_said_at_once(
     assert not told.out
 
 
+@pytest.mark.parametrize(
+    ('address', 'said'),
+    [
+        ('fe80::2', "'fe80::2' needs its interface: fe80::2%eth1"),
+        ('2001:db8::2%lo', 'has an interface, and is not link-local'),
+        ('ff02::1%lo', "'ff02::1' is no address of one router"),
+    ],
+)
+def test_address_is_refused_when_its_interface_is_wrong(
+    address: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(['probe', address, *IDS])
+    assert said in capsys.readouterr().err
+
+
+def test_link_local_address_is_told_when_its_interface_is_missing(
+    psk_file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(['probe', 'fe80::2%nosuch', *IDS, '--psk-file', psk_file]) == 2
+    assert 'cannot send to fe80::2: ' in capsys.readouterr().err
+
+
 def test_a_credential_is_needed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(['probe', '127.0.0.1', *IDS]) == 2
     assert (
