@@ -10,6 +10,8 @@ from gatekeeper.reporting.explanations import explain_ike_failure
 from gatekeeper.reporting.timeline import Level, Recorder
 from ikev2.authentication.identity import Identity
 from ikev2.events import IkeSaFailed
+from tcpao.mkt import SocketPair
+from tests.gatekeeper.world import R1, R2, Router, World, policies
 from tests.ikev2.bench import Bench, peer_a, peer_b, psk
 
 NEIGHBOR = '10.0.0.1'
@@ -55,3 +57,30 @@ def test_log_tells_a_wrong_key_when_identities_were_invented() -> None:
     recorder.record(refused(failure))
     assert len(recorder.lines) == invented + 1
     assert 'pre-shared keys differ' in recorder.lines[-1]
+
+
+def refusals(router: Router) -> list[OperatorEvent]:
+    return [
+        OperatorEvent(0.0, 'r2', note.session, note.event, note.details)
+        for note in router.noted('refused')
+    ]
+
+
+def test_log_has_no_failure_when_both_open_and_one_listens() -> None:
+    world = World()
+    wanted = policies('r2', connect_port=179, source_port=None, peer_port=None)
+    r2 = world.router('r2', wanted, listens=True)
+    r1 = world.router('r1', policies('r1', source_port=None), listens=False)
+    world.run(2)
+    r2.open('r2 ipv4 unicast', SocketPair(R2, 41001, R1, 179))
+    world.run(2)
+    r1.open('r1 ipv4 unicast', SocketPair(R1, 40001, R2, 179))
+    world.run(5)
+    assert r1.sessions
+    for router in (r1, r2):
+        recorder = Lines()
+        events = refusals(router)
+        assert events, 'the timeline has it'
+        for event in events:
+            recorder.record(event)
+        assert all(' reason=' in line for line in recorder.lines), 'details only'
