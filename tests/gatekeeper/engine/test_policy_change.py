@@ -53,7 +53,8 @@ def test_what_it_takes_for_one_peer_does_not_grow_with_their_number(
             replace(
                 policy,
                 key=f'{peer} {policy.key}',
-                remote=R1 + peer,
+                # 10.0.0.2 is r2's own.
+                remote=R1 + (peer + 1 if peer else 0),
                 pad=replace(policy.entry, peer_id=Identity.parse('fqdn', f'p{peer}.lab')),
             )
             for peer in range(number)
