@@ -64,7 +64,11 @@ class Backend(Protocol):
         """One for the thread that owns the listening sockets."""
 
     def connection_installer(self) -> SocketInstaller[socket.socket]:
-        """One for the thread that owns the connections."""
+        """One for a thread that owns connections and may wait."""
+
+    def background_installer(self) -> SocketInstaller[socket.socket]:
+        """One for the thread that owns the connections and never waits; its events may come
+        later, see its `fileno`."""
 
     def loaded(self, peers: frozenset[IPAddress]) -> None:
         """A load is in force, with these protected peers: what an earlier process of ours that was

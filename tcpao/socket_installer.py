@@ -111,6 +111,11 @@ class SocketInstaller(ABC, Generic[Handle]):
     def capabilities(self) -> Capabilities:
         """What this backend can do, asked of the system."""
 
+    def fileno(self) -> int | None:
+        """Readable when an event has come since `events` was last called; None where each is
+        there as soon as its command was submitted."""
+        return None
+
     def submit(self, command: Command) -> None:
         """Carry a command out; its event is then in `events`."""
         try:

@@ -80,6 +80,9 @@ class Driver:
         self._daemon = daemon
         self.wakeup = Wakeup()
         self.wakeup.watch(gatekeeper.fileno(), COMMANDS)
+        answers = installer.fileno()
+        if answers is not None:
+            self.wakeup.watch(answers, COMMANDS)
         self.sockets = ProtectedSockets(installer, self._gone, self.wakeup)
         self.closing = ClosingSockets(self.sockets, self.wakeup)
         self._dead = False

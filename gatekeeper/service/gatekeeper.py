@@ -209,7 +209,7 @@ class Gatekeeper:
 
     def connection_installer(self) -> SocketInstaller[socket.socket]:
         """For the thread that owns the connections; the gatekeeper's own is for listeners."""
-        return self._backend.connection_installer()
+        return self._backend.background_installer()
 
     @property
     def backend(self) -> str:

@@ -50,6 +50,10 @@ class KernelBackend:
         """See Backend."""
         return LinuxInstaller()
 
+    def background_installer(self) -> LinuxInstaller:
+        """The kernel answers at once."""
+        return self.connection_installer()
+
     def connection_installer(self) -> LinuxInstaller:
         """See Backend."""
         return LinuxInstaller()

@@ -245,15 +245,8 @@ class Router:
         """The daemon's packet process, if it has one that runs."""
         if self.backend is not Preference.USERSPACE or self.process is None:
             return None
-        for children in Path(f'/proc/{self.process.pid}/task').glob('*/children'):
-            # A thread, or a child, may have ended meanwhile.
-            with suppress(OSError):
-                for pid in children.read_text().split():
-                    with suppress(OSError):
-                        words = Path(f'/proc/{pid}/cmdline').read_bytes().split(b'\0')
-                        if b'tcpao.userspace' in words:
-                            return int(pid)
-        return None
+        watchdog = _child_that_judges_packets(self.process.pid)
+        return None if watchdog is None else _child_that_judges_packets(watchdog)
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal that doesn't end it: SIGUSR1 reloads. A good reload has the helper for
@@ -465,3 +458,16 @@ def _end(text: str) -> tuple[str, int]:
         int(words[at : at + 8], 16).to_bytes(4, 'little') for at in range(0, len(words), 8)
     )
     return str(ip_address(octets)), int(port, 16)
+
+
+def _child_that_judges_packets(parent: int) -> int | None:
+    """Of this process; the watchdog has the same name as its child."""
+    for children in Path(f'/proc/{parent}/task').glob('*/children'):
+        # A thread, or a child, may have ended meanwhile.
+        with suppress(OSError):
+            for pid in children.read_text().split():
+                with suppress(OSError):
+                    words = Path(f'/proc/{pid}/cmdline').read_bytes().split(b'\0')
+                    if b'tcpao.userspace' in words:
+                        return int(pid)
+    return None

@@ -1,7 +1,8 @@
 """The daemon's end of the private way to the packet process: one question, one answer.
 
-Used by two threads, the gatekeeper's and the reactor's, one at a time. A process that doesn't
-answer is as good as dead and is killed: its rules stay, so nothing gets through.
+One for each thread that asks. None is the reactor's: it waits for nobody (`background_installer`).
+A process that doesn't answer is as good as dead and is killed: its rules stay, so nothing gets
+through.
 """
 
 from __future__ import annotations
@@ -15,10 +16,14 @@ from typing import Final
 from tcpao.installer import Cause
 from tcpao.key_socket import InstallError
 from tcpao.userspace.protocol.codec import decode_reply, encode, pieces
-from tcpao.userspace.protocol.messages import LARGEST, Refused, Reply, Request
+from tcpao.userspace.protocol.messages import LARGEST, Refused, Reply, Request, Wait
 
-# Seconds; an answer takes milliseconds, or as long as the iptables command waits for its lock.
-PATIENCE: Final = 30.0
+# Seconds for a sign of life, which takes milliseconds.
+PATIENCE: Final = 4.0
+# Seconds for an answer that needs other rules: two changes, each as long as it may wait for a lock.
+RULES_PATIENCE: Final = 30.0
+# Seconds that the end waits for another thread, which has been woken.
+_YIELDS_WITHIN: Final = 0.2
 
 
 # asm-generic/socket.h
@@ -62,7 +67,7 @@ class Channel:
             try:
                 for piece in pieces(encode(request)):
                     self._socket.sendall(piece)
-                octets = self._socket.recv(LARGEST)
+                octets = self._hear()
             except OSError as error:
                 # Also a time-out. The answer to this question must not be taken for the next's.
                 self._give_up(f'the packet process does not answer ({error})')
@@ -75,20 +80,53 @@ class Channel:
             raise InstallError(reply.cause, reply.text)
         return reply
 
+    def _hear(self) -> bytes:
+        """An answer; nothing at the end. Raises OSError."""
+        octets = self._socket.recv(LARGEST)
+        if octets and isinstance(decode_reply(octets), Wait):
+            self._socket.settimeout(RULES_PATIENCE)
+            octets = self._socket.recv(LARGEST)
+            self._socket.settimeout(PATIENCE)
+        return octets
+
+    def fileno(self) -> int:
+        """Hung up once the process has ended."""
+        return self._socket.fileno()
+
+    def tell(self, request: Request) -> None:
+        """Ask for something whose answer nobody wants; lost if it can't be said at once."""
+        if self.died is None and self._lock.acquire(timeout=_YIELDS_WITHIN):
+            try:
+                self._socket.setblocking(False)
+                for piece in pieces(encode(request)):
+                    self._socket.send(piece)
+            except OSError:
+                # As good as dead.
+                return
+            finally:
+                self._lock.release()
+
     def listen(self) -> Reply | None:
         """What the process says first; None if it ends without a word."""
+        self._socket.settimeout(RULES_PATIENCE)
         try:
             octets = self._socket.recv(LARGEST)
         except OSError:
             octets = b''
+        finally:
+            self._socket.settimeout(PATIENCE)
         return decode_reply(octets) if octets else None
 
     def close(self, why: str) -> None:
-        """Nothing more will be asked; to the process this is the daemon's end."""
-        with self._lock:
-            if self.died is None:
-                self.died = why
+        """Nothing more will be asked; to the process this is the daemon's end. Whoever waits for
+        an answer is woken."""
+        if self.died is None:
+            self.died = why
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        if self._lock.acquire(timeout=_YIELDS_WITHIN):
             self._socket.close()
+            self._lock.release()
 
     def _give_up(self, why: str) -> None:
         self.died = why

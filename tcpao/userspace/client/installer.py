@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 
 from tcpao.deny_keys import GuardOfSocket, KeyOfSocket
 from tcpao.installer import AdapterDied, Capabilities, Cause, Command, Event
@@ -13,17 +14,22 @@ from tcpao.mkt import SocketPair
 from tcpao.socket_installer import SocketInstaller
 from tcpao.userspace.client.channel import Channel
 from tcpao.userspace.client.key_socket import UserspaceSocket
-from tcpao.userspace.protocol.messages import AddAll, DeleteAll
+from tcpao.userspace.protocol.messages import AddAll, DeleteAll, Request
 
 
 class UserspaceInstaller(SocketInstaller[socket.socket]):
     """The `userspace` backend, for one thread; several may share a packet process."""
 
     def __init__(self, channel: Channel, algorithms: frozenset[str]) -> None:
-        super().__init__(wrap=lambda sock: UserspaceSocket(sock, channel))
+        super().__init__(wrap=lambda sock: UserspaceSocket(sock, channel, self._tell))
         self._channel = channel
         self._algorithms = algorithms
         self._told = False
+
+    def _tell(self, request: Request) -> None:
+        """Have the process do what nobody waits for. It may be dead by then, which is as good."""
+        with suppress(InstallError):
+            self._channel.ask(request)
 
     def capabilities(self) -> Capabilities:
         """What the packet process said that it can do."""

@@ -7,6 +7,7 @@ reset) is asked as for the kernel's TCP-AO; only the keys are somewhere else.
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from struct import Struct
 from typing import Final
 
@@ -34,8 +35,12 @@ _COOKIE: Final = Struct('=Q')
 class UserspaceSocket(LinuxSocket):
     """A listening socket until `attach` says which connection it is."""
 
-    def __init__(self, sock: socket.socket, channel: Channel) -> None:
+    def __init__(
+        self, sock: socket.socket, channel: Channel, tell: Callable[[Request], None]
+    ) -> None:
+        """`tell` is for what needs no answer."""
         super().__init__(sock)
+        self._tell = tell
         self._channel = channel
         self._name: SocketName | None = None
         self._pair: SocketPair | None = None
@@ -71,11 +76,7 @@ class UserspaceSocket(LinuxSocket):
             return
         self._released = True
         if self._channel.died is None:
-            try:
-                self._ask(Release(self._name))
-            except InstallError:
-                # What it would have forgotten is gone with it.
-                return
+            self._tell(Release(self._name))
 
     # --- keys -------------------------------------------------------------------------------
 

@@ -14,20 +14,22 @@ import select
 import socket
 import time
 import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Container, Iterable
 from typing import Final
 
 from tcpao.installer import Cause
-from tcpao.key_socket import InstallError, Key
-from tcpao.mkt import IPAddress
+from tcpao.key_socket import InstallError
 from tcpao.userspace.connections.connection import Connection
-from tcpao.userspace.connections.keyring import StoredKey
 from tcpao.userspace.connections.packet_path import PacketPath
-from tcpao.userspace.connections.sockets_table import SocketName
 from tcpao.userspace.netlink import destroy_socket as orphans
 from tcpao.userspace.netlink.nfqueue import Hook, Queue, Queued, verdict
-from tcpao.userspace.protocol import codec, messages
-from tcpao.userspace.protocol.messages import Done, Reply, Request, State
+from tcpao.userspace.process.commands import Commands
+from tcpao.userspace.process.path_mtu import mtu_between
+from tcpao.userspace.process.questions import Questions
+from tcpao.userspace.process.rule_changes import RuleChanges
+from tcpao.userspace.protocol import messages
+from tcpao.userspace.protocol.counts import SharedCounts
+from tcpao.userspace.protocol.messages import Done
 from tcpao.userspace.protocol.refusals import Refusals
 from tcpao.userspace.rules.interface import Rules, RulesError
 from tcpao.userspace.selectors import Selector
@@ -40,6 +42,9 @@ _TURN: Final = 2048
 # and at most how long, in seconds.
 _REST: Final = 5.0
 _LONGEST_REST: Final = 0.25
+# Seconds that sessions outlive their rules, at most: whoever holds the xtables lock, or has the
+# processor, makes it no longer.
+_SHORT: Final = 0.1
 # Seconds that TCP gets to say its last words when the daemon is gone.
 _LAST_WORDS: Final = 1.0
 
@@ -48,16 +53,22 @@ class Process:
     """One per daemon."""
 
     def __init__(
-        self, channel: socket.socket, queue: Queue, rules: Rules, tell: int | None = None
+        self,
+        channels: Iterable[socket.socket],
+        queue: Queue,
+        make: Callable[[], Rules],
+        tell: int | None = None,
+        counts: SharedCounts | None = None,
     ) -> None:
-        """`tell` is a pipe to the daemon, for what operators want to know."""
-        self._channel = channel
+        """`make` makes the rules. `tell` is a pipe to the daemon, for what operators want to know;
+        `counts` is where it reads the counters. Raises RulesError."""
+        self._questions = [Questions(one) for one in channels]
         self._queue = queue
-        self._rules = rules
         self._core = PacketPath(mtu_between)
+        self._commands = Commands(self._core)
+        self._changes = RuleChanges(make, self._core.selectors)
         self._refusals = Refusals(tell)
-        self._heard = b''
-        """Of a request that isn't complete."""
+        self._counts = counts
         self._verdicts: list[bytes] = []
         self._waiting = 0
         self._orphaned = False
@@ -65,41 +76,61 @@ class Process:
         # When to look whether our rules are all there, in seconds of the monotonic clock.
         self._look_at: float | None = None
         self._rested_at = 0.0
-        self._changed = False
+        # When sessions are reset, rules or not.
+        self._reset_at: float | None = None
+
+    @property
+    def rules(self) -> Rules:
+        """What leads packets to the queue."""
+        return self._changes.rules
 
     def inherit(self, selectors: Iterable[Selector]) -> None:
         """Keep shut what a process that was killed had protected. Raises RulesError."""
         self._core.heritage.take(selectors, time.monotonic())
-        self._adjust_rules()
+        self._changes.now()
 
-    def run(self) -> None:
-        """Until the daemon says so, or is gone."""
+    def remove_rules(self) -> None:
+        """When it can't begin. Raises RulesError."""
+        self._changes.changer.call(self.rules.remove_all)
+
+    def run(self, parents: Iterable[int] = ()) -> None:
+        """Until the daemon says so, or is gone: `parents` are descriptors that tell, readable."""
         poll = select.poll()
-        poll.register(self._channel, select.POLLIN)
-        poll.register(self._queue, select.POLLIN)
-        watch = self._rules.watch
-        poll.register(watch, select.POLLIN)
-        parent = _parent()
-        if parent is not None:
-            poll.register(parent, select.POLLIN)
+        parents = tuple(parents)
+        watch = self.rules.watch
+        for descriptor in (*self._descriptors(), watch.fileno(), *parents):
+            poll.register(descriptor, select.POLLIN)
         while not self._stopping:
             deadline = self._core.next_deadline()
-            due = [at for at in (deadline, self._look_at) if at is not None]
+            due = [at for at in (deadline, self._look_at, self._reset_at) if at is not None]
             timeout = max(0.0, min(due) - time.monotonic()) * 1000 if due else None
             ready = {descriptor for descriptor, _ in poll.poll(timeout)}
             # Packets first: what a socket sent before its owner's command belongs before it.
             self._packets()
-            if self._channel.fileno() in ready:
-                self._command()
-            elif parent in ready:
+            self._settle(ready)
+            for questions in self._questions:
+                if questions.fileno() in ready:
+                    self._hear(questions)
+            if not ready.isdisjoint(parents):
                 self._stopping = True
             if watch.fileno() in ready:
                 self._plan_look()
+            if self._reset_at is not None and time.monotonic() >= self._reset_at:
+                self._reset()
             if self._look_at is not None and time.monotonic() >= self._look_at:
-                self._check_rules()
+                self._look()
             if deadline is not None and self._core.expire(time.monotonic()):
                 self._drop_rules()
         self._end()
+
+    def _descriptors(self) -> list[int]:
+        asked = (one.fileno() for one in self._questions)
+        return [self._queue.fileno(), *asked, *(one.fileno() for one in self._changes.helpers)]
+
+    def _settle(self, ready: Container[int]) -> None:
+        for helper in self._changes.helpers:
+            if helper.fileno() in ready:
+                helper.settle()
 
     # --- packets ----------------------------------------------------------------------------
 
@@ -137,132 +168,121 @@ class Process:
 
     def _hand_over(self) -> None:
         if self._verdicts:
+            if self._counts is not None:
+                # Before anybody can know what has become of the packets.
+                self._counts.write(self._core.tally)
             self._queue.send(self._verdicts)
             self._verdicts = []
             self._waiting = 0
 
     # --- commands ---------------------------------------------------------------------------
 
-    def _command(self) -> None:
-        piece = self._channel.recv(1 + messages.PIECE)
-        if not piece:
+    def _hear(self, questions: Questions) -> None:
+        try:
+            request = questions.hear()
+        except EOFError:
             self._stopping = True
             return
-        self._heard += piece[1:]
-        if piece[0]:
+        if request is None:
             return
-        octets, self._heard = self._heard, b''
-        reply: Reply
+        if isinstance(request, messages.Stop):
+            self._stopping = True
+            questions.answer(Done())
+            return
         try:
-            reply = self._carry_out(codec.decode(octets))
+            if isinstance(request, messages.Add | messages.AddAll) and self._changes.restoring:
+                raise InstallError(Cause.REFUSED, 'our rules were removed, and are not back yet')
+            outcome = self._commands.carry_out(request, time.monotonic())
         except InstallError as error:
-            reply = messages.refusal(error)
-        except RulesError as error:
-            reply = messages.refusal(InstallError(Cause.REFUSED, f'no rule: {error}'))
-        with contextlib.suppress(OSError):
-            self._channel.sendall(codec.encode_reply(reply))
-
-    def _carry_out(self, request: Request) -> Reply:
-        core = self._core
-        match request:
-            case messages.Listen(name):
-                core.listen(name)
-                return Done()
-            case messages.Add(name, key, select, fresh):
-                self._add([(name, key)], select=select, fresh=fresh)
-            case messages.AddAll(keys):
-                self._add(keys, select=False, fresh=False)
-            case messages.Delete(name, peer, send_id, recv_id, switch_to):
-                core.delete(name, peer, send_id, recv_id, switch_to)
-                self._drop_rules()
-            case messages.DeleteAll(keys):
-                for name, peer, send_id, recv_id in keys:
-                    core.discard(name, peer, send_id, recv_id)
-                self._drop_rules()
-            case messages.SetRNext(name, recv_id):
-                core.set_rnext(name, recv_id)
-            case messages.Read(name):
-                return State(core.read(name))
-            case messages.Release(name):
-                core.release(name, time.monotonic())
-                self._drop_rules()
-            case messages.Loaded(peers):
-                core.heritage.keep(peers)
-                self._drop_rules()
-            case messages.Count():
-                return core.tally
-            case messages.Stop():
-                self._stopping = True
-        return Done()
-
-    def _add(self, keys: Iterable[tuple[SocketName, Key]], *, select: bool, fresh: bool) -> None:
-        """All or none: without its rule a key protects nothing."""
-        added: list[tuple[SocketName, StoredKey]] = []
-        try:
-            for name, key in keys:
-                stored = StoredKey(
-                    peer=key.peer,
-                    pair=key.pair,
-                    send_id=key.send_id,
-                    recv_id=key.recv_id,
-                    algorithm=key.algorithm,
-                    tcp_options=key.tcp_options,
-                    master_key=key.master_key,
-                )
-                self._core.add(name, stored, select=select, fresh=fresh)
-                added.append((name, stored))
-            self._adjust_rules()
-        except (InstallError, RulesError):
-            for name, stored in reversed(added):
-                self._core.take_back(name, stored)
+            questions.answer(messages.refusal(error))
+            # What was taken back may have had rules for a moment.
             self._drop_rules()
-            raise
+            return
+        if not outcome.may_change_rules:
+            questions.answer(outcome.reply)
+            return
 
-    def _adjust_rules(self) -> None:
-        wanted = self._core.selectors()
-        if wanted != self._rules.made:
-            self._changed = True
-            self._rules.change(wanted)
+        def changed(error: RulesError | None) -> None:
+            if error is None:
+                questions.answer(outcome.reply)
+            elif outcome.take_back is not None:
+                outcome.take_back()
+                failure = InstallError(Cause.REFUSED, f'no rule: {error}')
+                questions.answer(messages.refusal(failure))
+            else:
+                _tell_of_leftovers(error)
+                questions.answer(outcome.reply)
+
+        self._changes.adjust(changed)
+        questions.keep_waiting()
 
     def _drop_rules(self) -> None:
         """Rules of what is over: if they can't be removed now, they are with the next change."""
-        try:
-            self._adjust_rules()
-        except RulesError as error:
-            _say(f'rules that are not needed any more stay for now: {error}')
+        self._changes.adjust(_tell_of_leftovers)
+
+    # --- rules that somebody removes ----------------------------------------------------------
 
     def _plan_look(self) -> None:
         """Somebody may have removed rules. If it may as well have been ourselves who changed some,
         looking is not to cost more than changing."""
         try:
-            if not self._rules.watch.removals():
+            if not self.rules.watch.removals():
                 return
         except OSError as error:
             self._give_up(error)
         if self._look_at is None:
             now = time.monotonic()
-            self._look_at = max(now, self._rested_at) if self._changed else now
+            self._look_at = max(now, self._rested_at) if self._changes.changed else now
 
-    def _check_rules(self) -> None:
-        """If our rules were among what was removed, unsigned segments may have passed: what is up
-        goes down, and may come up again under rules."""
+    def _look(self) -> None:
         self._look_at = None
-        self._changed = False
+        if self._changes.restoring:
+            # They are being made, and what was up is down.
+            return
         began = time.monotonic()
-        try:
-            if self._rules.complete():
+
+        def looked(complete: bool | None, error: RulesError | None) -> None:
+            if error is not None:
+                self._give_up(error)
+            elif complete:
                 ended = time.monotonic()
                 self._rested_at = ended + min(_REST * (ended - began), _LONGEST_REST)
-                return
-            self._rules.restore()
-        except RulesError as error:
-            self._give_up(error)
-            return
-        _say('our rules were removed: made anew, sessions reset')
+            elif not self._changes.restoring:
+                self._make_anew()
+
+        self._changes.look(looked)
+
+    def _make_anew(self) -> None:
+        """Our rules were among what was removed, so unsigned segments may have passed: what is up
+        goes down. With rules its RSTs are signed, so they come first, if nobody keeps us from
+        making them for longer than `_SHORT`."""
+        self._reset_at = time.monotonic() + _SHORT
+
+        def restored(error: RulesError | None) -> None:
+            if error is not None:
+                self._give_up(error)
+            # Also what had a key already, and has opened before there were rules.
+            if self._reset():
+                self._stopping = True
+            self._look_at = time.monotonic()
+            _say('our rules were removed: made anew, sessions reset')
+
+        self._changes.restore(restored)
+
+    def _reset(self) -> bool:
+        """End every session. True if there is one that can't be ended: to go on would trust what
+        unsigned segments may have touched. The daemon, which sees that we are gone, ends it;
+        `_end` keeps the rules."""
+        self._reset_at = None
         # What is over may be in TIME-WAIT, which not every kernel ends.
-        if any(not each.is_over for each in _destroy(self._core.connections())):
-            # To go on would trust what unsigned segments may have touched. `_end` keeps the rules.
-            self._stopping = True
+        alive = any(not each.is_over for each in _destroy(self._core.connections()))
+        if alive and self._changes.restoring:
+            self._hang_up()
+        return alive
+
+    def _hang_up(self) -> None:
+        for questions in self._questions:
+            questions.hang_up()
 
     def _give_up(self, error: Exception) -> None:
         _say(f'our rules may have been removed, and cannot be made anew: {error}')
@@ -292,12 +312,31 @@ class Process:
                 f'next start'
             )
         else:
-            try:
-                self._rules.remove_all()
-            except RulesError as error:
-                _say(f'rules are left behind, for the next start to remove: {error}')
-        self._rules.close()
+            self._changes.remove_all(_tell_of_failure)
+        self._finish_changes()
+        self._changes.close()
         self._queue.close()
+
+    def _finish_changes(self) -> None:
+        """Packets are judged until those that are under way are done."""
+        poll = select.poll()
+        poll.register(self._queue, select.POLLIN)
+        for helper in self._changes.helpers:
+            poll.register(helper, select.POLLIN)
+        while self._changes.busy:
+            ready = {descriptor for descriptor, _ in poll.poll()}
+            self._packets()
+            self._settle(ready)
+
+
+def _tell_of_failure(error: RulesError | None) -> None:
+    if error is not None:
+        _say(f'rules are left behind, for the next start to remove: {error}')
+
+
+def _tell_of_leftovers(error: RulesError | None) -> None:
+    if error is not None:
+        _say(f'rules that are not needed any more stay for now: {error}')
 
 
 def _destroy(connections: Iterable[Connection]) -> list[Connection]:
@@ -309,29 +348,3 @@ def _say(text: str) -> None:
     """To the daemon's standard error, if there still is one: nothing may depend on it."""
     with contextlib.suppress(OSError):
         os.write(2, f'packet process: {text}\n'.encode())
-
-
-def mtu_between(local: IPAddress, remote: IPAddress) -> int | None:
-    """What the routing table says, path MTU included; None if there is no way."""
-    family, level, option = (
-        (socket.AF_INET, socket.IPPROTO_IP, 14)  # IP_MTU
-        if local.version == 4
-        else (socket.AF_INET6, socket.IPPROTO_IPV6, 24)  # IPV6_MTU
-    )
-    try:
-        # Connecting a datagram socket sends nothing.
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.bind((str(local), 0))
-            probe.connect((str(remote), 9))
-            return probe.getsockopt(level, option)
-    except OSError:
-        return None
-
-
-def _parent() -> int | None:
-    """A descriptor that is readable when the daemon is gone, however it went."""
-    try:
-        return os.pidfd_open(os.getppid())
-    except OSError:
-        # An old kernel: the end of the channel has to do.
-        return None

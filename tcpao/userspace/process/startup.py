@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import os
 import signal
 import socket
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 from tcpao.userspace.netlink.nfqueue import Queue, QueueError, QueueTakenError, bound_queues
 from tcpao.userspace.process.hardening import harden
 from tcpao.userspace.process.process import Process
+from tcpao.userspace.process.watchdog import watch_over
 from tcpao.userspace.protocol import codec, messages
+from tcpao.userspace.protocol.counts import SharedCounts
 from tcpao.userspace.protocol.messages import Ready
 from tcpao.userspace.rules.choice import choose, left_behind, remove_stale
 from tcpao.userspace.rules.interface import Kind, RulesError
@@ -36,26 +39,30 @@ def _free_queue(left: Collection[int]) -> Queue:
 
 
 def _prepare(
-    channel: socket.socket, kinds: tuple[Kind, ...], tell: int | None
+    channels: Sequence[socket.socket],
+    kinds: tuple[Kind, ...],
+    tell: int | None,
+    counts: SharedCounts | None,
 ) -> tuple[Process, Ready]:
     """A process whose rules are in force, in place of those that another one has left. Raises
     QueueError or RulesError; then none are there."""
     left = left_behind(bound_queues, kinds)
     queue = _free_queue(left)
-    rules = None
+    process = None
     try:
-        rules = choose(queue.number, kinds)
-        process = Process(channel, queue, rules, tell)
+        process = Process(channels, queue, lambda: choose(queue.number, kinds), tell, counts)
         process.inherit(selector for selectors in left.values() for selector in selectors)
         removed = _clear(left, kinds)
     except RulesError:
         with contextlib.suppress(RulesError):
             remove_stale(left, kinds)
-        if rules is not None:
+        if process is not None:
             with contextlib.suppress(RulesError):
-                rules.remove_all()
+                process.remove_rules()
         raise
+    rules = process.rules
     return process, Ready(
+        pid=os.getpid(),
         queue=queue.number,
         rules=rules.kind.value,
         algorithms=supported(),
@@ -75,19 +82,25 @@ def _clear(left: Collection[int], kinds: tuple[Kind, ...]) -> list[str]:
 
 
 def serve(
-    channel: socket.socket, kinds: Iterable[Kind] = tuple(Kind), tell: int | None = None
+    channels: Sequence[socket.socket],
+    kinds: Iterable[Kind] = tuple(Kind),
+    tell: int | None = None,
+    counts: SharedCounts | None = None,
+    parents: Iterable[int] = (),
 ) -> int:
-    """The whole life of the process; its exit status. `tell` is a pipe to the daemon, for
-    `refusals`."""
+    """The whole life of the process; its exit status. The first of the channels is told whether it
+    is ready; `tell` is a pipe to the daemon, for `refusals`; `parents` are readable once those that
+    it lives for are gone."""
+    channel = channels[0]
     try:
-        process, ready = _prepare(channel, tuple(kinds), tell)
+        process, ready = _prepare(channels, tuple(kinds), tell, counts)
     except (QueueError, RulesError) as error:
         channel.sendall(codec.encode_reply(messages.NotReady(str(error))))
         return 1
     channel.sendall(codec.encode_reply(ready))
     # What is here now stays: no need to look at it again for every few hundred packets.
     gc.freeze()
-    process.run()
+    process.run(parents)
     return 0
 
 
@@ -107,12 +120,18 @@ def why_unable(kinds: Iterable[Kind] = tuple(Kind)) -> str | None:
 
 
 def main(arguments: list[str]) -> int:
-    """`python -m tcpao.userspace CHANNEL PIPE [KIND...]`, two descriptors: started by `backend`,
-    never by hand."""
-    channel = socket.socket(fileno=int(arguments[0]))
+    """`python -m tcpao.userspace CONTROL CHANNEL CHANNEL PIPE COUNTS [KIND...]`, descriptors:
+    started by `backend`, never by hand."""
+    control, first, second, tell, counts = map(int, arguments[:5])
     harden()
     # The daemon decides when the last segment is signed: its end is ours.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    kinds = [Kind(name) for name in arguments[2:]] or tuple(Kind)
-    return serve(channel, kinds, tell=int(arguments[1]))
+    kinds = tuple(Kind(name) for name in arguments[5:]) or tuple(Kind)
+    channels = [socket.socket(fileno=number) for number in (first, second)]
+
+    def work(parents: tuple[int, ...]) -> int:
+        os.close(control)
+        return serve(channels, kinds, tell, SharedCounts(counts), parents)
+
+    return watch_over(work, control, (*channels, tell, counts), kinds)

@@ -18,7 +18,6 @@ from tcpao.userspace.protocol.messages import (
     PIECE,
     Add,
     AddAll,
-    Count,
     Delete,
     DeleteAll,
     Done,
@@ -34,8 +33,8 @@ from tcpao.userspace.protocol.messages import (
     SetRNext,
     State,
     Stop,
+    Wait,
 )
-from tcpao.userspace.wire.seal import Tally
 
 _LENGTH: Final = Struct('!I')
 
@@ -66,7 +65,7 @@ def encode(request: Request) -> bytes:
             fields |= _name(name)
         case Loaded(peers):
             fields['peers'] = sorted(map(str, peers))
-        case Count() | Stop():
+        case Stop():
             pass
     text = json.dumps(fields).encode()
     return _LENGTH.pack(len(text)) + text + secret
@@ -84,8 +83,8 @@ def decode(octets: bytes) -> Request:
     end = _LENGTH.size + _LENGTH.unpack_from(octets)[0]
     fields = json.loads(octets[_LENGTH.size : end])
     kind = fields['request']
-    if kind in ('Count', 'Stop'):
-        return Count() if kind == 'Count' else Stop()
+    if kind == 'Stop':
+        return Stop()
     if kind == 'Loaded':
         return Loaded(frozenset(map(ip_address, fields['peers'])))
     if kind == 'AddAll':
@@ -197,8 +196,8 @@ def encode_reply(reply: Reply) -> bytes:
     """A reply as octets."""
     fields: dict[str, Any] = {'reply': type(reply).__name__}
     match reply:
-        case Ready(queue, rules, algorithms, without, removed):
-            fields |= {'queue': queue, 'rules': rules, 'algorithms': sorted(algorithms)}
+        case Ready(pid, queue, rules, algorithms, without, removed):
+            fields |= {'pid': pid, 'queue': queue, 'rules': rules, 'algorithms': sorted(algorithms)}
             fields |= {'without': without, 'removed': removed}
         case NotReady(text):
             fields['text'] = text
@@ -206,9 +205,7 @@ def encode_reply(reply: Reply) -> bytes:
             fields |= {'cause': cause.value, 'text': text}
         case State(state):
             fields['state'] = None if state is None else _state(state)
-        case Tally():
-            fields |= asdict(reply)
-        case Done():
+        case Done() | Wait():
             pass
     return json.dumps(fields).encode()
 
@@ -220,6 +217,7 @@ def decode_reply(octets: bytes) -> Reply:
     match kind:
         case 'Ready':
             return Ready(
+                fields['pid'],
                 fields['queue'],
                 fields['rules'],
                 frozenset(fields['algorithms']),
@@ -232,8 +230,8 @@ def decode_reply(octets: bytes) -> Reply:
             return Refused(Cause(fields['cause']), fields['text'])
         case 'State':
             return State(_state_of(fields['state']))
-        case 'Tally':
-            return Tally(**fields)
+        case 'Wait':
+            return Wait()
         case 'Done':
             return Done()
     raise ValueError(f'no such reply: {kind}')

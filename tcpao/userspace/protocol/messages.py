@@ -14,13 +14,17 @@ from tcpao.installer import Cause
 from tcpao.key_socket import InstallError, Key, SocketState
 from tcpao.mkt import IPAddress, IPNetwork
 from tcpao.userspace.connections.sockets_table import SocketName
-from tcpao.userspace.wire.seal import Tally
 
 # A connection's state with all the ids that there are is far smaller.
 LARGEST: Final = 128 * 1024
 
 # What goes at once, in octets: far less than the socket's buffer, with the kernel's part.
 PIECE: Final = 32 * 1024
+
+KILL: Final = b'k'
+"""To the watchdog: the process does not answer."""
+END: Final = b'e'
+"""To the watchdog: the process has to end, soon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,24 +99,18 @@ class Loaded:
 
 
 @dataclass(frozen=True, slots=True)
-class Count:
-    """Answered by Tally."""
-
-
-@dataclass(frozen=True, slots=True)
 class Stop:
     """Reset what is left, remove the rules, end."""
 
 
-Request = (
-    Listen | Add | AddAll | Delete | DeleteAll | SetRNext | Read | Release | Loaded | Count | Stop
-)
+Request = Listen | Add | AddAll | Delete | DeleteAll | SetRNext | Read | Release | Loaded | Stop
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
     """The first thing that the process says."""
 
+    pid: int
     queue: int
     rules: str
     algorithms: frozenset[str]
@@ -134,6 +132,11 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True)
+class Wait:
+    """Before an answer: the process lives, but must wait for rules."""
+
+
+@dataclass(frozen=True, slots=True)
 class Refused:
     """A request was not carried out, and changed nothing."""
 
@@ -148,7 +151,7 @@ class State:
     state: SocketState | None
 
 
-Reply = Ready | NotReady | Done | Refused | State | Tally
+Reply = Ready | NotReady | Done | Wait | Refused | State
 
 
 # --- requests -------------------------------------------------------------------------------

@@ -40,6 +40,10 @@ from tcpao.userspace.selectors import Selector
 
 _PREFIX: Final = {4: 'iptables', 6: 'ip6tables'}
 _PROBE_CHAIN: Final = f'{NAME}-probe'
+# Seconds that a command waits for the xtables lock. A change of keys fails soon: the daemon waits
+# for it with a load; rules that were removed, or are to go, are worth more of it.
+_SOON: Final = 2
+_LONG: Final = 20
 _PATIENCE: Final = 30.0
 _TABLE: Final = 'mangle'
 _BUILT_IN: Final = {TrafficKind.IN: 'INPUT', TrafficKind.ERRORS: 'INPUT', TrafficKind.OUT: 'OUTPUT'}
@@ -69,6 +73,9 @@ class IptablesRules:
         self.made: Set[Selector] = frozenset()
         self._written: dict[int, Chains] = {}
         """By family."""
+        self._aimed: dict[int, Chains] = {}
+        """What they become with the change that is under way, in one transaction. A look that
+        another thread takes meanwhile finds either."""
         self._lines: dict[tuple[TrafficKind, Selector], str] = {}
         """Of what is made: one change more is no reason to write a thousand lines anew."""
         self._versions = {4}
@@ -95,18 +102,30 @@ class IptablesRules:
             then = {one for one in wanted if one.remote.version == version}
             if there != then:
                 chains = self._chains(then)
-                _restore(self.kind, version, _difference(self._written.get(version, {}), chains))
-                self._written[version] = chains
+                self._aimed[version] = chains
+                try:
+                    lines = _difference(self._written.get(version, {}), chains)
+                    _restore(self.kind, version, lines, patience=_SOON if wanted else _LONG)
+                    self._written[version] = chains
+                finally:
+                    del self._aimed[version]
                 self.made = (self.made - there) | then
         for way, selector in [at for at in self._lines if at[1] not in self.made]:
             del self._lines[way, selector]
 
     def complete(self) -> bool:
         """See Rules."""
-        return all(
-            Counter(map(_name, self._there(version))) == Counter(map(_name, _flat(chains)))
-            for version, chains in self._written.items()
-            if chains
+        return all(self._is_complete(version) for version in sorted(self._versions))
+
+    def _is_complete(self, version: int) -> bool:
+        # Before and after: the transaction may be done before the listing, or after it.
+        meant = [self._written.get(version), self._aimed.get(version)]
+        if not any(meant):
+            return True
+        there = Counter(map(_name, self._there(version)))
+        meant += [self._written.get(version), self._aimed.get(version)]
+        return any(
+            there == Counter(map(_name, _flat(chains))) for chains in meant if chains is not None
         )
 
     def restore(self) -> None:
@@ -116,7 +135,8 @@ class IptablesRules:
             entrances = [rule for rule in self._there(version) if rule.split()[0] not in there]
             # Written anew, whatever stands there.
             anew = _difference(dict.fromkeys(there, (_ANYTHING,)), chains)
-            _restore(self.kind, version, [*(f'-D {rule}' for rule in entrances), *anew])
+            lines = [*(f'-D {rule}' for rule in entrances), *anew]
+            _restore(self.kind, version, lines)
 
     def remove_all(self) -> None:
         """See Rules."""
@@ -294,10 +314,12 @@ def _watch(kind: Kind) -> Watch:
         ) from None
 
 
-def _restore(kind: Kind, version: int, lines: Iterable[str], chain: str | None = None) -> None:
+def _restore(
+    kind: Kind, version: int, lines: Iterable[str], chain: str | None = None, patience: int = _LONG
+) -> None:
     made = [f':{chain} - [0:0]'] if chain is not None else []
     text = '\n'.join([f'*{_TABLE}', *made, *lines, 'COMMIT', ''])
-    _run(f'{_command(kind, version)}-restore', ['--noflush', '-w', '20'], text)
+    _run(f'{_command(kind, version)}-restore', ['--noflush', '-w', str(patience)], text)
 
 
 def _run(command: str, arguments: list[str], text: str) -> str:

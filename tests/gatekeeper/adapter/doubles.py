@@ -70,6 +70,9 @@ class Installer:
     submitted: list[Command] = field(default_factory=list)
     results: list[Event] = field(default_factory=list)
 
+    def fileno(self) -> None:
+        return None
+
     def submit(self, command: Command) -> None:
         self.submitted.append(command)
 

@@ -21,7 +21,7 @@ from tcpao.userspace.netlink.nfqueue import Queue
 from tcpao.userspace.process.process import Process
 from tcpao.userspace.protocol.codec import encode
 from tcpao.userspace.protocol.messages import AddAll
-from tcpao.userspace.rules.interface import Rules, RulesError
+from tcpao.userspace.rules.interface import Kind, Rules, RulesError
 from tcpao.userspace.selectors import Selector
 from tcpao.userspace.wire.signing import supported
 from tests.doubles.memory_installer import MemoryInstaller, Network
@@ -39,6 +39,7 @@ class NoRules:
         self.made: Set[Selector] = frozenset()
         self.changes = 0
         self.broken = False
+        self.kind = Kind.NFTABLES
         self.watch, self._other = socket.socketpair()
 
     def change(self, wanted: Set[Selector]) -> None:
@@ -82,7 +83,7 @@ def processing(rules: NoRules, buffer: int | None = None) -> Iterator[UserspaceI
     if buffer is not None:
         # The kernel doubles it.
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer // 2)
-    process = Process(theirs, cast(Queue, NoQueue()), cast(Rules, rules))
+    process = Process([theirs], cast(Queue, NoQueue()), lambda: cast(Rules, rules))
     thread = threading.Thread(target=process.run)
     thread.start()
     channel = Channel(ours, lambda: None)

@@ -425,8 +425,8 @@ def test_looking_at_its_rules_is_nothing_to_look_at_them_for(
         guarded(server)
         assert watch.removals(), 'rules were made'
         # When it has answered twice, a turn has passed in which it has looked.
-        process_of(server).tally()
-        process_of(server).tally()
+        process_of(server).loaded(frozenset())
+        process_of(server).loaded(frozenset())
         assert not watch.removals()
 
 
@@ -485,7 +485,7 @@ def test_killed_it_leaves_everything_shut(ends: tuple[End, End]) -> None:
 
 def test_one_that_hangs_is_killed(ends: tuple[End, End], monkeypatch: pytest.MonkeyPatch) -> None:
     process = process_of(ends[1])
-    process._channel._socket.settimeout(0.3)
+    process._channels[1]._socket.settimeout(0.3)
     os.kill(process.pid, signal.SIGSTOP)
     ends[1].installer.submit(Read(a_pair().reversed()))
     with pytest.raises(channel.ChannelError):

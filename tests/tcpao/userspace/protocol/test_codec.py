@@ -13,7 +13,6 @@ from tcpao.installer import Cause
 from tcpao.key_socket import InstalledKey, InstallError, SocketState
 from tcpao.userspace.protocol import codec, messages
 from tcpao.userspace.protocol.messages import Request
-from tcpao.userspace.wire.seal import Tally
 from tests.tcpao.userspace.packets import (
     a_pair,
     connection_name,
@@ -49,12 +48,11 @@ REQUESTS: list[Request] = [
     messages.Read(NAME),
     messages.Release(LISTENER),
     messages.Loaded(frozenset({ip_address('10.0.0.1'), ip_address('fd00::1')})),
-    messages.Count(),
     messages.Stop(),
 ]
 
 REPLIES: list[messages.Reply] = [
-    messages.Ready(20000, 'nftables', frozenset({'hmac-sha-1-96'}), ('IPv6',), ('a rule',)),
+    messages.Ready(7, 20000, 'nftables', frozenset({'hmac-sha-1-96'}), ('IPv6',), ('a rule',)),
     messages.NotReady('why'),
     messages.Done(),
     messages.refusal(InstallError(Cause.KEYID_IN_USE, 'taken')),
@@ -63,7 +61,7 @@ REPLIES: list[messages.Reply] = [
     messages.State(
         SocketState(1, 2, (InstalledKey(ip_network('fd00::/64'), 1, 2, True, False, 3, 4),), 5, 6)
     ),
-    Tally(good=1, icmps=2),
+    messages.Wait(),
 ]
 
 
