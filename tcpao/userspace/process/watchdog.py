@@ -22,7 +22,7 @@ from typing import Final
 from tcpao.mkt import IPAddress, SocketPair
 from tcpao.userspace.netlink import destroy_socket as orphans
 from tcpao.userspace.netlink.nfqueue import QueueError, bound_queues
-from tcpao.userspace.protocol.messages import KILL
+from tcpao.userspace.protocol.messages import END, KILL
 from tcpao.userspace.rules.choice import left_behind, remove_stale
 from tcpao.userspace.rules.interface import Kind, RulesError
 from tcpao.userspace.selectors import Selector
@@ -56,16 +56,18 @@ def watch_over(
             os._exit(status)
     for one in not_ours:
         os.close(one if isinstance(one, int) else one.detach())
-    status = _outlive(child, control, daemon)
+    status, told = _outlive(child, control, daemon)
     if os.WIFSIGNALED(status):
-        _clear(kinds)
+        if told:
+            _clear(kinds)
         _end_as(os.WTERMSIG(status))
     return os.waitstatus_to_exitcode(status)
 
 
-def _outlive(child: int, control: int, daemon: int | None) -> int:
-    """How the process has ended. If it was killed, not before the daemon has ended too: until
-    then its rules are all that keeps the sessions shut."""
+def _outlive(child: int, control: int, daemon: int | None) -> tuple[int, bool]:
+    """How the process has ended, and whether the daemon has said that it has to. If it was killed,
+    not before the daemon has ended too: until then, and where that was killed as well, its rules are
+    all that keeps the sessions shut."""
     process = os.pidfd_open(child)
     poll = select.poll()
     for one in (control, daemon, process):
@@ -73,6 +75,7 @@ def _outlive(child: int, control: int, daemon: int | None) -> int:
             poll.register(one, select.POLLIN)
     status: int | None = None
     until: float | None = None
+    told = False
     while status is None or (os.WIFSIGNALED(status) and until is None):
         left = None if until is None else max(0.0, until - time.monotonic()) * 1000
         ready = {descriptor for descriptor, _ in poll.poll(left)}
@@ -82,9 +85,11 @@ def _outlive(child: int, control: int, daemon: int | None) -> int:
             with suppress(OSError):
                 os.write(control, str(os.waitstatus_to_exitcode(status)).encode())
         word = os.read(control, 1) if control in ready else None
-        if word == KILL and status is None:
-            _kill(child)
+        if word == KILL:
+            if status is None:
+                _kill(child)
         elif word is not None or daemon in ready:
+            told = word == END
             # From here on there is one thing to wait for, and not for long.
             for one in (control, daemon):
                 if one is not None:
@@ -93,7 +98,7 @@ def _outlive(child: int, control: int, daemon: int | None) -> int:
         if status is None and until is not None and time.monotonic() >= until:
             _kill(child)
             status = os.waitpid(child, 0)[1]
-    return status
+    return status, told
 
 
 def _kill(child: int) -> None:
