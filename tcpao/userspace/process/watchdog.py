@@ -66,8 +66,8 @@ def watch_over(
 
 def _outlive(child: int, control: int, daemon: int | None) -> tuple[int, bool]:
     """How the process has ended, and whether the daemon has said that it has to. If it was killed,
-    not before the daemon has ended too: until then, and where that was killed as well, its rules are
-    all that keeps the sessions shut."""
+    not before the daemon has ended too: until then, and where that was killed as well, its rules
+    are all that keeps the sessions shut."""
     process = os.pidfd_open(child)
     poll = select.poll()
     for one in (control, daemon, process):
