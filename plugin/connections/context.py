@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from gatekeeper.adapter.driver import Driver
+from gatekeeper.adapter.pinned_ports import PinnedPorts
 from gatekeeper.policy.sessions import SessionPolicy
 from gatekeeper.service.gatekeeper import Gatekeeper
 from plugin.log import Recorder
@@ -22,6 +23,7 @@ class Context:
         self.recorder = recorder
         self.policies: dict[str, SessionPolicy] = {}
         """By session key, those in force."""
+        self.pinned_ports = PinnedPorts()
         self.again = False
         """True if the next turn should come at once."""
 

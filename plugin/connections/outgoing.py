@@ -19,6 +19,7 @@ from exabgp.reactor.network import outgoing as module
 from exabgp.reactor.network.error import BindingError, NetworkError, NotConnected
 
 from gatekeeper.adapter.driver import PROOF_WITHIN
+from gatekeeper.adapter.pinned_ports import explain_taken_port, keep_port_private
 from gatekeeper.adapter.sockets import ProtectedSocket, abort_on_close
 from gatekeeper.adapter.wakeup import CONNECTED
 from gatekeeper.policy.addresses import address_of
@@ -74,14 +75,20 @@ class PinnedAddress(str):
 
 def bind(original: Any, io: socket.socket, ip: str, afi: Any) -> None:
     """ExaBGP's bind(), with the port."""
-    port = getattr(ip, 'port', 0)
-    if not port:
+    if not isinstance(ip, PinnedAddress):
+        # A plain neighbor's.
+        original(io, ip, afi)
+        return
+    keep_port_private(io, pinned=bool(ip.port))
+    if not ip.port:
         original(io, ip, afi)
         return
     try:
-        io.bind((ip, port, 0, 0) if afi == AFI.ipv6 else (ip, port))
+        io.bind((ip, ip.port, 0, 0) if afi == AFI.ipv6 else (ip, ip.port))
     except OSError as error:
-        raise BindingError(f'could not bind to {ip} port {port}: {error.strerror}') from None
+        who = explain_taken_port(error.errno, address_of(ip), ip.port)
+        text = f'could not bind to {ip} port {ip.port}: {error.strerror}{who}'
+        raise BindingError(text) from None
 
 
 def establish(runtime: Context, outgoing: Any, peer: Any) -> Iterator[bool]:
@@ -164,6 +171,8 @@ def _open(runtime: Context, outgoing: Any, policy: SessionPolicy) -> ProtectedSo
     sock: socket.socket = outgoing.io
     try:
         abort_on_close(sock)
+        if policy.source_port is not None:
+            runtime.pinned_ports.hold(sock)
         local = sock.getsockname()
         pair = SocketPair(
             address_of(local[0]), local[1], address_of(outgoing.peer), int(outgoing.port)
@@ -192,7 +201,11 @@ def _connected(
     try:
         module.connect(link.sock, outgoing.peer, outgoing.port, outgoing.afi, None)
     except NetworkError as error:
-        raise AttemptError(step, error, 'check the route to the peer') from None
+        # The text that upstream makes of an OSError has no number.
+        number = getattr(error.__context__, 'errno', None)
+        who = explain_taken_port(number, link.pair.local, link.pair.local_port)
+        hint = 'end that process' if who else 'check the route to the peer'
+        raise AttemptError(step, f'{error}{who}', hint) from None
     runtime.waker.watch(link.sock, CONNECTED)
     link.deadline = time.monotonic() + policy.timeout
     while True:

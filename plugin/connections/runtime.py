@@ -63,6 +63,9 @@ class Runtime(Context):
         self.recorder.reloaded()
         self.policies = {policy.key: policy for policy in policies}
         self._protected |= self.guarded()
+        self.pinned_ports.keep(
+            {(one.local, one.source_port) for one in policies if one.source_port is not None}
+        )
 
     def guarded(self) -> set[IPAddress]:
         """Return the addresses that are protected."""
@@ -138,6 +141,7 @@ class Runtime(Context):
         self.stopped = True
         waker = self.waker.fileno()
         self.driver.stop()
+        self.pinned_ports.close()
         with suppress(KeyError):
             self.reactor._poller.unregister(waker)
         self.recorder.close()
