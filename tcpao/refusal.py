@@ -1,4 +1,5 @@
-"""A connection that a backend keeps out: whose, and why. For operators; a kernel doesn't tell."""
+"""A connection that a backend keeps out or ends: whose, and why. For operators; a kernel doesn't
+tell."""
 
 from __future__ import annotations
 
@@ -16,6 +17,8 @@ class Reason(StrEnum):
     UNKNOWN_KEY = 'unknown key'
     """Under a KeyID that nobody has there."""
     BAD_MAC = 'bad MAC'
+    BYPASSED = 'bypassed'
+    """Nothing was dropped: octets of the connection passed the backend by, and it was reset."""
 
 
 @dataclass(frozen=True, slots=True)

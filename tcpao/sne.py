@@ -34,6 +34,10 @@ class SneFollower:
         """The SNE of what is due next: how often the sequence numbers have wrapped."""
         return self._next // _SPACE
 
+    def octets_since(self, isn: int) -> int:
+        """Return how much sequence space behind the ISN is covered, over all wraps."""
+        return self._next - isn
+
     def sne_of(self, sequence: int) -> int:
         """The SNE of a segment that begins at `sequence`; changes nothing."""
         return sne_of(self._next, sequence)

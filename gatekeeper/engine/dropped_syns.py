@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from gatekeeper.policy.keychain import Keychain
 from gatekeeper.policy.sessions import SessionPolicy
-from gatekeeper.reporting.explanations import Explanation
+from gatekeeper.reporting.explanations import UNSEEN, Explanation
 from gatekeeper.reporting.reasons import Reason
 from gatekeeper.state.connection import Connection, Phase
 from gatekeeper.state.limits import LISTENER_HOLDS
@@ -25,6 +25,7 @@ _NEGOTIATED = {
         Reason.BAD_MAC_NEGOTIATED,
         'its MAC is wrong under the negotiated key, KeyID {key_id}',
     ),
+    path.Reason.BYPASSED: (Reason.UNSEEN, UNSEEN),
 }
 
 
@@ -98,6 +99,8 @@ def _trouble(chain: Keychain, refusal: DroppedSyn, wall: float) -> Explanation:
             cause = f'it is under KeyID {refusal.key_id}, recv-ids accepted now: {held}'
             cause = f'{cause}; {denied}' if denied else cause
             return Explanation.of(Reason.UNKNOWN_KEY_ID, step, cause)
+        case path.Reason.BYPASSED:
+            return Explanation.of(Reason.UNSEEN, 'proof', UNSEEN)
         case path.Reason.BAD_MAC:
             found = [key for key in chain.accepted(wall) if key.recv_id == refusal.key_id]
             name = str(found[0]) if found else f'KeyID {refusal.key_id}'

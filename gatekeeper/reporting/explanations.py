@@ -54,6 +54,9 @@ def heaviest(*explanations: Explanation | None) -> Explanation | None:
     return max(there, key=lambda one: one.reason.weight, default=None)
 
 
+UNSEEN = 'segments of this connection were neither signed nor verified'
+"""By the packet process, or the peer sent none that was good."""
+
 REFUSED_US = FailureText('the peer refused our identity or our proof of it', ProofFault.REFUSED_US)
 
 _NOTIFY_TEXTS: dict[int, str] = {

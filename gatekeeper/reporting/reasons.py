@@ -202,6 +202,13 @@ class Reason(Enum):
         f'the connection was closed without a BGP octet; {_KEYS}',
     )
 
+    UNSEEN = (
+        'unseen',
+        _OURS,
+        'a firewall rule accepts packets before ours: look at the mangle table, and at {show} '
+        'backend',
+    )
+
     # --- segments -------------------------------------------------------------------------------
 
     UNSIGNED = (

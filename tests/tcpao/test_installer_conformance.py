@@ -180,10 +180,13 @@ def test_what_is_installed_on_a_closed_socket_becomes_current_and_rnext(bench: B
     pair = pair_of(bench)
     first, second = mkts(pair)[0], mkts(pair, (3, 4))[0]
     bound(bench, pair)
-    do(bench.client, Install(first, Where.CONNECTION))
-    assert (state(bench.client, pair).current, state(bench.client, pair).rnext) == (1, 2)
-    do(bench.client, Install(second, Where.CONNECTION))
-    assert (state(bench.client, pair).current, state(bench.client, pair).rnext) == (3, 4)
+    # In user space a key proves nothing before the SYNs of both ends have passed under it.
+    silent = bench.client.capabilities().backend == 'userspace'
+    for mkt in (first, second):
+        do(bench.client, Install(mkt, Where.CONNECTION))
+        seen = state(bench.client, pair)
+        ids = (None, None) if silent else (mkt.send_id, mkt.recv_id)
+        assert (seen.current, seen.rnext) == ids
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,11 @@ From its first SYN on if we opened it, from the end of its handshake on if the p
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Final
+
 from tcpao import kdf
+from tcpao.key_socket import SocketState
 from tcpao.mkt import SocketPair
 from tcpao.sne import SneFollower
 from tcpao.userspace.connections.keyring import Keyring, StoredKey
@@ -22,6 +26,9 @@ from tcpao.userspace.wire.seal import (
     sequence_of,
 )
 from tcpao.userspace.wire.signing import Mac, mac_function
+
+# TCP counts SYN and FIN as octets where we don't, or the other way round.
+_UNCOUNTED: Final = 2
 
 # Two SNEs of two keys, both directions: more than that is needed never, and less is slow while
 # segments are reordered around a wrap.
@@ -63,6 +70,11 @@ class Connection:
         """SO_COOKIE of the socket; None until its owner has accepted it."""
         self.released_until: float | None = None
         """When to forget it; None while its socket is known to be open."""
+        self.interface = 0
+        """Index of the device that its handshake passes: half of the name that the kernel knows a
+        socket by."""
+        self.is_bypassed = False
+        """True once octets have passed TCP that were not signed or not verified."""
         self.announced_mss: int | None = None
         """What our TCP put into its SYN: what fits our own link."""
         self._tally = tally
@@ -103,6 +115,38 @@ class Connection:
             and (acknowledgment_of(packet, start) - 1 - self._risn) % (1 << 32) != 0
         )
 
+    def began_at_another(self, packet: bytes, start: int) -> bool:
+        """Return True for a SYN or SYN-ACK of ours over another ISN than this connection's."""
+        return self._lisn is not None and sequence_of(packet, start) != self._lisn
+
+    def find_bypass(self, acknowledged: int, received: int) -> bool:
+        """Note, and return, that octets passed TCP which were not signed or not verified.
+
+        `acknowledged` and `received` are TCP's own counts of octets (struct tcp_info).
+        """
+        if self._lisn is not None and self._risn is not None:
+            signed = self._sent.octets_since(self._lisn)
+            verified = self._got.octets_since(self._risn)
+            if acknowledged > signed + _UNCOUNTED or received > verified + _UNCOUNTED:
+                self.is_bypassed = True
+        elif received:
+            # TCP is further than what passed here: its handshake has not.
+            self.is_bypassed = True
+        return self.is_bypassed
+
+    def state(self) -> SocketState:
+        """Return what is known of its keys. None of them is Current or RNext before our SYN was
+        signed and the peer's verified, or after anything passed us by: then it proves nothing."""
+        state = self.keyring.state()
+        if self.is_synchronized and not self.is_bypassed:
+            return state
+        return replace(state, current=None, rnext=None)
+
+    def began_with(self, sequence: int, octets: int) -> None:
+        """Note the octets of the segment that ended the peer's handshake. It was good, which, as
+        in the kernel, counts for the listener's key."""
+        self._got.advance(sequence, octets)
+
     def established(self, lisn: int, risn: int) -> None:
         """Both ISNs are known."""
         self._lisn, self._risn = lisn, risn
@@ -123,7 +167,7 @@ class Connection:
         current, rnext = self.keyring.current, self.keyring.rnext
         flags = packet[start + FLAGS]
         sequence = sequence_of(packet, start)
-        if current is None or rnext is None:
+        if current is None or rnext is None or self._is_refused(flags, len(packet) - data):
             self._tally.unsendable += 1
             return None
         if flags & (SYN | ACK) == SYN:
@@ -158,13 +202,14 @@ class Connection:
             self._tally.unsendable += 1
         return signed
 
+    def _is_refused(self, flags: int, octets: int) -> bool:
+        """Return True for what its owner no longer says. What lingers may tell the peer that it
+        has ended; new octets and a new SYN would be somebody else's."""
+        return self.released_until is not None and (bool(flags & SYN) or octets > 0)
+
     def _opening(self, options: bytes, sequence: int, key: StoredKey) -> Mac:
-        """Our SYN: its ISN counts, also if it is another one than last time."""
-        if sequence != self._lisn:
-            self._lisn, self._risn = sequence, None
-            self._was_reset = False
-            self._fins.clear()
-            self.forget_macs()
+        """Our SYN: its ISN is the connection's."""
+        self._lisn = sequence
         self.announced_mss = mss_of(options)
         return self._macs.make(key, sending=True, lisn=sequence, risn=0, sne=0)
 

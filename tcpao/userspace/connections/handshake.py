@@ -16,7 +16,7 @@ from tcpao.sne import sne_of
 from tcpao.userspace.connections.connection import Connection, Macs
 from tcpao.userspace.connections.keyring import Keyring, StoredKey
 from tcpao.userspace.connections.listeners import Listener, keys_for
-from tcpao.userspace.wire.packet import ACK, FLAGS, RST, SYN
+from tcpao.userspace.wire.packet import ACK, FIN, FLAGS, RST, SYN
 from tcpao.userspace.wire.seal import (
     Received,
     Tally,
@@ -79,7 +79,10 @@ class Handshake:
             return None
         if flags & (RST | SYN) or not flags & ACK:
             return segment, None
-        return segment, self._connection(listeners, lisn, risn)
+        connection = self._connection(listeners, lisn, risn)
+        octets = len(packet) - data + bool(flags & FIN)
+        connection.began_with(sequence_of(packet, start), octets)
+        return segment, connection
 
     def _verified(
         self,

@@ -14,6 +14,7 @@ from tcpao.mkt import IPAddress
 from tcpao.userspace.connections.connection import Connection
 from tcpao.userspace.connections.handshake import Handshake, refuse_unknown, refuse_unsigned
 from tcpao.userspace.connections.listeners import keys_for
+from tcpao.userspace.connections.owners import Owners
 from tcpao.userspace.connections.sockets_table import Entry, SocketsTable, pair_of_flow
 from tcpao.userspace.wire import icmp
 from tcpao.userspace.wire.options import MalformedError, find_ao, with_lower_mss
@@ -36,18 +37,22 @@ _HEADERS: Final = {4: 40, 6: 60}
 class PacketPath(SocketsTable):
     """Packets through the keys of a table of sockets."""
 
-    def __init__(self, mtu_between: Callable[[IPAddress, IPAddress], int | None]) -> None:
+    def __init__(
+        self, mtu_between: Callable[[IPAddress, IPAddress], int | None], owners: Owners
+    ) -> None:
         """`mtu_between` tells the MTU from a local address to a remote one, None if unknown;
-        it is asked once for each handshake that a peer begins."""
+        it is asked once for each handshake that a peer begins. `owners` is asked for each SYN, and
+        for each segment of a connection that has ended."""
         super().__init__()
         self._mtu_between = mtu_between
+        self._owners = owners
 
     # --- out --------------------------------------------------------------------------------
 
-    def outgoing(self, packet: bytes, *, partial: bool = False) -> bytes | None:
+    def outgoing(self, packet: bytes, *, partial: bool = False, interface: int = 0) -> bytes | None:
         """What our TCP sends: the packet to send instead, None to drop it.
 
-        `partial`: the TCP checksum was left to the hardware.
+        `partial`: the TCP checksum was left to the hardware. `interface`: the device's index.
         """
         place = locate(packet)
         if place is None:
@@ -57,10 +62,9 @@ class PacketPath(SocketsTable):
         entry = self.sent_by.get(flow_of(packet, start))
         try:
             if isinstance(entry, Connection):
-                if packet[start + FLAGS] & SYN and entry.is_answer_to_another(packet, start):
-                    # Our TCP has lost this one (nobody accepted it in time), and takes a new SYN.
-                    # This answer can't be signed; the peer's next SYN is for the listener.
-                    self.lose(entry)
+                if packet[start + FLAGS] & SYN and not self._is_of_owner(
+                    entry, packet, start, interface
+                ):
                     self.tally.unsendable += 1
                     return None
                 return entry.sign(packet, start, data, partial=partial)
@@ -68,6 +72,26 @@ class PacketPath(SocketsTable):
         except MalformedError:
             self.tally.malformed += 1
             return None
+
+    def _is_of_owner(self, entry: Connection, packet: bytes, start: int, interface: int) -> bool:
+        """Return True if this SYN, or SYN-ACK, is the beginning of this connection and of no other
+        that a socket has, or may have had, on the same addresses and ports."""
+        if packet[start + FLAGS] & ACK:
+            if not entry.is_answer_to_another(packet, start):
+                return not entry.began_at_another(packet, start)
+            # Our TCP has lost this one (nobody accepted it in time), and takes a new SYN.
+            # This answer can't be signed; the peer's next SYN is for the listener.
+            self.lose(entry)
+            return False
+        cookie = entry.cookie
+        if cookie is not None and self._owners.has_pair(cookie, entry.pair, interface):
+            entry.interface = interface
+            return not entry.began_at_another(packet, start)
+        if entry.released_until is not None:
+            # Another socket has the pair: the kernel has forgotten ours. If that one is another
+            # daemon's, its repeated SYN must come to its own queue.
+            self.lose(entry)
+        return False
 
     def last_words(self, packet: bytes, *, partial: bool = False) -> bytes | None:
         """As `outgoing` when there is nobody left to protect: only a RST goes out."""
@@ -96,10 +120,11 @@ class PacketPath(SocketsTable):
 
     # --- in ---------------------------------------------------------------------------------
 
-    def incoming(self, packet: bytes, *, partial: bool = False) -> bytes | None:
+    def incoming(self, packet: bytes, *, partial: bool = False, interface: int = 0) -> bytes | None:
         """What arrives for our TCP: the packet that TCP shall see, None to drop it.
 
         `partial`: it comes from this host, and its TCP checksum was left to the hardware.
+        `interface`: the index of the device that it came by.
         """
         place = locate(packet)
         if place is None:
@@ -115,13 +140,24 @@ class PacketPath(SocketsTable):
                 over = entry.is_over or entry.released_until is not None
                 if not over or packet[start + FLAGS] & (SYN | ACK) != SYN:
                     segment = entry.verify(packet, start, data)
-                    return None if segment is None else self._for_tcp(segment, entry, partial)
+                    if segment is None or not self._reaches_owner(entry, interface):
+                        return None
+                    return self._for_tcp(segment, entry, partial)
                 # The peer opens anew, and our TCP has done with the old one.
                 entry = None
-            return self._to_listener(packet, start, data, flow, entry, partial)
+            return self._to_listener(packet, start, data, flow, entry, partial, interface)
         except MalformedError:
             self.tally.malformed += 1
             return None
+
+    def _reaches_owner(self, entry: Connection, interface: int) -> bool:
+        """Return True unless what is verified for this connection would reach another's socket.
+
+        While its own socket has the pair nobody else can; before and after, somebody might.
+        """
+        if entry.cookie is None or (entry.released_until is None and not entry.is_over):
+            return True
+        return self._owners.is_free_of_others(entry.cookie, entry.pair, interface)
 
     def _to_listener(
         self,
@@ -131,6 +167,7 @@ class PacketPath(SocketsTable):
         flow: bytes,
         handshake: Handshake | None,
         partial: bool,
+        interface: int,
     ) -> bytes | None:
         sender = pair_of_flow(flow)
         if sender is None:
@@ -145,6 +182,10 @@ class PacketPath(SocketsTable):
             segment = opening.receive_syn(packet, start, data, listeners)
             if segment is None:
                 return None
+            keyed = {one.cookie for one in listeners}
+            if not self._owners.hears(keyed, pair, interface):
+                # Somebody else listens there, or nobody does yet: the peer says it again.
+                return None
             self.put(opening)
             return self._for_tcp(segment, opening, partial)
         if handshake is None:
@@ -158,6 +199,7 @@ class PacketPath(SocketsTable):
             return None
         segment, connection = finished
         if connection is not None:
+            connection.interface = interface
             self.put(connection)
         return segment.stripped(partial=partial)
 

@@ -72,6 +72,8 @@ class SocketsTable:
         self._waiting: OrderedDict[SocketPair, Entry] = OrderedDict()
         self._lingering: dict[int, Connection] = {}
         """Those whose socket is closed, by its cookie; the first one goes first."""
+        self.selectors_changed = False
+        """True if packets have ended a connection: its rule is not needed any more."""
         self._selectors = Selectors()
         self.heritage = InheritedProtection(self._selectors)
 
@@ -144,7 +146,7 @@ class SocketsTable:
             listener = self.listeners.get(name.cookie)
             return listener.keyring.state() if listener is not None else None
         connection = self.find(name)
-        return connection.keyring.state() if connection is not None else None
+        return connection.state() if connection is not None else None
 
     def release(self, name: SocketName, now: float) -> None:
         """The socket is closed, or about to be. What TCP still has to say for it is signed: also
@@ -173,6 +175,10 @@ class SocketsTable:
         """When `expire` has something to do."""
         lingering = next((c.released_until for c in self._lingering.values()), None)
         return min((at for at in (lingering, self.heritage.until) if at is not None), default=None)
+
+    def overdue(self, now: float) -> list[Connection]:
+        """Return the closed connections that `expire` forgets at this moment."""
+        return [c for c in self._lingering.values() if (c.released_until or now) <= now]
 
     def expire(self, now: float) -> bool:
         """Forget what has lingered long enough; True if there was something."""
@@ -203,6 +209,7 @@ class SocketsTable:
     def lose(self, entry: Entry) -> None:
         """Its pair is another socket's, or will be; its own socket may be open still."""
         self._drop(entry)
+        self.selectors_changed = True
         if isinstance(entry, Connection) and entry.cookie and entry.released_until is None:
             self._superseded.add(entry.cookie)
 

@@ -33,17 +33,17 @@ _ERROR: Final = Struct('=i')
 _FOUND: Final = Struct('=xBxx36x4xQ')
 
 
-def destroy(pair: SocketPair, cookie: int | None) -> bool:
+def destroy(pair: SocketPair, cookie: int | None, interface: int = 0) -> bool:
     """End this connection; without a cookie, whichever has the pair. True if no such socket is
-    left; False if the kernel won't end it."""
+    left; False if the kernel won't end it. `interface`: the device that a bound socket uses."""
     try:
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG) as diag:
             diag.settimeout(1.0)
             if cookie is None:
                 # The kernel takes a listening socket where there is no connection, and ends that.
-                cookie = _find(diag, pair)
+                cookie = _find(diag, pair, interface)
             if cookie is not None:
-                _ask(diag, _SOCK_DESTROY, _NLM_F_ACK, pair, cookie)
+                _ask(diag, _SOCK_DESTROY, _NLM_F_ACK, pair, cookie, interface)
     except FileNotFoundError:
         return True
     except OSError:
@@ -51,21 +51,23 @@ def destroy(pair: SocketPair, cookie: int | None) -> bool:
     return True
 
 
-def _find(diag: socket.socket, pair: SocketPair) -> int | None:
+def _find(diag: socket.socket, pair: SocketPair, interface: int) -> int | None:
     """The cookie of the connection that has the pair; None if nobody but a listening socket
     could. Raises OSError; FileNotFoundError if there is none."""
-    answer = _ask(diag, _SOCK_DIAG_BY_FAMILY, 0, pair, _NO_COOKIE)
+    answer = _ask(diag, _SOCK_DIAG_BY_FAMILY, 0, pair, _NO_COOKIE, interface)
     state, cookie = _FOUND.unpack_from(answer, _NLMSG.size)
     return None if state == _LISTEN else cookie
 
 
-def _ask(diag: socket.socket, kind: int, flags: int, pair: SocketPair, cookie: int) -> bytes:
+def _ask(
+    diag: socket.socket, kind: int, flags: int, pair: SocketPair, cookie: int, interface: int
+) -> bytes:
     """The answer. Raises OSError as the kernel says."""
     family = socket.AF_INET if pair.local.version == 4 else socket.AF_INET6
     body = (
         _REQUEST.pack(family, socket.IPPROTO_TCP, 0, 0, _ALL_STATES)
         + _SOCKET.pack(pair.local_port, pair.remote_port, pair.local.packed, pair.remote.packed)
-        + _REST.pack(0, cookie)
+        + _REST.pack(interface, cookie)
     )
     diag.send(_NLMSG.pack(_NLMSG.size + len(body), kind, _NLM_F_REQUEST | flags, 1, 0) + body)
     answer = diag.recv(4096)

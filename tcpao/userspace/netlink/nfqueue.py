@@ -62,6 +62,8 @@ class Attribute(IntEnum):
 
     PACKET_HEADER = 1
     VERDICT_HEADER = 2
+    IN_DEVICE = 5
+    OUT_DEVICE = 6
     PAYLOAD = 10
     CAPTURED_LENGTH = 13
     SKB_INFO = 14
@@ -96,6 +98,7 @@ _VERDICT_TYPE: Final = _NFNL_SUBSYS_QUEUE << 8 | Message.VERDICT
 # Plain numbers: an IntEnum's value costs in the loop over attributes.
 _A_PACKET_HEADER: Final = int(Attribute.PACKET_HEADER)
 _A_PAYLOAD: Final = int(Attribute.PAYLOAD)
+_A_DEVICES: Final = (int(Attribute.IN_DEVICE), int(Attribute.OUT_DEVICE))
 _A_SKB_INFO: Final = int(Attribute.SKB_INFO)
 
 
@@ -116,6 +119,8 @@ class Queued:
     packet: bytes
     partial: bool
     """True if its TCP checksum was left to the hardware."""
+    interface: int = 0
+    """Index of the device that it came by or leaves by."""
 
 
 def parse(octets: bytes | memoryview) -> list[Queued]:
@@ -140,6 +145,7 @@ def parse(octets: bytes | memoryview) -> list[Queued]:
 
 def _parse_packet(octets: bytes | memoryview, at: int, end: int) -> Queued | None:
     identity = hook = -1
+    interface = 0
     packet = b''
     partial = False
     while at + 4 <= end:
@@ -151,10 +157,12 @@ def _parse_packet(octets: bytes | memoryview, at: int, end: int) -> Queued | Non
             packet = bytes(octets[at + 4 : at + length])
         elif kind == _A_PACKET_HEADER and length >= 11:
             identity, _, hook = _PACKET_HEADER.unpack_from(octets, at + 4)
+        elif kind in _A_DEVICES and length == 8:
+            interface = _NUMBER.unpack_from(octets, at + 4)[0]
         elif kind == _A_SKB_INFO and length == 8:
             partial = bool(_NUMBER.unpack_from(octets, at + 4)[0] & _CHECKSUM_NOT_READY)
         at += (length + 3) & ~3
-    return Queued(identity, hook, packet, partial) if identity >= 0 else None
+    return Queued(identity, hook, packet, partial, interface) if identity >= 0 else None
 
 
 # Headers of a verdict: netlink, nfgenmsg, the verdict's own attribute, the payload's header.
@@ -170,17 +178,8 @@ def verdict(queue: int, identity: int, packet: bytes | None, changed: bool) -> b
     generic = _NFGENMSG.pack(0, 0, queue)
     if packet is None or not changed:
         decision = _VERDICT_HEADER.pack(_DROP if packet is None else _ACCEPT, identity)
-        return _BARE.pack(
-            _BARE.size,
-            _VERDICT_TYPE,
-            _NLM_F_REQUEST,
-            0,
-            0,
-            generic,
-            12,
-            Attribute.VERDICT_HEADER,
-            decision,
-        )
+        head = (_BARE.size, _VERDICT_TYPE, _NLM_F_REQUEST, 0, 0)
+        return _BARE.pack(*head, generic, 12, Attribute.VERDICT_HEADER, decision)
     size = len(packet)
     padding = -size % 4
     return b''.join(

@@ -8,8 +8,6 @@ that they match.
 
 from __future__ import annotations
 
-import contextlib
-import os
 import select
 import socket
 import time
@@ -19,13 +17,15 @@ from typing import Final
 
 from tcpao.installer import Cause
 from tcpao.key_socket import InstallError
-from tcpao.userspace.connections.connection import Connection
 from tcpao.userspace.connections.packet_path import PacketPath
-from tcpao.userspace.netlink import destroy_socket as orphans
 from tcpao.userspace.netlink.nfqueue import Hook, Queue, Queued, verdict
+from tcpao.userspace.netlink.owners import SocketOwners
+from tcpao.userspace.process.audit import Audit
 from tcpao.userspace.process.commands import Commands
 from tcpao.userspace.process.path_mtu import mtu_between
 from tcpao.userspace.process.questions import Questions
+from tcpao.userspace.process.reports import say, tell_of_failure, tell_of_leftovers
+from tcpao.userspace.process.resets import reset_all
 from tcpao.userspace.process.rule_changes import RuleChanges
 from tcpao.userspace.protocol import messages
 from tcpao.userspace.protocol.counts import SharedCounts
@@ -57,6 +57,7 @@ class Process:
         channels: Iterable[socket.socket],
         queue: Queue,
         make: Callable[[], Rules],
+        owners: SocketOwners,
         tell: int | None = None,
         counts: SharedCounts | None = None,
     ) -> None:
@@ -64,7 +65,8 @@ class Process:
         `counts` is where it reads the counters. Raises RulesError."""
         self._questions = [Questions(one) for one in channels]
         self._queue = queue
-        self._core = PacketPath(mtu_between)
+        self._core = PacketPath(mtu_between, owners)
+        self._audit = Audit(owners)
         self._commands = Commands(self._core)
         self._changes = RuleChanges(make, self._core.selectors)
         self._refusals = Refusals(tell)
@@ -102,7 +104,8 @@ class Process:
             poll.register(descriptor, select.POLLIN)
         while not self._stopping:
             deadline = self._core.next_deadline()
-            due = [at for at in (deadline, self._look_at, self._reset_at) if at is not None]
+            times = (deadline, self._look_at, self._reset_at, self._audit.due)
+            due = [at for at in times if at is not None]
             timeout = max(0.0, min(due) - time.monotonic()) * 1000 if due else None
             ready = {descriptor for descriptor, _ in poll.poll(timeout)}
             # Packets first: what a socket sent before its owner's command belongs before it.
@@ -119,8 +122,7 @@ class Process:
                 self._reset()
             if self._look_at is not None and time.monotonic() >= self._look_at:
                 self._look()
-            if deadline is not None and self._core.expire(time.monotonic()):
-                self._drop_rules()
+            self._end_what_must_not_go_on(deadline)
         self._end()
 
     def _descriptors(self) -> list[int]:
@@ -146,21 +148,20 @@ class Process:
         self._hand_over()
 
     def _judge(self, queued: Queued) -> None:
-        packet = queued.packet
+        packet, interface = queued.packet, queued.interface
         try:
             if queued.hook == Hook.LOCAL_IN:
-                passed = (
-                    None if self._orphaned else self._core.incoming(packet, partial=queued.partial)
-                )
+                passed = self._core.incoming(packet, interface=interface, partial=queued.partial)
+                passed = None if self._orphaned else passed
                 if passed is None:
                     self._refusals.dropped(packet, self._core.tally, time.monotonic())
             elif self._orphaned:
                 passed = self._core.last_words(packet, partial=queued.partial)
             else:
-                passed = self._core.outgoing(packet, partial=queued.partial)
+                passed = self._core.outgoing(packet, interface=interface, partial=queued.partial)
         except Exception:
             # Ours, and nobody's to exploit: this packet is lost, the sessions live.
-            _say(traceback.format_exc())
+            say(traceback.format_exc())
             passed = None
         decision = verdict(self._queue.number, queued.identity, passed, passed is not packet)
         self._verdicts.append(decision)
@@ -210,7 +211,7 @@ class Process:
                 failure = InstallError(Cause.REFUSED, f'no rule: {error}')
                 questions.answer(messages.refusal(failure))
             else:
-                _tell_of_leftovers(error)
+                tell_of_leftovers(error)
                 questions.answer(outcome.reply)
 
         self._changes.adjust(changed)
@@ -218,7 +219,25 @@ class Process:
 
     def _drop_rules(self) -> None:
         """Rules of what is over: if they can't be removed now, they are with the next change."""
-        self._changes.adjust(_tell_of_leftovers)
+        self._changes.adjust(tell_of_leftovers)
+
+    # --- connections that must not go on ------------------------------------------------------
+
+    def _end_what_must_not_go_on(self, deadline: float | None) -> None:
+        """Forget what has lingered long enough, after whoever still holds such a socket has lost
+        it: without its rule he could say unsigned what he likes. Reset what has passed us by."""
+        now = time.monotonic()
+        if deadline is not None and deadline <= now:
+            reset_all(self._core.overdue(now))
+            self._packets()
+            self._core.selectors_changed |= self._core.expire(now)
+        for each in self._audit.take_bypassed(self._core, now):
+            say(f'{each.pair}: reset, for octets were neither signed nor verified')
+            self._refusals.bypassed(each.pair)
+            reset_all([each])
+        if self._core.selectors_changed:
+            self._core.selectors_changed = False
+            self._drop_rules()
 
     # --- rules that somebody removes ----------------------------------------------------------
 
@@ -265,7 +284,7 @@ class Process:
             if self._reset():
                 self._stopping = True
             self._look_at = time.monotonic()
-            _say('our rules were removed: made anew, sessions reset')
+            say('our rules were removed: made anew, sessions reset')
 
         self._changes.restore(restored)
 
@@ -275,7 +294,7 @@ class Process:
         `_end` keeps the rules."""
         self._reset_at = None
         # What is over may be in TIME-WAIT, which not every kernel ends.
-        alive = any(not each.is_over for each in _destroy(self._core.connections()))
+        alive = any(not each.is_over for each in reset_all(self._core.connections()))
         if alive and self._changes.restoring:
             self._hang_up()
         return alive
@@ -285,7 +304,7 @@ class Process:
             questions.hang_up()
 
     def _give_up(self, error: Exception) -> None:
-        _say(f'our rules may have been removed, and cannot be made anew: {error}')
+        say(f'our rules may have been removed, and cannot be made anew: {error}')
         self._stopping = True
 
     # --- the end ----------------------------------------------------------------------------
@@ -294,7 +313,7 @@ class Process:
         """Reset what is left, then let the traffic go: there is nobody to read it any more."""
         self._orphaned = True
         self._packets()
-        lasting = _destroy(each for each in self._core.connections() if not each.is_over)
+        lasting = reset_all(each for each in self._core.connections() if not each.is_over)
         until = time.monotonic() + _LAST_WORDS
         poll = select.poll()
         poll.register(self._queue, select.POLLIN)
@@ -306,13 +325,13 @@ class Process:
         alive = [str(c.pair) for c in lasting if not c.is_over]
         if alive:
             # Somebody may still hold these sockets: rather deaf than open.
-            _say(
+            say(
                 f'{", ".join(alive)} could not be reset (this needs a kernel with '
                 f'CONFIG_INET_DIAG_DESTROY): the rules stay, and drop their packets until the '
                 f'next start'
             )
         else:
-            self._changes.remove_all(_tell_of_failure)
+            self._changes.remove_all(tell_of_failure)
         self._finish_changes()
         self._changes.close()
         self._queue.close()
@@ -327,24 +346,3 @@ class Process:
             ready = {descriptor for descriptor, _ in poll.poll()}
             self._packets()
             self._settle(ready)
-
-
-def _tell_of_failure(error: RulesError | None) -> None:
-    if error is not None:
-        _say(f'rules are left behind, for the next start to remove: {error}')
-
-
-def _tell_of_leftovers(error: RulesError | None) -> None:
-    if error is not None:
-        _say(f'rules that are not needed any more stay for now: {error}')
-
-
-def _destroy(connections: Iterable[Connection]) -> list[Connection]:
-    """Reset them; those that the kernel would not end."""
-    return [each for each in list(connections) if not orphans.destroy(each.pair, each.cookie)]
-
-
-def _say(text: str) -> None:
-    """To the daemon's standard error, if there still is one: nothing may depend on it."""
-    with contextlib.suppress(OSError):
-        os.write(2, f'packet process: {text}\n'.encode())

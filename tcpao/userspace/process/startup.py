@@ -16,6 +16,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 from tcpao.userspace.netlink.nfqueue import Queue, QueueError, QueueTakenError, bound_queues
+from tcpao.userspace.netlink.owners import SocketOwners
 from tcpao.userspace.process.hardening import harden
 from tcpao.userspace.process.process import Process
 from tcpao.userspace.process.watchdog import watch_over
@@ -38,6 +39,17 @@ def _free_queue(left: Collection[int]) -> Queue:
     raise QueueError(f'the netfilter queues {_NUMBERS.start} to {_NUMBERS.stop} are all taken')
 
 
+def _owners() -> SocketOwners:
+    """Raises QueueError where the kernel cannot tell whose a packet is."""
+    try:
+        return SocketOwners()
+    except OSError as error:
+        raise QueueError(
+            f'this kernel does not tell whose a TCP connection is (CONFIG_INET_DIAG, module '
+            f'tcp_diag): {error.strerror}'
+        ) from None
+
+
 def _prepare(
     channels: Sequence[socket.socket],
     kinds: tuple[Kind, ...],
@@ -50,7 +62,9 @@ def _prepare(
     queue = _free_queue(left)
     process = None
     try:
-        process = Process(channels, queue, lambda: choose(queue.number, kinds), tell, counts)
+        process = Process(
+            channels, queue, lambda: choose(queue.number, kinds), _owners(), tell, counts
+        )
         process.inherit(selector for selectors in left.values() for selector in selectors)
         removed = _clear(left, kinds)
     except RulesError:

@@ -46,14 +46,22 @@ class Refusals:
         """An arriving packet was dropped, and counted if it is a refusal."""
         counted = (tally.unsigned, tally.not_found, tally.bad)
         before, self._counted = self._counted, counted
-        reasons = [one for one, was, is_ in zip(Reason, before, counted, strict=True) if is_ > was]
+        reasons = [one for one, was, is_ in zip(Reason, before, counted, strict=False) if is_ > was]
         if not reasons or self._descriptor is None:
             return
         refusal = refusal_of(packet, reasons[0])
         if refusal is None or not self._is_news(refusal, now):
             return
-        with suppress(OSError):
-            os.write(self._descriptor, encode(refusal))
+        self._write(refusal)
+
+    def bypassed(self, pair: SocketPair) -> None:
+        """Tell of a connection that was reset, for its octets had passed the process by."""
+        self._write(DroppedSyn(Reason.BYPASSED, pair, None, is_answer=False))
+
+    def _write(self, refusal: DroppedSyn) -> None:
+        if self._descriptor is not None:
+            with suppress(OSError):
+                os.write(self._descriptor, encode(refusal))
 
     def _is_news(self, refusal: DroppedSyn, now: float) -> bool:
         key = (refusal.pair.remote, refusal.reason)

@@ -7,6 +7,7 @@ has come.
 from __future__ import annotations
 
 import struct
+from collections.abc import Set
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address, ip_address, ip_network
 
@@ -232,6 +233,22 @@ class End:
         return segment
 
 
+class TrustingOwners:
+    """A kernel in which each socket pair is the expected socket's."""
+
+    def has_pair(self, cookie: int, pair: SocketPair, interface: int) -> bool:
+        return True
+
+    def is_free_of_others(self, cookie: int, pair: SocketPair, interface: int) -> bool:
+        return True
+
+    def hears(self, cookies: Set[int], pair: SocketPair, interface: int) -> bool:
+        return True
+
+
+TRUSTING = TrustingOwners()
+
+
 def no_mtu(local: IPAddress, remote: IPAddress) -> int | None:
     """As if there were no way."""
     return None
@@ -247,7 +264,7 @@ def ends(
 ) -> tuple[End, End]:
     """A client and a server that have one key, before the SYN."""
     pair = a_pair(version)
-    client_core, server_core = cores or (PacketPath(no_mtu), PacketPath(no_mtu))
+    client_core, server_core = cores or (PacketPath(no_mtu, TRUSTING), PacketPath(no_mtu, TRUSTING))
     client, server = End(client_core, pair, isns[0]), End(server_core, pair.reversed(), isns[1])
     client_core.add(
         connection_name(pair, 1),

@@ -19,6 +19,7 @@ from tcpao.userspace.connections.packet_path import PacketPath
 from tcpao.userspace.wire.options import find_ao, mss_of
 from tcpao.userspace.wire.packet import full_checksum, locate, with_full_checksum, with_options
 from tests.tcpao.userspace.packets import (
+    TRUSTING,
     connection_name,
     has_good_checksums,
     listener_name,
@@ -86,7 +87,7 @@ def cores(vectors: list[Vector]) -> tuple[PacketPath, PacketPath]:
             master_key=Secret(octets(syn, 'master_key_hex')),
         )
 
-    client, server = PacketPath(no_mtu), PacketPath(no_mtu)
+    client, server = PacketPath(no_mtu, TRUSTING), PacketPath(no_mtu, TRUSTING)
     ids = option.key_id, option.rnext_key_id
     client.add(connection_name(pair, 1), key(pair, *ids), select=True, fresh=True)
     back = pair.reversed()

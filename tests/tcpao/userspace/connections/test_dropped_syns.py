@@ -22,6 +22,7 @@ from tests.tcpao.userspace.packets import (
     ACK,
     SYN,
     SYN_OPTIONS,
+    TRUSTING,
     End,
     a_pair,
     connection_name,
@@ -75,7 +76,7 @@ def with_md5(client: End, server: End) -> bytes:
 
 def signed_as(ids: tuple[int, int], secret: bytes) -> Callable[[End, End], bytes]:
     def make(client: End, server: End) -> bytes:
-        core = PacketPath(no_mtu)
+        core = PacketPath(no_mtu, TRUSTING)
         key = stored(client.pair, ids, secret=secret)
         core.add(connection_name(client.pair, 9), key, select=True, fresh=True)
         signed = End(core, client.pair, 7).make(SYN, SYN_OPTIONS)

@@ -20,6 +20,7 @@ from tests.tcpao.userspace.packets import (
     RST,
     SYN,
     SYN_OPTIONS,
+    TRUSTING,
     End,
     a_pair,
     connected,
@@ -47,7 +48,7 @@ def deny(peer: str = '10.0.0.0/24') -> StoredKey:
 
 
 def guarded(*keys: StoredKey, address: str = '10.0.0.2') -> PacketPath:
-    core = PacketPath(no_mtu)
+    core = PacketPath(no_mtu, TRUSTING)
     for key in keys:
         core.add(listener_name(ip_address(address), 9), key, select=False, fresh=False)
     return core
@@ -144,10 +145,10 @@ def test_the_most_specific_listener_takes_the_syn() -> None:
 
 
 def test_an_ipv6_wildcard_hears_ipv4_unless_it_is_ipv6_only() -> None:
-    core = PacketPath(no_mtu)
+    core = PacketPath(no_mtu, TRUSTING)
     core.add(listener_name(ip_address('::'), 4), deny(), select=False, fresh=False)
     assert core.incoming(syn()) is None
-    narrow = PacketPath(no_mtu)
+    narrow = PacketPath(no_mtu, TRUSTING)
     name = listener_name(ip_address('fd00::2'), 4)
     narrow.add(name, deny('fd00::/64'), select=False, fresh=False)
     assert narrow.incoming(syn()) == syn()
@@ -162,7 +163,7 @@ def test_a_syn_signed_otherwise_is_refused_and_counted(what: str) -> None:
         'options flag': stored(PAIR, secret=b'k' * 32, tcp_options=False),
         'algorithm': stored(PAIR, secret=b'k' * 32, algorithm='aes-128-cmac-96'),
     }[what]
-    impostor = PacketPath(no_mtu)
+    impostor = PacketPath(no_mtu, TRUSTING)
     impostor.add(connection_name(PAIR, 1), wrong, select=True, fresh=True)
     signed = impostor.outgoing(syn())
     assert signed is not None
@@ -230,7 +231,7 @@ def test_a_child_sees_a_lower_mss_that_also_fits_our_link() -> None:
         asked.append((local, remote))
         return 1280
 
-    client, server = ends(cores=(PacketPath(no_mtu), PacketPath(mtu)))
+    client, server = ends(cores=(PacketPath(no_mtu, TRUSTING), PacketPath(mtu, TRUSTING)))
     assert server.take(client.make(SYN, SYN_OPTIONS))
     assert mss_of(server.seen[0].header[20:]) == 1280 - 40 - 20
     assert asked == [(PAIR.remote, PAIR.local)]
@@ -240,7 +241,7 @@ def test_the_mtu_is_not_asked_for_what_does_not_verify() -> None:
     def mtu(local: object, remote: object) -> int:
         raise AssertionError
 
-    _, server = ends(cores=(PacketPath(no_mtu), PacketPath(mtu)))
+    _, server = ends(cores=(PacketPath(no_mtu, TRUSTING), PacketPath(mtu, TRUSTING)))
     assert server.core.incoming(syn()) is None
 
 
@@ -276,7 +277,7 @@ def test_a_recorded_connection_cannot_be_replayed() -> None:
 def test_a_replayed_syn_does_not_disturb_a_handshake() -> None:
     old, server = ends(isns=(111, 5000))
     replayed = old.make(SYN, SYN_OPTIONS)
-    client = End(PacketPath(no_mtu), PAIR, 1000)
+    client = End(PacketPath(no_mtu, TRUSTING), PAIR, 1000)
     client.core.add(
         connection_name(PAIR, 1), stored(PAIR, secret=b'k' * 32), select=True, fresh=True
     )
@@ -304,9 +305,9 @@ def test_with_syn_cookies_each_answer_may_have_another_isn() -> None:
 
 
 def test_what_is_remembered_of_one_pair_has_an_end() -> None:
-    client, server = ends()
+    _, server = ends()
     for number in range(3 * REMEMBERED):
-        client.isn, client.sent = 1000 * number + 7, 0
+        client, _ = ends(isns=(1000 * number + 7, 0))
         assert server.core.incoming(client.make(SYN, SYN_OPTIONS) or b'')
         server.sent = 0
         server.isn, server.peer_isn, server.got = number, client.isn, 1
@@ -317,9 +318,9 @@ def test_what_is_remembered_of_one_pair_has_an_end() -> None:
 
 def test_what_waits_to_be_accepted_has_an_end() -> None:
     key = stored(a_pair().reversed(), (2, 1), any_port=True)
-    server = PacketPath(no_mtu)
+    server = PacketPath(no_mtu, TRUSTING)
     server.add(listener_name(PAIR.remote, 2), key, select=False, fresh=False)
-    client = PacketPath(no_mtu)
+    client = PacketPath(no_mtu, TRUSTING)
     for port in range(1, MOST_WAITING + 50):
         pair = a_pair(port=port)
         client.add(connection_name(pair, port), stored(pair), select=True, fresh=True)
@@ -389,7 +390,7 @@ def test_while_the_old_connection_lives_a_new_syn_needs_its_key() -> None:
     server.core.add(
         listener_name(PAIR.remote, 2), stored(BACK, (8, 9), secret=b'n'), select=False, fresh=False
     )
-    restarted = PacketPath(no_mtu)
+    restarted = PacketPath(no_mtu, TRUSTING)
     key = stored(PAIR, (9, 8), secret=b'n')
     restarted.add(connection_name(PAIR, 1), key, select=True, fresh=True)
     signed = restarted.outgoing(syn(isn=31337))

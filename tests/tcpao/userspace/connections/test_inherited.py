@@ -43,7 +43,17 @@ from tcpao.verification.capture import read_packets
 from tcpao.verification.segment import Segment, parse_ip
 from tests.tcpao.conftest import rule_kinds
 from tests.tcpao.userspace.forked import ForkedBackend
-from tests.tcpao.userspace.packets import ACK, ADDRESSES, RST, SYN, a_pair, ends, no_mtu, packet
+from tests.tcpao.userspace.packets import (
+    ACK,
+    ADDRESSES,
+    RST,
+    SYN,
+    TRUSTING,
+    a_pair,
+    ends,
+    no_mtu,
+    packet,
+)
 from tests.tcpao.userspace.process.test_process import (
     can_connect,
     guarded,
@@ -76,7 +86,7 @@ KINDS = [*IPTABLES, pytest.param(Kind.NFTABLES, marks=pytest.mark.kernel)]
 
 
 def heir(*selectors: Selector) -> PacketPath:
-    core = PacketPath(no_mtu)
+    core = PacketPath(no_mtu, TRUSTING)
     core.heritage.take(selectors, 100.0)
     return core
 
@@ -102,7 +112,7 @@ def test_what_was_not_protected_goes_on() -> None:
 
 def test_a_socket_with_a_key_has_what_is_its_own() -> None:
     core = heir(only(PAIR), WIDE)
-    client, server = ends(cores=(core, PacketPath(no_mtu)))
+    client, server = ends(cores=(core, PacketPath(no_mtu, TRUSTING)))
     assert server.take(client.make(SYN))
     assert client.take(server.make(SYN | ACK))
     assert server.take(client.make(ACK, payload=b'route'))

@@ -19,7 +19,14 @@ from tcpao.userspace.connections.packet_path import PacketPath
 from tcpao.userspace.connections.sockets_table import LINGER
 from tcpao.userspace.selectors import Selector, Selectors
 from tests.doubles.memory_installer import MemoryInstaller, Network
-from tests.tcpao.userspace.packets import SYN, connection_name, listener_name, no_mtu, packet
+from tests.tcpao.userspace.packets import (
+    SYN,
+    TRUSTING,
+    connection_name,
+    listener_name,
+    no_mtu,
+    packet,
+)
 
 PEERS = 1000
 FIRST = IPv4Address('10.0.0.1')
@@ -37,7 +44,7 @@ def pair_with(peer: IPv4Address) -> SocketPair:
 
 @pytest.fixture
 def core() -> PacketPath:
-    core = PacketPath(no_mtu)
+    core = PacketPath(no_mtu, TRUSTING)
     for number in range(PEERS):
         core.add(listener_name(HERE, 1), key(FIRST + number), select=False, fresh=False)
     return core
@@ -91,7 +98,7 @@ def test_a_guard_more_is_not_held_against_all_others(monkeypatch: pytest.MonkeyP
 
 
 def test_those_that_linger_go_in_their_order() -> None:
-    core = PacketPath(no_mtu)
+    core = PacketPath(no_mtu, TRUSTING)
     names = [connection_name(pair_with(FIRST + number), number + 1) for number in range(3)]
     for number, name in enumerate(names):
         core.add(name, key(FIRST + number, 1), select=True, fresh=True)

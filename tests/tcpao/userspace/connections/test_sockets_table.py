@@ -22,6 +22,7 @@ from tests.tcpao.userspace.packets import (
     RST,
     SYN,
     SYN_OPTIONS,
+    TRUSTING,
     End,
     a_pair,
     connected,
@@ -66,7 +67,7 @@ def refused(cause: Cause) -> pytest.RaisesExc[InstallError]:
 
 
 def test_a_connection_that_is_up_without_tcp_ao_gets_no_key() -> None:
-    core = PacketPath(no_mtu)
+    core = PacketPath(no_mtu, TRUSTING)
     with refused(Cause.REFUSED):
         core.add(CLIENT, stored(PAIR), select=False, fresh=False)
     assert core.read(CLIENT) is None
@@ -74,7 +75,7 @@ def test_a_connection_that_is_up_without_tcp_ao_gets_no_key() -> None:
 
 
 def test_a_key_for_another_peer_or_pair_is_refused() -> None:
-    core = PacketPath(no_mtu)
+    core = PacketPath(no_mtu, TRUSTING)
     for wrong in (stored(a_pair(port=40002)), guard('192.0.2.1/32')):
         with refused(Cause.REFUSED):
             core.add(CLIENT, wrong, select=True, fresh=True)
@@ -83,7 +84,7 @@ def test_a_key_for_another_peer_or_pair_is_refused() -> None:
 
 @pytest.mark.parametrize('ids', [(1, 9), (9, 2), (1, 2)])
 def test_ids_that_are_taken_are_refused(ids: tuple[int, int]) -> None:
-    core = PacketPath(no_mtu)
+    core = PacketPath(no_mtu, TRUSTING)
     core.add(CLIENT, stored(PAIR), select=True, fresh=True)
     with refused(Cause.KEYID_IN_USE):
         core.add(CLIENT, stored(PAIR, ids), select=True, fresh=True)
@@ -92,7 +93,9 @@ def test_ids_that_are_taken_are_refused(ids: tuple[int, int]) -> None:
 @pytest.mark.parametrize('length', [0, LONGEST_MASTER_KEY + 1])
 def test_a_master_key_has_a_length(length: int) -> None:
     with refused(Cause.REFUSED):
-        PacketPath(no_mtu).add(CLIENT, stored(PAIR, secret=bytes(length)), select=True, fresh=True)
+        PacketPath(no_mtu, TRUSTING).add(
+            CLIENT, stored(PAIR, secret=bytes(length)), select=True, fresh=True
+        )
 
 
 def test_a_new_socket_takes_the_pair_from_the_old_one() -> None:
@@ -101,12 +104,12 @@ def test_a_new_socket_takes_the_pair_from_the_old_one() -> None:
     client.core.add(newer, stored(PAIR, (5, 6)), select=True, fresh=True)
     state = client.core.read(newer)
     assert state is not None
-    assert state.current == 5
+    assert [key.send_id for key in state.keys] == [5]
     assert client.core.read(CLIENT) is None
 
 
 def test_taking_back_undoes_an_add() -> None:
-    core = PacketPath(no_mtu)
+    core = PacketPath(no_mtu, TRUSTING)
     key = stored(PAIR)
     core.add(CLIENT, key, select=True, fresh=True)
     core.take_back(CLIENT, key)
@@ -118,7 +121,7 @@ def test_taking_back_undoes_an_add() -> None:
 
 
 def test_a_socket_that_never_connected_is_forgotten_at_once() -> None:
-    core = PacketPath(no_mtu)
+    core = PacketPath(no_mtu, TRUSTING)
     core.add(CLIENT, stored(PAIR), select=True, fresh=True)
     core.release(CLIENT, 0.0)
     assert core.selectors() == set()
@@ -237,7 +240,7 @@ def test_a_pair_that_is_used_again_at_once_is_the_new_socket_s() -> None:
 
 def test_not_more_linger_than_a_machine_can_bear(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sockets_table, 'MOST_LINGERING', 2)
-    core = PacketPath(no_mtu)
+    core = PacketPath(no_mtu, TRUSTING)
     for number in range(3):
         pair = a_pair(port=40001 + number)
         name = connection_name(pair, 1 + number)
@@ -282,7 +285,7 @@ def test_secrets_are_wiped_when_a_socket_is_forgotten() -> None:
 
 
 def test_a_removed_key_is_wiped() -> None:
-    core = PacketPath(no_mtu)
+    core = PacketPath(no_mtu, TRUSTING)
     old, new = stored(PAIR), stored(PAIR, (5, 6))
     core.add(CLIENT, old, select=True, fresh=True)
     core.add(CLIENT, new, select=True, fresh=True)
@@ -316,19 +319,19 @@ def test_last_words_are_a_rst_and_nothing_else() -> None:
 
 
 def test_a_connection_is_selected_by_its_whole_pair() -> None:
-    core = PacketPath(no_mtu)
+    core = PacketPath(no_mtu, TRUSTING)
     core.add(CLIENT, stored(PAIR), select=True, fresh=True)
     assert core.selectors() == {Selector(PAIR.local, 40001, PEER, 179)}
 
 
 def test_a_guard_is_selected_by_prefix_and_service_port() -> None:
-    core = PacketPath(no_mtu)
+    core = PacketPath(no_mtu, TRUSTING)
     core.add(listener_name(PAIR.remote, 2), guard('10.0.0.0/24'), select=False, fresh=False)
     assert core.selectors() == {Selector(PAIR.remote, 179, ip_network('10.0.0.0/24'), None)}
 
 
 def test_a_wildcard_listener_is_selected_on_every_address() -> None:
-    core = PacketPath(no_mtu)
+    core = PacketPath(no_mtu, TRUSTING)
     name = listener_name(ip_address('0.0.0.0'), 2)
     core.add(name, guard('10.0.0.0/24'), select=False, fresh=False)
     assert core.selectors() == {Selector(None, 179, ip_network('10.0.0.0/24'), None)}

@@ -18,6 +18,7 @@ from tcpao.installer import Cause, Done, Failed, Guard, GuardAll, UnguardAll
 from tcpao.userspace.client.channel import Channel
 from tcpao.userspace.client.installer import UserspaceInstaller
 from tcpao.userspace.netlink.nfqueue import Queue
+from tcpao.userspace.netlink.owners import SocketOwners
 from tcpao.userspace.process.process import Process
 from tcpao.userspace.protocol.codec import encode
 from tcpao.userspace.protocol.messages import AddAll
@@ -83,7 +84,7 @@ def processing(rules: NoRules, buffer: int | None = None) -> Iterator[UserspaceI
     if buffer is not None:
         # The kernel doubles it.
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer // 2)
-    process = Process([theirs], cast(Queue, NoQueue()), lambda: cast(Rules, rules))
+    process = Process([theirs], cast(Queue, NoQueue()), lambda: cast(Rules, rules), SocketOwners())
     thread = threading.Thread(target=process.run)
     thread.start()
     channel = Channel(ours, lambda: None)

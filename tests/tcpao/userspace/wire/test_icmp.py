@@ -12,6 +12,7 @@ from tcpao.userspace.connections.packet_path import PacketPath
 from tests.tcpao.userspace.packets import (
     SYN,
     SYN_OPTIONS,
+    TRUSTING,
     a_pair,
     checksum,
     connected,
@@ -94,7 +95,7 @@ def test_an_error_cut_short_passes_or_is_dropped(version: int, data: st.DataObje
 @given(st.sampled_from([4, 6]), st.binary(max_size=120))
 def test_any_icmp_passes_or_is_dropped(version: int, octets: bytes) -> None:
     head = bytearray(error(packet(a_pair(version), 1), 3, 4)[: 20 if version == 4 else 40])
-    PacketPath(no_mtu).incoming(bytes(head) + octets)
+    PacketPath(no_mtu, TRUSTING).incoming(bytes(head) + octets)
 
 
 # --- quotes of what we never send -----------------------------------------------------------
