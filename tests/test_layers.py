@@ -31,7 +31,7 @@ ORDERS: dict[str, Order] = {
         ('negotiated', 'keychains'),
         ('rotation',),
         ('ending',),
-        ('expiry_warnings',),
+        ('expiry_warnings', 'evidence'),
     ),
     'plugin': (
         ('__main__',),

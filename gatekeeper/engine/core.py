@@ -45,7 +45,7 @@ from tcpao.installer import (
     Where,
 )
 from tcpao.mkt import Mkt, PeerPairs, SocketPair
-from tcpao.refusal import DroppedSyn
+from tcpao.refusal import DroppedSyn, Reason
 
 
 class Core:
@@ -154,8 +154,13 @@ class Core:
         ike_events.drain(self.state, now)
 
     def syn_dropped(self, refusal: DroppedSyn, now: float) -> None:
-        """The backend has dropped a SYN, or the answer to one."""
-        dropped_syns.syn_dropped(self.state, refusal, now)
+        """The backend has dropped a SYN, or the answer to one, or has reset a connection that
+        passed it by."""
+        if refusal.reason is Reason.BYPASSED:
+            proving.end_bypassed(self.state, refusal.pair, now)
+            ike_events.drain(self.state, now)
+        else:
+            dropped_syns.syn_dropped(self.state, refusal, now)
 
     def send_failed(self, failure: ike.SendFailure, now: float) -> None:
         """The kernel, or a router on the way, has refused a datagram."""

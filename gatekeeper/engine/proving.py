@@ -6,11 +6,12 @@ write an octet.
 
 from __future__ import annotations
 
-from gatekeeper.engine import ending, rotation
+from gatekeeper.engine import ending, evidence, rotation
 from gatekeeper.engine.keychains import sessions as chains
 from gatekeeper.engine.negotiated import accepting
 from gatekeeper.errors import GateError
 from gatekeeper.reporting.events import EventName
+from gatekeeper.reporting.explanations import UNSEEN
 from gatekeeper.reporting.reasons import Reason
 from gatekeeper.state.connection import Connection, Phase, Waiter
 from gatekeeper.state.deadlines import Due
@@ -72,11 +73,14 @@ def read(state: Store, conn: Connection, seen: KeyState, now: float) -> None:
     else:
         against = judge(conn.mkt_in_use.key, seen)
         kept = (conn.mkt_in_use.key,)
+    reason = Reason.PROOF_FAILED
+    if (against is None or seen.current is None) and evidence.is_missing(seen, opener=conn.opener):
+        against, reason = UNSEEN, Reason.UNSEEN
     ids = {(mkt.send_id, mkt.recv_id) for mkt in kept}
     if against is not None and not conn.opener and conn.manual is None:
-        _close_unknown(state, conn, against, now)
+        _close_unknown(state, conn, against, reason, now)
     elif against is not None:
-        refuse(state, conn, against, now)
+        refuse(state, conn, against, now, reason)
     elif all((key.send_id, key.recv_id) in ids for key in seen.keys):
         _proven(state, conn, now)
     elif conn.pruned:
@@ -124,15 +128,24 @@ def too_late(state: Store, conn: Connection, now: float) -> None:
     refuse(state, conn, 'the socket could not be read in time', now)
 
 
-def refuse(state: Store, conn: Connection, cause: str, now: float) -> None:
+def end_bypassed(state: Store, pair: SocketPair, now: float) -> None:
+    """End a connection whose octets have passed the backend by; it has been reset already."""
+    conn = state.connections.get(pair)
+    if conn is not None:
+        refuse(state, conn, UNSEEN, now, Reason.UNSEEN)
+
+
+def refuse(
+    state: Store, conn: Connection, cause: str, now: float, reason: Reason = Reason.PROOF_FAILED
+) -> None:
     """Not proven: the daemon closes it without an octet when it sees the ticket."""
-    _fail(state, conn, cause)
+    _fail(state, conn, cause, reason)
     ending.abort(state, conn, cause, now)
 
 
-def _close_unknown(state: Store, conn: Connection, cause: str, now: float) -> None:
+def _close_unknown(state: Store, conn: Connection, cause: str, reason: Reason, now: float) -> None:
     """What was accepted is older than this MKT, whose SYN may still come; it is closed the same."""
-    _fail(state, conn, cause)
+    _fail(state, conn, cause, reason)
     state.strays[conn.pair] += 1
     state.deadlines.cancel(Due.PROOF, conn)
     state.deadlines.cancel(Due.HARD, conn)
@@ -140,8 +153,8 @@ def _close_unknown(state: Store, conn: Connection, cause: str, now: float) -> No
     accepting.wait_for_syn(state, conn, now)
 
 
-def _fail(state: Store, conn: Connection, cause: str) -> None:
-    error = state.refuse(conn.policy, 'proof', cause, Reason.PROOF_FAILED)
+def _fail(state: Store, conn: Connection, cause: str, reason: Reason) -> None:
+    error = state.refuse(conn.policy, 'proof', cause, reason)
     waiter, conn.waiter = conn.waiter, None
     if waiter is not None:
         waiter.fail(error)

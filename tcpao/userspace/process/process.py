@@ -148,17 +148,19 @@ class Process:
         self._hand_over()
 
     def _judge(self, queued: Queued) -> None:
-        packet, interface = queued.packet, queued.interface
+        core, packet = self._core, queued.packet
+        interface, partial = queued.interface, queued.partial
         try:
             if queued.hook == Hook.LOCAL_IN:
-                passed = self._core.incoming(packet, interface=interface, partial=queued.partial)
-                passed = None if self._orphaned else passed
+                passed = None
+                if not self._orphaned:
+                    passed = core.incoming(packet, partial=partial, interface=interface)
                 if passed is None:
-                    self._refusals.dropped(packet, self._core.tally, time.monotonic())
+                    self._refusals.dropped(packet, core.tally, time.monotonic())
             elif self._orphaned:
-                passed = self._core.last_words(packet, partial=queued.partial)
+                passed = core.last_words(packet, partial=partial)
             else:
-                passed = self._core.outgoing(packet, interface=interface, partial=queued.partial)
+                passed = core.outgoing(packet, partial=partial, interface=interface)
         except Exception:
             # Ours, and nobody's to exploit: this packet is lost, the sessions live.
             say(traceback.format_exc())
