@@ -40,7 +40,8 @@ def speech(local: str) -> tuple[bytes, bytes]:
 
 
 def attempt(local: str, port: int, remote: str) -> str:
-    """One connection: `taken`, `silent`, `refused`, or `answered` if the peer spoke BGP."""
+    """One connection: `taken`, `silent`, `refused`, `opened` if TCP came up, and `answered` if the
+    peer spoke BGP, too."""
     with socket.socket() as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
@@ -61,12 +62,12 @@ def attempt(local: str, port: int, remote: str) -> str:
         try:
             sock.sendall(opening)
             if not sock.recv(4096):
-                return 'refused'
+                return 'opened'
             sock.sendall(rest)
             while sock.recv(4096):
                 pass
         except OSError:
-            return 'refused'
+            return 'opened'
         return 'answered'
 
 

@@ -374,7 +374,7 @@ def stays_shut(one: Session, listed: list[str], said: str) -> None:
 @pytest.fixture
 def lasting(monkeypatch: pytest.MonkeyPatch) -> None:
     """As with a kernel that has no SOCK_DESTROY."""
-    monkeypatch.setattr(orphans, 'destroy', lambda pair, cookie: False)
+    monkeypatch.setattr(orphans, 'destroy', lambda pair, cookie, interface: False)
 
 
 @pytest.mark.usefixtures('lasting')
