@@ -10,6 +10,7 @@ from pathlib import Path
 
 from gatekeeper.policy.credentials import LARGEST_CERTIFICATES
 from gatekeeper.tools import verify as verifying
+from gatekeeper.tools.doctor import command as doctor
 from gatekeeper.tools.errors import ANY_OWNER, ToolError
 from gatekeeper.tools.keygen import KEY_KINDS, make_key_pair, make_psk
 from gatekeeper.tools.probe import command as probing
@@ -99,6 +100,7 @@ def parser() -> argparse.ArgumentParser:
     fingerprint.set_defaults(run=_fingerprint)
     probing.add_verb(verbs)
     verifying.add_verb(verbs)
+    doctor.add_verb(verbs)
     return top
 
 
