@@ -14,7 +14,7 @@ BASE_PYTHON := $(shell for python in /usr/bin/python3 python3; do \
 RUN_PACKAGES  := python3 python3-venv ca-certificates iproute2 iptables iputils-ping nftables \
     tcpdump util-linux
 TEST_PACKAGES := strongswan-charon strongswan-swanctl \
-    libstrongswan-standard-plugins libstrongswan-extra-plugins tshark
+    libstrongswan-standard-plugins libstrongswan-extra-plugins systemd tshark
 
 # The demo and the tests find their tools in the environment.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
