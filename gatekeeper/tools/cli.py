@@ -12,6 +12,7 @@ from gatekeeper.policy.credentials import LARGEST_CERTIFICATES
 from gatekeeper.tools import verify as verifying
 from gatekeeper.tools.doctor import command as doctor
 from gatekeeper.tools.errors import ANY_OWNER, ToolError
+from gatekeeper.tools.init import command as init
 from gatekeeper.tools.keygen import KEY_KINDS, make_key_pair, make_psk
 from gatekeeper.tools.probe import command as probing
 from gatekeeper.tools.version import version
@@ -101,6 +102,7 @@ def parser() -> argparse.ArgumentParser:
     probing.add_verb(verbs)
     verifying.add_verb(verbs)
     doctor.add_verb(verbs)
+    init.add_verb(verbs)
     return top
 
 

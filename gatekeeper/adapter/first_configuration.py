@@ -1,0 +1,60 @@
+"""What `gatekeeper init` needs of an adapter: the text of a first configuration, and its check.
+
+Adapters are found by the entry point group `GROUP` of their distribution, for no module here may
+know which ones there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+from typing import Final, Protocol
+
+GROUP: Final = 'gatekeeper.first_configuration'
+
+
+@dataclass(frozen=True, slots=True)
+class Router:
+    """One end of the session."""
+
+    name: str
+    """Of its folder, and its identity as `fqdn`."""
+    address: IPv4Address | IPv6Address
+    number: int
+    """Its AS number."""
+    router_id: IPv4Address
+    """Its BGP Identifier."""
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One router's view of the session."""
+
+    local: Router
+    peer: Router
+    families: Sequence[str]
+    """As in the configuration: `ipv4 unicast`."""
+    credential: Sequence[str]
+    """Directives of the section, with key files named relative to the configuration."""
+    listens: bool
+    """True for the router that waits for the connection."""
+
+
+class FirstConfiguration(Protocol):
+    """An adapter's part."""
+
+    file_name: str
+    """Of a router's configuration."""
+    families: Sequence[str]
+    """Those that can be asked for."""
+
+    def text(self, side: Side) -> str:
+        """Return the configuration of one router."""
+
+    def why_invalid(self, path: Path) -> str | None:
+        """Return what the router would refuse in the file; None if it would start."""
+
+    def start_command(self, path: Path) -> str:
+        """Return the command that starts the router with the file."""
