@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from plugin import patching
+from plugin.commands import operate
 from plugin.commands import route_injection as injecting
 from plugin.commands import show as showing
 from plugin.configuration import block_checks as blocks
@@ -31,6 +32,7 @@ PARTS = (
     lifecycle,
     steady_timers,
     showing,
+    operate,
 )
 
 

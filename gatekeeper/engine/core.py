@@ -24,7 +24,7 @@ from gatekeeper.state.deadlines import Due
 from gatekeeper.state.limits import CLOCK_TOLERANCE
 from gatekeeper.state.mkt_record import MktRecord, MktState
 from gatekeeper.state.peer import Peer
-from gatekeeper.state.selection import Selection
+from gatekeeper.state.selection import Operated, Operation, Selection
 from gatekeeper.state.store import PendingEvent, Store
 from ikev2 import events as ike
 from ikev2.endpoint import Endpoint
@@ -122,21 +122,11 @@ class Core:
         opening.open_connection(self.state, session_key, pair, waiter, now)
         ike_events.drain(self.state, now)
 
-    def rekey(self, selection: Selection, now: float) -> int:
-        """An operator has the keys in use replaced now; return how many."""
-        found = operator.rekey(self.state, selection, now)
+    def operate(self, operation: Operation, selection: Selection, now: float) -> Operated:
+        """An operator acts on these sessions. Raises GatekeeperError if there is none like them."""
+        done = operator.operate(self.state, operation, selection, now)
         self.handle_timer(now)
-        return found
-
-    def revoke(self, selection: Selection, now: float) -> int:
-        """An operator takes the keys of these sessions away; return how many connections end."""
-        found = operator.revoke(self.state, selection, now)
-        ike_events.drain(self.state, now)
-        return found
-
-    def restore(self, selection: Selection) -> bool:
-        """An operator takes a revocation back; return False if there is none like it."""
-        return operator.restore(self.state, selection)
+        return done
 
     def cancel(self, pair: SocketPair, waiter: Waiter, now: float) -> None:
         """Nobody waits for this any more."""

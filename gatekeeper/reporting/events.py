@@ -23,6 +23,7 @@ class EventName(StrEnum):
     RNEXT_MOVED = 'rnext_moved'
     MKT_REMOVED = 'mkt_removed'
     REFUSED = 'refused'
+    OPERATOR = 'operator'
     EXPIRES = 'expires'
     END = 'end'
 

@@ -276,6 +276,7 @@ class Reason(Enum):
         'what came since may be signed under it; find out what stopped or starved this process',
     )
     REVOKED = ('revoked', _OURS, 'take the revocation back when the session may have keys again')
+    DRAINED = ('drained', _OURS, 'undrain it when the session may come up again')
 
     # --- TCP and BGP, as the adapter tells ------------------------------------------------------
 

@@ -24,6 +24,7 @@ from gatekeeper.reporting.explanations import Explanation
 from gatekeeper.service.command_queue import CommandQueue
 from gatekeeper.service.loop import Loop, Settings
 from gatekeeper.service.mailbox import Mailbox
+from gatekeeper.state.selection import Operation, Selection
 from gatekeeper.state.ticket import Ticket
 from ikev2.limits import KeyLog
 from tcpao.backend import Backend, BackendError
@@ -176,6 +177,10 @@ class Gatekeeper:
     def session_ended(self, session_key: str, notification: str) -> None:
         """The routing protocol has ended a session: with these words, for operators."""
         self._calls.post(lambda now: self._loop.core.session_ended(session_key, notification))
+
+    def operate(self, operation: Operation, selection: Selection) -> str:
+        """Rekey, revoke, drain, or take back; return what it did. Raises GatekeeperError."""
+        return self._calls.call(lambda now: self._loop.core.operate(operation, selection, now)).text
 
     def snapshot(self) -> list[dict[str, object]]:
         """Rows for `show`. Raises GatekeeperError."""

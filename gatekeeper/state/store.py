@@ -22,7 +22,7 @@ from gatekeeper.state.connection import Phase
 from gatekeeper.state.deadlines import Deadlines, Due
 from gatekeeper.state.limits import MAX_CONNECTIONS, OLD_KEY_LINGERS, RETRY_REMOVE, soft_lifetime
 from gatekeeper.state.mkt_record import MktRecord, MktState
-from gatekeeper.state.selection import Selection
+from gatekeeper.state.selection import Selection, Withheld
 from tcpao.installer import Command
 from tcpao.mkt import ALGORITHMS, Mkt, SocketPair
 
@@ -107,7 +107,7 @@ class Store:
         self.forewarned: dict[tuple[str, float], ExpiryStage] = {}
         """Of what will end, and when: how near it was when operators were told."""
         self.keys_on_listeners: dict[ListenerKeyId, ListenerKey] = {}
-        self.revoked: list[Selection] = []
+        self.withheld: dict[Selection, Withheld] = {}
         """By an operator, until they are taken back: these sessions get no keys."""
         self.strangers: dict[IPAddress, float] = {}
         """When IKE from addresses of nobody was told last."""
@@ -330,9 +330,9 @@ class Store:
         """Return the RecvIDs that can't be had for this socket pair."""
         return peer.keyids.receiving | peer.keyids.resting(pair, now)[1]
 
-    def is_revoked(self, policy: SessionPolicy) -> bool:
-        """Return True if an operator has revoked this session."""
-        return any(one.matches(policy) for one in self.revoked)
+    def why_withheld(self, policy: SessionPolicy) -> Withheld | None:
+        """Return why an operator lets this session have no keys; None if it may have some."""
+        return next((why for one, why in self.withheld.items() if one.matches(policy)), None)
 
     def has_room(self, peer: Peer, policy: SessionPolicy) -> bool:
         """Return True if a connection of this session may be begun with this peer.

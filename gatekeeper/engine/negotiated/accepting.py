@@ -19,7 +19,6 @@ from gatekeeper.state.key_ids import NoKeyIdError
 from gatekeeper.state.limits import ABORT_WITHIN, LISTENER_HOLDS, RETRY_REMOVE
 from gatekeeper.state.mkt_record import MktState
 from gatekeeper.state.peer import Peer
-from gatekeeper.state.selection import REVOKED_BY_OPERATOR
 from gatekeeper.state.store import Store
 from ikev2.constants import NotifyType
 from ikev2.events import RpSaKeys, RpSaOffer, RpSaRequested
@@ -147,13 +146,11 @@ def take_ids(
 def _requested(state: Store, peer: Peer, event: RpSaRequested, now: float) -> None:
     offer = event.offer
     policy = find_policy(state, peer, offer)
-    if state.is_revoked(policy):
+    withheld = state.why_withheld(policy)
+    if withheld is not None:
         # To the peer it is as if there were no such session.
         raise RefusedError(
-            NotifyType.TS_UNACCEPTABLE,
-            REVOKED_BY_OPERATOR,
-            policy=policy,
-            reason=Reason.REVOKED,
+            NotifyType.TS_UNACCEPTABLE, withheld.cause, policy=policy, reason=withheld.reason
         )
     suite = choose(state, policy, offer)
     pair = SocketPair(offer.tsr.address, offer.tsr.port, offer.tsi.address, offer.tsi.port)

@@ -20,7 +20,6 @@ from gatekeeper.state.deadlines import Due
 from gatekeeper.state.key_ids import NoKeyIdError
 from gatekeeper.state.limits import LOOK_BEFORE, OPENING_RETRY
 from gatekeeper.state.mkt_record import MktRecord, MktState
-from gatekeeper.state.selection import REVOKED_BY_OPERATOR
 from gatekeeper.state.store import Store
 from ikev2.constants import NotifyType
 from ikev2.events import Cause, RpSaFailed, RpSaKeys, RpSaRequest, Selector
@@ -82,8 +81,9 @@ def open_connection(
     if policy.keychain is not None:
         chains.open_connection(state, policy, pair, waiter, now)
         return
-    if state.is_revoked(policy):
-        waiter.fail(state.refuse(policy, 'operator', REVOKED_BY_OPERATOR, Reason.REVOKED))
+    withheld = state.why_withheld(policy)
+    if withheld is not None:
+        waiter.fail(state.refuse(policy, 'operator', withheld.cause, withheld.reason))
         return
     peer = state.peers[policy.entry.name]
     if not state.has_room(peer, policy):

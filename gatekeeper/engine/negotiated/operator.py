@@ -1,22 +1,41 @@
-"""What an operator does to negotiated keys: rekey, revoke, and take a revocation back.
+"""What an operator does to negotiated keys: rekey, revoke, drain, and take the last two back.
 
-Each says what it did. A revocation takes effect at once and outlives a reload: a session that a
-`Selection` names gets no key until it is taken back.
+Each is an event of every session that is meant, and says what it did. A revocation, or a drain,
+takes effect at once and outlives a reload: a session that a `Selection` names gets no key until it
+is taken back.
 """
 
 from __future__ import annotations
 
 from gatekeeper.engine import ending
-from gatekeeper.reporting.reasons import Reason
+from gatekeeper.errors import GatekeeperError
+from gatekeeper.reporting.events import EventName
 from gatekeeper.state.connection import Connection, Phase
 from gatekeeper.state.deadlines import Due
-from gatekeeper.state.selection import REVOKED_BY_OPERATOR, Selection
+from gatekeeper.state.selection import Operated, Operation, Selection, Withheld
 from gatekeeper.state.store import Store
+
+
+def operate(state: Store, operation: Operation, selection: Selection, now: float) -> Operated:
+    """Do it, and return what it did. Raises GatekeeperError if no session with negotiated keys is
+    meant, or if there is nothing to take back."""
+    meant = [policy for policy in state.policies.values() if selection.matches(policy)]
+    if not meant and operation not in _TAKES_BACK:
+        raise GatekeeperError(f'no session with negotiated keys is {selection}')
+    sessions = f'{len(meant)} session{"s" * (len(meant) != 1)}'
+    if operation in _TAKES_BACK:
+        if not restore(state, selection, _TAKES_BACK[operation]):
+            told = ', '.join(f'{why.name.lower()}: {one}' for one, why in state.withheld.items())
+            raise GatekeeperError(f'{selection} is not to be taken back; {told or "nothing is"}')
+        return Operated(0, f'{sessions} may have keys again')
+    count = _DOES[operation](state, selection, now)
+    return Operated(count, f'{sessions}: {_DONE[operation].format(count=count)}')
 
 
 def rekey(state: Store, selection: Selection, now: float) -> int:
     """Have the keys in use replaced now; return how many are."""
     found = [conn for conn in _chosen(state, selection) if conn.phase is Phase.PROVEN]
+    _tell(state, 'rekey', selection)
     for conn in found:
         state.deadlines.set(Due.REKEY, conn, now)
     return len(found)
@@ -24,26 +43,54 @@ def rekey(state: Store, selection: Selection, now: float) -> int:
 
 def revoke(state: Store, selection: Selection, now: float) -> int:
     """Take the keys of these sessions away, and give them none; return how many connections end."""
-    if selection not in state.revoked:
-        state.revoked.append(selection)
-    found = [conn for conn in _chosen(state, selection) if conn.phase is not Phase.ENDING]
+    found = _withhold(state, selection, Withheld.REVOKED)
+    _tell(state, 'revoke', selection)
     for conn in found:
         for mkt in conn.mkts():
             mkt.revoked = True
-        state.refuse(conn.policy, 'operator', REVOKED_BY_OPERATOR, Reason.REVOKED)
-        ending.abort(state, conn, REVOKED_BY_OPERATOR, now)
+        ending.abort(state, conn, Withheld.REVOKED.cause, now)
     return len(found)
 
 
-def restore(state: Store, selection: Selection) -> bool:
-    """Take a revocation back, as it was said; return False if there is none like it."""
-    if selection not in state.revoked:
+def drain(state: Store, selection: Selection, now: float) -> int:
+    """End these sessions with NOTIFICATION Cease, and give them no key; return how many
+    connections end."""
+    found = _withhold(state, selection, Withheld.DRAINED)
+    _tell(state, 'drain', selection)
+    for conn in found:
+        ending.close(state, conn, Withheld.DRAINED.cause, now)
+    return len(found)
+
+
+def restore(state: Store, selection: Selection, withheld: Withheld) -> bool:
+    """Take a revocation or a drain back, as it was said; return False if there is none like it."""
+    if state.withheld.get(selection) is not withheld:
         return False
-    state.revoked.remove(selection)
+    del state.withheld[selection]
+    _tell(state, 'restore' if withheld is Withheld.REVOKED else 'undrain', selection)
     for policy in state.policies.values():
-        if selection.matches(policy):
+        if selection.matches(policy) and state.why_withheld(policy) is None:
             state.errors.pop(policy.key, None)
     return True
+
+
+_TAKES_BACK = {Operation.RESTORE: Withheld.REVOKED, Operation.UNDRAIN: Withheld.DRAINED}
+_DOES = {Operation.REKEY: rekey, Operation.REVOKE: revoke, Operation.DRAIN: drain}
+_DONE = {
+    Operation.REKEY: 'keys being replaced: {count}',
+    Operation.REVOKE: 'revoked, connections aborted: {count}; no key until restored',
+    Operation.DRAIN: 'drained, connections ending: {count}; no key until undrained',
+}
+
+
+def _withhold(state: Store, selection: Selection, why: Withheld) -> list[Connection]:
+    """Keep the decision; return the connections that it ends. A revocation is never weakened."""
+    if state.withheld.get(selection) is not Withheld.REVOKED:
+        state.withheld[selection] = why
+    found = [conn for conn in _chosen(state, selection) if conn.phase is not Phase.ENDING]
+    for conn in found:
+        state.refuse(conn.policy, 'operator', why.cause, why.reason)
+    return found
 
 
 def _chosen(state: Store, selection: Selection) -> list[Connection]:
@@ -52,3 +99,9 @@ def _chosen(state: Store, selection: Selection) -> list[Connection]:
         for conn in state.connections.values()
         if conn.manual is None and selection.matches(conn.policy)
     ]
+
+
+def _tell(state: Store, command: str, selection: Selection) -> None:
+    for policy in state.policies.values():
+        if selection.matches(policy):
+            state.note(policy, EventName.OPERATOR, command=command, selection=selection)

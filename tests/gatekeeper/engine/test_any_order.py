@@ -34,7 +34,7 @@ from gatekeeper.state.connection import Connection, Phase
 from gatekeeper.state.deadlines import Due
 from gatekeeper.state.mkt_record import MktRecord, MktState
 from gatekeeper.state.peer import Peer
-from gatekeeper.state.selection import Selection
+from gatekeeper.state.selection import Operation, Selection
 from ikev2.authentication.auth import PresharedKey
 from ikev2.events import Datagram
 from keymaterial import Secret
@@ -258,9 +258,9 @@ class TwoRouters(RuleBasedStateMachine):
         """An operator takes the keys of a session away, and takes that back."""
         core = self.routers[name].core
         selection = Selection(session=family)
-        core.revoke(selection, self.world.now)
+        core.operate(Operation.REVOKE, selection, self.world.now)
         self.routers[name].pump()
-        assert core.restore(selection)
+        core.operate(Operation.RESTORE, selection, self.world.now)
 
     @rule(
         name=NAMES,

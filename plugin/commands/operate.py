@@ -1,0 +1,54 @@
+"""`rekey ikev2 ...`, `revoke`, `restore`, `drain`, `undrain`, in ExaBGP's command line and API."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from exabgp.reactor.api.command.command import Command
+
+from gatekeeper.errors import GatekeeperError
+from gatekeeper.state.selection import Operation, parse_selection
+from plugin.commands.show import NOTHING, ascii_only
+from plugin.connections import runtime
+from plugin.patching import add
+
+_JSON = 'json'
+
+
+def name_of(operation: Operation) -> str:
+    """Return the command's words."""
+    return f'{operation} ikev2'
+
+
+def _command(operation: Operation) -> Callable[..., bool]:
+    def run(self: Any, reactor: Any, service: str, line: str, use_json: bool) -> bool:
+        words = [word for word in line.removeprefix(name_of(operation)).split() if word != _JSON]
+        running = runtime.of(reactor)
+        try:
+            if running is None:
+                raise GatekeeperError(NOTHING)
+            answer = {'done': running.gatekeeper.operate(operation, parse_selection(words))}
+        except GatekeeperError as error:
+            answer = {'error': str(error)}
+        ((kind, text),) = answer.items()
+        told = json.dumps(answer) if use_json else text if kind == 'done' else f'error: {text}'
+        reactor.processes.write(service, ascii_only(told))
+        reactor.processes.answer_done(service)
+        return True
+
+    return run
+
+
+def install() -> None:
+    """Register the commands."""
+    tables = Command.callback
+    for operation in Operation:
+        name, run = name_of(operation), _command(operation)
+        for kind in ('text', 'json'):
+            add(tables[kind], name, run)
+        add(tables['neighbor'], name, False)
+        add(tables['options'], name, [_JSON])
+        Command.functions.append(name)
+    Command.functions.sort(reverse=True)
