@@ -19,7 +19,7 @@ TEST_PACKAGES := strongswan-charon strongswan-swanctl \
 # The demo and the tests find their tools in the environment.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help setup kernel libreswan lint test demo dist clean
+.PHONY: help setup kernel libreswan promtool lint test demo dist clean
 .DELETE_ON_ERROR:
 
 help:
@@ -85,7 +85,21 @@ $(LIBRESWAN)/.complete: | packages-test
 
 libreswan: $(LIBRESWAN)/.complete
 
-test: packages-test libreswan lint kernel
+# The tests' judge of alert rules; Prometheus itself need not be installed.
+PROMTOOL := build/promtool
+
+$(PROMTOOL)/.complete: | packages-test
+	@echo 'setup: promtool in $(PROMTOOL)'
+	@rm -rf $(PROMTOOL) && mkdir -p $(PROMTOOL)
+	@cd $(PROMTOOL) && { apt-get update -qq; apt-get download -qq prometheus; \
+	    dpkg-deb -x prometheus_*.deb .; } > ../promtool.log 2>&1 \
+	    || { tail -n 20 ../promtool.log >&2; exit 1; }
+	@rm -f $(PROMTOOL)/prometheus_*.deb $(PROMTOOL)/usr/bin/prometheus
+	@touch $@
+
+promtool: $(PROMTOOL)/.complete
+
+test: packages-test libreswan promtool lint kernel
 	@$(PYTHON) -m pytest
 
 demo: packages-run $(if $(wildcard $(VENV)/.complete),$(VENV)/.complete,$(VENV)/.for-demo)

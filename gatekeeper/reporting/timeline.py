@@ -91,6 +91,8 @@ class Recorder(ABC):
 
     def __init__(self, router: str = '', timeline: str = '') -> None:
         self.router = router or socket.gethostname()
+        self.observers: list[Callable[[OperatorEvent], None]] = []
+        """Who else is told of each event, on the thread that has it."""
         self._news = RepeatedFailures()
         self._ordinary = OrdinaryFailures()
         # Opened before the privileges are dropped, appended to afterwards.
@@ -102,6 +104,8 @@ class Recorder(ABC):
 
     def record(self, record: OperatorEvent) -> None:
         """Write a record down."""
+        for observer in self.observers:
+            observer(record)
         if self._file is not None:
             self._file.append(record.to_json().encode() + b'\n')
         match record.event:

@@ -19,12 +19,14 @@ from exabgp.logger import log
 from exabgp.reactor.loop import Reactor
 from exabgp.reactor.peer import Peer
 
+from gatekeeper.adapter.metrics_server import MetricsError, parse_endpoint, serve
 from gatekeeper.errors import PolicyError
 from gatekeeper.policy.doubts import doubts_about
 from gatekeeper.policy.sessions import SessionPolicy
 from gatekeeper.reporting.adapter_names import AdapterNames
 from gatekeeper.reporting.ike_key_log import IkeKeyLog
 from gatekeeper.reporting.keys_json import KeyTable
+from gatekeeper.reporting.metrics import Metrics
 from gatekeeper.service.gatekeeper import Gatekeeper, GatekeeperError
 from plugin.configuration.loading import set_commit
 from plugin.configuration.neighbors import protection_of
@@ -85,6 +87,13 @@ def start(reactor: Any, preference: Preference) -> Runtime:
         )
         gatekeeper.start()
         begun.callback(gatekeeper.stop)
+        if environment.metrics:
+            metrics = Metrics(gatekeeper.snapshot, gatekeeper.counted, time.time)
+            recorder.observers.append(metrics.count)
+            try:
+                begun.callback(serve(parse_endpoint(environment.metrics), metrics))
+            except MetricsError as error:
+                raise GatekeeperError(f'exabgp.ikev2.metrics: {error}') from None
         if environment.keytable:
             tables.append(_opened('keytable', environment.keytable, KeyTable))
             log.critical(
