@@ -19,7 +19,7 @@ TEST_PACKAGES := strongswan-charon strongswan-swanctl \
 # The demo and the tests find their tools in the environment.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help setup kernel libreswan promtool lint test demo dist clean
+.PHONY: help setup kernel libreswan promtool lint test demo dist manuals clean
 .DELETE_ON_ERROR:
 
 help:
@@ -27,6 +27,7 @@ help:
 	@echo 'make setup  Debian packages and the Python environment in $(VENV)'
 	@echo 'make kernel a kernel with TCP-AO, built once where the host has none'
 	@echo 'make lint   ruff and mypy'
+	@echo 'make manuals  manual pages and shell completion in build/manuals'
 	@echo 'make dist   wheel (the same octets each time) and source distribution, in build/dist'
 
 setup: packages-run $(VENV)/.complete
@@ -112,6 +113,9 @@ dist: setup
 	@SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(PYTHON) -m build -o build/dist . \
 	    > build/dist.log 2>&1 || { tail -n 20 build/dist.log >&2; exit 1; }
 	@cd build/dist && sha256sum *
+
+manuals: setup
+	@$(PYTHON) -m lab.manuals build/manuals
 
 clean:
 	rm -rf build .mypy_cache .ruff_cache .pytest_cache .hypothesis
