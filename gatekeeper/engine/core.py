@@ -332,7 +332,7 @@ def _look(state: Store, conn: Connection, now: float) -> None:
 
 DUE: dict[Due, Callable[..., None]] = {
     Due.GATE: opening.too_late,
-    Due.ASK_AGAIN: opening.ask,
+    Due.ASK_AGAIN: opening.ask_again,
     Due.SYN: _syn_never_came,
     Due.SYN_ANSWER: dropped_syns.look_for_answers,
     Due.PROOF: proving.too_late,

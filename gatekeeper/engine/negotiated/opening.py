@@ -17,7 +17,7 @@ from gatekeeper.reporting.explanations import Explanation, explain
 from gatekeeper.reporting.reasons import Reason
 from gatekeeper.state.connection import Connection, Phase, Waiter
 from gatekeeper.state.deadlines import Due
-from gatekeeper.state.key_ids import NoKeyIdError
+from gatekeeper.state.key_ids import LARGEST, NoKeyIdError
 from gatekeeper.state.limits import LOOK_BEFORE, OPENING_RETRY
 from gatekeeper.state.mkt_record import MktRecord, MktState
 from gatekeeper.state.store import Store
@@ -103,7 +103,7 @@ def open_connection(
 
 
 def ask(state: Store, conn: Connection, now: float) -> None:
-    """Ask for the MKT; also Due.ASK_AGAIN."""
+    """Ask for the MKT, under a SendID that was taken just now."""
     suites = offered(state, conn.policy)
     if not suites:
         cause = f'this host can do none of: {" ".join(conn.policy.algorithms)}'
@@ -111,6 +111,20 @@ def ask(state: Store, conn: Connection, now: float) -> None:
         _give_up(state, conn, why, now)
         return
     state.ask(conn, conn.mkt_in_use, request_for(conn, conn.mkt_in_use, suites), now)
+
+
+def ask_again(state: Store, conn: Connection, now: float) -> None:
+    """Due.ASK_AGAIN. Under another SendID: a DELETE of what had this one may be in flight by now,
+    and the peer decides for how long."""
+    before = conn.mkt_in_use
+    before.end(MktState.FAILED)
+    state.release(conn.peer, before)
+    if _begin_anew(state, conn, now, (before.send_id,)):
+        ask(state, conn, now)
+    else:
+        cause = f'all {LARGEST} KeyIDs towards this peer are taken'
+        why = Explanation.of(Reason.ALL_IDS_TAKEN, 'negotiating the key', cause)
+        _give_up(state, conn, why, now)
 
 
 def too_late(state: Store, conn: Connection, now: float) -> None:
@@ -189,16 +203,13 @@ def _begin_anew(state: Store, conn: Connection, now: float, unwanted: Iterable[i
 def refused(state: Store, conn: Connection, failure: RpSaFailed, now: float) -> None:
     """The request failed and left nothing at the peer. GATE bounds what is tried again."""
     life, peer = conn.mkt_in_use, conn.peer
-    if failure.notify == NotifyType.TEMPORARY_FAILURE and conn.waiter is not None:
+    # The peer may have restarted, and be there again.
+    busy = failure.notify == NotifyType.TEMPORARY_FAILURE or failure.cause in _FORGOTTEN
+    if busy and conn.waiter is not None:
         state.deadlines.set(Due.ASK_AGAIN, conn, now + OPENING_RETRY)
         return
     life.end(MktState.FAILED)
     state.release(peer, life)
-    # The peer may have restarted, and be there again. A DELETE of what it may hold under the lost
-    # IKE SA goes first.
-    if failure.cause in _FORGOTTEN and _begin_anew(state, conn, now, (life.send_id,)):
-        state.deadlines.set(Due.ASK_AGAIN, conn, now + OPENING_RETRY)
-        return
     if failure.notify == NotifyType.KEYID_IN_USE:
         conn.attempts += 1
         if conn.attempts < MOST_ATTEMPTS and _begin_anew(state, conn, now, failure.data):
