@@ -40,6 +40,7 @@ from ikev2.exchanges.unprotected import (
 from ikev2.limits import KeyLog, Limits
 from ikev2.peer import Peer
 from ikev2.sa.ike_sa import IkeSa
+from ikev2.sa.transitions import State
 from ikev2.snapshot import IkeSaSnapshot, Snapshot, snapshot_of, snapshot_of_ike_sa
 from ikev2.wire.message import SPI_LENGTH, Header
 
@@ -188,7 +189,7 @@ class Endpoint:
             else:
                 self._receive_init(association, datagram, header, now)
             return
-        sa = self._find(datagram, header)
+        sa = self._find(datagram, header, now)
         if sa is None:
             counters.unknown_spi += 1
             if association is not None:
@@ -203,12 +204,15 @@ class Endpoint:
             with sa.association.unproven_work.measured(now, sa):
                 sa.receive(datagram, header, now)
 
-    def _find(self, datagram: Datagram, header: Header) -> IkeSa | None:
+    def _find(self, datagram: Datagram, header: Header, now: float) -> IkeSa | None:
         spi = header.responder_spi if header.initiator else header.initiator_spi
         named = [sa for sa in self._context.sas.get(spi, ()) if sa.named_by(header)]
         if len(named) > 1:
-            # Two answers to one IKE_SA_INIT of ours, one of them forged: the keys know which.
-            named = [sa for sa in named if sa.recognises(datagram)]
+            # Two answers to one IKE_SA_INIT of ours, one of them forged: the keys know which. Once
+            # it has proven itself the others are closed, and have none.
+            named = [sa for sa in named if sa.state != State.CLOSED]
+        if len(named) > 1:
+            return named[0].association.unproven_work.recognise(named, datagram, now)
         return named[0] if named else None
 
     def _receive_init(

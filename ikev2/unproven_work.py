@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ikev2.budget import Budget
 from ikev2.errors import InvalidKeyExchange
-from ikev2.events import Cause
+from ikev2.events import Cause, Datagram
 from ikev2.sa.transitions import State
 
 if TYPE_CHECKING:
@@ -65,6 +65,20 @@ class UnprovenWork:
                 sa = sas[-1]
             if tried or (sa is not None and sa.received != received):
                 self._charge(spent, sa, now)
+
+    def recognise(self, several: list[IkeSa], datagram: Datagram, now: float) -> IkeSa | None:
+        """Return the one of `several` IKE SAs with the same SPIs whose peer has sealed a datagram.
+
+        One datagram costs as many decryptions as answers are tried: that is charged, and not begun
+        where there is no CPU time left. The true peer's comes again.
+        """
+        if not self.may_begin(now, cookie=True):
+            several[0].association.counters.limited += 1
+            return None
+        before = self._context.cpu()
+        found = next((sa for sa in several if sa.recognises(datagram)), None)
+        self._charge(self._context.cpu() - before, found, now)
+        return found
 
     def _charge(self, spent: float, sa: IkeSa | None, now: float) -> None:
         if sa is not None and sa.finished:

@@ -84,6 +84,9 @@ class Attempt:
         self._group: int = peer.policy.groups[0]
         self._asked: dict[int, _Asked] = {self._group: _Asked(KeyExchange.generate(self._group))}
         self._cookie = b''
+        self._stale = False
+        """The next request is another one than was sent last, with a new cookie or group. It is
+        made when it is sent: an answer goes with what was sent last."""
         limits = self._context.limits
         self._retries = Rate(limits.init_retries, limits.init_retries_within)
         self._refusal: tuple[Cause, str] | None = None
@@ -175,11 +178,13 @@ class Attempt:
         if peer.ppk is not None:
             payloads.append(NotifyPayload(NotifyType.USE_PPK))
         asked.request = Message(header, tuple(payloads)).encode()
+        self._stale = False
         tell(self._association, payloads, sent=True, response=False)
         return (asked.request,)
 
     def doubt(self) -> None:
-        """Somebody says that the peer doesn't know an IKE SA whose IKE_AUTH we have sent."""
+        """The true answer may not be among those that are tried: go on asking. Somebody says that
+        the peer doesn't know an IKE SA whose IKE_AUTH we have sent, or an answer was dropped."""
         self._doubted = True
 
     def _send_again(self, _: Datagrams, now: float) -> None:
@@ -188,6 +193,8 @@ class Attempt:
             # IKE_SA_INIT again after IKE_AUTH makes another IKE SA of it.
             return
         self._association.counters.retransmitted += 1
+        if self._stale:
+            self._compose()
         self._context.send(self.path, (self._asked[self._group].request,))
 
     def _give_up(self, now: float) -> None:
@@ -204,7 +211,7 @@ class Attempt:
         """RFC 7296, 2.6.1: the same SPI, nonce and offer; the cookie stays in."""
         if not self._retries.allow(now):
             self._association.counters.limited += 1
-            self._compose()  # for the next retransmission
+            self._stale = True
             return
         self._retransmission.stop()
         self._retransmission = self._send(now)
@@ -213,7 +220,9 @@ class Attempt:
 
     def receive(self, datagram: Datagram, header: Header, now: float) -> None:
         """A message that claims to be the answer."""
-        if Path.back(datagram) != self.path or header.message_id:
+        if Path.back(datagram) != self.path or header.message_id or now >= self._end:
+            # What comes so late is no answer to what was asked: forged ones would keep an attempt
+            # going, and the next one from being made.
             self._association.counters.unexpected += 1
             return
         digest = sha256(datagram.data).digest()
@@ -297,6 +306,7 @@ class Attempt:
         if not association.unproven_work.may_begin(now, cookie=True):
             # Not remembered: it may be the true one, which comes again with the next request.
             association.counters.limited += 1
+            self.doubt()
             return
         self._seen.add(sha256(datagram.data).digest())  # also if what follows fails: it costs
         with association.unproven_work.measured(now):
@@ -346,6 +356,7 @@ class Attempt:
             self._seen.discard(self._tried.pop(waiting[0]))
             waiting[0].close(Cause.CANCELLED, now)
             waiting[0].forget(now)
+            self.doubt()
 
     def _handshake(
         self, asked: _Asked, message: Message, datagram: Datagram, suite: IkeSuite
