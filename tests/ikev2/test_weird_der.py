@@ -10,6 +10,8 @@ import random as pseudo
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from ikev2.authentication.auth import PrivateKey
 from ikev2.authentication.identity import Identity
@@ -17,6 +19,7 @@ from ikev2.authentication.signatures.keys import verify_signature
 from ikev2.authentication.signatures.schemes import SCHEMES
 from ikev2.authentication.x509.certificates import Certificate, CertificateError
 from ikev2.authentication.x509.crl import RevocationList
+from ikev2.authentication.x509.signed import Signed
 from ikev2.constants import AuthMethod, SignatureHash
 from ikev2.errors import AuthenticationFailed
 from tests.ikev2 import pki
@@ -122,3 +125,11 @@ def test_signature_is_refused_when_its_algorithm_is_anothers(kind: str) -> None:
             data = bytes([len(identifier)]) + identifier + bytes(64)
             with pytest.raises(AuthenticationFailed):
                 verify_signature(private.public_key(), AuthMethod.DIGITAL_SIGNATURE, data, OCTETS)
+
+
+@pytest.mark.parametrize('salt', [2**16, 2**31, 2**64])
+def test_signature_is_wrong_when_library_cannot_use_its_salt(salt: int) -> None:
+    """The issuer's key is ours, the parameters are a stranger's: OverflowError went through."""
+    key = rsa.generate_private_key(65537, 2048).public_key()
+    pss = padding.PSS(padding.MGF1(hashes.SHA256()), salt)
+    assert not Signed(b'signed', bytes(256), hashes.SHA256(), pss).by(key)

@@ -8,12 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
-from ikev2.authentication.signatures.schemes import GOOD_HASHES, UnsuitableKeyError, kind_of
+from ikev2.authentication.signatures.schemes import GOOD_HASHES, kind_of
 
+# What the library may raise for parameters that it has read and can't use; UnsuitableKeyError is a
+# ValueError. A stranger writes them.
+_UNUSABLE = (ValueError, TypeError, OverflowError, UnsupportedAlgorithm)
 _GOOD = tuple(type(algorithm) for algorithm in GOOD_HASHES)
 
 
@@ -38,7 +41,7 @@ class Signed:
         try:
             kind_of(key)
             self._verify(key)
-        except (InvalidSignature, UnsuitableKeyError):
+        except (InvalidSignature, *_UNUSABLE):
             return False
         return True
 
