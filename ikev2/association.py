@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from ikev2.constants import NotifyType
 from ikev2.context import Context, Counters, Path
 from ikev2.errors import AuthenticationFailed
 from ikev2.events import (
@@ -70,6 +71,7 @@ class Association:
         self._pair = 0
         self._hints = Rate(1, limits.hint_interval)
         self._repeats = Rate(1, limits.repeat_interval)
+        self._nat_looks = Rate(1, limits.reauthentication_retry)
         self.stopped = False
         """The peer was removed; only Deletes are still under way."""
         self.redundant = RedundantSas(context, lambda: self.usable)
@@ -119,6 +121,15 @@ class Association:
         """Begin an IKE SA in the place of those that are up (RFC 7296, 2.8.3)."""
         if not self.stopped and self.attempt is None:
             self.attempt = Attempt(self, now)
+
+    def look_for_nat_again(self, now: float) -> None:
+        """A NAT on the path is in the way: see whether it is there, but not often.
+
+        It may have gone, or never been: a copy of IKE_SA_INIT that overtakes its original from a
+        forged port looks the same, and an IKE SA that came of it is of no use for its whole life.
+        """
+        if self._nat_looks.allow(now):
+            self.reauthenticate(now)
 
     # --- requests ----------------------------------------------------------------------------
 
@@ -246,21 +257,27 @@ class Association:
 
     def _judge(self, judge: Callable[[Proof], None], now: float) -> None:
         for sa in list(self.sas):
-            # Also one that is being rekeyed: its successor inherits the proof.
-            if not sa.finished:
+            # Also one that is being rekeyed: its successor inherits the proof. And one whose proof
+            # is good, and whose IKE_AUTH waits for our user's word about a child.
+            if sa.proof is None:
                 continue
             try:
-                judge(sa.proven_by)
+                judge(sa.proof)
             except AuthenticationFailed as error:
-                self._distrust(sa, str(error), now)
+                self._distrust(sa, error.text, now)
             else:
-                schedule_reauthentication(sa, now)
+                if sa.established is not None:
+                    schedule_reauthentication(sa, now)
 
     def _distrust(self, sa: IkeSa, text: str, now: float) -> None:
         """End an IKE SA at once: whoever holds it gets nothing more.
 
         The Delete goes out once and nobody waits for its answer: a peer could put that off.
         """
+        if sa.established is None:
+            notify = NotifyType.AUTHENTICATION_FAILED
+            sa.refuse_with(notify, now, cause=Cause.AUTHENTICATION_FAILED, text=text)
+            return
         self.tell(IkeSaDistrusted(self.peer.name, sa.origin.spis, text))
         if not sa.busy and sa.state != State.DELETING:
             sa.queue(DeleteIkeSa(), now)

@@ -110,6 +110,7 @@ class RequestRpSa(Job, Owner):
             return None
         if sa.origin.nat and not self._without_profile:
             self._fail(Cause.NAT)
+            self._association.look_for_nat_again(now)
             return None
         self._sent = True
         self._association.undoing.pop(self._request.keyid, None)

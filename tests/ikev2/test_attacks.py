@@ -23,6 +23,7 @@ from ikev2.events import (
     IkeSaDown,
     IkeSaFailed,
     IkeSaUp,
+    RpSaFailed,
     RpSaNegotiated,
     RpSaRequested,
 )
@@ -539,6 +540,28 @@ def lost_at_b() -> tuple[Bench, Datagram]:
     bench.a.endpoint.check_liveness('b', bench.now)
     (request,) = bench.a.endpoint.datagrams_to_send()
     return bench, request
+
+
+def test_nat_is_looked_for_again_when_it_was_forged() -> None:
+    """A copy of IKE_SA_INIT that overtook its original from another port: both ends found a NAT,
+    and no session came up for as long as that IKE SA lived."""
+    bench = Bench()
+
+    def fate(datagram: Datagram) -> list[float]:
+        if is_kind(datagram, INIT, response=False):
+            bench.post(replace(datagram, local_port=501), LATENCY / 2)
+        return [LATENCY]
+
+    bench.fate = fate
+    bench.negotiate()
+    assert bench.a.last(RpSaFailed).cause == Cause.NAT
+    bench.fate = deliver
+    bench.run(Limits().reauthentication_retry)
+    bench.negotiate(rp_request(2))
+    bench.negotiate(rp_request(3))
+    assert bench.a.last(RpSaNegotiated).keys.send_id == 3
+    (sa,) = [sa for sa in sas_of(bench.a) if sa.finished]
+    assert not sa.origin.nat
 
 
 def test_a_request_for_an_unknown_ike_sa_is_told_so() -> None:

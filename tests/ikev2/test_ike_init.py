@@ -18,6 +18,7 @@ from ikev2.events import (
     IkeSaFailed,
     IkeSaUp,
     RpSaFailed,
+    RpSaNegotiated,
 )
 from ikev2.limits import Limits
 from ikev2.proposals.ike import IkePolicy
@@ -479,6 +480,16 @@ def test_no_rp_sa_is_asked_for_through_a_nat() -> None:
     bench = NattingBench()
     bench.negotiate()
     assert bench.a.last(RpSaFailed).cause == Cause.NAT
+
+
+def test_nat_is_looked_for_again_when_a_minute_is_over() -> None:
+    bench = NattingBench()
+    minutes = 5
+    for second in range(60 * minutes):
+        bench.negotiate(rp_request(1 + second % 200))
+    assert not bench.a.all(RpSaNegotiated)
+    assert len(bench.a.all(IkeSaUp)) == 1 + minutes
+    assert len([sa for sa in sas_of(bench.a) if sa.finished]) == 1
 
 
 def test_without_childless_support_at_the_responder_the_attempt_fails(

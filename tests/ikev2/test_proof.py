@@ -11,15 +11,18 @@ from ikev2.authentication.auth import PeerCredential, PrivateKey
 from ikev2.authentication.proof import Proof, SentCertificates, sent_certificates
 from ikev2.constants import CertificateEncoding, ExchangeType
 from ikev2.errors import AuthenticationFailed, LocalError
-from ikev2.events import IkeSaDistrusted, IkeSaDown, IkeSaFailed, IkeSaUp
+from ikev2.events import IkeSaDistrusted, IkeSaDown, IkeSaFailed, IkeSaUp, RpSaRequested
+from ikev2.exchanges.ike_auth import Authenticate
 from ikev2.exchanges.ike_rekey import rekey
 from ikev2.exchanges.informational import Liveness
 from ikev2.limits import Limits
 from ikev2.sa.ike_sa import IkeSa
 from ikev2.sa.transitions import State
+from ikev2.wire.payload import Payload
 from ikev2.wire.payloads import CertificatePayload
 from tests.ikev2.bench import A_ID, LATENCY, Bench, is_kind, peer_a, peer_b, psk, sas_of
 from tests.ikev2.pki import AT, DAY, keys, root
+from tests.ikev2.test_rp_in_auth import child
 
 ROOT = root()
 A = ROOT.leaf('a', x509.DNSName('a.example'), not_after=AT + 3 * DAY)
@@ -119,6 +122,28 @@ def test_a_rekey_under_way_inherits_the_new_judgement() -> None:
     up.b.endpoint.change_trust(peer_a(B.credential(), ROOT.trust(crl)), up.now)
     up.run(5)
     assert [sa.proven_by.until for sa in sas_of(up.b)] == [AT + 600]
+
+
+def test_revocation_ends_handshake_when_its_child_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The proof was good, and our user has yet to say what becomes of the child in IKE_AUTH."""
+    up = Bench(b=peer_b(A.credential(), ROOT.trust()), a=peer_a(B.credential(), ROOT.trust()))
+    up.b.obliging = False
+    original = Authenticate.request
+
+    def with_child(self: Authenticate, sa: IkeSa, now: float) -> list[Payload]:
+        return [*(original(self, sa, now) or ()), *child()]
+
+    monkeypatch.setattr(Authenticate, 'request', with_child)
+    up.connect()
+    assert [sa.state for sa in sas_of(up.b)] == [State.HALF_OPEN]
+    up.b.endpoint.change_trust(peer_a(B.credential(), ROOT.trust(ROOT.crl(A))), up.now)
+    assert not sas_of(up.b)
+    up.b.collect(up.now)
+    assert up.b.accept(up.b.last(RpSaRequested), up.now) is None
+    up.run(60)
+    assert not up.a.all(IkeSaUp)
+    assert not up.b.all(IkeSaUp)
+    assert 'revoked' in up.b.last(IkeSaFailed).text
 
 
 # --- two IKE SAs with one peer ------------------------------------------------------------------
