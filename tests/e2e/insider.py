@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address
+from itertools import count
 from pathlib import Path
 
 from gatekeeper.policy.sessions import SessionId
@@ -23,6 +24,8 @@ SESSIONS = {
     'ipv6 unicast': SessionId('bgp', 'ipv6 unicast', ((2, 1),)),
 }
 PATIENCE = 60.0
+_KEYIDS = count(1)
+"""Of all insiders: the ids of one before stay taken for its socket pairs."""
 
 
 def preshared(path: Path) -> PresharedKey:
@@ -35,7 +38,6 @@ class Insider:
 
     def __init__(self, psk: PresharedKey, source: str, target: str) -> None:
         self._source, self._target = source, target
-        self._keyid = 0
         peer = Peer(
             name='r2',
             local_id=Identity.parse('fqdn', 'r1.lab'),
@@ -53,9 +55,8 @@ class Insider:
 
     def ask_for_key(self, session: str, port: int, algorithm: str = 'hmac-sha-1-96') -> TcpKey:
         """Negotiate an MKT for a connection from `port`; it is on r2's listener then."""
-        self._keyid += 1
         request = RpSaRequest(
-            keyid=self._keyid,
+            keyid=next(_KEYIDS),
             suites=(algorithm,),
             tcp_options=True,
             tsi=Selector(ip_address(self._source), port),

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from gatekeeper.reporting.events import EventName, OperatorEvent
+from gatekeeper.tools.doctor.host import sockets_in
 from lab.demo.timeline import parse
 from lab.exabgp_cli import CommandLine
 from lab.tcpao_backend import under
@@ -421,6 +422,15 @@ class Router:
     def set(self, setting: str, value: object) -> None:
         """A setting of the node's network namespace, below /proc/sys/net."""
         self.node.run(['sh', '-c', f'echo {value} > /proc/sys/net/{setting}'])
+
+    def await_listening(self, port: int = 179) -> None:
+        """Until it listens: it does when the first configuration is loaded and guarded."""
+        table = self.node.proc / 'net' / 'tcp'
+        within(
+            PATIENCE,
+            lambda: port in {number for number, _ in sockets_in(table.read_text(), 'tcp')},
+            lambda: self.told(f'port {port} listens'),
+        )
 
     def connections(self, port: int = 179) -> list[tuple[str, str, int]]:
         """Established TCP connections to or from that port: local address, remote address and

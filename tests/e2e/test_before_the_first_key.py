@@ -62,6 +62,7 @@ def r2(routers: Routers) -> Iterator[Router]:
     router.start(listen=R2)
     # The gatekeeper makes itself known to its peers as soon as it runs.
     router.await_event(EventName.IKE_INIT, sent=True)
+    router.await_listening()
     with inside(routers.r1.node.namespace):
         yield router
 
