@@ -7,8 +7,7 @@ has proven itself, is decided elsewhere.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ikev2.budget import Budget
@@ -19,6 +18,43 @@ from ikev2.sa.transitions import State
 if TYPE_CHECKING:
     from ikev2.context import Context
     from ikev2.sa.ike_sa import IkeSa
+
+
+class _Measured:
+    """Work that is going on. No generator: it is begun for each datagram of a handshake."""
+
+    __slots__ = ('_before', '_cpu', '_known', '_now', '_received', '_sa', '_sas', '_work')
+
+    def __init__(
+        self,
+        work: UnprovenWork,
+        sas: list[IkeSa],
+        cpu: Callable[[], float],
+        now: float,
+        sa: IkeSa | None,
+    ) -> None:
+        self._work = work
+        self._sas = sas
+        self._cpu = cpu
+        self._now = now
+        self._sa = sa
+
+    def __enter__(self) -> None:
+        self._known = len(self._sas)
+        self._received = self._sa.received if self._sa is not None else -1
+        self._before = self._cpu()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        sa = self._sa
+        if sa is None and len(self._sas) > self._known:
+            sa = self._sas[-1]
+        tried = kind is not None and issubclass(kind, InvalidKeyExchange)
+        if not tried and (sa is None or sa.received == self._received):
+            return
+        if sa is not None and sa.finished:
+            self._work.give_back(sa)
+        else:
+            self._work.charge(self._cpu() - self._before, sa, self._now)
 
 
 class UnprovenWork:
@@ -43,28 +79,13 @@ class UnprovenWork:
             now, cookie=cookie
         )
 
-    @contextmanager
-    def measured(self, now: float, sa: IkeSa | None = None) -> Iterator[None]:
+    def measured(self, now: float, sa: IkeSa | None = None) -> _Measured:
         """Charge for what is done inside: making an IKE SA, or a datagram for one, `sa`.
 
         What is refused or dropped unread isn't charged: a flood of it must not use up what the
         true peer needs. What led to an IKE SA is given back once the peer has proven itself.
         """
-        sas, cpu = self._sas, self._context.cpu
-        known, before = len(sas), cpu()
-        received = sa.received if sa is not None else -1
-        tried = False
-        try:
-            yield
-        except InvalidKeyExchange:
-            tried = True
-            raise
-        finally:
-            spent = cpu() - before
-            if sa is None and len(sas) > known:
-                sa = sas[-1]
-            if tried or (sa is not None and sa.received != received):
-                self._charge(spent, sa, now)
+        return _Measured(self, self._sas, self._context.cpu, now, sa)
 
     def recognise(self, several: list[IkeSa], datagram: Datagram, now: float) -> IkeSa | None:
         """Return the one of `several` IKE SAs with the same SPIs whose peer has sealed a datagram.
@@ -77,15 +98,17 @@ class UnprovenWork:
             return None
         before = self._context.cpu()
         found = next((sa for sa in several if sa.recognises(datagram)), None)
-        self._charge(self._context.cpu() - before, found, now)
+        self.charge(self._context.cpu() - before, found, now)
         return found
 
-    def _charge(self, spent: float, sa: IkeSa | None, now: float) -> None:
-        if sa is not None and sa.finished:
-            self._budget.give_back(sa.unproven_cpu)
-            self._context.budget.give_back(sa.unproven_cpu)
-            sa.unproven_cpu = 0.0
-            return
+    def give_back(self, sa: IkeSa) -> None:
+        """The peer of this IKE SA has proven itself."""
+        self._budget.give_back(sa.unproven_cpu)
+        self._context.budget.give_back(sa.unproven_cpu)
+        sa.unproven_cpu = 0.0
+
+    def charge(self, spent: float, sa: IkeSa | None, now: float) -> None:
+        """Somebody unproven has cost so many seconds, for `sa` where there is one."""
         self._budget.spend(spent, now)
         self._context.budget.spend(spent, now)
         if sa is not None:

@@ -233,16 +233,16 @@ def additional_choices(
     """
     kinds = ADDITIONAL.intersection(t.transform_type for t in proposal.transforms)
     for choice in _assign(proposal, sorted(kinds), methods):
-        if chosen_additional(choice) or not required:
+        if not required or chosen_additional(choice):
             yield choice
 
 
 def chosen_additional(transforms: Sequence[Transform]) -> tuple[KeyExchangeId, ...]:
     """The additional key exchanges of a choice, in the order in which they are done."""
-    chosen = {
-        t.transform_type: t.transform_id for t in transforms if t.transform_type in ADDITIONAL
-    }
-    return tuple(KeyExchangeId(chosen[kind]) for kind in sorted(chosen) if chosen[kind])
+    chosen = sorted(
+        (t.transform_type, t.transform_id) for t in transforms if t.transform_type in ADDITIONAL
+    )
+    return tuple(KeyExchangeId(method) for _, method in chosen if method)
 
 
 def _assign(

@@ -158,10 +158,13 @@ class Message:
 
     def find(self, kind: type[_P]) -> _P | None:
         """The one payload of a class, or None. MalformedMessage if there are two."""
-        found = self.all(kind)
-        if len(found) > 1:
-            raise MalformedMessage(f'{len(found)} payloads of type {found[0].payload_type}')
-        return found[0] if found else None
+        one: _P | None = None
+        for payload in self.payloads:
+            if type(payload) is kind:
+                if one is not None:
+                    raise MalformedMessage(f'more than one payload of type {one.payload_type}')
+                one = payload
+        return one
 
     def require(self, kind: type[_P]) -> _P:
         """The one payload of a class. MalformedMessage if there is none, or two."""
@@ -176,8 +179,10 @@ class Message:
 
     def notify(self, notify_type: NotifyType) -> NotifyPayload | None:
         """The first Notify payload of one type, or None."""
-        found = self.notifies(notify_type)
-        return found[0] if found else None
+        for payload in self.payloads:
+            if type(payload) is NotifyPayload and payload.notify_type == notify_type:
+                return payload
+        return None
 
     @property
     def errors(self) -> list[NotifyPayload]:
@@ -256,7 +261,9 @@ def _decode_payload(kind: int, body: bytes, critical: bool) -> Payload:
 
 
 def _decode_header(datagram: bytes) -> tuple[Header, int]:
-    fields = Reader(datagram, 'IKE header').unpack(_HEADER)
+    if len(datagram) < HEADER_LENGTH:
+        raise MalformedMessage(f'{len(datagram)} octets are no IKE header')
+    fields = _HEADER.unpack_from(datagram)
     spi_i, spi_r, next_payload, version, exchange_type, flags, message_id, length = fields
     major, minor = version >> 4, version & 0x0F
     # A newer version may have another length field: look at the version first.

@@ -68,13 +68,16 @@ class Transform(NamedTuple):
 
     def encode(self, *, last: bool) -> bytes:
         """The substructure's octets."""
-        attributes = b''.join(attribute.encode() for attribute in self.attributes)
-        body = _TRANSFORM.pack(self.transform_type, self.transform_id) + attributes
+        body = _TRANSFORM.pack(self.transform_type, self.transform_id)
+        for attribute in self.attributes:
+            body += attribute.encode()
         return _substructure_header(_LAST if last else _MORE_TRANSFORMS, body) + body
 
     @classmethod
     def decode(cls, body: bytes) -> Self:
         """From the octets after the substructure's length. Raises MalformedMessage."""
+        if len(body) == _TRANSFORM.size:
+            return cls(*_TRANSFORM.unpack(body))
         reader = Reader(body, 'transform')
         transform_type, transform_id = reader.unpack(_TRANSFORM)
         attributes = []
@@ -152,11 +155,13 @@ def _read_substructures(
 ) -> tuple[_Substructure, ...]:
     """Read a list to the reader's end; the "last" mark must be on the last one and only there."""
     found: list[_Substructure] = []
-    while reader.remaining:
+    left = reader.remaining
+    while left:
         if len(found) == LARGEST_LIST:
             raise MalformedMessage(f'more than {LARGEST_LIST} proposals or transforms')
         mark, length = reader.unpack(_SUBSTRUCTURE)
         found.append(decode(reader.take(length - _SUBSTRUCTURE.size)))
-        if mark != (more if reader.remaining else _LAST):
+        left = reader.remaining
+        if mark != (more if left else _LAST):
             raise MalformedMessage('substructure with a wrong "last" mark')
     return tuple(found)

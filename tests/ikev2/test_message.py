@@ -226,7 +226,7 @@ def test_a_missing_payload_is_the_peers_fault() -> None:
 
 
 def test_two_payloads_where_one_belongs_are_the_peers_fault() -> None:
-    with pytest.raises(MalformedMessage, match='2 payloads'):
+    with pytest.raises(MalformedMessage, match='more than one payload'):
         Message(HEADER, (NONCE, NONCE)).require(NoncePayload)
 
 
