@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
+from typing import Any
+
 
 class GatekeeperError(Exception):
     """The gatekeeper can't do what was asked; the message says why and what to try."""
+
+
+class BusyError(GatekeeperError):
+    """The gatekeeper can't do now what was asked, and nothing has changed: it waits for somebody
+    itself. Once `free` is done, asking again makes sense."""
+
+    def __init__(self, free: Future[Any]) -> None:
+        super().__init__('the gatekeeper is busy')
+        self.free = free
 
 
 class GateError(Exception):

@@ -10,20 +10,22 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
 import weakref
 from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import asdict
 from functools import partial
 
 from gatekeeper.clock import boottime
-from gatekeeper.errors import GateError, GatekeeperError
+from gatekeeper.errors import BusyError, GateError, GatekeeperError
 from gatekeeper.policy.sessions import SessionPolicy
 from gatekeeper.reporting.adapter_names import AdapterNames
 from gatekeeper.reporting.events import OperatorEvent
 from gatekeeper.reporting.explanations import Explanation
 from gatekeeper.service.command_queue import CommandQueue
 from gatekeeper.service.loop import Loop, Settings
-from gatekeeper.service.mailbox import Mailbox
+from gatekeeper.service.mailbox import Mailbox, wait_for
 from gatekeeper.state.selection import Operation, Selection
 from gatekeeper.state.ticket import Ticket
 from ikev2.limits import KeyLog
@@ -127,9 +129,44 @@ class Gatekeeper:
         """
         self._calls.call(partial(self._loop.configure, tuple(policies)))
 
+    def reconfigure(self, policies: Sequence[SessionPolicy], within: float) -> None:
+        """As `configure`, in at most `within` seconds, for a thread that has other sessions to
+        serve. Raises BusyError too: then the old set is in force, and deny keys of the new one
+        may stay until the next call of this, or of `withdraw`."""
+        until = time.monotonic() + within
+        prepared = self._calls.ask(partial(self._loop.prepare, tuple(policies)))
+        try:
+            prepared.result(within)
+        except TimeoutError:
+            raise BusyError(prepared) from None
+        in_force: Future[None] = Future()
+        done = self._calls.ask(
+            partial(
+                self._loop.configure, tuple(policies), in_force=lambda: in_force.set_result(None)
+            )
+        )
+        try:
+            done.result(max(0.0, until - time.monotonic()))
+        except TimeoutError:
+            if done.cancel():
+                raise BusyError(self._calls.ask(lambda now: None)) from None
+            # It has begun, and asks nobody anything before they are in force.
+            wait((done, in_force), return_when=FIRST_COMPLETED)
+        if not in_force.done():
+            done.result()
+
+    def withdraw(self) -> None:
+        """What `reconfigure` was asked for will not come: the deny keys for it go."""
+        self._calls.post(self._loop.withdraw)
+
     def add_listener(self, sock: socket.socket) -> None:
         """A bound socket that is about to listen, or listens: guard it. Raises GatekeeperError;
         then it must not listen."""
+        wait_for(self.guard_listener(sock))
+
+    def guard_listener(self, sock: socket.socket) -> Future[None]:
+        """As `add_listener`, for who can't wait: it must not listen before this is done. Raises
+        GatekeeperError."""
         descriptor = sock.fileno()
         try:
             duplicate = sock.dup()
@@ -139,16 +176,18 @@ class Gatekeeper:
         def add(now: float) -> None:
             self._loop.listeners.add(descriptor, duplicate, self._loop.core.state.policies.values())
 
-        try:
-            self._calls.call(add)
-        except BaseException:
-            duplicate.close()
-            raise
+        def added(future: Future[None]) -> None:
+            if future.cancelled() or future.exception() is not None:
+                duplicate.close()
 
-    def drop_listener(self, sock: socket.socket) -> None:
-        """The daemon is about to close this listening socket."""
+        future = self._calls.ask(add)
+        future.add_done_callback(added)
+        return future
+
+    def drop_listener(self, sock: socket.socket) -> Future[None]:
+        """The daemon is about to close this listening socket; it is free once this is done."""
         descriptor = sock.fileno()
-        self._calls.call(lambda now: self._loop.listeners.drop(descriptor))
+        return self._calls.ask(lambda now: self._loop.listeners.drop(descriptor))
 
     def request(self, session_key: str, pair: SocketPair) -> Ticket:
         """A socket for `pair` is bound, closed, and known to the daemon's installer. When the
@@ -178,15 +217,18 @@ class Gatekeeper:
         """The routing protocol has ended a session: with these words, for operators."""
         self._calls.post(lambda now: self._loop.core.session_ended(session_key, notification))
 
-    def operate(self, operation: Operation, selection: Selection) -> str:
-        """Rekey, revoke, drain, or take back; return what it did. Raises GatekeeperError."""
-        return self._calls.call(lambda now: self._loop.core.operate(operation, selection, now)).text
+    def operate(self, operation: Operation, selection: Selection) -> Future[str]:
+        """Rekey, revoke, drain, or take back; the future has what it did, or GatekeeperError."""
+        return self._calls.ask(lambda now: self._loop.core.operate(operation, selection, now).text)
+
+    def look(self) -> Future[list[dict[str, object]]]:
+        """Rows for `show`, or GatekeeperError."""
+        why = {'backend_why': self._backend.why}
+        return self._calls.ask(lambda now: [row | why for row in self._loop.look(now)])
 
     def snapshot(self) -> list[dict[str, object]]:
-        """Rows for `show`. Raises GatekeeperError."""
-        return [
-            row | {'backend_why': self._backend.why} for row in self._calls.call(self._loop.look)
-        ]
+        """As `look`, for who may wait. Raises GatekeeperError."""
+        return wait_for(self.look())
 
     def counted(self) -> dict[str, object]:
         """The backend for `show`: which, why, and its counters. Raises GatekeeperError."""

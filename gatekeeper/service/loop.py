@@ -206,29 +206,49 @@ class Loop:
 
     # --- what the daemon asks for ---------------------------------------------------------------
 
-    def configure(self, policies: tuple[SessionPolicy, ...], now: float) -> None:
-        """Put policies in force. Raises PolicyError or GatekeeperError; then the old ones stay."""
+    def prepare(self, policies: tuple[SessionPolicy, ...], now: float) -> None:
+        """Have the deny keys for policies that are about to come. Raises PolicyError or
+        GatekeeperError; then there are none of theirs."""
         check(policies)
         check_suites(policies, self.capabilities)
-        if any(policy.pad is not None for policy in policies):
-            try:
-                self._udp.open(self._selector, policies)
-            except UdpError as error:
-                setting = self._settings.names.ike_port_setting
-                cause = f'{error}; {setting} chooses other ports'
-                raise GatekeeperError(cause) from None
-        added = self.listeners.guard(policies)
+        self.listeners.guard(policies)
+
+    def withdraw(self, now: float) -> None:
+        """What was prepared does not come: the deny keys for it go."""
+        self.listeners.keep(tuple(self.core.state.policies.values()))
+
+    def configure(
+        self,
+        policies: tuple[SessionPolicy, ...],
+        now: float,
+        in_force: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Put policies in force; call `in_force` when they are, before anybody else is asked for
+        the rest. Raises PolicyError or GatekeeperError; then the old ones stay."""
+        self.prepare(policies, now)
         try:
+            self._open_udp(policies)
             self.core.configure(policies, now)
-        except PolicyError:
-            self.listeners.unguard(added)
+        except (GatekeeperError, PolicyError):
+            self._calls.post(self.withdraw)
             raise
+        in_force()
         # Keys that are gone by the new policies are off the listening sockets when this returns:
         # the kernel takes no TCP-MD5 key beside one.
         self._obey(now)
         self._udp.use_interfaces(policies)
         self.listeners.keep(policies)
         self._backend.loaded(frozenset(policy.remote for policy in policies))
+
+    def _open_udp(self, policies: tuple[SessionPolicy, ...]) -> None:
+        """Have the UDP sockets, if somebody negotiates. Raises GatekeeperError."""
+        if all(policy.pad is None for policy in policies):
+            return
+        try:
+            self._udp.open(self._selector, policies)
+        except UdpError as error:
+            setting = self._settings.names.ike_port_setting
+            raise GatekeeperError(f'{error}; {setting} chooses other ports') from None
 
     def look(self, now: float) -> list[dict[str, object]]:
         """The rows of every session. Raises GatekeeperError."""

@@ -26,6 +26,18 @@ Work = Callable[[float], None]
 """Done on the gatekeeper's thread, which says what time it is."""
 
 
+def wait_for(future: Future[Result]) -> Result:
+    """Return what a question to the gatekeeper's thread was answered. Raises PolicyError or
+    GatekeeperError."""
+    try:
+        return future.result(CALL_WITHIN)
+    except TimeoutError:
+        if future.cancel():
+            raise GatekeeperError('the gatekeeper does not answer') from None
+    # It has begun and can't be called off: a load that is refused must have changed nothing.
+    return future.result()
+
+
 @dataclass(frozen=True, slots=True)
 class _Call:
     """Work for the gatekeeper's thread, and whom to tell if it will never be done."""
@@ -65,8 +77,8 @@ class Mailbox:
                 return
         refuse(self._ended)
 
-    def call(self, work: Callable[[float], Result]) -> Result:
-        """Have work done, and wait for what it returns. Raises PolicyError or GatekeeperError."""
+    def ask(self, work: Callable[[float], Result]) -> Future[Result]:
+        """Have work done; the future has what it returns, PolicyError or GatekeeperError."""
         future: Future[Result] = Future()
 
         def call(now: float) -> None:
@@ -85,13 +97,11 @@ class Mailbox:
                 future.set_exception(GatekeeperError(cause))
 
         self.post(call, refuse)
-        try:
-            return future.result(CALL_WITHIN)
-        except TimeoutError:
-            if future.cancel():
-                raise GatekeeperError('the gatekeeper does not answer') from None
-        # It has begun and can't be called off: a load that is refused must have changed nothing.
-        return future.result()
+        return future
+
+    def call(self, work: Callable[[float], Result]) -> Result:
+        """Have work done, and wait for what it returns. Raises PolicyError or GatekeeperError."""
+        return wait_for(self.ask(work))
 
     # --- the gatekeeper's thread ----------------------------------------------------------------
 

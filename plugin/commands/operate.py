@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 from exabgp.reactor.api.command.command import Command
 
 from gatekeeper.errors import GatekeeperError
 from gatekeeper.state.selection import Operation, parse_selection
-from plugin.commands.show import NOTHING, ascii_only
-from plugin.connections import runtime
+from plugin.commands.answers import NOTHING, Answer, answer, then
+from plugin.connections.runtime import Runtime
 from plugin.patching import add
 
 _JSON = 'json'
@@ -25,17 +25,14 @@ def name_of(operation: Operation) -> str:
 def _command(operation: Operation) -> Callable[..., bool]:
     def run(self: Any, reactor: Any, service: str, line: str, use_json: bool) -> bool:
         words = [word for word in line.removeprefix(name_of(operation)).split() if word != _JSON]
-        running = runtime.of(reactor)
-        try:
+
+        def ask(running: Runtime | None) -> Future[Answer]:
             if running is None:
                 raise GatekeeperError(NOTHING)
-            answer = {'done': running.gatekeeper.operate(operation, parse_selection(words))}
-        except GatekeeperError as error:
-            answer = {'error': str(error)}
-        ((kind, text),) = answer.items()
-        told = json.dumps(answer) if use_json else text if kind == 'done' else f'error: {text}'
-        reactor.processes.write(service, ascii_only(told))
-        reactor.processes.answer_done(service)
+            done = running.gatekeeper.operate(operation, parse_selection(words))
+            return then(done, lambda text: ({'done': text}, [text]))
+
+        answer(reactor, service, ask, use_json)
         return True
 
     return run

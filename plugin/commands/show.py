@@ -1,27 +1,26 @@
 """`show ikev2` and `show ikev2 backend`, also with `json`, in ExaBGP's own command line and API.
 
-Read only, ASCII only (ExaBGP's pipes take nothing else), and nothing secret: the gatekeeper's
+Read only, and nothing secret: the gatekeeper's
 snapshot has none.
 """
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from typing import Any
 
 from exabgp.reactor.api.command.command import Command
 
 from gatekeeper.service.gatekeeper import GatekeeperError
-from plugin.connections import runtime
+from plugin.commands.answers import NOTHING, Answer, answer, known, then
 from plugin.connections.runtime import Runtime
 from plugin.patching import add
 
 NAME = 'show ikev2'
 BACKEND = 'backend'
 WORDS = (BACKEND, 'json', 'text')
-NOTHING = 'no neighbor has an ikev2 section or a keychain'
 
 Row = dict[str, object]
 
@@ -102,47 +101,40 @@ def table(rows: Sequence[Row], now: float) -> list[str]:
     ]
 
 
-def ascii_only(text: str) -> str:
-    """What an identity may hold beyond ASCII, escaped."""
-    return text.encode('ascii', 'backslashreplace').decode()
-
-
 def which_backend(row: Row) -> str:
     """What protects the connections here, and why that."""
     return f'TCP-AO backend: {row.get("backend")}, since {row.get("backend_why")}'
 
 
-def _sessions(running: Runtime | None) -> tuple[object, list[str]]:
-    rows = running.gatekeeper.snapshot() if running is not None else []
+def _sessions(running: Runtime | None) -> Future[Answer]:
+    return then(running.gatekeeper.look(), _of_rows) if running is not None else known(_of_rows([]))
+
+
+def _of_rows(rows: list[Row]) -> Answer:
     return rows, [*table(rows, time.time()), which_backend(rows[0])] if rows else [NOTHING]
 
 
-def _backend(running: Runtime | None) -> tuple[object, list[str]]:
+def _backend(running: Runtime | None) -> Future[Answer]:
     if running is None:
-        return {}, [NOTHING]
+        return known(({}, [NOTHING]))
     counted = running.gatekeeper.counted()
     said = {'backend', 'backend_why'}
     counters = [f'{name}: {value}' for name, value in counted.items() if name not in said]
-    return counted, [which_backend(counted), *counters]
+    return known((counted, [which_backend(counted), *counters]))
 
 
 def show(self: Any, reactor: Any, service: str, line: str, use_json: bool) -> bool:
     """The command."""
-    running = runtime.of(reactor)
     words = line.removeprefix(NAME).split()
     look = _backend if BACKEND in words else _sessions
-    try:
+
+    def ask(running: Runtime | None) -> Future[Answer]:
         for word in words:
             if word not in WORDS:
                 raise GatekeeperError(f'{NAME}: {word!r} is unknown; expected json or backend')
-        answer, text = look(running)
-    except GatekeeperError as error:
-        answer, text = {'error': str(error)}, [f'error: {error}']
-    if use_json:
-        text = [json.dumps(answer)]
-    for one in text:
-        reactor.processes.write(service, ascii_only(one))
-    reactor.processes.answer_done(service)
+        return look(running)
+
+    answer(reactor, service, ask, use_json)
     return True
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from inspect import GEN_CREATED, getgeneratorstate, isgenerator
 from typing import Any
@@ -24,11 +24,12 @@ from gatekeeper.policy.addresses import address_of
 from gatekeeper.policy.sessions import SessionPolicy
 from gatekeeper.reporting.ike_key_log import IkeKeyLog
 from gatekeeper.reporting.keys_json import KeyTable
-from gatekeeper.service.gatekeeper import Gatekeeper, GatekeeperError
+from gatekeeper.service.gatekeeper import Gatekeeper
 from plugin.connections import bgp_session as sessions
 from plugin.connections.context import Context
 from plugin.connections.incoming import IncomingConnections
 from plugin.connections.peers import protection_in_force
+from plugin.connections.waits import Waits
 from plugin.log import LOG, Recorder
 from tcpao.mkt import IPAddress
 from tcpao.socket_installer import SocketInstaller
@@ -50,6 +51,7 @@ class Runtime(Context):
         """For debugging, if the environment asks for them."""
         self.drive(Driver(gatekeeper, installer, self))
         self.accepting = IncomingConnections(self)
+        self.waits = Waits()
         self.stopped = False
         self._protected: set[IPAddress] = set()
         """Every address that was protected since the daemon's start."""
@@ -57,9 +59,12 @@ class Runtime(Context):
     # --- policies and listeners -----------------------------------------------------------------
 
     def configure(self, policies: Sequence[SessionPolicy]) -> None:
-        """Put policies in force: deny keys first. Raises PolicyError or GatekeeperError; then
-        the old ones stay."""
-        self.gatekeeper.configure(policies)
+        """Put policies in force: deny keys first. Raises PolicyError or GatekeeperError (BusyError
+        once the daemon runs); then the old ones stay."""
+        if self.waits.is_running:
+            self.gatekeeper.reconfigure(policies, self.waits.left())
+        else:
+            self.gatekeeper.configure(policies)
         self.recorder.reloaded()
         self.policies = {policy.key: policy for policy in policies}
         self._protected |= self.guarded()
@@ -75,10 +80,11 @@ class Runtime(Context):
         """Return True if the peer's address is protected, or was since the daemon's start."""
         return address_of(peer.neighbor['peer-address']) in self._protected
 
-    def guard(self, listener: socket.socket) -> None:
-        """Deny keys for a bound socket, before listen() where that is still possible. Raises
+    def guard(self, listener: socket.socket, guarded: Callable[[], None]) -> None:
+        """Deny keys for a bound socket, before listen() where that is still possible: `guarded`
+        is called when it has them, in a later turn where that takes long. Raises
         GatekeeperError; then it must not listen."""
-        self.gatekeeper.add_listener(listener)
+        self.waits.finish(self.gatekeeper.guard_listener(listener), guarded)
 
     def listens(self, listener: socket.socket) -> None:
         """The socket listens: wake for arrivals."""
@@ -87,9 +93,10 @@ class Runtime(Context):
     def unguard(self, listener: socket.socket) -> None:
         """The socket is about to be closed."""
         self.waker.forget(listener)
-        # A gatekeeper that died has closed its own descriptor of it.
-        with suppress(GatekeeperError):
-            self.gatekeeper.drop_listener(listener)
+        if not self.waits.is_over(self.gatekeeper.drop_listener(listener)):
+            # The gatekeeper closes its own descriptor of it later.
+            with suppress(OSError):
+                listener.shutdown(socket.SHUT_RD)
 
     # --- the reactor's turn ---------------------------------------------------------------------
 
@@ -109,6 +116,7 @@ class Runtime(Context):
     def turn(self, woken: bool) -> None:
         """Do what is due; `woken`: the waker was readable."""
         self.driver.turn(woken)
+        self.waits.settle()
 
     def settle(self) -> None:
         """Hand proven incoming connections to BGP."""

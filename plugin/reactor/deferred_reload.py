@@ -1,5 +1,5 @@
 """A reload that is asked for (SIGUSR1, SIGUSR2) while a session has routes to send comes when they
-are sent.
+are sent; one that the gatekeeper can't serve yet, when it can.
 
 Upstream logs that it schedules such a reload, and forgets it: a key that an operator thought
 revoked would go on protecting the session. Nor may a neighbor that reads nothing, or a helper that
@@ -9,6 +9,7 @@ never stops announcing, put it off for good.
 from __future__ import annotations
 
 import time
+from concurrent.futures import Future
 from typing import Any, Final
 
 from exabgp.logger import log
@@ -22,6 +23,11 @@ LONGEST: Final = 60.0
 """Seconds that a reload waits."""
 WAITS: Final = (
     f'the reload waits until all routes are sent to sessions that are up, at most {LONGEST:g} s'
+)
+"""In the log."""
+BUSY: Final = (
+    'the reload waits for the packet process, or for rules that it has to change; it is done when '
+    'they are, and the sessions go on as they were'
 )
 """In the log."""
 
@@ -48,6 +54,17 @@ def _pending_adjribout(original: Any, self: Any) -> bool:
     return True
 
 
+def wait_for(reactor: Any, free: Future[Any], kind: int) -> None:
+    """Ask for the load that was to be done again when `free` is done; `kind` is what it is where
+    no signal asked for it."""
+    signal = reactor.signal
+    log.warning(lambda: BUSY, LOG)
+    handled = signal.ikev2_handled
+    is_same = handled[0] in (kind, Signal.FULL_RELOAD) and kind != Signal.RESTART
+    signal.ikev2_postponed = handled if is_same else (kind, handled[1])
+    signal.ikev2_free = free
+
+
 def resume(reactor: Any) -> None:
     """Once in each turn of the loop: a reload that waits, and needn't any more, is asked for
     again."""
@@ -55,9 +72,15 @@ def resume(reactor: Any) -> None:
     waiting = getattr(signal, 'ikev2_postponed', None)
     if waiting is not None and not signal.received and not _must_wait(reactor):
         signal.received, signal.number = waiting
+        if signal.received == Signal.RESTART:
+            # Of a restart nobody asks whether it must wait.
+            signal.ikev2_postponed = None
 
 
 def _must_wait(reactor: Any) -> bool:
+    free = getattr(reactor.signal, 'ikev2_free', None)
+    if free is not None and not free.done():
+        return True
     until = getattr(reactor.signal, 'ikev2_until', None)
     over = until is not None and time.monotonic() >= until
     return not over and _have_routes_to_send(reactor)

@@ -7,6 +7,7 @@ from __future__ import annotations
 import select
 import socket
 from collections.abc import Iterator
+from errno import EAGAIN
 from typing import Any
 
 from exabgp.bgp.message import Notification, Notify
@@ -157,6 +158,7 @@ class GuardedListener(socket.socket):
 
     reactor: Any = None
     backlog: tuple[Any, ...] = ()
+    listens = False
 
     def listen(self, *arguments: Any) -> None:
         self.backlog = arguments
@@ -164,22 +166,38 @@ class GuardedListener(socket.socket):
             self.begin_listening()
 
     def begin_listening(self) -> None:
-        """Listen, with deny keys. Raises NetworkError if there are none to be had, or OSError."""
+        """Listen once there are deny keys. Raises NetworkError if there are none to be had, or
+        OSError."""
+        running = runtime.of(self.reactor)
+        if running is None:
+            self._listen()
+            return
+        try:
+            running.guard(self, self._listen)
+        except GatekeeperError as error:
+            raise NetworkError(f'{self.getsockname()} may not listen: {error}') from None
+
+    def _listen(self) -> None:
+        if self.fileno() == -1:
+            # Closed while it waited.
+            return
+        super().listen(*self.backlog)
+        self.listens = True
         running = runtime.of(self.reactor)
         if running is not None:
-            try:
-                running.guard(self)
-            except GatekeeperError as error:
-                raise NetworkError(f'{self.getsockname()} may not listen: {error}') from None
-        super().listen(*self.backlog)
-        if running is not None:
             running.listens(self)
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        if not self.listens:
+            raise BlockingIOError(EAGAIN, 'the socket does not listen yet')
+        return super().accept()
 
     def forget_half_open(self) -> None:
         """Drop the connections that nobody has accepted, half-open ones too, and listen on: the
         kernel ends them when a socket stops to listen (tcp_disconnect())."""
-        self.shutdown(socket.SHUT_RD)
-        super().listen(*self.backlog)
+        if self.listens:
+            self.shutdown(socket.SHUT_RD)
+            super().listen(*self.backlog)
 
     def close(self) -> None:
         running = runtime.of(self.reactor)

@@ -10,17 +10,19 @@ import atexit
 import os
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import ExitStack
 from functools import partial
 from typing import Any, TypeVar
 
 from exabgp.environment import getenv
 from exabgp.logger import log
+from exabgp.reactor.interrupt import Signal
 from exabgp.reactor.loop import Reactor
 from exabgp.reactor.peer import Peer
 
 from gatekeeper.adapter.metrics_server import MetricsError, parse_endpoint, serve
-from gatekeeper.errors import PolicyError
+from gatekeeper.errors import BusyError, PolicyError
 from gatekeeper.policy.doubts import doubts_about
 from gatekeeper.policy.sessions import SessionPolicy
 from gatekeeper.reporting.adapter_names import AdapterNames
@@ -37,7 +39,7 @@ from plugin.connections import hop_limits, peers, runtime
 from plugin.connections.runtime import Runtime
 from plugin.log import LOG, Recorder
 from plugin.patching import wrap
-from plugin.reactor import listeners
+from plugin.reactor import deferred_reload, listeners
 from plugin.reactor.leftover_rules import clear
 from tcpao.backend import Preference
 from tcpao.backend_choice import choose
@@ -148,8 +150,7 @@ def _begin(reactor: Any, policies: list[SessionPolicy]) -> Runtime:
         if listeners.may_listen(reactor):
             # A reload protects the first neighbor: what was accepted fails its proof.
             for listener in reactor.listener._sockets:
-                running.guard(listener)
-                running.listens(listener)
+                running.guard(listener, partial(running.listens, listener))
         running.configure(policies)
     except BaseException:
         running.stop()
@@ -173,6 +174,8 @@ def _commit(reactor: Any, policies: list[SessionPolicy]) -> str | None:
             elif policies:
                 running = _begin(reactor, policies)
         _clear_once(reactor, running)
+    except BusyError as error:
+        raise Postponed(error.free) from None
     except (GatekeeperError, PolicyError, OSError) as error:
         return f'ikev2: {error}{_hint()}'
     _warn(policies)
@@ -213,16 +216,34 @@ def _hint() -> str:
     return f' (as user {os.geteuid()}: what needs privileges needs a restart of the daemon as root)'
 
 
+class Postponed(BaseException):
+    """A load that can't be done before `free` is done; for upstream's loader no Exception, which
+    it would tell as an error in the file."""
+
+    def __init__(self, free: Future[Any]) -> None:
+        super().__init__()
+        self.free = free
+
+
 def _reload(original: Any, self: Any) -> Any:
     if self.processes is None:
         # Not a daemon: `exabgp decode` loads a configuration with a reactor that never runs.
         return original(self)
+    running = runtime.of(self)
+    if running is not None:
+        running.waits.begin()
     set_commit(self.configuration, lambda policies: _commit(self, policies))
-    reloaded = original(self)
+    try:
+        reloaded = original(self)
+    except Postponed as postponed:
+        deferred_reload.wait_for(self, postponed.free, Signal.RELOAD)
+        return False
     if reloaded:
         listeners.listen_for_protected(self)
         peers.change_over(self)
         hop_limits.set_on_listeners(self)
+    elif running is not None:
+        running.gatekeeper.withdraw()
     return reloaded
 
 
@@ -240,8 +261,15 @@ def _remove(original: Any, self: Any) -> Any:
 def _restart(original: Any, self: Any) -> Any:
     """Upstream loads a configuration here too, but its peers go on with what they had: policies
     that nobody keeps, and neighbors without one."""
+    running = runtime.of(self)
+    if running is not None:
+        running.waits.begin()
     set_commit(self.configuration, lambda policies: _commit(self, policies))
-    original(self)
+    try:
+        original(self)
+    except Postponed as postponed:
+        deferred_reload.wait_for(self, postponed.free, Signal.RESTART)
+        return
     if runtime.of(self) is not None:
         self.reload()
 
@@ -249,6 +277,7 @@ def _restart(original: Any, self: Any) -> Any:
 def _shutdown(original: Any, self: Any) -> Any:
     running = runtime.of(self)
     if running is not None:
+        running.waits.begin()
         sessions.send_shutdown_notifications(running)
     result = original(self)
     if running is not None:

@@ -133,6 +133,11 @@ class Router:
         """What all daemons here have logged."""
         return self._logged(0)
 
+    @property
+    def log_of_this_run(self) -> str:
+        """What the daemon that runs, or ran last, has said."""
+        return self._logged(self._log_begins)
+
     def _logged(self, start: int) -> str:
         path = self.home / 'log'
         if not path.exists():

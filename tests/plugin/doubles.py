@@ -7,6 +7,7 @@ import select
 import socket
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
@@ -17,7 +18,7 @@ from exabgp.configuration.configuration import Configuration
 from exabgp.reactor.loop import Reactor
 from exabgp.reactor.peer import ACTION
 
-from gatekeeper.errors import GateError, PolicyError
+from gatekeeper.errors import BusyError, GateError, PolicyError
 from gatekeeper.policy.algorithm_support import check_suites
 from gatekeeper.policy.sessions import PadEntry, SessionId, SessionPolicy
 from gatekeeper.reporting.events import OperatorEvent
@@ -122,6 +123,11 @@ class FakeGatekeeper(Gatekeeper):
         """What it had been told whenever the daemon cleared what is left of a packet process."""
         self.refuse_policies: str | None = None
         self.refuse_listeners: str | None = None
+        self.busy: Future[None] | None = None
+        """What a load waits for."""
+        self.withdrawn = 0
+        self.guarded: Future[None] | None = None
+        """What a listener waits for."""
         self.settled = True
         """False while a deadline waits that was not acted upon."""
         self._waiting_commands: list[Command] = []
@@ -140,19 +146,36 @@ class FakeGatekeeper(Gatekeeper):
         self.policies = list(policies)
         self.log.append('configure')
 
+    def reconfigure(self, policies: Sequence[SessionPolicy], within: float) -> None:
+        if self.busy is not None:
+            raise BusyError(self.busy)
+        self.configure(policies)
+
+    def withdraw(self) -> None:
+        self.withdrawn += 1
+
     def clear(self) -> None:
         self.cleared_after.append(list(self.log))
 
-    def add_listener(self, sock: socket.socket) -> None:
+    def guard_listener(self, sock: socket.socket) -> Future[None]:
+        guarded: Future[None] = Future()
         if self.refuse_listeners is not None:
-            raise GatekeeperError(self.refuse_listeners)
+            guarded.set_exception(GatekeeperError(self.refuse_listeners))
+            return guarded
         save_syns(sock)
         listening = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
         state = 'listening' if listening else 'bound'
         self.log.append(f'add_listener {sock.getsockname()[1]} {state}')
+        if self.guarded is not None:
+            return self.guarded
+        guarded.set_result(None)
+        return guarded
 
-    def drop_listener(self, sock: socket.socket) -> None:
+    def drop_listener(self, sock: socket.socket) -> Future[None]:
         self.log.append(f'drop_listener {sock.getsockname()[1]}')
+        dropped: Future[None] = Future()
+        dropped.set_result(None)
+        return dropped
 
     def request(self, session_key: str, pair: SocketPair) -> Ticket:
         asked = Asked(session_key, pair, self.wake)
@@ -190,8 +213,10 @@ class FakeGatekeeper(Gatekeeper):
     def session_ended(self, session_key: str, notification: str) -> None:
         self.notifications.append(notification)
 
-    def snapshot(self) -> list[dict[str, object]]:
-        return [{'neighbor': policy.neighbor} for policy in self.policies]
+    def look(self) -> Future[list[dict[str, object]]]:
+        rows: Future[list[dict[str, object]]] = Future()
+        rows.set_result([{'neighbor': policy.neighbor} for policy in self.policies])
+        return rows
 
     def counted(self) -> dict[str, object]:
         return {'backend': 'userspace', 'backend_why': 'it was asked for', 'good': 7, 'bad': 2}

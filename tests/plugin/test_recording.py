@@ -7,6 +7,7 @@ import os
 import resource
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from ipaddress import ip_address
 from pathlib import Path
@@ -22,6 +23,7 @@ from gatekeeper.reporting.events import EventName, OperatorEvent
 from gatekeeper.reporting.keys_json import KeyTable
 from gatekeeper.service.gatekeeper import GatekeeperError
 from plugin.commands import show as showing
+from plugin.commands.answers import NOTHING, known
 from plugin.configuration.environment import read_ports, write_ports
 from plugin.log import Recorder
 from tcpao.mkt import SocketPair
@@ -328,7 +330,7 @@ def test_show_json_is_one_list(daemon: Start) -> None:
 def test_show_without_gated_neighbors_says_so(daemon: Start) -> None:
     one = daemon(neighbor(section=''))
     assert one.begin()
-    assert ask(one, 'show ikev2') == [showing.NOTHING]
+    assert ask(one, 'show ikev2') == [NOTHING]
     assert ask(one, 'show ikev2 json') == ['[]']
 
 
@@ -336,10 +338,10 @@ def test_show_of_a_dead_gatekeeper_says_so(daemon: Start, monkeypatch: pytest.Mo
     one = daemon(neighbor())
     assert one.begin()
 
-    def snapshot() -> list[dict[str, object]]:
+    def look() -> Future[list[dict[str, object]]]:
         raise GatekeeperError('the gatekeeper is not running')
 
-    monkeypatch.setattr(one.gatekeeper, 'snapshot', snapshot)
+    monkeypatch.setattr(one.gatekeeper, 'look', look)
     assert ask(one, 'show ikev2') == ['error: the gatekeeper is not running']
     assert json.loads(ask(one, 'show ikev2 json')[0]) == {'error': 'the gatekeeper is not running'}
 
@@ -348,7 +350,7 @@ def test_show_says_which_backend_and_why(daemon: Start, monkeypatch: pytest.Monk
     one = daemon(neighbor())
     assert one.begin()
     row = ROW | {'backend_why': 'this kernel has TCP-AO'}
-    monkeypatch.setattr(one.gatekeeper, 'snapshot', lambda: [row])
+    monkeypatch.setattr(one.gatekeeper, 'look', lambda: known([row]))
     assert ask(one, 'show ikev2')[-1] == 'TCP-AO backend: kernel, since this kernel has TCP-AO'
 
 
@@ -363,7 +365,7 @@ def test_show_backend_tells_what_it_has_counted(daemon: Start) -> None:
 def test_show_backend_without_gated_neighbors_says_so(daemon: Start) -> None:
     one = daemon(neighbor(section=''))
     assert one.begin()
-    assert ask(one, 'show ikev2 backend') == [showing.NOTHING]
+    assert ask(one, 'show ikev2 backend') == [NOTHING]
 
 
 def test_the_table_has_every_field() -> None:
@@ -403,7 +405,9 @@ def test_what_is_not_ascii_is_escaped(daemon: Start, monkeypatch: pytest.MonkeyP
     """ExaBGP's pipes take ASCII only; anything else would end the daemon."""
     one = daemon(neighbor())
     assert one.begin()
-    monkeypatch.setattr(one.gatekeeper, 'snapshot', lambda: [ROW | {'peer_id': 'key-id k\u00e9y'}])
+    monkeypatch.setattr(
+        one.gatekeeper, 'look', lambda: known([ROW | {'peer_id': 'key-id k\u00e9y'}])
+    )
     assert 'k\\xe9y' in ask(one, 'show ikev2')[1]
     assert json.loads(ask(one, 'show ikev2 json')[0])[0]['peer_id'] == 'key-id k\u00e9y'
 

@@ -491,7 +491,7 @@ def test_an_unsigned_syn_to_a_guarded_listener_gets_no_answer(r2: Daemon) -> Non
 def test_a_dropped_listener_is_let_go(r2: Daemon) -> None:
     r2.listen()
     assert r2.listener is not None
-    r2.gatekeeper.drop_listener(r2.listener)
+    r2.gatekeeper.drop_listener(r2.listener).result()
     r2.listener.close()
     r2.listener = None
     r2.listen()

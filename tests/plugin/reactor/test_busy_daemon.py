@@ -13,6 +13,7 @@ from typing import Any
 
 import plugin
 from tests.plugin.doubles import Daemon
+from tests.plugin.peers import free_port
 from tests.plugin.texts import neighbor
 
 OURS = str(Path(plugin.__file__).parent)
@@ -38,7 +39,7 @@ def lines_of_ours(work: Callable[[], object]) -> int:
 
 
 def lines_of_a_busy_turn(daemon: Callable[..., Daemon], neighbors: int) -> int:
-    more = '    passive; listen 1790;\n'
+    more = f'    passive; listen {free_port()};\n'
     one = daemon(''.join(neighbor(peer=f'127.0.1.{n + 1}', more=more) for n in range(neighbors)))
     assert one.begin()
     busy = os.eventfd(1, os.EFD_NONBLOCK)
