@@ -84,7 +84,7 @@ def _outlive(child: int, control: int, daemon: int | None) -> tuple[int, bool]:
             status = os.waitpid(child, 0)[1]
             with suppress(OSError):
                 os.write(control, str(os.waitstatus_to_exitcode(status)).encode())
-        word = os.read(control, 1) if control in ready else None
+        word = _word(control) if control in ready else None
         if word == KILL:
             if status is None:
                 _kill(child)
@@ -99,6 +99,14 @@ def _outlive(child: int, control: int, daemon: int | None) -> tuple[int, bool]:
             _kill(child)
             status = os.waitpid(child, 0)[1]
     return status, told
+
+
+def _word(control: int) -> bytes:
+    """What the daemon says; nothing if it has ended, also with words of ours unread."""
+    try:
+        return os.read(control, 1)
+    except ConnectionResetError:
+        return b''
 
 
 def _kill(child: int) -> None:

@@ -77,6 +77,14 @@ def test_a_killed_one_keeps_its_rules_while_the_daemon_lives() -> None:
         assert status_of(pid) == CLEARED
 
 
+def test_it_ends_when_the_daemon_is_gone_and_has_not_read() -> None:
+    with watched(_hang) as (control, pid):
+        control.send(KILL)
+        assert select.select([control], [], [], PATIENCE)[0]
+        control.close()
+        assert status_of(pid) == -signal.SIGKILL
+
+
 @pytest.mark.usefixtures('clearing')
 def test_a_stuck_one_and_its_rules_go_when_the_daemon_stops() -> None:
     with watched(_hang) as (control, pid):
