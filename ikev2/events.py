@@ -41,6 +41,8 @@ class SendFailure:
     text: str
     from_icmp: bool
     """Anybody may have forged it (RFC 7296, 2.4): good for a hint, proof of nothing."""
+    is_port_closed: bool = False
+    """ICMP says that the datagram came to the host, and that nobody listens on its port."""
 
 
 class Cause(StrEnum):

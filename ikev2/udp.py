@@ -213,7 +213,8 @@ class UdpSockets:
                     continue
                 remote = IPv4Address(source[0]) if family == socket.AF_INET else _ipv6(source[0])
                 text = _ICMP.get(number, os.strerror(number).lower())
-                self._note(SendFailure(remote, f'{text} ({remote} UDP port {source[1]})', True))
+                text = f'{text} ({remote} UDP port {source[1]})'
+                self._note(SendFailure(remote, text, True, number == errno.ECONNREFUSED))
 
     def _open(self, family: int) -> None:
         for index, wanted in enumerate(self.ports):

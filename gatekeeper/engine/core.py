@@ -154,7 +154,7 @@ class Core:
 
     def send_failed(self, failure: ike.SendFailure, now: float) -> None:
         """The kernel, or a router on the way, has refused a datagram."""
-        ike_events.send_failed(self.state, failure)
+        ike_events.send_failed(self.state, failure, now)
 
     def attempt_failed(self, session_key: str, why: Explanation) -> None:
         """The routing protocol could not open a connection, for a reason of its own."""

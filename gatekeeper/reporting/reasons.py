@@ -52,6 +52,12 @@ class Reason(Enum):
         _OURS,
         'look at the route to the peer, at local-address, and at the firewall of this host',
     )
+    NOBODY_AT_PORT = (
+        'port-unreachable',
+        _PEER,
+        'start the daemon there, or correct its address or ike-port; a firewall that rejects says '
+        'the same',
+    )
     UNREACHABLE = (
         'unreachable',
         _PEER,
@@ -329,6 +335,7 @@ BY_INSTALLER: dict[installer.Cause, Reason] = {
 
 ORDINARY = frozenset(
     {
+        Reason.NOBODY_AT_PORT,
         Reason.NO_SESSION_AT_PEER,
         Reason.NO_SUCH_SESSION,
         Reason.NOBODY_LISTENS,
@@ -341,5 +348,6 @@ ORDINARY = frozenset(
         Reason.OLD_KEY_ID,
     }
 )
-"""Seen between healthy peers too: both open and one listens, two attempts collide, one restarts.
+"""Seen between healthy peers too: both open and one listens, two attempts collide, one starts or
+restarts.
 They are a failure if they come again and the session is still down."""

@@ -42,6 +42,9 @@ REKEY_UNANSWERED = 30.0
 soft and hard lifetime is short, see `rekey_patience`."""
 IKE_BACKOFF = (1.0, 60.0)
 """First and longest wait before an IKE SA is tried again."""
+TELLS_AGAIN = 10.0
+"""Between two notes that sending fails in the same way: it lasts. Who forges ICMP errors can't have
+us write more."""
 MANUAL_RETRY = (60.0, 3600.0)
 """First and longest wait before a manual key under which traffic failed is tried again: it is
 wrong at one end, most likely, until somebody mends it."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from gatekeeper.policy.sessions import PadEntry
 from gatekeeper.reporting.explanations import Explanation
+from gatekeeper.reporting.reasons import Reason
 from gatekeeper.state.key_ids import KeyIds
 from gatekeeper.state.mkt_record import MktRecord
 
@@ -27,6 +28,8 @@ class Peer:
     attempts: int = 0
     trouble: Explanation | None = None
     """Why there is no IKE SA, or what was wrong with the last request of the peer's."""
+    silent_until: dict[Reason, float] = field(default_factory=dict)
+    """When a send that fails for such a reason may be told again."""
     renew: bool = False
     """The PAD entry has changed: all MKTs are renegotiated once it has proven itself anew."""
     changed_at: float = -inf

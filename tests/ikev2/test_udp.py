@@ -212,6 +212,7 @@ def test_send_is_told_of_a_port_where_nobody_listens(sockets: UdpSockets) -> Non
     assert sockets.receive() == []
     (failure,) = sockets.take_failures()
     assert failure.from_icmp
+    assert failure.is_port_closed
     assert f'port unreachable (127.0.0.1 UDP port {port})' == failure.text
 
 

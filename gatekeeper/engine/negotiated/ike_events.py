@@ -12,7 +12,7 @@ from gatekeeper.reporting.events import EventName
 from gatekeeper.reporting.explanations import REFUSED_US, Explanation, explain_ike_failure
 from gatekeeper.reporting.reasons import Reason
 from gatekeeper.state.deadlines import Due
-from gatekeeper.state.limits import IKE_BACKOFF, backoff
+from gatekeeper.state.limits import IKE_BACKOFF, TELLS_AGAIN, backoff
 from gatekeeper.state.peer import Peer
 from gatekeeper.state.store import Store
 from ikev2 import events as ike
@@ -80,14 +80,17 @@ def handle(state: Store, event: ike.Event, now: float) -> None:
                 _ike_again(state, peer, now)
 
 
-def send_failed(state: Store, failure: ike.SendFailure) -> None:
+def send_failed(state: Store, failure: ike.SendFailure, now: float) -> None:
     """Tell it of the peer at that address, unless IKE works: ICMP errors may be forged."""
+    reason, says = Reason.SEND_REFUSED, 'this host could not send'
+    if failure.from_icmp:
+        reason = Reason.NOBODY_AT_PORT if failure.is_port_closed else Reason.UNREACHABLE
+        says = 'ICMP says'
     for peer in state.peers.values():
         if peer.up or all(remote != failure.remote for _, remote in peer.ike.addresses):
             continue
-        reason = Reason.UNREACHABLE if failure.from_icmp else Reason.SEND_REFUSED
-        says = 'ICMP says' if failure.from_icmp else 'this host could not send'
-        if peer.trouble is None or peer.trouble.reason is not reason:
+        if peer.trouble is None or now >= peer.silent_until.get(reason, now):
+            peer.silent_until[reason] = now + TELLS_AGAIN
             state.refuse_peer(peer, Explanation.of(reason, 'IKE', f'{says}: {failure.text}'))
 
 

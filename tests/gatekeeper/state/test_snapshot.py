@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gatekeeper.reporting.explanations import Explanation
 from gatekeeper.reporting.reasons import Reason
+from gatekeeper.state.limits import TELLS_AGAIN
 from gatekeeper.state.snapshot import snapshot
 from ikev2.events import SendFailure
 from tests.gatekeeper.world import R2, Router, World, open_both, policies
@@ -78,6 +79,25 @@ def test_send_failed_is_told_at_once_and_once() -> None:
     assert row(r1, world)['reason'] == 'send-refused'
     r1.pump()
     assert len(r1.noted('refused')) == 1
+
+
+def test_send_failed_is_told_again_while_it_lasts() -> None:
+    world, r1 = alone()
+    failure = SendFailure(R2, 'port unreachable', from_icmp=True, is_port_closed=True)
+    for seconds in (0.0, TELLS_AGAIN / 2, TELLS_AGAIN):
+        r1.core.send_failed(failure, world.now + seconds)
+    assert row(r1, world)['reason'] == 'port-unreachable'
+    r1.pump()
+    assert len(r1.noted('refused')) == 2
+
+
+def test_send_failed_is_shown_at_once_when_ike_worked_meanwhile() -> None:
+    world, r1 = alone()
+    failure = SendFailure(R2, 'port unreachable', from_icmp=True, is_port_closed=True)
+    r1.core.send_failed(failure, world.now)
+    r1.peer.trouble = None
+    r1.core.send_failed(failure, world.now)
+    assert row(r1, world)['reason'] == 'port-unreachable'
 
 
 def test_send_failed_says_nothing_while_ike_works() -> None:
