@@ -38,6 +38,9 @@ class RuleChanges:
         self.looker: Final = self.changer if self.rules.kind is Kind.NFTABLES else Helper()
         self._waiting: list[Answer] = []
         self._changing = False
+        self._made: Set[Selector] | None = None
+        """What rules are there for. Most keys change nothing of it: then it is the same object
+        that is wanted, and thousands of selectors needn't be compared."""
         self.restoring = False
         """Our rules were removed: no new keys until they are there again."""
         self.changed = False
@@ -83,6 +86,7 @@ class RuleChanges:
 
     def remove_all(self, then: Callable[[RulesError | None], None]) -> None:
         """Remove every rule of the queue."""
+        self._made = None
         self.changer.begin(self.rules.remove_all, lambda _, error: then(error))
 
     def close(self) -> None:
@@ -104,13 +108,15 @@ class RuleChanges:
     def _next(self) -> None:
         waiting, self._waiting = self._waiting, []
         wanted = frozenset(self._wanted())
-        if wanted == self.rules.made:
+        if wanted is self._made or wanted == self.rules.made:
+            self._made = wanted
             for answer in waiting:
                 answer(None)
             return
 
         def changed(_: object, error: RulesError | None) -> None:
             self._changing = False
+            self._made = wanted if error is None else None
             for answer in waiting:
                 answer(error)
             if self._waiting and not self._changing:

@@ -36,6 +36,9 @@ class LockedRules:
             raise self.error
         self.made = wanted
 
+    def remove_all(self) -> None:
+        self.made = frozenset()
+
     def complete(self) -> bool:
         return False
 
@@ -87,6 +90,33 @@ def test_a_key_is_answered_when_its_rules_are_there(world: World) -> None:
 def test_what_needs_no_rule_is_answered_at_once(world: World) -> None:
     world.changes.adjust(world.said.append)
     assert world.said == [None]
+
+
+def test_rules_are_not_compared_when_nothing_else_is_wanted() -> None:
+    wanted = frozenset({ONE})
+    rules = LockedRules()
+    rules.lock.set()
+    changes = RuleChanges(lambda: cast(Rules, rules), lambda: wanted)
+    said: list[object] = []
+    changes.adjust(said.append)
+    while not said:
+        select.select(changes.helpers, [], [], PATIENCE)
+        changes.changer.settle()
+    del rules.made
+    changes.adjust(said.append)
+    changes.close()
+    assert said == [None, None]
+
+
+def test_rules_are_made_again_when_they_were_removed(world: World) -> None:
+    world.rules.lock.set()
+    world.want(ONE)
+    world.settle_until(lambda: world.said)
+    world.changes.remove_all(world.said.append)
+    world.settle_until(lambda: len(world.said) == 2)
+    world.changes.adjust(world.said.append)
+    world.settle_until(lambda: len(world.said) == 3)
+    assert world.rules.made == {ONE}
 
 
 def test_what_comes_meanwhile_goes_into_the_next_change(world: World) -> None:
