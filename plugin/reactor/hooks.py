@@ -86,7 +86,11 @@ def _writer(original: Any, self: Any, data: bytes) -> Any:
 
 def _in_time(connection: Any, steps: Iterator[Any], nothing: object) -> Iterator[Any]:
     """The steps of upstream's generator, each of which may read or write; `nothing` in place of
-    one while a deadline has come that the gatekeeper has not acted upon."""
+    one while a deadline has come that the gatekeeper has not acted upon.
+
+    What isn't nothing is the last step: all is read, or written. Upstream takes whatever comes last
+    for what was read, so nothing may come after it.
+    """
     while True:
         ours = getattr(connection, 'ikev2', None)
         if ours is not None and not ours[0].driver.may_use():
@@ -97,6 +101,8 @@ def _in_time(connection: Any, steps: Iterator[Any], nothing: object) -> Iterator
         except StopIteration:
             return
         yield step
+        if step:
+            return
 
 
 def _close_protocol(original: Any, self: Any, reason: str = 'no reason given') -> None:

@@ -7,6 +7,7 @@ import struct
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from threading import Timer
 from typing import Any
 
@@ -134,6 +135,22 @@ def test_nothing_is_read_or_written_when_a_deadline_waits(daemon: Start) -> None
         one.gatekeeper.settled = True
         assert next(connection._reader(19)) == bytes(19)
         assert next(connection.writer(b'said')) is True
+
+
+def test_what_was_read_stays_when_a_deadline_comes_then(daemon: Start) -> None:
+    """Upstream takes the last step for what was read: nothing at all was a message without a
+    marker, which it answered with a NOTIFICATION 1/1."""
+    with session(daemon) as running:
+        one = running.one
+        connection = one.peer().proto.connection
+        running.end.send(bytes(19))
+        ready(connection.io)
+        for steps, last in ((connection._reader(19), bytes(19)), (connection.writer(b'x'), True)):
+            one.gatekeeper.settled = True
+            assert next(steps) == last
+            one.gatekeeper.settled = False
+            assert list(islice(steps, 1)) == []
+        one.gatekeeper.settled = True
 
 
 def test_abort_is_at_once_and_without_an_octet(daemon: Start) -> None:
