@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from struct import Struct
 from typing import Final
 
@@ -30,6 +31,9 @@ from tcpao.userspace.protocol.messages import (
 
 _SO_COOKIE: Final = 57
 _COOKIE: Final = Struct('=Q')
+# <linux/in.h>: Python 3.11 doesn't have these.
+_IP_MTU_DISCOVER: Final = 10
+_PMTUDISC_INTERFACE: Final = 4
 
 
 class UserspaceSocket(LinuxSocket):
@@ -48,6 +52,7 @@ class UserspaceSocket(LinuxSocket):
 
     def attach(self, pair: SocketPair) -> None:
         """It is a connection, or will be."""
+        self._ignore_path_mtu()
         self._pair = pair
         self._name = SocketName(
             self._cookie(),
@@ -57,6 +62,13 @@ class UserspaceSocket(LinuxSocket):
             pair.remote,
             pair.remote_port,
         )
+
+    def _ignore_path_mtu(self) -> None:
+        """Have the kernel hold its IPv4 packets to the link's MTU, and set no DF bit: TCP fills
+        the path's, without our option, and ICMP about any other socket moves that."""
+        # A closed one is told of by the next command.
+        with suppress(OSError):
+            self._sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_INTERFACE)
 
     def is_open(self) -> bool:
         if super().is_open():

@@ -3,7 +3,7 @@
 Hard errors about connections in synchronized states are ignored. So is IPv6's "packet too big", of
 which the RFC says nothing: anybody can send one, and Linux would hold our packets to the path MTU
 that it learns from it, TCP-AO option included, while TCP fills it without one. A path that is
-narrower than our own link takes `tcp_mtu_probing`, which needs no ICMP, or a route with an MTU.
+narrower than our own link needs none: see `client.key_socket` for IPv4, `options` for IPv6.
 """
 
 from __future__ import annotations

@@ -34,7 +34,9 @@ _ACCECN_COUNTER: Final = 3
 # RFC 9293 3.7.1: what TCP assumes when a SYN has no MSS option.
 DEFAULT_MSS: Final = {4: 536, 6: 1220}
 # With all headers and a TCP-AO option it is what one netlink attribute can carry (65531 octets).
-LARGEST_MSS: Final = 65000
+# Of IPv6 what fits every path (RFC 8200 5): Linux holds a packet that we have changed to the path
+# MTU of its destination, which ICMP about any other socket moves, and nobody splits it.
+LARGEST_MSS: Final = {4: 65000, 6: 1220}
 # Linux counts anything smaller as an attack.
 SMALLEST_MSS: Final = 48
 
@@ -120,9 +122,9 @@ def with_lower_mss(options: bytes, version: int, ceiling: int | None) -> bytes:
     """
     announced = mss_of(options)
     limit = min(
-        LARGEST_MSS,
+        LARGEST_MSS[version],
         DEFAULT_MSS[version] if announced is None else announced,
-        LARGEST_MSS if ceiling is None else ceiling,
+        LARGEST_MSS[version] if ceiling is None else ceiling,
     )
     lower = max(limit - LONGEST_AO_OPTION, SMALLEST_MSS).to_bytes(2, 'big')
     if announced is None:

@@ -184,8 +184,15 @@ def test_without_an_mss_option_one_is_put_in(version: int, mss: int) -> None:
 
 def test_a_segment_never_outgrows_a_netlink_attribute() -> None:
     largest = bytes((2, 4, 0xFF, 0xFF))
-    assert mss_of(with_lower_mss(largest, 4, 65495)) == LARGEST_MSS - LONGEST_AO_OPTION
-    assert 40 + 40 + LARGEST_MSS <= 65531
+    assert mss_of(with_lower_mss(largest, 4, 65495)) == LARGEST_MSS[4] - LONGEST_AO_OPTION
+    assert 40 + 40 + LARGEST_MSS[4] <= 65531
+
+
+def test_segment_fits_every_path_when_it_is_ipv6() -> None:
+    jumbo = bytes((2, 4)) + (8940).to_bytes(2, 'big')
+    mss = mss_of(with_lower_mss(jumbo, 6, 8940))
+    assert mss is not None
+    assert 40 + 20 + LONGEST_AO_OPTION + mss == 1280
 
 
 def test_a_tiny_mss_is_not_made_an_attack() -> None:
@@ -204,7 +211,7 @@ def test_any_options_of_a_syn_are_lowered_or_refused(
     assert len(seen) % 4 == 0
     mss = mss_of(seen)
     assert mss is not None
-    assert 48 <= mss <= LARGEST_MSS - LONGEST_AO_OPTION
+    assert 48 <= mss <= LARGEST_MSS[version] - LONGEST_AO_OPTION
 
 
 # --- AccECN ---------------------------------------------------------------------------------
