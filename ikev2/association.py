@@ -64,7 +64,7 @@ class Association:
         limits = context.limits
         self.child_requests = Rate(limits.child_requests, limits.child_requests_within)
         self.unprotected_errors = Rate(limits.unprotected_errors_per_second, 1.0)
-        self.unproven_told = Rate(limits.unproven_told_per_second, 1.0)
+        self._unproven_told = Rate(limits.unproven_told_per_second, 1.0)
         self._failures_told = Rate(limits.unproven_told_per_second, 1.0)
         self.auth_repetitions = Rate(limits.auth_repetitions_per_second, 1.0)
         self.unproven_work = UnprovenWork(context, self.sas)
@@ -82,10 +82,19 @@ class Association:
             self.context.emit(event)
 
     def tell_message(
-        self, kind: int, payloads: Sequence[Payload], *, sent: bool, response: bool
+        self,
+        kind: int,
+        payloads: Sequence[Payload],
+        now: float,
+        *,
+        sent: bool,
+        response: bool,
+        proven: bool,
     ) -> None:
-        """Tell the operator of a message that was sent or received."""
-        self.tell(IkeMessage(self.peer.name, kind, sent, response, tuple(payloads)))
+        """Tell the operator of a message that was sent or received; not of all where the peer is
+        not `proven`: anybody can have us receive and answer."""
+        if proven or self._unproven_told.allow(now):
+            self.tell(IkeMessage(self.peer.name, kind, sent, response, tuple(payloads)))
 
     # --- which IKE SA ------------------------------------------------------------------------
 

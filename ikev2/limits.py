@@ -85,7 +85,7 @@ class Limits:
     peer that gets none learns by its own time-out, and cookies and INVALID_KE_PAYLOAD, which a
     good exchange needs, aren't among them."""
     unproven_told_per_second: int = 20
-    """Events per peer about IKE_SA_INIT answers that cost nothing, and as many about strangers that
+    """Events per peer about messages before it has proven itself, and as many about strangers that
     failed: a timeline has them, and a flood must not fill a disk. Shuts out? Nobody: the messages
     are served all the same, and a peer that goes on failing is told of in the next second."""
     hint_interval: float = 10.0

@@ -84,9 +84,11 @@ def speaks_profile(message: Message) -> bool:
 def tell(
     association: Association,
     payloads: Sequence[Payload],
+    now: float,
     *,
     sent: bool,
     response: bool,
 ) -> None:
     """Tell the operator of an IKE_SA_INIT."""
-    association.tell_message(ExchangeType.IKE_SA_INIT, payloads, sent=sent, response=response)
+    kind = ExchangeType.IKE_SA_INIT
+    association.tell_message(kind, payloads, now, sent=sent, response=response, proven=False)

@@ -144,7 +144,7 @@ class Attempt:
     # --- asking ------------------------------------------------------------------------------
 
     def _send(self, now: float) -> Retransmission:
-        datagrams = self._compose()
+        datagrams = self._compose(now)
         self._context.send(self.path, datagrams)
         return Retransmission(
             datagrams,
@@ -157,7 +157,7 @@ class Attempt:
             end=self._end,
         )
 
-    def _compose(self) -> Datagrams:
+    def _compose(self, now: float) -> Datagrams:
         asked = self._asked[self._group]
         header = Header(self._spi, NO_SPI, ExchangeType.IKE_SA_INIT, 0, True, False)
         payloads: list[Payload] = []
@@ -179,7 +179,7 @@ class Attempt:
             payloads.append(NotifyPayload(NotifyType.USE_PPK))
         asked.request = Message(header, tuple(payloads)).encode()
         self._stale = False
-        tell(self._association, payloads, sent=True, response=False)
+        tell(self._association, payloads, now, sent=True, response=False)
         return (asked.request,)
 
     def doubt(self) -> None:
@@ -194,7 +194,7 @@ class Attempt:
             return
         self._association.counters.retransmitted += 1
         if self._stale:
-            self._compose()
+            self._compose(now)
         self._context.send(self.path, (self._asked[self._group].request,))
 
     def _give_up(self, now: float) -> None:
@@ -236,8 +236,7 @@ class Attempt:
             self._association.counters.malformed += 1
 
     def _take(self, message: Message, datagram: Datagram, now: float) -> None:
-        if self._association.unproven_told.allow(now):
-            tell(self._association, message.payloads, sent=False, response=True)
+        tell(self._association, message.payloads, now, sent=False, response=True)
         cookie = message.notify(NotifyType.COOKIE)
         wrong_group = message.notify(NotifyType.INVALID_KE_PAYLOAD)
         if message.find(SaPayload) is not None:

@@ -80,8 +80,7 @@ def serve_ike_init(
             if not cookie:
                 _ask_for_cookie(association, message, nonce, datagram, now)
             return
-        if association.unproven_told.allow(now):
-            tell(association, message.payloads, sent=False, response=False)
+        tell(association, message.payloads, now, sent=False, response=False)
         with association.unproven_work.measured(now):
             sa = _answer_init(association, message, nonce, datagram, now, cookie=cookie)
         if sa is None:
@@ -189,7 +188,7 @@ def _answer_init(
     sa = begin(association, origin, shared, path, handshake, State.HALF_OPEN, now)
     context.waiting[sa] = None
     sa.at(now + context.limits.half_open_lifetime, lambda now: _expire(sa, now))
-    tell(association, payloads, sent=True, response=True)
+    tell(association, payloads, now, sent=True, response=True)
     context.send(path, (response,))
     return sa
 

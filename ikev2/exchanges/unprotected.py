@@ -109,8 +109,8 @@ def answer_with(
         # Whoever forges a source address gains nothing by us.
         association.counters.limited += 1
         return
-    if header.exchange_type == ExchangeType.IKE_SA_INIT and association.unproven_told.allow(now):
-        tell(association, [notify], sent=True, response=True)
+    if header.exchange_type == ExchangeType.IKE_SA_INIT:
+        tell(association, [notify], now, sent=True, response=True)
     association.context.send(Path.back(datagram), (octets,))
 
 

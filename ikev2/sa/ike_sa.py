@@ -233,7 +233,7 @@ class IkeSa:
         kind = exchange.exchange_type
         datagrams = self._protect(kind, message_id, payloads, response=False)
         self.spoken = now
-        self.association.tell_message(kind, payloads, sent=True, response=False)
+        self._tell(kind, payloads, now, sent=True, response=False)
         retransmission = Retransmission(
             datagrams,
             send=self._send_again,
@@ -304,9 +304,7 @@ class IkeSa:
         self._asking = None
         self._fresh(datagram, now)
         if broken is None:
-            self.association.tell_message(
-                header.exchange_type, message.payloads, sent=False, response=True
-            )
+            self._tell(header.exchange_type, message.payloads, now, sent=False, response=True)
             try:
                 message.expect_success(TOLERATED.get(header.exchange_type, ()))
                 asking.exchange.answered(self, message, now)
@@ -347,7 +345,7 @@ class IkeSa:
         if broken is not None:
             self.refuse(broken, now)
             return
-        self.association.tell_message(kind, message.payloads, sent=False, response=False)
+        self._tell(kind, message.payloads, now, sent=False, response=False)
         try:
             self._serve(kind, message, now)
         except PeerError as error:
@@ -420,7 +418,7 @@ class IkeSa:
         datagrams = self._protect(kind, message_id, payloads, response=True)
         self._answers.answered(datagrams)
         self.spoken = now
-        self.association.tell_message(kind, payloads, sent=True, response=True)
+        self._tell(kind, payloads, now, sent=True, response=True)
         # To where it came from, whatever its port is (RFC 7296, 2.11).
         self._context.send(path, datagrams)
 
@@ -454,6 +452,13 @@ class IkeSa:
         if notify in (NotifyType.INVALID_SYNTAX, NotifyType.UNSUPPORTED_CRITICAL_PAYLOAD):
             self.association.counters.malformed += 1
         self.refuse_with(notify, now, error.notify_data, cause=cause, text=error.text)
+
+    def _tell(
+        self, kind: int, payloads: Sequence[Payload], now: float, *, sent: bool, response: bool
+    ) -> None:
+        self.association.tell_message(
+            kind, payloads, now, sent=sent, response=response, proven=self.finished
+        )
 
     def _protect(
         self, kind: int, message_id: int, payloads: Sequence[Payload], *, response: bool

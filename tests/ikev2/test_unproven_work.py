@@ -356,8 +356,21 @@ def test_few_messages_are_told_when_strangers_send_many() -> None:
     for number in range(1, 1001):
         refusal = NotifyPayload(NotifyType.NO_PROPOSAL_CHOSEN, number.to_bytes(2, 'big'))
         bench.inject(from_b(Message(header, (refusal,)).encode()))
-    told = [message for message in bench.a.all(IkeMessage) if not message.sent]
-    assert len(told) == Limits().unproven_told_per_second
+    assert len(bench.a.all(IkeMessage)) == Limits().unproven_told_per_second
+
+
+def test_few_messages_are_told_when_strangers_get_to_ike_auth() -> None:
+    """Who sees the answers can have as many IKE_AUTH refused as there is CPU time for."""
+    bench, wrong = Bench(), peer_b(psk('another one that is long enough'))
+    begun, handshakes = bench.now, 100
+    for _ in range(handshakes):
+        bench.boot('a').endpoint.set_peer(wrong, bench.now)
+        bench.a.endpoint.connect('b', bench.now)
+        bench.run(4 * LATENCY)
+    bench.settle()
+    assert bench.b.endpoint.snapshot().peer('a').counters.refused_auth == handshakes
+    seconds = bench.now - begun + 1
+    assert len(bench.b.all(IkeMessage)) <= Limits().unproven_told_per_second * seconds
 
 
 # --- CPU time ----------------------------------------------------------------------------------
