@@ -6,7 +6,6 @@ forked and before it drops its privileges. A load that the gatekeeper refuses ch
 
 from __future__ import annotations
 
-import atexit
 import os
 import time
 from collections.abc import Callable
@@ -39,7 +38,7 @@ from plugin.connections import hop_limits, peers, runtime
 from plugin.connections.runtime import Runtime
 from plugin.log import LOG, Recorder
 from plugin.patching import wrap
-from plugin.reactor import deferred_reload, listeners
+from plugin.reactor import beginning, deferred_reload, listeners
 from plugin.reactor.leftover_rules import clear
 from tcpao.backend import Preference
 from tcpao.backend_choice import choose
@@ -53,8 +52,6 @@ NAMES = AdapterNames(
     ike_port_setting='exabgp.ikev2.port',
 )
 """For hints."""
-
-Starter = Callable[[Any, Preference], Runtime]
 
 
 def start(reactor: Any, preference: Preference) -> Runtime:
@@ -137,27 +134,11 @@ def _opened(name: str, path: str, opener: Callable[[str], File]) -> File:
         raise GatekeeperError(f'{setting}, which cannot be opened: {error.strerror}') from None
 
 
-starter: Starter = start
+starter: beginning.Starter = start
 """Tests put a gatekeeper of theirs here."""
 
 clearer: Callable[[], None] = clear
 """Tests don't look at the rules of the machine that they run on."""
-
-
-def _begin(reactor: Any, policies: list[SessionPolicy]) -> Runtime:
-    running = starter(reactor, backend_of(policies))
-    try:
-        if listeners.may_listen(reactor):
-            # A reload protects the first neighbor: what was accepted fails its proof.
-            for listener in reactor.listener._sockets:
-                running.guard(listener, partial(running.listens, listener))
-        running.configure(policies)
-    except BaseException:
-        running.stop()
-        raise
-    reactor.ikev2 = running
-    atexit.register(running.stop)
-    return running
 
 
 def _commit(reactor: Any, policies: list[SessionPolicy]) -> str | None:
@@ -172,7 +153,7 @@ def _commit(reactor: Any, policies: list[SessionPolicy]) -> str | None:
                 _check_backend(running, policies)
                 running.configure(policies)
             elif policies:
-                running = _begin(reactor, policies)
+                running = beginning.begin(reactor, starter, backend_of(policies), policies)
         _clear_once(reactor, running)
     except BusyError as error:
         raise Postponed(error.free) from None
@@ -238,6 +219,8 @@ def _reload(original: Any, self: Any) -> Any:
     except Postponed as postponed:
         deferred_reload.wait_for(self, postponed.free, Signal.RELOAD)
         return False
+    if runtime.of(self) is None:
+        beginning.abandon(self)
     if reloaded:
         listeners.listen_for_protected(self)
         peers.change_over(self)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
@@ -13,10 +14,13 @@ from exabgp.reactor.interrupt import Signal
 
 from gatekeeper.errors import GatekeeperError
 from plugin.commands.answers import answer
-from plugin.connections import waits
+from plugin.connections import runtime, waits
+from plugin.connections.runtime import Runtime
+from plugin.reactor import lifecycle
 from plugin.reactor.deferred_reload import BUSY
+from tcpao.backend import Preference
 from tests.plugin.doubles import Daemon
-from tests.plugin.peers import connected, free_port
+from tests.plugin.peers import SECONDS, connected, free_port
 from tests.plugin.texts import neighbor
 
 Start = Callable[..., Daemon]
@@ -152,3 +156,59 @@ def test_an_operator_hears_when_the_gatekeeper_is_free(daemon: Start) -> None:
     asked.set_result(({}, ['at last']))
     one.turn()
     assert one.processes.written == ['at last']
+
+
+def begins_slowly(daemon: Start, monkeypatch: pytest.MonkeyPatch) -> tuple[Daemon, threading.Event]:
+    """A daemon without protected neighbors, whose gatekeeper starts when it is told to."""
+    one = daemon(neighbor(section=''))
+    assert one.begin()
+    one.reactor.signal.mark_ready()
+    go_on = threading.Event()
+
+    def starter(reactor: Any, preference: Preference) -> Runtime:
+        assert go_on.wait(SECONDS)
+        return one.starter(reactor, preference)
+
+    monkeypatch.setattr(lifecycle, 'starter', starter)
+    return one, go_on
+
+
+def test_the_first_protection_waits_for_the_gatekeeper_to_start(
+    daemon: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, go_on = begins_slowly(daemon, monkeypatch)
+    assert not one.reload(neighbor())
+    assert runtime.of(one.reactor) is None
+    go_on.set()
+    one.until(lambda: one.reactor.signal.received)
+    assert take_signal(one) == Signal.RELOAD
+    assert one.reactor.reload()
+    assert one.gatekeeper.log == ['start', 'configure']
+
+
+def test_a_gatekeeper_that_nobody_needs_by_then_stops(
+    daemon: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, go_on = begins_slowly(daemon, monkeypatch)
+    assert not one.reload(neighbor())
+    assert one.reload(neighbor(section=''))
+    go_on.set()
+    one.until(lambda: 'stop' in one.gatekeeper.log)
+    assert runtime.of(one.reactor) is None
+
+
+def test_a_gatekeeper_that_cannot_start_is_told_by_the_load_that_waited(
+    daemon: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, go_on = begins_slowly(daemon, monkeypatch)
+
+    def refuse(reactor: Any, preference: Preference) -> Runtime:
+        raise GatekeeperError('this host has neither')
+
+    monkeypatch.setattr(one, 'starter', refuse)
+    assert not one.reload(neighbor())
+    go_on.set()
+    one.until(lambda: one.reactor.signal.received)
+    take_signal(one)
+    assert not one.reactor.reload()
+    assert 'this host has neither' in str(one.configuration.error)
