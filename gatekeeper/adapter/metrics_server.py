@@ -1,10 +1,23 @@
-"""An HTTP server for Prometheus, on a thread of its own, in the daemon's process."""
+"""An HTTP server for Prometheus, on threads of its own, in the daemon's process.
+
+Every user of the host may connect to it. What they can take of the daemon's descriptors and threads
+has an end, for without descriptors it makes no connections.
+"""
 
 from __future__ import annotations
 
+import socket
+import threading
 from collections.abc import Callable
 from ipaddress import ip_address
-from typing import Any
+from socketserver import ThreadingMixIn
+from typing import Any, Final
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+MOST_AT_ONCE: Final = 4
+"""Connections; who comes while there are so many is hung up on."""
+READS_WITHIN: Final = 5.0
+"""Seconds that a connection may stay silent."""
 
 
 class MetricsError(ValueError):
@@ -30,7 +43,7 @@ def parse_endpoint(text: str) -> tuple[str, int]:
 def serve(endpoint: tuple[str, int], collector: Any) -> Callable[[], None]:
     """Serve what the collector has; return what ends that. Raises MetricsError."""
     try:
-        from prometheus_client import CollectorRegistry, start_http_server
+        from prometheus_client import CollectorRegistry, make_wsgi_app
     except ImportError:
         raise MetricsError(
             'prometheus-client is not installed; pip install exabgp-gatekeeper[metrics]'
@@ -40,18 +53,65 @@ def serve(endpoint: tuple[str, int], collector: Any) -> Callable[[], None]:
     registry.register(_Described(collector))
     address, port = endpoint
     try:
-        server, _ = start_http_server(port, addr=address, registry=registry)
+        kind = _ServerOf6 if ':' in address else _Server
+        server = make_server(address, port, make_wsgi_app(registry), kind, _Handler)
     except OSError as error:
         raise MetricsError(
             f'cannot listen for Prometheus on {address} port {port}: {error.strerror}; '
             f'choose another address or port'
         ) from None
+    threading.Thread(target=server.serve_forever, name='metrics', daemon=True).start()
 
     def stop() -> None:
         server.shutdown()
         server.server_close()
 
     return stop
+
+
+class _Handler(WSGIRequestHandler):
+    """Says nothing: what is asked is no news."""
+
+    timeout = READS_WITHIN
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    """A thread for each connection, and no more than `MOST_AT_ONCE`."""
+
+    daemon_threads = True
+    request_queue_size = 64
+
+    def __init__(self, *arguments: Any) -> None:
+        self._free = threading.BoundedSemaphore(MOST_AT_ONCE)
+        super().__init__(*arguments)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Serve a connection, if there is room for it."""
+        if not self._free.acquire(blocking=False):
+            self.shutdown_request(request)
+            return
+        try:
+            super().process_request(request, client_address)
+        except BaseException:
+            self._free.release()
+            raise
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Serve it, on its own thread."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
+
+    def handle_error(self, *_: object) -> None:
+        """Say nothing: who hangs up while he is answered would fill the log."""
+
+
+class _ServerOf6(_Server):
+    address_family = socket.AF_INET6
 
 
 class _Described:
