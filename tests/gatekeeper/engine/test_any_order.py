@@ -258,6 +258,8 @@ class TwoRouters(RuleBasedStateMachine):
         """An operator takes the keys of a session away, and takes that back."""
         core = self.routers[name].core
         selection = Selection(session=family)
+        if not any(map(selection.matches, core.state.policies.values())):
+            return  # reloaded without it
         core.operate(Operation.REVOKE, selection, self.world.now)
         self.routers[name].pump()
         core.operate(Operation.RESTORE, selection, self.world.now)
