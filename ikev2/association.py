@@ -220,8 +220,9 @@ class Association:
     def adopted(self, sa: IkeSa, now: float) -> None:
         """An IKE SA is up, by IKE_AUTH or by a rekey: its timers begin."""
         sa.established = now
-        serving = sorted(self.usable, key=lambda one: one.established or now)
-        for oldest in serving[: -self.context.limits.established_most]:
+        up = [one for one in self.sas if one.finished]
+        up.sort(key=lambda one: one.established or now)
+        for oldest in up[: -self.context.limits.established_most]:
             oldest.close(Cause.IKE_SA_LOST, now)
         schedule_rekey(sa, now)
         schedule_reauthentication(sa, now)

@@ -72,7 +72,8 @@ class Limits:
     address, makes us talk to its true owner. Shuts out? No: honest repetitions come every quarter
     of a second at most."""
     established_most: int = 16
-    """IKE SAs per peer. Shuts out? No: the oldest goes when one more is authenticated."""
+    """IKE SAs per peer, with those that it has rekeyed and not deleted: a peer that rekeys without
+    end must cost no more for each. Shuts out? No: the oldest goes when one more comes up."""
 
     child_requests: int = 256
     """CREATE_CHILD_SA requests per peer and `child_requests_within`; more get TEMPORARY_FAILURE.

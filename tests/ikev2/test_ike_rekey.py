@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -18,6 +19,9 @@ from ikev2.events import (
     RpSaNegotiated,
     RpSaRequested,
 )
+from ikev2.exchanges.ike_rekey import rekey
+from ikev2.exchanges.informational import DeleteIkeSa
+from ikev2.limits import Limits
 from ikev2.proposals.ike import IkePolicy, select_ike
 from ikev2.sa.ike_sa import IkeSa
 from ikev2.sa.transitions import State
@@ -356,3 +360,24 @@ def test_an_ike_spi_of_zero_is_not_taken() -> None:
     ]
     asked = say(bench, bench.a, CHILD, payloads)
     assert asked.notifies() == [NotifyType.INVALID_SYNTAX]
+
+
+def test_old_ike_sas_go_when_peer_rekeys_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A peer that deleted nothing had 750 of them here, and each rekey looked through all of them
+    for each: 80 ms, 25 times a second."""
+    bench = Bench()
+    bench.connect()
+    hostile, request = bench.a.endpoint._context, DeleteIkeSa.request
+
+    def says_nothing(self: DeleteIkeSa, sa: IkeSa, now: float) -> Sequence[Payload] | None:
+        return None if sa.association.context is hostile else request(self, sa, now)
+
+    monkeypatch.setattr(DeleteIkeSa, 'request', says_nothing)
+    most = Limits().established_most
+    for _ in range(3 * most):
+        rekey(sas_of(bench.a)[-1], bench.now)
+        bench.run(0.1)
+        assert len(sas_of(bench.b)) <= most
+    assert bench.b.endpoint._associations['a'].best() is not None
+    bench.negotiate()
+    assert bench.a.all(RpSaNegotiated)
