@@ -62,6 +62,7 @@ ORDERS: dict[str, Order] = {
     ),
     'tcpao': (
         ('backend_choice',),
+        ('second_net',),
         ('userspace', 'verification'),
         ('kernel',),
         ('backend',),

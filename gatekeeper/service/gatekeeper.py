@@ -40,6 +40,7 @@ from tcpao.installer import (
 )
 from tcpao.key_socket import InstallError
 from tcpao.mkt import Mkt, SocketPair
+from tcpao.second_net.client import SecondNet
 from tcpao.socket_installer import SocketInstaller
 
 __all__ = ['Gatekeeper', 'GatekeeperError']
@@ -59,12 +60,14 @@ class Gatekeeper:
         key_table: Callable[[SessionPolicy, bool, Mkt], None] | None = None,
         ike_key_log: KeyLog | None = None,
         names: AdapterNames | None = None,
+        net: SecondNet | None = None,
     ) -> None:
         """`backend` protects the connections; without one the kernel is asked (tcpao.backend).
 
         `record` and `key_table` are called on the gatekeeper's thread; `key_table` only for
         a demo or debug run: it gets the policy, whether we open the connection, and the MKT.
-        `ike_key_log` likewise: it gets the keys of every IKE SA. `names` stand in the hints."""
+        `ike_key_log` likewise: it gets the keys of every IKE SA. `names` stand in the hints.
+        `net` is the second net, beneath what protects connections; there may be none."""
         self._settings = Settings(
             router=router,
             ike_ports=ike_ports,
@@ -72,7 +75,9 @@ class Gatekeeper:
             key_table=key_table,
             ike_key_log=ike_key_log,
             names=names or AdapterNames(),
+            net=net or SecondNet(),
         )
+        self._net = net
         self._backend = backend or choose()
         self._calls = Mailbox()
         self._commands = CommandQueue()
@@ -92,18 +97,26 @@ class Gatekeeper:
             self._backend.start()
         except BackendError as error:
             raise GatekeeperError(f'no neighbor can be protected here: {error}') from None
+        if self._net is not None:
+            self._net.start()
         try:
             self._calls.open()
             self._commands.open()
             self._loop = Loop(self._settings, self._backend, self._calls, self._commands)
         except OSError as error:
-            self._backend.stop()
+            self._stop_backend()
             raise GatekeeperError(f'cannot start: {error}') from None
         reference = weakref.ref(self._calls)
         os.register_at_fork(after_in_child=lambda: _without_thread(reference()))
         self._calls.alive = True
         self._thread = threading.Thread(target=self._loop.run, name='gatekeeper', daemon=True)
         self._thread.start()
+
+    def _stop_backend(self) -> None:
+        """No session is left. The net goes last, since nothing else is in its way then."""
+        self._backend.stop()
+        if self._net is not None:
+            self._net.stop()
 
     @property
     def capabilities(self) -> Capabilities:
@@ -118,7 +131,7 @@ class Gatekeeper:
         self._calls.post(lambda now: None)
         self._thread.join(timeout)
         self._thread = None
-        self._backend.stop()
+        self._stop_backend()
 
     # --- what the daemon asks -------------------------------------------------------------------
 
@@ -236,7 +249,11 @@ class Gatekeeper:
             counters = asdict(self._backend.counters())
         except (InstallError, OSError) as error:
             raise GatekeeperError(f'the {self.backend} backend does not answer: {error}') from None
-        return {'backend': self._backend.name, 'backend_why': self._backend.why} | counters
+        net = self._net.counters() if self._net is not None else {}
+        # Unsigned segments that the net drops are never seen by what protects connections.
+        counters['required_but_missing'] += net.get('dropped_in', 0)
+        named = {f'second_net_{name}': number for name, number in net.items()}
+        return {'backend': self._backend.name, 'backend_why': self._backend.why} | counters | named
 
     def _ticket(self, pair: SocketPair, work: Callable[[Ticket, float], None]) -> Ticket:
         ticket = Ticket(
@@ -271,7 +288,9 @@ class Gatekeeper:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Settings of this host that will keep connections out, for the log."""
-        return self._backend.warnings()
+        if self._net is None or self._net.missing is None:
+            return self._backend.warnings()
+        return (*self._backend.warnings(), f'there is no second net here: {self._net.missing}')
 
     def fileno(self) -> int:
         """Readable when commands wait or a ticket was settled."""

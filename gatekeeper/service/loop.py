@@ -25,12 +25,14 @@ from gatekeeper.service.command_queue import CommandQueue
 from gatekeeper.service.ike_sockets import IkeSockets, UdpError
 from gatekeeper.service.listeners import Listeners, is_for_listeners
 from gatekeeper.service.mailbox import Mailbox
+from gatekeeper.service.protected_services import ProtectedServices
 from gatekeeper.state import snapshot as show
 from gatekeeper.state.ticket import Ticket
 from ikev2.limits import KeyLog
 from tcpao.backend import Backend
 from tcpao.installer import Abort
 from tcpao.mkt import Mkt
+from tcpao.second_net.client import SecondNet
 
 PARTING_WITHIN = 1.0
 """Seconds that the end waits for what peers still have to answer; less than `stop` waits."""
@@ -45,6 +47,7 @@ class Settings:
     record: Callable[[OperatorEvent], None]
     key_table: Callable[[SessionPolicy, bool, Mkt], None] | None
     ike_key_log: KeyLog | None
+    net: SecondNet
     names: AdapterNames
 
 
@@ -66,6 +69,7 @@ class Loop:
         self._clock = ClockWatch()
         self._selector = selectors.DefaultSelector()
         self.listeners = Listeners(self._installer)
+        self._services = ProtectedServices(settings.net, self._tell)
         self.core = Core(
             random=os.urandom,
             ike_ports=settings.ike_ports,
@@ -204,6 +208,12 @@ class Loop:
             ticket.fail(GateError(f'{cause}: restart the daemon'))
         self._commands.wake()
 
+    def _tell(self, cause: str, hint: str) -> None:
+        """Tell operators of what concerns no neighbor alone."""
+        event = OperatorEvent(time.time(), self._settings.router, None, EventName.REFUSED)
+        event.details.update(step='configuration', cause=cause, hint=hint)
+        self._settings.record(event)
+
     # --- what the daemon asks for ---------------------------------------------------------------
 
     def prepare(self, policies: tuple[SessionPolicy, ...], now: float) -> None:
@@ -212,10 +222,13 @@ class Loop:
         check(policies)
         check_suites(policies, self.capabilities)
         self.listeners.guard(policies)
+        self._services.widen(policies)
 
     def withdraw(self, now: float) -> None:
         """What was prepared does not come: the deny keys for it go."""
-        self.listeners.keep(tuple(self.core.state.policies.values()))
+        in_force = tuple(self.core.state.policies.values())
+        self.listeners.keep(in_force)
+        self._services.keep(in_force)
 
     def configure(
         self,
@@ -238,6 +251,7 @@ class Loop:
         self._obey(now)
         self._udp.use_interfaces(policies)
         self.listeners.keep(policies)
+        self._services.keep(policies)
         self._backend.loaded(frozenset(policy.remote for policy in policies))
 
     def _open_udp(self, policies: tuple[SessionPolicy, ...]) -> None:

@@ -59,6 +59,12 @@ SECTION: dict[str, Any] = {
     'router': _text('name of this router in events, empty means the host name'),
     'timeline': _text('file to which events are appended as JSON lines'),
     'keytable': _text('file for ALL MASTER KEYS, for demonstrations and debugging only'),
+    'secondnet': {
+        'read': parsing.boolean,
+        'write': parsing.lower,
+        'value': 'true',
+        'help': 'have the kernel drop what protected neighbors send, or get, without TCP-AO',
+    },
     'metrics': _text('address and port for Prometheus, as 127.0.0.1:9179; empty means none'),
     'ikekeylog': _text("file for the KEYS OF ALL IKE SAs, as Wireshark's ikev2_decryption_table"),
 }

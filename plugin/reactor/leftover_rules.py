@@ -1,20 +1,22 @@
-"""What a packet process that was killed has left is taken away by the next daemon, also by one that
-starts none: it has no protected neighbor, or a kernel that protects them.
+"""What a packet process or a keeper that was killed has left is taken away by the next daemon, also
+by one that starts none: it has no protected neighbor, or a kernel that protects them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from exabgp.logger import log
 
 from plugin.log import LOG
+from tcpao.userspace.rules.interface import LEFT_AND_REMOVED, NAME
 
 
 def clear() -> None:
-    """Remove rules that a packet process which was killed has left, for none of ours will. They
-    stop no daemon, whatever becomes of them."""
+    """Remove rules that a packet process which was killed has left, and nets, for none of ours
+    will. They stop no daemon, whatever becomes of them."""
     # The packet path is only imported where it is used.
     from tcpao.userspace.rules import leftovers as clearing
-    from tcpao.userspace.rules.interface import LEFT_AND_REMOVED, NAME
 
     try:
         cleared = clearing.clear()
@@ -22,12 +24,35 @@ def clear() -> None:
         failure = f'{error!r}; nft list tables and iptables-save show them by the name {NAME}'
         cleared = clearing.Cleared(failure=failure)
     for one in cleared.removed:
-        log.info(lambda one=one: f'TCP-AO backend: {LEFT_AND_REMOVED}: {one}', LOG)
+        log.info(_line(f'TCP-AO backend: {LEFT_AND_REMOVED}: {one}'), LOG)
     if cleared.failure is not None:
-        log.critical(
-            lambda: (
-                f'TCP-AO backend: left behind by a process that was killed, and not removed: rules '
-                f'that drop what they match, of neighbors without protection too: {cleared.failure}'
-            ),
-            LOG,
-        )
+        _complain(cleared.failure)
+    clear_nets()
+
+
+def clear_nets() -> None:
+    """Remove nets that daemons which were killed have left, where ours will not take their
+    place."""
+    from tcpao.second_net.leftovers import remove_left_behind
+
+    try:
+        removed = remove_left_behind()
+    except Exception as error:
+        _complain(f'{error}; nft list tables shows them by the name {NAME}-net')
+        return
+    for one in removed:
+        log.info(_line(f'TCP-AO backend: {LEFT_AND_REMOVED}: {one}'), LOG)
+
+
+def _complain(failure: str) -> None:
+    log.critical(
+        _line(
+            f'TCP-AO backend: left behind by a process that was killed, and not removed: rules '
+            f'that drop what they match, of neighbors without protection too: {failure}'
+        ),
+        LOG,
+    )
+
+
+def _line(text: str) -> Callable[[], str]:
+    return lambda: text

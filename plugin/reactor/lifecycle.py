@@ -39,10 +39,11 @@ from plugin.connections.runtime import Runtime
 from plugin.log import LOG, Recorder
 from plugin.patching import wrap
 from plugin.reactor import beginning, deferred_reload, listeners
-from plugin.reactor.leftover_rules import clear
+from plugin.reactor.leftover_rules import clear, clear_nets
 from tcpao.backend import Preference
 from tcpao.backend_choice import choose
 from tcpao.mkt import Mkt
+from tcpao.second_net.client import SecondNet
 from tcpao.userspace.process.hardening import forbid_dumps
 
 File = TypeVar('File')
@@ -60,6 +61,8 @@ def start(reactor: Any, preference: Preference) -> Runtime:
     # Its helper programs may do as they like, and it may go on as root.
     forbid_dumps()
     environment = getenv().ikev2
+    if not environment.secondnet:
+        clear_nets()
     with ExitStack() as begun:
         recorder = _opened('timeline', environment.timeline, partial(Recorder, environment.router))
         begun.callback(recorder.close)
@@ -81,6 +84,7 @@ def start(reactor: Any, preference: Preference) -> Runtime:
             ike_ports=environment.port,
             record=recorder.record,
             backend=choose(preference),
+            net=SecondNet() if environment.secondnet else None,
             key_table=write_down if environment.keytable else None,
             ike_key_log=log_ike_keys if environment.ikekeylog else None,
         )

@@ -184,6 +184,8 @@ class Router:
             'exabgp_ikev2_timeline': f'/{HOME}/{self.timeline.name}',
             'exabgp_ikev2_keytable': f'/{HOME}/{self.key_table.name}',
             'exabgp_ikev2_router': self.name,
+            # Impostors speak from r1, and its own kernel would not let them.
+            'exabgp_ikev2_secondnet': str(self.name != 'r1').lower(),
             'exabgp_api_cli': str(cli).lower(),
         }
         if drop and not self._open_to_all:

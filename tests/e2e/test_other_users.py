@@ -60,7 +60,12 @@ def text(router: Router, *, pinned: bool = False, plain: bool = False) -> str:
 def start(router: Router, *, pinned: bool = False) -> None:
     write_key(router, 1)
     router.configure(text(router, pinned=pinned))
-    router.start(listen=R2 if router.name == 'r2' else None, drop=True)
+    router.start(
+        listen=R2 if router.name == 'r2' else None,
+        drop=True,
+        # What is beneath it is another test's: here the packet process has to see for itself.
+        environment={'exabgp_ikev2_secondnet': 'false'},
+    )
 
 
 def bring_up(routers: Routers, *, pinned: bool = False) -> None:

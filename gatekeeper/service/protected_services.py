@@ -1,0 +1,50 @@
+"""The second net, kept for what is configured: wide enough before a neighbor is protected."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from gatekeeper.policy.sessions import SessionPolicy
+from tcpao.second_net.client import NetError, SecondNet
+from tcpao.second_net.ruleset import Service
+
+BY_HAND = 'look at `nft list ruleset`; nft delete table inet exabgp-gatekeeper-net-N takes it away'
+
+
+def services_of(policies: Iterable[SessionPolicy]) -> frozenset[Service]:
+    """Return peers and ports of these sessions, whoever opens them."""
+    return frozenset(
+        (policy.remote, port)
+        for policy in policies
+        for port in (policy.connect_port, policy.listen_port)
+        if port is not None
+    )
+
+
+class ProtectedServices:
+    """For the gatekeeper's thread."""
+
+    def __init__(self, net: SecondNet, tell: Callable[[str, str], None]) -> None:
+        """`tell` takes a failure and what to do about it."""
+        self._net = net
+        self._tell = tell
+        self._kept: frozenset[Service] = frozenset()
+
+    def widen(self, policies: Iterable[SessionPolicy]) -> None:
+        """These sessions are about to be protected. A failure is told: what protects them is in
+        place without the net."""
+        self._have(self._kept | services_of(policies))
+
+    def keep(self, policies: Iterable[SessionPolicy]) -> None:
+        """Exactly these sessions are protected."""
+        self._have(services_of(policies))
+
+    def _have(self, services: frozenset[Service]) -> None:
+        if services == self._kept:
+            return
+        try:
+            self._net.keep(services)
+        except NetError as error:
+            self._tell(f'the second net is not as it should be: {error}', BY_HAND)
+        else:
+            self._kept = services

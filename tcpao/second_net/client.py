@@ -1,0 +1,147 @@
+"""The daemon's end of the second net. For one thread at a time."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Collection
+from threading import Lock
+from typing import Any, Final
+
+from tcpao.second_net.ruleset import Service
+
+MODULE = 'tcpao.second_net'
+"""The keeper's."""
+_PATIENCE: Final = 12.0
+"""Seconds for an answer, of which nft may take ten."""
+_SHORT: Final = 0.3
+"""Seconds for the counters: nobody waits long for a figure."""
+_LARGEST: Final = 1 << 16
+
+
+class NetError(Exception):
+    """The net couldn't be changed; the message says why."""
+
+
+class SecondNet:
+    """The net of one daemon: not there before `start`, and not where no rules can be made."""
+
+    def __init__(self) -> None:
+        self._channel: socket.socket | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lock = Lock()
+        self.missing: str | None = 'it was not started'
+        """Why there is no net; None while there is one."""
+
+    @property
+    def pid(self) -> int | None:
+        """Of the keeper; None before the start."""
+        return self._process.pid if self._process is not None else None
+
+    def start(self) -> None:
+        """Start the keeper, with this process's privileges. Never raises: see `missing`."""
+        # A message is a message there, whatever its length; and its end is seen.
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, '-m', MODULE, str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        except OSError as error:
+            ours.close()
+            self.missing = f'its process cannot be started: {error}'
+            return
+        finally:
+            theirs.close()
+        self._channel = ours
+        self.missing = None
+        try:
+            self._hear(_PATIENCE)
+        except NetError as error:
+            self._give_up(str(error))
+
+    def keep(self, services: Collection[Service]) -> None:
+        """Have the net for exactly these services. Raises NetError; then it is as it was."""
+        if self.missing is None:
+            self._ask([[str(peer), port] for peer, port in services], _PATIENCE)
+
+    def counters(self) -> dict[str, int]:
+        """Return how many segments it has dropped, by direction; {} where there is no net, or no
+        answer at once."""
+        if self.missing is not None:
+            return {}
+        if not self._lock.acquire(timeout=_SHORT):
+            return {}
+        try:
+            answer: dict[str, int] = self._exchange('count', _SHORT)
+        except NetError:
+            return {}
+        finally:
+            self._lock.release()
+        return answer
+
+    def stop(self) -> None:
+        """Take the net away: every session is closed. Idempotent."""
+        if self.missing is not None:
+            return
+        try:
+            self._ask('end', _PATIENCE)
+            why = 'it has ended'
+        except NetError as error:
+            why = str(error)
+        self._give_up(why)
+
+    def _give_up(self, why: str) -> None:
+        self.missing = why
+        assert self._channel is not None
+        assert self._process is not None
+        self._channel.close()
+        try:
+            self._process.wait(_SHORT)
+        except subprocess.TimeoutExpired:
+            # It ends with its channel; nobody has to wait for that.
+            return
+
+    def _ask(self, request: object, seconds: float) -> Any:
+        with self._lock:
+            return self._exchange(request, seconds)
+
+    def _exchange(self, request: object, seconds: float) -> Any:
+        assert self._channel is not None
+        try:
+            self._drain()
+            self._channel.settimeout(seconds)
+            self._channel.send(json.dumps(request).encode())
+        except OSError as error:
+            raise NetError(f'its process is gone: {error}') from None
+        return self._hear(seconds)
+
+    def _drain(self) -> None:
+        """Pass over an answer that came too late."""
+        assert self._channel is not None
+        self._channel.setblocking(False)
+        try:
+            while self._channel.recv(_LARGEST):
+                pass
+        except BlockingIOError:
+            return
+
+    def _hear(self, seconds: float) -> Any:
+        assert self._channel is not None
+        self._channel.settimeout(seconds)
+        try:
+            octets = self._channel.recv(_LARGEST)
+        except TimeoutError:
+            raise NetError(f'its process does not answer within {seconds:g} s') from None
+        except OSError as error:
+            raise NetError(f'its process is gone: {error}') from None
+        if not octets:
+            raise NetError('its process has ended')
+        answer = json.loads(octets)
+        if 'error' in answer:
+            raise NetError(answer['error'])
+        return answer

@@ -1,0 +1,48 @@
+"""Which numbers of tables are taken: a keeper that lives holds an abstract socket by its number.
+
+Such a socket belongs to a network namespace, as tables do, and goes with its process, however that
+ends (unix(7)).
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable
+from typing import Final
+
+from tcpao.second_net.ruleset import PREFIX
+
+MOST: Final = 256
+
+
+def hold(number: int) -> socket.socket | None:
+    """Return what holds the number until it is closed; None if somebody has it."""
+    held = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        held.bind(f'\0{PREFIX}{number}')
+    except OSError:
+        held.close()
+        return None
+    return held
+
+
+def hold_a_free_one(taken: Iterable[int] = ()) -> tuple[int, socket.socket]:
+    """Return the first number that nobody holds, and what holds it. Raises OSError if all are
+    held. `taken` are passed over."""
+    passed = set(taken)
+    for number in (one for one in range(MOST) if one not in passed):
+        held = hold(number)
+        if held is not None:
+            return number, held
+    raise OSError(f'all {MOST} numbers are held')
+
+
+def nobody_holds(numbers: Iterable[int]) -> list[int]:
+    """Return those that no keeper that lives holds: their tables were left behind."""
+    free = []
+    for number in sorted(numbers):
+        held = hold(number)
+        if held is not None:
+            held.close()
+            free.append(number)
+    return free

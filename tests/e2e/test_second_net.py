@@ -1,0 +1,70 @@
+"""The second net under two real daemons: there before the sessions, gone with the daemon's own end,
+still there after a kill, and in force where what protects connections is passed by."""
+
+from __future__ import annotations
+
+import signal
+from ipaddress import ip_address
+
+import pytest
+
+from lab.impostors import Ending, Heard, inside, speak
+from tcpao.second_net.ruleset import PREFIX
+from tests.e2e import pair
+from tests.e2e.backends import under_both
+from tests.e2e.conftest import Routers
+from tests.e2e.router import PATIENCE, Router, within
+
+pytestmark = under_both
+
+SHORT_SECONDS = 1.5
+"""A SYN is repeated after 1 s."""
+
+
+def net_of(router: Router) -> str:
+    """The rules of the net on this host; '' if there is none."""
+    rules = router.node.run(['nft', 'list', 'ruleset']).stdout
+    return rules[rules.index(PREFIX) :] if PREFIX in rules else ''
+
+
+def start(router: Router) -> None:
+    router.start(
+        listen=pair.R2 if router.name == 'r2' else None,
+        environment={'exabgp_ikev2_secondnet': 'true'},
+    )
+
+
+@pytest.fixture(scope='module')
+def up(routers: Routers) -> Routers:
+    """Both sessions are up, both routers have the net."""
+    pair.configure(routers)
+    for router in (routers.r2, routers.r1):
+        start(router)
+    pair.await_up(routers)
+    return routers
+
+
+def test_sessions_come_up_and_lose_nothing_to_it(up: Routers) -> None:
+    for router, peer in ((up.r1, pair.R2), (up.r2, pair.R1)):
+        assert f'{peer} . 179' in net_of(router)
+        counted = router.counters()
+        assert (counted['second_net_dropped_in'], counted['second_net_dropped_out']) == (0, 0)
+
+
+def test_nothing_plain_leaves_for_a_protected_peer(up: Routers) -> None:
+    with inside(up.r1.node.namespace):
+        assert speak(pair.R1, (pair.R2, 179), SHORT_SECONDS) == Heard(Ending.NO_CONNECTION, b'')
+    assert up.r1.counters()['second_net_dropped_out'] > 0
+
+
+def test_net_outlives_a_kill_and_keeps_the_peer_out(up: Routers) -> None:
+    up.r2.kill(signal.SIGKILL)
+    assert f'{ip_address(pair.R1)} . 179' in net_of(up.r2)
+    start(up.r2)
+    pair.await_up(up)
+    assert net_of(up.r2).count('table inet') <= 1
+
+
+def test_net_goes_with_a_stop(up: Routers) -> None:
+    up.r2.kill(signal.SIGTERM)
+    within(PATIENCE, lambda: not net_of(up.r2), lambda: up.r2.told('the net is gone'))
