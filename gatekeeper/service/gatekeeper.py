@@ -82,6 +82,8 @@ class Gatekeeper:
         self._calls = Mailbox()
         self._commands = CommandQueue()
         self._thread: threading.Thread | None = None
+        self._late: tuple[tuple[SessionPolicy, ...], Future[None]] | None = None
+        """What `reconfigure` has not waited for."""
 
     @property
     def alive(self) -> bool:
@@ -147,16 +149,20 @@ class Gatekeeper:
         serve. Raises BusyError too: then the old set is in force, and deny keys of the new one
         may stay until the next call of this, or of `withdraw`."""
         until = time.monotonic() + within
-        prepared = self._calls.ask(partial(self._loop.prepare, tuple(policies)))
+        wanted = tuple(policies)
+        late, self._late = self._late, None
+        if late is not None and late[0] == wanted and late[1].done():
+            # What came of it when nobody waited any more: why it can't be is told this time.
+            late[1].result()
+        prepared = self._calls.ask(partial(self._loop.prepare, wanted))
         try:
             prepared.result(within)
         except TimeoutError:
+            self._late = wanted, prepared
             raise BusyError(prepared) from None
         in_force: Future[None] = Future()
         done = self._calls.ask(
-            partial(
-                self._loop.configure, tuple(policies), in_force=lambda: in_force.set_result(None)
-            )
+            partial(self._loop.configure, wanted, in_force=lambda: in_force.set_result(None))
         )
         try:
             done.result(max(0.0, until - time.monotonic()))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, cast
 
 import pytest
 
-from gatekeeper.errors import BusyError, PolicyError
+from gatekeeper.errors import BusyError, GatekeeperError, PolicyError
 from gatekeeper.service.gatekeeper import Gatekeeper
 from tcpao.backend import Backend
 from tcpao.installer import Command, GuardAll, UnguardAll
@@ -82,6 +83,25 @@ def test_nothing_is_in_force_before_its_guard(gatekeeper: Gatekeeper, backend: S
     assert len(backend.guarded) == 1
 
 
+def test_a_refusal_that_came_late_is_told_once(
+    gatekeeper: Gatekeeper, backend: SlowBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who asks again would otherwise do so for as long as somebody holds a lock."""
+    with monkeypatch.context() as locked:
+        locked.setattr(gatekeeper._loop.listeners, 'guard', partial(_refuse_guards, backend))
+        backend.may_guard.clear()
+        with pytest.raises(BusyError) as busy:
+            gatekeeper.reconfigure([POLICY], HASTE)
+        backend.may_guard.set()
+        assert busy.value.free.exception(SECONDS) is not None
+        backend.may_guard.clear()
+        with pytest.raises(GatekeeperError, match='the lock'):
+            gatekeeper.reconfigure([POLICY], HASTE)
+        backend.may_guard.set()
+    gatekeeper.reconfigure([POLICY], SECONDS)
+    assert neighbors(gatekeeper) == [POLICY.neighbor]
+
+
 def test_guards_of_what_does_not_come_go(gatekeeper: Gatekeeper, backend: SlowBackend) -> None:
     backend.may_guard.clear()
     with pytest.raises(BusyError):
@@ -131,6 +151,11 @@ def test_what_has_not_begun_is_called_off(
 
 def _wait(event: threading.Event) -> None:
     assert event.wait(SECONDS)
+
+
+def _refuse_guards(backend: SlowBackend, policies: object) -> None:
+    assert backend.may_guard.wait(SECONDS)
+    raise GatekeeperError('somebody has the lock')
 
 
 def _refuse(policies: object) -> None:
