@@ -6,11 +6,15 @@ r1 opens a session to r2 and is plain to r3, with a short hold time.
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
 import signal
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -22,15 +26,19 @@ from tests.e2e.backends import under_userspace
 from tests.e2e.configurations import ROUTES, ikev2, neighbor
 from tests.e2e.conftest import Routers
 from tests.e2e.pair import R1, R2
-from tests.e2e.router import PATIENCE, Router, within
+from tests.e2e.router import HOME, PATIENCE, Router, within
 from tests.e2e.test_fail_closed import AT_R3, PLAIN, R3, ours, packet_process, ruleset
 
 pytestmark = under_userspace
 
 STRANGER = '10.0.0.99'
 """Nobody is there."""
+HOLD_TIME = 9
+"""Seconds, of what is protected: a peer that was not told finds out soon."""
 STOPS_WITHIN = 5.0
 """Seconds; docs/operating.md promises that."""
+OPEN_FOR = 1.0
+"""Seconds that a flush takes, and half a second, as docs/userspace-tcp-ao.md says."""
 SLOW = ANSWERS_WITHIN / 2
 
 
@@ -44,6 +52,7 @@ def protected(router: Router, peer: str, local: str, remote: str) -> str:
         passive=router.name == 'r2',
         families=[PLAIN],
         routes=ROUTES[router.name][:1],
+        hold_time=HOLD_TIME,
     )
 
 
@@ -70,10 +79,11 @@ class Scene:
             )
         )
 
-    def up(self) -> None:
+    def up(self, environment: Mapping[str, str] | None = None) -> None:
+        """Every session; `environment` is for r1's daemon."""
         self.r3.start(listen=R3, program=('exabgp',))
         self.r2.start(listen=R2, drop=True)
-        self.r1.start(listen=R1, drop=True)
+        self.r1.start(listen=R1, drop=True, environment=environment)
         self.r1.await_event(EventName.OPEN, PLAIN)
         self.r2.await_established(PLAIN)
         self.r3.await_established(PLAIN)
@@ -107,7 +117,7 @@ def scene(request: pytest.FixtureRequest, routers: Routers) -> Iterator[Scene]:
 
 @pytest.fixture
 def two(routers: Routers) -> Iterator[Scene]:
-    yield Scene(routers, 9)
+    yield Scene(routers, HOLD_TIME)
     routers.stop()
     routers.r1.node.run(['nft', 'flush', 'ruleset'])
 
@@ -145,6 +155,52 @@ def test_a_load_waits_for_a_slow_process_and_is_done(scene: Scene) -> None:
         )
     assert r1.established().keys() >= {PLAIN}
     assert 'could not load' not in r1.log_of_this_run
+
+
+def legacy(router: Router) -> tuple[dict[str, str], Path]:
+    """An environment whose iptables is the old one, with a lock; and that."""
+    tools = router.home / 'bin'
+    tools.mkdir(exist_ok=True)
+    for command in ('iptables', 'ip6tables'):
+        for suffix in ('', '-save', '-restore'):
+            link = tools / f'{command}{suffix}'
+            link.unlink(missing_ok=True)
+            link.symlink_to(shutil.which(f'{command}-legacy{suffix}') or 'missing')
+    lock = router.write('xtables.lock', '')
+    path = [f'/{HOME}/bin', str(Path(sys.executable).parent), os.environ['PATH']]
+    return {'PATH': os.pathsep.join(path), 'XTABLES_LOCKFILE': str(lock)}, router.home / lock.name
+
+
+def test_a_load_behind_a_lock_is_refused_with_the_reason(scene: Scene) -> None:
+    environment, lock = legacy(scene.r1)
+    scene.up(environment)
+    with scene.plain_session_stays(), lock.open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        scene.load_one_more()
+        scene.r1.await_log('holding the xtables lock')
+    assert scene.r1.log_of_this_run.count(BUSY) == 1
+    assert scene.r1.established().keys() >= {PLAIN}
+
+
+def test_a_flush_behind_a_lock_ends_what_it_opens(two: Scene) -> None:
+    r1 = two.r1
+    environment, lock = legacy(r1)
+    two.up(environment)
+    script = f'iptables -t mangle -F; exec flock /{HOME}/{lock.name} sleep {PATIENCE}'
+    began = time.monotonic()
+    holder = r1.node.popen(['sh', '-c', script], environment=environment)
+    try:
+        within(
+            OPEN_FOR,
+            lambda: not any(one[1] == R2 for one in r1.connections()),
+            lambda: r1.told(f'reset, {time.monotonic() - began:.2f} s after the flush began'),
+        )
+    finally:
+        # flock has the command beside it, and that has the lock too.
+        os.killpg(holder.pid, signal.SIGKILL)
+        holder.wait()
+    r1.await_event(EventName.OPEN, PLAIN, count=2)
+    two.r2.await_established(PLAIN)
 
 
 def test_a_daemon_ends_beside_a_stuck_process(two: Scene) -> None:
