@@ -15,7 +15,8 @@ from tcpao.userspace.connections.connection import Connection
 from tcpao.userspace.connections.handshake import Handshake, refuse_unknown, refuse_unsigned
 from tcpao.userspace.connections.listeners import keys_for
 from tcpao.userspace.connections.owners import Owners
-from tcpao.userspace.connections.sockets_table import Entry, SocketsTable, pair_of_flow
+from tcpao.userspace.connections.sockets_table import SocketsTable, pair_of_flow
+from tcpao.userspace.connections.waiting import Entry
 from tcpao.userspace.wire import icmp
 from tcpao.userspace.wire.options import MalformedError, find_ao, with_lower_mss
 from tcpao.userspace.wire.packet import (

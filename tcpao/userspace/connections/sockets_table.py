@@ -6,7 +6,6 @@ ports. A connection that a peer has opened is here before its socket's owner has
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,15 +16,12 @@ from tcpao.installer import Cause
 from tcpao.key_socket import InstallError, SocketState
 from tcpao.mkt import IPAddress, IPNetwork, SocketPair
 from tcpao.userspace.connections.connection import Connection
-from tcpao.userspace.connections.handshake import Handshake
 from tcpao.userspace.connections.inherited import InheritedProtection
 from tcpao.userspace.connections.keyring import Keyring, StoredKey
 from tcpao.userspace.connections.listeners import Listener, Listeners
+from tcpao.userspace.connections.waiting import Entry, WaitingEntries
 from tcpao.userspace.selectors import Selector, Selectors, only
 from tcpao.userspace.wire.seal import Tally
-
-# Handshakes and connections that nobody has accepted yet; the oldest go first.
-MOST_WAITING: Final = 1024
 
 # Seconds after its socket was closed: TIME-WAIT takes 60, FIN-WAIT-1 of a dead peer 113, a peer
 # that has lost our RST repeats its SYN-ACK for 63.
@@ -33,8 +29,6 @@ LINGER: Final = 120.0
 
 # Closed ones that linger; the oldest go first. A pair that is used again counts once.
 MOST_LINGERING: Final = 4096
-
-Entry = Connection | Handshake
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +63,7 @@ class SocketsTable:
         self._by_cookie: dict[int, Connection] = {}
         self._superseded: set[int] = set()
         """Cookies of sockets whose pair another one has now, and that are still open."""
-        self._waiting: OrderedDict[SocketPair, Entry] = OrderedDict()
+        self._waiting = WaitingEntries()
         self._lingering: dict[int, Connection] = {}
         """Those whose socket is closed, by its cookie; the first one goes first."""
         self.selectors_changed = False
@@ -202,9 +196,9 @@ class SocketsTable:
         self.received_by[flow_of_pair(entry.pair.reversed())] = entry
         if isinstance(entry, Connection):
             self._selectors.add(only(entry.pair))
-        self._waiting[entry.pair] = entry
-        if len(self._waiting) > MOST_WAITING:
-            self._drop(next(iter(self._waiting.values())))
+        too_many = self._waiting.add(entry)
+        if too_many is not None:
+            self._drop(too_many)
 
     def lose(self, entry: Entry) -> None:
         """Its pair is another socket's, or will be; its own socket may be open still."""
@@ -234,7 +228,7 @@ class SocketsTable:
     def _adopt(self, connection: Connection, cookie: int) -> None:
         connection.cookie = cookie
         self._by_cookie[cookie] = connection
-        self._waiting.pop(connection.pair, None)
+        self._waiting.discard(connection)
 
     def _drop(self, entry: Entry) -> None:
         there = flow_of_pair(entry.pair)
@@ -242,8 +236,7 @@ class SocketsTable:
             del self.sent_by[there], self.received_by[flow_of_pair(entry.pair.reversed())]
             if isinstance(entry, Connection):
                 self._selectors.discard(only(entry.pair))
-        if self._waiting.get(entry.pair) is entry:
-            del self._waiting[entry.pair]
+        self._waiting.discard(entry)
         if isinstance(entry, Connection):
             entry.forget_macs()
             entry.keyring.wipe()

@@ -11,7 +11,7 @@ from tcpao.mkt import ALGORITHMS, SocketPair
 from tcpao.userspace.connections.handshake import REMEMBERED
 from tcpao.userspace.connections.keyring import StoredKey
 from tcpao.userspace.connections.packet_path import PacketPath
-from tcpao.userspace.connections.sockets_table import MOST_WAITING
+from tcpao.userspace.connections.waiting import MOST_WAITING
 from tcpao.userspace.wire.options import mss_of
 from tests.tcpao.userspace.packets import (
     ACK,
@@ -326,6 +326,22 @@ def test_what_waits_to_be_accepted_has_an_end() -> None:
         client.add(connection_name(pair, port), stored(pair), select=True, fresh=True)
         assert server.incoming(client.outgoing(syn(pair)) or b'')
     assert len(server.sent_by) == len(server.received_by) == MOST_WAITING
+
+
+def test_handshake_goes_on_when_another_peer_begins_too_many() -> None:
+    client, server = ends()
+    assert server.take(client.make(SYN, SYN_OPTIONS))
+    other = ip_address('10.0.0.77')
+    name = listener_name(PAIR.remote, 2)
+    theirs = SocketPair(PAIR.remote, 179, other, 1)
+    server.core.add(name, stored(theirs, (4, 3), any_port=True), select=False, fresh=False)
+    crowd = PacketPath(no_mtu, TRUSTING)
+    for port in range(1, MOST_WAITING + 50):
+        pair = SocketPair(other, port, PAIR.remote, 179)
+        crowd.add(connection_name(pair, port), stored(pair, (3, 4)), select=True, fresh=True)
+        assert server.core.incoming(crowd.outgoing(syn(pair)) or b'')
+    assert client.take(server.make(SYN | ACK, SYN_OPTIONS))
+    assert server.take(client.make(ACK))
 
 
 # --- keys that come and go ------------------------------------------------------------------
