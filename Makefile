@@ -19,7 +19,7 @@ TEST_PACKAGES := strongswan-charon strongswan-swanctl \
 # The demo and the tests find their tools in the environment.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help setup kernel libreswan promtool lint test demo dist manuals clean
+.PHONY: help setup kernel libreswan promtool lint check coverage sizes test demo dist manuals clean
 .DELETE_ON_ERROR:
 
 help:
@@ -27,6 +27,9 @@ help:
 	@echo 'make setup  Debian packages and the Python environment in $(VENV)'
 	@echo 'make kernel a kernel with TCP-AO, built once where the host has none'
 	@echo 'make lint   ruff and mypy'
+	@echo 'make check  lint, and every test that needs no root, kernel or other daemon'
+	@echo 'make coverage  branches of the cores, with a floor'
+	@echo 'make sizes  files, folders and functions that are large, with their reasons'
 	@echo 'make manuals  manual pages and shell completion in build/manuals'
 	@echo 'make dist   wheel (the same octets each time) and source distribution, in build/dist'
 
@@ -102,6 +105,22 @@ promtool: $(PROMTOOL)/.complete
 
 test: packages-test libreswan promtool lint kernel
 	@$(PYTHON) -m pytest
+
+# What needs no root, no kernel of ours and no other daemon: by anybody, before each commit.
+WITHOUT := not kernel and not netns and not native
+
+check: lint
+	@$(VENV)/bin/codespell
+	@$(PYTHON) -m pytest -q -m '$(WITHOUT) and not boots'
+
+# Branches of what does no I/O, by tests that do none.
+coverage: setup
+	@$(PYTHON) -m coverage run -m pytest -q -m '$(WITHOUT) and not boots' \
+	    tests/gatekeeper tests/ikev2 tests/tcpao tests/keymaterial tests/plugin
+	@$(PYTHON) -m coverage report
+
+sizes: setup
+	@$(PYTHON) -m lab.sizes
 
 demo: packages-run $(if $(wildcard $(VENV)/.complete),$(VENV)/.complete,$(VENV)/.for-demo)
 	@$(PYTHON) -m lab.demo $(DEMO)

@@ -95,9 +95,9 @@ def test_each_family_has_a_key_of_its_own_under_its_own_algorithm(pair: Routers)
 
 
 def test_both_ends_have_the_same_keys(pair: Routers) -> None:
-    first = [pair.r1.key_list()[0], pair.r2.key_list()[0]]
-    assert first[0] in pair.r2.key_list()
-    assert first[1] in pair.r1.key_list()
+    # The opener's first ones: at the listener, one of an attempt that was given up may come first.
+    for key in pair.r1.key_list()[: len(FAMILIES)]:
+        assert key in pair.r2.key_list()
 
 
 def test_every_connection_was_proven_before_its_open(pair: Routers) -> None:

@@ -12,6 +12,8 @@ import pytest
 from lab.uml.boot import NO_RESULT, TIMED_OUT, Guest, run
 from lab.uml.build import unmet_options
 
+pytestmark = pytest.mark.boots
+
 POWER_OFF = "perl -e 'syscall(169, 0xfee1dead, 672274793, 0x4321fedc, 0)'"
 
 
