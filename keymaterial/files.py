@@ -1,6 +1,6 @@
-"""Files that hold secrets: read if they are private (0600), else refused with the reason; made so.
+"""Reading and creation of private key files (mode 0600).
 
-Not a key parser: what the octets mean is the caller's business.
+Not a key parser: the caller decides what the octets mean.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _PEM_HEAD = 256
 
 
 class KeyFileError(Exception):
-    """A key file can't be used; the message says which, why, and what to do."""
+    """A key file cannot be used; the message names the file, the reason and what to do."""
 
 
 def read_secret_file(
@@ -30,10 +30,11 @@ def read_secret_file(
 ) -> Secret:
     """Read a private file whole, without one final newline.
 
-    `owners` are users (uid) who may own it besides root and who reads it; None: anybody. Raises
-    KeyFileError when it can't be read, isn't a regular file, holds what is no secret (a public key,
-    a certificate), is readable by others than its owner, belongs to somebody else, is empty, is a
-    text with a byte order mark, or is larger than `largest` octets.
+    `owners` are the users (uid) who may own the file besides root and the user who reads; None
+    means that any user may own it. Raises KeyFileError if the file cannot be read, is not a regular
+    file, holds no secret (but a public key or a certificate), is readable by others than its owner,
+    belongs to another user, is empty, is a text with a byte order mark, or is larger than `largest`
+    octets.
     """
     try:
         # O_NONBLOCK: opening a FIFO must not hang the daemon; a regular file ignores it.
@@ -43,7 +44,7 @@ def read_secret_file(
     try:
         status = os.fstat(descriptor)
         _refuse_unless_private(path, descriptor, status, owners)
-        # Straight into what can be wiped; one octet more shows that there is more.
+        # Read into a buffer that can be wiped; one octet more shows that the file is larger.
         octets = bytearray(min(status.st_size, largest) + 1)
         with open(descriptor, 'rb', buffering=0, closefd=False) as file:
             length = file.readinto(octets)
@@ -60,7 +61,10 @@ def read_secret_file(
 
 
 def read_public_file(path: str | Path, largest: int) -> bytes:
-    """Read a file that others may read, of 1 to `largest` octets. Raises KeyFileError."""
+    """Read a file that others may read, of 1 to `largest` octets.
+
+    Raises KeyFileError if the file cannot be read, is empty or is larger than `largest` octets.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         with os.fdopen(descriptor, 'rb') as file:
@@ -73,11 +77,11 @@ def read_public_file(path: str | Path, largest: int) -> bytes:
 
 
 def create_private_file(path: str | Path, *, replace: bool = False) -> int:
-    """A descriptor for writing to a new file with mode 0600, whatever the umask.
+    """Create a new file with mode 0600, whatever the umask, and return its descriptor for writing.
 
-    The file is always made anew and no link is followed. An older one may be anybody's: its owner
-    could read what comes, and so could those who have it open. With `replace` it goes first, if it
-    is a regular file. Raises OSError; FileExistsError for what is there and stays.
+    The file is always a new one and no link is followed: the owner of an older file, or a process
+    that has it open, could read the secret. With `replace`, a regular file at `path` is removed
+    first. Raises FileExistsError if something is there and stays, else OSError.
     """
     if replace:
         with suppress(FileNotFoundError):
@@ -96,7 +100,7 @@ def _refuse_unless_private(
 ) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise KeyFileError(f'key file {path} is not a regular file')
-    # A mode is no help where the file is the wrong one.
+    # Before the mode: advice about the mode would mislead where the file is the wrong one.
     public = public_content(os.pread(descriptor, _PEM_HEAD, 0))
     if public:
         raise KeyFileError(f'{path} holds {public}, not a secret: name another file')
@@ -123,7 +127,7 @@ def _secret_of(path: str | Path, octets: bytearray, length: int) -> Secret:
     if octets.startswith(BOM_UTF8) and all(
         octet < 0x80 for octet in memoryview(octets)[len(BOM_UTF8) : length]
     ):
-        # Of a text: the peer's copy, made by another editor, would be another key.
+        # Only in a text: the peer's copy, saved by another editor, would be another key.
         raise KeyFileError(
             f'key file {path} begins with a byte order mark (BOM), which would be part of the '
             f'key: save it without'

@@ -1,6 +1,6 @@
-"""What a file in PEM says that it holds (RFC 7468): so that a wrong file is named for what it is.
+"""The label of a PEM file (RFC 7468), so that an error can name what a wrong file holds.
 
-Not a parser: the label of the first block is all that is looked at.
+Not a parser: only the label of the first block is read.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ _PUBLIC: Final = {
 
 
 def pem_label(octets: bytes) -> str:
-    """The label of the first block; empty if it isn't PEM."""
+    """Return the label of the first PEM block; empty if `octets` are not PEM."""
     found = _LABEL.match(octets)
     return found[1].decode('ascii') if found is not None else ''
 
 
 def public_content(octets: bytes) -> str:
-    """What it holds, in words, if that is no secret; else empty."""
+    """Return a name for the public PEM content of `octets`; empty if they hold none."""
     return _PUBLIC.get(pem_label(octets), '')
 
 
 def is_private_key(octets: bytes) -> bool:
-    """True for a private key of any kind, encrypted or not."""
+    """Return True if `octets` are a private key in PEM, encrypted or not."""
     return pem_label(octets).endswith('PRIVATE KEY')

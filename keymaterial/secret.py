@@ -14,32 +14,32 @@ from typing import NoReturn
 class Secret:
     """Secret octets; `reveal()` is the only way to read them.
 
-    Raises TypeError if it isn't made of octets, ValueError on `reveal()` after `wipe()`.
+    Raises TypeError if made of anything but octets, ValueError on `reveal()` after `wipe()`.
     """
 
     __slots__ = ('_octets', '_wiped')
 
     def __init__(self, octets: bytes | bytearray | memoryview) -> None:
-        # bytearray(7) would be seven known octets.
+        # bytearray(7) would make seven octets of zero.
         if not isinstance(octets, (bytes, bytearray, memoryview)):
             raise TypeError(f'a Secret is made of octets, not of {type(octets).__name__}')
         self._octets = bytearray(octets)
         self._wiped = False
 
     def reveal(self) -> bytes:
-        """The octets. For a primitive or a system call only; never keep or format them."""
+        """Return the octets, for a primitive or a system call only: never keep or format them."""
         if self._wiped:
             raise ValueError('this secret was wiped')
         return bytes(self._octets)
 
     def wipe(self) -> None:
-        """Overwrite the octets; idempotent."""
+        """Overwrite the octets; a second call changes nothing."""
         self._octets[:] = bytes(len(self._octets))
         self._wiped = True
 
     @property
     def wiped(self) -> bool:
-        """True once `wipe()` was called."""
+        """Return True once `wipe()` was called."""
         return self._wiped
 
     def __len__(self) -> int:
@@ -48,7 +48,7 @@ class Secret:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Secret):
             return NotImplemented
-        # What was wiped is all zero: anybody could make its equal.
+        # A wiped secret is all zero: it must not equal another one.
         if self._wiped or other._wiped:
             return self is other
         return hmac.compare_digest(self._octets, other._octets)
