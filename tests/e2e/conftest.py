@@ -13,8 +13,9 @@ from lab import impostors
 from lab.demo.capture import Capture
 from lab.keys import make_keys
 from lab.tcpao_kernel import has_tcp_ao
-from lab.topology import Topology
+from lab.topology import Node, Topology
 from tcpao.backend import Preference
+from tcpao.second_net.ruleset import number_of
 from tests.e2e.router import Router
 
 TOPOLOGY = Path(__file__).with_name('e2e.clab.yml')
@@ -29,9 +30,19 @@ class Routers:
     r3: Router
 
     def stop(self) -> None:
-        """No daemon runs any more."""
+        """No daemon runs any more, and nothing drops what the next ones send, plain ones too."""
         for router in (self.r1, self.r2, self.r3):
             router.kill()
+            remove_second_nets(router.node)
+
+
+def remove_second_nets(node: Node) -> None:
+    """Take away what daemons that were killed leave until the next one of theirs starts."""
+    listed = node.run(['nft', 'list', 'tables', 'inet'], check=False).stdout.split()
+    for name in listed:
+        if number_of(name) is not None:
+            # A keeper that has just lost its daemon may be as fast.
+            node.run(['nft', 'delete', 'table', 'inet', name], check=False)
 
 
 @pytest.fixture(scope='session')
