@@ -74,8 +74,10 @@ class IptablesRules:
         self._written: dict[int, Chains] = {}
         """By family."""
         self._aimed: dict[int, Chains] = {}
-        """What they become with the change that is under way, in one transaction. A look that
-        another thread takes meanwhile finds either."""
+        """What they become with the change that is under way, in one transaction."""
+        self._aimed_meanwhile: dict[int, list[Chains]] = {}
+        """What changes have begun to make since another thread began to look. A listing that takes
+        as long as several of them shows any."""
         self._lines: dict[tuple[TrafficKind, Selector], str] = {}
         """Of what is made: one change more is no reason to write a thousand lines anew."""
         self._versions = {4}
@@ -103,6 +105,7 @@ class IptablesRules:
             if there != then:
                 chains = self._chains(then)
                 self._aimed[version] = chains
+                self._aimed_meanwhile.get(version, []).append(chains)
                 try:
                     lines = _difference(self._written.get(version, {}), chains)
                     _restore(self.kind, version, lines, patience=_SOON if wanted else _LONG)
@@ -118,15 +121,16 @@ class IptablesRules:
         return all(self._is_complete(version) for version in sorted(self._versions))
 
     def _is_complete(self, version: int) -> bool:
-        # Before and after: the transaction may be done before the listing, or after it.
-        meant = [self._written.get(version), self._aimed.get(version)]
-        if not any(meant):
+        meanwhile = self._aimed_meanwhile[version] = []
+        # In this order: what is under way either still is, or is written.
+        aimed, written = self._aimed.get(version), self._written.get(version, {})
+        if not aimed and not written:
+            del self._aimed_meanwhile[version]
             return True
         there = Counter(map(_name, self._there(version)))
-        meant += [self._written.get(version), self._aimed.get(version)]
-        return any(
-            there == Counter(map(_name, _flat(chains))) for chains in meant if chains is not None
-        )
+        del self._aimed_meanwhile[version]
+        meant = [written, *([aimed] if aimed is not None else []), *meanwhile]
+        return any(there == Counter(map(_name, _flat(chains))) for chains in meant)
 
     def restore(self) -> None:
         """See Rules; one transaction for each family."""

@@ -174,6 +174,31 @@ def test_a_thousand_rules_take_one_transaction(kind: Kind, monkeypatch: pytest.M
         assert len(done) == 3
 
 
+@pytest.mark.parametrize('kind', IPTABLES)
+def test_rules_are_complete_when_several_changes_outrun_a_look(
+    kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A false alarm resets every session."""
+    listing = rules_iptables._listing
+
+    with closing(Site()) as site, site.inside(), closing(choose(QUEUE, (kind,))) as made:
+
+        def outrun(kind: Kind, version: int) -> list[str]:
+            made.change(neighbors(2))
+            found = listing(kind, version)
+            for count in range(3, 6):
+                made.change(neighbors(count))
+            return found
+
+        made.change(neighbors(1))
+        monkeypatch.setattr(rules_iptables, '_listing', outrun)
+        assert made.complete()
+        monkeypatch.setattr(rules_iptables, '_listing', lambda *_: [])
+        assert not made.complete()
+        monkeypatch.undo()
+        made.remove_all()
+
+
 @pytest.mark.kernel
 def test_a_hundred_rules_of_nftables_take_a_few_transactions(
     monkeypatch: pytest.MonkeyPatch,
