@@ -36,6 +36,8 @@ class Cause(StrEnum):
     UNSUPPORTED = 'unsupported'
     """The backend or the kernel lacks TCP-AO, or this algorithm."""
     NO_MEMORY = 'no memory'
+    NO_RULE = 'no rule'
+    """The rules that lead packets to the packet process can't be made, or were removed."""
     REFUSED = 'refused'
     """Anything else; the text says what the kernel said."""
 

@@ -191,6 +191,11 @@ class Reason(Enum):
         _OURS,
         "see the kernel's reason; check CONFIG_TCP_AO and net.core.optmem_max",
     )
+    NO_RULE = (
+        'no-rule',
+        _OURS,
+        'see which program changes the firewall, or holds its lock',
+    )
     NOBODY_LISTENS = (
         'nobody-listens',
         _OURS,
@@ -330,6 +335,7 @@ BY_NOTIFY: dict[int, Reason] = {
 
 BY_INSTALLER: dict[installer.Cause, Reason] = {
     installer.Cause.NO_LISTENER: Reason.NOBODY_LISTENS,
+    installer.Cause.NO_RULE: Reason.NO_RULE,
 }
 """The others are KEY_REFUSED."""
 

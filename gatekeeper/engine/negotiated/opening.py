@@ -14,7 +14,7 @@ from gatekeeper.engine.keychains import sessions as chains
 from gatekeeper.errors import GateError
 from gatekeeper.policy.sessions import SessionPolicy
 from gatekeeper.reporting.explanations import Explanation, explain
-from gatekeeper.reporting.reasons import Reason
+from gatekeeper.reporting.reasons import BY_INSTALLER, Reason
 from gatekeeper.state.connection import Connection, Phase, Waiter
 from gatekeeper.state.deadlines import Due
 from gatekeeper.state.key_ids import LARGEST, NoKeyIdError
@@ -237,5 +237,7 @@ def installed(state: Store, conn: Connection, now: float) -> None:
 def not_installed(state: Store, conn: Connection, failure: Failed, now: float) -> None:
     """The kernel refused the key; the peer is told at once (`ending.drop` sends DELETE)."""
     cause = f'key refused: {failure.text}'
-    why = Explanation.of(Reason.KEY_REFUSED, 'installing the key', cause)
+    why = Explanation.of(
+        BY_INSTALLER.get(failure.cause, Reason.KEY_REFUSED), 'installing the key', cause
+    )
     _give_up(state, conn, why, now)

@@ -11,7 +11,7 @@ from gatekeeper.engine.negotiated.accepting import RefusedError
 from gatekeeper.engine.negotiated.opening import offered
 from gatekeeper.reporting.events import EventName
 from gatekeeper.reporting.explanations import Explanation, explain
-from gatekeeper.reporting.reasons import Reason
+from gatekeeper.reporting.reasons import BY_INSTALLER, Reason
 from gatekeeper.state.connection import Connection, Phase
 from gatekeeper.state.deadlines import Due
 from gatekeeper.state.key_ids import NoKeyIdError
@@ -255,7 +255,8 @@ def not_installed(
         conn.requested_successor = None
     else:
         return
-    why = Explanation.of(Reason.KEY_REFUSED, 'rekey', f'key refused: {failure.text}')
+    reason = BY_INSTALLER.get(failure.cause, Reason.KEY_REFUSED)
+    why = Explanation.of(reason, 'rekey', f'key refused: {failure.text}')
     state.warn(conn, why)
     if life.token is not None:
         ending.refuse_for_now(state, life.token, now)

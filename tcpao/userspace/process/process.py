@@ -194,7 +194,7 @@ class Process:
             return
         try:
             if isinstance(request, messages.Add | messages.AddAll) and self._changes.restoring:
-                raise InstallError(Cause.REFUSED, 'our rules were removed, and are not back yet')
+                raise InstallError(Cause.NO_RULE, 'our rules were removed, and are not back yet')
             outcome = self._commands.carry_out(request, time.monotonic())
         except InstallError as error:
             questions.answer(messages.refusal(error))
@@ -210,7 +210,7 @@ class Process:
                 questions.answer(outcome.reply)
             elif outcome.take_back is not None:
                 outcome.take_back()
-                failure = InstallError(Cause.REFUSED, f'no rule: {error}')
+                failure = InstallError(Cause.NO_RULE, f'no rule: {error}')
                 questions.answer(messages.refusal(failure))
             else:
                 tell_of_leftovers(error)

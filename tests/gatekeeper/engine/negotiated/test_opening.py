@@ -284,6 +284,16 @@ def test_a_key_that_the_kernel_refuses_is_deleted_at_the_peer_at_once() -> None:
     assert not r2.core.state.connections
 
 
+def test_the_advice_names_the_firewall_when_there_are_no_rules() -> None:
+    """The kernel's options are not what explains it."""
+    world = World()
+    r1, _ = two_routers(world)
+    r1.installer.refuse_next(Install, Cause.NO_RULE, 'our rules were removed')
+    r1.open('r1 ipv4 unicast', pair_of('ipv4 unicast'))
+    world.run(2)
+    assert any('firewall' in error for error in r1.errors)
+
+
 def test_a_responder_out_of_memory_says_so_and_the_opener_tries_again_within_its_time() -> None:
     world = World()
     r1, r2 = two_routers(world)
