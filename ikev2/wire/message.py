@@ -1,7 +1,7 @@
 """The IKE header and chains of payloads: datagrams to messages and back (RFC 7296, 3.1, 3.2).
 
-Nothing is opened here: an SK or SKF payload stays sealed (sa/protection.py). The datagram has no
-non-ESP marker. What a message means is the engine's business.
+Nothing is decrypted here: an SK or SKF payload stays sealed (sa/protection.py). The datagram has no
+non-ESP marker. The engine decides what a message means.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ from ikev2.wire.reader import Reader
 _HEADER = Struct('>8s8sBBBBII')
 HEADER_LENGTH = _HEADER.size
 SPI_LENGTH = 8
-# Of one message, ours: no exchange needs a tenth of it, and a chain of empty payloads in a
-# datagram of 64 kB would otherwise be 16,000 objects.
+# Payloads of one message, our limit: no exchange needs a tenth of this number, and a chain of empty
+# payloads in a datagram of 64 kB would otherwise make 16,000 objects.
 LARGEST_PAYLOAD_COUNT = 256
 
 PAYLOAD_CLASSES: dict[int, type[KnownPayload]] = {
@@ -77,8 +77,8 @@ PAYLOAD_CLASSES: dict[int, type[KnownPayload]] = {
         TsrPayload,
     )
 }
-# Payloads of RFC 7296 that we carry without looking inside. Their critical bit is ignored too
-# (RFC 7296, 3.2: "MUST be ignored by the recipient if the recipient understands the payload type").
+# Payloads of RFC 7296 that we carry without decoding. Their critical bit is ignored too (RFC 7296,
+# 3.2: "MUST be ignored by the recipient if the recipient understands the payload type").
 _OPAQUE = frozenset({PayloadType.CP, PayloadType.EAP})
 _SEALED = frozenset({PayloadType.SK, PayloadType.SKF})
 
@@ -87,7 +87,7 @@ _P = TypeVar('_P', bound=Payload)
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The IKE header (RFC 7296, 3.1), without Next Payload and Length, which encoding knows."""
+    """The IKE header (RFC 7296, 3.1) without Next Payload and Length, which `encode` is given."""
 
     initiator_spi: bytes
     """8 octets."""
@@ -96,9 +96,9 @@ class Header:
     exchange_type: int
     message_id: int
     initiator: bool
-    """Sent by the original initiator of the IKE SA (flag I)."""
+    """Flag I: sent by the original initiator of the IKE SA."""
     response: bool
-    """Flag R."""
+    """Flag R: a response."""
     minor_version: int = IKE_MINOR_VERSION
 
     def __post_init__(self) -> None:
@@ -106,7 +106,7 @@ class Header:
             raise ValueError('an IKE SPI has eight octets')
 
     def encode(self, next_payload: int, length: int) -> bytes:
-        """28 octets; `length` is that of the whole message."""
+        """Return the 28 octets of the header; `length` is that of the whole message."""
         return _HEADER.pack(
             self.initiator_spi,
             self.responder_spi,
@@ -120,10 +120,10 @@ class Header:
 
     @classmethod
     def decode(cls, datagram: bytes) -> Header:
-        """From a whole datagram.
+        """Decode the header of a whole datagram.
 
-        Raises MalformedMessage, also if its Length isn't the datagram's, and UnsupportedVersion
-        for a major version above 2 (RFC 7296, 2.5). The version flag and minor version are no
+        Raises MalformedMessage, also if its Length is not the datagram's, and UnsupportedVersion if
+        the major version is above 2 (RFC 7296, 2.5). The version flag and minor version are no
         reason to refuse.
         """
         return _decode_header(datagram)[0]
@@ -136,16 +136,18 @@ class Message:
     header: Header
     payloads: tuple[Payload, ...]
     clear: bytes = field(default=b'', compare=False, repr=False)
-    """Of an opened message of IKE_INTERMEDIATE: what AUTH covers of it (RFC 9242, 3.3.2)."""
+    """Octets of an opened IKE_INTERMEDIATE message that AUTH covers (RFC 9242, 3.3.2)."""
 
     def encode(self) -> bytes:
-        """The datagram of an unprotected message (IKE_SA_INIT, or errors outside an IKE SA)."""
+        """Return the datagram of an unprotected message (IKE_SA_INIT, or errors outside an IKE
+        SA).
+        """
         first, chain = encode_chain(self.payloads)
         return self.header.encode(first, HEADER_LENGTH + len(chain)) + chain
 
     @classmethod
     def decode(cls, datagram: bytes) -> Self:
-        """From a datagram; an SK or SKF payload, if there is one, is last and still sealed.
+        """Decode a datagram; an SK or SKF payload, if there is one, is last and still sealed.
 
         Raises MalformedMessage, UnsupportedVersion, UnsupportedCriticalPayload.
         """
@@ -153,11 +155,14 @@ class Message:
         return cls(header, decode_chain(first, datagram[HEADER_LENGTH:], sealed=True))
 
     def all(self, kind: type[_P]) -> list[_P]:
-        """The payloads of one class, in order."""
+        """Return the payloads of one class, in order."""
         return [payload for payload in self.payloads if type(payload) is kind]
 
     def find(self, kind: type[_P]) -> _P | None:
-        """The one payload of a class, or None. MalformedMessage if there are two."""
+        """Return the only payload of a class, or None if there is none.
+
+        Raises MalformedMessage if there are two.
+        """
         one: _P | None = None
         for payload in self.payloads:
             if type(payload) is kind:
@@ -167,18 +172,21 @@ class Message:
         return one
 
     def require(self, kind: type[_P]) -> _P:
-        """The one payload of a class. MalformedMessage if there is none, or two."""
+        """Return the only payload of a class.
+
+        Raises MalformedMessage if there is none or more than one.
+        """
         found = self.find(kind)
         if found is None:
             raise MalformedMessage(f'{kind.__name__} is missing')
         return found
 
     def notifies(self, notify_type: NotifyType) -> list[NotifyPayload]:
-        """The Notify payloads of one type."""
+        """Return the Notify payloads of one type."""
         return [n for n in self.all(NotifyPayload) if n.notify_type == notify_type]
 
     def notify(self, notify_type: NotifyType) -> NotifyPayload | None:
-        """The first Notify payload of one type, or None."""
+        """Return the first Notify payload of one type, or None."""
         for payload in self.payloads:
             if type(payload) is NotifyPayload and payload.notify_type == notify_type:
                 return payload
@@ -186,16 +194,16 @@ class Message:
 
     @property
     def errors(self) -> list[NotifyPayload]:
-        """The Notify payloads of an error type, known or not (RFC 7296, 3.10.1)."""
+        """Return the Notify payloads of an error type, known or not (RFC 7296, 3.10.1)."""
         return [n for n in self.all(NotifyPayload) if n.notify_type < FIRST_STATUS_NOTIFY]
 
     def expect_success(self, tolerated: Container[int] = ()) -> None:
-        """Check that a response which grants something reports no error beside.
+        """Check that a response which grants something reports no error as well.
 
         A response of Notify payloads alone is a plain refusal, which its exchange reads.
-        `tolerated` are error types that leave what was asked for as it is. Raises
-        ContradictoryAnswer: the request has failed entirely (RFC 7296, 3.10.1, which says so of
-        the error types that a receiver doesn't know).
+        `tolerated` are error types that leave what was granted valid. Raises ContradictoryAnswer:
+        the request has failed entirely (RFC 7296, 3.10.1, which says so of the error types that a
+        receiver doesn't know).
         """
         error, grants = None, False
         for payload in self.payloads:
@@ -208,7 +216,7 @@ class Message:
 
 
 def encode_chain(payloads: Sequence[Payload]) -> tuple[int, bytes]:
-    """The type of the first payload (0 if there is none) and the octets of all."""
+    """Return the type of the first payload (0 if there is none) and the octets of all."""
     following: int = PayloadType.NO_NEXT_PAYLOAD
     octets = []
     for payload in reversed(payloads):
@@ -218,10 +226,10 @@ def encode_chain(payloads: Sequence[Payload]) -> tuple[int, bytes]:
 
 
 def decode_chain(first: int, data: bytes, *, sealed: bool = False) -> tuple[Payload, ...]:
-    """The payloads in `data`, which they must fill exactly; `first` is the type of the first.
+    """Return the payloads that fill `data` exactly; `first` is the type of the first payload.
 
-    `sealed` allows an SK or SKF payload at the end; inside of one there is no other.
-    Raises MalformedMessage and UnsupportedCriticalPayload.
+    `sealed` allows an SK or SKF payload at the end; an SK payload cannot contain another. Raises
+    MalformedMessage and UnsupportedCriticalPayload.
     """
     reader = Reader(data, 'payloads')
     payloads: list[Payload] = []

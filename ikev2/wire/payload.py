@@ -1,8 +1,8 @@
-"""What all payloads have in common, and the generic payload header (RFC 7296, 3.2).
+"""The base of all payloads, and the generic payload header (RFC 7296, 3.2).
 
-The payloads themselves are in payloads.py, payloads_sa.py and payloads_ts.py; chains of them in
+The payloads themselves are in payloads.py, payloads_sa.py and payloads_ts.py; chains of payloads in
 message.py. RESERVED bits and octets are sent as zero and ignored on receipt, so decoding and
-encoding again gives the same octets only for what a conforming sender makes.
+encoding again gives the same octets only for messages of a conforming sender.
 """
 
 from __future__ import annotations
@@ -22,20 +22,21 @@ class Payload(Protocol):
 
     @property
     def payload_type(self) -> int:
-        """Payload type number; fixed for a class, a field of `UnknownPayload`."""
+        """Return the payload type number; fixed for a class, a field of `UnknownPayload`."""
 
     def encode(self, next_payload: int) -> bytes:
-        """The payload with its generic header; `next_payload` is the type of the one after it.
+        """Return the payload with its generic header; `next_payload` is the type of the next
+        payload.
 
-        Raises ValueError if it gets longer than its length field can say.
+        Raises ValueError if the payload is longer than its length field can say.
         """
 
 
 class KnownPayload:
     """A payload whose type number belongs to the class, with a decoder. Abstract.
 
-    The critical bit is never set: RFC 7296, 3.2 wants it zero for every payload defined there,
-    and we send no others.
+    The critical bit is never set: RFC 7296, 3.2 wants it zero for every payload defined there, and
+    we send no others.
     """
 
     __slots__ = ()
@@ -43,22 +44,21 @@ class KnownPayload:
     payload_type: ClassVar[int]
 
     def encode_body(self) -> bytes:
-        """The octets after the generic payload header."""
+        """Return the octets after the generic payload header."""
         raise NotImplementedError
 
     @classmethod
     def decode_body(cls, body: bytes) -> Self:
-        """From the octets after the generic payload header. Raises MalformedMessage."""
+        """Decode the octets after the generic payload header. Raises MalformedMessage."""
         raise NotImplementedError
 
     def encode(self, next_payload: int) -> bytes:
-        """The payload with its generic header; see `Payload.encode`."""
         body = self.encode_body()
         return generic_header(next_payload, len(body)) + body
 
 
 def generic_header(next_payload: int, body_length: int, *, critical: bool = False) -> bytes:
-    """The four octets before a payload's body."""
+    """Return the four octets before a payload's body."""
     if body_length > LARGEST_BODY:
         raise ValueError(f'a payload of {body_length} octets does not fit its length field')
     flags = CRITICAL if critical else 0

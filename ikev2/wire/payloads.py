@@ -1,8 +1,8 @@
 """The payloads of RFC 7296, 3.4 to 3.12, one frozen dataclass each.
 
 SA is in payloads_sa.py, TSi and TSr in payloads_ts.py; SK and SKF are here only as the sealed
-octets that they are on the wire (sa/protection.py opens them). CP, EAP and types that we don't know
-are `UnknownPayload`. Nothing here knows an exchange or a policy.
+octets on the wire (sa/protection.py opens them). CP, EAP and unknown types are `UnknownPayload`.
+Nothing here knows an exchange or a policy.
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ class NoncePayload(KnownPayload):
 
 @dataclass(frozen=True, slots=True)
 class NotifyPayload(KnownPayload):
-    """N (RFC 7296, 3.10). `protocol` is 0 and `spi` empty unless it concerns a child SA."""
+    """N (RFC 7296, 3.10). `protocol` is 0 and `spi` empty unless the notify concerns a child SA."""
 
     payload_type: ClassVar[int] = PayloadType.NOTIFY
 
@@ -293,13 +293,13 @@ def _last(next_payload: int, first_payload: int, body: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class UnknownPayload:
-    """A payload that we don't interpret, kept as it came (RFC 7296, 2.5)."""
+    """A payload that we do not interpret, kept unchanged (RFC 7296, 2.5)."""
 
     payload_type: int
     data: bytes
     critical: bool = False
 
     def encode(self, next_payload: int) -> bytes:
-        """The payload with its generic header, critical bit as it came."""
+        """Return the payload with its generic header and its critical bit unchanged."""
         header = generic_header(next_payload, len(self.data), critical=self.critical)
         return header + self.data

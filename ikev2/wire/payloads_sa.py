@@ -1,6 +1,6 @@
 """The SA payload and its substructures (RFC 7296, 3.3): the codec only.
 
-What may be offered and which offer is chosen is in ikev2.proposals.
+ikev2.proposals decides what may be offered and which offer is chosen.
 """
 
 from __future__ import annotations
@@ -25,20 +25,21 @@ _PROPOSAL = Struct('>BBBB')
 _TRANSFORM = Struct('>BxH')
 _ATTRIBUTE = Struct('>HH')
 
-# Both are numbered, or counted, in one octet (RFC 7296, 3.3.1): no honest list is longer.
+# Proposals and transforms are numbered, or counted, in one octet (RFC 7296, 3.3.1): no honest list
+# is longer.
 LARGEST_LIST = 255
 
 _Substructure = TypeVar('_Substructure')
 
 
 class Attribute(NamedTuple):
-    """A transform attribute (RFC 7296, 3.3.5): `value` an int in TV form, octets in TLV form."""
+    """A transform attribute (RFC 7296, 3.3.5): `value` is an int in TV form, octets in TLV form."""
 
     attribute_type: int
     value: int | bytes
 
     def encode(self) -> bytes:
-        """TV form: four octets. TLV form: type, length, value."""
+        """Return the attribute's octets. TV form: four octets. TLV form: type, length, value."""
         if isinstance(self.value, int):
             return _ATTRIBUTE.pack(self.attribute_type | _TV_FORMAT, self.value)
         return _ATTRIBUTE.pack(self.attribute_type, len(self.value)) + self.value
@@ -61,13 +62,13 @@ class Transform(NamedTuple):
 
     @classmethod
     def make(cls, transform_type: int, transform_id: int, key_bits: int | None = None) -> Self:
-        """A transform, with a Key Length attribute if `key_bits` is given."""
+        """Return a transform, with a Key Length attribute if `key_bits` is given."""
         if key_bits is None:
             return cls(transform_type, transform_id)
         return cls(transform_type, transform_id, (Attribute(AttributeType.KEY_LENGTH, key_bits),))
 
     def encode(self, *, last: bool) -> bytes:
-        """The substructure's octets."""
+        """Return the substructure's octets."""
         body = _TRANSFORM.pack(self.transform_type, self.transform_id)
         for attribute in self.attributes:
             body += attribute.encode()
@@ -75,7 +76,7 @@ class Transform(NamedTuple):
 
     @classmethod
     def decode(cls, body: bytes) -> Self:
-        """From the octets after the substructure's length. Raises MalformedMessage."""
+        """Decode the octets after the substructure's length. Raises MalformedMessage."""
         if len(body) == _TRANSFORM.size:
             return cls(*_TRANSFORM.unpack(body))
         reader = Reader(body, 'transform')
@@ -91,7 +92,7 @@ class Transform(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """A proposal substructure (RFC 7296, 3.3.1). `spi` is the sender's; may be empty."""
+    """A proposal substructure (RFC 7296, 3.3.1). `spi` is the sender's and may be empty."""
 
     number: int
     protocol: int
@@ -99,11 +100,11 @@ class Proposal:
     transforms: tuple[Transform, ...]
 
     def of_type(self, transform_type: int) -> tuple[Transform, ...]:
-        """The transforms of one type, in the sender's order."""
+        """Return the transforms of one type, in the sender's order."""
         return tuple(t for t in self.transforms if t.transform_type == transform_type)
 
     def encode(self, *, last: bool) -> bytes:
-        """The substructure's octets."""
+        """Return the substructure's octets."""
         final = len(self.transforms) - 1
         body = (
             _PROPOSAL.pack(self.number, self.protocol, len(self.spi), len(self.transforms))
@@ -114,7 +115,7 @@ class Proposal:
 
     @classmethod
     def decode(cls, body: bytes) -> Self:
-        """From the octets after the substructure's length. Raises MalformedMessage."""
+        """Decode the octets after the substructure's length. Raises MalformedMessage."""
         reader = Reader(body, 'proposal')
         number, protocol, spi_size, count = reader.unpack(_PROPOSAL)
         spi = reader.take(spi_size)
@@ -153,7 +154,7 @@ def _substructure_header(more: int, body: bytes) -> bytes:
 def _read_substructures(
     reader: Reader, more: int, decode: Callable[[bytes], _Substructure]
 ) -> tuple[_Substructure, ...]:
-    """Read a list to the reader's end; the "last" mark must be on the last one and only there."""
+    """Read a list to the reader's end; exactly the last substructure must have the "last" mark."""
     found: list[_Substructure] = []
     left = reader.remaining
     while left:

@@ -37,7 +37,7 @@ class Selector:
 class TrafficSelector:
     """A traffic selector (RFC 7296, 3.13.1): protocol, port range, address range.
 
-    Start may exceed end (65535 to 0 is OPAQUE), so the order isn't checked.
+    The start may exceed the end (65535 to 0 is OPAQUE), so their order is not checked.
     """
 
     protocol: int
@@ -55,13 +55,13 @@ class TrafficSelector:
 
     @property
     def ts_type(self) -> TrafficSelectorType:
-        """By the length of the addresses."""
+        """Return the selector type, which follows from the length of the addresses."""
         if len(self.start_address) == 4:
             return TrafficSelectorType.IPV4_ADDR_RANGE
         return TrafficSelectorType.IPV6_ADDR_RANGE
 
     def encode(self) -> bytes:
-        """The selector's octets."""
+        """Return the selector's octets."""
         length = _SELECTOR.size + _PORTS.size + 2 * len(self.start_address)
         return (
             _SELECTOR.pack(self.ts_type, self.protocol, length)
@@ -73,14 +73,14 @@ class TrafficSelector:
 
 @dataclass(frozen=True, slots=True)
 class UnknownTrafficSelector:
-    """A selector of a type that we don't know; never acceptable (RFC 7296, 2.9)."""
+    """A selector of an unknown type; never acceptable (RFC 7296, 2.9)."""
 
     ts_type: int
     protocol: int
     data: bytes
 
     def encode(self) -> bytes:
-        """The selector's octets."""
+        """Return the selector's octets."""
         length = _SELECTOR.size + len(self.data)
         return _SELECTOR.pack(self.ts_type, self.protocol, length) + self.data
 
@@ -93,13 +93,16 @@ class TrafficSelectorsPayload(KnownPayload):
 
     @classmethod
     def of(cls, selector: Selector) -> Self:
-        """The payload for one end of one TCP connection."""
+        """Return the payload for one end of one TCP connection."""
         address = selector.address.packed
         port = selector.port
         return cls((TrafficSelector(IpProtocol.TCP, port, port, address, address),))
 
     def single(self) -> Selector:
-        """The one address and port; TrafficSelectorsUnacceptable if it says anything else."""
+        """Return the only address and port.
+
+        Raises TrafficSelectorsUnacceptable if the payload holds anything else.
+        """
         if len(self.selectors) != 1:
             raise TrafficSelectorsUnacceptable(f'{len(self.selectors)} selectors instead of one')
         found = self.selectors[0]
@@ -132,14 +135,14 @@ class TrafficSelectorsPayload(KnownPayload):
 
 @dataclass(frozen=True, slots=True)
 class TsiPayload(TrafficSelectorsPayload):
-    """TSi: the end of the exchange's initiator."""
+    """TSi: the address and port of the exchange's initiator."""
 
     payload_type: ClassVar[int] = PayloadType.TSI
 
 
 @dataclass(frozen=True, slots=True)
 class TsrPayload(TrafficSelectorsPayload):
-    """TSr: the end of the exchange's responder."""
+    """TSr: the address and port of the exchange's responder."""
 
     payload_type: ClassVar[int] = PayloadType.TSR
 

@@ -1,6 +1,6 @@
 """A cursor over received octets that never reads past their end.
 
-Everything in IKEv2 is big-endian. The only error raised here is `MalformedMessage`.
+All numbers in IKEv2 are big-endian. The only error raised here is `MalformedMessage`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from ikev2.errors import MalformedMessage
 
 
 class Reader:
-    """Reads `data` from front to back; `what` names it in error texts."""
+    """Reader of `data` from front to back; `what` names the data in error texts."""
 
     __slots__ = ('_data', '_position', '_what')
 
@@ -23,11 +23,11 @@ class Reader:
 
     @property
     def remaining(self) -> int:
-        """Octets not read yet."""
+        """Return the number of octets not read yet."""
         return len(self._data) - self._position
 
     def take(self, length: int) -> bytes:
-        """The next `length` octets; MalformedMessage if there are fewer."""
+        """Return the next `length` octets. Raises MalformedMessage if there are fewer."""
         end = self._position + length
         if length < 0 or end > len(self._data):
             raise self._too_short(length)
@@ -36,7 +36,10 @@ class Reader:
         return octets
 
     def unpack(self, layout: Struct) -> tuple[Any, ...]:
-        """The next fields, which have a fixed layout; MalformedMessage if they aren't all there."""
+        """Return the next fields, which have a fixed layout.
+
+        Raises MalformedMessage if fewer octets are left.
+        """
         try:
             fields = layout.unpack_from(self._data, self._position)
         except error:
@@ -45,16 +48,16 @@ class Reader:
         return fields
 
     def uint8(self) -> int:
-        """One octet."""
+        """Return one octet."""
         return self.take(1)[0]
 
     def rest(self) -> bytes:
-        """All that is left."""
+        """Return all octets that are left."""
         start, self._position = self._position, len(self._data)
         return self._data[start:]
 
     def expect_end(self) -> None:
-        """MalformedMessage if octets are left over."""
+        """Check that no octets are left. Raises MalformedMessage if there are some."""
         if self.remaining:
             raise MalformedMessage(f'{self._what}: {self.remaining} octets too many')
 

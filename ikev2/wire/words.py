@@ -1,4 +1,4 @@
-"""Messages in words, for an operator's timeline. No secrets, no octets of keys or nonces."""
+"""Descriptions of messages for an operator's timeline: no secrets, no octets of keys or nonces."""
 
 from __future__ import annotations
 
@@ -27,17 +27,19 @@ _PROTOCOLS: Final[dict[int, str]] = {kind: kind.name for kind in ProtocolId}
 
 
 def describe(payloads: Sequence[Payload]) -> str:
-    """The payloads by the names of RFC 7296, 1.2, with what an operator may want to see inside."""
+    """Return the payloads by the names of RFC 7296, 1.2, with the contents that help an
+    operator.
+    """
     return ', '.join(map(_describe, payloads))
 
 
 def exchange_name(exchange_type: int) -> str:
-    """An exchange's name, or its number."""
+    """Return the name of an exchange, or its number if unknown."""
     return _EXCHANGES.get(exchange_type) or f'exchange {exchange_type}'
 
 
 def notify_name(notify_type: int) -> str:
-    """A notify's name, or its number."""
+    """Return the name of a notify, or its number if unknown."""
     return _NOTIFIES.get(notify_type) or f'notify {notify_type}'
 
 
