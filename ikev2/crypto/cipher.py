@@ -1,7 +1,7 @@
 """Encryption and integrity protection of SK and SKF content: AEADs, and AES-CBC with HMAC.
 
 A `Cipher` works in one direction of one IKE SA. It knows neither padding nor headers
-(sa/protection.py does) and keeps no counter: the caller gives every IV and answers for never giving
+(sa/protection.py does) and keeps no counter: the caller gives every IV and must never give the same
 one twice under one key.
 """
 
@@ -32,30 +32,30 @@ _AES_BLOCK = 16
 
 @dataclass(frozen=True, slots=True)
 class Encryption:
-    """How SK content is protected: an encryption algorithm with its integrity algorithm.
+    """An encryption algorithm for SK content with its integrity algorithm.
 
-    Lengths are octets. `integ` is None for an AEAD, whose key includes its salt.
+    Lengths are in octets. `integ` is None for an AEAD, whose key includes its salt.
     """
 
     name: str
     encr: EncryptionId
     key_bits: int | None
-    """The Key Length attribute, None where it is forbidden."""
+    """The Key Length attribute in bits; None where the attribute is forbidden."""
     integ: IntegrityId | None
     encryption_key_length: int
     integrity_key_length: int
     iv_length: int
     icv_length: int
     block_length: int
-    """Plaintext is padded to a multiple of it."""
+    """Octets; plaintext is padded to a multiple of this length."""
 
     @property
     def aead(self) -> bool:
-        """True if no integrity algorithm is negotiated with it."""
+        """Return True if no integrity algorithm is negotiated with this encryption algorithm."""
         return self.integ is None
 
     def sealed_length(self, padded_length: int) -> int:
-        """Octets of IV, ciphertext and integrity check value for a padded plaintext."""
+        """Return the octets of IV, ciphertext and integrity check value for a padded plaintext."""
         return self.iv_length + padded_length + self.icv_length
 
 
@@ -106,7 +106,7 @@ ENCRYPTIONS: dict[str, Encryption] = {
 
 
 class Cipher(ABC):
-    """Seals, or opens, the content of SK payloads under one direction's keys."""
+    """A cipher that seals, or opens, the content of SK payloads under one direction's keys."""
 
     __slots__ = ('encryption',)
 
@@ -115,22 +115,22 @@ class Cipher(ABC):
 
     @abstractmethod
     def make_iv(self, counter: int, random: Callable[[int], bytes]) -> bytes:
-        """An IV for the `counter`th sealing under this key (0, 1, 2 ...).
+        """Return an IV for the `counter`th sealing under this key (0, 1, 2 ...).
 
-        A counter for an AEAD; `random(16)` for CBC, which needs an unpredictable one
-        (RFC 7296, 3.14). Raises OverflowError after 2**64 sealings.
+        The IV is a counter for an AEAD; `random(16)` for CBC, which needs an unpredictable one (RFC
+        7296, 3.14). Raises OverflowError after 2**64 sealings.
         """
 
     @abstractmethod
     def seal(self, iv: bytes, plaintext: bytes, associated: bytes) -> bytes:
-        """IV, ciphertext and integrity check value. `plaintext` is padded already."""
+        """Return IV, ciphertext and integrity check value. `plaintext` is padded already."""
 
     @abstractmethod
     def open(self, sealed: bytes, associated: bytes) -> bytes:
-        """The padded plaintext. Raises IntegrityFailure, whatever is wrong."""
+        """Return the padded plaintext. Raises IntegrityFailure, whatever is wrong."""
 
     def _cut(self, sealed: bytes) -> tuple[bytes, bytes]:
-        """IV and the rest; at least one block of ciphertext, since Pad Length is never absent."""
+        """Split off the IV; the rest has at least one block, since Pad Length is never absent."""
         encryption = self.encryption
         if len(sealed) < encryption.sealed_length(encryption.block_length):
             raise IntegrityFailure(f'encrypted payload of {len(sealed)} octets')
@@ -174,7 +174,7 @@ class _CbcHmac(Cipher):
     def __init__(self, encryption: Encryption, key: Secret, integrity_key: Secret) -> None:
         super().__init__(encryption)
         self._aes = AES(key.reveal())
-        # With the key's octets in it: the Secret may be wiped while this cipher is in use.
+        # The HMAC keeps the key's octets: the Secret may be wiped while this cipher is in use.
         self._keyed = HMAC(integrity_key.reveal(), hashes.SHA256())
 
     def make_iv(self, counter: int, random: Callable[[int], bytes]) -> bytes:
@@ -203,7 +203,7 @@ class _CbcHmac(Cipher):
 
 
 def make_cipher(encryption: Encryption, key: Secret, integrity_key: Secret) -> Cipher:
-    """A cipher from SK_ei or SK_er (with its salt, if it has one) and SK_ai or SK_ar.
+    """Return a cipher from SK_ei or SK_er (with its salt, if it has one) and SK_ai or SK_ar.
 
     `integrity_key` is empty for an AEAD. Raises ValueError for a wrong key length.
     """

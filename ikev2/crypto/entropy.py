@@ -1,9 +1,9 @@
-"""How hard is a pre-shared key to guess? A floor, and what to tell who falls below it.
+"""A floor for the strength of pre-shared keys, and advice for keys below it.
 
-Nobody can see in a key how it was made. What is estimated is how much it can be worth at most if
-it was made the way it looks: as octets, hexadecimal digits, base64, or words. Whoever hears one
-side's IKE_AUTH after posing as the other can try keys at leisure (RFC 7296, 2.15), so a password
-is no pre-shared key.
+A key does not show how it was made. The estimate is the most that the key can be worth if it was
+made the way it looks: as octets, hexadecimal digits, base64, or words. An attacker who receives one
+side's IKE_AUTH after posing as the other can try keys offline (RFC 7296, 2.15), so a password is no
+pre-shared key.
 """
 
 from __future__ import annotations
@@ -17,25 +17,29 @@ from ikev2.errors import CredentialError
 from keymaterial import Secret
 
 PSK_FLOOR: Final = 112
-"""Bits: the least that NIST SP 800-131A has left. 40 random hexadecimal digits are above it, and
-32 but for one in ten thousand that looks regular."""
+"""Bits: the least that NIST SP 800-131A still allows. 40 random hexadecimal digits are above this
+floor, and so are 32 except for one key in ten thousand that looks regular."""
 PPK_FLOOR: Final = 224
-"""RFC 8784, 6 wants 256: what 32 random octets keep even if they look a bit regular."""
+"""Bits: RFC 8784, 6 wants 256; 32 random octets stay above this floor even if they look a bit
+regular."""
 
 _BITS_OF_WORDS: Final = 2.0
-"""A character: Diceware has 12.9 bits in 5.2 of them, and people choose worse."""
+"""Bits per character: Diceware has 12.9 bits in 5.2 characters, and people choose worse."""
 _SHORTEST_RUN: Final = 4
 _OTHER_PRINTABLE: Final = 33
 _NO_SEPARATORS: Final = str.maketrans('', '', ' -_.,;:')
 
 
 def check_psk(secret: Secret) -> None:
-    """Raises CredentialError for a pre-shared key that could be guessed."""
+    """Check that a pre-shared key cannot be guessed. Raises CredentialError if it can."""
     _check('pre-shared key', secret, PSK_FLOOR)
 
 
 def check_ppk(secret: Secret) -> None:
-    """Raises CredentialError for a post-quantum pre-shared key that could be guessed."""
+    """Check that a post-quantum pre-shared key cannot be guessed.
+
+    Raises CredentialError if it can.
+    """
     _check('post-quantum pre-shared key', secret, PPK_FLOOR)
 
 
@@ -49,20 +53,20 @@ def _check(what: str, secret: Secret, floor: int) -> None:
 
 
 def estimate(octets: bytes) -> float:
-    """At most how many bits a key is worth."""
+    """Return the bits that a key is worth at most."""
     unit = _unit(octets)
     repetitions = log2(len(octets) / len(unit)) if unit else 0.0
     return _surprises(unit) * _bits_each(unit) + repetitions
 
 
 def _unit(octets: bytes) -> bytes:
-    """What is repeated, if it is one thing over and over."""
+    """Return the part that `octets` repeat over and over; else all of them."""
     place = (octets + octets).find(octets, 1)
     return octets[:place] if place > 0 else octets
 
 
 def _surprises(octets: bytes) -> int:
-    """Characters without those that only go on with a run: `aaaa`, `1234`, `dcba`."""
+    """Count characters without those that only continue a run: `aaaa`, `1234`, `dcba`."""
     count = 0
     run, step = 1, 0
     for index, octet in enumerate(octets):
@@ -102,14 +106,14 @@ def _bits_each(octets: bytes) -> float:
 
 
 def _looks_like_words(text: str) -> bool:
-    """Between separators, most characters stand beside a letter of the same case."""
+    """Return True if most characters, without separators, are next to a letter of the same case."""
     pairs = list(pairwise(text.translate(_NO_SEPARATORS)))
     alike = sum((a.islower() and b.islower()) or (a.isupper() and b.isupper()) for a, b in pairs)
     return alike * 5 > len(pairs) * 3
 
 
 def _of_alphabet(size: int, octets: bytes) -> float:
-    """Bits of a character, unless far fewer different ones came than random ones would be."""
+    """Return bits per character, fewer if far fewer different ones occur than in random text."""
     distinct = len(set(octets))
     expected = size * (1 - (1 - 1 / size) ** len(octets))
     return log2(size if distinct * 2 > expected else distinct)

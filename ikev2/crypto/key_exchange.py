@@ -26,26 +26,27 @@ from ikev2.crypto.modp import MODP_2048_PRIME, MODP_3072_PRIME, MODP_4096_PRIME,
 from ikev2.errors import InvalidKeyExchange, UnsupportedAlgorithm
 from keymaterial import Secret
 
-# cryptography 50 announces that it will drop these groups. They are here for peers that have
+# cryptography 50 announces that it will drop these groups. We keep them for peers that support
 # nothing better, and an operator can't do anything about the warning at every use.
 warnings.filterwarnings('ignore', message='Diffie-Hellman over finite fields')
 
 
 class KeyExchange(ABC):
-    """Our half of one key exchange; use it for one exchange and drop it."""
+    """Our half of one key exchange; make a new object for each exchange."""
 
     __slots__ = ('group', 'public_value')
 
     group: int
     """Transform Type 4 id."""
     public_value: bytes
-    """What goes into our KE payload."""
+    """The key exchange data of our KE payload."""
 
     @staticmethod
     def generate(group: int, private_key: Secret | None = None) -> KeyExchange:
-        """A fresh key pair, or that of `private_key` (big-endian; RFC 7748; ML-KEM: d | z).
+        """Return a fresh key pair, or the pair of `private_key` (big-endian; RFC 7748; ML-KEM: d |
+        z).
 
-        Raises UnsupportedAlgorithm for a method that this host doesn't know.
+        Raises UnsupportedAlgorithm for a method that this host does not support.
         """
         make = _METHODS.get(group)
         if make is None:
@@ -54,13 +55,13 @@ class KeyExchange(ABC):
 
     @abstractmethod
     def shared_secret(self, peer_value: bytes) -> Secret:
-        """The shared secret in the form that SKEYSEED takes. Raises InvalidKeyExchange."""
+        """Return the shared secret in the form that SKEYSEED takes. Raises InvalidKeyExchange."""
 
 
 def respond(
     group: int, peer_value: bytes, private_key: Secret | None = None
 ) -> tuple[bytes, Secret]:
-    """As responder: our KE payload's data and the shared secret.
+    """Return, as responder, our KE payload's data and the shared secret.
 
     Raises UnsupportedAlgorithm and InvalidKeyExchange.
     """
@@ -73,7 +74,9 @@ def respond(
 
 @cache
 def available(group: int) -> bool:
-    """This host can do it: it is one of ours, and the library's OpenSSL knows it."""
+    """Return True if this host supports a method: in our list, and known to the library's
+    OpenSSL.
+    """
     if group in GROUPS:
         return True
     try:
@@ -193,9 +196,10 @@ _ENCAPSULATE: Final[dict[int, Callable[[bytes], tuple[bytes, Secret]]]] = {
     row.group: row.encapsulate for row in PARAMETER_SETS
 }
 GROUPS: Final = frozenset(_METHODS.keys() - _ENCAPSULATE.keys())
-"""Good for the first key exchange of an SA."""
+"""Methods for the first key exchange of an SA."""
 ADDITIONAL_METHODS: Final = frozenset(row.group for row in PARAMETER_SETS)
-"""Good for an additional one (RFC 9370): too long for IKE_SA_INIT, which can't be fragmented."""
+"""Methods for an additional key exchange (RFC 9370): too long for IKE_SA_INIT, which can't be
+fragmented."""
 SECURITY_BITS: Final[dict[int, int]] = {
     KeyExchangeId.MODP_2048: 112,
     KeyExchangeId.CURVE25519: 128,
@@ -204,6 +208,6 @@ SECURITY_BITS: Final[dict[int, int]] = {
     KeyExchangeId.MODP_4096: 128,
     KeyExchangeId.ECP_384: 192,
 }
-"""How strong each of GROUPS is, in bits, without quantum computers: NIST SP 800-57 Part 1 Rev. 5,
-Table 2, where a prime between two rows counts as the smaller one, and RFC 7748 for Curve25519.
-Only for telling a weaker group from one that is as good: groups of one row are equals."""
+"""Strength of each of GROUPS in bits, without quantum computers: NIST SP 800-57 Part 1 Rev. 5,
+Table 2, where a prime between two rows counts as the smaller one, and RFC 7748 for Curve25519. Only
+for telling a weaker group from one that is as good: groups of one row are equals."""

@@ -27,21 +27,21 @@ class IkeKeys:
     sk_pr: Secret
 
     def initiator_cipher(self, encryption: Encryption) -> Cipher:
-        """For what the original initiator sends."""
+        """Return the cipher for messages of the original initiator."""
         return make_cipher(encryption, self.sk_ei, self.sk_ai)
 
     def responder_cipher(self, encryption: Encryption) -> Cipher:
-        """For what the original responder sends."""
+        """Return the cipher for messages of the original responder."""
         return make_cipher(encryption, self.sk_er, self.sk_ar)
 
     def wipe(self) -> None:
-        """Wipe all seven."""
+        """Wipe all seven secrets."""
         for field in fields(self):
             getattr(self, field.name).wipe()
 
 
 def skeyseed(prf_id: int, ni: bytes, nr: bytes, shared: Secret) -> Secret:
-    """SKEYSEED = prf(Ni | Nr, g^ir) (RFC 7296, 2.14)."""
+    """Return SKEYSEED = prf(Ni | Nr, g^ir) (RFC 7296, 2.14)."""
     return Secret(prf(prf_id, ni + nr, shared.reveal()))
 
 
@@ -53,7 +53,7 @@ def skeyseed_rekey(
     nr: bytes,
     additional: Sequence[Secret] = (),
 ) -> Secret:
-    """SKEYSEED = prf(SK_d, SK(0) | Ni | Nr | SK(1) | ... | SK(n)).
+    """Return SKEYSEED = prf(SK_d, SK(0) | Ni | Nr | SK(1) | ... | SK(n)).
 
     For the rekey of an IKE SA (RFC 7296, 2.18; RFC 9370, 2.2.4): `prf_id` and `sk_d` are the old
     IKE SA's. Also SKEYSEED(n) after an IKE_INTERMEDIATE key exchange (RFC 9370, 2.2.2), with its
@@ -71,7 +71,8 @@ def derive_ike_keys(
     initiator_spi: bytes,
     responder_spi: bytes,
 ) -> IkeKeys:
-    """{SK_d | SK_ai | SK_ar | SK_ei | SK_er | SK_pi | SK_pr} = prf+(SKEYSEED, Ni | Nr | SPIs).
+    """Return {SK_d | SK_ai | SK_ar | SK_ei | SK_er | SK_pi | SK_pr} = prf+(SKEYSEED, Ni | Nr |
+    SPIs).
 
     RFC 7296, 2.14. `seed` is SKEYSEED; the SPIs, nonces and PRF are the new IKE SA's.
     """
@@ -105,10 +106,10 @@ def child_keymat(
     shared: Secret | None = None,
     additional: Sequence[Secret] = (),
 ) -> Secret:
-    """The first `length` octets of KEYMAT (RFC 7296, 2.17).
+    """Return the first `length` octets of KEYMAT (RFC 7296, 2.17).
 
-    prf+(SK_d, Ni | Nr) without `shared`; else prf+(SK_d, SK(0) | Ni | Nr | SK(1) | ... | SK(n))
-    with SK(0) = `shared` and `additional` from IKE_FOLLOWUP_KE exchanges (RFC 9370, 2.2.4).
+    KEYMAT is prf+(SK_d, Ni | Nr) without `shared`; else prf+(SK_d, SK(0) | Ni | Nr | SK(1) | ... |
+    SK(n)) with SK(0) = `shared` and `additional` from IKE_FOLLOWUP_KE exchanges (RFC 9370, 2.2.4).
     """
     if shared is None:
         if additional:

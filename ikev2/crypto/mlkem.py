@@ -1,8 +1,8 @@
 """ML-KEM-768 and ML-KEM-1024 as key exchange methods (draft-ietf-ipsecme-ikev2-mlkem; FIPS 203).
 
-A KEM has two different halves: the initiator sends an encapsulation key and gets a ciphertext,
-the responder makes the ciphertext and the secret in one step. The library makes both, and checks
-what FIPS 203, 7.2 and 7.3 want checked.
+A KEM has two different halves: the initiator sends an encapsulation key and gets a ciphertext, the
+responder makes the ciphertext and the secret in one step. The library does both, and makes the
+checks of FIPS 203, 7.2 and 7.3.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _PrivateKey = mlkem.MLKEM768PrivateKey | mlkem.MLKEM1024PrivateKey
 
 @dataclass(frozen=True, slots=True)
 class MlKem:
-    """A parameter set."""
+    """A parameter set of ML-KEM."""
 
     group: KeyExchangeId
     name: str
@@ -30,7 +30,10 @@ class MlKem:
     public_type: type[mlkem.MLKEM768PublicKey] | type[mlkem.MLKEM1024PublicKey]
 
     def generate(self, seed: Secret | None = None) -> _PrivateKey:
-        """A fresh decapsulation key, or that of a seed d | z. Raises UnsupportedAlgorithm."""
+        """Return a fresh decapsulation key, or the key of a seed d | z.
+
+        Raises UnsupportedAlgorithm.
+        """
         try:
             if seed is None:
                 return self.private_type.generate()
@@ -39,9 +42,9 @@ class MlKem:
             raise UnsupportedAlgorithm(f'this OpenSSL has no {self.name}') from None
 
     def encapsulate(self, encapsulation_key: bytes) -> tuple[bytes, Secret]:
-        """Ciphertext and secret. Raises InvalidKeyExchange, UnsupportedAlgorithm."""
+        """Return ciphertext and secret. Raises InvalidKeyExchange, UnsupportedAlgorithm."""
         try:
-            # The length, and that every coefficient is below q (FIPS 203, 7.2).
+            # Checks the length, and that every coefficient is below q (FIPS 203, 7.2).
             peer = self.public_type.from_public_bytes(encapsulation_key)
         except ValueError:
             raise InvalidKeyExchange(f'not an encapsulation key of {self.name}') from None
@@ -51,7 +54,11 @@ class MlKem:
         return ciphertext, Secret(secret)
 
     def decapsulate(self, key: _PrivateKey, ciphertext: bytes) -> Secret:
-        """The secret; one of nobody's, if the ciphertext is another's. InvalidKeyExchange."""
+        """Return the secret; an unrelated one if the ciphertext was made for another key (FIPS 203,
+        6.3).
+
+        Raises InvalidKeyExchange if the length is wrong.
+        """
         try:
             return Secret(key.decapsulate(ciphertext))
         except ValueError:

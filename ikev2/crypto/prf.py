@@ -29,30 +29,33 @@ def _hash(prf_id: int) -> hashes.HashAlgorithm:
 
 
 def prf_length(prf_id: int) -> int:
-    """Output length and preferred key length in octets."""
+    """Return the output length and preferred key length in octets."""
     return _hash(prf_id).digest_size
 
 
 def check_nonce(prf_id: int, nonce: bytes) -> None:
-    """A peer's nonce has at least half the PRF's key length (RFC 7296, 2.10).
+    """Check that a peer's nonce has at least half the PRF's key length (RFC 7296, 2.10).
 
-    Raises MalformedMessage. That it has 16 octets or more the payload has checked.
+    Raises MalformedMessage. The payload has already checked that the nonce has 16 octets or more.
     """
     if 2 * len(nonce) < prf_length(prf_id):
         raise MalformedMessage(f'nonce of {len(nonce)} octets for {PrfId(prf_id).name}')
 
 
 def prf(prf_id: int, key: Secret | bytes, data: bytes) -> bytes:
-    """prf(key, data). `key` is octets only where it is no secret (the nonces of SKEYSEED)."""
+    """Return prf(key, data).
+
+    `key` is octets only where it is no secret (the nonces of SKEYSEED).
+    """
     mac = HMAC(key.reveal() if isinstance(key, Secret) else key, _hash(prf_id))
     mac.update(data)
     return mac.finalize()
 
 
 def prf_plus(prf_id: int, key: Secret, seed: bytes, length: int) -> Secret:
-    """The first `length` octets of prf+(key, seed).
+    """Return the first `length` octets of prf+(key, seed).
 
-    Raises ValueError above 255 times the PRF's output.
+    Raises ValueError if `length` is more than 255 times the PRF's output.
     """
     algorithm = _hash(prf_id)
     blocks = -(-length // algorithm.digest_size)
