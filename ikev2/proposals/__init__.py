@@ -1,2 +1,4 @@
-"""What is offered, and which offer is chosen: `ike` for IKE SAs, `rp` for RP SAs; IKE policies by
-name in `policies`."""
+"""Offers and choices: `ike` for IKE SAs, `rp` for RP SAs; IKE policies by name in `policies`.
+
+Knows nothing of exchanges, of states or of who the peer is.
+"""

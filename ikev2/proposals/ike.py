@@ -1,7 +1,7 @@
-"""IKE suites: what we offer, what we choose from an offer, what we accept as an answer.
+"""IKE suites: our offer, our choice from an offer, our check of an answer.
 
-RFC 7296, 2.7 and 3.3; RFC 5282, 8 for AEADs; RFC 9370, 2.2.1 for additional key exchanges; RFC
-8247 for what is still good enough. RP SAs are negotiated in rp.py by the same rules; the
+RFC 7296, 2.7 and 3.3; RFC 5282, 8 for AEADs; RFC 9370, 2.2.1 for additional key exchanges; RFC 8247
+for the algorithms that are still good enough. RP SAs are negotiated in rp.py by the same rules; the
 parts that both need are `check_answer` and `additional_choices`. Policies by name: policies.py.
 """
 
@@ -20,8 +20,8 @@ from ikev2.wire.payloads_sa import Proposal, SaPayload, Transform
 
 IKE_SPI_LENGTH = 8
 
-# All that we understand in an IKE proposal; another type makes the proposal unacceptable
-# (RFC 7296, 3.3.6).
+# The types that we understand in an IKE proposal; another type makes the proposal unacceptable (RFC
+# 7296, 3.3.6).
 ADDITIONAL = frozenset(range(TransformType.ADDKE1, TransformType.ADDKE7 + 1))
 _OFFERED_TYPES = (TransformType.ADDKE1, TransformType.ADDKE2, TransformType.ADDKE3)
 _UNDERSTOOD = frozenset(
@@ -37,7 +37,7 @@ class IkeSuite:
     prf: PrfId
     group: KeyExchangeId
     additional: tuple[KeyExchangeId, ...] = ()
-    """Additional key exchanges, in the order in which they are done (RFC 9370)."""
+    """Additional key exchanges in the order of their exchanges (RFC 9370)."""
 
     def __str__(self) -> str:
         exchanges = '+'.join(_word(method) for method in (self.group, *self.additional))
@@ -50,7 +50,7 @@ def _word(number: PrfId | KeyExchangeId) -> str:
 
 @dataclass(frozen=True, slots=True)
 class IkePolicy:
-    """What is acceptable, the most wanted first."""
+    """The acceptable algorithms of IKE SAs, the most preferred first."""
 
     encryptions: tuple[Encryption, ...] = (AES_256_GCM_16, CHACHA20_POLY1305)
     prfs: tuple[PrfId, ...] = (PrfId.HMAC_SHA2_256,)
@@ -60,12 +60,12 @@ class IkePolicy:
         KeyExchangeId.MODP_2048,
     )
     additional: tuple[KeyExchangeId, ...] = ()
-    """What may be done in an additional key exchange (RFC 9370)."""
+    """Methods allowed in an additional key exchange (RFC 9370)."""
     additional_required: bool = False
-    """No SA without an additional key exchange; otherwise it is only preferred."""
+    """True if no SA is made without an additional key exchange; else it is only preferred."""
 
     def __post_init__(self) -> None:
-        """Raises LocalError for a policy that nothing can meet, or that we can't."""
+        """Check that the policy can be met, and by this host. Raises LocalError if not."""
         if not (self.encryptions and self.prfs and self.groups):
             raise LocalError('a policy names an encryption, a PRF and a key exchange method')
         if not PRFS.issuperset(self.prfs) or not GROUPS.issuperset(self.groups):
@@ -76,11 +76,11 @@ class IkePolicy:
             raise LocalError('a policy that requires an additional key exchange names none')
 
     def offer(self, spi: bytes = b'') -> SaPayload:
-        """Our SA payload; `spi` is our new IKE SPI in a rekey and empty in IKE_SA_INIT.
+        """Return our SA payload; `spi` is our new IKE SPI in a rekey and empty in IKE_SA_INIT.
 
-        AEADs and CBC with HMAC go into proposals of their own (RFC 7296, 3.3). So does what has
-        an additional key exchange, before what has none: a peer that doesn't know RFC 9370 can't
-        take such a proposal, whatever is in it.
+        AEADs and CBC with HMAC go into separate proposals (RFC 7296, 3.3). Proposals with an
+        additional key exchange are separate too, and come before those without: a peer that doesn't
+        know RFC 9370 can't accept such a proposal, whatever else it contains.
         """
         combined = tuple(e for e in self.encryptions if e.aead)
         separate = tuple(e for e in self.encryptions if not e.aead)
@@ -101,12 +101,11 @@ class IkePolicy:
 
     @property
     def offered_additional(self) -> tuple[tuple[Transform, ...], ...]:
-        """Return the ADDKE transforms of our proposals: those with them, then, if policy allows it,
-        those without.
+        """Return the ADDKE transforms of our proposals, then, if policy allows it, an empty set.
 
-        ADDKE1 alone comes first. A peer may want two of them, or another type than the first (RFC
-        9370, 2.2.1): the proposals after it have every choice from ADDKE1 to ADDKE3, each with at
-        least one method.
+        ADDKE1 alone comes first. A peer may want two additional exchanges, or another type than the
+        first (RFC 9370, 2.2.1): the proposals after the first have every choice from ADDKE1 to
+        ADDKE3, each with at least one method.
         """
         if not self.additional:
             return ((),)
@@ -135,19 +134,19 @@ class IkePolicy:
 
 @dataclass(frozen=True, slots=True)
 class IkeChoice:
-    """What was chosen: the suite, and the proposal that says so."""
+    """The chosen suite, and the proposal that names it."""
 
     suite: IkeSuite
     proposal: Proposal
-    """As chosen: the peer's number and SPI, one transform of each type."""
+    """The proposal as chosen: the peer's number and SPI, one transform of each type."""
 
     @property
     def peer_spi(self) -> bytes:
-        """The peer's new IKE SPI in a rekey; empty in IKE_SA_INIT."""
+        """Return the peer's new IKE SPI in a rekey; empty in IKE_SA_INIT."""
         return self.proposal.spi
 
     def answer(self, spi: bytes = b'') -> SaPayload:
-        """Our SA payload as responder; `spi` is our new IKE SPI in a rekey."""
+        """Return our SA payload as responder; `spi` is our new IKE SPI in a rekey."""
         chosen = self.proposal
         return SaPayload((Proposal(chosen.number, chosen.protocol, spi, chosen.transforms),))
 
@@ -160,15 +159,15 @@ def select_ike(
     rekey: bool = False,
     intermediate: bool = True,
 ) -> IkeChoice:
-    """As responder: choose from `offer`. Raises NoProposalChosen.
+    """Choose a suite from `offer`, as responder. Raises NoProposalChosen.
 
-    The peer's order of proposals counts, then our order of algorithms. The group of its KE
-    payload (`ke_group`) goes before our order, since another costs a round trip: in a rekey if we
-    accept it at all, in IKE_SA_INIT only if it is as strong as the one that we would take. There
-    it may be what an attacker demanded of the peer, and AUTH proves nothing of that: it is what
-    the peer repeats its whole offer for (RFC 7296, 1.2 and 2.7). If the chosen suite has another
-    group, the caller answers INVALID_KE_PAYLOAD. `intermediate` tells whether the peer can do an
-    additional key exchange at all: in IKE_SA_INIT, whether it sent
+    The peer's order of proposals counts, then our order of algorithms. The group of the peer's KE
+    payload (`ke_group`) is preferred to our order, since another group costs a round trip: in a
+    rekey if we accept it at all, in IKE_SA_INIT only if it is as strong as the group that we would
+    take. In IKE_SA_INIT an attacker may have demanded that group of the peer, and AUTH does not
+    cover that demand: for this reason the peer repeats its whole offer (RFC 7296, 1.2 and 2.7). If
+    the chosen suite has another group, the caller answers INVALID_KE_PAYLOAD. `intermediate` tells
+    whether the peer supports an additional key exchange at all: in IKE_SA_INIT, whether it sent
     INTERMEDIATE_EXCHANGE_SUPPORTED (RFC 9370, 2.2.1).
     """
     methods = policy.additional if intermediate else ()
@@ -188,7 +187,10 @@ def select_ike(
 def verify_ike_answer(
     offer: SaPayload, answer: SaPayload, policy: IkePolicy, *, rekey: bool = False
 ) -> IkeChoice:
-    """As initiator: the suite that the peer chose from our `offer`. Raises InvalidAnswer."""
+    """Return, as initiator, the suite that the peer chose from our `offer`.
+
+    Raises InvalidAnswer.
+    """
     chosen = check_answer(offer, answer)
     if len(chosen.spi) != (IKE_SPI_LENGTH if rekey else 0):
         raise InvalidAnswer(f'IKE SPI of {len(chosen.spi)} octets in the answer')
@@ -200,11 +202,12 @@ def verify_ike_answer(
 
 
 def check_answer(offer: SaPayload, answer: SaPayload) -> Proposal:
-    """The answer's one proposal, if it is consistent with ours (RFC 7296, 2.7 and 3.3.6).
+    """Return the only proposal of an answer, if consistent with our offer (RFC 7296, 2.7 and
+    3.3.6).
 
-    One proposal, with the number and protocol of one of ours; exactly one transform of each type
-    that ours has and of no other, each one of ours with its attributes unchanged.
-    Raises InvalidAnswer.
+    The answer has one proposal, with the number and protocol of one of ours; exactly one transform
+    of each type that our proposal has and of no other type, each one of ours with its attributes
+    unchanged. Raises InvalidAnswer.
     """
     if len(answer.proposals) != 1:
         raise InvalidAnswer(f'{len(answer.proposals)} proposals in the answer')
@@ -225,11 +228,12 @@ def check_answer(offer: SaPayload, answer: SaPayload) -> Proposal:
 def additional_choices(
     proposal: Proposal, methods: Sequence[KeyExchangeId], *, required: bool
 ) -> Iterator[tuple[Transform, ...]]:
-    """Every choice of additional key exchanges that a proposal allows, the most wanted first.
+    """Yield every choice of additional key exchanges that a proposal allows, the most preferred
+    first.
 
     A choice has one transform of each of the ADDKE types that the proposal has, and no method
-    twice; NONE is one where it is on offer (RFC 9370, 2.2.1). `methods` is what we accept, the
-    most wanted first; with `required`, a choice must have at least one of them.
+    twice; NONE is a choice where it is on offer (RFC 9370, 2.2.1). `methods` are those that we
+    accept, the most preferred first; with `required`, a choice must have at least one of them.
     """
     kinds = ADDITIONAL.intersection(t.transform_type for t in proposal.transforms)
     for choice in _assign(proposal, sorted(kinds), methods):
@@ -238,7 +242,7 @@ def additional_choices(
 
 
 def chosen_additional(transforms: Sequence[Transform]) -> tuple[KeyExchangeId, ...]:
-    """The additional key exchanges of a choice, in the order in which they are done."""
+    """Return the additional key exchanges of a choice, in the order of their exchanges."""
     chosen = sorted(
         (t.transform_type, t.transform_id) for t in transforms if t.transform_type in ADDITIONAL
     )
@@ -262,7 +266,7 @@ def _assign(
 
 
 def _groups(proposal: Proposal, policy: IkePolicy) -> list[KeyExchangeId]:
-    """The groups that both allow, in our order."""
+    """Return the groups that both the proposal and the policy allow, in our order."""
     offered = frozenset(proposal.of_type(TransformType.KE))
     return [group for group in policy.groups if Transform(TransformType.KE, group) in offered]
 
@@ -277,9 +281,9 @@ def _acceptable(
     methods: Sequence[KeyExchangeId],
     groups: Sequence[KeyExchangeId],
 ) -> Iterator[tuple[IkeSuite, tuple[Transform, ...]]]:
-    """Every suite of our policy that the proposal allows, the most wanted first.
+    """Yield every suite of our policy that the proposal allows, the most preferred first.
 
-    `groups` are those that both allow, in the order in which to take them.
+    `groups` are the groups that both sides allow, in the order of preference.
     """
     if any(t.transform_type not in _UNDERSTOOD for t in proposal.transforms):
         return
@@ -289,7 +293,8 @@ def _acceptable(
     )
     if additional is None:
         return
-    # One type after the other: what is offered in vain costs no product of everything we have.
+    # One type after the other: a long offer that does not fit must not cost the product of all our
+    # algorithms.
     prfs = [prf for prf in policy.prfs if Transform(TransformType.PRF, prf) in offered]
     for encryption in policy.encryptions:
         encr = Transform.make(TransformType.ENCR, encryption.encr, encryption.key_bits)
@@ -309,7 +314,9 @@ def _acceptable(
 
 
 def _integrity(proposal: Proposal, encryption: Encryption) -> tuple[Transform, ...] | None:
-    """The INTEG transform of a choice: none or NONE for an AEAD (RFC 5282, 8); None if it fails."""
+    """Return the INTEG transform of a choice: none or NONE for an AEAD (RFC 5282, 8); None if
+    unfit.
+    """
     offered = proposal.of_type(TransformType.INTEG)
     if encryption.integ is not None:
         wanted = Transform(TransformType.INTEG, encryption.integ)

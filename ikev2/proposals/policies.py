@@ -1,7 +1,7 @@
-"""Policies for the IKE SA by name: what an operator writes instead of lists of algorithms.
+"""Policies for the IKE SA by name, which operators write instead of lists of algorithms.
 
-Nothing below RFC 8247 is in any of them. What a name means may gain algorithms, but never one
-that is weaker than the weakest it has. `docs/configuration.md` tells which to take.
+No policy has anything below RFC 8247. A name may gain algorithms, but never one that is weaker than
+its weakest. `docs/configuration.md` tells which to take.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _K = KeyExchangeId
 
 POLICIES: Final[dict[str, IkePolicy]] = {
     'default': IkePolicy(),
-    # For peers that have nothing better.
+    # For peers that support nothing better.
     'compatible': IkePolicy(
         encryptions=(
             AES_256_GCM_16,
@@ -43,13 +43,13 @@ POLICIES: Final[dict[str, IkePolicy]] = {
             _K.MODP_2048,
         ),
     ),
-    # 192 bits and more, of what isn't post-quantum.
+    # 192 bits and more, without post-quantum algorithms.
     'high': IkePolicy(
         encryptions=(AES_256_GCM_16,),
         prfs=(PrfId.HMAC_SHA2_384, PrfId.HMAC_SHA2_512),
         groups=(_K.ECP_384,),
     ),
-    # The default, and ML-KEM beside it: recorded traffic stays secret from a quantum computer.
+    # The default with ML-KEM: recorded traffic stays secret from a quantum computer.
     'hybrid': IkePolicy(
         additional=(_K.ML_KEM_768, _K.ML_KEM_1024),
         additional_required=True,
@@ -67,7 +67,11 @@ POLICIES: Final[dict[str, IkePolicy]] = {
 
 
 def policy_named(name: str) -> IkePolicy:
-    """A policy that this host can do. Raises LocalError, UnsupportedAlgorithm."""
+    """Return the policy of this name.
+
+    Raises LocalError if there is none, UnsupportedAlgorithm if this host does not support its
+    algorithms.
+    """
     policy = POLICIES.get(name)
     if policy is None:
         raise LocalError(f'there is no policy {name!r}: it is one of {", ".join(POLICIES)}')

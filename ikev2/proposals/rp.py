@@ -1,8 +1,8 @@
 """Proposals of routing-protocol SAs: protocol TCP_AO, one MKT's algorithms and KeyID.
 
-The layout is draft-mahesh-karp-rkmp-06, 6.1.1, with private-use numbers and a KDF transform
-beside INTEG. The SPI is one octet: the KeyID that the sender of the payload will use as its own
-SendID. Whether a KeyID is free and what an address may ask for isn't known here.
+The layout is draft-mahesh-karp-rkmp-06, 6.1.1, with private-use numbers and a KDF transform in
+addition to INTEG. The SPI is one octet: the KeyID that the sender of the payload will use as its
+own SendID. This module does not know whether a KeyID is free and what an address may ask for.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _UNDERSTOOD = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class RpChoice:
-    """What was chosen for an MKT, and the proposal that says so."""
+    """The chosen algorithms of an MKT, and the proposal that names them."""
 
     suite: str
     """A name of RP_SUITES."""
@@ -53,20 +53,23 @@ class RpChoice:
     group: int | None
     """The key exchange method; None if there is no key exchange."""
     proposal: Proposal
-    """As chosen: the peer's number and SPI, one transform of each type."""
+    """The proposal as chosen: the peer's number and SPI, one transform of each type."""
 
     @property
     def additional(self) -> tuple[KeyExchangeId, ...]:
-        """Additional key exchanges, in the order in which they are done (RFC 9370)."""
+        """Return the additional key exchanges, in the order of their exchanges (RFC 9370)."""
         return chosen_additional(self.proposal.transforms)
 
     @property
     def peer_keyid(self) -> int:
-        """The peer's SendID, our RecvID."""
+        """Return the peer's SendID, our RecvID."""
         return self.proposal.spi[0]
 
     def answer(self, keyid: int) -> SaPayload:
-        """Our SA payload as responder; `keyid` is our SendID. A KDF only if one was offered."""
+        """Return our SA payload as responder; `keyid` is our SendID.
+
+        The answer has a KDF transform only if one was offered.
+        """
         chosen = self.proposal
         spi = bytes([keyid])
         return SaPayload((Proposal(chosen.number, chosen.protocol, spi, chosen.transforms),))
@@ -79,13 +82,14 @@ def offer_rp(
     groups: Sequence[int],
     additional: Sequence[tuple[Transform, ...]] = ((),),
 ) -> SaPayload:
-    """Our SA payload as initiator: `keyid` is our SendID; the most wanted first in each list.
+    """Return our SA payload as initiator: `keyid` is our SendID; each list is in order of
+    preference.
 
     `groups` is empty only in IKE_AUTH; `additional` is `IkePolicy.offered_additional`: all
     proposals come once with each of its sets of ADDKE transforms. Neighboring suites share a
     proposal exactly if every INTEG in it goes with every KDF in it, since a proposal offers all
-    combinations.
-    Raises ValueError if a list that must have something is empty or `keyid` isn't 1 to 255.
+    combinations. Raises ValueError if a list that must not be empty is empty, or if `keyid` is not
+    1 to 255.
     """
     if not suites or not tcp_options:
         raise ValueError('an offer needs a suite and a choice about TCP options')
@@ -127,14 +131,15 @@ def select_rp(
     additional: Sequence[KeyExchangeId] = (),
     additional_required: bool = False,
 ) -> RpChoice:
-    """As responder: choose from `offer` by our order of suites, then the peer's of proposals.
+    """Choose from `offer`, as responder, by our order of suites, then the peer's of proposals.
 
     `ke_group`, the group of the peer's KE payload, is preferred among `groups`; if another is
-    chosen the caller answers INVALID_KE_PAYLOAD. Without `require_key_exchange` a proposal
-    without KE, or with NONE, is good too (the draft's form, or IKE_AUTH, where `groups` is empty).
-    `additional` is what may be done in additional key exchanges.
-    Raises NoProposalChosen; a proposal of another protocol, with a wrong SPI, with a transform
-    type that we don't know or lacking a mandatory one is passed over.
+    chosen the caller answers INVALID_KE_PAYLOAD. Without `require_key_exchange` a proposal without
+    KE, or with NONE, is acceptable too (the draft's form, or IKE_AUTH, where `groups` is empty).
+    `additional` are the methods allowed in additional key exchanges.
+
+    A proposal of another protocol, with a wrong SPI, with an unknown transform type or without a
+    mandatory one is skipped. Raises NoProposalChosen.
     """
     candidates = [p for p in offer.proposals if _usable(p)]
     if len({p.spi for p in candidates}) > 1:
@@ -155,12 +160,12 @@ def select_rp(
 
 
 def verify_rp_answer(offer: SaPayload, answer: SaPayload) -> RpChoice:
-    """As initiator: what the peer chose from our `offer`. Raises InvalidAnswer."""
+    """Return, as initiator, the peer's choice from our `offer`. Raises InvalidAnswer."""
     chosen = check_answer(offer, answer)
     if not _usable(chosen):
         raise InvalidAnswer('the answer is no RP SA proposal with a KeyID from 1 to 255')
     groups = [transform.transform_id for transform in chosen.of_type(TransformType.KE)]
-    # Whatever it is, it was on offer; but no method may be done twice (RFC 9370, 2.2.1).
+    # Any method of the answer was on offer; but no method may be used twice (RFC 9370, 2.2.1).
     exchanges = next(additional_choices(chosen, tuple(ADDITIONAL_METHODS), required=False), None)
     if exchanges is None:
         raise InvalidAnswer('the answer has one additional key exchange twice')
@@ -173,12 +178,14 @@ def verify_rp_answer(offer: SaPayload, answer: SaPayload) -> RpChoice:
 
 
 def offered_suites(offer: SaPayload) -> tuple[tuple[str, bool], ...]:
-    """(suite name, TCP options covered) for all that an offer allows, in the peer's order."""
+    """Return (suite name, TCP options covered) for all that an offer allows, in the peer's
+    order.
+    """
     found: dict[tuple[str, bool], None] = {}
     for proposal in offer.proposals:
         if not _usable(proposal):
             continue
-        # Each transform counts once: what is said again and again costs no product of it.
+        # Each transform counts once: repeated transforms must not multiply the work.
         options = [
             _OPTIONS[option]
             for option in dict.fromkeys(proposal.of_type(TransformType.TCP_OPTIONS))
@@ -203,7 +210,7 @@ def _usable(proposal: Proposal) -> bool:
     return (
         proposal.protocol == ProtocolId.TCP_AO
         and len(proposal.spi) == KEYID_LENGTH
-        # 0 belongs to keys that deny; it is never negotiated.
+        # 0 belongs to deny keys; it is never negotiated.
         and proposal.spi != b'\0'
         and all(t.transform_type in _UNDERSTOOD for t in proposal.transforms)
     )
@@ -217,7 +224,7 @@ def _choices(
     additional: tuple[Transform, ...],
     require_ke: bool,
 ) -> Iterator[RpChoice]:
-    """Every choice of one suite that the proposal allows, the most wanted first."""
+    """Yield every choice of one suite that the proposal allows, the most preferred first."""
     suite = RP_SUITES[name]
     offered = frozenset(proposal.transforms)
     integ = Transform(TransformType.INTEG, suite.integ)
@@ -243,7 +250,7 @@ def _choices(
 
 
 def _kdf(proposal: Proposal, suite: RpSuite) -> tuple[Transform, ...] | None:
-    """The KDF transform of a choice: () where the draft's form implies it, None if it fails."""
+    """Return the KDF transform of a choice: () where the draft's form implies it, None if unfit."""
     offered = proposal.of_type(TransformType.TCP_AO_KDF)
     if not offered:
         return () if IMPLIED_KDF.get(suite.integ) == suite.kdf else None
@@ -252,7 +259,7 @@ def _kdf(proposal: Proposal, suite: RpSuite) -> tuple[Transform, ...] | None:
 
 
 def _products(suites: Sequence[str]) -> list[list[RpSuite]]:
-    """Runs of suites whose INTEG and KDF values multiply out to just these suites."""
+    """Return runs of suites whose INTEG and KDF values multiply out to just these suites."""
     runs: list[list[RpSuite]] = []
     for name in dict.fromkeys(suites):
         suite = RP_SUITES[name]
