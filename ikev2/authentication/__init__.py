@@ -1,10 +1,11 @@
-"""Who a peer is, and how it proves that: RFC 7296, 2.15; RFC 7427, 7670, 8784, 9593.
+"""Identities and proofs of peers: RFC 7296, 2.15; RFC 7427, 7670, 8784, 9593.
 
-- `identity`: what is claimed
-- `auth`, `auth_methods`: AUTH, CERT and CERTREQ payloads; `ppk`: a key mixed in besides
-- `signatures`, by the tables of `schemes`: raw keys that sign
-- `credentials`: X.509, by `certificates`, `paths`, `crl`, `signed`, `names`, `name_constraints`;
-  `proof`: what verified, to be judged again
+- `identity`, `names`: what is claimed, and how names are compared
+- `auth`: AUTH, CERT and CERTREQ payloads; `announcements`: the methods that each side accepts
+- `ppk`: an additional key (RFC 8784)
+- `signatures`: raw keys that sign; `x509`: certificates, paths, CRLs
+- `credentials`: our certificate and the CAs that we trust; `proof`: a verified proof, to be judged
+  again
 
-Who may claim what is the PAD's business: `ikev2.peer`.
+Knows nothing of exchanges and states. The PAD decides who may claim which identity: `ikev2.peer`.
 """

@@ -1,8 +1,8 @@
-"""SUPPORTED_AUTH_METHODS: by which methods a peer may prove itself to us (RFC 9593).
+"""SUPPORTED_AUTH_METHODS: the methods by which a peer may authenticate to us (RFC 9593).
 
-A hint in both directions: whoever gets it may pick from it; what counts in the end is what
-verifies. Three forms of announcement: a method alone, one with a CA that it goes with (we never
-tie them), and the Digital Signature method with an AlgorithmIdentifier.
+A hint in both directions: the receiver may choose from it; only verification counts in the end.
+Three forms of announcement: a method alone, a method with a CA (we never send these), and the
+Digital Signature method with an AlgorithmIdentifier.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ _ANY_CA: Final = 0  # Cert Link
 
 
 def announce(credential: PeerCredential) -> NotifyPayload:
-    """The notify for a peer that must prove this credential, the most wanted first."""
+    """Return the notify for a peer that must prove this credential, the most preferred method
+    first.
+    """
     if isinstance(credential, PresharedKey):
         data = bytes([_METHOD_ALONE, AuthMethod.SHARED_KEY_MIC])
     else:
@@ -32,9 +34,9 @@ def announce(credential: PeerCredential) -> NotifyPayload:
 
 
 def _schemes(credential: PeerCredential) -> Iterable[SignatureScheme]:
-    """All that a known key can sign with; the best for each kind of key where it is open.
+    """Return all schemes of a known key; else the best scheme for each kind of key.
 
-    Since it is a hint it needn't be complete, and IKE_SA_INIT can't be fragmented.
+    The list is a hint and need not be complete, and IKE_SA_INIT can't be fragmented.
     """
     if isinstance(credential, PublicKey):
         return schemes_of(kind_of(credential.key))
@@ -48,9 +50,9 @@ def _announcement(scheme: SignatureScheme) -> bytes:
 
 
 def read_announcements(notify: NotifyPayload | None) -> tuple[bytes, ...]:
-    """The AlgorithmIdentifiers that a peer takes; none without the notify.
+    """Return the AlgorithmIdentifiers that a peer accepts; none without the notify.
 
-    Announcements of other methods say nothing that we could choose by. Raises MalformedMessage.
+    Announcements of other methods leave us nothing to choose. Raises MalformedMessage.
     """
     if notify is None:
         return ()

@@ -1,9 +1,9 @@
 """Mutual authentication: the octets that AUTH covers, AUTH payloads, CERT and CERTREQ.
 
 RFC 7296, 2.15 (pre-shared keys), 3.6 to 3.8; RFC 7427 with RFC 8420 (signatures); RFC 7670 (raw
-public keys). The keys are in signatures.py, X.509 in paths.py, announcements of methods in
-auth_methods.py. Who may use which identity is in the PAD, not here: this module only proves
-possession, and that a certificate names the identity that was claimed.
+public keys). The keys are in signatures/keys.py, X.509 in x509/paths.py, announcements of methods
+in announcements.py. The PAD decides who may use which identity: this module only proves possession,
+and that a certificate names the claimed identity.
 """
 
 from __future__ import annotations
@@ -59,16 +59,17 @@ _KEY_PAD = b'Key Pad for IKEv2'  # RFC 7296, 2.15: 17 octets, no terminator
 
 @dataclass(frozen=True, slots=True)
 class PresharedKey:
-    """A secret that both sides hold: octets of any length but 0, used as they are.
+    """A secret that both sides hold: octets of any length but 0, used unchanged.
 
-    Whether it is hard enough to guess is judged in crypto/entropy.py.
+    crypto/entropy.py judges whether it can be guessed.
     """
 
     secret: Secret
 
     @classmethod
     def load(cls, content: Secret) -> Self:
-        """From the content of a file: octets, or 0x and hex digits (RFC 7296, 2.15 wants both).
+        """Make a key from a file's content: octets, or 0x and hex digits (RFC 7296, 2.15 wants
+        both).
 
         Raises CredentialError.
         """
@@ -100,11 +101,11 @@ def signed_octets(
     identification: IdentificationPayload,
     intermediate: bytes = b'',
 ) -> bytes:
-    """InitiatorSignedOctets or ResponderSignedOctets (RFC 7296, 2.15).
+    """Return InitiatorSignedOctets or ResponderSignedOctets (RFC 7296, 2.15).
 
-    `message` is the signer's last IKE_SA_INIT message as it was on the wire, from the first
-    octet of the SPIs; `nonce` the other side's; `sk_p` the signer's SK_pi or SK_pr;
-    `identification` the signer's ID payload as sent; `intermediate` IntAuth (RFC 9242, 3.3.2).
+    `message` is the signer's last IKE_SA_INIT message unchanged from the wire, from the first octet
+    of the SPIs; `nonce` the other side's; `sk_p` the signer's SK_pi or SK_pr; `identification` the
+    signer's ID payload as sent; `intermediate` IntAuth (RFC 9242, 3.3.2).
     """
     maced_id = prf(prf_id, sk_p, identification.encode_body())
     return message + nonce + maced_id + intermediate
@@ -117,11 +118,11 @@ def make_auth(
     peer_hashes: Collection[int],
     announced: Collection[bytes] = (),
 ) -> AuthPayload:
-    """Our AUTH payload over our signed octets.
+    """Return our AUTH payload over our signed octets.
 
-    `peer_hashes` is what the peer's SIGNATURE_HASH_ALGORITHMS said, empty if it sent none;
-    `announced` the AlgorithmIdentifiers of its SUPPORTED_AUTH_METHODS, if there was one.
-    Raises AuthenticationFailed if the peer can't verify what our key makes.
+    `peer_hashes` is the content of the peer's SIGNATURE_HASH_ALGORITHMS, empty if none was sent;
+    `announced` the AlgorithmIdentifiers of its SUPPORTED_AUTH_METHODS, if there was one. Raises
+    AuthenticationFailed if the peer can't verify signatures of our key.
     """
     if isinstance(credential, PresharedKey):
         return AuthPayload(AuthMethod.SHARED_KEY_MIC, _shared_key_mic(credential, prf_id, octets))
@@ -142,12 +143,12 @@ def verify_auth(
 ) -> float | None:
     """Check the peer's AUTH payload over its signed octets.
 
-    Until when what it proves holds, in seconds since the epoch; None if that never ends.
+    Returns when the proof ends, in seconds since the epoch; None if it never ends.
 
-    `received` are its CERT payloads; they count only where the credential is a fingerprint or
-    trust anchors. `peer_hashes` is what its SIGNATURE_HASH_ALGORITHMS said. Trust anchors need
-    the `identity` that it claims and the time `at` in seconds since the epoch.
-    Raises AuthenticationFailed, also if it used another method than the configured one.
+    `received` are the peer's CERT payloads; they count only where the credential is a fingerprint
+    or trust anchors. `peer_hashes` is the content of its SIGNATURE_HASH_ALGORITHMS. Trust anchors
+    need the `identity` that the peer claims and the time `at` in seconds since the epoch. Raises
+    AuthenticationFailed, also if the peer used another method than the configured one.
     """
     if isinstance(credential, PresharedKey):
         if auth.method != AuthMethod.SHARED_KEY_MIC:
@@ -189,7 +190,7 @@ _SIGNATURES = frozenset(
 
 
 def certificate_requests(credential: PeerCredential) -> tuple[CertificateRequestPayload, ...]:
-    """The CERTREQ payloads to send so that the peer's credential can be checked."""
+    """Return the CERTREQ payloads to send, so that the peer's credential can be checked."""
     if isinstance(credential, Fingerprint):
         return (CertificateRequestPayload(CertificateEncoding.RAW_PUBLIC_KEY),)
     if isinstance(credential, TrustAnchors):
@@ -201,10 +202,10 @@ def certificate_requests(credential: PeerCredential) -> tuple[CertificateRequest
 def certificates(
     credential: LocalCredential, requests: Sequence[CertificateRequestPayload]
 ) -> tuple[CertificatePayload, ...]:
-    """The CERT payloads that answer the peer's CERTREQ payloads.
+    """Return the CERT payloads that answer the peer's CERTREQ payloads.
 
-    A certificate is sent whatever the peer asked for, since without it nothing can be proven
-    (RFC 7296, 3.7: a CERTREQ is a hint); a raw key only if it was asked for (RFC 7670, 3).
+    A certificate is sent whatever the peer asked for, since nothing can be proven without it (RFC
+    7296, 3.7: a CERTREQ is a hint); a raw key only if the peer asked for it (RFC 7670, 3).
     """
     if isinstance(credential, PresharedKey):
         return ()
@@ -226,7 +227,7 @@ def certificates(
 
 
 def signature_hashes() -> NotifyPayload:
-    """Our SIGNATURE_HASH_ALGORITHMS (RFC 7427, 4), for IKE_SA_INIT."""
+    """Return our SIGNATURE_HASH_ALGORITHMS (RFC 7427, 4), for IKE_SA_INIT."""
     return _SIGNATURE_HASHES
 
 
@@ -237,7 +238,7 @@ _SIGNATURE_HASHES: Final = NotifyPayload(
 
 
 def read_signature_hashes(notify: NotifyPayload | None) -> frozenset[int]:
-    """The peer's hash algorithms; none without the notify. Raises MalformedMessage."""
+    """Return the peer's hash algorithms; none without the notify. Raises MalformedMessage."""
     data = notify.data if notify else b''
     if len(data) % 2:
         raise MalformedMessage('SIGNATURE_HASH_ALGORITHMS with half a number')
@@ -259,7 +260,10 @@ def _other_method(auth: AuthPayload, wanted: str) -> AuthenticationFailed:
 
 
 def _pinned(fingerprint: Fingerprint, received: Sequence[CertificatePayload]) -> PublicKey:
-    """The key that the peer sent, if it is the pinned one."""
+    """Return the key that the peer sent.
+
+    Raises AuthenticationFailed if it is not the pinned one.
+    """
     keys = [c.data for c in received if c.encoding == CertificateEncoding.RAW_PUBLIC_KEY]
     if not keys:
         raise AuthenticationFailed('the peer sent no raw public key')

@@ -1,7 +1,7 @@
 """Credentials that rest on X.509: our certificate with its key, and the CAs that we trust.
 
-RFC 7296, 3.6 and 3.7; RFC 4945, 3 and 5. Pre-shared and raw keys are in auth.py and
-signatures.py; paths.py judges what a peer sends.
+RFC 7296, 3.6 and 3.7; RFC 4945, 3 and 5. Pre-shared keys are in auth.py, raw keys in
+signatures/keys.py; x509/paths.py judges a peer's certificates.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from ikev2.authentication.x509.paths import find_path
 from ikev2.errors import AuthenticationFailed, CredentialError, ProofFault
 
 MOST_CERTIFICATES: Final = 16
-"""CERT payloads of a peer that are looked at."""
+"""CERT payloads of a peer that are read."""
 LARGEST_CHAIN: Final = 40 * 1024
 """Octets of our own certificates: they go into one IKE_AUTH message, which holds less than 64 kB,
-and of a peer's we take 48 kB."""
+and of a peer's message we accept 48 kB."""
 MOST_AUTHORITIES: Final = 10
-"""CAs that are named in a CERTREQ."""
+"""CAs that a CERTREQ names."""
 _DIGEST: Final = 20  # SHA-1
 
 _Read = TypeVar('_Read')
@@ -37,10 +37,10 @@ class CertifiedKey:
 
     key: PrivateKey
     chain: tuple[Certificate, ...]
-    """Ours first, then in whatever order."""
+    """Our certificate first, then the others in any order."""
 
     def __post_init__(self) -> None:
-        """Raises CredentialError."""
+        """Check the chain. Raises CredentialError."""
         if not 1 <= len(self.chain) <= MOST_CERTIFICATES:
             raise CredentialError(f'a chain has 1 to {MOST_CERTIFICATES} certificates')
         if sum(len(certificate.der) for certificate in self.chain) > LARGEST_CHAIN:
@@ -50,7 +50,7 @@ class CertifiedKey:
 
     @classmethod
     def load(cls, key: PrivateKey, content: bytes) -> Self:
-        """`content` is a file's: PEM, our certificate first, or ours alone in DER.
+        """Make a credential from a file's content: PEM, our certificate first, or only ours in DER.
 
         Raises CredentialError.
         """
@@ -58,23 +58,26 @@ class CertifiedKey:
             ours, *others = read_file(content)
         except CertificateError as error:
             raise CredentialError(str(error)) from None
-        # A root says nothing that its holder has to be told.
+        # Roots are left out: the peer has to hold them already.
         return cls(key, (ours, *(other for other in others if not other.issued_by(other))))
 
     @property
     def not_after(self) -> float:
-        """Seconds since the epoch: the first of the chain has expired then."""
+        """Return when the first certificate of the chain expires, in seconds since the epoch."""
         return min(certificate.not_after for certificate in self.chain)
 
     def excuse(self, at: float) -> str:
-        """Why a peer may refuse us that says only that it does; empty if we see no reason."""
+        """Return a probable reason for the refusal of a peer that names none; empty if we see
+        none.
+        """
         late = [one.name for one in self.chain if at > one.not_after]
         return f': in our own chain {late[0]} has expired, install a new one' if late else ''
 
     def chain_for(self, authorities: bytes) -> tuple[bytes, ...]:
-        """What to send, in DER, ours first, to one whose CERTREQ has these `authorities`.
+        """Return the certificates to send, in DER, ours first, for a CERTREQ with these
+        `authorities`.
 
-        Without the CAs that the peer has already.
+        CAs that the peer has already are left out.
         """
         held = {authorities[i : i + _DIGEST] for i in range(0, len(authorities), _DIGEST)}
         ours, *others = self.chain
@@ -83,15 +86,16 @@ class CertifiedKey:
 
 @dataclass(frozen=True, slots=True)
 class TrustAnchors:
-    """The CAs whose word we take for a peer's identity, and their CRLs."""
+    """The CAs that we trust to name a peer's identity, and their CRLs."""
 
     anchors: tuple[Certificate, ...]
     lists: tuple[RevocationList, ...] = ()
     crl_required: bool = False
-    """Every issuer in a path must have a current CRL, not only those with one in `lists`."""
+    """True if every issuer in a path must have a current CRL, not only those with one in
+    `lists`."""
 
     def __post_init__(self) -> None:
-        """Raises CredentialError."""
+        """Check that there are anchors and that they may sign. Raises CredentialError."""
         if not self.anchors:
             raise CredentialError('there is no trust anchor')
         for anchor in self.anchors:
@@ -100,7 +104,7 @@ class TrustAnchors:
 
     @classmethod
     def load(cls, content: bytes, crls: bytes | None = None, *, crl_required: bool = False) -> Self:
-        """From files' contents, PEM or DER. Raises CredentialError."""
+        """Make trust anchors from files' contents, PEM or DER. Raises CredentialError."""
         try:
             return cls(read_file(content), read_crl_file(crls) if crls else (), crl_required)
         except CertificateError as error:
@@ -108,10 +112,10 @@ class TrustAnchors:
 
     @property
     def authorities(self) -> bytes:
-        """The Certification Authority field of our CERTREQ (RFC 7296, 3.7).
+        """Return the Certification Authority field of our CERTREQ (RFC 7296, 3.7).
 
-        It is a hint, and as responder it goes into IKE_SA_INIT, which can't be fragmented: of a
-        whole bundle it names the first ones.
+        The field is a hint, and as responder we send it in IKE_SA_INIT, which can't be fragmented:
+        of a large bundle it names the first CAs only.
         """
         return b''.join(anchor.authority for anchor in self.anchors[:MOST_AUTHORITIES])
 
@@ -123,13 +127,13 @@ class TrustAnchors:
         at: float,
         possession: Callable[[Any], None] | None = None,
     ) -> tuple[Any, float]:
-        """The public key of the peer's first certificate, if that speaks for its identity.
+        """Return the public key of the peer's first certificate and when its proof ends.
 
-        `certificates` and `crls` are the DER of the peer's CERT payloads (what can't be read
-        after the first certificate is passed over), `at` is in seconds since the epoch. Also
-        until when that holds. `possession` gets the key once a trust anchor vouches for it, and
-        before CRLs are looked at: it raises AuthenticationFailed if the peer doesn't hold it.
-        Raises AuthenticationFailed.
+        The certificate must be for `identity`. `certificates` and `crls` are the DER of the peer's
+        CERT payloads (unreadable ones after the first certificate are skipped); `at` and the end
+        are in seconds since the epoch. `possession` gets the key once a trust anchor vouches for
+        it, and before CRLs are read: it raises AuthenticationFailed if the peer doesn't hold the
+        private key. Raises AuthenticationFailed.
         """
         if not certificates:
             raise AuthenticationFailed('the peer sent no certificate', ProofFault.CERTIFICATE)

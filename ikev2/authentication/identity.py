@@ -1,8 +1,8 @@
-"""Identities as peers claim and operators write them (RFC 7296, 3.5).
+"""Identities as peers claim them and operators write them (RFC 7296, 3.5).
 
-Identities are equal if type and octets are, except that domain names are equal in whatever case,
-and distinguished names if they match by RFC 5280, 7.1 (RFC 4945, 3.1). Whether a certificate or
-key may speak for one is decided elsewhere.
+Identities are equal if type and octets are equal, except that domain names are compared without
+case, and distinguished names by RFC 5280, 7.1 (RFC 4945, 3.1). Whether a certificate or key may
+speak for an identity is decided elsewhere.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from ikev2.constants import IdType
 from ikev2.errors import LocalError
 from ikev2.wire.payloads import IdentificationPayload, IdiPayload, IdrPayload
 
-# Limits ours; far above what a name server or a mail system takes.
+# Our limits; far above those of a name server or a mail system.
 _LONGEST_NAME = 255
 _LONGEST_SHOWN = 300
 
 
 class IdentityError(LocalError):
-    """An identity that an operator wrote can't be one of its kind."""
+    """An identity that an operator wrote is not valid for its kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,19 +35,19 @@ class Identity:
     id_type: int
     data: bytes = field(compare=False)
     text: str = field(default='', compare=False)
-    """How an operator wrote it, where the octets may come back as other words (a dn)."""
+    """The identity as an operator wrote it, since a dn may print in another form."""
     _same: Hashable = field(init=False, repr=False)
-    """What is compared instead of the octets."""
+    """The value that is compared instead of the octets."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, '_same', _same(self.id_type, self.data))
 
     @classmethod
     def parse(cls, kind: str, value: str) -> Self:
-        """From configuration: `kind` is ip, fqdn, user-fqdn, key-id or dn.
+        """Parse an identity of a configuration: `kind` is ip, fqdn, user-fqdn, key-id or dn.
 
-        A key-id is text, or octets as 0x and hex digits; a dn is in the form of RFC 4514.
-        Raises IdentityError.
+        A key-id is text, or octets as 0x and hex digits; a dn is in the form of RFC 4514. Raises
+        IdentityError.
         """
         parser = _PARSERS.get(kind)
         if parser is None:
@@ -59,15 +59,15 @@ class Identity:
 
     @classmethod
     def of(cls, payload: IdentificationPayload) -> Self:
-        """The identity that an IDi or IDr payload claims."""
+        """Return the identity that an IDi or IDr payload claims."""
         return cls(payload.id_type, payload.data)
 
     def as_idi(self) -> IdiPayload:
-        """As an IDi payload."""
+        """Return this identity as an IDi payload."""
         return IdiPayload(self.id_type, self.data)
 
     def as_idr(self) -> IdrPayload:
-        """As an IDr payload."""
+        """Return this identity as an IDr payload."""
         return IdrPayload(self.id_type, self.data)
 
     def __str__(self) -> str:
@@ -76,7 +76,9 @@ class Identity:
 
     @property
     def brief(self) -> str:
-        """The same, cut off where it gets long: a peer may claim whatever fits into a message."""
+        """Return the text of this identity, cut if long: a peer may claim whatever fits into a
+        message.
+        """
         text = str(self)
         return text if len(text) <= _LONGEST_SHOWN else f'{text[:_LONGEST_SHOWN]}...'
 
@@ -134,14 +136,14 @@ _PARSERS = {
 
 
 def _text(kind: str, value: str) -> bytes:
-    """RFC 7296, 3.5: no terminators; and nothing that would garble an operator's screen."""
+    """Encode a name of RFC 7296, 3.5: no terminators, no characters that could garble a screen."""
     if len(value) > _LONGEST_NAME or not value.isprintable() or any(c.isspace() for c in value):
         raise IdentityError(f'the {kind} identity {value!r} is too long or has spaces in it')
     return value.encode()
 
 
 def _same(id_type: int, data: bytes) -> Hashable:
-    """Equal for equal identities of one type; the octets where they don't make sense."""
+    """Return a value that is equal for equal identities of one type; the octets if malformed."""
     if id_type == IdType.DER_ASN1_DN:
         return canonical_dn(data) or data
     if id_type == IdType.FQDN and data.isascii():
@@ -152,7 +154,7 @@ def _same(id_type: int, data: bytes) -> Hashable:
 
 
 def _words(id_type: int, data: bytes) -> tuple[str, str]:
-    """Kind and value; hex wherever the octets, which may be an attacker's, aren't plain text."""
+    """Return kind and value; hex if the octets, which may be an attacker's, are not plain text."""
     if id_type in (IdType.IPV4_ADDR, IdType.IPV6_ADDR):
         if len(data) == (4 if id_type == IdType.IPV4_ADDR else 16):
             return 'ip', str(ip_address(data))

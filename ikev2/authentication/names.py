@@ -1,8 +1,8 @@
 """Names in certificates and identities, in a form in which equal names are equal.
 
-Distinguished names by RFC 5280, 7.1: whatever the string type, case and spaces don't count
-(RFC 4518, reduced to Unicode's NFKC, case folding and runs of spaces). Domain names and the
-domain of a mail address don't depend on case (RFC 5280, 7.2 and 7.5). No wildcards anywhere.
+Distinguished names by RFC 5280, 7.1: string type, case and spaces don't count (RFC 4518, reduced to
+Unicode's NFKC, case folding and runs of spaces). Domain names and the domain of a mail address
+don't depend on case (RFC 5280, 7.2 and 7.5). No wildcards anywhere.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ EMPTY_NAME: Final[CanonicalName] = ()
 
 
 def canonical_name(name: x509.Name) -> CanonicalName:
-    """A distinguished name for comparison."""
+    """Return a distinguished name in a form for comparison."""
     return tuple(
         frozenset((attribute.oid.dotted_string, _value(attribute.value)) for attribute in rdn)
         for rdn in name.rdns
@@ -27,7 +27,7 @@ def canonical_name(name: x509.Name) -> CanonicalName:
 
 
 def canonical_dn(der: bytes) -> CanonicalName | None:
-    """The same from DER; None if it is no distinguished name."""
+    """Return a distinguished name in DER in a form for comparison; None if it is malformed."""
     try:
         return canonical_name(x509.Name.from_bytes(der))
     except (ValueError, TypeError):
@@ -35,12 +35,12 @@ def canonical_dn(der: bytes) -> CanonicalName | None:
 
 
 def canonical_domain(domain: str) -> str:
-    """A domain name for comparison: ASCII letters in lower case."""
+    """Return a domain name for comparison: ASCII letters in lower case."""
     return domain.lower()
 
 
 def canonical_mailbox(address: str) -> str:
-    """A mail address for comparison: the local part counts as it is."""
+    """Return a mail address for comparison: the case of the local part counts."""
     user, at, domain = address.rpartition('@')
     return f'{user}{at}{canonical_domain(domain)}'
 

@@ -1,7 +1,7 @@
 """Post-quantum pre-shared keys, mixed into the keys of an IKE SA (RFC 8784).
 
-A PPK is no credential: it stands beside one, and keeps what was recorded today from a quantum
-computer of tomorrow. It changes SK_d, SK_pi and SK_pr of the initial IKE SA, nothing else, so the
+A PPK is no credential: it is used together with one, and protects traffic recorded today from a
+later quantum computer. It changes SK_d, SK_pi and SK_pr of the initial IKE SA, nothing else, so the
 IKE SA's own messages are protected only from its first rekey on.
 """
 
@@ -20,20 +20,20 @@ from ikev2.wire.payloads import NotifyPayload
 from keymaterial import Secret
 
 LONGEST_PPK_ID: Final = 200
-"""Characters; ours."""
+"""Characters; our limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ppk:
-    """A PPK that we share with a peer, and what it is called between us."""
+    """A PPK that we share with a peer, and its name on both sides."""
 
     identity: str
     secret: Secret
     required: bool = True
-    """No IKE SA without it."""
+    """True if no IKE SA is made without this PPK."""
 
     def __post_init__(self) -> None:
-        """Raises CredentialError."""
+        """Check identity and secret. Raises CredentialError."""
         if not 1 <= len(self.identity) <= LONGEST_PPK_ID or not self.identity.isascii():
             raise CredentialError(
                 f'the identity of a PPK is 1 to {LONGEST_PPK_ID} characters of ASCII'
@@ -43,17 +43,17 @@ class Ppk:
 
     @property
     def ppk_id(self) -> bytes:
-        """PPK_ID as it goes into PPK_IDENTITY (RFC 8784, 5.1): a fixed one."""
+        """Return PPK_ID for PPK_IDENTITY (RFC 8784, 5.1), of type PPK_ID_FIXED."""
         return bytes([PpkIdType.FIXED]) + self.identity.encode()
 
     def notify(self) -> NotifyPayload:
-        """PPK_IDENTITY of the initiator."""
+        """Return the PPK_IDENTITY notify of the initiator."""
         return NotifyPayload(NotifyType.PPK_IDENTITY, self.ppk_id)
 
     def mixed(self, prf_id: int, keys: IkeKeys) -> IkeKeys:
-        """The keys of the IKE SA with this PPK in three of them (RFC 8784, 3).
+        """Return the keys of the IKE SA with this PPK in three of them (RFC 8784, 3).
 
-        `keys` stay as they are; the other four are shared with them.
+        `keys` stay unchanged; the other four are shared with them.
         """
         length = prf_length(prf_id)
 
@@ -64,7 +64,7 @@ class Ppk:
 
 
 class Use(StrEnum):
-    """What comes of a PPK in an IKE_AUTH exchange."""
+    """Use of a PPK in an IKE_AUTH exchange."""
 
     WITH = 'with the PPK'
     WITHOUT = 'without a PPK'
@@ -96,13 +96,13 @@ def responder_uses(
     identity: NotifyPayload | None,
     no_ppk_auth: NotifyPayload | None,
 ) -> Use:
-    """As responder, for an IKE_AUTH request. Raises AuthenticationFailed for Use.ABORT.
+    """Decide, as responder, how an IKE_AUTH request uses a PPK.
 
-    `negotiated` tells whether both sides sent USE_PPK in IKE_SA_INIT, `identity` and
-    `no_ppk_auth` are the request's notifies.
+    `negotiated` tells whether both sides sent USE_PPK in IKE_SA_INIT, `identity` and `no_ppk_auth`
+    are the request's notifies. Raises AuthenticationFailed for Use.ABORT.
     """
     if negotiated and identity is None:
-        # Before the table: it is about requests that name one.
+        # Before the table, whose rows are about requests that name a PPK.
         raise AuthenticationFailed(
             'the peer agreed to use a PPK (RFC 8784), and names none', ProofFault.PPK
         )
@@ -124,9 +124,9 @@ def responder_uses(
 
 
 def initiator_uses(ppk: Ppk | None, *, supported: bool) -> Use:
-    """As initiator, once the answer to IKE_SA_INIT is there (RFC 8784, 3).
+    """Decide, as initiator, how a PPK is used, after the answer to IKE_SA_INIT (RFC 8784, 3).
 
-    `supported` tells whether it has USE_PPK. Raises AuthenticationFailed for Use.ABORT.
+    `supported` tells whether that answer has USE_PPK. Raises AuthenticationFailed for Use.ABORT.
     """
     if ppk is None or (not supported and not ppk.required):
         return Use.WITHOUT

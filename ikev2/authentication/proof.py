@@ -1,8 +1,8 @@
 """The proof of a peer's identity on which an IKE SA rests, and how it is judged again.
 
-An IKE SA has the proof of the IKE_AUTH that authenticated it. The IKE SAs that rekeys make of it
-inherit the proof, and every routing-protocol SA that is made under them holds it too: each of them
-is judged by its own proof, and no proof prolongs another one.
+An IKE SA has the proof of the IKE_AUTH that authenticated it. Its successors by rekey inherit the
+proof, and every routing-protocol SA that is made under them holds it too: each of them is judged by
+its own proof, and no proof prolongs another one.
 
 A pre-shared key and a pinned key leave nothing to judge: they are the configured one or not.
 """
@@ -30,7 +30,7 @@ class SentCertificates:
 def sent_certificates(
     credential: PeerCredential, received: Sequence[CertificatePayload]
 ) -> SentCertificates | None:
-    """Return what verified just now, if it came in CERT payloads that a CA vouches for."""
+    """Return the certificates that just verified, if a CA vouches for the credential; else None."""
     if not isinstance(credential, TrustAnchors):
         return None
     return SentCertificates(
@@ -41,27 +41,27 @@ def sent_certificates(
 
 @dataclass(slots=True, eq=False)
 class Proof:
-    """One proof: who proved it, when, by what, and how long it holds.
+    """One proof: the identity, when it was proven, by which certificates, and when it ends.
 
-    What rests on it shares this one object; only a new judgement changes it.
+    All SAs that rest on this proof share one object; only a new judgement changes it.
     """
 
     identity: Identity
     authenticated: float
     """`now` of the IKE_AUTH."""
     sent: SentCertificates | None
-    """None where the key itself is configured."""
+    """None if the key itself is configured."""
     judged_at: float
     """Seconds since the epoch, by this host's clock at the last judgement."""
     until: float | None
-    """Seconds since the epoch, when it ends; None if it doesn't end by itself."""
+    """Seconds since the epoch when this proof ends; None if it does not end by itself."""
 
     def judge(self, credential: PeerCredential, wall: float) -> None:
-        """Judge the certificates by another credential or at another time.
+        """Judge the certificates again, by another credential or at another time.
 
-        `wall` is in seconds since the epoch. Where there are no certificates, or where they can't
-        tell, nothing changes. Raises AuthenticationFailed if the proof does not hold; unchanged
-        then.
+        `wall` is in seconds since the epoch. Nothing changes where there are no certificates, or
+        where the credential has no CAs. Raises AuthenticationFailed if the proof does not hold;
+        unchanged then.
         """
         if isinstance(credential, TrustAnchors) and self.sent is not None:
             sent = self.sent
@@ -69,6 +69,9 @@ class Proof:
             self.judged_at, self.until = wall, until
 
     def judge_by_clock(self, credential: PeerCredential, wall: float) -> None:
-        """Judge it again if the clock was set back, or beyond its end. As `judge`."""
+        """Judge this proof again if the clock was set back, or is past its end.
+
+        Raises as `judge`.
+        """
         if wall < self.judged_at or (self.until is not None and wall >= self.until):
             self.judge(credential, wall)

@@ -1,7 +1,7 @@
-"""The keys that sign AUTH payloads: our private one, a peer's public one, a fingerprint of it.
+"""The keys that sign AUTH payloads: our private key, a peer's public key or its fingerprint.
 
-How each kind of key signs is in schemes.py. Raw public keys are RFC 7670, pinned; whether a
-certificate may speak for an identity is in paths.py.
+schemes.py has the schemes of each kind of key. Raw public keys are RFC 7670, pinned; x509/paths.py
+decides whether a certificate may speak for an identity.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ LARGEST_SPKI: Final = 4096
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """SHA-256 over a DER SubjectPublicKeyInfo: pins a key that the peer sends in a CERT."""
+    """SHA-256 over a DER SubjectPublicKeyInfo: pins a key that the peer sends in a CERT payload."""
 
     digest: bytes
 
@@ -54,7 +54,7 @@ class Fingerprint:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """From sha256: and 64 hex digits. Raises CredentialError."""
+        """Parse sha256: and 64 hex digits. Raises CredentialError."""
         if not text.startswith(_FINGERPRINT_PREFIX):
             raise CredentialError('a fingerprint begins with sha256:')
         digits = text.removeprefix(_FINGERPRINT_PREFIX)
@@ -72,14 +72,17 @@ class Fingerprint:
 
 @dataclass(frozen=True)
 class PublicKey:
-    """A peer's public key, pinned. Equal to another if its SubjectPublicKeyInfo is."""
+    """A peer's public key, pinned. Equal to another if both have the same SubjectPublicKeyInfo."""
 
     spki: bytes
     """DER SubjectPublicKeyInfo."""
 
     @classmethod
     def load(cls, data: bytes) -> Self:
-        """From the content of a file: PEM or DER, SubjectPublicKeyInfo. Raises CredentialError."""
+        """Make a key from a file's content: SubjectPublicKeyInfo in PEM or DER.
+
+        Raises CredentialError.
+        """
         try:
             pem = data.lstrip().startswith(b'-----')
             key = load_pem_public_key(data) if pem else load_der_public_key(data)
@@ -100,7 +103,7 @@ class PublicKey:
 
     @property
     def fingerprint(self) -> Fingerprint:
-        """SHA-256 over `spki`."""
+        """Return SHA-256 over `spki`."""
         return Fingerprint(sha256(self.spki).digest())
 
     def verify(self, method: int, data: bytes, octets: bytes) -> None:
@@ -109,7 +112,7 @@ class PublicKey:
 
     @cached_property
     def key(self) -> Any:
-        """The library's, read when it is first wanted. Raises AuthenticationFailed."""
+        """Return the library's key object, decoded at first use. Raises AuthenticationFailed."""
         try:
             if len(self.spki) > LARGEST_SPKI:
                 raise ValueError
@@ -121,7 +124,7 @@ class PublicKey:
 def verify_signature(key: Any, method: int, data: bytes, octets: bytes) -> None:
     """Check Authentication Data with a public key of the library.
 
-    Under method 14 it begins with an AlgorithmIdentifier (RFC 7427, 3). Raises
+    Under method 14 the data begins with an AlgorithmIdentifier (RFC 7427, 3). Raises
     AuthenticationFailed, also for a key that is too weak.
     """
     try:
@@ -141,7 +144,7 @@ def verify_signature(key: Any, method: int, data: bytes, octets: bytes) -> None:
 
 
 def _read_scheme(kind: KeyKind, data: bytes) -> tuple[SignatureScheme, bytes]:
-    """Scheme and signature value."""
+    """Return the scheme and the signature value. Raises AuthenticationFailed."""
     if not data or len(data) < 1 + data[0]:
         raise AuthenticationFailed('the signature has no AlgorithmIdentifier')
     identifier, signature = data[1 : 1 + data[0]], data[1 + data[0] :]
@@ -157,14 +160,20 @@ class PrivateKey:
     __slots__ = ('_key', '_kind', 'public_key')
 
     def __init__(self, key: Any) -> None:
-        """Raises CredentialError for a key of another kind, or a weak one."""
+        """Take a key of the library.
+
+        Raises CredentialError for a key of another kind, or a weak one.
+        """
         self._kind, spki = _take(key.public_key())
         self._key = key
         self.public_key = PublicKey(spki)
 
     @classmethod
     def load(cls, pem: Secret) -> Self:
-        """From the content of a PEM PKCS#8 file without a password. Raises CredentialError."""
+        """Make a key from a PEM PKCS#8 file's content, without a password.
+
+        Raises CredentialError.
+        """
         try:
             return cls(load_pem_private_key(pem.reveal(), password=None))
         except TypeError:
@@ -178,13 +187,13 @@ class PrivateKey:
         peer_hashes: Collection[int],
         announced: Collection[bytes] = (),
     ) -> tuple[AuthMethod, bytes]:
-        """Method and Authentication Data of our AUTH payload.
+        """Return method and Authentication Data of our AUTH payload.
 
         `peer_hashes` is the peer's SIGNATURE_HASH_ALGORITHMS: with it, method 14 and one of its
-        hashes (RFC 7427, 3); without, the classic method of the key. `announced` are the
-        AlgorithmIdentifiers that the peer said it takes (RFC 9593): the first of ours that is
-        among them is used. They are a hint: without a match our own order counts.
-        Raises AuthenticationFailed if the peer can't take what the key makes.
+        hashes are used (RFC 7427, 3); without, the classic method of the key. `announced` are the
+        AlgorithmIdentifiers that the peer accepts (RFC 9593): the first of ours that is among them
+        is used. They are a hint: without a match our own order counts. Raises AuthenticationFailed
+        if the peer does not accept signatures of this key.
         """
         if not peer_hashes:
             return self._sign_classic(octets)
@@ -207,7 +216,7 @@ class PrivateKey:
             )
         return method, CLASSIC[method].sign(self._key, octets)
 
-    # A configuration that is read again holds the same key: nothing has changed.
+    # Equal keys after a reload of the configuration mean that nothing has changed.
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, PrivateKey):
             return NotImplemented
@@ -231,7 +240,7 @@ class PrivateKey:
 
 
 def _take(public_key: Any) -> tuple[KeyKind, bytes]:
-    """Kind and SubjectPublicKeyInfo of a key of an operator. Raises CredentialError."""
+    """Return kind and SubjectPublicKeyInfo of an operator's key. Raises CredentialError."""
     try:
         kind = kind_of(public_key)
     except UnsuitableKeyError as error:

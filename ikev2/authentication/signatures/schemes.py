@@ -1,12 +1,12 @@
-"""Kinds of signature keys, and the ways in which each signs an AUTH payload.
+"""Kinds of signature keys, and the schemes by which each signs an AUTH payload.
 
-Tables only: a kind of key is a row of `KINDS`, a way to sign under the Digital Signature method a
-row of `SCHEMES` (RFC 7427; RFC 8420 for Edwards curves; draft-ietf-ipsecme-ikev2-pqc-auth for
-ML-DSA), a method with an algorithm of its own a row of `CLASSIC` (RFC 7296, 3.8; RFC 4754).
+Tables only: a kind of key is a row of `KINDS`, a scheme of the Digital Signature method a row of
+`SCHEMES` (RFC 7427; RFC 8420 for Edwards curves; draft-ietf-ipsecme-ikev2-pqc-auth for ML-DSA), a
+method with an algorithm of its own a row of `CLASSIC` (RFC 7296, 3.8; RFC 4754).
 AlgorithmIdentifiers are compared as blobs, as RFC 7427, 3 allows.
 
-SHA-1 appears nowhere (RFC 8247, 3.2). That goes for RSA Digital Signature (method 1) too, where
-RFC 7296 still has it as the default: we sign with SHA2-256 and verify SHA-2.
+SHA-1 appears nowhere (RFC 8247, 3.2). That includes RSA Digital Signature (method 1), where SHA-1
+is still the default of RFC 7296: we sign with SHA2-256 and verify SHA-2.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import (
 from ikev2.constants import AuthMethod, SignatureHash
 
 SMALLEST_RSA = 2048  # bits; RFC 8247, 3.1.1
-LARGEST_RSA = 8192  # ours: what a verification may cost
+LARGEST_RSA = 8192  # our limit on the cost of a verification
 SMALLEST_RSA_EXPONENT = 65537
 LARGEST_RSA_EXPONENT = 2**32  # one as long as the modulus costs 50 times as much
 
@@ -41,7 +41,7 @@ class KeyKind:
     curve: type[ec.EllipticCurve] | None = None
 
     def holds(self, public_key: object) -> bool:
-        """The public key is of this kind."""
+        """Return True if the public key is of this kind."""
         if not isinstance(public_key, self.public_type):
             return False
         if self.curve is None:
@@ -66,11 +66,11 @@ KINDS: Final = (ED25519, ED448, P256, P384, P521, RSA, ML_DSA_44, ML_DSA_65, ML_
 
 
 class UnsuitableKeyError(ValueError):
-    """A key of a kind that we don't use, or a weak one; the text says which are good."""
+    """A key is of a kind that we do not support, or weak; the text says which keys are good."""
 
 
 def kind_of(public_key: object) -> KeyKind:
-    """The kind of a public key. Raises UnsuitableKeyError."""
+    """Return the kind of a public key. Raises UnsuitableKeyError if we do not accept the key."""
     kind = next((kind for kind in KINDS if kind.holds(public_key)), None)
     if kind is None:
         raise UnsuitableKeyError(f'keys must be of type {", ".join(kind.name for kind in KINDS)}')
@@ -92,7 +92,7 @@ _HASHES: Final[dict[SignatureHash, hashes.HashAlgorithm]] = {
     SignatureHash.SHA2_512: hashes.SHA512(),
 }
 GOOD_HASHES: Final = tuple(_HASHES.values())
-"""Of certificates and CRLs too."""
+"""Hash algorithms that we accept in certificates and CRLs too."""
 
 _Sign = Callable[[Any, bytes], bytes]
 _Verify = Callable[[Any, bytes, bytes], None]
@@ -100,20 +100,20 @@ _Verify = Callable[[Any, bytes, bytes], None]
 
 @dataclass(frozen=True, slots=True)
 class SignatureScheme:
-    """One way to sign under method 14. `sign` and `verify` get keys of one of `kinds`."""
+    """One scheme of method 14. `sign` and `verify` get keys of one of `kinds`."""
 
     name: str
     kinds: tuple[KeyKind, ...]
     hash: SignatureHash
     identifiers: tuple[bytes, ...]
-    """AlgorithmIdentifiers in DER: the first one is ours, the others are accepted too."""
+    """AlgorithmIdentifiers in DER: we send the first one and accept the others too."""
     sign: _Sign
     verify: _Verify
     """(key, signature, signed octets); raises InvalidSignature."""
 
     @property
     def identifier(self) -> bytes:
-        """What we send."""
+        """Return the AlgorithmIdentifier that we send."""
         return self.identifiers[0]
 
 
@@ -127,7 +127,7 @@ def _verify_pure(key: Any, signature: bytes, octets: bytes) -> None:
 
 
 def _pure(kind: KeyKind, identifier: str) -> SignatureScheme:
-    """A scheme that does its own hashing."""
+    """Return a scheme that does its own hashing."""
     return SignatureScheme(
         kind.name,
         (kind,),
@@ -139,7 +139,7 @@ def _pure(kind: KeyKind, identifier: str) -> SignatureScheme:
 
 
 def _ecdsa(hash_id: SignatureHash, identifier: str) -> SignatureScheme:
-    """ECDSA-Sig-Value in DER; RFC 7427 ties no curve to a hash."""
+    """Return a scheme with ECDSA-Sig-Value in DER; RFC 7427 ties no curve to a hash."""
     algorithm = ec.ECDSA(_HASHES[hash_id])
 
     def sign(key: ec.EllipticCurvePrivateKey, octets: bytes) -> bytes:
@@ -174,7 +174,9 @@ def _pkcs1(hash_id: SignatureHash, identifier: str) -> SignatureScheme:
 
 
 def _pss(hash_id: SignatureHash, hash_oid: str) -> SignatureScheme:
-    """RFC 4055, 3.1: MGF1 with the same hash, salt as long as it."""
+    """Return a scheme of RFC 4055, 3.1: MGF1 with the same hash, and a salt of the hash's
+    length.
+    """
     algorithm = _HASHES[hash_id]
     scheme = padding.PSS(padding.MGF1(algorithm), algorithm.digest_size)
     # DER leaves the trailer field out, since it is the default; RFC 7427, A.4.3 shows it. Hash
@@ -203,7 +205,7 @@ def _pss_identifier(hash_content: bytes, salt_length: int, trailer: bytes) -> by
 
 
 def _der(tag: int, content: bytes) -> bytes:
-    """Tag, length, content of less than 128 octets."""
+    """Return tag, length and content, which must have less than 128 octets."""
     return bytes([tag, len(content)]) + content
 
 
@@ -251,13 +253,13 @@ _BY_KIND: Final[dict[KeyKind, tuple[SignatureScheme, ...]]] = {
 
 
 def schemes_of(kind: KeyKind) -> tuple[SignatureScheme, ...]:
-    """All schemes for a kind of key, the most wanted first."""
+    """Return all schemes for a kind of key, the most wanted first."""
     return _BY_KIND[kind]
 
 
 @dataclass(frozen=True, slots=True)
 class ClassicScheme:
-    """An authentication method of its own, for peers without RFC 7427."""
+    """A scheme with an authentication method of its own, for peers without RFC 7427."""
 
     kind: KeyKind
     sign: _Sign
@@ -265,7 +267,9 @@ class ClassicScheme:
 
 
 def _verify_any_pkcs1(key: rsa.RSAPublicKey, signature: bytes, octets: bytes) -> None:
-    """RFC 7296, 3.8 leaves the hash to the signer; it is inside the signature."""
+    """Verify with each hash: RFC 7296, 3.8 leaves it to the signer, and the signature contains
+    it.
+    """
     for scheme in (_PKCS1_SHA256, _PKCS1_SHA384):
         try:
             scheme.verify(key, signature, octets)
@@ -276,7 +280,9 @@ def _verify_any_pkcs1(key: rsa.RSAPublicKey, signature: bytes, octets: bytes) ->
 
 
 def _plain_ecdsa(kind: KeyKind, scheme: SignatureScheme, length: int) -> ClassicScheme:
-    """RFC 4754, 3: r | s, each as long as the curve's order (`length` octets)."""
+    """Return a method of RFC 4754, 3: r | s, each as long as the curve's order (`length`
+    octets).
+    """
 
     def sign(key: ec.EllipticCurvePrivateKey, octets: bytes) -> bytes:
         r, s = decode_dss_signature(scheme.sign(key, octets))
@@ -300,5 +306,5 @@ CLASSIC: Final[dict[AuthMethod, ClassicScheme]] = {
 
 
 def classic_of(kind: KeyKind) -> AuthMethod | None:
-    """The classic method for a kind of key, if there is one."""
+    """Return the classic method for a kind of key, if there is one."""
     return next((method for method, scheme in CLASSIC.items() if scheme.kind is kind), None)

@@ -1,7 +1,7 @@
 """X.509 certificates, read once and whole (RFC 5280, 4; RFC 4945, 5.1).
 
-What path validation asks for is read here, at once, so that nothing in an attacker's DER is
-first looked at, and first fails, later. Nothing here decides whom to believe: paths.py does.
+All fields that path validation needs are read here, at once, so that no part of an attacker's DER
+is read, and fails, later. Nothing here decides whom to trust: paths.py does.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from ikev2.authentication.x509.signed import Signed
 from ikev2.constants import IdType
 
 LARGEST_CERTIFICATE: Final = 16 * 1024
-"""Octets of DER. With ML-DSA-87 it is about 7,500."""
+"""Octets of DER. A certificate with ML-DSA-87 has about 7,500."""
 
-# What a path with a critical extension of another kind can't be trusted for (RFC 5280, 4.2).
-# Certificate policies are among them because every policy is good enough for us; what demands
-# a certain one (policy constraints) isn't.
+# A certificate with a critical extension that is not listed here is refused (RFC 5280, 4.2).
+# Certificate policies are listed because we accept every policy; policy constraints, which demand a
+# certain policy, are not.
 _UNDERSTOOD: Final = frozenset(
     {
         ExtensionOID.BASIC_CONSTRAINTS,
@@ -48,7 +48,7 @@ _UNDERSTOOD: Final = frozenset(
         ExtensionOID.INHIBIT_ANY_POLICY,
     }
 )
-# RFC 4945, 5.1.3.12; the last one is what Microsoft's and older CAs write for the same purpose.
+# RFC 4945, 5.1.3.12; the last one is written by Microsoft's and older CAs for the same purpose.
 _IKE_USAGES: Final = frozenset(
     {
         Usage.IPSEC_IKE,
@@ -56,7 +56,7 @@ _IKE_USAGES: Final = frozenset(
         x509.ObjectIdentifier('1.3.6.1.5.5.8.2.2'),  # iKEIntermediate
     }
 )
-# Everything that the library raises for what it can't read or doesn't like.
+# All errors that the library raises for input that it can't read or does not accept.
 UNREADABLE: Final = (
     ValueError,
     TypeError,
@@ -69,12 +69,12 @@ UNREADABLE: Final = (
 
 
 class CertificateError(ValueError):
-    """A certificate or CRL that can't be read, or whose use we refuse; the text says why."""
+    """A certificate or CRL is unreadable or refused; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """A certificate of version 3. Equal to another if its octets are."""
+    """A certificate of version 3. Equal to another if both have the same octets."""
 
     der: bytes
     signed: Signed = field(compare=False, repr=False)
@@ -92,20 +92,20 @@ class Certificate:
     """DER SubjectPublicKeyInfo."""
     ca: bool = field(compare=False)
     path_length: int | None = field(compare=False)
-    """How many CA certificates may follow, self-issued ones not counted."""
+    """Number of CA certificates that may follow, self-issued ones not counted."""
     key_usage: x509.KeyUsage | None = field(compare=False, repr=False)
     for_ike: bool = field(compare=False)
-    """Extended key usage allows IKE, or there is none."""
+    """True if extended key usage allows IKE, or is absent."""
     alternatives: tuple[x509.GeneralName, ...] = field(compare=False, repr=False)
     subject_name: x509.Name = field(compare=False, repr=False)
     constraints: NameConstraints | None = field(compare=False, repr=False)
     key_id: bytes | None = field(compare=False, repr=False)
-    """Subject key identifier: a hint, as the next one."""
+    """Subject key identifier: a hint, like the next field."""
     authority_key_id: bytes | None = field(compare=False, repr=False)
 
     @classmethod
     def read(cls, der: bytes) -> Self:
-        """From DER. Raises CertificateError."""
+        """Decode a certificate in DER. Raises CertificateError."""
         if len(der) > LARGEST_CERTIFICATE:
             raise CertificateError(f'a certificate of {len(der)} octets')
         try:
@@ -127,7 +127,7 @@ class Certificate:
                     f'critical extension {extension.oid.dotted_string}, which is not supported'
                 )
         if _value(extensions, x509.PolicyConstraints) is not None:
-            # Critical or not: whoever demands a policy, or forbids one, isn't heard otherwise.
+            # Critical or not: we do not process policies, so we cannot meet a demand for one.
             raise CertificateError('policy constraints, which are not supported')
         if parsed.serial_number <= 0:
             raise CertificateError('the serial number is not positive')
@@ -168,40 +168,44 @@ class Certificate:
 
     @property
     def self_issued(self) -> bool:
-        """Issuer and subject have one name (RFC 5280, 3.2)."""
+        """Return True if issuer and subject have the same name (RFC 5280, 3.2)."""
         return self.subject == self.issuer
 
     @property
     def authority(self) -> bytes:
-        """What a CERTREQ names the CA by: SHA-1 of SubjectPublicKeyInfo (RFC 7296, 3.7)."""
+        """Return the name of the CA in a CERTREQ: SHA-1 of SubjectPublicKeyInfo (RFC 7296, 3.7)."""
         return sha1(self.spki, usedforsecurity=False).digest()
 
     @property
     def may_sign_certificates(self) -> bool:
-        """A CA, whose key usage allows it where there is one (RFC 5280, 6.1.4 (k) and (n))."""
+        """Return True for a CA whose key usage, if present, allows it (RFC 5280, 6.1.4 (k) and
+        (n)).
+        """
         return self.ca and (self.key_usage is None or self.key_usage.key_cert_sign)
 
     @property
     def may_sign_crls(self) -> bool:
-        """RFC 5280, 6.3.3 (f)."""
+        """Return True for a CA whose key usage, if present, allows it (RFC 5280, 6.3.3 (f))."""
         return self.ca and (self.key_usage is None or self.key_usage.crl_sign)
 
     @property
     def may_authenticate(self) -> bool:
-        """Key usage and extended key usage allow IKE (RFC 4945, 5.1.3.2 and 5.1.3.12)."""
+        """Return True if both key usages allow IKE (RFC 4945, 5.1.3.2 and 5.1.3.12)."""
         usage = self.key_usage
         signs = usage is None or usage.digital_signature or usage.content_commitment
         return signs and self.for_ike
 
     def issued_by(self, issuer: Certificate) -> bool:
-        """Name and signature say so (RFC 5280, 6.1.3 (a)(1) and (4))."""
+        """Return True if issuer name and signature are `issuer`'s (RFC 5280, 6.1.3 (a)(1) and
+        (4)).
+        """
         return self.issuer == issuer.subject and self.signed.by(issuer.key)
 
     def names(self, identity: Identity) -> bool:
-        """The certificate is for this identity (RFC 4945, 3.1).
+        """Return True if the certificate is for this identity (RFC 4945, 3.1).
 
-        A distinguished name is the subject; anything else is in SubjectAltName. A key-id is in
-        no certificate, and no common name stands for anything.
+        A distinguished name is compared with the subject; other identities with SubjectAltName. A
+        key-id is in no certificate, and a common name never counts.
         """
         if identity.id_type == IdType.DER_ASN1_DN:
             subject = Identity(IdType.DER_ASN1_DN, self.subject_name.public_bytes())
@@ -210,7 +214,7 @@ class Certificate:
         return found is not None and any(found(name, identity.data) for name in self.alternatives)
 
     def described(self) -> str:
-        """Whom the certificate is for, for people."""
+        """Return the names in the certificate, for people."""
         others = ', '.join(str(name.value) for name in self.alternatives)
         return plain(f'{self.name} ({others})' if others else self.name)
 
@@ -240,14 +244,15 @@ _ALTERNATIVES: Final[dict[int, Callable[[x509.GeneralName, bytes], bool]]] = {
 
 
 def certifiable(identity: Identity) -> bool:
-    """A certificate can be for such an identity."""
+    """Return True if a certificate can be for such an identity."""
     return identity.id_type == IdType.DER_ASN1_DN or identity.id_type in _ALTERNATIVES
 
 
 def check_validity(certificate: Certificate, at: float) -> None:
-    """Raise CertificateError, with the dates and the clock, if it is not valid at this time.
+    """Raise CertificateError, with the dates and the clock, if the certificate is not valid at
+    `at`.
 
-    The clock is told to the hour, so that one failure stays one failure in a log.
+    The text has the clock to the hour, so that one failure stays one failure in a log.
     """
     clock = f'the clock of this host says {_utc(at, "%Y-%m-%d %H:00 UTC")}'
     if at < certificate.not_before:
@@ -263,7 +268,7 @@ def _utc(at: float, form: str = '%Y-%m-%dT%H:%M:%SZ') -> str:
 
 
 def read_file(data: bytes) -> tuple[Certificate, ...]:
-    """The certificates in a file's content: PEM, any number of them, or one in DER.
+    """Return the certificates in a file's content: PEM, any number of them, or one in DER.
 
     Raises CertificateError.
     """
@@ -276,7 +281,7 @@ def ders_in(
     label: str,
     load: Callable[[bytes], x509.Certificate | x509.CertificateRevocationList],
 ) -> list[bytes]:
-    """Every object with this label in a file's content, in DER. Raises CertificateError."""
+    """Return every object with this label in a file's content, in DER. Raises CertificateError."""
     if b'-----BEGIN' not in data:
         return [data]
     block = f'-----BEGIN {label}-----.*?-----END {label}-----'
@@ -290,13 +295,13 @@ def ders_in(
 
 
 def brief(error: Exception) -> str:
-    """The first line of a library's words, printable: DER may put anything into them."""
+    """Return the first line of a library's error text, printable: DER may put anything into it."""
     text = str(error).splitlines()
     return plain(text[0]) if text and text[0] else type(error).__name__
 
 
 def plain(text: str) -> str:
-    """What a certificate may say anything in, fit for a log."""
+    """Return text from a certificate in a form that is safe in a log."""
     shown = text[:200]
     return shown if shown.isprintable() else ascii(shown)
 

@@ -1,7 +1,7 @@
 """Certificate revocation lists (RFC 5280, 5 and 6.3), complete ones of the issuer itself.
 
-Delta CRLs, indirect ones, and those that are only for some certificates or reasons carry
-critical extensions, and are refused for it: what they don't say might be a revocation.
+Delta CRLs, indirect ones, and those that are only for some certificates or reasons carry critical
+extensions, and are refused for that: a certificate that they don't list might be revoked.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ LARGEST_CRL: Final = 4 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class RevocationList:
-    """A CRL. Equal to another if its octets are."""
+    """A CRL. Equal to another if both have the same octets."""
 
     der: bytes = field(repr=False)
     signed: Signed = field(compare=False, repr=False)
     issuer: CanonicalName = field(compare=False)
     issuer_name: str = field(compare=False)
-    """The same, for people."""
+    """The name of the issuer, for people."""
     this_update: float = field(compare=False)
     """Seconds since the epoch; both ends are included."""
     next_update: float = field(compare=False)
     revoked: frozenset[int] = field(compare=False, repr=False)
-    """Serial numbers, those on hold too."""
+    """Serial numbers, including those on hold."""
 
     @classmethod
     def read(cls, der: bytes) -> Self:
-        """From DER. Raises CertificateError."""
+        """Decode a CRL in DER. Raises CertificateError."""
         if len(der) > LARGEST_CRL:
             raise CertificateError(f'a CRL of {len(der)} octets')
         try:
@@ -79,7 +79,7 @@ class RevocationList:
         )
 
     def current(self, at: float) -> bool:
-        """Issued already and not yet out of date."""
+        """Return True if the CRL is issued already and not yet out of date."""
         return self.this_update <= at <= self.next_update
 
 
@@ -98,12 +98,13 @@ def check_revocation(
     *,
     required: bool,
 ) -> float:
-    """Until when no certificate of a path is known to be revoked, in seconds since the epoch.
+    """Return until when no certificate of a path is known to be revoked, in seconds since the
+    epoch.
 
-    `path` is from the peer's certificate to the trust anchor, its signatures verified. A CRL
-    counts if it is signed by a CA of the path with the name of its issuer. A serial number in any
-    such list is revoked, even in an old one. An issuer of whom there is a list, usable or not,
-    must have a current one; so must every issuer if `required`. Raises CertificateError.
+    `path` is from the peer's certificate to the trust anchor, its signatures verified. A CRL counts
+    if it is signed by a CA of the path with the name of its issuer. A serial number in any such
+    list is revoked, even in an old one. An issuer that has a list, usable or not, must have a
+    current one; with `required`, every issuer must. Raises CertificateError.
     """
     known = list(lists)
     verified = [one for one in known if _signed_in(path, one)]
@@ -131,7 +132,7 @@ def _signed_in(path: Sequence[Certificate], crl: RevocationList) -> bool:
 
 
 def read_crl_file(data: bytes) -> tuple[RevocationList, ...]:
-    """The CRLs in a file's content: PEM, any number of them, or one in DER.
+    """Return the CRLs in a file's content: PEM, any number of them, or one in DER.
 
     Raises CertificateError.
     """

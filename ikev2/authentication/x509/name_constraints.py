@@ -1,7 +1,7 @@
 """Name constraints of CA certificates (RFC 5280, 4.2.1.10).
 
-A CA that may only speak for some names: the subtrees of each kind of name are checked against
-the subject and the alternative names of every certificate below it.
+Such a CA may only certify some names: the subtrees of each kind of name are checked against the
+subject and the alternative names of every certificate below it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class NameConstraints:
 
     @classmethod
     def of(cls, extension: x509.NameConstraints) -> Self:
-        """From the extension. Raises ValueError for subtrees of a kind that we can't check."""
+        """Take the subtrees of the extension. Raises ValueError for a kind that we can't check."""
         permitted = tuple(extension.permitted_subtrees or ())
         excluded = tuple(extension.excluded_subtrees or ())
         for subtree in (*permitted, *excluded):
@@ -36,7 +36,7 @@ class NameConstraints:
         return cls(permitted, excluded)
 
     def allow(self, subject: x509.Name, alternatives: Sequence[x509.GeneralName]) -> bool:
-        """All names of a certificate are permitted and none is excluded."""
+        """Return True if all names of a certificate are permitted and none is excluded."""
         return all(self._allows(kind, value) for kind, value in _names(subject, alternatives))
 
     def _allows(self, kind: type[x509.GeneralName], value: Any) -> bool:
@@ -55,7 +55,7 @@ class NameConstraints:
 def _names(
     subject: x509.Name, alternatives: Sequence[x509.GeneralName]
 ) -> Iterable[tuple[type[x509.GeneralName], Any]]:
-    """Kind and value of every name of a certificate."""
+    """Return kind and value of every name of a certificate."""
     for name in alternatives:
         yield type(name), name.value
     if subject.rdns:
@@ -67,13 +67,15 @@ def _names(
 
 
 def _in_domain(name: str, subtree: str) -> bool:
-    """A domain name and whatever has labels in front of it; the empty one holds all."""
+    """Return True if a domain name is the subtree or below it; an empty subtree holds all names."""
     host, domain = canonical_domain(name), canonical_domain(subtree).removeprefix('.')
     return not domain or host == domain or host.endswith(f'.{domain}')
 
 
 def _in_mailboxes(name: str, subtree: str) -> bool:
-    """A mailbox, all mailboxes of a host, or with a dot in front those of hosts in a domain."""
+    """Return True if a mailbox is the subtree, at its host, or (with a dot in front) in its
+    domain.
+    """
     if '@' in subtree:
         return canonical_mailbox(name) == canonical_mailbox(subtree)
     return _host_in(name.rpartition('@')[2], subtree)
@@ -84,7 +86,7 @@ def _in_uris(name: str, subtree: str) -> bool:
 
 
 def _host_of(uri: str) -> str:
-    """The host in a URI; empty where it is none or no name (then no constraint can hold)."""
+    """Return the host in a URI; empty if it has none or no name (then no constraint can hold)."""
     try:
         host = urlsplit(uri).hostname or ''
     except ValueError:

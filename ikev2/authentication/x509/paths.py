@@ -1,7 +1,7 @@
 """Certification paths: from a peer's certificate to a trust anchor (RFC 5280, 6.1).
 
-Names of people's choice, no network, no policies: the initial policy set is any-policy, and what
-demands an explicit one was refused when it was read (certificates.py). Time is an argument.
+No network and no policies: the initial policy set is any-policy, and certificates that demand an
+explicit policy were refused when they were read (certificates.py). Time is an argument.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from ikev2.authentication.x509.certificates import Certificate, CertificateError
 from ikev2.authentication.x509.crl import RevocationList, check_revocation
 
 LONGEST_PATH: Final = 8
-"""Certificates with the peer's own and the trust anchor."""
+"""Certificates, including the peer's own and the trust anchor."""
 MOST_SIGNATURES: Final = 32
-"""That one search may check: crossed certificates must not keep us busy."""
+"""Signatures that one search may check: crossed certificates must not keep us busy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """A path that holds."""
+    """A valid path."""
 
     certificates: tuple[Certificate, ...]
     """From the peer's own to the trust anchor."""
     until: float
-    """Seconds since the epoch: the first of its certificates and CRLs is out of date then."""
+    """Seconds since the epoch when the first of its certificates and CRLs is out of date."""
 
 
 def find_path(
@@ -39,11 +39,11 @@ def find_path(
     crl_required: bool = False,
     possession: Callable[[], None] | None = None,
 ) -> Path:
-    """Return the first path that holds at a time.
+    """Return the first path that is valid at a time.
 
     `possession` is called once, as soon as the signatures of a path are good: it checks that the
-    peer has the private key, and raises if not. `lists` are not looked at before. Raises
-    CertificateError with what broke the best path.
+    peer has the private key, and raises if not. `lists` are not read before. Raises
+    CertificateError with the fault of the best path.
     """
     known: tuple[RevocationList, ...] | None = None
     broken: CertificateError | None = None
@@ -64,12 +64,12 @@ def find_path(
 
 
 class _Search:
-    """Names first, then signatures, from the anchors down.
+    """A search by names first, then signatures, from the anchors down.
 
     A certificate is checked only with a key that an anchor vouches for, and only if a chain of
-    names leads through it. After one wrong signature no other certificate is checked: whoever is
-    nobody's costs one check, whatever was sent. An honest peer gets by, since key identifiers
-    (RFC 5280, 4.2.1.1 and 4.2.1.2) choose between keys of one name.
+    names leads through it. After one wrong signature no other certificate is checked: a peer that
+    no anchor vouches for costs one check, whatever it sent. An honest peer succeeds, since key
+    identifiers (RFC 5280, 4.2.1.1 and 4.2.1.2) choose between keys of one name.
     """
 
     def __init__(
@@ -86,12 +86,12 @@ class _Search:
         self._checked: dict[tuple[bytes, bytes], bool] = {}
 
     def paths(self) -> Iterator[tuple[Certificate, ...]]:
-        """Every chain of names and good signatures, from the leaf to an anchor."""
+        """Yield every chain of names and good signatures, from the leaf to an anchor."""
         for anchor in self._anchors:
             yield from self._below((anchor,))
 
     def _below(self, path: tuple[Certificate, ...]) -> Iterator[tuple[Certificate, ...]]:
-        """Go on from a path whose first certificate is vouched for."""
+        """Extend a path whose first certificate is vouched for."""
         issuer = path[0]
         named = (one for one in self._candidates if one.issuer == issuer.subject)
         for candidate in sorted(named, key=lambda one: self._likely(one, issuer)):
@@ -109,7 +109,9 @@ class _Search:
                 yield from self._below((candidate, *path))
 
     def _likely(self, candidate: Certificate, issuer: Certificate) -> tuple[int, int]:
-        """The order in which to check: an old self-signed root, if it was sent too, comes last."""
+        """Return the rank of a candidate: an old self-signed root, if the peer sent it, comes
+        last.
+        """
         identifiers = candidate.authority_key_id, issuer.key_id
         rank = 1 if None in identifiers else 2 * (identifiers[0] != identifiers[1])
         kind = 1 if candidate is self._leaf else 2 * candidate.self_issued
@@ -128,7 +130,7 @@ class _Search:
 
 
 def _above(leaf: Certificate, intermediates: Sequence[Certificate]) -> list[Certificate]:
-    """The intermediates from which chains of names lead down to the leaf."""
+    """Return the intermediates from which chains of names lead down to the leaf."""
     wanted, found, left = {leaf.issuer}, list[Certificate](), list(intermediates)
     for _ in range(LONGEST_PATH - 2):
         level = [one for one in left if one.subject in wanted]
@@ -145,10 +147,10 @@ def check_path(
     *,
     crl_required: bool = False,
 ) -> float:
-    """Until when a path of verified signatures holds. Raises CertificateError.
+    """Return until when a path of verified signatures is valid. Raises CertificateError.
 
-    Validity, basic constraints, path length, key usage, name constraints and revocation
-    (RFC 5280, 6.1.3 and 6.1.4), of the trust anchor's certificate as well.
+    Checks validity, basic constraints, path length, key usage, name constraints and revocation (RFC
+    5280, 6.1.3 and 6.1.4), of the trust anchor's certificate as well.
     """
     leaf, *issuers = path
     for certificate in path:
@@ -168,7 +170,10 @@ def check_path(
 
 
 def _check_names(issuer: Certificate, below: Sequence[Certificate]) -> None:
-    """RFC 5280, 6.1.3 (b) and (c): self-issued certificates are exempt, the peer's own is not."""
+    """Check name constraints; self-issued certificates are exempt, but the peer's own is not.
+
+    RFC 5280, 6.1.3 (b) and (c). Raises CertificateError.
+    """
     if issuer.constraints is None:
         return
     for position, certificate in enumerate(below):
