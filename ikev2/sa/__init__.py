@@ -1,8 +1,10 @@
-"""One IKE SA: its life, its keys, its window of messages.
+"""One IKE SA: its states, its keys, its window of messages.
 
-- `ike_sa`, by the table of `transitions`; `origin`: how it came to be
-- `channel`: one message at a time, protected (`protection`), numbered (`window`), in pieces
-  (`fragments`); `intermediate`: what an IKE_INTERMEDIATE adds to AUTH
-- `exchange`: what a request of ours must be for it; the requests are in `ikev2.exchanges`
-- `key_log`: its keys for an analyser, if an operator wants that
+- `ike_sa`, by the table of `transitions`; `origin`: data of the first exchange
+- `channel`: one message at a time, protected (`protection`), numbered (`window`), in `fragments`;
+  `intermediate`: the part of AUTH that covers IKE_INTERMEDIATE
+- `exchange`: the interface of our requests; the requests are in `ikev2.exchanges`
+- `key_log`: keys of IKE SAs for a network analyser, if an operator asks for them
+
+Knows nothing of what the exchanges mean or of the other IKE SAs with the peer.
 """

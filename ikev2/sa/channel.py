@@ -1,8 +1,7 @@
-"""Protection of one IKE SA's messages in both directions, whole or in fragments (RFC 7296, 3.14;
-RFC 7383, 2.5 and 2.6).
+"""Protection of one IKE SA's messages in both directions, whole or in fragments.
 
-Owns the ciphers, the count of sealings that makes every IV a new one, and the fragments of
-messages that aren't complete. Knows nothing of windows and states.
+RFC 7296, 3.14; RFC 7383, 2.5 and 2.6. Owns the ciphers, the count of sealings that makes every IV a
+new one, and the fragments of incomplete messages. Knows nothing of windows and states.
 """
 
 from __future__ import annotations
@@ -33,9 +32,10 @@ _NON_ESP_MARKER = 4
 
 
 class Channel:
-    """Seals what we send and opens what the peer sent.
+    """A channel that seals our messages and opens the peer's.
 
-    Takes over the encryption keys: SK_ei and SK_er are wiped in `keys` once the ciphers have them.
+    The channel takes over the encryption keys: SK_ei and SK_er are wiped in `keys` once the ciphers
+    have them.
     """
 
     _out: Cipher | None
@@ -59,14 +59,14 @@ class Channel:
         self._in = None
         self.change(keys)
         self.first = b''
-        """The last message that was opened, or its fragment 1 (empty if that is missing): what asks
-        for the answer again if it comes again (RFC 7383, 2.6.1)."""
-        # One message is awaited in each direction: windows have size 1.
+        """The last message that was opened, or its fragment 1 (empty if that is missing): received
+        again, this datagram asks for a repetition of the answer (RFC 7383, 2.6.1)."""
+        # One message is expected in each direction: windows have size 1.
         self._requests: Reassembly | None = None
         self._answers: Reassembly | None = None
 
     def change(self, keys: IkeKeys) -> None:
-        """New keys from here on, as IKE_INTERMEDIATE makes them (RFC 9370, 2.2.2)."""
+        """Use new keys from now on, as IKE_INTERMEDIATE makes them (RFC 9370, 2.2.2)."""
         if self._key_log is not None:
             self._key_log(table_line(self._origin, keys))
         suite = self._origin.suite
@@ -79,11 +79,13 @@ class Channel:
         keys.sk_er.wipe()
 
     def settled(self) -> None:
-        """No request under the keys before these can be the peer's last one any more."""
+        """Forget the previous keys: no request under them can be the peer's last one any more."""
         self._before = None
 
     def seal(self, header: Header, payloads: Sequence[Payload], to: IPAddress) -> Datagrams:
-        """The datagrams of a message: one, unless it is too long and the peer takes fragments."""
+        """Return the datagrams of a message: one, or fragments if too long and the peer accepts
+        fragments.
+        """
         if self._out is None:
             raise ValueError('the keys of this IKE SA are gone')
         whole = seal_message(header, payloads, self._out, self._make_iv())
@@ -93,10 +95,10 @@ class Channel:
         return tuple(seal_fragments(header, payloads, self._out, self._make_iv, largest))
 
     def open(self, datagram: bytes, header: Header) -> Message | None:
-        """The message, or None while fragments of it are missing.
+        """Return the message, or None while fragments of it are missing.
 
-        Raises IntegrityFailure for what isn't authentic or repeats what is there, and the other
-        errors of open_message for what is authentic and wrong.
+        Raises IntegrityFailure if `datagram` is not authentic or repeats a fragment, and the other
+        errors of open_message if it is authentic and wrong.
         """
         if self._in is None:
             raise IntegrityFailure('the keys of this IKE SA are gone')
@@ -125,23 +127,25 @@ class Channel:
         return message
 
     def recognises(self, datagram: bytes) -> bool:
-        """True if the peer sealed it, under these keys or (a repetition) those before them."""
+        """Return True if the peer sealed `datagram`, under these keys or (a repetition) the
+        previous ones.
+        """
         return any(_opens(datagram, cipher) for cipher in (self._in, self._before) if cipher)
 
     @property
     def incomplete(self) -> bool:
-        """Fragments of a request are waiting for the rest."""
+        """Return True while fragments of a request wait for the rest."""
         return self._requests is not None
 
     def forget_fragments(self, *, response: bool) -> None:
-        """The message that they belong to isn't awaited any more."""
+        """Drop fragments of a message that is not expected any more."""
         if response:
             self._answers = None
         else:
             self._requests = None
 
     def close(self) -> None:
-        """Drop the keys and whatever was incomplete."""
+        """Drop the keys and all incomplete messages."""
         self._out = self._in = self._before = None
         self._requests = self._answers = None
         self.first = b''
@@ -154,7 +158,9 @@ class Channel:
         return iv
 
     def _largest(self, to: IPAddress) -> int:
-        """Octets of an IKE message in the longest IP datagram that isn't fragmented (2.5.1)."""
+        """Return the octets of an IKE message in the longest IP datagram that is not fragmented
+        (2.5.1).
+        """
         limits = self._limits
         longest = limits.fragment_ipv4 if to.version == 4 else limits.fragment_ipv6
         return longest - _IP_HEADER[to.version] - _UDP_HEADER - _NON_ESP_MARKER

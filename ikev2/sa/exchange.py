@@ -1,7 +1,7 @@
-"""An exchange that we initiate under an IKE SA: what IkeSa needs to know of it, and nothing else.
+"""The interface of an exchange that we initiate under an IKE SA: all that IkeSa needs to know.
 
-One subclass for each kind of request, in the module of its exchange. IkeSa gives Message IDs,
-protects, retransmits, and calls exactly one of `answered`, `broken` and `lost`.
+There is one subclass for each kind of request, in the module of its exchange. IkeSa gives Message
+IDs, protects, retransmits, and calls exactly one of `answered`, `broken` and `lost`.
 """
 
 from __future__ import annotations
@@ -27,35 +27,37 @@ class Exchange(ABC):
 
     @property
     def on_behalf_of(self) -> Exchange:
-        """The request that this one is part of: itself, unless it only goes on with another."""
+        """Return the request that this one continues: itself, unless it goes on with another
+        request.
+        """
         return self
 
     @property
     def send_ids(self) -> Sequence[int]:
-        """Our SendIDs that the request names as its own MKTs or as those to delete."""
+        """Return our SendIDs that the request names as its own MKTs or as those to delete."""
         return ()
 
     @abstractmethod
     def request(self, sa: IkeSa, now: float) -> Sequence[Payload] | None:
-        """The request's payloads, made when its turn has come; None to drop it instead."""
+        """Return the request's payloads, made when it is sent; None to drop the request instead."""
 
     @abstractmethod
     def answered(self, sa: IkeSa, message: Message, now: float) -> None:
-        """The authentic answer. May raise PeerError, which ends in `broken`."""
+        """Handle the authentic answer. May raise PeerError, which ends in `broken`."""
 
     @abstractmethod
     def broken(self, sa: IkeSa, error: PeerError, now: float) -> None:
-        """The answer is authentic, but makes no sense."""
+        """Handle an answer that is authentic, but malformed or inconsistent."""
 
     @abstractmethod
     def lost(self, cause: Cause, text: str, now: float) -> None:
-        """The IKE SA ended before the answer came, or none came up to send the request over."""
+        """End without an answer: the IKE SA ended first, or none could be made for the request."""
 
 
 class Job(Exchange):
-    """A request that any IKE SA to the peer can carry; it waits for one if need be."""
+    """A request that any IKE SA to the peer can carry, and that waits for one if there is none."""
 
     number: int | None = None
-    """The exchange number that our user knows it by; None for those of our own."""
+    """The exchange number that our user knows; None for requests of our own."""
     needs_connection: bool = True
-    """An IKE SA is to be made for it if there is none."""
+    """True if an IKE SA is to be made for this request where there is none."""

@@ -20,14 +20,14 @@ Finish = Callable[[Sequence[Payload], Sequence[Secret], float], None]
 
 @dataclass(slots=True)
 class Expected:
-    """What a responder keeps until the initiator has done all additional key exchanges."""
+    """State that a responder keeps until the initiator has done all additional key exchanges."""
 
     methods: Sequence[KeyExchangeId]
     finish: Finish
-    """Gets what belongs into the last answer, and SK(1) to SK(n); has to see to the answer."""
+    """Called with the payloads of the last answer and SK(1) to SK(n); must send the answer."""
     abandon: Callable[[float], None]
-    """They will never be done."""
+    """Called if the additional key exchanges will never be done."""
     lowest_nonce: bytes = b''
-    """Of the CREATE_CHILD_SA that rekeys the IKE SA; empty for one that does not."""
+    """The lowest nonce of the CREATE_CHILD_SA that rekeys the IKE SA; empty for other requests."""
     secrets: tuple[Secret, ...] = ()
     timer: Timer | None = None

@@ -1,7 +1,7 @@
-"""Putting the fragments of one message together (RFC 7383, 2.6), with bounds on all that is kept.
+"""Reassembly of the fragments of one message (RFC 7383, 2.6), with bounds on all that is kept.
 
-Only authentic fragments are kept, and only of the message that is awaited; when to give up is
-the IKE SA's business.
+Only authentic fragments are kept, and only of the message that is expected; the IKE SA decides when
+to give up.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ class Reassembly:
     def __init__(self, message_id: int, limits: Limits) -> None:
         self.message_id = message_id
         self.first = b''
-        """The datagram of fragment 1, once an authentic one is there."""
+        """The datagram of fragment 1, once an authentic one has arrived."""
         self._limits = limits
         self._total = 0
         self._size = 0
         self._kept: dict[int, Fragment] = {}
 
     def add(self, datagram: bytes, cipher: Cipher) -> Message | None:
-        """Take a fragment; the message once it is complete.
+        """Add a fragment, and return the message once it is complete.
 
-        Raises IntegrityFailure for a fragment to be dropped in silence: not authentic, here
-        already, or of an older set. Raises MalformedMessage, and UnsupportedCriticalPayload for
-        what is in the message, also for an authentic set that is too large (RFC 7383, 5).
+        Raises IntegrityFailure for a fragment to be dropped in silence: not authentic, already
+        received, or of an older set. Raises MalformedMessage, also for an authentic set that is too
+        large (RFC 7383, 5), and UnsupportedCriticalPayload for the content of the message.
         """
         number, total = _numbers(datagram)
         if total < self._total or (total == self._total and number in self._kept):
@@ -56,7 +56,7 @@ class Reassembly:
 
 
 def _numbers(datagram: bytes) -> tuple[int, int]:
-    """Fragment Number and Total Fragments. Authenticates nothing."""
+    """Return Fragment Number and Total Fragments. Authenticates nothing."""
     try:
         payload = Message.decode(datagram).payloads[-1]
     except PeerError as error:
@@ -67,7 +67,7 @@ def _numbers(datagram: bytes) -> tuple[int, int]:
 
 
 def first_fragment(datagram: bytes) -> bool:
-    """True for fragment 1: alone it makes us repeat an answer (RFC 7383, 2.6.1)."""
+    """Return True for fragment 1: that fragment makes us repeat an answer (RFC 7383, 2.6.1)."""
     try:
         return _numbers(datagram)[0] == 1
     except IntegrityFailure:

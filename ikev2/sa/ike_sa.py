@@ -1,7 +1,7 @@
 """One IKE SA: its keys, its state, its two windows. Sends and receives protected messages.
 
-What the exchanges mean is in a module for each of them; when an IKE SA is made, chosen and
-dropped is in association.py; the states are in transitions.py.
+The meaning of each exchange is in a module of its own; association.py makes, chooses and drops IKE
+SAs; the states are in transitions.py.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class _Asking:
 
 
 class IkeSa:
-    """An IKE SA that has keys. The association that it belongs to decides about it."""
+    """An IKE SA that has keys. The association that owns it decides about it."""
 
     def __init__(
         self,
@@ -80,23 +80,23 @@ class IkeSa:
         """`now` of the last message in either direction."""
         self.established: float | None = None
         self.proof: Proof | None = None
-        """Of the IKE_AUTH that it, or its first ancestor, came of; None before."""
+        """The proof from the IKE_AUTH of this IKE SA, or of its first ancestor; None before."""
         self.replaces_older = False
-        """We made it, or its first ancestor, in the place of those before it."""
+        """True if we made this IKE SA, or its first ancestor, to replace the older ones."""
         self.reauthentication: list[Timer] = []
-        """Those of ikev2.exchanges.reauth."""
+        """The timers of ikev2.exchanges.reauth."""
         self.handshake: Handshake | None = None
-        """Until it is authenticated."""
+        """Data for IKE_AUTH; None once this IKE SA is authenticated."""
         self.unproven_cpu = 0.0
-        """CPU seconds that it has cost before it was authenticated."""
+        """CPU seconds that this IKE SA has cost before it was authenticated."""
         self.repetitions = Rate(association.context.limits.repetitions_per_second, 1.0)
-        """Of answers of ours."""
+        """Rate of repetitions of our answers."""
         self.initial: tuple[IPAddress, bytes] | None = None
-        """Its key in `Context.initials`, if the peer began it."""
+        """The key of this IKE SA in `Context.initials`, if the peer began it."""
         self.control: deque[Exchange] = deque()
-        """Requests about this very IKE SA; they go before those of the association."""
+        """Requests about this very IKE SA; they are sent before those of the association."""
         self.expected: dict[bytes, Expected] = {}
-        """IKE_FOLLOWUP_KE exchanges of the peer that are to come, by their links."""
+        """IKE_FOLLOWUP_KE exchanges that the peer still has to do, by their links."""
         self._context: Context = association.context
         self._next_id = next_id
         self._answers = AnswerWindow(expected_id)
@@ -110,86 +110,96 @@ class IkeSa:
         self._context.add(self)
 
     def named_by(self, header: Header) -> bool:
-        """Both SPIs are this IKE SA's."""
+        """Return True if both SPIs are those of this IKE SA."""
         return (header.initiator_spi, header.responder_spi) == (
             self.origin.spi_i,
             self.origin.spi_r,
         )
 
     def change_keys(self, keys: IkeKeys) -> None:
-        """All seven are new from here on (RFC 9370, 2.2.2)."""
+        """Replace all seven keys from now on (RFC 9370, 2.2.2)."""
         self.keys.wipe()
         self.keys = keys
         self._channel.change(keys)
 
     def proven(self) -> None:
-        """Both ends are authenticated: nothing of what led to it is needed any more."""
+        """Drop all that only IKE_AUTH needs: both ends are authenticated."""
         self.handshake = None
         self._channel.settled()
         self.keys.sk_pi.wipe()
         self.keys.sk_pr.wipe()
 
     def recognises(self, datagram: Datagram) -> bool:
-        """The peer of this very IKE SA sealed it."""
+        """Return True if the peer of this very IKE SA sealed `datagram`."""
         return self._channel.recognises(datagram.data)
 
     # --- state -------------------------------------------------------------------------------
 
     @property
     def finished(self) -> bool:
-        """Authenticated and not closed. One whose peer we are just telling that we refuse it isn't:
-        it must hide from nobody that the last other one has ended."""
+        """Return True if this IKE SA is authenticated and not closed.
+
+        False while we only tell the peer that we refuse it: such an IKE SA must not hide that the
+        last other one has ended.
+        """
         return self.state in FINISHED
 
     @property
     def proven_by(self) -> Proof:
-        """The proof of an IKE SA that is authenticated."""
+        """Return the proof of an IKE SA that is authenticated."""
         assert self.proof is not None
         return self.proof
 
     @property
     def authenticated(self) -> float:
-        """`now` of the IKE_AUTH that it, or its first ancestor, came of."""
+        """Return `now` of the IKE_AUTH of this IKE SA, or of its first ancestor."""
         return self.proven_by.authenticated
 
     @property
     def confirmed(self) -> bool:
-        """The peer is known to have finished it, too: where it began it, it has spoken since."""
+        """Return True if the peer is known to have finished IKE_AUTH too.
+
+        An IKE SA that the peer began is confirmed by its first message after IKE_AUTH.
+        """
         return self.origin.initiator or self.heard > self.authenticated
 
     @property
     def busy(self) -> bool:
-        """A request of ours waits for its answer: no second one may go (RFC 7296, 2.3)."""
+        """Return True while a request of ours waits for its answer: no second may go (RFC 7296,
+        2.3).
+        """
         return self._asking is not None
 
     @property
     def has_answered(self) -> bool:
-        """There is an answer of ours to be repeated."""
+        """Return True if there is an answer of ours to be repeated."""
         return bool(self._answers.answer)
 
     @property
     def answering(self) -> bool:
-        """A request of the peer waits for our answer."""
+        """Return True while a request of the peer waits for our answer."""
         return self._answers.pending
 
     @property
     def asking(self) -> Exchange | None:
-        """The exchange that waits for its answer."""
+        """Return our exchange that waits for its answer, or None."""
         return self._asking.exchange if self._asking else None
 
     def happen(self, happening: Happening) -> None:
-        """Go where the table says."""
+        """Change the state by the table of transitions."""
         self.state = follow(self.state, happening)
 
     def at(self, when: float, action: Callable[[float], None]) -> Timer:
-        """A timer that goes with this IKE SA."""
+        """Set a timer that is cancelled with this IKE SA, and return it."""
         self._timers = [timer for timer in self._timers if timer.pending]
         timer = self._context.timers.at(when, action)
         self._timers.append(timer)
         return timer
 
     def close(self, cause: Cause, now: float, text: str = '') -> None:
-        """The end, without a word to the peer. The last answer is still repeated for a while."""
+        """Close this IKE SA without a message to the peer; its last answer is still repeated for a
+        while.
+        """
         if self.state == State.CLOSED:
             return
         was = self.state
@@ -211,7 +221,7 @@ class IkeSa:
         self.association.ended(self, was, cause, text, now)
 
     def forget(self, now: float) -> None:
-        """Repeat nothing any more; only once the IKE SA is closed."""
+        """Stop repeating the last answer; only once this IKE SA is closed."""
         if self._lingering is None:
             return
         self._lingering.cancel()
@@ -222,7 +232,7 @@ class IkeSa:
     # --- our requests ------------------------------------------------------------------------
 
     def ask(self, exchange: Exchange, now: float) -> None:
-        """Send a request. Only while not `busy`."""
+        """Send a request; only while not `busy`. Raises ValueError if busy."""
         if self._asking is not None:
             raise ValueError('the window of an IKE SA holds one request')
         payloads = exchange.request(self, now)
@@ -253,22 +263,24 @@ class IkeSa:
         self.pump(now)
 
     def pump(self, now: float) -> None:
-        """Send the next of the requests about this IKE SA, if there is one and it may go."""
+        """Send the next request about this IKE SA, if there is one and the window is free."""
         while self.control and not self.busy and self.state != State.CLOSED:
             self.ask(self.control.popleft(), now)
 
     def silent_for(self, now: float) -> float:
-        """Return the seconds since our request, or since the peer spoke after it; 0 without one."""
+        """Return the seconds since our request, or since the peer's last message after it; 0
+        without one.
+        """
         return now - max(self._asking.since, self.heard) if self._asking else 0.0
 
     def repeat(self, now: float) -> None:
-        """Send the request that waits for its answer once more."""
+        """Repeat the request that waits for its answer."""
         if self._asking is not None:
             self._asking.retransmission.repeat(now)
 
     def _send_again(self, datagrams: Datagrams, now: float) -> None:
         if self.state == State.AUTH_SENT and not self.association.auth_repetitions.allow(now):
-            return  # others are tried too, and all but one of them are an answer's that was forged
+            return  # other answers are tried too, and all but one of them may be forged
         self.association.counters.retransmitted += 1
         self._context.send(self.path, datagrams)
 
@@ -278,10 +290,10 @@ class IkeSa:
     # --- receiving ---------------------------------------------------------------------------
 
     def receive(self, datagram: Datagram, header: Header, now: float) -> None:
-        """A datagram whose SPIs are this IKE SA's, with flag I as the peer has to set it.
+        """Receive a datagram with the SPIs of this IKE SA and flag I as the peer has to set it.
 
-        Our own message sent back would be found under neither, or fail the integrity check: each
-        direction has keys of its own.
+        Our own message sent back has the other flag, or fails the integrity check: each direction
+        has its own keys.
         """
         if header.response:
             self._receive_answer(datagram, header, now)
@@ -364,8 +376,9 @@ class IkeSa:
 
     def _judge(self, datagram: Datagram, header: Header) -> Verdict:
         verdict = self._answers.judge(header.message_id, datagram.data)
-        # Fragment 1 alone asks for the answer again (RFC 7383, 2.6.1). It is known by its octets,
-        # which takes no keys; or by its seal, if the peer has cut the message anew.
+        # Fragment 1 alone asks for a repetition of the answer (RFC 7383, 2.6.1). It is recognised
+        # by its octets, which needs no keys; or by its seal, if the peer has split the message in
+        # another way.
         anew = (
             verdict is Verdict.OUTSIDE
             and header.message_id == self._answers.expected - 1
@@ -375,7 +388,7 @@ class IkeSa:
         return self._answers.again() if anew else verdict
 
     def _open(self, datagram: Datagram, header: Header) -> tuple[Message | None, PeerError | None]:
-        """The authentic message, and what is wrong with it; None if it isn't (all) there."""
+        """Return the authentic message, and its fault; None if not authentic or not complete."""
         try:
             return self._channel.open(datagram.data, header), None
         except IntegrityFailure:
@@ -394,11 +407,11 @@ class IkeSa:
         self._forgetting = self.at(now + self._context.limits.reassembly, forget)
 
     def _fresh(self, datagram: Datagram, now: float) -> None:
-        """An authentic message that isn't a repetition.
+        """Note an authentic message that is no repetition.
 
-        Our own requests follow the peer to where its IKE_AUTH came from, and later through a NAT
-        only (RFC 7296, 2.23): a copy that overtakes its original from a forged port would
-        otherwise send them astray.
+        Our own requests follow the peer to the source of its IKE_AUTH, and later only through a NAT
+        (RFC 7296, 2.23): a copy that overtakes its original from a forged port would otherwise
+        divert our requests.
         """
         self.heard = self.spoken = now
         self.received += 1
@@ -408,7 +421,10 @@ class IkeSa:
     # --- our answers -------------------------------------------------------------------------
 
     def answer(self, payloads: Sequence[Payload], now: float) -> None:
-        """Answer the peer's last request. Without effect once the IKE SA is closed."""
+        """Answer the peer's last request; no effect once this IKE SA is closed.
+
+        Raises ValueError if that request is answered already.
+        """
         if self.state == State.CLOSED or self._request is None:
             return
         if not self.answering:
@@ -419,7 +435,7 @@ class IkeSa:
         self._answers.answered(datagrams)
         self.spoken = now
         self._tell(kind, payloads, now, sent=True, response=True)
-        # To where it came from, whatever its port is (RFC 7296, 2.11).
+        # To the source of the request, whatever its port (RFC 7296, 2.11).
         self._context.send(path, datagrams)
 
     def refuse_with(
@@ -435,8 +451,8 @@ class IkeSa:
     ) -> None:
         """Answer with an error notify.
 
-        `cause` and `text` tell why, where that ends the IKE SA: if the error is fatal, or if the
-        IKE SA isn't authenticated yet (RFC 7296, 2.21.2, 2.21.3).
+        `cause` and `text` are the reason for closing the IKE SA, if this closes it: the error is
+        fatal, or the IKE SA is not authenticated yet (RFC 7296, 2.21.2, 2.21.3).
         """
         self.association.counters.refused += 1
         self.answer([NotifyPayload(notify, data, protocol, spi)], now)
@@ -444,7 +460,7 @@ class IkeSa:
             self.close(cause, now, text)
 
     def refuse(self, error: PeerError, now: float) -> None:
-        """Answer what went wrong in the peer's last request."""
+        """Answer the peer's last request with the notify of an error."""
         cause = Cause.MALFORMED
         if isinstance(error, AuthenticationFailed):
             cause = Cause.AUTHENTICATION_FAILED

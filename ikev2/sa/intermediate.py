@@ -1,4 +1,4 @@
-"""What IKE_INTERMEDIATE exchanges add to the AUTH payloads (RFC 9242, 3.3.2).
+"""The part of AUTH that covers IKE_INTERMEDIATE exchanges (RFC 9242, 3.3.2).
 
 Pure functions and one small record. The exchange itself is in exchanges/ike_intermediate.py.
 """
@@ -26,18 +26,23 @@ class IntAuth:
     exchanges: int = 0
 
     def request(self, prf_id: int, sk_pi: Secret, octets: bytes) -> IntAuth:
-        """With one more request; `sk_pi` is the one from before this exchange."""
+        """Return this record with one more request; `sk_pi` is the key from before this
+        exchange.
+        """
         added = prf(prf_id, sk_pi, self.initiator + octets)
         return IntAuth(added, self.responder, self.exchanges + 1)
 
     def response(self, prf_id: int, sk_pr: Secret, octets: bytes) -> IntAuth:
-        """With one more response; `sk_pr` is the one from before this exchange."""
+        """Return this record with one more response; `sk_pr` is the key from before this
+        exchange.
+        """
         added = prf(prf_id, sk_pr, self.responder + octets)
         return IntAuth(self.initiator, added, self.exchanges)
 
     @property
     def octets(self) -> bytes:
-        """IntAuth, which AUTH covers: with the Message ID of IKE_AUTH, which follows at once.
+        """Return IntAuth, which AUTH covers, with the Message ID of IKE_AUTH, which follows at
+        once.
 
         Empty where no exchange took place.
         """
@@ -47,11 +52,11 @@ class IntAuth:
 
 
 def authenticated_octets(associated: bytes, inner: bytes) -> bytes:
-    """IntAuth_A | IntAuth_P of one message.
+    """Return IntAuth_A | IntAuth_P of one message.
 
-    `associated` is everything up to the end of the Encrypted payload's generic header, as it was
-    on the wire; `inner` the payloads inside, in the clear and without padding. Both length fields
-    are adjusted: they don't count IV, padding, pad length and checksum.
+    `associated` is everything up to the end of the Encrypted payload's generic header, unchanged
+    from the wire; `inner` are the decrypted payloads without padding. Both length fields are
+    adjusted: they don't count IV, padding, pad length and checksum.
     """
     octets = bytearray(associated)
     octets[_LENGTH] = (len(associated) + len(inner)).to_bytes(4, 'big')
@@ -60,10 +65,12 @@ def authenticated_octets(associated: bytes, inner: bytes) -> bytes:
 
 
 def whole_from_fragment(associated: bytes) -> bytes:
-    """`associated` of the whole message, from that of its first fragment (RFC 7383, 2.5).
+    """Return `associated` of the whole message, made from that of its first fragment (RFC 7383,
+    2.5).
 
-    The Encrypted Fragment payload becomes an Encrypted payload: no fragment numbers, and its type
-    in the header before it. Of our messages, and of any that we know, that is the IKE header.
+    The Encrypted Fragment payload becomes an Encrypted payload: without fragment numbers, and with
+    its type in the header before it. In our messages, and in any that we know, that is the IKE
+    header.
     """
     octets = bytearray(associated[: HEADER_LENGTH + GENERIC_HEADER_LENGTH])
     octets[_NEXT_PAYLOAD] = PayloadType.SK

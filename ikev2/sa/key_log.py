@@ -2,7 +2,7 @@
 
 Initiator's SPI, responder's SPI, SK_ei, SK_er, encryption, SK_ai, SK_ar, integrity; octets in
 hexadecimal, an AEAD's key with its salt. With SK_e and SK_a one can read an IKE SA's messages and
-forge them, but not make the master keys that it negotiates: those need SK_d and the key exchange.
+forge them, but not derive the master keys that it negotiates: those need SK_d and the key exchange.
 No I/O.
 """
 
@@ -22,8 +22,8 @@ from keymaterial import Secret
 
 _NO_INTEGRITY: Final = 'NONE [RFC4306]'
 _HMAC_SHA2_256_128: Final = 'HMAC_SHA2_256_128 [RFC4868]'
-# Wireshark's words, which it compares to the letter: one that it doesn't know makes it refuse the
-# whole table. It has none for ChaCha20-Poly1305.
+# Wireshark compares these names exactly, and an unknown one makes it refuse the whole table. It has
+# no name for ChaCha20-Poly1305.
 _WORDS: Final = {
     AES_256_GCM_16: ('AES-GCM-256 with 16 octet ICV [RFC5282]', _NO_INTEGRITY),
     AES_128_GCM_16: ('AES-GCM-128 with 16 octet ICV [RFC5282]', _NO_INTEGRITY),
@@ -33,9 +33,9 @@ _WORDS: Final = {
 
 
 def table_line(origin: Origin, keys: IkeKeys) -> str:
-    """The line for an IKE SA; a comment, without any key, where Wireshark can't use one.
+    """Return the line for an IKE SA; a comment without keys if Wireshark cannot decrypt it.
 
-    To be called before the keys are wiped.
+    Call before the keys are wiped.
     """
     spis = f'{origin.spi_i.hex()},{origin.spi_r.hex()}'
     words = _WORDS.get(origin.suite.encryption)
@@ -49,5 +49,5 @@ def table_line(origin: Origin, keys: IkeKeys) -> str:
 
 
 def _hex(secret: Secret) -> str:
-    """What has no octets is quoted: an empty field between commas would be skipped."""
+    """Return a secret in hexadecimal, "" in quotes if empty: Wireshark skips empty fields."""
     return secret.reveal().hex() or '""'

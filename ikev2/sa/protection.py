@@ -3,8 +3,8 @@
 The associated data is everything from the IKE header to the end of the encrypted payload's own
 header, fragment numbers included (RFC 5282, 5.1).
 
-Opening tells apart what an attacker can cause from what the authenticated peer did: whatever is
-wrong before the integrity check has passed is `IntegrityFailure`, to be dropped in silence;
+Errors tell faults that an attacker can cause from faults of the authenticated peer: any fault
+before the integrity check has passed is `IntegrityFailure`, to be dropped in silence;
 `MalformedMessage` and `UnsupportedCriticalPayload` come only from authentic content.
 """
 
@@ -35,25 +35,28 @@ class Fragment:
     first_payload: int
     content: bytes
     associated: bytes = field(repr=False)
-    """Everything before what was sealed."""
+    """Everything before the sealed octets."""
 
 
 def is_fragment(datagram: bytes) -> bool:
-    """True if a message, sealed or not, begins with an SKF payload. Authenticates nothing."""
+    """Return True if a message, sealed or not, begins with an SKF payload.
+
+    Authenticates nothing.
+    """
     return len(datagram) > 16 and datagram[16] == PayloadType.SKF
 
 
 def seal_message(header: Header, payloads: Sequence[Payload], cipher: Cipher, iv: bytes) -> bytes:
-    """The datagram with all payloads in one SK payload. `iv` as from `cipher.make_iv`.
+    """Return the datagram with all payloads in one SK payload. `iv` as from `cipher.make_iv`.
 
-    Raises ValueError if it doesn't fit a payload's length field.
+    Raises ValueError if the content does not fit a payload's length field.
     """
     first, content = encode_chain(payloads)
     return _seal(header, PayloadType.SK, first, b'', content, cipher, iv)
 
 
 def open_message(datagram: bytes, cipher: Cipher) -> Message:
-    """The message with the payloads that were inside its SK payload.
+    """Return the message with the payloads that were inside its SK payload.
 
     Payloads before the SK payload (no exchange has any) are authenticated but left out.
     """
@@ -71,10 +74,10 @@ def seal_fragments(
     make_iv: Callable[[], bytes],
     largest_datagram: int,
 ) -> list[bytes]:
-    """The datagrams of a fragmented message, none longer than `largest_datagram` octets.
+    """Return the datagrams of a fragmented message, none longer than `largest_datagram` octets.
 
-    That length is of the IKE message: without UDP and IP headers and non-ESP marker. Each
-    fragment takes an IV of its own from `make_iv`. Raises ValueError if the limit leaves no room.
+    That length is of the IKE message: without UDP and IP headers and non-ESP marker. Each fragment
+    gets its own IV from `make_iv`. Raises ValueError if the limit leaves no room for content.
     """
     first, content = encode_chain(payloads)
     outer = HEADER_LENGTH + GENERIC_HEADER_LENGTH + _FRAGMENT_FIELDS
@@ -101,7 +104,7 @@ def seal_fragments(
 
 
 def open_fragment(datagram: bytes, cipher: Cipher) -> Fragment:
-    """One authentic fragment. Raises IntegrityFailure, MalformedMessage."""
+    """Return one authentic fragment. Raises IntegrityFailure, MalformedMessage."""
     header, payload, associated = _locate(datagram)
     if not isinstance(payload, EncryptedFragmentPayload):
         raise IntegrityFailure('a whole message where a fragment is wanted')
@@ -112,7 +115,7 @@ def open_fragment(datagram: bytes, cipher: Cipher) -> Fragment:
 
 
 def assemble(fragments: Sequence[Fragment]) -> Message:
-    """The message of a complete set of fragments, given in order from 1 to `total`.
+    """Return the message of a complete set of fragments, given in order from 1 to `total`.
 
     Raises MalformedMessage and UnsupportedCriticalPayload.
     """
@@ -126,7 +129,7 @@ def assemble(fragments: Sequence[Fragment]) -> Message:
 
 
 def _message(header: Header, first: int, content: bytes, associated: bytes) -> Message:
-    """Raises MalformedMessage, UnsupportedCriticalPayload."""
+    """Decode the content of a message. Raises MalformedMessage, UnsupportedCriticalPayload."""
     clear = b''
     if header.exchange_type == ExchangeType.IKE_INTERMEDIATE:
         clear = authenticated_octets(associated, content)
@@ -155,7 +158,7 @@ def _seal(
 def _locate(
     datagram: bytes,
 ) -> tuple[Header, EncryptedPayload | EncryptedFragmentPayload, bytes]:
-    """Header, sealed payload, associated data."""
+    """Return header, sealed payload and associated data."""
     try:
         message = Message.decode(datagram)
     except PeerError as error:

@@ -1,19 +1,19 @@
-"""The life of an IKE SA as data: every transition is in this file.
+"""The states of an IKE SA as data: every transition is in this file.
 
-An IKE SA exists from the moment that it has keys: as AUTH_SENT if we began (ike_init.py keeps
-what comes before), as HALF_OPEN if the peer did, as ESTABLISHED if a rekey made it. Two rules:
+An IKE SA exists from the moment that it has keys: as AUTH_SENT if we began (ike_init.py keeps the
+state before), as HALF_OPEN if the peer did, as ESTABLISHED if a rekey made it. Two rules:
 
-1. Everything that moves an IKE SA from one state to another is a `Happening` and is listed in
-   `TRANSITIONS`. What isn't listed can't happen, and asking for it is a mistake of ours.
-2. What a peer may ask for in a state is listed in `SERVED`. Anything else never reaches the code
-   that serves exchanges: RFC 7296, 2.25 wants TEMPORARY_FAILURE for a CREATE_CHILD_SA request
-   (`DEFERRED`), and everything else is dropped.
+1. Every event that moves an IKE SA from one state to another is a `Happening` and is listed in
+   `TRANSITIONS`. An event that is not listed cannot happen, and asking for it is our mistake.
+2. The requests that a peer may make in a state are listed in `SERVED`. Other requests never reach
+   the code that serves exchanges: RFC 7296, 2.25 wants TEMPORARY_FAILURE for a CREATE_CHILD_SA
+   request (`DEFERRED`), and all others are dropped.
 
-An initiator that refuses the responder's AUTH says so under keys that it shares with who knows
-whom: REFUSING sends that one request and serves nothing.
+An initiator that refuses the responder's AUTH says so under keys that it shares with an unknown
+party: REFUSING sends that one request and serves nothing.
 
 A rekeyed IKE SA serves until its peer, or we, delete it: the last request over it is that Delete
-(RFC 7296, 2.8). CLOSED is final: keys are gone, and only the last answer can be repeated.
+(RFC 7296, 2.8). CLOSED is final: keys are wiped, and only the last answer can be repeated.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ikev2.constants import KNOWN_ERRORS, ExchangeType, NotifyType
 
 
 class State(StrEnum):
-    """Where an IKE SA is."""
+    """State of an IKE SA."""
 
     AUTH_SENT = 'IKE_AUTH sent'
     HALF_OPEN = 'half open'
@@ -39,7 +39,7 @@ class State(StrEnum):
 
 
 class Happening(StrEnum):
-    """What can happen to an IKE SA."""
+    """Event that changes the state of an IKE SA."""
 
     AUTHENTICATED = 'IKE_AUTH succeeded'
     REKEY_SENT = 'we asked to rekey the IKE SA'
@@ -105,8 +105,8 @@ DEFERRED = MappingProxyType(
 )
 
 FINISHED = frozenset({_S.ESTABLISHED, _S.REKEYING, _S.REKEYED, _S.DELETING})
-"""Authenticated both ways and not closed; the peer's requests are proven to be its own. Nothing but
-what authenticates a peer is served in the others."""
+"""States that are authenticated both ways and not closed; the peer's requests are proven to be its
+own. In the other states, only exchanges that authenticate a peer are served."""
 
 FATAL = frozenset({NotifyType.INVALID_SYNTAX, NotifyType.AUTHENTICATION_FAILED})
 """Errors that end the IKE SA at both ends without a Delete (RFC 7296, 2.21)."""
@@ -127,19 +127,22 @@ TOLERATED: Mapping[int, frozenset[int]] = MappingProxyType(
                 NotifyType.KEYID_IN_USE,
             }
         ),
-        # What an INFORMATIONAL answer reports beside a Delete concerns that SA alone.
+        # An error in an INFORMATIONAL answer to a Delete concerns that SA alone.
         _INFORMATIONAL: KNOWN_ERRORS,
     }
 )
-"""Errors in the answer to an exchange that leave the rest of that answer valid. Beside anything
-else that an answer grants, an error of another type makes the request fail."""
+"""Errors in the answer to an exchange that leave the rest of that answer valid. An error of another
+type makes the request fail, even if the answer grants something."""
 
 USABLE = frozenset({_S.ESTABLISHED})
-"""Our own new requests may start here (RFC 7296, 1.3.2: not while it is being rekeyed)."""
+"""States in which our own new requests may start (RFC 7296, 1.3.2: not during a rekey)."""
 
 
 def follow(state: State, happening: Happening) -> State:
-    """The next state. ValueError for a transition that isn't in the table: our own mistake."""
+    """Return the next state.
+
+    Raises ValueError for a transition that is not in the table, which is our own mistake.
+    """
     try:
         return TRANSITIONS[state, happening]
     except KeyError:

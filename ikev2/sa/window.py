@@ -1,7 +1,7 @@
 """Message IDs, retransmission and the answer cache of one IKE SA (RFC 7296, 2.1 to 2.3).
 
-Both windows have size 1: SET_WINDOW_SIZE is neither sent nor used. Only octets and times here;
-what the messages say, and keys, are elsewhere.
+Both windows have size 1: SET_WINDOW_SIZE is neither sent nor used. Knows octets and times only, not
+the content of messages, nor keys.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ikev2.timers import Timer, Timers
 
 
 class Retransmission:
-    """One request of ours, sent again with growing waits until it is answered or given up."""
+    """One request of ours, repeated with growing waits until it is answered or given up."""
 
     def __init__(
         self,
@@ -30,7 +30,10 @@ class Retransmission:
         now: float,
         end: float,
     ) -> None:
-        """Nothing is sent yet: the first time is the caller's. `lost` is called at `end`."""
+        """Schedule the repetitions; the caller sends the request the first time.
+
+        `lost` is called at `end`.
+        """
         self._datagrams = datagrams
         self._send = send
         self._lost = lost
@@ -42,23 +45,23 @@ class Retransmission:
         self._timer = self._arm(now)
 
     def give_up_by(self, end: float) -> None:
-        """Shorten what is left: no repetition after `end`."""
+        """Bring the end forward: no repetition after `end`."""
         self._end = min(self._end, end)
         if self._timer.when > self._end:
             self._timer.cancel()
             self._timer = self._timers.at(self._end, self._due)
 
     def repeat(self, now: float) -> None:
-        """Send it once more now; the waits go on as they were."""
+        """Repeat the request now; the waits go on unchanged."""
         self._send(self._datagrams, now)
 
     @property
     def pending(self) -> bool:
-        """True until it has ended."""
+        """Return True until the request is answered or given up."""
         return self._timer.pending
 
     def stop(self) -> None:
-        """Answered, or nobody wants the answer any more."""
+        """Stop the repetitions: the request is answered, or its answer is not needed any more."""
         self._timer.cancel()
 
     def _arm(self, now: float) -> Timer:
@@ -76,15 +79,15 @@ class Retransmission:
 
 
 class Verdict(Enum):
-    """What a request is, by its Message ID and octets."""
+    """Kind of a request, by its Message ID and octets."""
 
     NEW = auto()
     REPEATED = auto()
-    """The last request again, octet by octet, and it has been answered: repeat the answer."""
+    """The last request again, identical, and it has been answered: repeat the answer."""
     PENDING = auto()
-    """The last request again, and its answer isn't ready: nothing to do."""
+    """The last request again, and its answer is not ready: nothing to do."""
     OUTSIDE = auto()
-    """Outside the window, or an answered ID with other octets: drop it."""
+    """Outside the window, or an answered Message ID with other octets: drop it."""
 
 
 class AnswerWindow:
@@ -96,7 +99,10 @@ class AnswerWindow:
         self._answer: Datagrams | None = None
 
     def judge(self, message_id: int, octets: bytes) -> Verdict:
-        """Before anything is decrypted. A NEW request isn't accepted until `accept`."""
+        """Return the kind of a request, before decryption.
+
+        A NEW request counts only after `accept`.
+        """
         if message_id == self.expected:
             # A peer that doesn't wait for its answer is ahead of the window (RFC 7296, 2.3).
             return Verdict.OUTSIDE if self.pending else Verdict.NEW
@@ -105,7 +111,9 @@ class AnswerWindow:
         return Verdict.OUTSIDE
 
     def accept(self, octets: bytes) -> None:
-        """The NEW request is genuine: it is the last one now and waits for its answer."""
+        """Note that the NEW request is authentic: it is the last one now and waits for its
+        answer.
+        """
         self.expected += 1
         self._digest = sha256(octets).digest()
         self._answer = None
@@ -115,15 +123,17 @@ class AnswerWindow:
         self._answer = datagrams
 
     def again(self) -> Verdict:
-        """The last request came again, whatever its octets: cut into other fragments."""
+        """Return the verdict for the last request split into other fragments: its octets don't
+        matter.
+        """
         return Verdict.PENDING if self.pending else Verdict.REPEATED
 
     @property
     def answer(self) -> Datagrams:
-        """The answer to a REPEATED request."""
+        """Return the answer to a REPEATED request."""
         return self._answer or ()
 
     @property
     def pending(self) -> bool:
-        """A request was accepted and has no answer yet."""
+        """Return True while an accepted request has no answer yet."""
         return bool(self._digest) and self._answer is None
