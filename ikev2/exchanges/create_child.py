@@ -1,4 +1,4 @@
-"""CREATE_CHILD_SA that a peer asks for: whom does it concern, and may it ask at all?"""
+"""CREATE_CHILD_SA requests of a peer: which SA they concern, and whether they are allowed now."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def serve_create_child(sa: IkeSa, message: Message, now: float) -> None:
-    """A rekey of the IKE SA, or a routing-protocol SA. Raises PeerError."""
+    """Serve a rekey of the IKE SA, or a request for a routing-protocol SA. Raises PeerError."""
     association = sa.association
     if association.stopped or not association.child_requests.allow(now):
         association.counters.limited += 1

@@ -1,9 +1,7 @@
-"""IKE_FOLLOWUP_KE in both roles: additional key exchanges after a CREATE_CHILD_SA (RFC 9370,
-2.2.4).
+"""IKE_FOLLOWUP_KE in both roles: key exchanges after a CREATE_CHILD_SA (RFC 9370, 2.2.4).
 
-One exchange for each method of the choice, in order, tied to what began it by a link that the
-responder makes up. What the secrets are for is their owners' business: ike_rekey.py,
-rp_initiator.py and rp_responder.py.
+One exchange for each method of the choice, in order, tied to the CREATE_CHILD_SA by a link that the
+responder chooses. The owners use the secrets: ike_rekey.py, rp_initiator.py and rp_responder.py.
 """
 
 from __future__ import annotations
@@ -31,17 +29,21 @@ _LINK_LENGTH = 16
 
 
 class Owner(Exchange):
-    """An exchange whose keys need more secrets than its own: gets exactly one of the two calls,
-    or `lost`."""
+    """An exchange that needs more secrets than its own.
+
+    Gets exactly one of the calls `complete`, `refused` and `lost`.
+    """
 
     @abstractmethod
     def complete(self, sa: IkeSa, secrets: Sequence[Secret], now: float) -> None:
-        """All additional key exchanges are done: SK(1) to SK(n). Called while the last answer is
-        served; may raise PeerError, which ends in `broken`."""
+        """Use SK(1) to SK(n): all additional key exchanges are done.
+
+        Called while the last answer is served; may raise PeerError, which ends in `broken`.
+        """
 
     @abstractmethod
     def refused(self, sa: IkeSa, notify: NotifyPayload, now: float) -> None:
-        """The peer answered one of them with an error: it has nothing of it."""
+        """End: the peer answered one of the exchanges with an error, and has kept nothing."""
 
 
 class FollowUp(Exchange):
@@ -83,7 +85,7 @@ class FollowUp(Exchange):
             raise MalformedMessage('the KE payload is of another method than the chosen one')
         left = self._methods[1:]
         link = link_of(message) if left else None
-        # From here on `broken` wipes the new secret with those from before.
+        # From here on `broken` wipes the new secret together with the earlier ones.
         self._secrets = (*self._secrets, exchange.shared_secret(ke.data))
         if link is not None:
             sa.control.appendleft(FollowUp(self._owner, left, link, self._secrets))
@@ -112,7 +114,7 @@ class FollowUp(Exchange):
 
 
 def link_of(message: Message) -> NotifyPayload:
-    """What ties the next exchange to this one. Raises MalformedMessage."""
+    """Return the link that ties the next exchange to this one. Raises MalformedMessage."""
     link = message.notify(NotifyType.ADDITIONAL_KEY_EXCHANGE)
     if link is None:
         raise MalformedMessage('additional key exchanges, and no link to the next one')
@@ -120,19 +122,19 @@ def link_of(message: Message) -> NotifyPayload:
 
 
 def refusal(notify: NotifyPayload) -> str:
-    """An error answer in words."""
+    """Return a text for an error answer."""
     return f'the peer answered {notify_name(notify.notify_type)} to an additional key exchange'
 
 
 def expect(sa: IkeSa, expected: Expected, now: float) -> NotifyPayload:
-    """Wait for the next of them: the notify for the answer that asks for it.
+    """Wait for the next additional key exchange; return the notify for the answer that asks for it.
 
-    The wait is bounded (RFC 9370, 2.2.4), whatever becomes of the IKE SA.
+    The wait is bounded (RFC 9370, 2.2.4), whatever happens to the IKE SA.
     """
     context = sa.association.context
     link = context.random(_LINK_LENGTH)
     if len(sa.expected) >= context.limits.follow_ups_most:
-        forget(sa, next(iter(sa.expected.values())), now)  # the oldest gives way
+        forget(sa, next(iter(sa.expected.values())), now)  # drop the oldest
     sa.expected[link] = expected
     when = now + context.limits.follow_up
     expected.timer = context.timers.at(when, lambda now: forget(sa, expected, now))
@@ -140,14 +142,14 @@ def expect(sa: IkeSa, expected: Expected, now: float) -> NotifyPayload:
 
 
 def forget(sa: IkeSa, expected: Expected, now: float) -> None:
-    """It isn't waited for any more; without effect once it is done."""
+    """Stop waiting for additional key exchanges; no effect once they are done."""
     for link in [link for link, one in sa.expected.items() if one is expected]:
         _take(sa, link)
         _abandon(expected, now)
 
 
 def serve_follow_up(sa: IkeSa, message: Message, now: float) -> None:
-    """The responder's side. Raises PeerError."""
+    """Serve a request as responder. Raises PeerError."""
     link = message.notify(NotifyType.ADDITIONAL_KEY_EXCHANGE)
     expected = _take(sa, link.data) if link is not None else None
     if expected is None:

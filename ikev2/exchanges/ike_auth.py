@@ -1,6 +1,6 @@
 """IKE_AUTH without a child in both roles (RFC 7296, 1.2, 2.15, 2.21.2; RFC 6023).
 
-With a PPK there are two sets of keys until both sides have said whether they use it (RFC 8784, 3).
+With a PPK there are two sets of keys until both sides have told whether they use it (RFC 8784, 3).
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class UnknownIdentity(AuthenticationFailed):
 
 
 class Authenticate(Exchange):
-    """The initiator's side."""
+    """IKE_AUTH as initiator."""
 
     exchange_type: ClassVar[ExchangeType] = ExchangeType.IKE_AUTH
 
@@ -109,13 +109,13 @@ class Authenticate(Exchange):
         sa.association.established(sa, now, initial_contact=initial_contact)
 
     def _forget(self, adopted: IkeKeys | None = None) -> None:
-        """The keys with the PPK are needed no more, unless they have become the IKE SA's."""
+        """Wipe the keys with the PPK, unless they have become the IKE SA's."""
         mixed, self._mixed = self._mixed, None
         if mixed is not None and mixed is not adopted:
             _wipe_mixed(mixed)
 
     def _keys(self, sa: IkeSa, message: Message) -> IkeKeys:
-        """With the PPK if the responder says that it used it. Raises AuthenticationFailed."""
+        """Return the keys with the PPK if the responder used it. Raises AuthenticationFailed."""
         ppk = sa.association.peer.ppk
         if self._mixed is not None and message.notify(NotifyType.PPK_IDENTITY) is not None:
             return self._mixed
@@ -126,7 +126,9 @@ class Authenticate(Exchange):
         return sa.keys
 
     def _refused(self, sa: IkeSa, message: Message, now: float) -> None:
-        """The responder's MAC was good, but who it is remains unproven (RFC 7296, 1.2)."""
+        """Handle an answer without AUTH: its integrity is good, but its sender unproven (RFC 7296,
+        1.2).
+        """
         errors = message.errors
         if not errors:
             raise MalformedMessage('IKE_AUTH answer with neither AUTH nor an error')
@@ -146,19 +148,19 @@ class Authenticate(Exchange):
         if not isinstance(error, AuthenticationFailed | ContradictoryAnswer):
             sa.close(cause, now, error.text)
             return
-        # The responder believes that the IKE SA is up: tell it (RFC 7296, 2.21.2).
+        # The responder believes that the IKE SA is up: report the refusal (RFC 7296, 2.21.2).
         sa.association.counters.refused_auth += 1
         sa.happen(Happening.REFUSAL_SENT)
         sa.queue(AuthenticationRefused(), now)
         sa.association.unproven(cause, error.text, now)
 
     def lost(self, cause: Cause, text: str, now: float) -> None:
-        """The association tells about it."""
+        """Wipe keys; the association reports the failure."""
         self._forget()
 
 
 def serve_ike_auth(sa: IkeSa, message: Message, now: float) -> None:
-    """The responder's side. Raises PeerError for what ends the IKE SA."""
+    """Serve IKE_AUTH as responder. Raises PeerError for a fault that ends the IKE SA."""
     peer = sa.association.peer
     if _handshake(sa).additional_left:
         raise MalformedMessage('IKE_AUTH before the additional key exchanges')
@@ -201,7 +203,7 @@ def serve_ike_auth(sa: IkeSa, message: Message, now: float) -> None:
         given_up = _given_up(sa) if claim else ()
         sa.association.established(sa, now, initial_contact=initial_contact)
         for other in given_up:
-            # A peer that has it after all still has it when somebody just probes in its name.
+            # A peer that has the older IKE SA keeps it when an attacker only probes in its name.
             other.queue(Liveness(), now)
 
     if message.find(SaPayload) is None:
@@ -211,7 +213,7 @@ def serve_ike_auth(sa: IkeSa, message: Message, now: float) -> None:
 
 
 def _keys_and_auth(sa: IkeSa, message: Message, auth: AuthPayload) -> tuple[IkeKeys, AuthPayload]:
-    """With which keys the peer's AUTH is made, and which of its two it is: RFC 8784, 3.
+    """Return the keys of the peer's AUTH, and which of its two AUTH payloads counts (RFC 8784, 3).
 
     Raises AuthenticationFailed.
     """
@@ -227,14 +229,14 @@ def _keys_and_auth(sa: IkeSa, message: Message, auth: AuthPayload) -> tuple[IkeK
 
 
 def _adopt(sa: IkeSa, keys: IkeKeys) -> None:
-    """From here on these are the keys: the ones without the PPK go, if it is in these."""
+    """Use these keys from now on, and wipe the keys without the PPK if these are with it."""
     if keys is not sa.keys:
         _wipe_mixed(sa.keys)
         sa.keys = keys
 
 
 def _wipe_mixed(keys: IkeKeys) -> None:
-    """The three that are others with a PPK than without: the other four are in both."""
+    """Wipe the three keys that differ with a PPK: the other four are in both sets."""
     for secret in (keys.sk_d, keys.sk_pi, keys.sk_pr):
         secret.wipe()
 
@@ -247,7 +249,7 @@ def _take_initial_contact(sa: IkeSa, message: Message) -> bool:
 
 
 def _initial_contact(sa: IkeSa) -> tuple[NotifyPayload, ...]:
-    """Only from a side that has no MKT and no other finished IKE SA with this identity."""
+    """Return INITIAL_CONTACT if we have no MKT and no other finished IKE SA with this identity."""
     association = sa.association
     if association.context.has_mkts(association.peer.name):
         return ()
@@ -258,8 +260,10 @@ def _initial_contact(sa: IkeSa) -> tuple[NotifyPayload, ...]:
 
 
 def _given_up(sa: IkeSa) -> list[IkeSa]:
-    """What the peer began before this one and never spoke under: our IKE_AUTH answer, and the
-    INITIAL_CONTACT in it, may never have come."""
+    """Return the peer's earlier IKE SAs under which it never sent a request.
+
+    Our IKE_AUTH answer, with its INITIAL_CONTACT, may have been lost.
+    """
     if sa.origin.initiator:
         return []
     return [
@@ -275,7 +279,10 @@ def _our_auth(
     keys: IkeKeys,
     announced: Sequence[bytes] | None,
 ) -> AuthPayload:
-    """Raises AuthenticationFailed if the peer can't verify what our credential makes."""
+    """Return our AUTH payload.
+
+    Raises AuthenticationFailed if the peer can't verify our credential.
+    """
     octets = _signed(sa, identification, keys, by_initiator=sa.origin.initiator)
     return make_auth(
         sa.association.peer.credential,
@@ -289,7 +296,7 @@ def _our_auth(
 def _signed(
     sa: IkeSa, identification: IdentificationPayload, keys: IkeKeys, *, by_initiator: bool
 ) -> bytes:
-    """What the AUTH of one side covers."""
+    """Return the octets that the AUTH of one side covers."""
     origin, handshake = sa.origin, _handshake(sa)
     if by_initiator:
         message, nonce, sk_p = handshake.request, origin.nr, keys.sk_pi
@@ -313,7 +320,7 @@ def _verify(
     keys: IkeKeys,
     now: float,
 ) -> None:
-    """The peer is who it must be and has proven it. Raises AuthenticationFailed."""
+    """Check the peer's identity and its proof. Raises AuthenticationFailed."""
     peer = sa.association.peer
     claimed = Identity.of(identification)
     if claimed != peer.remote_id:

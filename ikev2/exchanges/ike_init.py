@@ -1,4 +1,5 @@
-"""What both roles of IKE_SA_INIT share: its end, an IKE SA with keys (RFC 7296, 1.2, 2.14).
+"""The part of IKE_SA_INIT that both roles share: its end, an IKE SA with keys (RFC 7296, 1.2,
+2.14).
 
 Nothing is authenticated in this exchange. The roles are in ike_init_initiator.py and
 ike_init_responder.py.
@@ -62,22 +63,22 @@ def begin(
 
 
 def nat_detection(spi_i: bytes, spi_r: bytes, path: Path) -> tuple[NotifyPayload, NotifyPayload]:
-    """The NAT_DETECTION notifies of a message that goes along `path`."""
+    """Return the NAT_DETECTION notifies of a message that is sent along `path`."""
     return detection(spi_i, spi_r, (path.local, path.local_port), (path.remote, path.remote_port))
 
 
 def fragments(message: Message) -> bool:
-    """The peer takes IKE fragments; we always do (RFC 7383, 2.3)."""
+    """Return True if the peer accepts IKE fragments; we always do (RFC 7383, 2.3)."""
     return message.notify(NotifyType.IKEV2_FRAGMENTATION_SUPPORTED) is not None
 
 
 def intermediate(message: Message) -> bool:
-    """The peer can do IKE_INTERMEDIATE exchanges (RFC 9242, 3.1)."""
+    """Return True if the peer supports IKE_INTERMEDIATE exchanges (RFC 9242, 3.1)."""
     return message.notify(NotifyType.INTERMEDIATE_EXCHANGE_SUPPORTED) is not None
 
 
 def speaks_profile(message: Message) -> bool:
-    """The peer sent the Vendor ID of our profile."""
+    """Return True if the peer sent the Vendor ID of our profile."""
     return any(vendor.vendor_id == VENDOR_ID for vendor in message.all(VendorIdPayload))
 
 
@@ -89,6 +90,6 @@ def tell(
     sent: bool,
     response: bool,
 ) -> None:
-    """Tell the operator of an IKE_SA_INIT."""
+    """Report an IKE_SA_INIT message to the operator."""
     kind = ExchangeType.IKE_SA_INIT
     association.tell_message(kind, payloads, now, sent=sent, response=response, proven=False)

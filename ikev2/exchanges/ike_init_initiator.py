@@ -1,9 +1,9 @@
 """IKE_SA_INIT as initiator (RFC 7296, 1.2, 2.6, 2.7, 2.21.1; RFC 6023).
 
-Nothing in the answer is authenticated: what doesn't fit is dropped and counted while the true
-answer may still come, and a refusal is only a hint. Every answer that fits is tried with an
-IKE_AUTH of its own, and the first that proves itself ends the others (RFC 7296, 2.4): a forged
-answer, cookie or group costs the attempt nothing.
+Nothing in the answer is authenticated: an answer that does not fit is dropped and counted while the
+true answer may still come, and a refusal is only a hint. Every answer that fits is tried with an
+IKE_AUTH of its own, and the first one that authenticates ends the others (RFC 7296, 2.4): a forged
+answer, cookie or group does not fail the attempt.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ _LARGEST_COOKIE = 64
 
 @dataclass(slots=True)
 class _Asked:
-    """What was asked in one group. The answer may come after a forged demand for another."""
+    """A request in one group. Its answer may come after a forged demand for another group."""
 
     exchange: KeyExchange
     request: bytes = b''
@@ -85,13 +85,13 @@ class Attempt:
         self._asked: dict[int, _Asked] = {self._group: _Asked(KeyExchange.generate(self._group))}
         self._cookie = b''
         self._stale = False
-        """The next request is another one than was sent last, with a new cookie or group. It is
-        made when it is sent: an answer goes with what was sent last."""
+        """True if the next request differs from the last one, by a new cookie or group. It is made
+        when it is sent: an answer belongs to the request that was sent last."""
         limits = self._context.limits
         self._retries = Rate(limits.init_retries, limits.init_retries_within)
         self._refusal: tuple[Cause, str] | None = None
         self._tried: dict[IkeSa, bytes] = {}
-        """By the digests of the answers that they came of."""
+        """IKE SAs that are tried, with the digests of the answers that made them."""
         self._doubted = False
         self._seen: set[bytes] = set()
         self._grace: Timer | None = None
@@ -100,11 +100,11 @@ class Attempt:
 
     @property
     def answered(self) -> bool:
-        """An answer is being tried with IKE_AUTH."""
+        """Return True while an answer is tried with IKE_AUTH."""
         return any(sa.state == State.AUTH_SENT for sa in self._tried)
 
     def abandon(self) -> None:
-        """Stop asking; no answer is taken any more."""
+        """Stop asking; no answer is accepted any more."""
         self._retransmission.stop()
         if self._grace is not None:
             self._grace.cancel()
@@ -112,19 +112,22 @@ class Attempt:
         self._association.attempt = None
 
     def repeat(self, now: float) -> None:
-        """Ask once more now."""
+        """Repeat the request now."""
         if self._retransmission.pending:
             self._retransmission.repeat(now)
 
     def won(self, sa: IkeSa, now: float) -> None:
-        """This IKE SA came of the true answer: forget the others."""
+        """End the attempt with the IKE SA of the true answer: forget the others."""
         self.abandon()
         for other in self._tried:
             if other is not sa:
                 other.close(Cause.CANCELLED, now)
 
     def unproven(self, cause: Cause, text: str, now: float) -> None:
-        """An answer failed in IKE_AUTH. The true one may be under way; it has little time left."""
+        """Note that an answer failed in IKE_AUTH.
+
+        The true one may be under way, but has little time left.
+        """
         if self.answered or self._grace is not None:
             return
         self._refusal = cause, text
@@ -183,14 +186,17 @@ class Attempt:
         return (asked.request,)
 
     def doubt(self) -> None:
-        """The true answer may not be among those that are tried: go on asking. Somebody says that
-        the peer doesn't know an IKE SA whose IKE_AUTH we have sent, or an answer was dropped."""
+        """Go on asking, since the true answer may not be among those that are tried.
+
+        A hint says that the peer does not know an IKE SA whose IKE_AUTH we have sent, or an answer
+        was dropped.
+        """
         self._doubted = True
 
     def _send_again(self, _: Datagrams, now: float) -> None:
         if self.answered and not self._doubted:
-            # The answer is likely the peer's, and its IKE_AUTH answer was lost: a peer that meets
-            # IKE_SA_INIT again after IKE_AUTH makes another IKE SA of it.
+            # The answer is probably the peer's, and its IKE_AUTH answer was lost: a peer that
+            # receives IKE_SA_INIT again after IKE_AUTH makes another IKE SA of it.
             return
         self._association.counters.retransmitted += 1
         if self._stale:
@@ -208,7 +214,7 @@ class Attempt:
         self._association.failed('IKE_SA_INIT', cause, text, now)
 
     def _retry(self, now: float) -> None:
-        """RFC 7296, 2.6.1: the same SPI, nonce and offer; the cookie stays in."""
+        """Repeat with the same SPI, nonce and offer; the cookie stays (RFC 7296, 2.6.1)."""
         if not self._retries.allow(now):
             self._association.counters.limited += 1
             self._stale = True
@@ -219,10 +225,10 @@ class Attempt:
     # --- the answer --------------------------------------------------------------------------
 
     def receive(self, datagram: Datagram, header: Header, now: float) -> None:
-        """A message that claims to be the answer."""
+        """Receive a message that claims to be the answer."""
         if Path.back(datagram) != self.path or header.message_id or now >= self._end:
-            # What comes so late is no answer to what was asked: forged ones would keep an attempt
-            # going, and the next one from being made.
+            # An answer that late belongs to no request: forged ones would prolong an attempt, and
+            # delay the next one.
             self._association.counters.unexpected += 1
             return
         digest = sha256(datagram.data).digest()
@@ -232,7 +238,7 @@ class Attempt:
         try:
             self._take(Message.decode(datagram.data), datagram, now)
         except PeerError:
-            # It may be forged: the true answer may still come (RFC 7296, 2.4, 2.21.1).
+            # The answer may be forged: the true one may still come (RFC 7296, 2.4, 2.21.1).
             self._association.counters.malformed += 1
 
     def _take(self, message: Message, datagram: Datagram, now: float) -> None:
@@ -303,11 +309,11 @@ class Attempt:
             return
         association = self._association
         if not association.unproven_work.may_begin(now, cookie=True):
-            # Not remembered: it may be the true one, which comes again with the next request.
+            # Not remembered: it may be the true answer, which comes again after the next request.
             association.counters.limited += 1
             self.doubt()
             return
-        self._seen.add(sha256(datagram.data).digest())  # also if what follows fails: it costs
+        self._seen.add(sha256(datagram.data).digest())  # also if the try fails: its cost counts
         with association.unproven_work.measured(now):
             shared = asked.exchange.shared_secret(ke.data)
             self._try(message, datagram, choice.suite, shared, handshake, now)
@@ -322,7 +328,7 @@ class Attempt:
         handshake: Handshake,
         now: float,
     ) -> None:
-        """Send an IKE_AUTH of its own for an answer that fits."""
+        """Send a separate IKE_AUTH for an answer that fits."""
         peer = self._association.peer
         nat = on_path(message, datagram)
         origin = Origin(
@@ -339,7 +345,7 @@ class Attempt:
         )
         path = self.path
         if nat:
-            # RFC 7296, 2.23: everything from here on goes over the port for NAT traversal.
+            # RFC 7296, 2.23: all messages from here on use the port for NAT traversal.
             path = Path(
                 path.local, self._context.local_ports[1], path.remote, peer.remote_natt_port
             )
@@ -349,7 +355,7 @@ class Attempt:
         sa.queue(Authenticate(), now)
 
     def _make_room(self, now: float) -> None:
-        """Let the answer go that has been tried longest: the newest may be the true one."""
+        """Drop the answer that has been tried longest: the newest may be the true one."""
         waiting = [sa for sa in self._tried if sa.state == State.AUTH_SENT]
         if len(waiting) > self._context.limits.init_answers:
             self._seen.discard(self._tried.pop(waiting[0]))
@@ -360,7 +366,7 @@ class Attempt:
     def _handshake(
         self, asked: _Asked, message: Message, datagram: Datagram, suite: IkeSuite
     ) -> Handshake:
-        """What the answer says for later. Raises MalformedMessage."""
+        """Return the data of an answer that IKE_AUTH needs. Raises MalformedMessage."""
         announced = message.notify(NotifyType.SUPPORTED_AUTH_METHODS)
         return Handshake(
             asked.request,

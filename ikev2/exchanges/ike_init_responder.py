@@ -1,7 +1,7 @@
 """IKE_SA_INIT as responder (RFC 7296, 1.2, 2.1, 2.6, 2.7, 2.21.1).
 
-Asked by addresses of configured peers only (endpoint.py). Before the cookie, if one is wanted,
-nothing is kept and nothing computed that costs.
+Called for addresses of configured peers only (endpoint.py). Before the cookie, if one is needed,
+nothing is kept and nothing costly is computed.
 """
 
 from __future__ import annotations
@@ -52,20 +52,20 @@ if TYPE_CHECKING:
 
 
 _LONGEST_ANSWER = 700
-"""Octets that an answer with Curve25519 and the CAs of a CERTREQ doesn't reach. With longer public
-values a request is longer too."""
+"""Octets; an answer with Curve25519 and the CAs of a CERTREQ is shorter. With longer public values
+the request is longer too."""
 
 
 def serve_ike_init(
     association: Association, datagram: Datagram, header: Header, now: float
 ) -> None:
-    """A peer's IKE_SA_INIT request, from one of its addresses."""
+    """Serve a peer's IKE_SA_INIT request, from one of its addresses."""
     context = association.context
     counters = association.counters
     key = datagram.remote, sha256(datagram.data).digest()
     known = context.initials.get(key)
     if known is not None:
-        # RFC 7296, 2.1: by the whole packet. Once IKE_AUTH has come, it is ignored.
+        # RFC 7296, 2.1: compared by the whole packet. After IKE_AUTH, the request is ignored.
         counters.repeated += 1
         handshake = known.handshake if known.state == State.HALF_OPEN else None
         if handshake is not None and known.repetitions.allow(now):
@@ -98,7 +98,8 @@ def serve_ike_init(
             counters.refused += 1
             notify = NotifyPayload(error.notify, error.notify_data)
             if isinstance(error, WrongKeyExchangeGroup):
-                # Part of a good exchange, as a cookie is, and as little to be kept from the peer.
+                # INVALID_KE_PAYLOAD is part of a good exchange, like a cookie, and must not be
+                # limited like an error.
                 answer_with(association, header, notify, datagram, now)
             else:
                 answer_with_error(association, header, notify, datagram, now)
@@ -113,9 +114,9 @@ def _has_cookie(
 
 
 def _may_go_on(association: Association, now: float, *, cookie: bool) -> bool:
-    """Return whether an initiator may cost us anything: memory, or a key exchange (2.6)."""
+    """Return True if an initiator may cost us anything: memory, or a key exchange (2.6)."""
     context, limits = association.context, association.context.limits
-    # Half-open IKE SAs don't tell of key exchanges that fail: those cost as much.
+    # Key exchanges that fail leave no half-open IKE SA, and cost as much: the CPU time counts too.
     return association.unproven_work.may_begin(now, cookie=cookie) and (
         cookie
         or (
@@ -130,7 +131,7 @@ def _ask_for_cookie(
 ) -> None:
     header = message.header
     fresh = association.context.cookies.make(header.initiator_spi, nonce, datagram.remote, now)
-    # Not among the errors that are limited: whoever floods us must not keep it from the true peer.
+    # Not among the errors that are limited: a flood must not keep the cookie from the true peer.
     notify = NotifyPayload(NotifyType.COOKIE, fresh)
     answer_with(association, header, notify, datagram, now)
 
@@ -194,7 +195,9 @@ def _answer_init(
 
 
 def _encoded(header: Header, payloads: list[Payload], ke: KeyExchangePayload) -> bytes:
-    """Return the answer with a KE payload: the peer's stands in for ours, which is as long."""
+    """Return the answer with a KE payload; for its length, the peer's KE payload stands for
+    ours.
+    """
     payloads[1:2] = [ke]
     return Message(header, tuple(payloads)).encode()
 
@@ -207,11 +210,11 @@ def _answer(
     our_nonce: bytes,
     path: Path,
 ) -> list[Payload]:
-    """Return the payloads of the answer; the second one holds the place of KE."""
+    """Return the payloads of the answer; the second one is a placeholder for KE."""
     peer = association.peer
     payloads: list[Payload] = [
         choice.answer(),
-        NoncePayload(our_nonce),  # KE is to come here
+        NoncePayload(our_nonce),  # replaced by KE
         NoncePayload(our_nonce),
         *nat_detection(header.initiator_spi, header.responder_spi, path),
         *certificate_requests(peer.remote_credential),

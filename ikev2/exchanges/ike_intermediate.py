@@ -1,8 +1,7 @@
-"""IKE_INTERMEDIATE in both roles: additional key exchanges before IKE_AUTH (RFC 9242; RFC 9370,
-2.2.2).
+"""IKE_INTERMEDIATE in both roles: key exchanges before IKE_AUTH (RFC 9242; RFC 9370, 2.2.2).
 
-One exchange for each method of the suite, in order. Each is protected by the keys from before it
-and changes all seven. Nobody is authenticated yet: whatever goes wrong ends the IKE SA.
+One exchange for each method of the suite, in order. Each is protected by the previous keys and
+changes all seven. The peer is not authenticated yet: any fault ends the IKE SA.
 """
 
 from __future__ import annotations
@@ -58,7 +57,7 @@ class Intermediate(Exchange):
         sa.close(Cause.MALFORMED, now, str(error))
 
     def lost(self, cause: Cause, text: str, now: float) -> None:
-        """The association tells about it."""
+        """Do nothing: the association reports the failure."""
 
 
 def _refused(sa: IkeSa, message: Message, now: float) -> None:
@@ -69,7 +68,7 @@ def _refused(sa: IkeSa, message: Message, now: float) -> None:
 
 
 def serve_intermediate(sa: IkeSa, message: Message, now: float) -> None:
-    """The responder's side. Raises PeerError for what ends the IKE SA."""
+    """Serve a request as responder. Raises PeerError for a fault that ends the IKE SA."""
     left = _handshake(sa).additional_left
     if not left:
         raise MalformedMessage('IKE_INTERMEDIATE where none was negotiated')
@@ -84,7 +83,9 @@ def serve_intermediate(sa: IkeSa, message: Message, now: float) -> None:
 
 
 def _advance(sa: IkeSa, request: bytes, response: bytes, shared: Secret) -> None:
-    """Both messages go under AUTH, and the secret into the keys (RFC 9370, 2.2.2)."""
+    """Add both messages to the octets that AUTH covers, and the secret to the keys (RFC 9370,
+    2.2.2).
+    """
     origin, handshake, old = sa.origin, _handshake(sa), sa.keys
     prf = origin.suite.prf
     handshake.int_auth = handshake.int_auth.request(prf, old.sk_pi, request).response(
@@ -101,7 +102,7 @@ def _advance(sa: IkeSa, request: bytes, response: bytes, shared: Secret) -> None
 
 
 def _clear(sa: IkeSa, message_id: int, payloads: Sequence[Payload], *, response: bool) -> bytes:
-    """IntAuth_A | IntAuth_P of a message of ours."""
+    """Return IntAuth_A | IntAuth_P of a message of ours."""
     origin = sa.origin
     header = Header(
         origin.spi_i,

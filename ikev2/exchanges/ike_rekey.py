@@ -1,9 +1,9 @@
-"""CREATE_CHILD_SA for the IKE SA itself, in both roles (RFC 7296, 1.3.2, 2.8, 2.8.2, 2.18; RFC
-9370, 2.2.4).
+"""CREATE_CHILD_SA for the IKE SA itself, in both roles.
 
-When both ends rekey at once, two successors come up. They are two IKE SAs like any others: the
-one with the lowest nonce goes when idle (association.py). With additional key exchanges it doesn't
-come up at all: its side stops before the first of them.
+RFC 7296, 1.3.2, 2.8, 2.8.2, 2.18; RFC 9370, 2.2.4. When both ends rekey at once, two successors
+come up. They are two IKE SAs like any others: the one with the lowest nonce is deleted when idle
+(redundancy.py). With additional key exchanges that one never comes up: its initiator stops before
+the first of them.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 def schedule_rekey(sa: IkeSa, now: float) -> None:
-    """Rekey in time before the IKE SA's lifetime ends, and let it end."""
+    """Schedule the rekey before the end of the IKE SA's lifetime, and the end itself."""
     association = sa.association
     limits = association.context.limits
     lifetime = association.peer.ike_lifetime
@@ -49,7 +49,7 @@ def schedule_rekey(sa: IkeSa, now: float) -> None:
 
 
 def rekey(sa: IkeSa, now: float) -> None:
-    """Rekey the IKE SA, unless that is done or under way."""
+    """Rekey the IKE SA, unless a rekey is done or under way."""
     if sa.state in USABLE:
         sa.queue(RekeyIkeSa(), now)
 
@@ -61,7 +61,7 @@ def _expire(sa: IkeSa, now: float) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Agreed:
-    """What CREATE_CHILD_SA has settled, in one role or the other."""
+    """The result of CREATE_CHILD_SA, in either role."""
 
     initiator: bool
     spis: tuple[bytes, bytes]
@@ -71,7 +71,7 @@ class _Agreed:
 
 
 class RekeyIkeSa(Owner):
-    """The side that begins."""
+    """A rekey of the IKE SA that we initiate."""
 
     exchange_type: ClassVar[ExchangeType] = ExchangeType.CREATE_CHILD_SA
 
@@ -87,7 +87,7 @@ class RekeyIkeSa(Owner):
         if sa.state not in USABLE:
             return None
         if sa.answering:
-            # The peer is creating a child: it would only answer TEMPORARY_FAILURE (2.25.1).
+            # The peer is creating a child: its answer would only be TEMPORARY_FAILURE (2.25.1).
             _retry_later(sa, now)
             return None
         sa.happen(Happening.REKEY_SENT)
@@ -117,7 +117,7 @@ class RekeyIkeSa(Owner):
             raise InvalidAnswer('the KE payload is of another group than the chosen one')
         _check_spi(choice.peer_spi)
         if choice.suite.additional and _peer_wins(sa, min(self._nonce, nonce)):
-            # Nothing was made yet that would have to be deleted.
+            # No successor exists yet that would have to be deleted.
             sa.happen(Happening.REKEY_FAILED)
             _retry_later(sa, now)
             return
@@ -146,7 +146,7 @@ class RekeyIkeSa(Owner):
 
     def _succeed(self, sa: IkeSa, agreed: _Agreed, secrets: Sequence[Secret], now: float) -> None:
         _succeed(sa, agreed, secrets, now)
-        # The last request over the old one (RFC 7296, 2.8).
+        # The last request over the old IKE SA (RFC 7296, 2.8).
         sa.queue(DeleteIkeSa(), now)
 
     def _refused(self, sa: IkeSa, message: Message, now: float) -> None:
@@ -160,13 +160,13 @@ class RekeyIkeSa(Owner):
             _retry_later(sa, now)
 
     def broken(self, sa: IkeSa, error: PeerError, now: float) -> None:
-        """The peer may have a successor that we can't use: begin again from nothing."""
+        """Delete the IKE SA: the peer may have a successor that we can't use."""
         self._drop()
         sa.happen(Happening.REKEY_FAILED)
         sa.queue(DeleteIkeSa(), now)
 
     def lost(self, cause: Cause, text: str, now: float) -> None:
-        """The association tells about it."""
+        """Drop the secrets; the association reports the failure."""
         self._drop()
 
     def _drop(self) -> None:
@@ -175,8 +175,11 @@ class RekeyIkeSa(Owner):
 
 
 def _peer_wins(sa: IkeSa, lowest_nonce: bytes) -> bool:
-    """The peer rekeys it too, and ours must not go on to additional key exchanges: the one with the
-    lowest nonce loses (RFC 9370, 2.2.4), or the peer's has made the successor already."""
+    """Return True if the peer rekeys too and our rekey must stop before additional key exchanges.
+
+    The rekey with the lowest nonce loses (RFC 9370, 2.2.4), or the peer's has made the successor
+    already.
+    """
     theirs = (expected.lowest_nonce for expected in sa.expected.values())
     return sa.state == State.REKEYED or any(lowest_nonce < other for other in theirs)
 
@@ -186,7 +189,7 @@ def _retry_later(sa: IkeSa, now: float) -> None:
 
 
 def serve_ike_rekey(sa: IkeSa, message: Message, now: float) -> None:
-    """The side that is asked. Raises PeerError."""
+    """Serve a rekey as responder. Raises PeerError."""
     context, peer = sa.association.context, sa.association.peer
     asking = sa.asking
     if isinstance(asking, FollowUp) or (asking and isinstance(asking.on_behalf_of, Job)):
@@ -231,7 +234,7 @@ def _take_over(
     secrets: Sequence[Secret],
     now: float,
 ) -> None:
-    """As responder: the answer that completes the exchange, and the successor."""
+    """Send the answer that completes the exchange, as responder, and make the successor."""
     sa.answer(answer, now)
     _succeed(sa, agreed, secrets, now)
     sa.at(
@@ -246,7 +249,7 @@ def _check_spi(spi: bytes) -> None:
 
 
 def _succeed(sa: IkeSa, agreed: _Agreed, secrets: Sequence[Secret], now: float) -> None:
-    """The successor takes over; the old one's PRF makes SKEYSEED (RFC 7296, 2.18)."""
+    """Make the successor; the PRF of the old IKE SA makes SKEYSEED (RFC 7296, 2.18)."""
     association: Association = sa.association
     suite, (ni, nr) = agreed.suite, agreed.nonces
     seed = skeyseed_rekey(sa.origin.suite.prf, sa.keys.sk_d, agreed.shared, ni, nr, secrets)

@@ -1,4 +1,6 @@
-"""INFORMATIONAL in both roles (RFC 7296, 1.4): Deletes, liveness, and word of a failed IKE_AUTH."""
+"""INFORMATIONAL in both roles (RFC 7296, 1.4): Deletes, liveness, and reports of a failed
+IKE_AUTH.
+"""
 
 from __future__ import annotations
 
@@ -34,14 +36,14 @@ class _Informational(Exchange):
 
     @abstractmethod
     def done(self, sa: IkeSa, now: float) -> None:
-        """There was an authentic answer; what is in it doesn't matter."""
+        """Handle an authentic answer; its content does not matter."""
 
     def lost(self, cause: Cause, text: str, now: float) -> None:
-        """The association tells about the IKE SA."""
+        """Do nothing: the association reports the end of the IKE SA."""
 
 
 class Liveness(_Informational):
-    """An empty request (RFC 7296, 2.4). `then` is called once the peer has shown that it lives."""
+    """An empty request (RFC 7296, 2.4). `then` is called once the peer has answered."""
 
     def __init__(self, then: Callable[[float], None] | None = None) -> None:
         self._then = then
@@ -68,7 +70,7 @@ class DeleteIkeSa(_Informational):
 
 
 class AuthenticationRefused(_Informational):
-    """Tells a responder that we didn't accept its proof (RFC 7296, 2.21.2)."""
+    """A report to the responder that we do not accept its proof (RFC 7296, 2.21.2)."""
 
     def request(self, sa: IkeSa, now: float) -> Sequence[Payload]:
         return [NotifyPayload(NotifyType.AUTHENTICATION_FAILED)]
@@ -78,10 +80,10 @@ class AuthenticationRefused(_Informational):
 
 
 class DeleteKeys(Job):
-    """DELETE of protocol TCP_AO, with the SendIDs of ours that are no more.
+    """DELETE of protocol TCP_AO, with our SendIDs of MKTs that have ended.
 
-    An MKT belongs to the two identities: if the IKE SA that carries it is lost, and there is
-    another one, that carries it again.
+    An MKT belongs to the two identities: if the IKE SA that carries the DELETE is lost, another one
+    carries it again.
     """
 
     exchange_type: ClassVar[ExchangeType] = ExchangeType.INFORMATIONAL
@@ -90,7 +92,7 @@ class DeleteKeys(Job):
         self._association = association
         self._send_ids = tuple(send_ids)
         self._joined: list[DeleteKeys] = []
-        """Others that were waiting when this one was sent, and went with it."""
+        """Requests that were waiting when this one was sent, and were sent with it."""
         self.number: int | None = number
 
     @property
@@ -101,8 +103,8 @@ class DeleteKeys(Job):
         if not sa.origin.profile:
             self._end(False)
             return None
-        # The window holds one request: of many sessions that end together each would wait for its
-        # own round trip.
+        # The window holds one request: of many sessions that end together, each would need its own
+        # round trip.
         jobs = self._association.jobs
         self._joined = [job for job in jobs if isinstance(job, DeleteKeys)]
         for job in self._joined:
@@ -110,7 +112,7 @@ class DeleteKeys(Job):
         return [delete_keys(self.send_ids)]
 
     def answered(self, sa: IkeSa, message: Message, now: float) -> None:
-        # An error of a type that we don't know: the request has failed (RFC 7296, 3.10.1).
+        # An error of an unknown type means that the request has failed (RFC 7296, 3.10.1).
         self._end(all(error.notify_type in KNOWN_ERRORS for error in message.errors))
 
     def broken(self, sa: IkeSa, error: PeerError, now: float) -> None:
@@ -133,11 +135,11 @@ class DeleteKeys(Job):
 
 
 class UndoKeys(Job):
-    """DELETE of an MKT that only the peer may have: clears up behind a request that failed.
+    """DELETE of an MKT that only the peer may have, after a request that failed.
 
-    Nobody waits for it, and it isn't worth an IKE SA of its own. But when the one that carried it
-    is lost the next one carries it again: until it is answered, or a later request has given the
-    KeyID another meaning.
+    No caller waits for the answer, and no IKE SA is made for this request alone. If the IKE SA that
+    carried it is lost, the next one carries it again: until it is answered, or a later request has
+    given the KeyID another meaning.
     """
 
     exchange_type: ClassVar[ExchangeType] = ExchangeType.INFORMATIONAL
@@ -164,7 +166,7 @@ class UndoKeys(Job):
             del self._association.undoing[self._send_id]
 
     def broken(self, sa: IkeSa, error: PeerError, now: float) -> None:
-        """The peer has read the request, and that is what counts."""
+        """End as if answered: the peer has read the request, which is enough."""
         if self._wanted:
             del self._association.undoing[self._send_id]
 
@@ -174,7 +176,7 @@ class UndoKeys(Job):
 
 
 def serve_informational(sa: IkeSa, message: Message, now: float) -> None:
-    """A peer's request. Raises MalformedMessage."""
+    """Serve a peer's request. Raises MalformedMessage."""
     fatal = next((n for n in message.all(NotifyPayload) if n.notify_type in FATAL), None)
     if fatal is not None:
         sa.answer([], now)
@@ -184,7 +186,7 @@ def serve_informational(sa: IkeSa, message: Message, now: float) -> None:
         return
     deletes = tuple(message.all(DeletePayload))
     named = [keyid for d in deletes if d.protocol == ProtocolId.TCP_AO for keyid in _keyids(d)]
-    recv_ids = tuple(dict.fromkeys(named))  # once each, however often a peer says them
+    recv_ids = tuple(dict.fromkeys(named))  # once each, however often a peer names them
     association = sa.association
     if recv_ids and not association.stopped:
         token = association.context.number()
@@ -195,8 +197,8 @@ def serve_informational(sa: IkeSa, message: Message, now: float) -> None:
         sa.close(Cause.DELETED, now)
     elif not recv_ids:
         sa.answer([], now)
-    # A DELETE of a peer that we are removing is left unanswered, since nobody acts on it: where we
-    # have only changed the peer, it is said again under the next IKE SA.
+    # A DELETE of a peer that we are removing is left unanswered, since our user does not act on it:
+    # if the peer was only changed, it repeats the DELETE under the next IKE SA.
 
 
 def _keyids(payload: DeletePayload) -> list[int]:

@@ -1,6 +1,6 @@
 """NAT detection (RFC 7296, 2.23): the two Notify payloads of IKE_SA_INIT, made and checked.
 
-A NAT is only found here, not passed: TCP-AO's MAC covers the addresses.
+A NAT is only detected here, not traversed: TCP-AO's MAC covers the addresses.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from ikev2.wire.payloads import NotifyPayload
 def detection(
     spi_i: bytes, spi_r: bytes, source: tuple[IPAddress, int], destination: tuple[IPAddress, int]
 ) -> tuple[NotifyPayload, NotifyPayload]:
-    """The notifies of a message that we send from `source` to `destination` (address, port)."""
+    """Return the notifies of a message that we send from `source` to `destination` (address,
+    port).
+    """
     return (
         NotifyPayload(NotifyType.NAT_DETECTION_SOURCE_IP, _digest(spi_i, spi_r, *source)),
         NotifyPayload(NotifyType.NAT_DETECTION_DESTINATION_IP, _digest(spi_i, spi_r, *destination)),
@@ -24,7 +26,7 @@ def detection(
 
 
 def on_path(message: Message, datagram: Datagram) -> bool:
-    """True if addresses or ports were changed on the way. A peer without the notifies can't say.
+    """Return True if addresses or ports were changed on the way; False without the notifies.
 
     Several NAT_DETECTION_SOURCE_IP payloads are the sender's possible addresses.
     """

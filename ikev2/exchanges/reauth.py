@@ -1,7 +1,7 @@
 """Reauthentication, make before break (RFC 7296, 2.8.3): a new IKE SA, then the old one's Delete.
 
-A rekey proves nothing anew. How long a proof holds is configured, or ends with what was proven
-with (a certificate, a CRL); routing-protocol SAs aren't touched, since they aren't an IKE SA's.
+A rekey is no new proof. The end of a proof is configured, or is that of its certificates and CRLs.
+Routing-protocol SAs are not touched, since they do not belong to an IKE SA.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def schedule_reauthentication(sa: IkeSa, now: float) -> None:
-    """Begin in time, again and again if it fails; no proof is used for longer than it holds."""
+    """Begin reauthentication early, and again if it fails; no proof is used beyond its end."""
     for timer in sa.reauthentication:
         timer.cancel()
     sa.reauthentication = []
@@ -37,7 +37,7 @@ def schedule_reauthentication(sa: IkeSa, now: float) -> None:
     def begin(now: float) -> None:
         if sa.state in USABLE:
             association.reauthenticate(now)
-        if sa.state in USABLE or sa.state == State.REKEYING:  # which may be refused
+        if sa.state in USABLE or sa.state == State.REKEYING:  # a rekey may be refused
             sa.reauthentication.append(sa.at(now + limits.reauthentication_retry, begin))
 
     def expire(now: float) -> None:
@@ -51,9 +51,9 @@ def schedule_reauthentication(sa: IkeSa, now: float) -> None:
 
 
 def is_superseded(sa: IkeSa) -> bool:
-    """Return True if we have made another IKE SA in the place of this one.
+    """Return True if we have made another IKE SA to replace this one.
 
-    The newer proof wins, however young an IKE SA is that a rekey has made under the older one.
+    The newer proof wins, even over a newer IKE SA that a rekey has made under the older proof.
     """
     return any(
         other.finished and other.replaces_older and sa.authenticated < other.origin.begun
@@ -62,7 +62,7 @@ def is_superseded(sa: IkeSa) -> bool:
 
 
 def delete_superseded(sa: IkeSa, now: float) -> None:
-    """An IKE SA has come up: delete every one in whose place we have made another one."""
+    """Delete every IKE SA that we have replaced, now that another one has come up."""
     for old in list(sa.association.sas):
         if old.established is not None and old.finished and is_superseded(old):
             old.queue(DeleteIkeSa(), now)

@@ -1,4 +1,4 @@
-"""CREATE_CHILD_SA that we ask for: a routing-protocol SA, new or as a successor."""
+"""CREATE_CHILD_SA that we initiate: a routing-protocol SA, new or as a successor."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ if TYPE_CHECKING:
     from ikev2.sa.ike_sa import IkeSa
 
 
-# What a peer without the profile says to a protocol that it doesn't know: strongSwan the one,
-# libreswan, which looks at the selectors first, the other.
+# Answers of peers without the profile to an unknown protocol: the first from strongSwan, the second
+# from libreswan, which checks the selectors first.
 _STRANGE = frozenset((NotifyType.NO_PROPOSAL_CHOSEN, NotifyType.TS_UNACCEPTABLE))
 
 
 @dataclass(frozen=True, slots=True)
 class _Agreed:
-    """What CREATE_CHILD_SA has settled."""
+    """The result of CREATE_CHILD_SA."""
 
     choice: RpChoice
     nr: bytes
@@ -53,7 +53,7 @@ class _Agreed:
 
 
 class _SelectorsChanged(InvalidAnswer):
-    """TSi and TSr must come back as they went."""
+    """TSi and TSr of the answer differ from those of the request."""
 
 
 class RequestRpSa(Job, Owner):
@@ -166,7 +166,7 @@ class RequestRpSa(Job, Owner):
         return _Agreed(choice, nr, lifetime, self._exchange.shared_secret(ke.data))
 
     def complete(self, sa: IkeSa, secrets: Sequence[Secret], now: float) -> None:
-        """The answer that completes the exchange: only now are the keys final."""
+        """Complete the exchange: the keys are final now."""
         if self.cancelled or self._ended:
             self._undo(now)
             self._fail(Cause.CANCELLED)
@@ -248,7 +248,7 @@ class RequestRpSa(Job, Owner):
     # --- the end -----------------------------------------------------------------------------
 
     def _undo(self, now: float) -> None:
-        """The peer may hold an MKT that we don't have: it goes first, before a new request."""
+        """Delete an MKT that the peer may have and we don't, before any new request."""
         self._association.jobs.appendleft(UndoKeys(self._association, self._request.keyid))
 
     def _fail(

@@ -1,4 +1,4 @@
-"""Requests for a routing-protocol SA that wait for the gatekeeper, and what is chosen for them."""
+"""Requests for a routing-protocol SA that wait for the gatekeeper, and the choices for them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class PendingDelete:
     sa: IkeSa
 
     def answer(self, send_ids: Sequence[int], now: float) -> None:
-        """Answer with our SendIDs; with nothing if there are none."""
+        """Answer with our SendIDs; with an empty message if there are none."""
         self.sa.answer([delete_keys(send_ids)] if send_ids else [], now)
 
 
@@ -66,17 +66,17 @@ class PendingRpSa:
     tsi: TsiPayload
     tsr: TsrPayload
     sk_d: Secret
-    """A copy: the keys have to be ready even if the IKE SA goes meanwhile."""
+    """A copy: the keys have to be ready even if the IKE SA is closed in the meantime."""
     ni: bytes
     lifetime: int | None
     rekey_keyid: int | None = None
     exchange: KeyExchanged | None = None
     """None in IKE_AUTH, where a child has neither a key exchange nor nonces of its own."""
     finish: Finish | None = None
-    """In IKE_AUTH: sends what belongs to the child with the rest of the answer."""
+    """In IKE_AUTH: sends the payloads of the child with the rest of the answer."""
     prepared: list[Payload] = field(default_factory=list)
     expected: Expected | None = None
-    """While IKE_FOLLOWUP_KE exchanges are to come: nobody waits for an answer of ours."""
+    """Set while IKE_FOLLOWUP_KE exchanges are to come: no request waits for our answer."""
 
     def prepare(
         self,
@@ -88,10 +88,11 @@ class PendingRpSa:
         nr: bytes,
         now: float,
     ) -> RpSaKeys | None:
-        """The keys, and the answer that `send` sends. LocalError if that wasn't on offer.
+        """Return the keys, and keep the answer for `send`.
 
-        None where additional key exchanges are to follow: the answer that asks for them is sent,
-        and RpSaPrepared brings the keys, or RpSaAbandoned says that there will be none.
+        Returns None where additional key exchanges follow: the answer that asks for them is sent,
+        and RpSaPrepared brings the keys, or RpSaAbandoned reports that there will be none. Raises
+        LocalError if the choice was not on offer.
         """
         if self.prepared or self.expected is not None:
             raise LocalError('this request is prepared already')
@@ -101,7 +102,7 @@ class PendingRpSa:
             choice = self._select(suite, tcp_options)
         except NoProposalChosen:
             raise LocalError(f'{suite} was not offered') from None
-        self.sa.association.undoing.pop(keyid, None)  # it has another meaning now
+        self.sa.association.undoing.pop(keyid, None)  # the KeyID has another meaning now
         exchange = self.exchange
         fresh: list[Payload] = []
         if exchange is None:
@@ -121,7 +122,7 @@ class PendingRpSa:
         return self._keys(choice, keyid, nr, ())
 
     def _select(self, suite: str, tcp_options: bool) -> RpChoice:
-        """Raises NoProposalChosen."""
+        """Return the choice with this suite. Raises NoProposalChosen."""
         if self.exchange is None:
             return _choose(self.offer, suite, tcp_options, (), None, None)
         policy, group = self.sa.association.peer.policy, self.exchange.group
@@ -169,7 +170,7 @@ class PendingRpSa:
         self.sa.answer(answer, now)
 
     def send(self, now: float) -> None:
-        """Send the answer that was prepared."""
+        """Send the prepared answer. Raises LocalError before `prepare`."""
         if not self.prepared:
             raise LocalError('answer before prepare')
         if self.finish is None:
@@ -179,18 +180,21 @@ class PendingRpSa:
 
     @property
     def unanswerable(self) -> bool:
-        """The IKE SA that the request came over is closed, or goes because our user has changed or
-        removed the peer: what it asks for can't come to be."""
+        """Return True if the IKE SA of the request is closed, or its peer was changed or
+        removed.
+        """
         return self.sa.state == State.CLOSED or self.sa.association.stopped
 
     def decline(self, now: float) -> None:
-        """Tell a peer that can still be told: its request may do better under the next IKE SA."""
+        """Refuse for now, if the peer can still be answered: it may succeed under the next IKE
+        SA.
+        """
         self.wipe()
         if self.sa.state != State.CLOSED:
             self.sa.refuse_with(NotifyType.TEMPORARY_FAILURE, now)
 
     def abandon(self, token: int) -> None:
-        """It won't be answered, and our user is told; also if it is just changing the peer."""
+        """Drop the request and report that to our user, also while our user changes the peer."""
         self.wipe()
         context = self.sa.association.context
         if context.pending.pop(token, None) is not None:
@@ -200,7 +204,7 @@ class PendingRpSa:
         """Answer with an error. CHILD_SA_NOT_FOUND names the SPI of the REKEY_SA (2.25)."""
         self.wipe()
         if self.expected is not None:
-            # No request waits: the next one finds nothing of this (STATE_NOT_FOUND).
+            # No request waits for an answer: the peer's next one gets STATE_NOT_FOUND.
             forget(self.sa, self.expected, now)
             return
         if self.finish is not None:
@@ -214,7 +218,7 @@ class PendingRpSa:
         self.sa.refuse_with(notify, now, data, protocol=protocol, spi=spi)
 
     def wipe(self) -> None:
-        """Forget what the key is made of."""
+        """Wipe the secrets of the key."""
         if self.exchange is not None:
             self.exchange.shared.wipe()
         self.sk_d.wipe()
@@ -224,17 +228,20 @@ Pending = PendingDelete | PendingRpSa
 
 
 def delete_keys(send_ids: Sequence[int]) -> DeletePayload:
-    """The Delete payload that names SendIDs of its sender."""
+    """Return the Delete payload that names SendIDs of its sender."""
     return DeletePayload(ProtocolId.TCP_AO, tuple(bytes([keyid]) for keyid in send_ids))
 
 
 def lifetime_notify(seconds: int) -> NotifyPayload:
-    """MKT_LIFETIME: hard lifetime from one's own installation."""
+    """Return MKT_LIFETIME: the hard lifetime in seconds from the sender's own installation."""
     return NotifyPayload(NotifyType.MKT_LIFETIME, seconds.to_bytes(_LIFETIME_LENGTH, 'big'))
 
 
 def read_lifetime(message: Message) -> int | None:
-    """The peer's MKT_LIFETIME, seconds. Raises MalformedMessage."""
+    """Return the peer's MKT_LIFETIME in seconds; None without the notify.
+
+    Raises MalformedMessage.
+    """
     notify = message.notify(NotifyType.MKT_LIFETIME)
     if notify is None:
         return None
@@ -251,7 +258,10 @@ def _choose(
     ke_group: int | None,
     policy: IkePolicy | None,
 ) -> RpChoice:
-    """Without `policy` in IKE_AUTH, where there is no key exchange. Raises NoProposalChosen."""
+    """Return a choice; `policy` is None in IKE_AUTH, without a key exchange.
+
+    Raises NoProposalChosen.
+    """
     return select_rp(
         offer,
         [suite],
@@ -267,10 +277,10 @@ def _choose(
 def acceptable(
     offer: SaPayload, policy: IkePolicy | None, ke_group: int | None
 ) -> tuple[int, tuple[tuple[str, bool], ...]]:
-    """The peer's SendID and what our user may choose from: all that goes with its KE payload.
+    """Return the peer's SendID and all choices that fit the KE payload, for our user.
 
-    Raises NoProposalChosen if no proposal has a group of ours, WrongKeyExchangeGroup if just the
-    KE payload has none.
+    Raises NoProposalChosen if no proposal has a group of ours, WrongKeyExchangeGroup if only the KE
+    payload has none.
     """
     found: list[tuple[str, bool]] = []
     keyid = 0

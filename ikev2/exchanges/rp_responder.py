@@ -1,8 +1,8 @@
-"""CREATE_CHILD_SA that a peer asks for: a routing-protocol SA, new or as a successor.
+"""CREATE_CHILD_SA of a peer for a routing-protocol SA, new or as a successor.
 
-What only IKE can judge is judged here (profile, key exchange, form of selectors and notifies);
-the rest is our user's: it gets an offer with a token and calls `prepare` and `send`, or `refuse`.
-Where additional key exchanges are to follow, the keys come later, in an event of their own.
+Only IKE's part is judged here (profile, key exchange, form of selectors and notifies); our user
+judges the rest: it gets an offer with a token and calls `prepare` and `send`, or `refuse`. Where
+additional key exchanges follow, the keys come later, in a separate event.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 def serve_rp_sa(sa: IkeSa, message: Message, now: float) -> None:
-    """A CREATE_CHILD_SA request that isn't about the IKE SA. Raises PeerError."""
+    """Serve a CREATE_CHILD_SA request that does not concern the IKE SA. Raises PeerError."""
     association = sa.association
     if sa.state == State.REKEYING:
         sa.refuse_with(NotifyType.TEMPORARY_FAILURE, now)  # RFC 7296, 2.25.2
@@ -52,7 +52,7 @@ def serve_rp_sa(sa: IkeSa, message: Message, now: float) -> None:
     keyid, proposals = acceptable(offer, association.peer.policy, ke.group)
     described = _describe(message, keyid, proposals, _rekey_keyid(message))
     if sa.origin.nat:
-        # The addresses in the selectors aren't those of the packets: TCP-AO wouldn't pass.
+        # The addresses in the selectors are not those of the packets: TCP-AO would not pass.
         sa.refuse_with(NotifyType.TS_UNACCEPTABLE, now)
         return
     exchange = KeyExchanged(ke.group, *respond(ke.group, ke.data))
@@ -74,9 +74,9 @@ def serve_rp_sa(sa: IkeSa, message: Message, now: float) -> None:
 
 
 def serve_first_rp_sa(sa: IkeSa, message: Message, finish: Finish, now: float) -> None:
-    """The child in an IKE_AUTH whose proof is good: a routing-protocol SA, or none at all.
+    """Serve the child in an IKE_AUTH whose proof is good: a routing-protocol SA, or none.
 
-    `finish` sends the answer, at once or when our user has decided. Without the child the IKE SA
+    `finish` sends the answer, at once or after our user's decision. Without the child the IKE SA
     comes up all the same (RFC 7296, 1.2). Raises MalformedMessage.
     """
     try:

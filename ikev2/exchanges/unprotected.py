@@ -1,7 +1,7 @@
-"""Said and heard without protection: errors about messages that no IKE SA claims, and hints.
+"""Messages without protection: errors about messages that no IKE SA claims, and hints.
 
-RFC 7296, 1.5, 2.4, 2.5, 2.21.1 and 2.21.4. An answer goes to a request only, once, to a peer's
-address, hardly longer than what it answers; nothing that is heard changes the state of an IKE SA.
+RFC 7296, 1.5, 2.4, 2.5, 2.21.1 and 2.21.4. An answer is sent to a request only, once, to a peer's
+address, and is hardly longer than the request; no received hint changes the state of an IKE SA.
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ if TYPE_CHECKING:
     from ikev2.sa.ike_sa import IkeSa
 
 _SHORT = 40
-"""Octets of an answer that go out whatever the request was: it may be a header alone."""
+"""Octets of an answer that is sent whatever the length of the request, which may be a header
+alone."""
 _NEXT_PAYLOAD, _EXCHANGE_TYPE, _FLAGS, _MESSAGE_ID = 16, 18, 19, slice(20, 24)
 
 
 def answer_unknown_version(
     association: Association, datagram: Datagram, error: PeerError, now: float
 ) -> None:
-    """INVALID_MAJOR_VERSION to a request of a newer version (RFC 7296, 1.5 and 2.5)."""
+    """Answer INVALID_MAJOR_VERSION to a request of a newer version (RFC 7296, 1.5 and 2.5)."""
     data = datagram.data
     if len(data) < HEADER_LENGTH or data[_FLAGS] & HeaderFlag.RESPONSE:
         return
@@ -45,7 +46,7 @@ def answer_unknown_version(
 def answer_unknown_spi(
     association: Association, datagram: Datagram, header: Header, now: float
 ) -> None:
-    """INVALID_IKE_SPI to a request that no IKE SA of ours claims (RFC 7296, 2.21.4)."""
+    """Answer INVALID_IKE_SPI to a request that no IKE SA of ours claims (RFC 7296, 2.21.4)."""
     if header.response or header.exchange_type not in _PROTECTED:
         return
     notify = NotifyPayload(NotifyType.INVALID_IKE_SPI)
@@ -53,14 +54,15 @@ def answer_unknown_spi(
 
 
 def is_unprotected(datagram: Datagram) -> bool:
-    """A message that begins with a Notify payload."""
+    """Return True if the message begins with a Notify payload."""
     return datagram.data[_NEXT_PAYLOAD] == PayloadType.NOTIFY
 
 
 def take_hint(sa: IkeSa, datagram: Datagram, now: float) -> None:
-    """INVALID_IKE_SPI for an IKE SA of ours: perhaps the peer has lost it, perhaps it's a lie.
+    """Handle INVALID_IKE_SPI for an IKE SA of ours: the peer may have lost it, or the hint is
+    forged.
 
-    Ask all IKE SAs with that peer whether they live, but not often (RFC 7296, 2.4, 2.21.4).
+    Check liveness of all IKE SAs with that peer, but not often (RFC 7296, 2.4, 2.21.4).
     """
     association = sa.association
     association.counters.not_authentic += 1
@@ -81,7 +83,7 @@ def answer_with_error(
     datagram: Datagram,
     now: float,
 ) -> None:
-    """An error, if there weren't too many."""
+    """Answer with an error, unless there were too many."""
     if association.unprotected_errors.allow(now):
         answer_with(association, header, notify, datagram, now)
     else:
@@ -95,7 +97,7 @@ def answer_with(
     datagram: Datagram,
     now: float,
 ) -> None:
-    """To where the request came from; SPIs as they were (RFC 7296, 2.21.4)."""
+    """Answer to the source of the request, with its SPIs (RFC 7296, 2.21.4)."""
     answer = Header(
         header.initiator_spi,
         header.responder_spi,
@@ -106,7 +108,7 @@ def answer_with(
     )
     octets = Message(answer, (notify,)).encode()
     if len(octets) > max(len(datagram.data), _SHORT):
-        # Whoever forges a source address gains nothing by us.
+        # No amplification: a forged source address must gain nothing.
         association.counters.limited += 1
         return
     if header.exchange_type == ExchangeType.IKE_SA_INIT:
