@@ -1,21 +1,21 @@
 """IKEv2 (RFC 7296) for routing-protocol SAs: an engine without I/O, and a UDP adapter.
 
-`Endpoint` is the engine, `Peer` an entry of its Peer Authorization Database, `events` what passes
-between it and its user, `UdpSockets` the adapter. This package knows nothing of TCP-AO's use of
-the keys, nor of BGP.
+`Endpoint` is the engine, `Peer` an entry of its Peer Authorization Database, `events` the data
+exchanged between engine and user, `UdpSockets` the adapter. This package knows nothing of TCP-AO's
+use of the keys, nor of BGP.
 
 From the wire up, each a package with a map of its own:
 
 - `wire`: messages as octets
 - `crypto`: primitives by the numbers of the registries
-- `proposals`: what is offered and chosen
+- `proposals`: offers and choices
 - `authentication`: identities and proofs
 - `sa`: one IKE SA
-- `exchanges`: what is said over it, and how it came to be
+- `exchanges`: the messages that make an IKE SA and that go over it
 
-Here is what they share (`constants`, `errors`, `events`, `limits`, `timers`, `context`), the PAD
-(`peer`), and what has them all: `association` (the IKE SAs with one peer), `endpoint`
-(with all), behind `cookies` and `rate`; `snapshot` shows it.
+This folder has the modules that they share (`constants`, `errors`, `events`, `limits`, `timers`,
+`context`), the PAD (`peer`), and the modules that use them all: `association` (the IKE SAs with one
+peer), `endpoint` (with all peers), behind `cookies` and `rate`; `snapshot` shows their state.
 """
 
 from __future__ import annotations

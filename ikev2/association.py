@@ -1,7 +1,7 @@
-"""All that an endpoint holds for one peer: its IKE SAs, and the requests that wait for one.
+"""The association with one peer: its IKE SAs, and the requests that wait for one.
 
-Decides when an IKE SA is begun, which one carries a request, and which of two goes. The messages
-are made elsewhere.
+Decides when an IKE SA is begun, which one carries a request, and which of two is closed. The
+messages are made elsewhere.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _WORTH_TELLING = frozenset(
 
 
 class Association:
-    """One peer's side of an endpoint."""
+    """The state that an endpoint holds for one peer."""
 
     def __init__(self, peer: Peer, context: Context) -> None:
         self.peer = peer
@@ -57,10 +57,10 @@ class Association:
         self.counters = Counters()
         self.attempt: Attempt | None = None
         self.sas: list[IkeSa] = []
-        """All that aren't closed."""
+        """All IKE SAs that are not closed."""
         self.jobs: deque[Job] = deque()
         self.undoing: dict[int, UndoKeys] = {}
-        """By the KeyID, MKTs of failed requests that the peer may still have."""
+        """By KeyID: MKTs of failed requests that the peer may still have."""
         limits = context.limits
         self.child_requests = Rate(limits.child_requests, limits.child_requests_within)
         self.unprotected_errors = Rate(limits.unprotected_errors_per_second, 1.0)
@@ -73,7 +73,7 @@ class Association:
         self._repeats = Rate(1, limits.repeat_interval)
         self._nat_looks = Rate(1, limits.reauthentication_retry)
         self.stopped = False
-        """The peer was removed; only Deletes are still under way."""
+        """True once the peer was removed; only Deletes are still under way."""
         self.redundant = RedundantSas(context, lambda: self.usable)
 
     def tell(self, event: Event) -> None:
@@ -91,8 +91,10 @@ class Association:
         response: bool,
         proven: bool,
     ) -> None:
-        """Tell the operator of a message that was sent or received; not of all where the peer is
-        not `proven`: anybody can have us receive and answer."""
+        """Report a message, sent or received, to the operator.
+
+        While the peer is not `proven`, the rate is limited: anyone can make us receive and answer.
+        """
         if proven or self._unproven_told.allow(now):
             self.tell(IkeMessage(self.peer.name, kind, sent, response, tuple(payloads)))
 
@@ -100,20 +102,20 @@ class Association:
 
     @property
     def usable(self) -> list[IkeSa]:
-        """IKE SAs that our requests may use."""
+        """Return the IKE SAs that our requests may use."""
         return [sa for sa in self.sas if sa.state in USABLE]
 
     def best(self) -> IkeSa | None:
-        """The IKE SA for the next request: the one from which we heard last."""
+        """Return the IKE SA for the next request: the one that received from the peer last."""
         return max(self.usable, key=lambda sa: (sa.heard, sa.origin.lowest_nonce), default=None)
 
     @property
     def address_pair(self) -> tuple[IPAddress, IPAddress]:
-        """Local and remote address for the next attempt: another one after each that failed."""
+        """Return local and remote address for the next attempt: another pair after each failure."""
         return self.peer.addresses[self._pair % len(self.peer.addresses)]
 
     def prefer(self, path: Path) -> None:
-        """Begin the next attempt on the pair of addresses that has just worked."""
+        """Begin the next attempt with the pair of addresses that has just worked."""
         pair = path.local, path.remote
         if pair in self.peer.addresses:
             self._pair = self.peer.addresses.index(pair)
@@ -127,15 +129,16 @@ class Association:
         self.attempt = Attempt(self, now)
 
     def reauthenticate(self, now: float) -> None:
-        """Begin an IKE SA in the place of those that are up (RFC 7296, 2.8.3)."""
+        """Begin an IKE SA that replaces those that are up (RFC 7296, 2.8.3)."""
         if not self.stopped and self.attempt is None:
             self.attempt = Attempt(self, now)
 
     def look_for_nat_again(self, now: float) -> None:
-        """A NAT on the path is in the way: see whether it is there, but not often.
+        """Make a new IKE SA, but not often, to see whether the NAT is still on the path.
 
-        It may have gone, or never been: a copy of IKE_SA_INIT that overtakes its original from a
-        forged port looks the same, and an IKE SA that came of it is of no use for its whole life.
+        The NAT may be gone, or never have been there: a copy of IKE_SA_INIT that overtakes its
+        original from a forged port looks the same, and the IKE SA that results is of no use for its
+        whole lifetime.
         """
         if self._nat_looks.allow(now):
             self.reauthenticate(now)
@@ -148,7 +151,7 @@ class Association:
         self.pump(now)
 
     def pump(self, now: float) -> None:
-        """Send the next request, if it may go."""
+        """Send the next request, if an IKE SA can carry it."""
         while self.jobs:
             sa = self.best()
             if sa is None:
@@ -160,30 +163,30 @@ class Association:
             sa.ask(self.jobs.popleft(), now)
 
     def send_ids_in_flight(self) -> set[int]:
-        """Our SendIDs that a request under way names: one for an MKT, or a DELETE."""
+        """Return our SendIDs that a request under way names, for an MKT or in a DELETE."""
         found = {keyid for job in self.in_flight() for keyid in job.send_ids}
         if self.usable:
-            # These go out before anything else.
+            # The pending DELETEs are sent before anything else.
             found.update(self.undoing)
         return found
 
     def deletes_in_flight(self) -> set[int]:
-        """Our SendIDs that a DELETE under way names."""
+        """Return our SendIDs that a DELETE under way names."""
         jobs = (job for job in self.in_flight() if isinstance(job, DeleteKeys | UndoKeys))
         return {keyid for job in jobs for keyid in job.send_ids}
 
     def in_flight(self) -> list[Exchange]:
-        """The requests that wait for an answer."""
+        """Return the requests that wait for an answer."""
         return [sa.asking.on_behalf_of for sa in self.sas if sa.asking is not None]
 
-    # --- an IKE SA's life --------------------------------------------------------------------
+    # --- events of an IKE SA --------------------------------------------------------------------
 
     def initial_contact_received(self, sa: IkeSa) -> None:
-        """The peer said INITIAL_CONTACT over an IKE SA that is about to be established."""
+        """Report INITIAL_CONTACT of the peer over an IKE SA that is about to be established."""
         self.tell(InitialContact(self.peer.name, sa.origin.begun))
 
     def established(self, sa: IkeSa, now: float, *, initial_contact: bool) -> None:
-        """An IKE SA was authenticated."""
+        """Note that an IKE SA was authenticated."""
         replaces = self.attempt is not None and sa.origin.initiator
         self.context.waiting.pop(sa, None)
         sa.happen(Happening.AUTHENTICATED)
@@ -193,11 +196,12 @@ class Association:
             if sa.origin.initiator:
                 self.attempt.won(sa, now)
             elif not self.attempt.answered:
-                # Nothing was proven in ours yet, so nothing is lost; the peer forgets its half.
+                # Nothing was proven in our attempt yet, so nothing is lost; the peer forgets its
+                # half.
                 self.attempt.abandon()
         if initial_contact:
             for other in list(self.sas):
-                # A rekey since then is the old peer's too.
+                # A rekey since then belongs to the peer's previous instance too.
                 if other.established is not None and other.authenticated < sa.origin.begun:
                     other.close(Cause.IKE_SA_LOST, now)
         origin = sa.origin
@@ -218,7 +222,7 @@ class Association:
         self.pump(now)
 
     def adopted(self, sa: IkeSa, now: float) -> None:
-        """An IKE SA is up, by IKE_AUTH or by a rekey: its timers begin."""
+        """Start the timers of an IKE SA that is up, by IKE_AUTH or by a rekey."""
         sa.established = now
         up = [one for one in self.sas if one.finished]
         up.sort(key=lambda one: one.established or now)
@@ -234,7 +238,7 @@ class Association:
         self.redundant.look(now)
 
     def ended(self, sa: IkeSa, was: State, cause: Cause, text: str, now: float) -> None:
-        """An IKE SA was closed."""
+        """Note that an IKE SA was closed."""
         self.sas.remove(sa)
         self.context.waiting.pop(sa, None)
         lost = cause == Cause.NO_ANSWER and sa.established is not None
@@ -255,7 +259,7 @@ class Association:
         self.pump(now)
 
     def change_trust(self, peer: Peer, now: float) -> None:
-        """Take another credential of the peer; each IKE SA is judged by its own proof."""
+        """Use another credential of the peer; each IKE SA is judged by its own proof."""
         self.peer = peer
         wall = self.context.wall_clock()
         self._judge(lambda proof: proof.judge(peer.remote_credential, wall), now)
@@ -267,8 +271,9 @@ class Association:
 
     def _judge(self, judge: Callable[[Proof], None], now: float) -> None:
         for sa in list(self.sas):
-            # Also one that is being rekeyed: its successor inherits the proof. And one whose proof
-            # is good, and whose IKE_AUTH waits for our user's word about a child.
+            # Includes an IKE SA that is being rekeyed: its successor inherits the proof. And an IKE
+            # SA whose proof is good, and whose IKE_AUTH waits for our user's decision about a
+            # child.
             if sa.proof is None:
                 continue
             try:
@@ -280,9 +285,9 @@ class Association:
                     schedule_reauthentication(sa, now)
 
     def _distrust(self, sa: IkeSa, text: str, now: float) -> None:
-        """End an IKE SA at once: whoever holds it gets nothing more.
+        """Close an IKE SA at once, so that its holder gets nothing more.
 
-        The Delete goes out once and nobody waits for its answer: a peer could put that off.
+        The Delete is sent once without waiting for its answer, which a peer could delay.
         """
         if sa.established is None:
             notify = NotifyType.AUTHENTICATION_FAILED
@@ -294,18 +299,20 @@ class Association:
         sa.close(Cause.PROOF_ENDED, now, text)
 
     def forgotten(self, sa: IkeSa) -> None:
-        """A closed IKE SA's answers needn't be repeated any more."""
+        """Forget a closed IKE SA whose answers need no repetition any more."""
         if sa.initial is not None:
             self.context.initials.pop(sa.initial, None)
         self.unproven_work.forgotten(sa)
 
     def unproven(self, cause: Cause, text: str, now: float) -> None:
-        """IKE_AUTH failed for an answer to our IKE_SA_INIT, perhaps not the true one."""
+        """Note that IKE_AUTH failed for an answer to our IKE_SA_INIT, which may not be the true
+        one.
+        """
         if self.attempt is not None:
             self.attempt.unproven(cause, text, now)
 
     def failed(self, step: str, cause: Cause, text: str, now: float) -> None:
-        """Our attempt to make an IKE SA failed; so do the requests that waited for it."""
+        """Note that our attempt to make an IKE SA failed; fail the requests that waited for it."""
         self._pair += 1
         if any(sa.state in _SERVING for sa in self.sas):
             return
@@ -315,7 +322,7 @@ class Association:
             job.lost(cause, text, now)
 
     def check_liveness_after_hint(self, now: float) -> None:
-        """Somebody says that the peer has lost an IKE SA: ask it, unless we have just done so."""
+        """Ask the peer after a hint that it has lost an IKE SA, unless we have just asked."""
         if not self._hints.allow(now):
             return
         for sa in self.usable:
@@ -325,19 +332,19 @@ class Association:
     # --- the end -----------------------------------------------------------------------------
 
     def drop(self, cause: Cause, now: float) -> None:
-        """Forget all finished IKE SAs without a word to the peer."""
+        """Close all finished IKE SAs without a message to the peer."""
         for sa in list(self.sas):
             if sa.finished:
                 sa.close(cause, now)
 
     def drop_silent(self, patience: float, now: float) -> None:
-        """Forget the finished IKE SAs whose peer has left a request unanswered for so long."""
+        """Close the finished IKE SAs that have left a request unanswered for `patience` seconds."""
         for sa in list(self.sas):
             if sa.finished and sa.silent_for(now) >= patience:
                 sa.close(Cause.NO_ANSWER, now)
 
     def repeat(self, now: float) -> None:
-        """Send again what waits for an answer, unless that has just been done."""
+        """Repeat the requests that wait for an answer, unless that has just been done."""
         if self._repeats.allow(now):
             if self.attempt is not None:
                 self.attempt.repeat(now)
@@ -345,11 +352,14 @@ class Association:
                 sa.repeat(now)
 
     def stop(self, now: float) -> None:
-        """The peer is gone from the configuration: Delete its IKE SAs. No event follows."""
+        """Delete the IKE SAs of a peer that was removed from the configuration.
+
+        No event follows.
+        """
         if self.attempt is not None:
             self.attempt.abandon()
         jobs, self.jobs = self.jobs, deque()
-        # A rekey that is under way comes to its end, so that its successor can be deleted too.
+        # A rekey that is under way is completed, so that its successor can be deleted too.
         for job in [*(one for one in self.in_flight() if isinstance(one, Job)), *jobs]:
             job.lost(Cause.STOPPED, '', now)
         if any(sa.finished for sa in self.sas):
@@ -364,4 +374,4 @@ class Association:
 
 
 _SERVING = frozenset({State.AUTH_SENT, State.ESTABLISHED, State.REKEYING})
-"""States of an IKE SA that is up, or that will be if all goes well."""
+"""States of an IKE SA that is up, or that will be if its handshake succeeds."""

@@ -1,7 +1,7 @@
-"""How much CPU time may be spent on whoever has proven nothing.
+"""A limit on CPU time for peers that are not authenticated yet.
 
 Work is measured, not counted: one message may cost a hundred times as much as another. No clock
-here: `now` and what was spent are arguments, both in seconds.
+here: `now` and the time spent are arguments, both in seconds.
 """
 
 from __future__ import annotations
@@ -10,31 +10,31 @@ from __future__ import annotations
 class Budget:
     """A store of CPU seconds that fills with time.
 
-    Who shows nothing may use its upper half. The lower half is for those that have sent a cookie
-    back: it can't be spent by anybody who only forges source addresses (RFC 7296, 2.6).
+    Initiators without a cookie may use its upper half. The lower half is for initiators that have
+    returned a cookie: an attacker who only forges source addresses can't use it (RFC 7296, 2.6).
     """
 
     __slots__ = ('_left', '_share', '_since', '_size')
 
     def __init__(self, share: float, size: float) -> None:
-        """`share` is what comes in per second, `size` the most that is kept."""
+        """Set `share`, the CPU seconds added per second, and `size`, the most that is kept."""
         self._share = share
         self._size = size
         self._left = size
         self._since = 0.0
 
     def allows(self, now: float, *, cookie: bool) -> bool:
-        """Return whether more work may be begun."""
+        """Return True if more work may be begun."""
         self._fill(now)
         return self._left > (0.0 if cookie else self._size / 2)
 
     def spend(self, seconds: float, now: float) -> None:
-        """Take what some work has cost. Work that was begun may leave a debt, within bounds."""
+        """Charge the cost of some work. Work that was begun may leave a debt, within bounds."""
         self._fill(now)
         self._left = max(self._left - seconds, -self._size)
 
     def give_back(self, seconds: float) -> None:
-        """The work was for a peer that has proven itself: it was no stranger's."""
+        """Give back the cost of work for a peer that has authenticated since."""
         self._left = min(self._left + seconds, self._size)
 
     def _fill(self, now: float) -> None:

@@ -288,7 +288,7 @@ class IpProtocol(IntEnum):
 
 
 class RpSuite(NamedTuple):
-    """What a TCP-AO algorithm name stands for in a routing-protocol SA."""
+    """The numbers of a TCP-AO algorithm name in a routing-protocol SA."""
 
     integ: IntegrityId
     kdf: TcpAoKdfId

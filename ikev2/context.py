@@ -1,4 +1,5 @@
-"""What everything in one endpoint shares: clock-less timers, the way out, names for IKE SAs.
+"""State that all modules of one endpoint share: timers, outgoing datagrams and events, IKE SAs by
+SPI.
 
 No decisions here.
 """
@@ -31,7 +32,7 @@ NONCE_LENGTH = 32  # RFC 7296, 2.10: at least half the PRF's key, 16 octets or m
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """Where the messages of an IKE SA go."""
+    """The addresses and ports between which an IKE SA's messages go."""
 
     local: IPAddress
     local_port: int
@@ -40,59 +41,60 @@ class Path:
 
     @classmethod
     def back(cls, datagram: Datagram) -> Path:
-        """To where a datagram came from."""
+        """Return the path back to the source of a datagram."""
         return cls(datagram.local, datagram.local_port, datagram.remote, datagram.remote_port)
 
 
 @dataclass(slots=True)
 class Counters:
-    """What was dropped, repeated and refused; for `show`."""
+    """Counts of dropped, repeated and refused messages, for `show`."""
 
     malformed: int = 0
     """Datagrams that aren't IKEv2, or messages with an error in them."""
     not_authentic: int = 0
-    """Failed the integrity check."""
+    """Messages that failed the integrity check."""
     unknown_address: int = 0
-    """From an address that no peer has: dropped before any key exchange."""
+    """Datagrams from an address that no peer has: dropped before any key exchange."""
     unknown_spi: int = 0
     unexpected: int = 0
-    """Outside the window, in the wrong state or direction, or an answer to nothing."""
+    """Messages outside the window, in the wrong state or direction, or answers without a
+    request."""
     repeated: int = 0
-    """Requests that came again; their answers were repeated."""
+    """Requests that were received again; their answers were repeated."""
     retransmitted: int = 0
     """Requests of ours that were sent again."""
     refused_auth: int = 0
-    """IKE_AUTH that failed, in either role."""
+    """IKE_AUTH exchanges that failed, in either role."""
     refused: int = 0
     """Requests of the peer that were answered with an error notify."""
     limited: int = 0
-    """Refused, dropped or asked for a cookie because there were too many."""
+    """Requests refused, dropped or asked for a cookie because there were too many."""
 
 
 @dataclass(slots=True)
 class Context:
-    """One per endpoint."""
+    """Shared state of one endpoint."""
 
     random: Callable[[int], bytes]
-    """`n` octets from the system's generator, or a test's."""
+    """Returns `n` octets from the system's generator, or a test's."""
     local_ports: tuple[int, int]
-    """Without and with NAT traversal: 500 and 4500."""
+    """UDP ports without and with NAT traversal: 500 and 4500."""
     has_mkts: Callable[[str], bool]
     limits: Limits
     wall_clock: Callable[[], float]
-    """Seconds since the epoch: for what certificates say, and nothing else."""
+    """Returns seconds since the epoch; used for certificates only."""
     cookies: CookieJar
     cpu: Callable[[], float]
-    """CPU seconds that this thread has used so far."""
+    """Returns the CPU seconds that this thread has used so far."""
     budget: Budget
-    """For those of all peers who have proven nothing."""
+    """CPU time for the unauthenticated peers of all associations together."""
     key_log: KeyLog | None = None
     timers: Timers = field(default_factory=Timers)
     events: deque[Event] = field(default_factory=deque)
     outbox: list[Datagram] = field(default_factory=list)
     sas: dict[bytes, tuple[IkeSa, ...]] = field(default_factory=dict)
-    """By the SPI that we gave; closed ones too while they linger. There are several with one SPI
-    only while several answers to an IKE_SA_INIT of ours are tried (RFC 7296, 2.4)."""
+    """By our SPI; closed IKE SAs too while they linger. Several have the same SPI only while
+    several answers to an IKE_SA_INIT of ours are tried (RFC 7296, 2.4)."""
     attempts: dict[bytes, Attempt] = field(default_factory=dict)
     """IKE_SA_INIT exchanges that we began, by our SPI."""
     initials: dict[tuple[IPAddress, bytes], IkeSa] = field(default_factory=dict)
@@ -100,23 +102,23 @@ class Context:
     pending: dict[int, Pending] = field(default_factory=dict)
     """RP SA requests and Deletes of peers that wait for our user's answer, by token."""
     servers: Mapping[int, Server] = field(default_factory=dict)
-    """What serves a peer's request, by exchange type."""
+    """The handlers of a peer's requests, by exchange type."""
     waiting: dict[IkeSa, None] = field(default_factory=dict)
     """IKE SAs that peers began and that wait for IKE_AUTH, the oldest first."""
     _numbers: int = 0
 
     @property
     def half_open(self) -> int:
-        """How many IKE SAs of all peers wait for IKE_AUTH."""
+        """Return the number of IKE SAs of all peers that wait for IKE_AUTH."""
         return len(self.waiting)
 
     def number(self) -> int:
-        """A new exchange number or token."""
+        """Return a new exchange number or token."""
         self._numbers += 1
         return self._numbers
 
     def emit(self, event: Event) -> None:
-        """Tell the user."""
+        """Queue an event for the user."""
         self.events.append(event)
 
     def send(self, path: Path, datagrams: Datagrams) -> None:
@@ -127,12 +129,12 @@ class Context:
         )
 
     def add(self, sa: IkeSa) -> None:
-        """Messages with this IKE SA's SPI find it."""
+        """Deliver messages with this IKE SA's SPI to it."""
         spi = sa.origin.our_spi
         self.sas[spi] = (*self.sas.get(spi, ()), sa)
 
     def remove(self, sa: IkeSa) -> None:
-        """They don't any more."""
+        """Stop delivering messages with this SPI to this IKE SA."""
         spi = sa.origin.our_spi
         left = tuple(one for one in self.sas.get(spi, ()) if one is not sa)
         if left:
@@ -141,7 +143,7 @@ class Context:
             self.sas.pop(spi, None)
 
     def new_spi(self) -> bytes:
-        """An IKE SPI of ours: unique, and never to be taken for a non-ESP marker."""
+        """Return a new IKE SPI of ours: unique, and not beginning like a non-ESP marker."""
         while True:
             spi = self.random(SPI_LENGTH)
             if (

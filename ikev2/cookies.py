@@ -1,5 +1,6 @@
-"""The responder's cookies: no state and no key exchange before the initiator has answered from
-its address (RFC 7296, 2.6).
+"""The responder's cookies (RFC 7296, 2.6).
+
+No state and no key exchange before the initiator has answered from its address.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ _SECRET_LENGTH = 32
 
 
 class CookieJar:
-    """Makes cookies and knows its own again. Secrets change; the one before is still taken."""
+    """A maker of cookies that recognises its own.
+
+    Secrets change; the previous one is still accepted.
+    """
 
     def __init__(self, random: Callable[[int], bytes], secret_lifetime: float) -> None:
         self._random = random
@@ -24,14 +28,18 @@ class CookieJar:
         self._secrets: dict[int, bytes] = {}
 
     def make(self, spi: bytes, nonce: bytes, address: IPAddress, now: float) -> bytes:
-        """Version octet of the secret, then HMAC-SHA-256 over Ni, IPi and SPIi: 33 octets."""
+        """Return a cookie of 33 octets: version of the secret, then HMAC-SHA-256 over Ni, IPi and
+        SPIi.
+        """
         self._turn(now)
         return self._cookie(self._version, spi, nonce, address)
 
     def knows(
         self, cookie: bytes, spi: bytes, nonce: bytes, address: IPAddress, now: float
     ) -> bool:
-        """True if it is ours for just this initiator, made with one of the last two secrets."""
+        """Return True if we made the cookie for just this initiator, with one of the last two
+        secrets.
+        """
         self._turn(now)
         if not cookie or cookie[0] not in self._secrets:
             return False

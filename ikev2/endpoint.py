@@ -1,7 +1,7 @@
-"""The IKEv2 endpoint: what the gatekeeper calls, and where datagrams are given to IKE SAs.
+"""The IKEv2 endpoint: the calls of the gatekeeper, and the delivery of datagrams to IKE SAs.
 
 No I/O and no clock: datagrams, `now` (seconds, any origin, never going back) and randomness come
-in; datagrams, events and the next deadline go out. The protocol is in the modules beside.
+in; datagrams, events and the next deadline go out. The protocol itself is in the other modules.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ _NO_SPI = bytes(SPI_LENGTH)
 class Endpoint:
     """All IKE SAs of this host, with all peers. One thread at a time.
 
-    Nothing that arrives in a datagram raises. Calls with arguments that can't be right (an unknown
-    peer, a suite that wasn't offered) raise LocalError and change nothing.
+    A received datagram never raises. Calls with arguments that can't be right (an unknown peer, a
+    suite that wasn't offered) raise LocalError and change nothing.
     """
 
     def __init__(
@@ -65,14 +65,14 @@ class Endpoint:
         cpu: Callable[[], float] = time.thread_time,
         key_log: KeyLog | None = None,
     ) -> None:
-        """`random(n)` gives n octets: `os.urandom`, or a test's.
+        """Make an endpoint without peers. `random(n)` returns n octets: `os.urandom`, or a test's.
 
         `local_ports` are our UDP ports without and with NAT traversal. `has_mkts(peer)` tells
-        whether an MKT with that peer lives: it decides about INITIAL_CONTACT. `wall_clock` gives
-        seconds since the epoch: certificates are judged by it. `cpu` gives the CPU seconds that
-        this thread has used: what strangers cost is measured with it. `key_log` gets the keys of
-        every IKE SA, rekeyed ones too, as lines of a table for Wireshark: for debugging, on
-        explicit request.
+        whether there is an MKT with that peer: this decides about INITIAL_CONTACT. `wall_clock`
+        returns seconds since the epoch, by which certificates are judged. `cpu` returns the CPU
+        seconds that this thread has used, for the limits on unauthenticated peers. `key_log` gets
+        the keys of every IKE SA, rekeyed ones too, as lines of a table for Wireshark: for
+        debugging, on explicit request.
         """
         limits = limits or Limits()
         self._context = Context(
@@ -95,7 +95,7 @@ class Endpoint:
         )
         self._associations: dict[str, Association] = {}
         self._leaving: dict[str, list[Association]] = {}
-        """Of removed peers, while they have IKE SAs."""
+        """Associations of removed peers, while they have IKE SAs."""
         self._by_address: dict[tuple[IPAddress, IPAddress], Association] = {}
         self._strangers = Counters()
 
@@ -104,8 +104,8 @@ class Endpoint:
     def set_peer(self, peer: Peer, now: float, *, left: Sequence[int] = ()) -> None:
         """Add a peer, or change one: then its IKE SAs are deleted, to be authenticated anew.
 
-        `left` is what `remove_peer` gave for the same two identities: the next IKE SA deletes it.
-        Raises LocalError if a remote address of it belongs to another peer.
+        `left` is the result of `remove_peer` for the same two identities: the next IKE SA deletes
+        those MKTs. Raises LocalError if one of the remote addresses belongs to another peer.
         """
         known = self._associations.get(peer.name)
         if known is not None and known.peer == peer:
@@ -128,10 +128,10 @@ class Endpoint:
             self._by_address[pair] = association
 
     def change_trust(self, peer: Peer, now: float) -> None:
-        """Change what a peer must prove, and nothing else.
+        """Change the credential that a peer must prove, and nothing else.
 
-        Each of its IKE SAs is judged by its own proof: it ends at once if that does not do, and
-        else stays. Raises LocalError for another change.
+        Each of its IKE SAs is judged by its own proof, and closed at once if that proof does not
+        hold. Raises LocalError if anything else has changed.
         """
         association = self._association(peer.name)
         if replace(association.peer, remote_credential=peer.remote_credential) != peer:
@@ -139,14 +139,14 @@ class Endpoint:
         association.change_trust(peer, now)
 
     def clock_was_set(self, now: float) -> None:
-        """`wall_clock` has made a step: proofs hold by what it shows now."""
+        """Judge all proofs again: `wall_clock` has made a step."""
         for association in self._associations.values():
             association.clock_was_set(now)
 
     def remove_peer(self, name: str, now: float) -> tuple[int, ...]:
-        """Delete a peer's IKE SAs and forget it. Its requests fail with STOPPED.
+        """Delete a peer's IKE SAs and forget the peer. Its requests fail with STOPPED.
 
-        Gives our SendIDs of MKTs that only the peer may have, of requests that failed.
+        Returns our SendIDs of MKTs that only the peer may have, of requests that failed.
         """
         association = self._association(name)
         del self._associations[name]
@@ -157,19 +157,21 @@ class Endpoint:
         return tuple(association.undoing)
 
     def close(self, now: float) -> None:
-        """Remove all peers. While it `is_parting`, some of them haven't been told yet."""
+        """Remove all peers. While `is_parting`, some of the Deletes are not sent yet."""
         for name in list(self._associations):
             self.remove_peer(name, now)
 
     def is_parting(self) -> bool:
-        """The Delete of an IKE SA waits until the peer has answered what it was asked before: its
-        window holds one request (RFC 7296, 2.3)."""
+        """Return True while the Delete of an IKE SA waits for the answer to an earlier request.
+
+        The window of an IKE SA holds one request (RFC 7296, 2.3).
+        """
         return any(sa.control for group in self._context.sas.values() for sa in group)
 
-    # --- the way in and out ------------------------------------------------------------------
+    # --- datagrams, timers and events -------------------------------------------------------------
 
     def receive_datagram(self, datagram: Datagram, now: float) -> None:
-        """A datagram from the network, without non-ESP marker."""
+        """Receive a datagram from the network, without non-ESP marker."""
         association = self._by_address.get((datagram.local, datagram.remote))
         counters = association.counters if association else self._strangers
         try:
@@ -208,8 +210,8 @@ class Endpoint:
         spi = header.responder_spi if header.initiator else header.initiator_spi
         named = [sa for sa in self._context.sas.get(spi, ()) if sa.named_by(header)]
         if len(named) > 1:
-            # Two answers to one IKE_SA_INIT of ours, one of them forged: the keys know which. Once
-            # it has proven itself the others are closed, and have none.
+            # Several answers to one IKE_SA_INIT of ours, all but one of them forged: the keys tell
+            # which. Once one is authenticated the others are closed, and have no keys.
             named = [sa for sa in named if sa.state != State.CLOSED]
         if len(named) > 1:
             return named[0].association.unproven_work.recognise(named, datagram, now)
@@ -229,20 +231,23 @@ class Endpoint:
         association.counters.unexpected += 1
 
     def handle_timer(self, now: float) -> None:
-        """Do what is due. To be called when `next_timer` has come; earlier does no harm."""
+        """Run the timers that are due.
+
+        Call when `next_timer` has come; an earlier call does no harm.
+        """
         self._context.timers.run(now)
 
     def next_timer(self) -> float | None:
-        """When `handle_timer` wants to be called."""
+        """Return the time at which to call `handle_timer`; None if there is no timer."""
         return self._context.timers.next()
 
     def datagrams_to_send(self) -> list[Datagram]:
-        """What is to be sent now, in order; each datagram once."""
+        """Return the datagrams to send now, in order; each datagram once."""
         outbox, self._context.outbox = self._context.outbox, []
         return outbox
 
     def next_event(self) -> Event | None:
-        """The next event, or None."""
+        """Return the next event, or None if there is none."""
         return self._context.events.popleft() if self._context.events else None
 
     # --- IKE SAs -----------------------------------------------------------------------------
@@ -252,7 +257,7 @@ class Endpoint:
         self._association(peer).connect(now)
 
     def check_liveness(self, peer: str, now: float) -> None:
-        """Ask whether the peer lives, unless a request that shows it is under way."""
+        """Check the peer's liveness, unless a request that shows it is under way."""
         association = self._association(peer)
         sa = association.best()
         if sa is not None and not sa.busy:
@@ -265,11 +270,11 @@ class Endpoint:
             rekey(sa, now)
 
     def reauthenticate(self, peer: str, now: float) -> None:
-        """Make a new IKE SA, with new proofs of both identities, and then Delete the old one."""
+        """Make a new IKE SA, with new proofs of both identities, then Delete the old one."""
         self._association(peer).reauthenticate(now)
 
     def replace_ike_sa(self, peer: str, now: float) -> None:
-        """Forget the peer's IKE SAs, which don't answer, and make a new one."""
+        """Forget the peer's IKE SAs, which do not answer, and make a new one."""
         association = self._association(peer)
         association.drop(Cause.IKE_SA_LOST, now)
         association.connect(now)
@@ -277,14 +282,14 @@ class Endpoint:
     def drop_silent(self, peer: str, patience: float, now: float) -> None:
         """Forget the IKE SAs that have left a request of ours unanswered for `patience` seconds.
 
-        If no other one is up, one is made. What waited for its turn goes over that.
+        If no other IKE SA is up, a new one is made; waiting requests go over it.
         """
         association = self._association(peer)
         association.drop_silent(patience, now)
         association.connect(now)
 
     def repeat(self, peer: str, now: float) -> None:
-        """Send again what waits for an answer, and go on with it as before."""
+        """Repeat the requests that wait for an answer, and go on with them as before."""
         self._association(peer).repeat(now)
 
     # --- routing-protocol SAs that we ask for ------------------------------------------------
@@ -294,9 +299,9 @@ class Endpoint:
     ) -> int:
         """Ask for an RP SA; makes an IKE SA if there is none.
 
-        Ends in RpSaNegotiated or RpSaFailed with the number that is returned. Without the peer's
-        Vendor ID it fails with NO_PROFILE, unless a probe or a test wants it `without_profile`.
-        Raises LocalError for a request that can't be sent.
+        Ends in RpSaNegotiated or RpSaFailed with the returned number. Without the peer's Vendor ID
+        the request fails with NO_PROFILE, unless `without_profile` (for a probe or a test). Raises
+        LocalError for a request that can't be sent.
         """
         association = self._association(peer)
         self._check_keyid(peer, request.keyid)
@@ -309,10 +314,10 @@ class Endpoint:
         return number
 
     def cancel(self, peer: str, exchange: int, now: float) -> None:
-        """The answer to a `request` isn't wanted any more; it ends in RpSaFailed(CANCELLED).
+        """Give up a `request`, whose answer is not needed any more; ends in RpSaFailed(CANCELLED).
 
-        If the request is on its way, the event comes with the answer, and a DELETE is sent.
-        Without effect on an exchange that has ended, and on a peer that was removed.
+        If the request is under way, the event comes with the answer, and a DELETE is sent. No
+        effect on an exchange that has ended, or on a peer that was removed.
         """
         association = self._associations.get(peer)
         if association is None:
@@ -328,9 +333,9 @@ class Endpoint:
                 return
 
     def withdraw(self, peer: str, exchange: int) -> bool:
-        """Take back a `request` that has not been sent: True, and no event follows.
+        """Take back a `request` that has not been sent, and return True; no event follows.
 
-        False, and nothing is changed, if it is under way or has ended.
+        Returns False, and changes nothing, if the request is under way or has ended.
         """
         association = self._association(peer)
         for job in association.jobs:
@@ -340,14 +345,14 @@ class Endpoint:
         return False
 
     def send_ids_in_flight(self, peer: str) -> frozenset[int]:
-        """Our SendIDs that requests under way name, towards these two identities.
+        """Return our SendIDs that requests under way name, towards these two identities.
 
-        A repetition that comes late would hit whatever else had such an id by then.
+        A late repetition of such a request would hit another MKT that had got the same SendID.
         """
         return frozenset().union(*(one.send_ids_in_flight() for one in self._with_leaving(peer)))
 
     def _with_leaving(self, name: str) -> list[Association]:
-        """The peer's association, and those before it that still have Deletes under way."""
+        """Return the peer's association, and earlier ones that still have Deletes under way."""
         leaving = [one for one in self._leaving.get(name, ()) if one.sas]
         if leaving:
             self._leaving[name] = leaving
@@ -361,7 +366,10 @@ class Endpoint:
             raise LocalError(f'a DELETE of KeyID {keyid} is under way')
 
     def delete(self, peer: str, send_ids: Sequence[int], now: float) -> int:
-        """Send DELETE for MKTs, named by our SendIDs; ends in DeleteAnswered."""
+        """Send DELETE for MKTs, named by our SendIDs; ends in DeleteAnswered.
+
+        Returns the exchange number. Raises LocalError if `send_ids` are not 1 to 255, or empty.
+        """
         if not send_ids or not all(1 <= keyid <= 255 for keyid in send_ids):
             raise LocalError('a DELETE names KeyIDs from 1 to 255')
         association = self._association(peer)
@@ -374,11 +382,12 @@ class Endpoint:
     def prepare(
         self, token: int, suite: str, tcp_options: bool, keyid: int, lifetime: int, now: float
     ) -> RpSaKeys | None:
-        """Choose from an offer: the keys, before the answer leaves. Then install, then `answer`.
+        """Choose from an offer, and return the keys before the answer is sent: install, then
+        `answer`.
 
-        `keyid` is our SendID, `lifetime` our hard lifetime in seconds. None if additional key
-        exchanges come first: then RpSaPrepared has the keys, or RpSaAbandoned ends it, at once if
-        the IKE SA is gone or goes with the peer. Raises LocalError.
+        `keyid` is our SendID, `lifetime` our hard lifetime in seconds. Returns None if additional
+        key exchanges come first: then RpSaPrepared has the keys, or RpSaAbandoned ends the request,
+        at once if the IKE SA is closed or its peer was removed. Raises LocalError.
         """
         nr = self._context.random(NONCE_LENGTH)
         request = self._request(token)
@@ -390,8 +399,11 @@ class Endpoint:
         return request.prepare(token, suite, tcp_options, keyid, lifetime, nr, now)
 
     def answer(self, token: int, now: float) -> bool:
-        """Send the answer that was prepared. False if the IKE SA is gone, or goes with the
-        peer, which will never hear of this MKT."""
+        """Send the prepared answer.
+
+        Returns False if the IKE SA is closed or its peer was removed: the peer will never learn of
+        this MKT.
+        """
         request = self._request(token)
         answerable = not request.unanswerable
         if answerable or not request.prepared:
@@ -408,7 +420,7 @@ class Endpoint:
         request.refuse(notify, data, now)
 
     def answer_delete(self, token: int, send_ids: Sequence[int], now: float) -> None:
-        """Answer a DELETE with our SendIDs of the MKTs that it removed; there may be none."""
+        """Answer a DELETE with our SendIDs of the MKTs that it removed, if any."""
         pending = self._context.pending.get(token)
         if not isinstance(pending, PendingDelete):
             raise LocalError(f'{token} is not the token of a DELETE')
@@ -418,14 +430,14 @@ class Endpoint:
     # --- show --------------------------------------------------------------------------------
 
     def snapshot(self) -> Snapshot:
-        """What there is, for `show`; nothing secret."""
+        """Return the state of this endpoint for `show`, without secrets."""
         return Snapshot(
             tuple(snapshot_of(association) for association in self._associations.values()),
             replace(self._strangers),
         )
 
     def ike_sa_in_use(self, peer: str) -> IkeSaSnapshot | None:
-        """The IKE SA that the next request to this peer goes over; None if there is none."""
+        """Return the IKE SA that carries the next request to this peer; None if there is none."""
         sa = self._association(peer).best()
         return None if sa is None else snapshot_of_ike_sa(sa)
 

@@ -1,9 +1,9 @@
-"""Two families of errors: what the peer did wrong, and what went wrong on our side.
+"""Two families of errors: faults of the peer, and faults of our side.
 
 Anything that arrives in a datagram raises `PeerError` or nothing. A `PeerError` knows the notify
-that RFC 7296, 2.21 wants as an answer, if any; whether one may be sent at all (never to an
-unauthenticated response, never in answer to an error) is the engine's business.
-No error text holds a secret.
+that RFC 7296, 2.21 wants as an answer, if any; the engine decides whether that answer may be sent
+at all (never to an unauthenticated response, never in answer to an error). No error text holds a
+secret.
 """
 
 # Named after the notify types of RFC 7296, 3.10.1, which don't end in "Error".
@@ -18,36 +18,40 @@ from ikev2.constants import NotifyType
 
 
 class IkeError(Exception):
-    """Base of everything that this package raises on purpose."""
+    """Base of all errors that this package raises on purpose."""
 
 
 class LocalError(IkeError):
-    """Our side's fault: a wrong argument, an unusable credential, something not supported here."""
+    """A fault of our side: a wrong argument, an unusable credential, something not supported
+    here.
+    """
 
 
 class CredentialError(LocalError):
-    """A local key or key file can't be used; the text says why."""
+    """A local key or key file is unusable; the text says why."""
 
 
 class UnsupportedAlgorithm(LocalError):
-    """This host or library can't do an algorithm that it was told to use."""
+    """This host or library does not support an algorithm that it was told to use."""
 
 
 class ProofFault(Enum):
-    """What is wrong with a proof of identity: advice is chosen by it, texts are for people."""
+    """Kind of fault in a proof of identity: advice is chosen by this value, texts are for
+    people.
+    """
 
     PSK = auto()
     PPK = auto()
     CERTIFICATE = auto()
     METHOD = auto()
     KEY = auto()
-    """The public key, or the signature that was made with another one."""
+    """The public key is wrong, or the signature was made with another key."""
     REFUSED_US = auto()
-    """The peer did not take ours."""
+    """The peer did not accept our proof."""
 
 
 class FailureText(str):
-    """Why something failed, for people; with `fault` for who decides by it."""
+    """Text of a failure for people, with its `fault` for code that decides."""
 
     __slots__ = ('fault',)
     fault: ProofFault
@@ -59,24 +63,24 @@ class FailureText(str):
 
 
 def fault_of(text: str) -> ProofFault | None:
-    """Return the fault that goes with a failure's text, None where there is none."""
+    """Return the fault that goes with a failure's text, or None if the text has none."""
     return text.fault if isinstance(text, FailureText) else None
 
 
 class PeerError(IkeError):
-    """The peer's fault. `notify` is the answer's notify type, or None where none is sent."""
+    """A fault of the peer. `notify` is the notify type of the answer, or None if none is sent."""
 
     notify: ClassVar[NotifyType | None] = None
 
     @property
     def text(self) -> str:
-        """Why, with its fault where it has one."""
+        """Return the text of this error, as FailureText if a fault goes with it."""
         said = self.args[0] if self.args else ''
         return said if isinstance(said, FailureText) else str(self)
 
     @property
     def notify_data(self) -> bytes:
-        """Notification data that goes with `notify`."""
+        """Return the notification data that goes with `notify`."""
         return b''
 
 
@@ -87,7 +91,7 @@ class MalformedMessage(PeerError):
 
 
 class UnsupportedVersion(PeerError):
-    """Major version above 2 (RFC 7296, 2.5)."""
+    """The major version is above 2 (RFC 7296, 2.5)."""
 
     notify = NotifyType.INVALID_MAJOR_VERSION
 
@@ -97,7 +101,7 @@ class UnsupportedVersion(PeerError):
 
     @property
     def notify_data(self) -> bytes:
-        """One octet: the highest version that we speak (RFC 7296, 3.10.1)."""
+        """Return one octet: the highest version that we support (RFC 7296, 3.10.1)."""
         return b'\x02'
 
 
@@ -112,12 +116,14 @@ class UnsupportedCriticalPayload(PeerError):
 
     @property
     def notify_data(self) -> bytes:
-        """One octet: the payload type (RFC 7296, 3.10.1)."""
+        """Return one octet: the payload type (RFC 7296, 3.10.1)."""
         return bytes([self.payload_type])
 
 
 class IntegrityFailure(PeerError):
-    """An SK or SKF payload whose integrity check fails; dropped without an answer."""
+    """The integrity check of an SK or SKF payload fails; the message is dropped without an
+    answer.
+    """
 
 
 class NoProposalChosen(PeerError):
@@ -127,11 +133,11 @@ class NoProposalChosen(PeerError):
 
 
 class InvalidAnswer(PeerError):
-    """A response that isn't consistent with our request (RFC 7296, 3.3.6 for SA payloads)."""
+    """A response is not consistent with our request (RFC 7296, 3.3.6 for SA payloads)."""
 
 
 class ContradictoryAnswer(InvalidAnswer):
-    """A response that grants something and reports an error beside (RFC 7296, 3.10.1)."""
+    """A response grants something and reports an error as well (RFC 7296, 3.10.1)."""
 
     def __init__(self, notify_type: int) -> None:
         super().__init__(f'the answer reports error {notify_type} beside what it grants')
@@ -139,13 +145,13 @@ class ContradictoryAnswer(InvalidAnswer):
 
 
 class InvalidKeyExchange(PeerError):
-    """A public value that fails its checks (RFC 6989, 2); the exchange is over."""
+    """A public value fails its checks (RFC 6989, 2); the exchange is over."""
 
     notify = NotifyType.INVALID_SYNTAX
 
 
 class WrongKeyExchangeGroup(PeerError):
-    """The KE payload's group isn't the one we choose (RFC 7296, 1.3 and 3.4)."""
+    """The group of the KE payload is not the one that we choose (RFC 7296, 1.3 and 3.4)."""
 
     notify = NotifyType.INVALID_KE_PAYLOAD
 
@@ -155,18 +161,18 @@ class WrongKeyExchangeGroup(PeerError):
 
     @property
     def notify_data(self) -> bytes:
-        """Two octets: the accepted group."""
+        """Return two octets: the accepted group."""
         return self.wanted.to_bytes(2, 'big')
 
 
 class TrafficSelectorsUnacceptable(PeerError):
-    """Not exactly one TCP address and port in each selector payload."""
+    """A selector payload holds anything else than one TCP address and port."""
 
     notify = NotifyType.TS_UNACCEPTABLE
 
 
 class AuthenticationFailed(PeerError):
-    """AUTH doesn't verify, or the method, key or identity isn't the configured one."""
+    """AUTH does not verify, or the method, key or identity is not the configured one."""
 
     notify = NotifyType.AUTHENTICATION_FAILED
 

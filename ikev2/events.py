@@ -1,6 +1,6 @@
-"""What passes between the IKEv2 endpoint and its user: requests, offers, outcomes.
+"""Data exchanged between the IKEv2 endpoint and its user: requests, offers, outcomes.
 
-Data only. "Exchange" numbers are the endpoint's own, one for each request it was given; "token"
+Data only. "Exchange" numbers are the endpoint's own, one for each request of its user; "token"
 numbers stand for a peer's request that waits for our answer.
 """
 
@@ -24,7 +24,7 @@ IPAddress = IPv4Address | IPv6Address
 
 @dataclass(frozen=True, slots=True)
 class Datagram:
-    """A UDP datagram. `data` has no non-ESP marker: the UDP adapter adds and takes it."""
+    """A UDP datagram. `data` has no non-ESP marker: the UDP adapter adds and removes it."""
 
     data: bytes
     local: IPAddress
@@ -35,18 +35,21 @@ class Datagram:
 
 @dataclass(frozen=True, slots=True)
 class SendFailure:
-    """A datagram that the kernel refused to send, or that ICMP says was not delivered."""
+    """A datagram that the kernel refused to send, or that an ICMP error reports as not
+    delivered.
+    """
 
     remote: IPAddress
     text: str
     from_icmp: bool
-    """Anybody may have forged it (RFC 7296, 2.4): good for a hint, proof of nothing."""
+    """True if ICMP reported the failure: anyone may have forged it (RFC 7296, 2.4), so it is only a
+    hint."""
     is_port_closed: bool = False
-    """ICMP says that the datagram came to the host, and that nobody listens on its port."""
+    """True if ICMP reports that the datagram reached the host, but that its port is closed."""
 
 
 class Cause(StrEnum):
-    """Why an IKE SA or an exchange failed, as an operator must be told."""
+    """Cause of the failure of an IKE SA or an exchange, for an operator."""
 
     NO_ANSWER = 'no IKE answer'
     AUTHENTICATION_FAILED = 'authentication failed'
@@ -73,9 +76,9 @@ class RpSaRequest:
     """A routing-protocol SA that we ask for, new or (with `rekey_spi`) as a successor."""
 
     keyid: int
-    """Our SendID for it: the SPI of our proposals."""
+    """Our SendID for the RP SA: the SPI of our proposals."""
     suites: tuple[str, ...]
-    """Names of ikev2.constants.RP_SUITES, most wanted first."""
+    """Names of ikev2.constants.RP_SUITES, the most preferred first."""
     tcp_options: bool
     tsi: Selector
     tsr: Selector
@@ -86,7 +89,7 @@ class RpSaRequest:
     rekey_keyid: int | None = None
     """REKEY_SA: our SendID of the MKT to be replaced; None for a new MKT."""
     keyids_in_use: tuple[int, ...] = ()
-    """KEYID_IN_USE: SendIDs of the peer that we can't take as RecvIDs."""
+    """KEYID_IN_USE: SendIDs of the peer that we cannot accept as RecvIDs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +105,7 @@ class RpSaOffer:
     rekey_keyid: int | None
     """REKEY_SA: the peer's SendID (our RecvID) of the MKT to be replaced."""
     keyids_in_use: tuple[int, ...]
-    """Our SendIDs that the peer can't take."""
+    """Our SendIDs that the peer cannot accept."""
     proposals: tuple[tuple[str, bool], ...]
     """(suite name, TCP options covered) pairs on offer, in the peer's order."""
 
@@ -117,15 +120,15 @@ class RpSaKeys:
     recv_id: int
     master_key: Secret
     lifetime: int | None
-    """What the peer sent, seconds; None if it sent none."""
+    """Seconds, as the peer sent it; None if it sent none."""
     lowest_nonce: bytes
     """The lower of Ni and Nr: which of two crossing rekeys stays (RFC 7296 2.8.1)."""
     proof: Proof
-    """Of the IKE SA under which this was negotiated."""
+    """The proof of the IKE SA under which this RP SA was negotiated."""
 
     @property
     def authenticated(self) -> float:
-        """`now` of the IKE_AUTH of that proof: InitialContact judges by it."""
+        """Return `now` of the IKE_AUTH of the proof, which InitialContact is compared with."""
         return self.proof.authenticated
 
 
@@ -134,24 +137,26 @@ class RpSaKeys:
 
 @dataclass(frozen=True, slots=True)
 class IkeMessage:
-    """A message of an exchange was sent or received: for the operator's timeline only."""
+    """A message of an exchange that was sent or received: for the operator's timeline only."""
 
     peer: str
     exchange_type: int
     sent: bool
     response: bool
     payloads: tuple[Payload, ...] = field(repr=False)
-    """For a probe, which tells what is in them. An AUTH by a pre-shared key is nothing to print:
-    weak keys are guessed from it."""
+    """For a probe, which reports their contents. An AUTH by a pre-shared key must not be printed:
+    weak keys can be guessed from it."""
 
     @property
     def exchange(self) -> str:
-        """`IKE_SA_INIT`, `IKE_AUTH`, `CREATE_CHILD_SA` or `INFORMATIONAL`."""
+        """Return `IKE_SA_INIT`, `IKE_AUTH`, `CREATE_CHILD_SA` or `INFORMATIONAL`."""
         return exchange_name(self.exchange_type)
 
     @property
     def detail(self) -> str:
-        """The payloads in words; made when somebody looks, for most messages nobody does."""
+        """Return the payloads in words; computed at use only, since most messages are never
+        shown.
+        """
         return describe(self.payloads)
 
 
@@ -170,12 +175,12 @@ class IkeSaUp:
     """The IKE suite in words."""
     peer_id: str
     proof: Proof
-    """What the peer proved itself with; its rekeys inherit it."""
+    """The peer's proof of its identity; rekeys of this IKE SA inherit it."""
 
 
 @dataclass(frozen=True, slots=True)
 class IkeSaDown:
-    """No IKE SA to the peer is left. MKTs stay."""
+    """The last IKE SA to the peer has ended. MKTs stay."""
 
     peer: str
     cause: Cause
@@ -184,7 +189,7 @@ class IkeSaDown:
 
 @dataclass(frozen=True, slots=True)
 class IkeSaDistrusted:
-    """The proof of an IKE SA does not hold any more, and the IKE SA has ended. Others stay."""
+    """The proof of an IKE SA does not hold any more, and the IKE SA was closed. Others stay."""
 
     peer: str
     spis: str
@@ -193,7 +198,7 @@ class IkeSaDistrusted:
 
 @dataclass(frozen=True, slots=True)
 class IkeSaFailed:
-    """An attempt to make an IKE SA failed. The endpoint doesn't retry by itself."""
+    """An attempt to make an IKE SA failed. The endpoint does not retry by itself."""
 
     peer: str
     step: str
@@ -203,19 +208,19 @@ class IkeSaFailed:
 
 @dataclass(frozen=True, slots=True)
 class InitialContact:
-    """The peer says that all its connections from before this IKE SA are dead."""
+    """The peer reports that all its connections from before this IKE SA have ended."""
 
     peer: str
     before: float
-    """`now` of this IKE SA's IKE_SA_INIT: MKTs of IKE SAs that were authenticated before it are
-    dead, however young they are themselves; others stay."""
+    """`now` of this IKE SA's IKE_SA_INIT: MKTs of IKE SAs that were authenticated earlier are
+    invalid, however new the MKTs are; others stay."""
 
 
 @dataclass(frozen=True, slots=True)
 class RpSaRequested:
     """The peer asks for an RP SA: call `prepare` then `answer`, or `refuse`.
 
-    Where `prepare` gives no keys yet, RpSaPrepared or RpSaAbandoned comes in between.
+    If `prepare` returns no keys yet, RpSaPrepared or RpSaAbandoned comes in between.
     """
 
     token: int
@@ -225,7 +230,9 @@ class RpSaRequested:
 
 @dataclass(frozen=True, slots=True)
 class RpSaPrepared:
-    """The keys that `prepare` had to leave open are there: install, then `answer` or `refuse`."""
+    """The keys that `prepare` could not return yet are ready: install, then `answer` or
+    `refuse`.
+    """
 
     token: int
     peer: str
@@ -234,8 +241,10 @@ class RpSaPrepared:
 
 @dataclass(frozen=True, slots=True)
 class RpSaAbandoned:
-    """The peer never finished what `prepare` left open, or can't be answered any more; the token
-    means nothing from here on."""
+    """The peer never completed a prepared request, or can't be answered any more.
+
+    The token is not valid from now on.
+    """
 
     token: int
     peer: str
@@ -258,9 +267,9 @@ class RpSaFailed:
     peer: str
     cause: Cause
     notify: int | None
-    """The error notify's type, if the peer sent one."""
+    """The type of the error notify, if the peer sent one."""
     data: bytes
-    """Its notification data."""
+    """The notification data of that notify."""
     text: str
 
 
@@ -284,11 +293,11 @@ class DeleteAnswered:
 
 @dataclass(frozen=True, slots=True)
 class StrangerCalled:
-    """IKE_SA_INIT came from an address that is no peer's; nothing was answered."""
+    """IKE_SA_INIT came from an address that no peer has; nothing was answered."""
 
     local: IPAddress
     remote: IPAddress
-    """What the datagram says, which anybody may have forged."""
+    """The source address of the datagram, which anyone may have forged."""
 
 
 Event = (

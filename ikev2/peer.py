@@ -1,6 +1,6 @@
-"""A peer as IKE sees it: an entry of the Peer Authorization Database (RFC 4301, 4.4.3).
+"""A peer of IKE: an entry of the Peer Authorization Database (RFC 4301, 4.4.3).
 
-Configuration only. Which sessions the peer may ask for is the gatekeeper's part of the entry.
+Configuration only. The gatekeeper's part of the entry says which sessions the peer may ask for.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ _SHORTEST_IKE_LIFETIME = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Who a peer must prove to be, how we prove ourselves, and where IKE runs.
+    """The identities and credentials of both sides, and the addresses and ports of IKE.
 
     Raises LocalError for a combination that can't work.
     """
 
     name: str
-    """Ours, unique in an endpoint."""
+    """Our name for the peer, unique in an endpoint."""
     local_id: Identity
     remote_id: Identity
     credential: LocalCredential
@@ -37,16 +37,16 @@ class Peer:
     """The peer's UDP port for IKE without NAT traversal."""
     remote_natt_port: int = 4500
     policy: IkePolicy = field(default_factory=IkePolicy)
-    """Also of the key exchange of RP SAs."""
+    """Also for the key exchange of RP SAs."""
     ppk: Ppk | None = None
-    """Beside the credentials (RFC 8784)."""
+    """In addition to the credentials (RFC 8784)."""
     liveness_idle: float | None = None
-    """Seconds without an authentic message from the peer before we ask whether it lives."""
+    """Seconds without an authentic message from the peer until we check its liveness."""
     ike_lifetime: float = 4 * 3600.0
-    """Seconds; an IKE SA is rekeyed before, and deleted at its end."""
+    """Seconds; an IKE SA is rekeyed before this time, and deleted at its end."""
     reauthenticate_after: float | None = None
-    """Seconds; a new IKE SA is made before, with new proofs of both identities. None: when what
-    the peer proved itself with ends, if it does."""
+    """Seconds; a new IKE SA is made before this time, with new proofs of both identities. None:
+    before the end of the peer's proof, if it ends."""
 
     def __post_init__(self) -> None:
         if not self.addresses:
@@ -54,7 +54,7 @@ class Peer:
         if any(local.version != remote.version for local, remote in self.addresses):
             raise LocalError(f'peer {self.name}: both addresses of a pair are IPv4 or both IPv6')
         if self.local_id == self.remote_id:
-            # With one identity for both, our own messages sent back would authenticate.
+            # With the same identity on both sides, our own messages sent back would authenticate.
             raise LocalError(f'peer {self.name}: local and remote identity are the same')
         if isinstance(self.remote_credential, TrustAnchors) and not certifiable(self.remote_id):
             raise LocalError(

@@ -1,10 +1,10 @@
-"""A limit on how often something may happen."""
+"""A limit on the rate of an action."""
 
 from __future__ import annotations
 
 
 class Rate:
-    """At most `most` times within any `seconds`."""
+    """A limit of `most` times within any `seconds`."""
 
     __slots__ = ('_most', '_seconds', '_times')
 
@@ -14,7 +14,7 @@ class Rate:
         self._times: list[float] = []
 
     def allow(self, now: float) -> bool:
-        """True, and counted, if it may happen now."""
+        """Return True, and count, if the action is allowed now."""
         times = self._times
         if len(times) == self._most:
             if now < times[0] + self._seconds:

@@ -1,4 +1,4 @@
-"""IKE SAs that are silent, or one too many: asked whether the peer lives, and deleted when idle."""
+"""IKE SAs that are silent, or one too many: checked for liveness, and deleted when idle."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def watch(sa: IkeSa, idle: float, now: float) -> None:
-    """Ask whether the peer lives whenever an IKE SA was silent for `idle` seconds."""
+    """Check the peer's liveness whenever an IKE SA was silent for `idle` seconds."""
 
     def look(now: float) -> None:
         if sa.state not in USABLE:
@@ -35,13 +35,13 @@ class RedundantSas:
     """One peer's IKE SAs where there are more than one."""
 
     def __init__(self, context: Context, usable: Callable[[], list[IkeSa]]) -> None:
-        """`usable` gives the IKE SAs that our requests may use."""
+        """Take `usable`, which returns the IKE SAs that our requests may use."""
         self._context = context
         self._usable = usable
         self._timer: Timer | None = None
 
     def look(self, now: float) -> None:
-        """Settle which one stays once all have been idle for a while; their number has changed."""
+        """Schedule the choice of one IKE SA, after a change in their number."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -50,9 +50,9 @@ class RedundantSas:
             self._timer = self._context.timers.at(when, self._settle)
 
     def _settle(self, now: float) -> None:
-        """Two IKE SAs: when idle, the one with the lowest nonce goes, by its initiator.
+        """Delete the idle IKE SA with the lowest nonce of two, if we initiated it.
 
-        The other one must have shown that it lives, at both ends: hence the liveness check.
+        The other one must have proven its liveness at both ends: hence the liveness check.
         """
         usable = [sa for sa in self._usable() if not is_superseded(sa)]
         if len(usable) < 2:
@@ -74,8 +74,8 @@ class RedundantSas:
         winner.queue(Liveness(delete if ours else None), now)
         for sa in usable:
             if sa not in ours:
-                # Of two that are left the peer deletes the loser. But by then it may have lost it,
-                # or have given up the winner: this finds out.
+                # Of two that are left the peer deletes the one with the lowest nonce. But by then
+                # the peer may have lost that one, or have given up the other: this check finds out.
                 self._check_later(sa, now)
 
     def _check_later(self, sa: IkeSa, now: float) -> None:

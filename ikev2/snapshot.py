@@ -1,4 +1,4 @@
-"""What an endpoint shows of itself: plain data, nothing secret."""
+"""The state of an endpoint for `show`: plain data, no secrets."""
 
 from __future__ import annotations
 
@@ -15,50 +15,50 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class IkeSaSnapshot:
-    """One IKE SA."""
+    """The state of one IKE SA."""
 
     state: State
     initiator: bool
-    """We are its original initiator."""
+    """True if we are the original initiator."""
     spis: str
-    """Initiator's and responder's in hex."""
+    """Initiator's and responder's SPI in hex."""
     suite: str
     since: float | None
-    """`now` when it came up."""
+    """`now` when the IKE SA came up."""
     heard: float
     """`now` of the peer's last authentic message."""
     profile: bool
     nat: bool
     path: Path
     proven_until: float | None
-    """Seconds since the epoch, when the peer's proof ends; None if it doesn't end by itself."""
+    """Seconds since the epoch when the peer's proof ends; None if it does not end by itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class PeerSnapshot:
-    """One peer."""
+    """The state of one peer."""
 
     name: str
     up: bool
-    """There is an IKE SA that serves requests."""
+    """True if there is an IKE SA that serves requests."""
     connecting: bool
-    """IKE_SA_INIT or IKE_AUTH is under way from our side."""
+    """True if IKE_SA_INIT or IKE_AUTH is under way from our side."""
     ike_sas: tuple[IkeSaSnapshot, ...]
     waiting: int
-    """Requests that haven't been sent yet."""
+    """Number of requests that have not been sent yet."""
     counters: Counters
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One endpoint."""
+    """The state of one endpoint."""
 
     peers: tuple[PeerSnapshot, ...]
     strangers: Counters
-    """What came from addresses that no peer has."""
+    """Counts of datagrams from addresses that no peer has."""
 
     def peer(self, name: str) -> PeerSnapshot:
-        """One peer's. Raises KeyError."""
+        """Return the snapshot of one peer. Raises KeyError if there is no such peer."""
         for peer in self.peers:
             if peer.name == name:
                 return peer
@@ -66,7 +66,7 @@ class Snapshot:
 
 
 def snapshot_of(association: Association) -> PeerSnapshot:
-    """A peer's snapshot."""
+    """Return the snapshot of an association."""
     return PeerSnapshot(
         association.peer.name,
         bool(association.usable),
@@ -79,7 +79,7 @@ def snapshot_of(association: Association) -> PeerSnapshot:
 
 
 def snapshot_of_ike_sa(sa: IkeSa) -> IkeSaSnapshot:
-    """An IKE SA's snapshot."""
+    """Return the snapshot of an IKE SA."""
     origin = sa.origin
     return IkeSaSnapshot(
         sa.state,

@@ -1,4 +1,4 @@
-"""Deadlines of a core that has no clock: who wants to be called, and when.
+"""Deadlines of a core that has no clock.
 
 No I/O and no waiting: the adapter sleeps until `next()` and calls `run(now)`.
 """
@@ -26,19 +26,19 @@ class Timer:
         self._timers = timers
 
     def cancel(self) -> None:
-        """Never call the action. What it refers to is released at once."""
+        """Never call the action. The objects that the action refers to are released at once."""
         if self._action is not None:
             self._action = None
             self._timers.cancelled()
 
     def take(self) -> Action | None:
-        """The action, once; None if it was cancelled."""
+        """Return the action, once; None if the timer was cancelled."""
         action, self._action = self._action, None
         return action
 
     @property
     def pending(self) -> bool:
-        """True until it has run or was cancelled."""
+        """Return True until the action has run or was cancelled."""
         return self._action is not None
 
 
@@ -51,23 +51,23 @@ class Timers:
         self._cancelled = 0
 
     def at(self, when: float, action: Action) -> Timer:
-        """Call `action` once `when` has come."""
+        """Call `action` once `when` has come, and return the timer."""
         timer = Timer(when, action, self)
         heapq.heappush(self._heap, (when, next(self._order), timer))
         return timer
 
     def next(self) -> float | None:
-        """The earliest deadline, or None."""
+        """Return the earliest deadline, or None if there is none."""
         while self._heap and not self._heap[0][2].pending:
             heapq.heappop(self._heap)
             self._cancelled = max(0, self._cancelled - 1)
         return self._heap[0][0] if self._heap else None
 
     def run(self, now: float) -> None:
-        """Call what is due, in the order of the deadlines.
+        """Call the actions that are due, in the order of the deadlines.
 
         An action that sets a deadline which is already due runs in the next call, so that no
-        mistake can keep this one from returning.
+        mistake can keep this call from returning.
         """
         due: list[Timer] = []
         while (when := self.next()) is not None and when <= now:
@@ -78,7 +78,7 @@ class Timers:
                 action(now)
 
     def cancelled(self) -> None:
-        """A timer was cancelled. Dead entries never outnumber the live ones for long."""
+        """Count a cancelled timer; cancelled entries never outnumber the others for long."""
         self._cancelled += 1
         if self._cancelled > _COMPACT_FROM and 2 * self._cancelled > len(self._heap):
             self._heap = [entry for entry in self._heap if entry[2].pending]

@@ -1,8 +1,8 @@
 """UDP sockets for an endpoint: the only module of this package that does I/O.
 
-Doesn't wait and has no thread: whoever drives the endpoint polls `filenos`, and calls `receive`
-and `send`. Adds and takes the non-ESP marker (RFC 7296, 2.23), and makes answers leave from the
-address that was asked.
+Does not wait and has no thread: the driver of the endpoint polls `filenos`, and calls `receive` and
+`send`. Adds and removes the non-ESP marker (RFC 7296, 2.23), and sends answers from the address
+that received the request.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from ikev2.events import Datagram, SendFailure
 
 _MARKER = bytes(4)
 _MARKERLESS_PORT = 500
-_KEEPALIVE = b'\xff'  # RFC 3948, 2.3: keeps a NAT's mapping alive, says nothing
+_KEEPALIVE = b'\xff'  # RFC 3948, 2.3: keeps a NAT's mapping alive, no content
 _LARGEST = 65535
 _UNPROVEN = frozenset(
     bytes([kind])
     for kind in (ExchangeType.IKE_SA_INIT, ExchangeType.IKE_INTERMEDIATE, ExchangeType.IKE_AUTH)
 )
 _MOST_AT_ONCE = 64
-# <linux/in.h>, <linux/in6.h>: Python 3.11 doesn't have these.
+# <linux/in.h>, <linux/in6.h>: missing in Python 3.11.
 _IP_PKTINFO = 8
 _IP_MTU_DISCOVER = 10
 _IPV6_MTU_DISCOVER = 23
@@ -40,24 +40,24 @@ _RECVERR = {(socket.IPPROTO_IP, _IP_RECVERR), (socket.IPPROTO_IPV6, _IPV6_RECVER
 # <linux/errqueue.h>: struct sock_extended_err, of which errno and origin are read.
 _EXTENDED_ERROR = struct.Struct('=IB')
 _FROM_KERNEL = 1
-"""SO_EE_ORIGIN_LOCAL: sendmsg() has said it."""
+"""SO_EE_ORIGIN_LOCAL: sendmsg() has reported the error already."""
 _ICMP = {errno.ECONNREFUSED: 'port unreachable'}
 _QUOTE = 128
 _MOST_FAILURES = 16
-"""Of different kinds, between two calls."""
+"""Failures of different kinds that are kept between two calls."""
 _IN_PKTINFO = struct.Struct('=i4s4s')
 _IN6_PKTINFO = struct.Struct('=16si')
 
 
 class UdpError(LocalError):
-    """A port can't be opened; the text says which, why, and what to do."""
+    """A port can't be opened; the text names the port, the reason and what to do."""
 
 
 class UdpSockets:
     """Both ports, over IPv4 and IPv6, on all addresses of this host (of this namespace).
 
     Raises UdpError. IPv6 is left out where the kernel has none; `families` tells. A port 0 is any
-    that is free, of one family only; `ports` tells which it became.
+    free port, of one family only; `ports` has the number of the port.
     """
 
     def __init__(
@@ -66,8 +66,11 @@ class UdpSockets:
         families: Iterable[int] = (socket.AF_INET, socket.AF_INET6),
         device: str | None = None,
     ) -> None:
-        """With a `device` only what comes by that interface, or what comes by a VRF that has that
-        name, and only while `sharing` for the sockets without a device."""
+        """Open the sockets. Raises UdpError.
+
+        With a `device`, receive only datagrams that arrive by that interface, or by a VRF of that
+        name, and only while `sharing` for the sockets without a device.
+        """
         self.ports = ports
         self.device = device
         self.families: tuple[int, ...] = ()
@@ -84,12 +87,14 @@ class UdpSockets:
             raise UdpError('this host has neither IPv4 nor IPv6')
 
     def filenos(self) -> list[int]:
-        """The descriptors to poll for input."""
+        """Return the descriptors to poll for input."""
         return [one.fileno() for one in self._sockets.values()]
 
     @contextmanager
     def sharing(self) -> Iterator[None]:
-        """Let sockets of a device bind to the same ports meanwhile; nobody else may later."""
+        """Let sockets of a device bind to the same ports within this context, and none
+        afterwards.
+        """
         try:
             self._share(1)
             yield
@@ -101,8 +106,10 @@ class UdpSockets:
             one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, value)
 
     def use_zones(self, interfaces: Mapping[IPv6Address, str]) -> None:
-        """Say on which interface each link-local peer is (RFC 4007, 6): its address alone says
-        nothing, and the kernel sends nothing there."""
+        """Set the interface of each link-local peer (RFC 4007, 6).
+
+        The kernel does not send to a link-local address without an interface.
+        """
         self._interfaces = dict(interfaces)
 
     def close(self) -> None:
@@ -112,14 +119,14 @@ class UdpSockets:
         self._sockets.clear()
 
     def take_failures(self) -> list[SendFailure]:
-        """Datagrams that were refused since the last call; IKE sends them again by itself."""
+        """Return datagrams that were refused since the last call; IKE repeats them by itself."""
         taken, self._failures = self._failures, []
         return taken
 
     def receive(self) -> list[Datagram]:
-        """Return what has arrived, up to 64 datagrams per socket: poll says if there are more.
+        """Return received datagrams, up to 64 per socket: poll tells if there are more.
 
-        What can wait comes last.
+        Datagrams of the lowest priority come last.
         """
         found: list[Datagram] = []
         for (family, port), one in self._sockets.items():
@@ -130,7 +137,7 @@ class UdpSockets:
                 except BlockingIOError:
                     break
                 except OSError:
-                    # An ICMP error that somebody sent us, which is in the error queue too.
+                    # An ICMP error that another host sent us, which is in the error queue too.
                     continue
                 datagram = _arrived(family, port, data, ancillary, flags, source)
                 if datagram is not None and self._is_in_zone(datagram, source):
@@ -140,7 +147,8 @@ class UdpSockets:
     def send(self, datagram: Datagram) -> None:
         """Send from the datagram's local address and port.
 
-        A datagram that the kernel refuses is lost, as on the way; `take_failures` has why.
+        A datagram that the kernel refuses is lost, as on the way; `take_failures` returns the
+        reason.
         """
         data = datagram.data
         if _MARKERLESS_PORT not in (datagram.local_port, datagram.remote_port):
@@ -174,8 +182,10 @@ class UdpSockets:
                 self._failed(datagram, f'{local} to {datagram.remote}: {error.strerror}')
 
     def _zone(self, remote: IPv4Address | IPv6Address) -> int:
-        """The index of the interface that a link-local peer is on; 0 for every other address, and
-        where there is no such interface now."""
+        """Return the index of the interface of a link-local peer.
+
+        0 for every other address, and if there is no such interface now.
+        """
         name = self._interfaces.get(remote) if isinstance(remote, IPv6Address) else None
         if name is None:
             return 0
@@ -185,8 +195,9 @@ class UdpSockets:
             return 0
 
     def _is_in_zone(self, datagram: Datagram, source: tuple[Any, ...]) -> bool:
-        """False for what comes from a link-local peer's address by another interface: that is
-        another host."""
+        """Return False if a link-local peer's address sends by another interface: that is another
+        host.
+        """
         zone = self._zone(datagram.remote)
         return not zone or source[3] == zone
 
@@ -199,7 +210,7 @@ class UdpSockets:
             self._failures.append(failure)
 
     def _read_errors(self, family: int, one: socket.socket) -> None:
-        """What ICMP says of datagrams of ours; unread it would wake the poll for ever."""
+        """Read ICMP errors about our datagrams; unread ones would wake the poll for ever."""
         for _ in range(_MOST_AT_ONCE):
             try:
                 _, ancillary, _, source = one.recvmsg(_QUOTE, 512, socket.MSG_ERRQUEUE)
@@ -255,8 +266,11 @@ def _configure(one: socket.socket, family: int) -> None:
 
 
 def _bind_to_device(one: socket.socket, device: str) -> None:
-    """What comes by an interface of a VRF reaches no socket without it (udp_l3mdev_accept), and
-    what such a socket sends is not routed in the VRF."""
+    """Bind a socket to a device.
+
+    Without this, datagrams that arrive by an interface of a VRF reach no socket
+    (udp_l3mdev_accept), and datagrams of such a socket are not routed in the VRF.
+    """
     one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     one.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode() + b'\0')
 
@@ -271,8 +285,11 @@ def _why_not(port: int, error: OSError) -> str:
 
 
 def _can_wait(datagram: Datagram) -> bool:
-    """Return whether this asks for work for somebody unproven: what an IKE SA is waiting for, a
-    rekey before all, goes first. The answers to our own requests keep their order."""
+    """Return True if a datagram asks for work for an unauthenticated peer.
+
+    Messages of IKE SAs that are up, rekeys above all, are served first. Answers to our own requests
+    keep their order.
+    """
     kind, flags = datagram.data[18:19], datagram.data[19:20]
     return kind in _UNPROVEN and not (flags and flags[0] & HeaderFlag.RESPONSE)
 
@@ -285,7 +302,7 @@ def _arrived(
     flags: int,
     source: tuple[str, int],
 ) -> Datagram | None:
-    """None if it can't be IKE, or doesn't say to which address it came."""
+    """Return the datagram; None if it can't be IKE, or if its destination address is unknown."""
     if flags & socket.MSG_TRUNC or data == _KEEPALIVE:
         return None
     local = _asked_address(family, ancillary)
@@ -307,5 +324,5 @@ def _asked_address(
 
 
 def _ipv6(text: str) -> IPv6Address:
-    """Without the zone, which the selectors can't carry."""
+    """Parse an address without its zone, which the selectors can't carry."""
     return IPv6Address(text.partition('%')[0])

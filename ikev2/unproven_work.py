@@ -1,7 +1,7 @@
-"""Work for those who claim to be a peer and have proven nothing: its CPU time, and its memory.
+"""Work for peers that are not authenticated yet: its CPU time, and its memory.
 
-Decides what may be begun, and what gives way to the newest. What an IKE SA is, and when a peer
-has proven itself, is decided elsewhere.
+Decides which work may be begun, and which IKE SA is dropped for the newest. When a peer is
+authenticated is decided elsewhere.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 
 class _Measured:
-    """Work that is going on. No generator: it is begun for each datagram of a handshake."""
+    """Work that is going on.
+
+    Not a generator, for speed: one begins for each datagram of a handshake.
+    """
 
     __slots__ = ('_before', '_cpu', '_known', '_now', '_received', '_sa', '_sas', '_work')
 
@@ -58,10 +61,12 @@ class _Measured:
 
 
 class UnprovenWork:
-    """One peer's part of it."""
+    """One peer's part of the work for unauthenticated peers."""
 
     def __init__(self, context: Context, sas: list[IkeSa]) -> None:
-        """`sas` are the peer's IKE SAs that aren't closed, the oldest first: its owner's list."""
+        """Take `sas`, the owner's list of the peer's IKE SAs that are not closed, the oldest
+        first.
+        """
         limits = context.limits
         self._context = context
         self._sas = sas
@@ -70,20 +75,21 @@ class UnprovenWork:
 
     @property
     def half_open(self) -> list[IkeSa]:
-        """IKE SAs that the peer began and hasn't authenticated yet, the oldest first."""
+        """Return IKE SAs that the peer began and has not authenticated yet, the oldest first."""
         return [sa for sa in self._sas if sa.state == State.HALF_OPEN]
 
     def may_begin(self, now: float, *, cookie: bool) -> bool:
-        """Return whether there is CPU time left, for this peer and in all."""
+        """Return True if there is CPU time left, for this peer and in all."""
         return self._budget.allows(now, cookie=cookie) and self._context.budget.allows(
             now, cookie=cookie
         )
 
     def measured(self, now: float, sa: IkeSa | None = None) -> _Measured:
-        """Charge for what is done inside: making an IKE SA, or a datagram for one, `sa`.
+        """Charge for the work done in this context: making an IKE SA, or a datagram for one, `sa`.
 
-        What is refused or dropped unread isn't charged: a flood of it must not use up what the
-        true peer needs. What led to an IKE SA is given back once the peer has proven itself.
+        Messages that are refused or dropped unread are not charged: a flood of them must not use up
+        the CPU time of the true peer. The cost of an IKE SA is given back once the peer is
+        authenticated.
         """
         return _Measured(self, self._sas, self._context.cpu, now, sa)
 
@@ -91,7 +97,7 @@ class UnprovenWork:
         """Return the one of `several` IKE SAs with the same SPIs whose peer has sealed a datagram.
 
         One datagram costs as many decryptions as answers are tried: that is charged, and not begun
-        where there is no CPU time left. The true peer's comes again.
+        if there is no CPU time left. The true peer repeats its datagram.
         """
         if not self.may_begin(now, cookie=True):
             several[0].association.counters.limited += 1
@@ -102,20 +108,22 @@ class UnprovenWork:
         return found
 
     def give_back(self, sa: IkeSa) -> None:
-        """The peer of this IKE SA has proven itself."""
+        """Give back the cost of an IKE SA whose peer has authenticated."""
         self._budget.give_back(sa.unproven_cpu)
         self._context.budget.give_back(sa.unproven_cpu)
         sa.unproven_cpu = 0.0
 
     def charge(self, spent: float, sa: IkeSa | None, now: float) -> None:
-        """Somebody unproven has cost so many seconds, for `sa` where there is one."""
+        """Charge `spent` CPU seconds for an unauthenticated peer, for `sa` if there is one."""
         self._budget.spend(spent, now)
         self._context.budget.spend(spent, now)
         if sa is not None:
             sa.unproven_cpu += spent
 
     def make_room(self, now: float) -> None:
-        """Close the oldest half-open IKE SA where there are too many: the newest may be true."""
+        """Close the oldest half-open IKE SA if there are too many: the newest may be the true
+        peer's.
+        """
         limits, waiting = self._context.limits, self.half_open
         if len(waiting) > limits.half_open_most:
             waiting[0].close(Cause.CANCELLED, now)
@@ -123,7 +131,7 @@ class UnprovenWork:
             next(iter(self._context.waiting)).close(Cause.CANCELLED, now)
 
     def keep_refused(self, sa: IkeSa, now: float) -> None:
-        """Keep a closed IKE SA of a peer that proved nothing, for repetitions of our answer."""
+        """Keep a closed IKE SA of an unauthenticated peer, for repetitions of our answer."""
         if not sa.has_answered:
             sa.forget(now)
             return
@@ -132,6 +140,6 @@ class UnprovenWork:
             self._refused.popleft().forget(now)
 
     def forgotten(self, sa: IkeSa) -> None:
-        """A closed IKE SA is kept no longer."""
+        """Stop keeping a closed IKE SA."""
         if sa in self._refused:
             self._refused.remove(sa)

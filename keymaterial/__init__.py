@@ -1,6 +1,6 @@
-"""The one type that holds secret octets, and the reading and making of private files.
+"""The type that holds secret octets, and reading and creation of private files.
 
-Nothing else lives here, and this package imports nothing of ours: everybody may import it.
+This package imports nothing of ours, so that every package may import it.
 """
 
 from __future__ import annotations
