@@ -1,8 +1,8 @@
 """Linux's TCP-AO socket options: numbers and structures of `include/uapi/linux/tcp.h` (6.7 on).
 
-Layouts only; what is asked of the kernel with them is in `tcpao.kernel.installer`. Bit-fields are
-declared as such: ctypes lays them out as the C compiler does, from the low bit on little-endian
-machines and from the high bit on big-endian ones. Multi-octet fields are in host byte order.
+Layouts only; `tcpao.kernel.installer` makes the calls. Bit-fields are declared as such: ctypes lays
+them out as the C compiler does, from the low bit on little-endian machines and from the high bit on
+big-endian ones. Multi-octet fields are in host byte order.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ class Option(IntEnum):
 
 
 class KeyFlag(IntFlag):
-    """`keyflags`."""
+    """Flags of the field `keyflags`."""
 
     IFINDEX = 1
-    """The key is for one VRF. Not set by us: a key without it matches in every VRF, which is
-    right only while a socket serves one."""
+    """The key is for one VRF. We do not set this flag: a key without it matches in every VRF, which
+    is right only while a socket serves one."""
     EXCLUDE_OPT = 2
     """TCP options other than TCP-AO aren't in the MAC (RFC 5925 3.1)."""
 
@@ -109,7 +109,7 @@ class TcpAoInfoOpt(ctypes.Structure):
 class TcpAoGetsockopt(ctypes.Structure):
     """`struct tcp_ao_getsockopt`, for getsockopt(TCP_AO_GET_KEYS); 304 octets.
 
-    It comes back with the raw key in it: wipe it.
+    The kernel returns it with the raw key: wipe it.
     """
 
     _fields_ = (
@@ -140,10 +140,10 @@ _SOCKADDR_IN6 = struct.Struct('=HHI16sI')
 
 
 def peer_sockaddr(peer: IPNetwork, family: int) -> SockaddrStorage:
-    """The peer's address as a socket of `family` wants it.
+    """Return the peer's address in the form of a socket of `family`.
 
-    On an AF_INET6 socket an IPv4 peer is an IPv4-mapped address, whose prefix length stays that
-    of IPv4. Raises ValueError for an IPv6 peer on an AF_INET socket.
+    On an AF_INET6 socket an IPv4 peer is an IPv4-mapped address, whose prefix length stays that of
+    IPv4. Raises ValueError for an IPv6 peer on an AF_INET socket.
     """
     address = peer.network_address
     if family == socket.AF_INET:
@@ -159,7 +159,7 @@ def peer_sockaddr(peer: IPNetwork, family: int) -> SockaddrStorage:
 
 
 def peer_network(sockaddr: SockaddrStorage, prefix: int) -> IPNetwork:
-    """The peer of a key, as the kernel reports it."""
+    """Return the peer of a key, decoded from the kernel's structure."""
     octets = bytes(sockaddr)
     family = struct.unpack_from('=H', octets)[0]
     if family == socket.AF_INET:

@@ -21,7 +21,7 @@ NETSTAT = ('TCPAOGood', 'TCPAOBad', 'TCPAOKeyNotFound', 'TCPAORequired')
 
 
 class KernelBackend:
-    """The kernel's TCP-AO: nothing to start, nothing that could die before we do."""
+    """The kernel's TCP-AO: nothing to start, nothing that could die before this process."""
 
     name = 'kernel'
 
@@ -29,65 +29,60 @@ class KernelBackend:
         self.why = why
 
     def start(self) -> None:
-        """Raises BackendError if this kernel has no TCP-AO."""
+        """Check that this kernel has TCP-AO. Raises BackendError if it has none."""
         reason = why_no_kernel()
         if reason is not None:
             raise BackendError(f'{reason}; try tcp-ao-backend userspace, or auto')
 
     def remarks(self) -> tuple[str, ...]:
-        """See Backend."""
         return ()
 
     def warnings(self) -> tuple[str, ...]:
-        """See Backend."""
         return tuple(filter(None, (saved_syn.warning(),)))
 
     def capabilities(self) -> Capabilities:
-        """As the kernel answers."""
+        """Return the capabilities that the kernel reports."""
         return LinuxInstaller().capabilities()
 
     def listener_installer(self) -> LinuxInstaller:
-        """See Backend."""
         return LinuxInstaller()
 
     def background_installer(self) -> LinuxInstaller:
-        """The kernel answers at once."""
+        """Return an installer; the kernel answers at once."""
         return self.connection_installer()
 
     def connection_installer(self) -> LinuxInstaller:
-        """See Backend."""
         return LinuxInstaller()
 
     def loaded(self, peers: frozenset[IPAddress]) -> None:
-        """See Backend."""
+        """Do nothing: keys of a killed process end with its sockets."""
 
     def counters(self) -> Counters:
-        """See Backend; of the network namespace that the thread is in."""
+        """Return the counters of the network namespace that this thread is in. Raises OSError."""
         lines = Path('/proc/thread-self/net/netstat').read_text().splitlines()
         names, values = (line.split() for line in lines if line.startswith('TcpExt:'))
         found = dict(zip(names[1:], map(int, values[1:]), strict=True))
         return Counters(*(found[name] for name in NETSTAT))
 
     def refusals_fileno(self) -> None:
-        """The kernel tells nobody."""
+        """Return None: the kernel reports no refusals."""
 
     def refusals(self) -> list[DroppedSyn]:
-        """See Backend."""
         return []
 
     def fileno(self) -> None:
-        """See Backend."""
+        """Return None: the kernel's TCP-AO cannot die."""
 
     @property
     def died(self) -> None:
-        """See Backend."""
+        """Return None: the kernel's TCP-AO cannot die."""
 
     def stop(self) -> None:
-        """See Backend."""
+        """Do nothing: keys end with their sockets."""
 
 
 def why_no_kernel() -> str | None:
-    """Why the kernel's TCP-AO can't be used; None if it can."""
+    """Return why the kernel's TCP-AO can't be used; None if it can."""
     for name in MANDATORY:
         reason = why_unsupported(name)
         if reason is not None:

@@ -1,4 +1,4 @@
-"""What an errno of the kernel means for TCP-AO: a cause for us, a reason for the operator."""
+"""The meaning of the kernel's errno for TCP-AO: a cause for us, a reason for the operator."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _MEANING: Final[dict[int, tuple[Cause, str]]] = {
     errno.EINVAL: (Cause.REFUSED, "the socket's peer, family or state does not allow it"),
 }
 
-# The same number means another thing for another option.
+# ENOENT has a different meaning for each option.
 _ENOENT: Final[dict[Option | None, tuple[Cause, str]]] = {
     Option.ADD_KEY: (Cause.UNSUPPORTED, 'the kernel lacks the hash or cipher of this algorithm'),
     Option.DEL_KEY: (Cause.GONE, 'there is no such key'),
@@ -44,7 +44,7 @@ _ENOENT: Final[dict[Option | None, tuple[Cause, str]]] = {
 
 
 def refusal(number: int | None, what: str, option: Option | None = None) -> InstallError:
-    """The InstallError for an errno; `what` says what was being done, `option` by which option."""
+    """Return the InstallError for an errno; `what` is the failed operation, `option` its option."""
     number = number or 0
     if number == errno.ENOENT:
         cause, meaning = _ENOENT.get(option, (Cause.GONE, 'there is no TCP-AO on this socket'))

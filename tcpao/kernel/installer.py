@@ -47,10 +47,10 @@ _TCP_INFO_SEGMENTS: Final = 136
 # A connection has two keys most of the time, three with a deny key that isn't pruned yet.
 _EXPECTED_KEYS: Final = 4
 
-# While a rotation runs. A lost probe must not end a session that BGP's hold time would keep, so
-# the kernel may lose as many as it can count (MAX_TCP_KEEPCNT). In this order on and in the other
-# one off: the first probe may leave as soon as TCP_KEEPIDLE is set, and the wait for the next one
-# is what TCP_KEEPINTVL is then, 75 s if nobody has set it.
+# While a rotation runs. A lost probe must not end a session that BGP's hold time would keep, so the
+# kernel may lose as many as it can count (MAX_TCP_KEEPCNT). Set in this order and reset in the
+# other one: the first probe may be sent as soon as TCP_KEEPIDLE is set, and the wait for the next
+# one is TCP_KEEPINTVL at that moment, 75 s by default.
 _PROBE_OPTIONS: Final[tuple[tuple[int, int, int], ...]] = (
     (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 1),
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 127),
@@ -60,7 +60,7 @@ _PROBE_OPTIONS: Final[tuple[tuple[int, int, int], ...]] = (
 
 _LINGER_ABORT: Final = struct.pack('ii', 1, 0)
 
-# Documentation address (RFC 5737): the key that asks what the kernel can do is for nobody.
+# Documentation address (RFC 5737): the key that tests the kernel's capabilities has no peer.
 _NOBODY: Final = ip_network('192.0.2.1/32')
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -82,7 +82,7 @@ _libc.connect.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint32)
 
 
 class LinuxSocket:
-    """A KeySocket on a TCP socket; the descriptor stays its owner's to close."""
+    """A KeySocket on a TCP socket; only the owner closes the descriptor."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
@@ -96,7 +96,7 @@ class LinuxSocket:
     def carries(self, pair: SocketPair) -> bool:
         try:
             local, local_port = endpoint_of(self._sock.getsockname())
-            # A socket that connects from a wildcard address learns its own only then.
+            # A socket that connects from a wildcard address gets its own address only then.
             if local_port != pair.local_port or (local != pair.local and any(local.packed)):
                 return False
             return endpoint_of(self._sock.getpeername()) == (pair.remote, pair.remote_port)
@@ -120,7 +120,7 @@ class LinuxSocket:
         )
 
     def _tcp_info(self) -> tuple[bool, int]:
-        """Whether TCP is in CLOSE, and how many segments it has seen in all."""
+        """Return True if TCP is in CLOSE, and the number of segments sent and received so far."""
         try:
             info = self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_LENGTH)
         except OSError as error:
@@ -184,7 +184,7 @@ class LinuxSocket:
         if info is None:
             return None
         keys = self._keys()
-        # Current may move between two calls; the keys' own flags are of one moment.
+        # Current may change between two calls; the keys' own flags are of one moment.
         return SocketState(
             current=next((key.send_id for key in keys if key.is_current), None),
             rnext=next((key.recv_id for key in keys if key.is_rnext), None),
@@ -197,7 +197,7 @@ class LinuxSocket:
         info = self._info()
         if info is None:
             raise InstallError(Cause.GONE, 'the socket has no TCP-AO at all')
-        # ao_required and accept_icmps are written on every call: hand back what was read.
+        # ao_required and accept_icmps are written on every call: return the values that were read.
         info.set_current = info.set_counters = 0
         info.set_rnext = 1
         info.rnext = recv_id
@@ -254,11 +254,11 @@ class LinuxSocket:
         self._before_probing = before if on else None
 
     def abort(self) -> None:
-        # close() would free the descriptor's number under its owner's feet, and shutdown() sends
-        # a FIN. Disconnecting (connect to AF_UNSPEC) is TCP's ABORT: it drops what is queued,
-        # sends a signed RST now, and leaves the owner a valid descriptor that reads ECONNRESET.
-        # Nobody may connect it again. SO_LINGER makes sure that no later close() is graceful,
-        # should the kernel refuse.
+        # close() would free the descriptor's number while its owner still uses it, and shutdown()
+        # sends a FIN. Disconnecting (connect to AF_UNSPEC) is TCP's ABORT: it drops the queued
+        # data, sends a signed RST now, and leaves the owner a valid descriptor that reads
+        # ECONNRESET. The socket must never connect again. SO_LINGER makes sure that no later
+        # close() is graceful, should the kernel refuse.
         try:
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ABORT)
         except OSError as error:
@@ -305,26 +305,28 @@ class LinuxSocket:
 
 
 class LinuxInstaller(SocketInstaller[socket.socket]):
-    """The `kernel` backend."""
+    """The installer of the `kernel` backend."""
 
     def __init__(self) -> None:
         super().__init__(wrap=LinuxSocket)
         self._capabilities: Capabilities | None = None
 
     def add_listener(self, handle: socket.socket) -> None:
-        """As every installer's; raises InstallError for a socket that isn't bound to a port."""
+        """Manage a listener's keys; raises InstallError too if the socket is not bound to a
+        port.
+        """
         if handle.fileno() == -1 or endpoint_of(handle.getsockname())[1] == 0:
             raise InstallError(Cause.REFUSED, 'a listening socket must be bound to a port first')
         save_syns(handle)
         super().add_listener(handle)
 
     def add_accepted(self, pair: SocketPair, handle: socket.socket) -> None:
-        """As every installer's; raises InstallError for a connection made from a SYN cookie."""
+        """Manage an accepted socket's keys; raises InstallError too if made from a SYN cookie."""
         refuse_cookies(handle)
         super().add_accepted(pair, handle)
 
     def capabilities(self) -> Capabilities:
-        """What this kernel can do: each suite is tried on a socket of its own, once."""
+        """Return the capabilities of this kernel: each suite is tried on a test socket, once."""
         if self._capabilities is None:
             self._capabilities = Capabilities(
                 backend='kernel',
@@ -336,7 +338,10 @@ class LinuxInstaller(SocketInstaller[socket.socket]):
 
 
 def why_unsupported(algorithm: str) -> str | None:
-    """Why the kernel can't do this suite; None if it can. `algorithm` as in ALGORITHMS."""
+    """Return why the kernel does not support this suite; None if it does.
+
+    `algorithm` as in ALGORITHMS.
+    """
     suite = ALGORITHMS[algorithm]
     key = Key(
         peer=_NOBODY,
@@ -350,7 +355,7 @@ def why_unsupported(algorithm: str) -> str | None:
         try:
             LinuxSocket(sock).add(key, select=False)
         except InstallError as error:
-            # That it was a key for nobody which was refused is of no use to an operator.
+            # The operation, adding a test key, would only confuse an operator.
             return f'{error.meaning}; asked for {algorithm}'
         finally:
             key.master_key.wipe()
@@ -358,7 +363,7 @@ def why_unsupported(algorithm: str) -> str | None:
 
 
 def heard_versions(sock: socket.socket) -> frozenset[int]:
-    """The families of the peers that a bound socket could hear. Raises OSError."""
+    """Return the IP versions of peers that a bound socket could receive from. Raises OSError."""
     bound, _ = endpoint_of(sock.getsockname())
     if sock.family == socket.AF_INET or bound.version == 4:
         return frozenset({4})
@@ -368,7 +373,7 @@ def heard_versions(sock: socket.socket) -> frozenset[int]:
 
 
 def endpoint_of(name: tuple[Any, ...]) -> tuple[IPAddress, int]:
-    """Address and port of getsockname() or getpeername(), IPv4-mapped addresses as IPv4."""
+    """Return address and port of getsockname() or getpeername(), IPv4-mapped addresses as IPv4."""
     # The scope of a link-local address isn't part of a pair.
     address: IPv4Address | IPv6Address = ip_address(str(name[0]).partition('%')[0])
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:

@@ -1,8 +1,8 @@
-"""Telling whether a connection began with a SYN that this host remembers, or with a SYN cookie.
+"""Detection of connections that were made from a SYN cookie.
 
-With a cookie the kernel takes both initial sequence numbers from a bare ACK (`cookie_v4_check`),
-so a recorded ACK, and the data after it, make a connection again wherever their key is still on
-the listening socket. A listener with TCP_SAVE_SYN hands each child the SYN that it was made from
+With a cookie the kernel takes both initial sequence numbers from a bare ACK (`cookie_v4_check`), so
+a recorded ACK, and the data after it, make a connection again wherever their key is still on the
+listening socket. A listener with TCP_SAVE_SYN hands each child the SYN that it was made from
 (tcp(7), `tcp_reqsk_record_syn`); a child made from a cookie has none.
 """
 
@@ -36,8 +36,10 @@ ALWAYS_COOKIES: Final = (
 
 
 def save_syns(listener: socket.socket) -> None:
-    """Have the children of a listening socket, or of one that will listen, keep their SYN. Raises
-    InstallError."""
+    """Have a listening socket, or one that will listen, keep the SYN for each child.
+
+    Raises InstallError.
+    """
     try:
         listener.setsockopt(socket.IPPROTO_TCP, _TCP_SAVE_SYN, 1)
     except OSError as error:
@@ -47,7 +49,7 @@ def save_syns(listener: socket.socket) -> None:
 def refuse_cookies(child: socket.socket) -> None:
     """Raise InstallError (REFUSED) unless an accepted socket has its SYN.
 
-    The kernel tells it once, so ask once for each socket.
+    The kernel reports the SYN once, so call this once for each socket.
     """
     try:
         syn = child.getsockopt(socket.IPPROTO_TCP, _TCP_SAVED_SYN, _LONGEST_SYN)
@@ -58,8 +60,7 @@ def refuse_cookies(child: socket.socket) -> None:
 
 
 def warning() -> str | None:
-    """Say why no connection can be accepted in the network namespace of this process, if its
-    settings allow none."""
+    """Return a warning if this network namespace's settings prevent every accepted connection."""
     try:
         always = _SYNCOOKIES.read_text().strip() == _ALWAYS
     except OSError:
