@@ -1,7 +1,7 @@
-"""Verification of captures: which segments have the right MAC, and what is wrong with the others.
+"""Verification of captures: which segments have the right MAC, and the fault of the others.
 
-`capture` reads packets, `segment` takes them apart, `verify` judges them under `known_keys`,
-`diagnosis` finds what is wrong, `report` puts it into words.
+`capture` reads packets, `segment` decodes them, `verify` judges them under `known_keys`,
+`diagnosis` finds the fault, `report` describes the results.
 
 Knows nothing of live connections.
 """

@@ -1,9 +1,9 @@
 """IP packets out of a capture file: pcap and pcapng, from Ethernet, Linux cooked and raw links.
 
-dpkt takes the files apart; the walk over pcapng's blocks is here, since dpkt's own takes every
-packet to be of the first interface. A file that breaks off is an error, never a short capture:
-what is missing might have been bad. Where only its last packet is cut, as by a tcpdump that was
-killed, the error says so, after all whole packets.
+dpkt decodes the files; the loop over pcapng's blocks is here, since dpkt's own takes every packet
+to be of the first interface. A file that breaks off is an error, never a short capture: the missing
+part might have been bad. Where only its last packet is cut, as by a tcpdump that was killed, the
+error says so, after all whole packets.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ import dpkt
 
 
 class CaptureError(Exception):
-    """The file can't be read as a capture; the message says why."""
+    """The file is not a readable capture; the message says why."""
 
 
 class CutOffError(CaptureError):
-    """The last packet of the file is cut; all before it are whole, and have been handed out."""
+    """The last packet of the file is cut; all packets before it are whole, and were returned."""
 
 
 class LinkType(IntEnum):
-    """https://www.tcpdump.org/linktypes.html"""
+    """Link types of https://www.tcpdump.org/linktypes.html."""
 
     ETHERNET = 1
     RAW_BSD = 12
@@ -45,9 +45,9 @@ _ETHERTYPE_VLAN = {0x8100, 0x88A8}
 _PCAPNG_MAGIC = b'\x0a\x0d\x0d\x0a'
 _PCAP_MAGICS = {b'\xa1\xb2\xc3\xd4', b'\xd4\xc3\xb2\xa1', b'\xa1\xb2\x3c\x4d', b'\x4d\x3c\xb2\xa1'}
 
-# Larger than any packet or block of comments: a length beyond it is garbage.
+# Larger than any packet or block of comments: a greater length is an error.
 _LARGEST_BLOCK = 16 * 1024 * 1024
-# Of a packet that may be the one that is cut: tcpdump's MAXIMUM_SNAPLEN, with its block.
+# Octets of a packet that may be the cut one: tcpdump's MAXIMUM_SNAPLEN, with its block.
 _LARGEST_PACKET = 256 * 1024 + 4096
 
 
@@ -55,17 +55,17 @@ class Packet(NamedTuple):
     """An IPv4 or IPv6 packet of a capture."""
 
     number: int
-    """Of its frame in the file, from 1, as other tools count."""
+    """Number of its frame in the file, from 1, as in other tools."""
     time: float
     """Seconds since the epoch."""
     octets: bytes
 
 
 def read_packets(path: str | Path) -> Iterator[Packet]:
-    """Each IPv4 or IPv6 packet; the rest is passed over.
+    """Yield each IPv4 or IPv6 packet; others are skipped.
 
     Raises CaptureError for a file that can't be read and for other link types; CutOffError, after
-    the last whole packet, for one that breaks off.
+    the last whole packet, for a file that breaks off.
     """
     try:
         with open(path, 'rb') as file:
@@ -96,7 +96,7 @@ def _known_link(number: int) -> LinkType:
 
 
 class _WholeRecords:
-    """A pcap file for dpkt's reader, which would hand out what there is of a cut-off record."""
+    """A pcap file for dpkt's reader, which would return a partial record otherwise."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -115,16 +115,16 @@ class _WholeRecords:
 
 
 def _cut_off(file: BinaryIO, wanted: int, has_packets: bool) -> CaptureError:
-    """The error for the end of the file in the middle of `wanted` octets."""
+    """Return the error for the end of the file in the middle of `wanted` octets."""
     if has_packets and wanted <= _LARGEST_PACKET:
         return CutOffError(f'{file.name} breaks off in its last packet')
-    # Not the tail of a capture, but a length that is garbage, or no capture yet.
+    # Not the end of a capture, but a wrong length, or no capture yet.
     return CaptureError(f'{file.name} breaks off')
 
 
 def _pcap_frames(file: BinaryIO) -> Iterator[tuple[float, LinkType, bytes]]:
     reader = dpkt.pcap.Reader(_WholeRecords(file))
-    # The upper bits tell of a frame check sequence.
+    # The upper bits describe a frame check sequence.
     link_type = _known_link(reader.datalink() & 0xFFFF)
     for time, frame in reader:
         yield float(time), link_type, frame
@@ -166,7 +166,7 @@ def _block(name: str, suffix: str, octets: bytes) -> Any:
 
 
 def _interface(block: Any, order: str) -> tuple[LinkType, float, int]:
-    """Link type, seconds per unit of time, seconds to add."""
+    """Return link type, seconds per unit of time, seconds to add."""
     unit, offset = 1e-6, 0
     for option in block.opts:
         if option.code == dpkt.pcapng.PCAPNG_OPT_IF_TSRESOL:

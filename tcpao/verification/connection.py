@@ -14,22 +14,22 @@ from tcpao.verification.mac import is_good
 from tcpao.verification.segment import AoOption, MalformedSegmentError, Segment
 from tcpao.verification.verdict import Outcome, Tally, Verdict
 
-# How many connections of one socket pair a late segment may belong to.
+# Number of connections of one socket pair that a late segment may belong to.
 REMEMBERED = 4
 
 
 SPACE = 1 << 32
 
 
-# A connection that is captured from its middle on may have wrapped so often, 4 GiB each time; it
-# is looked for in so many segments.
+# A connection that is captured from its middle on may have wrapped this often, 4 GiB each time; its
+# SNE is searched for in this many segments.
 _MOST_WRAPS = 64
 
 
 _MOST_SEARCHES = 64
 
 
-# Forged ISNs must not fill the memory: so many connections' worth of traffic keys.
+# Forged ISNs must not fill the memory: the most connections with traffic keys.
 _MOST_ISNS = 16
 
 
@@ -41,7 +41,7 @@ NO_ISNS = "the capture doesn't hold the SYN and SYN-ACK"
 
 @dataclass(frozen=True, slots=True)
 class GivenIsns:
-    """The ISNs of a connection whose SYNs the capture doesn't hold."""
+    """The ISNs of a connection whose SYNs are not in the capture."""
 
     client: Endpoint
     server: Endpoint
@@ -56,23 +56,23 @@ class Direction:
     isn: int | None = None
     follower: SneFollower = field(default_factory=lambda: SneFollower(0))
     searches: int = 0
-    """Segments in which the SNE may still be looked for: the ISN was given, and it is unknown how
-    often the sequence numbers have wrapped since."""
+    """Number of segments in which the SNE may still be searched for: the ISN was given, and it is
+    unknown how often the sequence numbers have wrapped since."""
 
     def begin(self, isn: int) -> None:
-        """The ISN is known, or known better."""
+        """Set the ISN, when it becomes known, or better known."""
         if isn != self.isn:
             self.isn = isn
             self.follower = SneFollower(isn)
             self.searches = 0
 
     def begin_before(self, isn: int) -> None:
-        """The ISN is given; the capture begins later."""
+        """Set a given ISN, from before the capture's first segment."""
         self.begin(isn)
         self.searches = _MOST_SEARCHES
 
     def advance(self, verdict: Verdict) -> None:
-        """A segment was good."""
+        """Note a good segment."""
         segment = verdict.segment
         if self.searches and verdict.sne is not None:
             self.searches = 0
@@ -87,25 +87,25 @@ class Connection:
     client: Endpoint
     server: Endpoint
     keys: list[KnownKey]
-    """Those that may protect it, the one that fitted last first."""
+    """Keys that may protect this connection, the one that fitted last first."""
     outward: Direction = field(default_factory=Direction)
-    """From the client."""
+    """The direction from the client."""
     inward: Direction = field(default_factory=Direction)
     verdicts: list[Verdict] = field(default_factory=list)
-    """All of them, if the verifier keeps them."""
+    """All verdicts, if the verifier keeps them."""
     tally: Tally = field(default_factory=Tally)
     has_ao: bool = False
     is_signed: bool = False
-    """It has TCP-AO in more than a SYN that anybody may have made up."""
+    """True if TCP-AO is in more than a SYN, which anyone may have forged."""
     has_ended: bool = False
-    """With a RST, or a FIN each way, that a MAC vouches for."""
+    """True after a RST, or a FIN each way, with a good MAC."""
     _finished: set[bool] = field(default_factory=set)
     _traffic_keys: dict[tuple[int, bool, int, int], Secret] = field(default_factory=dict)
     _covered: dict[int, bool] = field(default_factory=dict)
 
     @property
     def is_open(self) -> bool:
-        """True if the capture holds its SYN and its SYN-ACK."""
+        """Return True if the capture holds its SYN and its SYN-ACK."""
         return self.outward.isn is not None and self.inward.isn is not None
 
     @property
@@ -113,7 +113,7 @@ class Connection:
         return self.is_open and not self.has_ended
 
     def judge(self, packet: Packet, segment: Segment) -> Verdict:
-        """What is known of this segment; changes nothing but caches."""
+        """Return the verdict on this segment; changes nothing but caches."""
         from_client = (segment.source, segment.source_port) == self.client
         option, broken = None, ''
         try:
@@ -121,7 +121,7 @@ class Connection:
         except MalformedSegmentError as error:
             broken = str(error)
         isns = None if option is None else self._isns(segment, from_client=from_client)
-        # One object for each segment, filled in before it is made: to change it costs more.
+        # One object for each segment, completed before it is made: to change it costs more.
         source_isn, destination_isn = isns or (None, None)
         verdict = Verdict(
             number=packet.number,
@@ -147,14 +147,14 @@ class Connection:
         return self._judge_signed(verdict, option)
 
     def _sne(self, segment: Segment, *, from_client: bool) -> int:
-        """A SYN or SYN-ACK carries the ISN itself, so its SNE is 0."""
+        """Return the SNE; 0 for a SYN or SYN-ACK, which carries the ISN itself."""
         if segment.is_opening or segment.is_syn_ack:
             return 0
         here, _ = self._directions(from_client=from_client)
         return here.follower.sne_of(segment.sequence)
 
     def _isns(self, segment: Segment, *, from_client: bool) -> tuple[int, int] | None:
-        """Source and destination ISN for the KDF (RFC 5925 5.2)."""
+        """Return source and destination ISN for the KDF (RFC 5925 5.2)."""
         if segment.is_opening:
             return segment.sequence, 0
         here, there = self._directions(from_client=from_client)
@@ -200,7 +200,9 @@ class Connection:
         )
 
     def _coverage(self, key: KnownKey) -> tuple[bool, ...]:
-        """Options in the MAC or not, the likelier first: a segment without any fits both."""
+        """Return whether options are in the MAC, the likelier value first: without options both
+        fit.
+        """
         if key.tcp_options is not None:
             return (key.tcp_options,)
         likely = self._covered.get(id(key), True)
@@ -236,7 +238,7 @@ class Connection:
         )
 
     def take(self, verdict: Verdict, *, keep: bool) -> None:
-        """The segment belongs to this connection: count it, and move on if it is good."""
+        """Count a segment of this connection, and follow its sequence numbers if it is good."""
         if keep:
             self.verdicts.append(verdict)
         self.tally.add(verdict)
@@ -263,7 +265,9 @@ class Connection:
             here.searches -= 1
 
     def _learn_isns(self, verdict: Verdict) -> None:
-        """From the SYN and SYN-ACK of this connection, not from those forged inside it."""
+        """Learn ISNs from the SYN and SYN-ACK of this connection, not from forged ones inside
+        it.
+        """
         segment = verdict.segment
         here, there = self._directions(from_client=verdict.from_client)
         is_answer = segment.is_syn_ack and there.isn == (segment.acknowledgment - 1) % SPACE
@@ -271,7 +275,7 @@ class Connection:
             self.is_signed and verdict.option is None and not is_answer
         ):
             return
-        # An ISN that nothing vouches for is replaced by one that a MAC vouches for.
+        # An ISN without a good MAC is replaced by one with a good MAC.
         if verdict.outcome is Outcome.GOOD or here.isn is None:
             here.begin(segment.sequence)
         if segment.is_syn_ack and there.isn is None:
@@ -280,5 +284,5 @@ class Connection:
 
 
 def _every_sne(verdict: Verdict) -> Iterator[Verdict]:
-    """The same segment after each number of wraps."""
+    """Yield verdicts for the same segment after each number of wraps."""
     return (replace(verdict, sne=sne) for sne in range(_MOST_WRAPS))

@@ -1,8 +1,8 @@
-"""Why a MAC fails: what would have to be different for it to be good.
+"""The probable fault behind a bad MAC: the change that would make the MAC good.
 
 The questions that engineers ask when two implementations disagree, tried one by one and then two
-together: the options flag the other way, another KDF, the key of the other direction, another id,
-a truncated MAC, another SNE. Says nothing about segments that nobody's mistake explains.
+together: the options flag the other way, another KDF, the key of the other direction, another id, a
+truncated MAC, another SNE. No result for segments that no such mistake explains.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from tcpao.verification.verdict import Outcome, Verdict
 
 MOST_DEVIATIONS = 2
 SHORTEST_EVIDENCE = 8
-"""Octets of a MAC: fewer may fit by accident."""
+"""Octets of a MAC: shorter ones may match by accident."""
 MOST_KEYS = 64
-"""How many keys are tried for one segment."""
+"""Number of keys that are tried for one segment."""
 MOST_TRIALS = 20_000
-"""For one capture: a tenth of a second or so for each thousand."""
+"""Trials for one capture: each thousand takes about a tenth of a second."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One supposition about how the sender made the MAC; None: as it should be."""
+    """One assumption about how the sender made the MAC; None: the correct way."""
 
     key: KnownKey
     tcp_options: bool
@@ -45,7 +45,7 @@ class Trial:
 
 
 class Diagnosis:
-    """Tries to explain segments of one capture; what explained one is tried first on the next."""
+    """Explains segments of one capture; the last explanation is tried first on the next segment."""
 
     def __init__(self, keys: Sequence[KnownKey]) -> None:
         self._keys = list(keys)
@@ -53,7 +53,9 @@ class Diagnosis:
         self._explained: list[Trial] = []
 
     def remedy(self, connection: Connection, verdict: Verdict) -> str | None:
-        """What would have made the segment good, in words; None if nothing that is known does."""
+        """Return, in words, the change that would make the segment good; None if no known change
+        does.
+        """
         if (
             verdict.option is None
             or len(verdict.option.mac) < SHORTEST_EVIDENCE
@@ -84,11 +86,11 @@ class Diagnosis:
 def _suppositions(
     connection: Connection, verdict: Verdict, key: KnownKey, deviations: int
 ) -> Iterator[Trial]:
-    """Everything that deviates from what is given in so many ways."""
+    """Yield all assumptions that deviate from the given values in this many ways."""
     option, sne = verdict.option, verdict.sne
     assert option is not None
     assert sne is not None
-    # A key that isn't given for this segment deviates already.
+    # A key that isn't given for this segment is a deviation already.
     left = deviations - (not _given_for(connection, verdict, key))
     if left < 0:
         return
@@ -163,7 +165,7 @@ def _sne(verdict: Verdict) -> int:
 
 
 def _words(connection: Connection, verdict: Verdict, trial: Trial) -> str:
-    """`would be good` and what follows."""
+    """Return `would be good` and the conditions."""
     key, option = trial.key, verdict.option
     assert option is not None
     phrases = []

@@ -1,7 +1,7 @@
-"""Master keys for the verification of captures: the list that `keys.json` holds.
+"""Master keys for the verification of captures: the list in `keys.json`.
 
 Each object has `algorithm` and `master_key` (hex); `session`, `local`, `remote`, `tcp_options`,
-`send_id` and `recv_id` may be missing. Ends and ids are as the opener of the connection sees them.
+`send_id` and `recv_id` may be missing. Ends and ids are seen from the opener of the connection.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ Endpoint = tuple[IPAddress, int]
 
 
 class KnownKeyError(Exception):
-    """The list of keys is wrong; the message says which object and which member."""
+    """The list of keys is wrong; the message names the object and the member."""
 
 
 @dataclass(frozen=True, slots=True)
 class KnownKey:
-    """One master key; None means that it isn't known and everything is tried."""
+    """One master key; None marks an unknown value, for which everything is tried."""
 
     algorithm: Algorithm
     master_key: Secret
@@ -39,19 +39,19 @@ class KnownKey:
     recv_id: int | None = None
 
     def may_protect(self, client: Endpoint, server: Endpoint) -> bool:
-        """True unless its ends are known to be others."""
+        """Return True unless this key is known to be for other endpoints."""
         return self.local in (None, client) and self.remote in (None, server)
 
     def may_sign(self, *, from_client: bool, key_id: int) -> bool:
-        """True unless the KeyID of a segment in this direction is known to be another."""
+        """Return True unless the KeyID in this direction is known to be another."""
         return (self.send_id if from_client else self.recv_id) in (None, key_id)
 
 
 def read_known_keys(path: str | Path) -> list[KnownKey]:
-    """The keys of a private file.
+    """Return the keys of a private file.
 
-    Raises keymaterial.KeyFileError if it can't be read or isn't private, KnownKeyError if what
-    it holds is wrong.
+    Raises keymaterial.KeyFileError if the file can't be read or isn't private, KnownKeyError if its
+    content is wrong.
     """
     secret = read_secret_file(path, largest=LARGEST_FILE)
     try:
@@ -61,7 +61,7 @@ def read_known_keys(path: str | Path) -> list[KnownKey]:
 
 
 def parse_known_keys(octets: bytes) -> list[KnownKey]:
-    """The keys of a JSON list. Raises KnownKeyError, which never quotes a key."""
+    """Return the keys of a JSON list. Raises KnownKeyError, which never quotes a key."""
     try:
         entries = json.loads(octets)
     except (ValueError, RecursionError):
@@ -144,7 +144,7 @@ def _endpoint(number: int, entry: dict[str, Any], member: str) -> Endpoint | Non
 
 
 def parse_endpoint(text: str) -> Endpoint:
-    """`10.0.0.1:179` or `[fd00::1]:179`. Raises ValueError."""
+    """Parse `10.0.0.1:179` or `[fd00::1]:179`. Raises ValueError."""
     host, colon, port = text.rpartition(':')
     bracketed = host.startswith('[') and host.endswith(']')
     address = ip_address(host[1:-1] if bracketed else host)

@@ -1,4 +1,4 @@
-"""The MAC of one segment (RFC 5925 5.1), and what it is computed over.
+"""The MAC of one segment (RFC 5925 5.1), and the octets that it covers.
 
 The traffic key comes from `tcpao.kdf`, the segment from `tcpao.verification.segment`.
 """
@@ -23,10 +23,11 @@ CHECKSUM = slice(16, 18)
 
 
 def mac_input(segment: Segment, option: AoOption, sne: int, *, tcp_options: bool) -> bytes:
-    """What the MAC is computed over (RFC 5925 5.1): SNE, pseudo-header, TCP header, payload.
+    """Return the octets that the MAC covers (RFC 5925 5.1): SNE, pseudo-header, TCP header,
+    payload.
 
-    The checksum and the option's MAC field are zero. With `tcp_options` false, of the options
-    only TCP-AO is there; the header's data offset stays what it was.
+    The checksum and the option's MAC field are zero. With `tcp_options` false, TCP-AO is the only
+    option; the header's data offset stays unchanged.
     """
     header = bytearray(segment.header)
     header[CHECKSUM] = bytes(2)
@@ -37,7 +38,10 @@ def mac_input(segment: Segment, option: AoOption, sne: int, *, tcp_options: bool
 
 
 def pseudo_header(segment: Segment) -> bytes:
-    """RFC 9293 3.1 for IPv4, RFC 8200 8.1 for IPv6; the length is that of the whole segment."""
+    """Return the pseudo-header of RFC 9293 3.1 for IPv4, of RFC 8200 8.1 for IPv6.
+
+    Its length field is that of the whole segment.
+    """
     length = len(segment.header) + len(segment.payload)
     if segment.source.version == 4:
         tail = struct.pack('!BBH', 0, TCP_PROTOCOL, length)
@@ -47,7 +51,7 @@ def pseudo_header(segment: Segment) -> bytes:
 
 
 def compute_mac(algorithm: Algorithm, traffic_key: Secret, message: bytes) -> bytes:
-    """The MAC, as long as the algorithm's option carries it.
+    """Return the MAC with the length of the algorithm's option.
 
     Raises tcpao.kdf.KmacUnavailableError for kmac256-128 without pycryptodome.
     """
@@ -55,7 +59,7 @@ def compute_mac(algorithm: Algorithm, traffic_key: Secret, message: bytes) -> by
 
 
 def full_mac(algorithm: Algorithm, traffic_key: Secret, message: bytes) -> bytes:
-    """The MAC before it is truncated, for telling why one fails.
+    """Return the MAC before truncation, for the diagnosis of a bad one.
 
     Raises tcpao.kdf.KmacUnavailableError for kmac256-128 without pycryptodome.
     """
@@ -63,7 +67,9 @@ def full_mac(algorithm: Algorithm, traffic_key: Secret, message: bytes) -> bytes
 
 
 def same_mac(one: Algorithm, other: Algorithm) -> bool:
-    """True if both compute the same MAC under one traffic key, but for its length."""
+    """Return True if both algorithms compute the same MAC under one traffic key, but for its
+    length.
+    """
     return _MACS[one.name] is _MACS[other.name]
 
 
@@ -76,7 +82,7 @@ def is_good(
     *,
     tcp_options: bool,
 ) -> bool:
-    """True if the segment's MAC verifies; compared in constant time."""
+    """Return True if the segment's MAC verifies; compared in constant time."""
     if len(option.mac) != algorithm.mac_length:
         return False
     message = mac_input(segment, option, sne, tcp_options=tcp_options)

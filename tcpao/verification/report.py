@@ -1,4 +1,6 @@
-"""What the verification of a capture found: per connection and in all, as JSON and as a table."""
+"""The results of the verification of a capture, per connection and in all, as JSON and as a
+table.
+"""
 
 from __future__ import annotations
 
@@ -29,11 +31,11 @@ def verify_capture(
     *,
     keep: bool = True,
 ) -> Report:
-    """Verify every TCP segment of a capture; `keep` every verdict, so that memory grows with it.
+    """Verify every TCP segment of a capture; `keep` all verdicts, so that memory grows with it.
 
-    Of a capture whose last packet is cut, the whole ones. Raises
-    tcpao.verification.capture.CaptureError if it can't be read, and tcpao.kdf.KmacUnavailableError
-    if a key is for kmac256-128 and pycryptodome isn't there.
+    If the last packet of the capture is cut, only the whole ones are verified. Raises
+    tcpao.verification.capture.CaptureError if the capture can't be read, and
+    tcpao.kdf.KmacUnavailableError if a key is for kmac256-128 and pycryptodome is missing.
     """
     verifier = Verifier(keys, isns, keep=keep)
     cut_off = False
@@ -47,12 +49,12 @@ def verify_capture(
 
 
 class Report:
-    """The outcome; counts are of segments, and exclude each other."""
+    """The results; counts are of segments, and exclude each other."""
 
     def __init__(self, verifier: Verifier, *, cut_off: bool = False) -> None:
         self._verifier = verifier
         self.cut_off = cut_off
-        """The capture's last packet is cut, and isn't counted anywhere."""
+        """True if the capture's last packet is cut; it isn't counted anywhere."""
         self._diagnosis = Diagnosis(verifier.keys)
         self._counts = [(c, c.tally.counts(has_ao=c.has_ao)) for c in verifier.connections]
         total: Counter[Outcome] = Counter()
@@ -67,16 +69,16 @@ class Report:
 
     @property
     def connections(self) -> list[Connection]:
-        """In the order in which they began."""
+        """Return the connections in the order in which they began."""
         return self._verifier.connections
 
     def verdicts(self) -> Iterator[Verdict]:
-        """Every segment's verdict, connection by connection, if the verifier kept them."""
+        """Yield every segment's verdict, connection by connection, if the verifier kept them."""
         for connection in self.connections:
             yield from connection.verdicts
 
     def passed(self, *, require_all: bool = False) -> bool:
-        """True if something was verified, and nothing was bad or unverifiable.
+        """Return True if something was verified, and nothing was bad or unverifiable.
 
         Connections without any TCP-AO count against it only with `require_all`.
         """
@@ -88,7 +90,9 @@ class Report:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """For json.dumps; times are seconds since the epoch, ids as the opener sees them."""
+        """Return a value for json.dumps; times are seconds since the epoch, ids seen from the
+        opener.
+        """
         return {
             'connections': [
                 self._connection_json(connection, counts) for connection, counts in self._counts
@@ -102,7 +106,7 @@ class Report:
         }
 
     def to_text(self) -> str:
-        """A table for people, with every connection's keys and the first of its problems."""
+        """Return a table for people, with every connection's keys and the first of its problems."""
         rows: list[tuple[str, ...]] = [('client', 'server', 'algorithm', *Outcome, 'retransmitted')]
         for connection, counts in self._counts:
             uses = connection.tally.uses
@@ -212,7 +216,7 @@ class Report:
 
 
 def _effective(connection: Connection, verdict: Verdict) -> Outcome:
-    """An unsigned segment inside a connection that has any TCP-AO is bad."""
+    """Return the outcome; an unsigned segment in a connection that has any TCP-AO is bad."""
     if verdict.outcome is Outcome.UNSIGNED and connection.has_ao:
         return Outcome.BAD
     return verdict.outcome
@@ -246,5 +250,5 @@ def _clock(time: float) -> str:
     try:
         return datetime.fromtimestamp(time, UTC).strftime('%Y-%m-%d %H:%M:%S.%f')[:-3]
     except (OverflowError, ValueError, OSError):
-        # A damaged file, or somebody's joke.
+        # A damaged or manipulated file.
         return f'{time:g} s'

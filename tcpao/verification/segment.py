@@ -1,6 +1,6 @@
-"""A TCP segment taken apart: addresses, ports, flags, options, TCP-AO's option.
+"""A decoded TCP segment: addresses, ports, flags, options, TCP-AO's option.
 
-Reads, never builds. Input may come from anybody: whatever isn't an unfragmented TCP segment in
+Reads, never builds. Input may come from an attacker: anything but an unfragmented TCP segment in
 IPv4 or IPv6 raises MalformedSegmentError and nothing else.
 """
 
@@ -28,12 +28,12 @@ class Flag(IntFlag):
     ACK = 0x10
 
 
-# Plain numbers for what every segment is asked: an IntFlag costs more than the rest.
+# Plain numbers for the tests of every segment: an IntFlag costs more than the rest.
 _FIN, _SYN, _RST, _SYN_ACK = 0x01, 0x02, 0x04, 0x12
 
 
 class OptionKind(IntEnum):
-    """TCP option kinds that are looked at (IANA, TCP Parameters)."""
+    """TCP option kinds that are decoded (IANA, TCP Parameters)."""
 
     END = 0
     NOP = 1
@@ -64,7 +64,7 @@ _TCP_HEADER = 20
 _IPV4_FRAGMENT = 0x3FFF
 """More-fragments flag and offset."""
 
-# An IPv6 packet with more extension headers than this is nobody's BGP.
+# No BGP packet has more IPv6 extension headers than this.
 _LARGEST_EXTENSION_CHAIN = 8
 
 
@@ -76,16 +76,16 @@ class AoOption:
     rnext_key_id: int
     mac: bytes
     offset: int
-    """Where the option begins in the TCP header."""
+    """Position of the option in the TCP header."""
 
     @property
     def mac_offset(self) -> int:
-        """Where its MAC begins in the TCP header."""
+        """Return the position of the MAC in the TCP header."""
         return self.offset + 4
 
     @property
     def end(self) -> int:
-        """Where it ends in the TCP header."""
+        """Return the end of the option in the TCP header."""
         return self.mac_offset + len(self.mac)
 
 
@@ -96,7 +96,7 @@ class Segment:
     source: IPAddress
     destination: IPAddress
     header: bytes
-    """The TCP header with its options, as on the wire."""
+    """The TCP header with its options, unchanged from the wire."""
     payload: bytes
 
     @property
@@ -109,12 +109,12 @@ class Segment:
 
     @property
     def sequence(self) -> int:
-        """SEG.SEQ."""
+        """Return SEG.SEQ."""
         return int.from_bytes(self.header[4:8], 'big')
 
     @property
     def acknowledgment(self) -> int:
-        """SEG.ACK."""
+        """Return SEG.ACK."""
         return int.from_bytes(self.header[8:12], 'big')
 
     @property
@@ -123,13 +123,13 @@ class Segment:
 
     @property
     def length(self) -> int:
-        """SEG.LEN: octets of sequence space, SYN and FIN included."""
+        """Return SEG.LEN: octets of sequence space, SYN and FIN included."""
         flags = self.header[13]
         return len(self.payload) + (flags & _SYN != 0) + (flags & _FIN != 0)
 
     @property
     def is_opening(self) -> bool:
-        """A SYN without ACK."""
+        """Return True for a SYN without ACK."""
         return self.header[13] & _SYN_ACK == _SYN
 
     @property
@@ -145,10 +145,10 @@ class Segment:
         return self.header[13] & _RST != 0
 
     def ao_option(self) -> AoOption | None:
-        """TCP-AO's option, None if there is none.
+        """Return TCP-AO's option, None if there is none.
 
-        Raises MalformedSegmentError if the options break off, if it comes twice (RFC 5925 2.2:
-        never more than once) or beside TCP MD5, or if it is shorter than 4 octets.
+        Raises MalformedSegmentError if the options break off, if TCP-AO comes twice (RFC 5925 2.2:
+        never more than once) or together with TCP MD5, or if it is shorter than 4 octets.
         """
         found: AoOption | None = None
         md5 = False
@@ -183,10 +183,10 @@ class Segment:
 
 
 def parse_ip(packet: bytes) -> Segment | None:
-    """The TCP segment of an IPv4 or IPv6 packet; None if it is whole but not TCP.
+    """Return the TCP segment of an IPv4 or IPv6 packet; None if the packet is whole but not TCP.
 
-    A fragment counts as not TCP unless it carries the first octets of a TCP header: those raise
-    MalformedSegmentError, as does a packet that was cut short. Octets after the packet's end
+    A fragment counts as not TCP unless it carries the first octets of a TCP header: such a fragment
+    raises MalformedSegmentError, as does a packet that was cut short. Octets after the packet's end
     (Ethernet padding) are ignored.
     """
     version = packet[0] >> 4 if packet else 0
@@ -206,7 +206,7 @@ def _parse_ipv4(packet: bytes) -> Segment | None:
         return None
     if fragment & _IPV4_FRAGMENT:
         raise MalformedSegmentError('a TCP segment in IPv4 fragments')
-    # A capture on a host that offloads segmentation can have 0 here: then all there is.
+    # A capture on a host that offloads segmentation can have 0 here: then the whole packet counts.
     end = total or len(packet)
     if header_length < _IPV4_HEADER or not header_length <= end <= len(packet):
         raise MalformedSegmentError('an IPv4 packet cut short')

@@ -1,4 +1,4 @@
-"""What is known of one captured segment, and what came of a whole connection: counts and notes.
+"""The verdict on one captured segment, and the sums of a whole connection: counts and notes.
 
 Nothing is judged here: that is `tcpao.verification.verify`. A tally doesn't grow with the capture,
 so that captures of any length can be verified.
@@ -14,13 +14,13 @@ from tcpao.verification.known_keys import KnownKey
 from tcpao.verification.segment import AoOption, Segment
 
 LISTED_PROBLEMS = 20
-"""Of one connection; the counts are complete, the list needn't be."""
+"""Listed problems of one connection; the counts are complete, the list need not be."""
 LISTED_CHANGES = 1000
-"""Key changes of one connection that are remembered."""
+"""Key changes of one connection that are kept."""
 
 
 class Outcome(StrEnum):
-    """What is known of a segment."""
+    """The result for a segment."""
 
     GOOD = 'good'
     BAD = 'bad'
@@ -30,10 +30,10 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One segment, and all that was used to judge it."""
+    """One segment, and all data that was used to judge it."""
 
     number: int
-    """Of the packet in the capture, from 1."""
+    """Number of the packet in the capture, from 1."""
     time: float
     """Seconds since the epoch."""
     octets: bytes
@@ -43,7 +43,7 @@ class Verdict:
     from_client: bool
     outcome: Outcome
     reason: str
-    """Why it isn't good; empty if it is."""
+    """The reason why the segment is not good; empty if it is."""
     retransmission: bool = False
     key: KnownKey | None = None
     tcp_options: bool | None = None
@@ -62,14 +62,14 @@ class KeyUse:
     first: float
     last: float
     send_id: int | None
-    """As the client sees it; None while no segment has shown it."""
+    """Seen from the client; None while no segment has shown it."""
     recv_id: int | None
     good: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class KeyChange:
-    """A direction went over to another KeyID."""
+    """A change of one direction to another KeyID."""
 
     time: float
     from_client: bool
@@ -79,7 +79,7 @@ class KeyChange:
 
 @dataclass(slots=True)
 class Tally:
-    """What the segments of one connection add up to."""
+    """The sums over the segments of one connection."""
 
     first: float = 0.0
     last: float = 0.0
@@ -92,7 +92,7 @@ class Tally:
     _unsigned: list[Verdict] = field(default_factory=list)
 
     def add(self, verdict: Verdict) -> None:
-        """One more segment, in the order of the capture."""
+        """Add one segment, in the order of the capture."""
         if not self._counts:
             self.first = verdict.time
         self.last = verdict.time
@@ -130,18 +130,18 @@ class Tally:
 
     @property
     def uses(self) -> list[KeyUse]:
-        """The keys that verified something, in order of their first use."""
+        """Return the keys that verified something, in order of their first use."""
         return list(self._uses.values())
 
     def counts(self, *, has_ao: bool) -> Counter[Outcome]:
-        """Segments by outcome; an unsigned one in a connection that has any TCP-AO is bad."""
+        """Return segments by outcome; an unsigned one in a connection with any TCP-AO is bad."""
         counts = Counter(self._counts)
         if has_ao:
             counts[Outcome.BAD] += counts.pop(Outcome.UNSIGNED, 0)
         return counts
 
     def problems(self, *, has_ao: bool) -> list[Verdict]:
-        """The first of the segments that are bad or unverifiable."""
+        """Return the first of the segments that are bad or unverifiable."""
         found = [*self._wrong, *(self._unsigned if has_ao else ())]
         return sorted(found, key=lambda verdict: verdict.number)[:LISTED_PROBLEMS]
 

@@ -1,15 +1,14 @@
-"""Verifying the TCP-AO MAC of every segment of a capture, given master keys.
+"""Verification of the TCP-AO MAC of every segment of a capture, given master keys.
 
-Follows each connection from its SYN: ISNs, both directions' SNE, which key signs. Several
-connections in succession on one socket pair are told apart by the opener's ISN. Only a MAC opens
-another one inside a signed connection, or ends that: whatever is unsigned on its pair until then,
-SYNs too, is inside it, so that a forged handshake is no cover for what is forged next. The capture
-is read by `tcpao.verification.capture`, what came out is put into words by
-`tcpao.verification.report`.
+Follows each connection from its SYN: ISNs, both directions' SNE, the key in use. Several
+connections in succession on one socket pair are distinguished by the opener's ISN. Only a good MAC
+opens another one inside a signed connection, or ends that: all unsigned segments on its pair until
+then, SYNs too, belong to it, so that a forged handshake does not hide the next forgery. The capture
+is read by `tcpao.verification.capture`, the results are described by `tcpao.verification.report`.
 
-A segment is one of four things. *Good*: a given key verifies it. *Bad*: it should verify and
-doesn't, or it is unsigned in a connection that has any TCP-AO. *Unsigned*: in a connection without
-any TCP-AO. *Unverifiable*: nothing can be said, for lack of its key or of an ISN.
+A segment is one of four things. *Good*: a given key verifies it. *Bad*: it should verify and does
+not, or it is unsigned in a connection that has any TCP-AO. *Unsigned*: in a connection without any
+TCP-AO. *Unverifiable*: no result, since its key or an ISN is missing.
 """
 
 from __future__ import annotations
@@ -26,19 +25,19 @@ __all__ = ['Outcome', 'Verdict', 'Verifier']
 
 
 class Verifier:
-    """Takes packets in the order of the capture; `connections` grows with them."""
+    """A verifier of packets in the order of the capture; `connections` grows with them."""
 
     def __init__(
         self, keys: Sequence[KnownKey], isns: Sequence[GivenIsns] = (), *, keep: bool = True
     ) -> None:
-        """`keep` every verdict: memory then grows with the capture."""
+        """Take keys and ISNs; with `keep`, all verdicts stay in memory."""
         self.keys = list(keys)
         self._isns = list(isns)
         self._keep = keep
         self._live: dict[frozenset[Endpoint], list[Connection]] = {}
         self.connections: list[Connection] = []
         self.malformed: list[tuple[int, str]] = []
-        """The first of the packets that hold TCP, but not a whole segment: number, and why."""
+        """The first of the packets that hold TCP, but not a whole segment: number, and reason."""
         self.malformed_count = 0
 
     def feed(self, packet: Packet) -> Verdict | None:
@@ -57,7 +56,7 @@ class Verifier:
         return verdict
 
     def _attribute(self, packet: Packet, segment: Segment) -> tuple[Connection, Verdict]:
-        """The connection that a segment belongs to, and the verdict on it there."""
+        """Return the connection that a segment belongs to, and the verdict on it there."""
         source = (segment.source, segment.source_port)
         destination = (segment.destination, segment.destination_port)
         live = self._live.setdefault(frozenset((source, destination)), [])
@@ -68,7 +67,7 @@ class Verifier:
                 if connection.client == source and connection.outward.isn == segment.sequence
             ]
         elif segment.is_syn_ack:
-            # The SYN that it answers: whoever tries again has another ISN.
+            # The SYN that it answers: a new attempt has another ISN.
             answered = (segment.acknowledgment - 1) % SPACE
             matching = [
                 connection
@@ -92,7 +91,7 @@ class Verifier:
     def _open(
         self, live: list[Connection], segment: Segment, source: Endpoint, destination: Endpoint
     ) -> Connection:
-        """Begin a connection with the first segment of it that the capture holds."""
+        """Begin a connection with the first segment of it in the capture."""
         given = self._given(segment, source, destination)
         if segment.is_syn_ack or (given is not None and given.client == destination):
             source, destination = destination, source
@@ -111,10 +110,10 @@ class Verifier:
         return connection
 
     def _given(self, segment: Segment, source: Endpoint, destination: Endpoint) -> GivenIsns | None:
-        """The ISNs that are given for the connection that this segment begins."""
+        """Return the ISNs that are given for the connection that this segment begins."""
         for given in self._isns:
             if segment.is_opening:
-                # The SYN is there, but the SYN-ACK may not be.
+                # The SYN is in the capture, but the SYN-ACK may not be.
                 if (given.client, given.server, given.client_isn) == (
                     source,
                     destination,
@@ -127,10 +126,10 @@ class Verifier:
 
 
 def _belongs(attribution: tuple[Connection, Verdict]) -> tuple[bool, bool, bool]:
-    """How likely a segment is this connection's; of equals, the newest comes first.
+    """Return how likely a segment belongs to a connection; of equals, the newest comes first.
 
-    Its MAC decides. What is unsigned, or fails, is laid to a connection that is up, or else to one
-    that has TCP-AO, rather than to the remains of a forged SYN.
+    Its MAC decides. An unsigned segment, or one with a bad MAC, is assigned to a connection that is
+    up, or else to one that has TCP-AO, rather than to the rest of a forged SYN.
     """
     connection, verdict = attribution
     stray = connection.has_ao and not connection.is_open
