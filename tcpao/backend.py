@@ -1,4 +1,4 @@
-"""Backends: the interface of what protects the connections of a process, and its counters."""
+"""Backends: the interface to the protection of a process's connections, and its counters."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from tcpao.socket_installer import SocketInstaller
 
 
 class BackendError(Exception):
-    """A backend can't be used here; the message says why and what to try."""
+    """A backend is not usable here; the message says why and what to try."""
 
 
 class Preference(StrEnum):
-    """`tcp-ao-backend` of the configuration."""
+    """The directive `tcp-ao-backend` of the configuration."""
 
     KERNEL = 'kernel'
     USERSPACE = 'userspace'
@@ -27,70 +27,91 @@ class Preference(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """Segments received by protected sockets: of the network namespace under the kernel's TCP-AO,
-    else of the packet process."""
+    """Counts of segments that protected sockets received.
+
+    With the kernel's TCP-AO they are those of the network namespace, else those of the packet
+    process.
+    """
 
     good: int
     bad: int
-    """Their MAC was wrong, or of the wrong length."""
+    """Segments whose MAC was wrong, or of the wrong length."""
     key_not_found: int
-    """Under a KeyID that nobody has there."""
+    """Segments with a KeyID that has no key."""
     required_but_missing: int
-    """Without TCP-AO where there had to be one."""
+    """Segments without TCP-AO where it is required."""
 
 
 class Backend(Protocol):
-    """What protects a process's connections. One thread starts and stops it; each installer
-    belongs to one thread."""
+    """The protection of a process's connections.
+
+    One thread starts and stops the backend; each installer belongs to one thread.
+    """
 
     name: str
-    """As in Capabilities.backend."""
+    """The same name as in Capabilities.backend."""
     why: str
-    """Why it is this one, for the log."""
+    """The reason for this choice, for the log."""
 
     def start(self) -> None:
-        """Before privileges are dropped. Raises BackendError; then nothing is left behind."""
+        """Start, before privileges are dropped.
+
+        Raises BackendError; then nothing is left behind.
+        """
 
     def remarks(self) -> tuple[str, ...]:
-        """What its start has found, for the log."""
+        """Return remarks from the start, for the log."""
 
     def warnings(self) -> tuple[str, ...]:
-        """Settings of this host that will keep connections out, for the log."""
+        """Return the settings of this host that will prevent connections, for the log."""
 
     def capabilities(self) -> Capabilities:
-        """What it can do, once started."""
+        """Return the capabilities of this backend, once started."""
 
     def listener_installer(self) -> SocketInstaller[socket.socket]:
-        """One for the thread that owns the listening sockets."""
+        """Return an installer for the thread that owns the listening sockets."""
 
     def connection_installer(self) -> SocketInstaller[socket.socket]:
-        """One for a thread that owns connections and may wait."""
+        """Return an installer for a thread that owns connections and may wait."""
 
     def background_installer(self) -> SocketInstaller[socket.socket]:
-        """One for the thread that owns the connections and never waits; its events may come
-        later, see its `fileno`."""
+        """Return an installer for the thread that owns the connections and never waits.
+
+        Its events may come later, see its `fileno`.
+        """
 
     def loaded(self, peers: frozenset[IPAddress]) -> None:
-        """A load is in force, with these protected peers: what an earlier process of ours that was
-        killed still shuts for others is opened."""
+        """Note that a load is in force, with these protected peers.
+
+        Rules of an earlier process of ours that was killed are removed for all other peers.
+        """
 
     def counters(self) -> Counters:
-        """What it has counted, from any thread. Raises tcpao.key_socket.InstallError if it has
-        died, OSError."""
+        """Return the counts so far, from any thread.
+
+        Raises tcpao.key_socket.InstallError if the backend has died, or OSError.
+        """
 
     def refusals_fileno(self) -> int | None:
-        """Readable when `refusals` has something; None if it never will."""
+        """Return a descriptor that is readable when `refusals` has something; None if it never
+        will.
+        """
 
     def refusals(self) -> list[DroppedSyn]:
-        """Connections that it has kept out, some for all of a kind: what a peer has to hear from
-        an operator, for its SYN just vanishes. For one thread."""
+        """Return the connections that were refused since the last call, some for all of a kind.
+
+        For operators: the peer learns nothing, since its SYN is dropped silently. For one thread.
+        """
 
     def fileno(self) -> int | None:
-        """Readable once the backend has died, None if it can't die. See `died`."""
+        """Return a descriptor that is readable once the backend has died, None if it can't.
+
+        See `died`.
+        """
 
     @property
     def died(self) -> str | None:
-        """Why every session is down; None while the backend lives."""
+        """Return why every session is down; None while the backend runs."""
 
     def stop(self) -> None:
-        """When every session is closed. Idempotent."""
+        """Stop, when every session is closed; a second call changes nothing."""

@@ -1,6 +1,6 @@
-"""Which backend protects connections here: the kernel's own TCP-AO, or packets in user space.
+"""The choice of a backend for connections here: the kernel's own TCP-AO, or packets in user space.
 
-The kernel is asked. The choice can be overridden; one that can't be had is an error, never a
+The kernel is asked. An operator may override the choice; an unavailable choice is an error, never a
 silent fallback to the other.
 """
 
@@ -11,8 +11,11 @@ from tcpao.kernel.backend import KernelBackend, why_no_kernel
 
 
 def choose(preference: Preference = Preference.AUTO) -> Backend:
-    """The backend to use here, not started."""
-    # The packet path is only imported where it is used.
+    """Return the backend to use here, not started.
+
+    Raises BackendError if the choice is unavailable.
+    """
+    # The packet path is imported only where it is used.
     from tcpao.userspace.client.backend import UserspaceBackend
 
     match preference:

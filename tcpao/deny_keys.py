@@ -1,7 +1,7 @@
-"""Deny keys: on a listening socket, what refuses every peer that has no other key.
+"""Deny keys: keys on a listening socket that refuse every peer without another key.
 
-A listening socket takes a SYN without TCP-AO, unless it has some key for the peer's address. So
-each guarded peer has one whose secret nobody ever knows.
+A listening socket accepts a SYN without TCP-AO, unless the socket has some key for the peer's
+address. So each guarded peer has a key there whose secret is never kept.
 """
 
 from __future__ import annotations
@@ -32,8 +32,10 @@ class DenyKeys:
         add_all: Callable[[Sequence[KeyOfSocket]], None],
         delete_all: Callable[[Sequence[GuardOfSocket]], None],
     ) -> None:
-        """`listeners` says which listening sockets are open; `add_all` and `delete_all` are a
-        backend's, and do all or nothing."""
+        """Take the functions that list the open listening sockets and change keys.
+
+        `add_all` and `delete_all` are a backend's, and do all or nothing.
+        """
         self._listeners = listeners
         self._random = random
         self._add_all = add_all
@@ -42,7 +44,7 @@ class DenyKeys:
         self._by_peer: Prefixes[Guard] = Prefixes()
 
     def add(self, guards: Iterable[Guard]) -> None:
-        """Guard these too, all or none. Raises InstallError."""
+        """Add guards, all or none. Raises InstallError."""
         new = [guard for guard in dict.fromkeys(guards) if guard not in self._guards]
         known: list[Guard] = []
         try:
@@ -58,7 +60,7 @@ class DenyKeys:
         self._guards.update(dict.fromkeys(new))
 
     def remove(self, guards: Sequence[Guard]) -> None:
-        """Guard these no longer, all or none. Raises InstallError."""
+        """Remove guards, all or none. Raises InstallError."""
         for guard in guards:
             if guard not in self._guards:
                 raise InstallError(Cause.GONE, f'{guard.peer} has no deny key')
@@ -68,14 +70,16 @@ class DenyKeys:
             self._by_peer.remove(guard.peer, guard)
 
     def put_on(self, socket: KeySocket, keys: Sequence[KeyOfSocket]) -> None:
-        """Give a new listening socket its deny keys and `keys`, all or none. Raises
-        InstallError."""
+        """Give a new listening socket its deny keys and `keys`, all or none.
+
+        Raises InstallError.
+        """
         self.put([(socket, guard) for guard in self._guards if _concerns(guard, socket)], keys)
 
     def _refuse_overlap(self, guard: Guard) -> None:
         for other in self._by_peer.overlapping(guard.peer):
             if other.service_port != guard.service_port or other.peer == guard.peer:
-                # Beside another deny key of the same peer, whose ids differ.
+                # Next to another deny key of the same peer, whose ids differ.
                 continue
             raise InstallError(
                 Cause.KEYID_IN_USE,
@@ -84,7 +88,7 @@ class DenyKeys:
             )
 
     def _places(self, guards: Iterable[Guard]) -> list[GuardOfSocket]:
-        """Where these deny keys belong."""
+        """Return the sockets on which these deny keys belong."""
         sockets = self._listeners()
         return [(sock, guard) for guard in guards for sock in sockets if _concerns(guard, sock)]
 
@@ -98,7 +102,7 @@ class DenyKeys:
                 key.master_key.wipe()
 
     def _key(self, guard: Guard) -> Key:
-        """Nobody ever knows its secret, so no segment can be signed with it."""
+        """Return a deny key: its secret is not kept, so no segment can be signed with it."""
         return Key(
             peer=guard.peer,
             send_id=guard.send_id,
@@ -134,7 +138,10 @@ def delete_if_there(socket: KeySocket, peer: IPNetwork, send_id: int, recv_id: i
 
 
 def is_deny_key(key: InstalledKey) -> bool:
-    """True by its usual ids: who owns connections isn't told of others."""
+    """Return True if the key has the usual ids of deny keys.
+
+    The owner of connections does not know of deny keys with other ids.
+    """
     return (key.send_id, key.recv_id) == (DENY_ID, DENY_ID)
 
 

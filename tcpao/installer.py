@@ -2,8 +2,7 @@
 
 Commands go to a backend, events come back, perhaps later. Only the thread that owns a socket may
 run commands on it: the routing daemon's for connections, the gatekeeper's thread for listeners, so
-a process has one backend instance for each. Every backend passes the conformance test in
-`tests/tcpao`.
+a process has one installer for each. Every backend passes the conformance test in `tests/tcpao`.
 """
 
 from __future__ import annotations
@@ -16,21 +15,21 @@ from tcpao.mkt import IPNetwork, Mkt, SocketPair
 
 
 class Where(StrEnum):
-    """On which kind of socket a key lives."""
+    """The kind of socket on which a key is installed."""
 
     LISTENER = 'listener'
     CONNECTION = 'connection'
 
 
 class Cause(StrEnum):
-    """Why a command failed."""
+    """The cause of a failed command."""
 
     BUSY = 'busy'
     """The key is Current or RNext (EBUSY)."""
     GONE = 'gone'
-    """No such socket or key (any more)."""
+    """There is no such socket or key (any more)."""
     NO_LISTENER = 'no listener'
-    """No listening socket takes the peer's SYN."""
+    """No listening socket would receive the peer's SYN."""
     KEYID_IN_USE = 'KeyID in use'
     """An id is taken for an overlapping peer address (EEXIST)."""
     UNSUPPORTED = 'unsupported'
@@ -39,7 +38,7 @@ class Cause(StrEnum):
     NO_RULE = 'no rule'
     """The rules that lead packets to the packet process can't be made, or were removed."""
     REFUSED = 'refused'
-    """Anything else; the text says what the kernel said."""
+    """Any other refusal; the text has the kernel's error."""
 
 
 DENY_ID = 0
@@ -52,8 +51,8 @@ DENY_ID = 0
 class Guard:
     """Put the deny key for `peer` on the listening sockets of `service_port`.
 
-    Its ids are 0, which is never negotiated; a keychain that uses 0 makes it take others. One
-    with other ids may be put beside it, so that the ids can change without a gap.
+    Its ids are 0, which is never negotiated, or others if a keychain uses 0. A deny key with other
+    ids may be added to it, so that the ids can change without a gap.
     """
 
     peer: IPNetwork
@@ -64,7 +63,7 @@ class Guard:
 
 @dataclass(frozen=True, slots=True)
 class Unguard:
-    """Take the deny key off again."""
+    """Remove a deny key."""
 
     peer: IPNetwork
     service_port: int
@@ -81,7 +80,7 @@ class GuardAll:
 
 @dataclass(frozen=True, slots=True)
 class UnguardAll:
-    """Take these deny keys off again, all or none."""
+    """Remove these deny keys, all or none."""
 
     guards: tuple[Guard, ...]
 
@@ -90,8 +89,8 @@ class UnguardAll:
 class Install:
     """Install an MKT; on a still closed connection it becomes Current and RNext.
 
-    A manual key (its pair is PeerPairs) goes on listening sockets only: those that there are and,
-    until it is removed, every one that comes.
+    A manual key (its pair is PeerPairs) goes on listening sockets only: on those that are open and,
+    until it is removed, on every new one.
     """
 
     mkt: Mkt
@@ -123,9 +122,9 @@ class Remove:
 
 @dataclass(frozen=True, slots=True)
 class Prune:
-    """Remove every key from a connection but `keep`: what an accepted socket inherited.
+    """Remove all keys but `keep` from a connection: those that an accepted socket inherited.
 
-    `also` are other keys of its keychain that stay if they are there.
+    `also` are other keys of its keychain, which stay if present.
     """
 
     keep: Mkt
@@ -134,7 +133,7 @@ class Prune:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """SO_KEEPALIVE at 1 s idle and interval, on while a rotation runs."""
+    """Set SO_KEEPALIVE with 1 s idle and interval while a rotation runs."""
 
     pair: SocketPair
     on: bool
@@ -142,7 +141,7 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """End the session with NOTIFICATION Cease, then close. The plugin's, not a backend's."""
+    """End the session with NOTIFICATION Cease, then close. Done by the plugin, not by a backend."""
 
     pair: SocketPair
     cause: str
@@ -176,14 +175,14 @@ Command = (
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The command was carried out (Guarded, Installed, RNextSet, Removed ... by its type)."""
+    """The command succeeded (Guarded, Installed, RNextSet, Removed ... by its type)."""
 
     command: Command
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The command was not carried out, and changed nothing."""
+    """The command failed, and changed nothing."""
 
     command: Command
     cause: Cause
@@ -192,7 +191,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class KeyCounters:
-    """One key on a connection; segments received under it."""
+    """The counts of segments that a connection received under one key."""
 
     send_id: int
     recv_id: int
@@ -202,10 +201,10 @@ class KeyCounters:
 
 @dataclass(frozen=True, slots=True)
 class KeyState:
-    """What a connection's TCP-AO state is: the answer to Read.
+    """The TCP-AO state of a connection: the answer to Read.
 
-    `current` is the SendID in use, `rnext` the RecvID asked for; None if the socket has no
-    TCP-AO at all (then `keys` is empty): such a socket is never proven.
+    `current` is the SendID in use, `rnext` the RecvID asked for; None if the socket has no TCP-AO
+    at all (then `keys` is empty): such a socket is never proven.
     """
 
     pair: SocketPair
@@ -220,21 +219,21 @@ class KeyState:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionUp:
-    """The plugin: TCP is established and the socket is proven."""
+    """From the plugin: TCP is established and the socket is proven."""
 
     pair: SocketPair
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionGone:
-    """The plugin: this connection's socket is closed, or never came up."""
+    """From the plugin: this connection's socket is closed, or never came up."""
 
     pair: SocketPair
 
 
 @dataclass(frozen=True, slots=True)
 class AdapterDied:
-    """The backend is gone, and every session with it."""
+    """The backend has died, and every session with it."""
 
     cause: str
 
@@ -244,7 +243,7 @@ Event = Done | Failed | KeyState | ConnectionUp | ConnectionGone | AdapterDied
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What a backend can do, asked of the system, not assumed."""
+    """The capabilities of a backend, asked of the system, not assumed."""
 
     backend: str
     """`kernel` or `userspace`, as `show` and the mkt_installed event name it."""
@@ -257,12 +256,12 @@ class Capabilities:
 
 
 class Installer(Protocol):
-    """A backend, used by one thread only."""
+    """An installer of keys, used by one thread only."""
 
     def capabilities(self) -> Capabilities: ...
 
     def submit(self, command: Command) -> None:
-        """Start to carry a command out; its Done, Failed or KeyState comes from `events`."""
+        """Start to execute a command; its Done, Failed or KeyState comes from `events`."""
 
     def events(self) -> list[Event]:
-        """Everything that happened since the last call, oldest first."""
+        """Return everything that happened since the last call, oldest first."""

@@ -1,7 +1,7 @@
 """Traffic keys from master keys: the KDFs of RFC 5926, of Linux, and of the newer drafts.
 
-A traffic key belongs to one direction of one connection. Which ISNs go into the context is the
-business of who knows the connection (`tcpao.verification.verify`); the MAC is in
+A traffic key belongs to one direction of one connection. The caller knows the connection and
+decides which ISNs go into the context (`tcpao.verification.verify`); the MAC is in
 `tcpao.verification.mac`.
 """
 
@@ -36,7 +36,7 @@ def context(
     source_isn: int,
     destination_isn: int,
 ) -> bytes:
-    """The KDF's Context (RFC 5925 5.2): 20 octets for IPv4, 44 for IPv6, in network byte order.
+    """Return the KDF's Context (RFC 5925 5.2): 20 octets for IPv4, 44 for IPv6, network byte order.
 
     Source is the sender of the segment. `destination_isn` is 0 for a SYN without ACK.
     """
@@ -48,7 +48,7 @@ def context(
 
 
 def derive_traffic_key(algorithm: Algorithm, master_key: Secret, context: bytes) -> Secret:
-    """The traffic key of one direction.
+    """Return the traffic key of one direction.
 
     Raises KmacUnavailableError for kmac256-128 without pycryptodome.
     """
@@ -56,14 +56,14 @@ def derive_traffic_key(algorithm: Algorithm, master_key: Secret, context: bytes)
 
 
 def is_available(algorithm: Algorithm) -> bool:
-    """False if the suite needs a library that isn't installed (the extra `kmac`)."""
+    """Return False if the suite needs a library that isn't installed (the extra `kmac`)."""
     if _KDFS[algorithm.name] is not _kdf_kmac256:
         return True
     return find_spec('Crypto') is not None
 
 
 def same_kdf(one: Algorithm, other: Algorithm) -> bool:
-    """True if both derive the same traffic key from the same master key."""
+    """Return True if both algorithms derive the same traffic key from the same master key."""
     return _KDFS[one.name] is _KDFS[other.name]
 
 
@@ -86,37 +86,39 @@ def _aes_cmac(key: bytes, message: bytes) -> bytes:
 
 
 def _kdf_hmac_sha1(master_key: bytes, context: bytes) -> bytes:
-    """KDF_HMAC_SHA1 (RFC 5926 3.1.1.1)."""
+    """Derive by KDF_HMAC_SHA1 (RFC 5926 3.1.1.1)."""
     return _hmac(hashes.SHA1(), master_key, _counter_mode_block(context, 160))
 
 
 def _kdf_aes_128_cmac(master_key: bytes, context: bytes) -> bytes:
-    """KDF_AES_128_CMAC (RFC 5926 3.1.1.2); a key that isn't 16 octets long is extracted first."""
+    """Derive by KDF_AES_128_CMAC (RFC 5926 3.1.1.2), with extraction if the key has not 16
+    octets.
+    """
     if len(master_key) != 16:
         master_key = _aes_cmac(bytes(16), master_key)
     return _aes_cmac(master_key, _counter_mode_block(context, 128))
 
 
 def _kdf_hmac_sha256(master_key: bytes, context: bytes) -> bytes:
-    """RFC 5926's construction with SHA-256: Linux, IOS-XE, draft-nayak-tcp-sha2-03."""
+    """Derive by RFC 5926's construction with SHA-256: Linux, IOS-XE, draft-nayak-tcp-sha2-03."""
     return _hmac(hashes.SHA256(), master_key, _counter_mode_block(context, 256))
 
 
 def _kdf_hkdf_sha256(master_key: bytes, context: bytes) -> bytes:
-    """HKDF-SHA256 with a zero salt (draft-ietf-tcpm-tcp-ao-algs-07); one block of expansion."""
+    """Derive by HKDF-SHA256 with a zero salt and one block (draft-ietf-tcpm-tcp-ao-algs-07)."""
     pseudorandom_key = _hmac(hashes.SHA256(), bytes(32), master_key)
     return _hmac(hashes.SHA256(), pseudorandom_key, context + b'\x01')
 
 
 def _kdf_kmac256(master_key: bytes, context: bytes) -> bytes:
-    """KMAC256 as one-step KDF (SP 800-56C, draft-ietf-tcpm-tcp-ao-algs-07)."""
+    """Derive by KMAC256 as one-step KDF (SP 800-56C, draft-ietf-tcpm-tcp-ao-algs-07)."""
     return kmac256(bytes(132), b'\0\0\0\x01' + master_key + context, 32, b'KDF')
 
 
 def kmac256(key: bytes, message: bytes, length: int, customization: bytes) -> bytes:
-    """KMAC256 (SP 800-185); `length` in octets. Raises KmacUnavailableError."""
+    """Return KMAC256 (SP 800-185); `length` in octets. Raises KmacUnavailableError."""
     try:
-        # An extra, and slow to import: only who asks for KMAC pays.
+        # An extra, and slow to import: only users of KMAC pay for it.
         from Crypto.Hash import KMAC256
     except ImportError:
         raise KmacUnavailableError from None

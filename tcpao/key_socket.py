@@ -1,8 +1,8 @@
-"""One socket's TCP-AO keys: what a backend must be able to do to a socket, and how it refuses.
+"""One socket's TCP-AO keys: the operations that a backend must support, and how it refuses.
 
 `tcpao.socket_installer` turns the installer's commands into these few operations, so the order of
-steps, the roll-back and the pruning are the same code above every backend. Nothing here touches
-a socket.
+steps, the roll-back and the pruning are the same code above every backend. Nothing here touches a
+socket.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tcpao.mkt import Algorithm, IPAddress, IPNetwork, Mkt, PeerPairs, SocketPai
 class InstallError(Exception):
     """A backend refused; `cause` and `text` are those of the Failed event.
 
-    `meaning` is the reason alone, without what was being done.
+    `meaning` is the reason alone, without the operation that failed.
     """
 
     def __init__(self, cause: Cause, text: str, meaning: str | None = None) -> None:
@@ -30,7 +30,7 @@ class InstallError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What a socket is given: an MKT's key and whom it is for."""
+    """A key for a socket: an MKT's key and the peer that it is for."""
 
     peer: IPNetwork
     send_id: int
@@ -39,11 +39,12 @@ class Key:
     tcp_options: bool
     master_key: Secret
     pair: SocketPair | None = None
-    """The only connection it is for, where a backend matches by port; None: any with the peer."""
+    """The only connection that the key is for, where a backend matches by port; None: any with the
+    peer."""
 
     @classmethod
     def of(cls, mkt: Mkt) -> Key:
-        """The key of an MKT."""
+        """Return the key of an MKT."""
         return cls(
             peer=mkt.peer,
             send_id=mkt.send_id,
@@ -69,7 +70,7 @@ class InstalledKey:
 
     @property
     def in_use(self) -> bool:
-        """True while it is Current or RNext: removing it then would be EBUSY."""
+        """Return True while the key is Current or RNext: its removal would fail with EBUSY."""
         return self.is_current or self.is_rnext
 
 
@@ -87,22 +88,26 @@ class SocketState:
 
 
 class KeySocket(Protocol):
-    """One TCP socket, as a backend sees it. Every method raises InstallError."""
+    """One TCP socket of a backend. Every method raises InstallError."""
 
     def is_open(self) -> bool:
-        """False once the descriptor is closed; nothing else is asked of it then."""
+        """Return False once the descriptor is closed; no other method is called then."""
 
     def carries(self, pair: SocketPair) -> bool:
-        """True if this is (still) the connection `pair`, or a closed socket bound for it."""
+        """Return True if this is (still) the connection `pair`, or a closed socket bound for it."""
 
     def is_fresh(self) -> bool:
-        """True if it never connected and doesn't listen."""
+        """Return True if the socket never connected and does not listen."""
 
     def is_dead(self) -> bool:
-        """True if its connection has ended, or never came up."""
+        """Return True if the connection has ended, or never came up."""
 
     def hears(self, peer: IPNetwork, local: IPAddress | None, port: int) -> bool:
-        """True if, listening, it could get a SYN from `peer` to `local` (None: any) and `port`."""
+        """Return True if this listening socket could receive a SYN from `peer` to `local` and
+        `port`.
+
+        `local` None means any address.
+        """
 
     def add(self, key: Key, *, select: bool) -> None:
         """Add a key; `select` makes it Current and RNext (never on a listener)."""
@@ -113,13 +118,13 @@ class KeySocket(Protocol):
         """Remove a key; `switch_to` becomes Current and RNext in the same step."""
 
     def read(self) -> SocketState | None:
-        """What the socket says of its keys; None if it has no TCP-AO at all."""
+        """Return the TCP-AO state of the socket; None if it has no TCP-AO at all."""
 
     def set_rnext(self, recv_id: int) -> None:
         """Make the key with this RecvID RNext."""
 
     def probe(self, on: bool) -> None:
-        """SO_KEEPALIVE with 1 s idle and interval, or what it was before."""
+        """Set SO_KEEPALIVE with 1 s idle and interval, or restore the previous values."""
 
     def abort(self) -> None:
         """End the connection with a signed RST, now; the descriptor stays valid."""

@@ -1,6 +1,6 @@
 """The Master Key Tuple (RFC 5925 3.1), the socket pair it protects, and the names of algorithms.
 
-Data only: deriving traffic keys is in `tcpao.kdf`, installing in `tcpao.installer`.
+Data only: traffic keys are derived in `tcpao.kdf`, keys installed through `tcpao.installer`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ IPNetwork = IPv4Network | IPv6Network
 
 @dataclass(frozen=True, slots=True)
 class SocketPair:
-    """One TCP connection as this host sees it; ports in host byte order."""
+    """One TCP connection, seen from this host; ports in host byte order."""
 
     local: IPAddress
     local_port: int
@@ -31,7 +31,7 @@ class SocketPair:
                 raise ValueError(f'{port} is not a TCP port')
 
     def reversed(self) -> SocketPair:
-        """The same connection as the peer sees it."""
+        """Return the same connection seen from the peer."""
         return SocketPair(self.remote, self.remote_port, self.local, self.local_port)
 
     def __str__(self) -> str:
@@ -42,8 +42,11 @@ class SocketPair:
 
 @dataclass(frozen=True, slots=True)
 class PeerPairs(SocketPair):
-    """Every connection from a peer's prefix to one of our service ports, whatever the peer's port
-    and our address: what a manual key on listening sockets is for. Made by `of`."""
+    """Every connection from a peer's prefix to one of our service ports.
+
+    The peer's port and our address are arbitrary: the pair of a manual key on listening sockets.
+    Made by `of`.
+    """
 
     prefix: IPNetwork
 
@@ -53,7 +56,7 @@ class PeerPairs(SocketPair):
 
     @classmethod
     def of(cls, prefix: IPNetwork, service_port: int) -> PeerPairs:
-        """All connections from `prefix` to `service_port`."""
+        """Return all connections from `prefix` to `service_port`."""
         anywhere: IPAddress = IPv4Address(0) if prefix.version == 4 else IPv6Address(0)
         return cls(anywhere, service_port, prefix.network_address, 0, prefix)
 
@@ -62,7 +65,7 @@ class PeerPairs(SocketPair):
 
 
 def endpoint(address: IPAddress, port: int) -> str:
-    """`10.0.0.1:179` or `[fd00::1]:179`."""
+    """Return `10.0.0.1:179` or `[fd00::1]:179`."""
     return f'[{address}]:{port}' if address.version == 6 else f'{address}:{port}'
 
 
@@ -76,11 +79,13 @@ class Algorithm:
     key_length: int
     """Octets of a negotiated master key."""
     linux_name: str | None
-    """What the kernel calls it, None where it has no such suite."""
+    """The kernel's name, None if the kernel has no such suite."""
 
     @property
     def backends(self) -> tuple[str, ...]:
-        """Which backends have it at all; what one can do on this host is in its Capabilities."""
+        """Return the backends that have this suite; Capabilities tells which suites work on this
+        host.
+        """
         return ('userspace',) if self.linux_name is None else ('kernel', 'userspace')
 
 
@@ -101,11 +106,11 @@ ALGORITHMS: dict[str, Algorithm] = {
 class Mkt:
     """A Master Key Tuple (RFC 5925 3.1) for one socket pair, or a manual one for PeerPairs.
 
-    Equality is by identity name: two MKTs never share one.
+    Equality is by identity name, which is unique.
     """
 
     identity: str
-    """AdminKeyName (RFC 7210): unique in this process, holds nothing secret."""
+    """AdminKeyName (RFC 7210): unique in this process, without secrets."""
     pair: SocketPair
     algorithm: Algorithm
     tcp_options: bool
@@ -114,11 +119,11 @@ class Mkt:
     recv_id: int
     master_key: Secret
     not_after: float
-    """Hard lifetime's end, seconds of CLOCK_BOOTTIME."""
+    """End of the hard lifetime, seconds of CLOCK_BOOTTIME."""
 
     @property
     def peer(self) -> IPNetwork:
-        """The peer's address as a host prefix; a manual key's prefix."""
+        """Return the peer's address as a host prefix; for a manual key its prefix."""
         if isinstance(self.pair, PeerPairs):
             return self.pair.prefix
         return ip_network(self.pair.remote)

@@ -1,5 +1,6 @@
-"""What is kept by prefix, found without a look at everything else: a route server has a thousand
-peers, and a SYN is for one of them.
+"""A table by prefix, searched without a look at all entries.
+
+A route server has a thousand peers, and a SYN is for one of them.
 """
 
 from __future__ import annotations
@@ -16,15 +17,15 @@ _Place = tuple[int, int, int]
 
 
 class Prefixes(Generic[What]):
-    """Things that each belong to a prefix; any number to each."""
+    """A table of values that each belong to a prefix; any number for each prefix."""
 
     def __init__(self) -> None:
         self._there: dict[_Place, list[What]] = {}
         self._lengths: dict[tuple[int, int], int] = {}
-        """How many prefixes there are of each version and length."""
+        """The number of prefixes of each version and length."""
 
     def add(self, prefix: IPNetwork, what: What) -> None:
-        """The newest comes first."""
+        """Add a value; the newest of a prefix comes first."""
         place = _place(prefix)
         there = self._there.setdefault(place, [])
         if not there:
@@ -32,7 +33,7 @@ class Prefixes(Generic[What]):
         there.insert(0, what)
 
     def remove(self, prefix: IPNetwork, what: What) -> None:
-        """It is there."""
+        """Remove a value, which must be present."""
         place = _place(prefix)
         there = self._there.get(place, [])
         there.remove(what)
@@ -43,14 +44,14 @@ class Prefixes(Generic[What]):
                 del self._lengths[place[:2]]
 
     def covering(self, whom: IPAddress | IPNetwork) -> Iterator[What]:
-        """What belongs to a prefix that all of this is in."""
+        """Yield the values of all prefixes that contain `whom` entirely."""
         version, longest, bits = _place(whom)
         for of, length in self._lengths:
             if of == version and length <= longest:
                 yield from self._there.get((version, length, bits >> (longest - length)), ())
 
     def overlapping(self, prefix: IPNetwork) -> Iterator[What]:
-        """What belongs to a prefix that has an address in common with this one."""
+        """Yield the values of all prefixes that have an address in common with `prefix`."""
         version, shortest, bits = _place(prefix)
         yield from self.covering(prefix)
         if any(of == version and length > shortest for of, length in self._lengths):

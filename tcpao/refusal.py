@@ -1,5 +1,7 @@
-"""A connection that a backend keeps out or ends: whose, and why. For operators; a kernel doesn't
-tell."""
+"""A connection that a backend refuses or ends, and the reason.
+
+For operators: a kernel reports none.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +12,15 @@ from tcpao.mkt import SocketPair
 
 
 class Reason(StrEnum):
-    """What was wrong with a SYN or the answer to one."""
+    """The fault of a SYN or of the answer to one."""
 
     UNSIGNED = 'unsigned'
-    """No TCP-AO where there has to be one."""
+    """No TCP-AO where it is required."""
     UNKNOWN_KEY = 'unknown key'
-    """Under a KeyID that nobody has there."""
+    """A KeyID that has no key."""
     BAD_MAC = 'bad MAC'
     BYPASSED = 'bypassed'
-    """Nothing was dropped: octets of the connection passed the backend by, and it was reset."""
+    """No packet was dropped: octets of the connection bypassed the backend, and it was reset."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +29,8 @@ class DroppedSyn:
 
     reason: Reason
     pair: SocketPair
-    """Ours first."""
+    """Our address and port first."""
     key_id: int | None
-    """Of its TCP-AO option; None without one."""
+    """The KeyID of its TCP-AO option; None without one."""
     is_answer: bool
-    """It is a SYN-ACK: the connection is ours."""
+    """True for a SYN-ACK: the connection is ours."""

@@ -1,7 +1,7 @@
-"""The installer's commands, carried out on sockets: order of steps, roll-back, pruning, guards.
+"""The installer's commands, executed on sockets: order of steps, roll-back, pruning, guards.
 
-Not a backend: what a key on a socket *is* comes from a KeySocket (`tcpao.kernel.installer`, or the
-double of the tests). Not thread-safe: one instance belongs to the one thread that owns its sockets.
+Not a backend: a KeySocket sets the key on a socket (`tcpao.kernel.installer`, or the double of the
+tests). Not thread-safe: one instance belongs to the one thread that owns its sockets.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ Handle = TypeVar('Handle')
 
 
 class SocketInstaller(ABC, Generic[Handle]):
-    """Carries out the installer's commands; `Handle` is what the sockets' owner knows them by."""
+    """An executor of the installer's commands; `Handle` is the socket type of the owner."""
 
     def __init__(
         self,
@@ -68,10 +68,10 @@ class SocketInstaller(ABC, Generic[Handle]):
     # --- sockets, handed over by their owner ------------------------------------------------
 
     def add_connection(self, pair: SocketPair, handle: Handle) -> None:
-        """Take charge of the keys of a connected socket, or of a bound one about to connect.
+        """Manage the keys of a connected socket, or of a bound one about to connect.
 
-        Raises InstallError (GONE) if the socket isn't this connection: better than a key on
-        the wrong one.
+        Raises InstallError (GONE) if the socket isn't this connection: better than a key on the
+        wrong one.
         """
         socket = self._wrap(handle)
         if not socket.is_open() or not socket.carries(pair):
@@ -79,22 +79,22 @@ class SocketInstaller(ABC, Generic[Handle]):
         self._connections[pair] = socket
 
     def add_accepted(self, pair: SocketPair, handle: Handle) -> None:
-        """As `add_connection`, of a socket that a listener has accepted.
+        """Manage the keys of a socket that a listener has accepted, as `add_connection`.
 
-        Raises InstallError (REFUSED) too where the backend can't tell that its peer has made the
-        handshake now: a recorded one must not be taken for it.
+        Raises InstallError (REFUSED) too if the backend cannot tell that the peer has made the
+        handshake just now: a recorded handshake must not pass for one.
         """
         self.add_connection(pair, handle)
 
     def drop_connection(self, pair: SocketPair) -> None:
-        """Forget a connection; its keys go with the socket, which its owner closes."""
+        """Forget a connection; its keys end with the socket, which its owner closes."""
         self._connections.pop(pair, None)
 
     def add_listener(self, handle: Handle) -> None:
-        """Take charge of a bound socket that listens or is about to.
+        """Manage the keys of a bound socket that listens or is about to.
 
-        It gets the deny keys and the MKTs that are active for it. Raises InstallError if it
-        can't: then it has none of them, isn't known here, and must not listen.
+        The socket gets the deny keys and the MKTs that are active for it. Raises InstallError on
+        failure: then the socket has no key, is not known here, and must not listen.
         """
         socket = self._wrap(handle)
         awaited = [mkt for mkt in self._on_listeners.values() if _awaits(socket, mkt)]
@@ -109,15 +109,17 @@ class SocketInstaller(ABC, Generic[Handle]):
 
     @abstractmethod
     def capabilities(self) -> Capabilities:
-        """What this backend can do, asked of the system."""
+        """Return the capabilities of this backend, asked of the system."""
 
     def fileno(self) -> int | None:
-        """Readable when an event has come since `events` was last called; None where each is
-        there as soon as its command was submitted."""
+        """Return a descriptor that is readable when `events` has a new event.
+
+        None if each event is ready as soon as its command was submitted.
+        """
         return None
 
     def submit(self, command: Command) -> None:
-        """Carry a command out; its event is then in `events`."""
+        """Execute a command; its event is then in `events`."""
         try:
             event = self._carry_out(command)
         except InstallError as error:
@@ -125,7 +127,7 @@ class SocketInstaller(ABC, Generic[Handle]):
         self._events.append(event)
 
     def events(self) -> list[Event]:
-        """Everything that happened since the last call, oldest first."""
+        """Return everything that happened since the last call, oldest first."""
         events, self._events = self._events, []
         return events
 
@@ -159,7 +161,7 @@ class SocketInstaller(ABC, Generic[Handle]):
                 self._living(pair).probe(on)
             case Abort(pair):
                 self._connection(pair).abort()
-                # The descriptor is its owner's to close, and must never connect again.
+                # Only the owner may close the descriptor, which must never connect again.
                 del self._connections[pair]
             case Close():
                 raise InstallError(
@@ -197,18 +199,18 @@ class SocketInstaller(ABC, Generic[Handle]):
         return [socket for _, socket in self._listeners]
 
     def _add_keys(self, keys: Sequence[KeyOfSocket]) -> None:
-        """Keys for listening sockets, all or none. Raises InstallError."""
+        """Add keys to listening sockets, all or none. Raises InstallError."""
         add_all(keys)
 
     def _delete_deny_keys(self, places: Sequence[GuardOfSocket]) -> None:
-        """Off with all of them, or none. Raises InstallError."""
+        """Delete deny keys, all or none. Raises InstallError."""
         bare: list[GuardOfSocket] = []
         try:
             for socket, guard in places:
                 delete_if_there(socket, guard.peer, guard.send_id, guard.recv_id)
                 bare.append((socket, guard))
         except InstallError:
-            # Still guarded, so guarded everywhere.
+            # Still guarded on one socket, so guard on all.
             self._deny_keys.put(bare)
             raise
 
@@ -257,8 +259,8 @@ class SocketInstaller(ABC, Generic[Handle]):
                 raise InstallError(Cause.REFUSED, f'{mkt.identity} cannot be its own successor')
             socket.delete(key.peer, key.send_id, key.recv_id, switch_to=_find(keys, switch_to))
         else:
-            # Asked first: even a refused delete takes the key off for a moment, and segments
-            # under it are then dropped.
+            # Asked first: even a refused delete takes the key off for a moment, and segments under
+            # it are then dropped.
             _refuse_if_in_use(mkt.pair, key)
             socket.delete(key.peer, key.send_id, key.recv_id)
 
@@ -270,7 +272,7 @@ class SocketInstaller(ABC, Generic[Handle]):
         others = [key for key in keys if (key.send_id, key.recv_id) not in kept]
         for key in others:
             _refuse_if_in_use(keep.pair, key)
-        # The deny key first: whatever else goes wrong, it is nobody's.
+        # The deny key first: no peer can use it, whatever fails after.
         for key in sorted(others, key=is_deny_key, reverse=True):
             socket.delete(key.peer, key.send_id, key.recv_id)
         left = {(key.send_id, key.recv_id) for key in _keys(socket, keep.pair)}

@@ -1,4 +1,4 @@
-"""`python -m tcpao.second_net`: the keeper's process."""
+"""The keeper's process: `python -m tcpao.second_net`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The daemon's end of the second net. For one thread at a time."""
+"""The daemon's side of the second net. For one thread at a time."""
 
 from __future__ import annotations
 
@@ -13,36 +13,37 @@ from typing import Any, Final
 from tcpao.second_net.ruleset import Service
 
 MODULE = 'tcpao.second_net'
-"""The keeper's."""
+"""The module of the keeper."""
 _PATIENCE: Final = 12.0
-"""Seconds for an answer, of which nft may take ten."""
+"""Seconds to wait for an answer; nft may take ten of them."""
 _SHORT: Final = 0.3
-"""Seconds for the counters: nobody waits long for a figure."""
+"""Seconds to wait for the counters, which are not worth a longer wait."""
 _LARGEST: Final = 1 << 16
 
 
 class NetError(Exception):
-    """The net couldn't be changed; the message says why."""
+    """The rules were not changed; the message says why."""
 
 
 class SecondNet:
-    """The net of one daemon: not there before `start`, and not where no rules can be made."""
+    """The second net of one daemon: absent before `start`, and where no rules can be made."""
 
     def __init__(self) -> None:
         self._channel: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = Lock()
         self.missing: str | None = 'it was not started'
-        """Why there is no net; None while there is one."""
+        """The reason why there is no net; None while there is one."""
 
     @property
     def pid(self) -> int | None:
-        """Of the keeper; None before the start."""
+        """Return the process id of the keeper; None before the start."""
         return self._process.pid if self._process is not None else None
 
     def start(self) -> None:
         """Start the keeper, with this process's privileges. Never raises: see `missing`."""
-        # A message is a message there, whatever its length; and its end is seen.
+        # SOCK_SEQPACKET keeps the bounds of messages of any length, and reports the end of the
+        # other side.
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             self._process = subprocess.Popen(
@@ -65,13 +66,12 @@ class SecondNet:
             self._give_up(str(error))
 
     def keep(self, services: Collection[Service]) -> None:
-        """Have the net for exactly these services. Raises NetError; then it is as it was."""
+        """Protect exactly these services. Raises NetError; unchanged then."""
         if self.missing is None:
             self._ask([[str(peer), port] for peer, port in services], _PATIENCE)
 
     def counters(self) -> dict[str, int]:
-        """Return how many segments it has dropped, by direction; {} where there is no net, or no
-        answer at once."""
+        """Return the dropped segments by direction; {} without a net, or without a quick answer."""
         if self.missing is not None:
             return {}
         if not self._lock.acquire(timeout=_SHORT):
@@ -85,7 +85,7 @@ class SecondNet:
         return answer
 
     def stop(self) -> None:
-        """Take the net away: every session is closed. Idempotent."""
+        """Remove the rules, when every session is closed; a second call changes nothing."""
         if self.missing is not None:
             return
         try:
@@ -103,7 +103,7 @@ class SecondNet:
         try:
             self._process.wait(_SHORT)
         except subprocess.TimeoutExpired:
-            # It ends with its channel; nobody has to wait for that.
+            # The keeper ends with its channel; there is no need to wait.
             return
 
     def _ask(self, request: object, seconds: float) -> Any:
@@ -121,7 +121,7 @@ class SecondNet:
         return self._hear(seconds)
 
     def _drain(self) -> None:
-        """Pass over an answer that came too late."""
+        """Discard an answer that came too late."""
         assert self._channel is not None
         self._channel.setblocking(False)
         try:

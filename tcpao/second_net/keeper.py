@@ -1,8 +1,8 @@
 """The keeper of the second net: a process with the privileges that the daemon gives up.
 
-It speaks lines of JSON with the daemon: a list of services is a request for rules, `"count"` for
-the counters, `"end"` for the end of the net. When the daemon ends in any other way the net stays.
-When somebody flushes the firewall the net is made anew.
+The keeper and the daemon exchange lines of JSON: a list of services is a request for rules,
+`"count"` for the counters, `"end"` for the removal. When the daemon ends in any other way the rules
+stay. When another program flushes the firewall the rules are made again.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ class Keeper:
     """The state of one daemon's net."""
 
     def __init__(self, channel: socket.socket) -> None:
-        """Raises NftError or OSError where there can be no net."""
+        """Check that rules can be made. Raises NftError or OSError if not."""
         self._channel = channel
         left = nobody_holds(nft.our_tables())
         self._number, self._held = hold_a_free_one(left)
-        # A probe: a rule of ours with one service, for nobody, and away again.
+        # A test: one rule for an address that no host has, made and removed.
         nft.apply(script(self._number, [(ip_address('0.0.0.0'), 1)]))
         nft.apply(script(self._number, ()))
         self._left = left
@@ -44,7 +44,7 @@ class Keeper:
         self._watch = NftablesWatch({table_name(self._number)})
 
     def run(self) -> None:
-        """Serve until the daemon is gone, or says that it ends."""
+        """Serve until the daemon ends, or announces its end."""
         poll = select.poll()
         poll.register(self._channel, select.POLLIN)
         poll.register(self._watch.fileno(), select.POLLIN)
@@ -56,7 +56,7 @@ class Keeper:
                 return
 
     def _serve(self) -> bool:
-        """False if there is nothing more to do."""
+        """Serve one request; return False if the daemon has ended."""
         octets = self._channel.recv(_LARGEST)
         if not octets:
             return False
@@ -80,22 +80,22 @@ class Keeper:
         if services != self._services or self._left:
             nft.apply(script(self._number, services, self._left))
             self._services, self._left = services, []
-            # What we have removed ourselves is no news.
+            # Ignore our own removals.
             self._watch.removals()
 
     def _restore(self) -> None:
-        """Make the net anew if it is gone; whoever flushes again is heard again."""
+        """Make the rules again if they are missing; the next flush is noticed again."""
         with suppress(NftError):
             if self._services and self._number not in nft.our_tables():
                 nft.apply(script(self._number, self._services))
 
 
 def main(arguments: Collection[str]) -> int:
-    """`python -m tcpao.second_net DESCRIPTOR`: started by `client`, never by hand."""
+    """Run the keeper, which `client` starts: `python -m tcpao.second_net DESCRIPTOR`."""
     (descriptor,) = arguments
     channel = socket.socket(fileno=int(descriptor))
     harden()
-    # The daemon decides when the net ends.
+    # The daemon decides when the net is removed.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     try:

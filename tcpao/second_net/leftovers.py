@@ -1,4 +1,4 @@
-"""Nets that daemons which were killed have left, where no other takes their place."""
+"""Rules of killed daemons, where no new daemon replaces them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from tcpao.userspace.rules.existing_tables import may_have_tables
 
 
 def remove_left_behind() -> list[str]:
-    """Remove the tables of this network namespace that no keeper holds; return their names, for
-    the log. Raises NftError."""
+    """Remove the tables of this network namespace that no keeper holds; return their names.
+
+    Raises NftError.
+    """
     if not may_have_tables(PREFIX):
         return []
     left = nobody_holds(nft.our_tables())

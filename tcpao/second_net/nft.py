@@ -1,4 +1,4 @@
-"""The command `nft`, which a keeper runs as root: an ordinary program, lighter than a library."""
+"""The command `nft`, which a keeper runs as root: a common program, lighter than a library."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from typing import Final
 from tcpao.second_net.ruleset import COUNTERS, number_of, table_name
 
 _PATIENCE: Final = 10.0
-"""Seconds for one run."""
+"""Seconds to wait for one run."""
 # Daemons often have no /usr/sbin in their path.
 _ENVIRONMENT: Final = {'PATH': f'{os.environ.get("PATH", "")}:/usr/sbin:/sbin', 'LC_ALL': 'C'}
 
 
 class NftError(Exception):
-    """The rules can't be made, or read; the message is nft's own first line."""
+    """Rules could not be made, or read; the message is nft's own first line."""
 
 
 def apply(script: str) -> None:
-    """Carry out a script, whole or not at all. Raises NftError."""
+    """Execute a script, whole or not at all. Raises NftError."""
     _run(['-f', '-'], script)
 
 
 def our_tables() -> set[int]:
-    """Return the numbers of the tables that are there. Raises NftError."""
+    """Return the numbers of our tables that exist. Raises NftError."""
     listed = json.loads(_run(['-j', 'list', 'tables', 'inet']) or '{}')
     names = (one['table']['name'] for one in listed.get('nftables', ()) if 'table' in one)
     return {number for number in map(number_of, names) if number is not None}
 
 
 def counters(number: int) -> dict[str, int]:
-    """Return packets by counter; zeros where there is no table. Raises NftError."""
+    """Return packets by counter; zeros if there is no table. Raises NftError."""
     found = dict.fromkeys(COUNTERS, 0)
     if number in our_tables():
         listed = json.loads(_run(['-j', 'list', 'counters', 'table', 'inet', table_name(number)]))

@@ -1,6 +1,6 @@
-"""Which numbers of tables are taken: a keeper that lives holds an abstract socket by its number.
+"""The numbers of tables in use: a running keeper holds an abstract socket named by its number.
 
-Such a socket belongs to a network namespace, as tables do, and goes with its process, however that
+Such a socket belongs to a network namespace, as tables do, and ends with its process, however that
 ends (unix(7)).
 """
 
@@ -16,7 +16,7 @@ MOST: Final = 256
 
 
 def hold(number: int) -> socket.socket | None:
-    """Return what holds the number until it is closed; None if somebody has it."""
+    """Return a socket that holds the number until it is closed; None if another one holds it."""
     held = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     try:
         held.bind(f'\0{PREFIX}{number}')
@@ -27,8 +27,10 @@ def hold(number: int) -> socket.socket | None:
 
 
 def hold_a_free_one(taken: Iterable[int] = ()) -> tuple[int, socket.socket]:
-    """Return the first number that nobody holds, and what holds it. Raises OSError if all are
-    held. `taken` are passed over."""
+    """Return the first free number, and the socket that holds it. Skips `taken`.
+
+    Raises OSError if all are held.
+    """
     passed = set(taken)
     for number in (one for one in range(MOST) if one not in passed):
         held = hold(number)
@@ -38,7 +40,7 @@ def hold_a_free_one(taken: Iterable[int] = ()) -> tuple[int, socket.socket]:
 
 
 def nobody_holds(numbers: Iterable[int]) -> list[int]:
-    """Return those that no keeper that lives holds: their tables were left behind."""
+    """Return the numbers that no running keeper holds: their tables were left behind."""
     free = []
     for number in sorted(numbers):
         held = hold(number)

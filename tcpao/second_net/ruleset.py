@@ -1,9 +1,9 @@
-"""The text of the rules, as `nft -f` takes it. No I/O.
+"""The text of the rules for `nft -f`. No I/O.
 
-A peer and a port are enough, whoever opened the connection and whoever listens: a peer's address is
-protected as a whole. SYNs without TCP-AO pass inwards, a few a second: what protects the connection
-drops them, and tells operators that the peer has no TCP-AO. RSTs pass outwards: a session that ends
-because it is protected from now on has none to sign with, and a RST holds no octet of the protocol.
+A peer and a port are enough, whichever side opened the connection or listens: a peer's address is
+protected as a whole. SYNs without TCP-AO pass inwards, a few a second: the backend drops them, and
+tells operators that the peer has no TCP-AO. RSTs pass outwards: a session that ends because it is
+protected from now on has no key to sign one, and a RST holds no octet of the protocol.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final
 from tcpao.mkt import IPAddress
 
 PREFIX: Final = 'exabgp-gatekeeper-net-'
-"""Of the names of our tables; a number follows."""
+"""Prefix of the names of our tables; a number follows."""
 COUNTERS: Final = ('dropped_in', 'dropped_out')
 
 Service = tuple[IPAddress, int]
@@ -27,7 +27,7 @@ _FAMILIES: Final = {4: ('peers4', 'ipv4_addr', 'ip'), 6: ('peers6', 'ipv6_addr',
 _IN: Final = -310
 _OUT: Final = 310
 _SYNS_A_SECOND: Final = 20
-"""Without TCP-AO, of all peers together: enough to tell operators of each."""
+"""SYNs without TCP-AO that pass per second, of all peers together: enough to report each peer."""
 
 
 def table_name(number: int) -> str:
@@ -36,14 +36,16 @@ def table_name(number: int) -> str:
 
 
 def number_of(table: str) -> int | None:
-    """Return the number in a table's name; None if it isn't one of ours."""
+    """Return the number in a table's name; None if the table isn't one of ours."""
     found = _NAME.fullmatch(table)
     return int(found[1]) if found is not None else None
 
 
 def script(number: int, services: Collection[Service], without: Iterable[int] = ()) -> str:
-    """Return one transaction that makes the table anew, for exactly these services, and removes
-    the tables with the numbers `without`."""
+    """Return one transaction that replaces the table, for exactly these services.
+
+    Removes the tables with the numbers `without`.
+    """
     lines = [*removal([number, *without])]
     if services:
         lines += _table(table_name(number), services)
@@ -51,7 +53,7 @@ def script(number: int, services: Collection[Service], without: Iterable[int] = 
 
 
 def removal(numbers: Iterable[int]) -> list[str]:
-    """Return lines that remove these tables, whether they are there or not."""
+    """Return lines that remove these tables, which need not exist."""
     return [
         line
         for number in numbers
