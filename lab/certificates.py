@@ -1,6 +1,6 @@
 """Throw-away X.509 certificates for a lab of two routers: a root, a CA below it, a CRL of each.
 
-Not a CA tool: what it makes is for one run on one machine, and good for a week.
+Not a CA tool: the certificates are for one run on one machine, and valid for a week.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Certified:
 
     @property
     def private(self) -> bytes:
-        """The key as PKCS#8."""
+        """Return the key as PKCS#8."""
         return self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
@@ -45,7 +45,7 @@ class Authority:
 
     @classmethod
     def new(cls) -> Self:
-        """With new keys."""
+        """Make a root and a CA with new keys."""
         root_key, issuer_key = (ec.generate_private_key(ec.SECP384R1()) for _ in range(2))
         name, issuer_name = _name('lab root'), _name('lab issuing CA')
         root = _ca(name, name, root_key, root_key)
@@ -53,13 +53,15 @@ class Authority:
 
     @property
     def trust_anchor(self) -> bytes:
-        """The root, PEM."""
+        """Return the root, PEM."""
         return self.root.public_bytes(Encoding.PEM)
 
     def certify(
         self, router: str, domain: str, *, since: timedelta = -_BEFORE, until: timedelta = _AFTER
     ) -> Certified:
-        """A P-256 key and its certificate, good from `since` to `until` (counted from now)."""
+        """Return a P-256 key and its certificate, valid from `since` to `until` (relative to
+        now).
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = (
             _builder(_name(router), self.issuer.subject, key, since, until)
@@ -72,7 +74,9 @@ class Authority:
         return Certified(key, certificate, b''.join(c.public_bytes(Encoding.PEM) for c in chain))
 
     def crls(self, *revoked: Certified) -> bytes:
-        """One of the root, and one of the issuing CA with these in it; PEM."""
+        """Return a CRL of the root, and one of the issuing CA that revokes these certificates;
+        PEM.
+        """
         now = datetime.now(UTC)
 
         def crl(issuer: x509.Certificate) -> x509.CertificateRevocationListBuilder:
@@ -96,7 +100,7 @@ class Authority:
 
 
 def make_certificates(folder: Path, routers: tuple[str, str] = ('r1', 'r2')) -> dict[Path, bytes]:
-    """The contents of FOLDER/ROUTER/{router.pem, router.crt, ca.crt, ca.crl}.
+    """Return the contents of FOLDER/ROUTER/{router.pem, router.crt, ca.crt, ca.crl}.
 
     router.pem is an ECDSA P-256 key (PKCS#8), router.crt its certificate for ROUTER.lab with the
     issuing CA's after it, ca.crt the root, ca.crl the CRLs of both CAs.

@@ -1,7 +1,8 @@
-"""ExaBGP's command line as one connection that stays open: many questions, no process each.
+"""ExaBGP's command line as one connection that stays open, for many commands without a process
+each.
 
-`exabgp cli` opens the daemon's two named pipes, asks once, and takes a second of processor time
-to start; this keeps the pipes open.
+`exabgp cli` opens the daemon's two named pipes, asks once, and takes a second of processor time to
+start; this module keeps the pipes open.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from typing import Self
 
 DONE = 'done'
 ERROR = 'error'
-# A question whose answer can be told from everything else.
+# A command whose answer differs from all others.
 GREETING = 'version'
 GREETED = 'exabgp '
-# A daemon that is starting answers when it is up.
+# A daemon that is starting answers once it is up.
 ANSWER_SECONDS = 20.0
 
 
@@ -30,15 +31,15 @@ class CommandLine:
     """The pipes in `folder`: `exabgp.in` takes commands, `exabgp.out` gives answers."""
 
     def __init__(self, folder: Path) -> None:
-        # Opened for both directions, so that neither open() nor read() depends on who else has
-        # the pipe open.
+        # Opened for both directions, so that neither open() nor read() depends on other processes
+        # that have the pipe open.
         self._commands = os.open(folder / 'exabgp.in', os.O_RDWR | os.O_NONBLOCK)
         self._answers = os.open(folder / 'exabgp.out', os.O_RDWR | os.O_NONBLOCK)
         self._pending = b''
         self._greeted = False
 
     def ask(self, command: str, *, seconds: float = ANSWER_SECONDS) -> list[str]:
-        """The lines of the answer, which may be none. Raises CommandLineError."""
+        """Return the lines of the answer, which may be none. Raises CommandLineError."""
         deadline = time.monotonic() + seconds
         if not self._greeted:
             self._greet(deadline)
@@ -53,8 +54,11 @@ class CommandLine:
             lines.append(line)
 
     def _greet(self, deadline: float) -> None:
-        """Pass over what isn't an answer to us: ExaBGP's helper asks the daemon something when it
-        starts, and where the answer takes more than a second, it comes here."""
+        """Skip answers for others.
+
+        ExaBGP's helper asks the daemon something when it starts, and an answer that takes more than
+        a second arrives here.
+        """
         os.write(self._commands, f'{GREETING}\n'.encode())
         while not self._line(GREETING, deadline).startswith(GREETED):
             pass

@@ -1,7 +1,7 @@
-"""Attackers, for the demo and the end-to-end tests: what each one tries, and what it gets.
+"""Attackers for the demo and the end-to-end tests: their attempts and the results.
 
-Not a test: nothing is judged here. Everything runs in the calling thread, which `inside` puts
-into the attacker's network namespace; a thread of its own leaves the rest of the process alone.
+Not a test: nothing is judged here. Everything runs in the calling thread, which `inside` moves into
+the attacker's network namespace; a separate thread leaves the rest of the process unaffected.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ CLONE_NEWNET = 0x40000000
 
 @contextmanager
 def inside(namespace: Path) -> Iterator[None]:
-    """This thread in a network namespace, given by its file; sockets stay where they were made."""
+    """Run this thread in the network namespace of a file; sockets stay where they were made."""
     libc = ctypes.CDLL(None, use_errno=True)
     home = os.open('/proc/thread-self/ns/net', os.O_RDONLY | os.O_CLOEXEC)
     there = os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)
@@ -55,14 +55,14 @@ def inside(namespace: Path) -> Iterator[None]:
 
 
 def bgp_open(autonomous_system: int, identifier: str) -> bytes:
-    """An OPEN without capabilities (RFC 4271 4.2), as any speaker may begin with."""
+    """Return an OPEN without capabilities (RFC 4271 4.2), which any speaker may send first."""
     body = bytes((4,)) + autonomous_system.to_bytes(2, 'big') + (180).to_bytes(2, 'big')
     body += ip_address(identifier).packed + bytes((0,))
     return bytes((0xFF,)) * 16 + (19 + len(body)).to_bytes(2, 'big') + bytes((1,)) + body
 
 
 class Ending(StrEnum):
-    """How an attempt to speak ended."""
+    """The end of an attempt to speak BGP."""
 
     NO_CONNECTION = 'the SYN got no answer'
     REFUSED = 'the SYN was refused'
@@ -73,7 +73,7 @@ class Ending(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What came of an attempt to speak BGP."""
+    """The result of an attempt to speak BGP."""
 
     ending: Ending
     octets: bytes
@@ -81,14 +81,14 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class TcpKey:
-    """A key and its ids, which the victim may have or not."""
+    """A key and its ids, which may be the victim's or not."""
 
     algorithm: Algorithm
     send_id: int
     recv_id: int
     secret: bytes
     backend: Preference = Preference.AUTO
-    """What signs with it."""
+    """The backend that signs with this key."""
 
 
 def speak(
@@ -100,10 +100,10 @@ def speak(
     key: TcpKey | None = None,
     hello: bytes = b'',
 ) -> Heard:
-    """Connect, send `hello`, and listen until the peer ends it or the time is over.
+    """Connect, send `hello`, and listen until the peer ends the connection or the time is over.
 
-    The time bounds the whole attempt; a connection that comes up late may still be listened to
-    for what is left.
+    The time bounds the whole attempt; a late connection may still be listened to for the rest of
+    it.
     """
     deadline = time.monotonic() + seconds
     family = socket.AF_INET if ip_address(source).version == 4 else socket.AF_INET6
@@ -119,15 +119,17 @@ def speak(
             except ConnectionRefusedError:
                 return Heard(Ending.REFUSED, b'')
             except ConnectionResetError:
-                # It came up and was reset before this thread's turn came.
+                # The connection came up and was reset before this thread ran.
                 return Heard(Ending.RESET, b'')
             return _listen(sock, hello, deadline)
 
 
 @contextmanager
 def _signing(sock: socket.socket, target: tuple[str, int], key: TcpKey | None) -> Iterator[None]:
-    """The socket is under the key, if there is one. Afterwards nothing is left of it, for another
-    process may have the same ends then."""
+    """Put the socket under the key, if there is one, and remove the key afterwards.
+
+    Another process may have the same addresses and ports then.
+    """
     if key is None:
         yield
         return
@@ -163,16 +165,16 @@ def _give(
 
 _STARTING = Lock()
 _backends: dict[tuple[int, Preference], Backend] = {}
-"""By network namespace."""
+"""Running backends by network namespace."""
 
 
 def prepare(backend: Preference) -> None:
-    """Have what signs start now, so that no attack waits for it. Raises BackendError."""
+    """Start the backend now, so that no attack waits for it. Raises BackendError."""
     _backend(backend)
 
 
 def _backend(preference: Preference) -> Backend:
-    """What signs for this process in the namespace that this thread is in."""
+    """Return this process's backend in the namespace that this thread is in."""
     here = os.stat('/proc/thread-self/ns/net').st_ino, preference
     with _STARTING:
         if here not in _backends:
@@ -183,7 +185,7 @@ def _backend(preference: Preference) -> Backend:
 
 
 def finish() -> None:
-    """Stop what signs: it holds the ends of its last connections for two minutes more."""
+    """Stop the backends, which keep the ports of their last connections for two more minutes."""
     with _STARTING:
         while _backends:
             _backends.popitem()[1].stop()
@@ -212,9 +214,9 @@ def _listen(sock: socket.socket, hello: bytes, deadline: float) -> Heard:
 
 
 class IkeSpeaker:
-    """An IKE endpoint of this namespace with one peer, which does nothing but what it is told.
+    """An IKE endpoint of this namespace with one peer, which begins nothing by itself.
 
-    It only answers while it is `run`. Closing it leaves the peer to find out by itself.
+    It only answers while `run` runs. Closing it sends nothing to the peer.
     """
 
     def __init__(self, peer: Peer, ports: tuple[int, int] = (500, 4500)) -> None:
@@ -223,14 +225,14 @@ class IkeSpeaker:
         self.endpoint = Endpoint(random=os.urandom, local_ports=ports, has_mkts=lambda name: False)
         self.endpoint.set_peer(peer, time.monotonic())
         self.answered = False
-        """The peer has sent anything at all."""
+        """True once the peer has sent anything at all."""
 
     def connect(self) -> None:
         """Begin to make an IKE SA."""
         self.endpoint.connect(self._peer.name, time.monotonic())
 
     def run(self, seconds: float) -> Iterator[Event]:
-        """Speak for so long; every event as it comes."""
+        """Serve for `seconds`, and yield every event as it comes."""
         now = time.monotonic()
         deadline = now + seconds
         while now < deadline:
@@ -250,17 +252,17 @@ class IkeSpeaker:
             self.endpoint.handle_timer(now)
 
     def close(self) -> None:
-        """Give the ports back."""
+        """Close the ports."""
         self._sockets.close()
 
 
 @dataclass(frozen=True, slots=True)
 class IkeOutcome:
-    """What came of an attempt to make an IKE SA."""
+    """The result of an attempt to make an IKE SA."""
 
     up: bool
     answered: bool
-    """The victim sent anything at all."""
+    """True if the victim sent anything at all."""
     text: str
 
 
@@ -288,7 +290,8 @@ def ask_for_ike_sa(
         speaker.connect()
         for event in speaker.run(seconds):
             match event:
-                # As a responder it is up before the victim, who may begin too, has judged us.
+                # As a responder, the IKE SA is up before the victim, who may begin too, has judged
+                # us.
                 case IkeSaUp(initiator=True):
                     return IkeOutcome(True, speaker.answered, 'an IKE SA is up')
                 case IkeSaFailed(step=step, cause=cause, text=text):

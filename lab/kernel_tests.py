@@ -1,9 +1,9 @@
 """A pytest plugin: tests that need TCP-AO run in one boot of a kernel that has it.
 
-Where the host's kernel has TCP-AO it does nothing. Elsewhere the tests marked `kernel` or
-`netns` are run by a second pytest inside a User Mode Linux, after all others, and what it
-reports is reported here: one summary, one list of the slowest, one closing line. A test of
-which no report comes back has failed.
+Where the host's kernel has TCP-AO the plugin does nothing. Elsewhere the tests marked `kernel` or
+`netns` are run by a second pytest inside a User Mode Linux, after all others, and its reports are
+reported here: one summary, one list of the slowest, one closing line. A test without a report from
+the guest has failed.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from lab.uml.boot import Guest, run
 from lab.uml.build import BuildError
 
 MARKS = ('kernel', 'netns')
-# In the guest's environment: the descriptor that reports are written to.
+# In the guest's environment: the descriptor for reports.
 REPORTS = 'GATEKEEPER_TEST_REPORTS'
 # For the whole boot, in seconds of wall-clock time.
 GUEST_SECONDS = 3600.0
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the half that this process needs."""
+    """Register the part of this plugin for this process."""
     descriptor = os.environ.pop(REPORTS, None)
     if descriptor is not None:
         config.pluginmanager.register(_ReportWriter(config, int(descriptor)))
@@ -38,7 +38,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Fail what can't run here: a skipped check would count as passed."""
+    """Fail tests that can't run here: a skipped check would count as passed."""
     needs_root = _is_marked(item) or item.get_closest_marker('native')
     if needs_root and os.geteuid() != 0:
         pytest.fail('needs root', pytrace=False)
@@ -49,7 +49,7 @@ def _is_marked(item: pytest.Item) -> bool:
 
 
 class _ReportWriter:
-    """In the guest: every report as one line of JSON."""
+    """In the guest: a writer of every report as one line of JSON."""
 
     def __init__(self, config: pytest.Config, descriptor: int) -> None:
         self._config = config
@@ -82,7 +82,7 @@ class _GuestRunner:
 
 
 class _Replay:
-    """Runs items in the guest and reports them in this session."""
+    """A runner of items in the guest, which reports them in this session."""
 
     def __init__(self, session: pytest.Session, items: list[pytest.Item]) -> None:
         self._session = session
@@ -100,7 +100,7 @@ class _Replay:
             inner += ['-p', 'no:cacheprovider', f'@{names}']
             if config.option.maxfail:
                 inner.append(f'--maxfail={config.option.maxfail}')
-            # Reports take the console; what pytest itself prints matters if they don't come.
+            # Reports take the console; pytest's own output matters only if they don't come.
             shell = f'export {REPORTS}=3; exec "$@" 3>&1 > "$LOG" 2>&1'
             log = Path(folder) / 'log'
             guest = Guest(timeout=GUEST_SECONDS, environment={'LOG': str(log)})

@@ -1,7 +1,7 @@
-"""`python -m lab.keys FOLDER`: throw-away keys for a lab of two routers.
+"""Throw-away keys for a lab of two routers: `python -m lab.keys FOLDER`.
 
-Not a key management tool: what it makes is for one run on one machine. git doesn't keep the
-mode 0600 that key files must have, so none are in the tree.
+Not a key management tool: the keys are for one run on one machine. git doesn't keep the mode 0600
+that key files must have, so none are in the tree.
 """
 
 from __future__ import annotations
@@ -28,13 +28,12 @@ SHARED = ('psk', 'ppk', 'core-1', 'core-2')
 
 
 def make_keys(folder: Path, routers: tuple[str, str] = ('r1', 'r2')) -> None:
-    """Write FOLDER/ROUTER/{private.pem, peer.pub, psk, ppk, core-1, core-2} for both routers of a
-    pair.
+    """Write FOLDER/ROUTER/{private.pem, peer.pub, psk, ppk, core-1, core-2} for a pair of routers.
 
     private.pem is an Ed25519 key (PKCS#8), peer.pub the other router's public key
-    (SubjectPublicKeyInfo, RFC 8410); psk, ppk and the manual keys core-1 and core-2 are the same
-    32 random octets each, in hex, for both. Certificates are beside them (lab.certificates).
-    Secrets get mode 0600. What is there already is replaced.
+    (SubjectPublicKeyInfo, RFC 8410); psk, ppk and the manual keys core-1 and core-2 are the same 32
+    random octets each, in hex, for both. Certificates are written too (lab.certificates). Secrets
+    get mode 0600. Existing files are replaced.
     """
     pairs = {router: Ed25519PrivateKey.generate() for router in routers}
     shared = {name: secrets.token_hex(PSK_OCTETS).encode() + b'\n' for name in SHARED}
@@ -75,7 +74,7 @@ def _write_secret(path: Path, octets: bytes) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(prog='python -m lab.keys', description=__doc__)
     parser.add_argument('folder', type=Path)
     folder = parser.parse_args(arguments).folder

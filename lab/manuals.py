@@ -31,7 +31,7 @@ def router_parser() -> argparse.ArgumentParser:
 
     def capture(self: argparse.ArgumentParser, *arguments: object, **named: object) -> None:
         found.append(self)
-        # It must not go on, and would take an Exception for a wrong option.
+        # Stops ExaBGP's command here; the command takes an Exception for a wrong option.
         raise SystemExit
 
     with (

@@ -1,8 +1,8 @@
-"""What has outgrown the sizes that we want: files, folders, functions, each with its reason.
+"""Files, folders and functions above our limits of size, each with its reason.
 
     python -m lab.sizes
 
-The reasons are in `lab/sizes.toml`. A test fails for what has no reason there, and for a
+The reasons are in `lab/sizes.toml`. A test fails for a size without a reason there, and for a
 reason that isn't needed any more.
 """
 
@@ -21,7 +21,7 @@ PACKAGES = ('plugin', 'gatekeeper', 'ikev2', 'tcpao', 'keymaterial', 'lab', 'ben
 
 MAX_FILE_LINES = 350
 MAX_FOLDER_FILES = 15
-"""`__init__` and `__main__` don't count."""
+"""Without `__init__` and `__main__`."""
 MAX_FUNCTION_LINES = 40
 
 
@@ -45,7 +45,7 @@ def too_large() -> dict[str, int]:
 
 
 def reasons() -> dict[str, str]:
-    """Return why each may be as it is, by the same names."""
+    """Return the reason for each size above the limit, by the same names."""
     found: dict[str, str] = tomllib.loads(REASONS.read_text())
     return found
 
@@ -77,7 +77,7 @@ def _functions(text: str) -> list[tuple[str, int]]:
 
 
 def main() -> int:
-    """Print the list; 1 if something has no reason."""
+    """Print the list; return 1 if one has no reason."""
     known, status = reasons(), 0
     for name, size in sorted(too_large().items(), key=lambda item: -item[1]):
         print(f'{size:5}  {name}  {known.get(name, "NO REASON")}')

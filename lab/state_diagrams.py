@@ -1,4 +1,4 @@
-"""docs/states.md, made from the transition tables: Mermaid, which code hosts draw.
+"""The generator of docs/states.md from the transition tables: Mermaid, which code hosts draw.
 
 python -m lab.state_diagrams > docs/states.md
 """
@@ -20,11 +20,11 @@ Made by `python -m lab.state_diagrams` from the tables that the code itself uses
 to be the same.
 """
 Step = tuple[str, str, str]
-"""From, to, and what happens."""
+"""From, to, and the event."""
 
 
 def diagram(first: Iterable[StrEnum], steps: Iterable[Step], last: Iterable[StrEnum]) -> str:
-    """Return a state diagram; names of states with their words as they are shown to operators."""
+    """Return a state diagram; names of states with the texts that operators see."""
     lines = ['```mermaid', 'stateDiagram-v2']
     lines += [f'    [*] --> {state.name}' for state in first]
     lines += [

@@ -1,7 +1,7 @@
-"""Run a command as a systemd unit would: its user, capabilities and environment, by setpriv.
+"""A command under the user, capabilities and environment of a systemd unit, by setpriv.
 
-For hosts without systemd as init. What setpriv can't do (namespaces of files, system call filters)
-is left to systemd-analyze.
+For hosts without systemd as init. systemd-analyze checks the settings that setpriv does not have
+(namespaces of files, system call filters).
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ from pathlib import Path
 
 
 def read_unit(path: Path) -> dict[str, list[str]]:
-    """Return the values of each setting of a unit file, in their order. An empty value takes away
-    those before it (systemd.unit(5))."""
+    """Return the values of each setting of a unit file, in their order.
+
+    An empty value removes the earlier ones (systemd.unit(5)).
+    """
     found: dict[str, list[str]] = {}
     for line in path.read_text().splitlines():
         name, equals, value = line.partition('=')
@@ -25,13 +27,13 @@ def read_unit(path: Path) -> dict[str, list[str]]:
 
 
 def environment_of(unit: dict[str, list[str]]) -> dict[str, str]:
-    """Return the variables that the unit sets."""
+    """Return the environment variables that the unit sets."""
     pairs = (entry.partition('=') for line in unit.get('Environment', ()) for entry in line.split())
     return {name: value for name, _, value in pairs}
 
 
 def as_unit(unit: dict[str, list[str]], user: str, group: str) -> tuple[str, ...]:
-    """Return the beginning of a command line that has the unit's privileges as another user."""
+    """Return the prefix of a command line that gives it the unit's privileges as another user."""
     ambient, bounding = (
         ',+'.join(_capabilities(unit[setting]))
         for setting in ('AmbientCapabilities', 'CapabilityBoundingSet')
@@ -46,5 +48,5 @@ def as_unit(unit: dict[str, list[str]], user: str, group: str) -> tuple[str, ...
 
 
 def _capabilities(values: list[str]) -> list[str]:
-    """Return the names as setpriv takes them."""
+    """Return the names in the form of setpriv."""
     return [name.removeprefix('CAP_').lower() for value in values for name in value.split()]

@@ -1,4 +1,6 @@
-"""`--tcp-ao-backend`, an option of the lab's tools, and the word of the configuration behind it."""
+"""The option `--tcp-ao-backend` of the lab's tools, and the directive of the configuration behind
+it.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ SECTION = 'ikev2 {'
 
 
 def add_option(parser: argparse.ArgumentParser) -> None:
-    """Who signs and verifies: `backend` of the result, a Preference."""
+    """Add the option; `backend` of the parser's result is a Preference."""
     parser.add_argument(
         OPTION,
         dest='backend',
@@ -33,11 +35,11 @@ def _preference(word: str) -> Preference:
 
 
 def under(text: str, backend: Preference) -> str:
-    """A configuration whose neighbors are protected by that backend; they said none."""
+    """Return a configuration whose neighbors use that backend, if it names none."""
     return text.replace(SECTION, f'{SECTION} tcp-ao-backend {backend};')
 
 
 def put_under(folder: Path, backend: Preference) -> None:
-    """The same for every configuration in a folder."""
+    """Set the backend in every configuration of a folder, if it names none."""
     for path in folder.glob('*.conf'):
         path.write_text(under(path.read_text(), backend))

@@ -1,7 +1,7 @@
-"""`python -m lab.tcpao_kernel run -- COMMAND...`: a command under a kernel with TCP-AO.
+"""A command under a kernel with TCP-AO: `python -m lab.tcpao_kernel run -- COMMAND...`.
 
-The host's own kernel where it has TCP-AO, else a User Mode Linux. Used by the Makefile, the
-tests and the demo alike. Inside the guest it finds TCP-AO and runs the command directly.
+The kernel is the host's own where it has TCP-AO, else a User Mode Linux. Used by the Makefile, the
+tests and the demo alike. Inside the guest, commands run directly.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ TCP_AO_INFO_SIZE = 48
 
 
 def has_tcp_ao() -> bool:
-    """Whether the kernel that runs this process has TCP-AO (Linux 6.7, CONFIG_TCP_AO)."""
+    """Return True if the kernel of this process has TCP-AO (Linux 6.7, CONFIG_TCP_AO)."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         try:
             probe.setsockopt(socket.IPPROTO_TCP, TCP_AO_INFO, bytes(TCP_AO_INFO_SIZE))
@@ -42,10 +42,10 @@ def run(
     force_guest: bool = False,
     output: Callable[[bytes], None] | None = None,
 ) -> int:
-    """Run a command where TCP-AO is, and return its exit status. Raises BuildError.
+    """Run a command under a kernel with TCP-AO, and return its exit status. Raises BuildError.
 
-    With `output`, what it prints on both of its outputs goes there as it comes, in pieces of any
-    size; otherwise to this process's own.
+    With `output`, both outputs of the command go there as they come, in pieces of any size;
+    otherwise to this process's own.
     """
     if force_guest or not has_tcp_ao():
         return run_in_guest(command, guest, output) if output else run_in_guest(command, guest)
@@ -55,7 +55,7 @@ def run(
 
 
 def run_here(command: list[str], guest: Guest, output: Callable[[bytes], None] | None) -> int:
-    """Run a command on this host, within `guest`'s time and environment; otherwise as `run`."""
+    """Run a command on this host, within `guest`'s time and environment; otherwise like `run`."""
     environment = os.environ | dict(guest.environment)
     process = subprocess.Popen(
         command,
@@ -88,7 +88,7 @@ def run_here(command: list[str], guest: Guest, output: Callable[[bytes], None] |
 
 
 def main() -> int:
-    """Command line; returns the command's exit status."""
+    """Run the command line; return the command's exit status."""
     parser = argparse.ArgumentParser(prog='python -m lab.tcpao_kernel', description=__doc__)
     verbs = parser.add_subparsers(dest='verb', required=True)
     verbs.add_parser('probe', help='say whether this kernel has TCP-AO (exit status 0 or 1)')

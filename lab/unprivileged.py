@@ -1,7 +1,7 @@
-"""Whether a daemon that drops its privileges can still read this project.
+"""A check that a daemon without its privileges can still read this project.
 
 ExaBGP becomes `nobody` and goes on importing modules and starting helpers; an interpreter or an
-environment below a private home is out of reach by then.
+environment below a private home is not readable then.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ PROJECT = Path(__file__).resolve().parents[1]
 
 
 def unreadable(paths: Iterable[Path]) -> Path | None:
-    """The first folder on the way to one of these paths that others may not enter, or None."""
+    """Return the first folder on the way to one of these paths that others may not enter, or
+    None.
+    """
     for path in paths:
         for folder in reversed((path, *path.parents)):
             if not folder.stat().st_mode & stat.S_IXOTH:
@@ -24,7 +26,7 @@ def unreadable(paths: Iterable[Path]) -> Path | None:
 
 
 def daemon_environment() -> dict[str, str]:
-    """What ExaBGP needs in its environment: nothing, or to stay root, which is said aloud."""
+    """Return ExaBGP's environment: empty, or the setting to stay root, which is reported."""
     needed = (sys.prefix, sys.base_prefix, sys.executable)
     obstacle = unreadable([PROJECT, *(Path(path).resolve() for path in needed)])
     if obstacle is None:

@@ -1,8 +1,8 @@
-"""`python -m lab.demo`: the demo, from nothing to a verdict. Exit status 0 if all of it holds.
+"""The demo, from nothing to a verdict: `python -m lab.demo`. Exit status 0 if all checks pass.
 
-Runs on this host: under its kernel's TCP-AO, or else with the packet process that protects in
-user space. `--guest` has it run under a kernel with TCP-AO, in a User Mode Linux if need be; so
-does a host that lacks what the packet process needs. `--tcp-ao-backend` is as in the configuration.
+Runs on this host: under its kernel's TCP-AO, or else with the packet process that protects in user
+space. `--guest` has it run under a kernel with TCP-AO, in a User Mode Linux if necessary; so does a
+host that cannot run the packet process. `--tcp-ao-backend` is as in the configuration.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from lab.uml.boot import Guest
 from lab.uml.build import BuildError
 from tcpao.backend import Preference
 
-# A machine that is busy with other things is slow.
+# A busy machine is slow.
 STAGE_SECONDS = 150.0
 CHECKS = 'lab.demo.checks'
 
@@ -41,7 +41,7 @@ Times are seconds since the first event; nothing below is scripted output.
 
 
 class Audience:
-    """Takes what the stage prints: keeps events, shows them, passes the rest on."""
+    """The receiver of the stage's output: keeps events, shows them, passes the rest on."""
 
     def __init__(self, screen: Screen) -> None:
         self._screen = screen
@@ -51,10 +51,10 @@ class Audience:
         self._ready = False
         self.events: list[OperatorEvent] = []
         self.said: list[str] = []
-        """What was printed and isn't an event."""
+        """Printed lines that are no events."""
 
     def receive(self, octets: bytes) -> None:
-        """Octets of the stage's output, in pieces of any size."""
+        """Receive octets of the stage's output, in pieces of any size."""
         *lines, self._partial = (self._partial + octets).split(b'\n')
         for line in lines:
             self._line(line.decode(errors='replace').rstrip('\r'))
@@ -76,7 +76,7 @@ class Audience:
                     self._get_ready()
 
     def _get_ready(self) -> None:
-        """The checks take a second to import: now, when the stage waits for a rekey."""
+        """Import the checks, which takes a second, while the stage waits for a rekey."""
         if not self._ready:
             self._ready = True
             Thread(target=import_module, args=(CHECKS,), daemon=True).start()
@@ -92,14 +92,14 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _play(where: Where, backend: Preference, audience: Audience) -> int:
-    """The stage, from its begin to its end; its exit status. Raises BuildError."""
+    """Run the stage and return its exit status. Raises BuildError."""
     command = [sys.executable, '-m', 'lab.demo.stage', OPTION, backend, str(EVIDENCE)]
     runner = run if where.guest else run_here
     return runner(command, Guest(timeout=STAGE_SECONDS), output=audience.receive)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the stage, keep its timeline, judge the evidence."""
+    """Run the stage, keep its timeline, judge the evidence; return the exit status."""
     started = time.monotonic()
     options = _options(arguments)
     if os.geteuid() != 0:

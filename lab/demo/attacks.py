@@ -1,11 +1,11 @@
-"""The impostors of the demo: what each one is, and what counts as refused.
+"""The impostors of the demo: their attacks, and the results that count as refused.
 
-Two of them sit where an attacker sits who owns nothing: on a link of its own, with an address
-that nobody has configured. The others have won the path: r2's way to r1's address leads to them.
+Two of them have the position of an attacker who owns nothing: on a separate link, with an address
+that no configuration has. The others control the path: r2's route to r1's address leads to them.
 
-`python -m lab.demo.attacks` runs in the impostor's node: it takes orders on standard input, and
-prints an event for each attack and an empty line after the last one of an order. What signs for
-it is as `--tcp-ao-backend` says.
+`python -m lab.demo.attacks` runs in the impostor's node: it reads orders on standard input, and
+prints an event for each attack and an empty line after the last one of an order. `--tcp-ao-backend`
+chooses the backend that signs.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ from lab.tcpao_backend import add_option
 from tcpao.backend import Preference
 from tcpao.mkt import ALGORITHMS
 
-# How long an attacker waits for what must not come, in seconds: a SYN is sent twice in it.
+# Seconds that an attacker waits for an answer that must not come: a SYN is sent twice in that time.
 PATIENCE = 1.5
-# And for what must come, on a machine that is busy with other things.
+# Seconds to wait for an answer that must come, on a busy machine.
 ANSWERED_WITHIN = 8.0
 TARGET = (R2, BGP)
 OPEN = bgp_open(65001, R1)
 
 Attack = Callable[[], tuple[str, bool]]
-"""Its outcome in words, and whether it was refused without a BGP octet."""
+"""Returns a text, and True if the attack was refused without a BGP octet."""
 
 
 def _spoken(source: str, port: int = 0, key: TcpKey | None = None) -> tuple[str, bool]:
@@ -53,7 +53,7 @@ def _spoken(source: str, port: int = 0, key: TcpKey | None = None) -> tuple[str,
 
 
 def _connection(source: str, port: int, key: TcpKey | None) -> tuple[str, bool]:
-    """One that mustn't even come up."""
+    """Try a connection that must not even come up."""
     heard = speak(source, TARGET, PATIENCE, source_port=port, key=key, hello=OPEN)
     return str(heard.ending), heard.ending is Ending.NO_CONNECTION and not heard.octets
 
@@ -65,7 +65,7 @@ def _ike(source: str, name: str, seconds: float) -> IkeOutcome:
         local_id=Identity.parse('fqdn', name),
         remote_id=Identity.parse('fqdn', 'r2.lab'),
         credential=PrivateKey(Ed25519PrivateKey.generate()),
-        # Whatever r2 proves to be: the attacker would be content with anybody.
+        # Any identity of r2: the attacker accepts every responder.
         expected=Fingerprint(bytes(32)),
         seconds=seconds,
     )
@@ -82,7 +82,7 @@ def _refused_ike(source: str, name: str) -> tuple[str, bool]:
 
 
 def from_own_address() -> dict[str, Attack]:
-    """Attacks from an address that no neighbor has."""
+    """Return attacks from an address that no neighbor has."""
     return {
         'plain TCP from an unknown address': lambda: _spoken(IMPOSTOR),
         'IKE with an unknown identity from an unknown address': lambda: _ignored_ike(
@@ -92,7 +92,7 @@ def from_own_address() -> dict[str, Attack]:
 
 
 def from_address_of_r1(send_id: int, recv_id: int, backend: Preference) -> dict[str, Attack]:
-    """Attacks from r1's address; the ids are those of the key that is in use."""
+    """Return attacks from r1's address; the ids are those of the key in use."""
     wrong = TcpKey(ALGORITHMS['hmac-sha-1-96'], send_id, recv_id, os.urandom(20), backend)
     deny = TcpKey(ALGORITHMS['hmac-sha-1-96'], 0, 0, os.urandom(32), backend)
     first, second, third = IMPOSTOR_PORTS
@@ -110,9 +110,9 @@ def from_address_of_r1(send_id: int, recv_id: int, backend: Preference) -> dict[
 
 
 def run(attacks: dict[str, Attack]) -> None:
-    """Print a `refused` event for each; those by IKE, with its one port, one after the other.
+    """Print a `refused` event for each attack; attacks by IKE, with its one port, run in sequence.
 
-    The event's detail `refused` is False for an attack that got somewhere.
+    The event's detail `refused` is False for an attack that succeeded.
     """
     by_ike = [name for name in attacks if name.startswith('IKE')]
     groups = [by_ike, *([name] for name in attacks if name not in by_ike)]
@@ -139,7 +139,7 @@ def _attempt(name: str, attempt: Attack) -> OperatorEvent:
 
 
 def main() -> None:
-    """Orders, one a line, until there are no more."""
+    """Execute orders, one a line, until the end of the input."""
     parser = argparse.ArgumentParser(prog='python -m lab.demo.attacks', description=__doc__)
     add_option(parser)
     backend = parser.parse_args().backend
@@ -147,7 +147,7 @@ def main() -> None:
         who, *ids = line.split()
         if who == 'stranger':
             run(from_own_address())
-            # While nobody waits for it.
+            # At a moment when nothing waits for it.
             prepare(backend)
         else:
             send_id, recv_id = map(int, ids)

@@ -1,4 +1,4 @@
-"""tcpdump in a node, from before a moment to after another, with nothing lost between."""
+"""A capture by tcpdump in a node, from one moment to another, without loss."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class CaptureError(Exception):
 
 
 class Capture:
-    """A classic pcap file of one interface of a node; returns when it captures."""
+    """A classic pcap file of one interface of a node; capturing once this returns."""
 
     def __init__(self, node: Node, interface: str, path: Path) -> None:
         self.path = path
-        # Every packet is in the file at once, and owned by whoever runs this.
+        # Every packet is written to the file at once; the file belongs to the user of this process.
         command = ['tcpdump', '-i', interface, '-n', '-U', '--immediate-mode', '-Z', 'root']
         # A slot of the ring is as large as the largest packet may be: 16 to a MiB.
         command += ['-B', str(RING_KIB), '-s', '0', '-w', str(path)]
@@ -38,8 +38,10 @@ class Capture:
         raise CaptureError(f'{" ".join(command)}: {said.strip()}')
 
     def catch_up(self) -> None:
-        """Until the file holds every packet that there was before this call. Raises CaptureError
-        if any was lost."""
+        """Wait until the file holds every packet from before this call.
+
+        Raises CaptureError if any was lost.
+        """
         captured, received = self._counts()
         deadline = time.monotonic() + CATCH_UP_SECONDS
         while captured < received:
@@ -48,11 +50,11 @@ class Capture:
             captured, _ = self._counts()
 
     def close(self) -> int:
-        """Write out everything that has been captured so far and end; the number of packets.
+        """Write all captured packets and end; return the number of packets.
 
         Raises CaptureError if any was lost.
         """
-        # What tcpdump has not read when it is told to end, it never reads.
+        # tcpdump drops packets that it has not read when it gets the signal to end.
         self.catch_up()
         self._process.send_signal(signal.SIGINT)
         said = self._process.communicate(timeout=CLOSE_SECONDS)[1]
@@ -63,12 +65,12 @@ class Capture:
         return int(captured[1])
 
     def _counts(self) -> tuple[int, int]:
-        """How many packets are in the file, and how many there were."""
+        """Return the number of packets in the file, and the number received."""
         assert self._process.stderr is not None
         self._process.send_signal(signal.SIGUSR1)
         told = '\n'
         while told == '\n':
-            # Asked while it is just ending its last line, it ends that once more.
+            # A signal during the last line makes tcpdump print an empty line first.
             told = self._process.stderr.readline()
         numbers = re.search(r'(\d+) packets? captured, (\d+) packets? received', told)
         if numbers is None:

@@ -1,6 +1,6 @@
 """Routes that r1 announces and withdraws, so that keys are replaced under traffic.
 
-A session that says nothing moves to a new key too, by keepalive probes, one a second.
+A silent session moves to a new key too, by keepalive probes, one a second.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from lab.exabgp_cli import CommandLine
 
 
 class RouteChanges:
-    """One change in each session at a time."""
+    """Changes of routes, one in each session at a time."""
 
     def __init__(self, line: CommandLine) -> None:
-        """`line` leads to the router that announces."""
+        """Take `line`, the command line of the router that announces."""
         self._line = line
         self._verbs = cycle(('announce', 'withdraw'))
 
     def next(self) -> None:
-        """Announce, or withdraw what was announced. Raises CommandLineError."""
+        """Announce the routes, or withdraw the announced ones. Raises CommandLineError."""
         verb = next(self._verbs)
         for route in CHANGING:
             self._line.ask(f'{verb} route {route}')

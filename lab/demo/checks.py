@@ -1,6 +1,6 @@
-"""What the demo shows, judged by the evidence alone: one function for each claim.
+"""The claims of the demo, judged by the evidence alone: one function for each claim.
 
-A check raises AssertionError with the reason, or returns the words for the summary.
+A check raises AssertionError with the reason, or returns the text for the summary.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from tcpao.verification.segment import Segment
 Check = Callable[[Evidence], str]
 
 ATTACKS = 7
-# Samples are due every 100 ms. On a machine that does other things too one may come later; what
-# went and came back meanwhile would show in the up-time.
+# Samples are due every 100 ms. On a busy machine one may come later; a loss between samples would
+# show in the up-time.
 LONGEST_GAP = 2.0
 SHORTEST_SECRET = 16
 
 
 def require(truth: object, otherwise: str) -> None:
-    """Raises AssertionError, which `python -O` would not."""
+    """Raise AssertionError unless `truth` holds, even under `python -O`."""
     if not truth:
         raise AssertionError(otherwise)
 
@@ -46,7 +46,7 @@ def require(truth: object, otherwise: str) -> None:
 
 
 def begins_before_ike(evidence: Evidence) -> str:
-    """The capture holds the first IKE packet there was."""
+    """Check that the capture holds the first IKE packet."""
     messages = list(ike(evidence.wire))
     require(messages, 'no IKE in the capture')
     require(messages[0].begins, 'the first IKE message is not a request of IKE_SA_INIT')
@@ -57,11 +57,11 @@ def begins_before_ike(evidence: Evidence) -> str:
 
 
 def ike_before_syn(evidence: Evidence) -> str:
-    """IKE_SA_INIT, IKE_AUTH, and a CREATE_CHILD_SA for each session before its SYN."""
+    """Check for IKE_SA_INIT, IKE_AUTH, and a CREATE_CHILD_SA for each session before its SYN."""
     first: dict[tuple[int, int], float] = {}
     for packet in tcp(evidence.wire):
         if packet.segment.is_opening:
-            # Again, where the answer took more than a second.
+            # A repeated SYN, if the answer took more than a second.
             syn_of = packet.segment.source_port, packet.segment.sequence
             first.setdefault(syn_of, packet.time)
     syns = sorted(first.values())
@@ -80,19 +80,19 @@ def ike_before_syn(evidence: Evidence) -> str:
 
 
 def _completed(messages: list[IkePacket], exchange: ExchangeType) -> set[tuple[bytes, bool, int]]:
-    """Exchanges of which request and response are among the messages."""
+    """Return the exchanges with both request and response among the messages."""
     seen: dict[bool, set[tuple[bytes, bool, int]]] = {False: set(), True: set()}
     for message in messages:
         if message.is_a(exchange):
             header = message.header
-            # Who began the exchange, which needn't be who began the IKE SA.
+            # The initiator of the exchange, which need not be the initiator of the IKE SA.
             begun = header.initiator != header.response
             seen[header.response].add((header.initiator_spi, begun, header.message_id))
     return seen[False] & seen[True]
 
 
 def every_segment_is_signed(evidence: Evidence) -> str:
-    """Option 29 on every TCP segment, the SYNs included."""
+    """Check that every TCP segment has option 29, the SYNs included."""
     segments = [packet.segment for packet in tcp(evidence.wire)]
     bare = sum(segment.ao_option() is None for segment in segments)
     require(segments, 'no TCP in the capture')
@@ -101,7 +101,7 @@ def every_segment_is_signed(evidence: Evidence) -> str:
 
 
 def macs_verify(evidence: Evidence) -> str:
-    """Our own verification of every MAC."""
+    """Check every MAC with our own code."""
     report, total = evidence.report, len(tcp(evidence.wire))
     counts = f'{report.bad} bad, {report.unsigned} unsigned, {report.unverifiable} unverifiable'
     require(report.passed(require_all=True) and report.good == total, counts)
@@ -109,14 +109,14 @@ def macs_verify(evidence: Evidence) -> str:
 
 
 def macs_verify_with_scapy(evidence: Evidence) -> str:
-    """The same by scapy."""
+    """Check every MAC with scapy."""
     total, good = len(tcp(evidence.wire)), oracle.agreed(evidence.report.verdicts())
     require(good == total, f'scapy finds {good} of {total} MACs right')
     return f'all {good} MACs verify with scapy'
 
 
 def each_session_has_its_own_key(evidence: Evidence) -> str:
-    """One connection per session, each under the algorithm that it asked for."""
+    """Check for one connection per session, each under the algorithm that it requested."""
     connections = evidence.report.connections
     require(len(connections) == len(PORTS), f'{len(connections)} connections')
     secrets = {key.master_key.reveal() for key in evidence.keys}
@@ -132,7 +132,7 @@ def each_session_has_its_own_key(evidence: Evidence) -> str:
 
 
 def one_backend_protects(evidence: Evidence) -> str:
-    """Every MKT that was installed names its backend, which is the same on both routers."""
+    """Check that every installed MKT names its backend, which is the same on both routers."""
     installed = evidence.named(EventName.MKT_INSTALLED)
     both = {(event.router, event.session) for event in installed}
     require(both == set(product(ROUTERS, PORTS)), f'MKTs were installed only for {both}')
@@ -145,14 +145,16 @@ def one_backend_protects(evidence: Evidence) -> str:
 
 
 def keys_are_replaced(evidence: Evidence) -> str:
-    """On both routers, for both sessions: RNext moved, and then the first key removed."""
+    """Check on both routers, for both sessions: RNext changed, and then the first key was
+    removed.
+    """
     for session in PORTS:
         for router in ROUTERS:
             begun, moved, removed = (
                 [e for e in evidence.named(name, router) if e.session == session]
                 for name in (EventName.REKEY_STARTED, EventName.RNEXT_MOVED, EventName.MKT_REMOVED)
             )
-            # Of two successors that were asked for at once, one is removed too, and before.
+            # Of two successors requested at once, one is removed too, and earlier.
             first = begun[0].details.get('send_id') if begun else None
             removed = [event for event in removed if event.details.get('send_id') == first]
             steps = [events[0].time if events else None for events in (begun, moved, removed)]
@@ -172,7 +174,7 @@ def keys_are_replaced(evidence: Evidence) -> str:
 
 
 def _key_ids(connection: Connection) -> dict[bool, set[int]]:
-    """The KeyIDs that were good, by direction (True: from the client)."""
+    """Return the KeyIDs of good segments, by direction (True: from the client)."""
     ids: dict[bool, set[int]] = {True: set(), False: set()}
     for verdict in connection.verdicts:
         if verdict.key is not None and verdict.option is not None:
@@ -181,10 +183,10 @@ def _key_ids(connection: Connection) -> dict[bool, set[int]]:
 
 
 def routes_stay(evidence: Evidence) -> str:
-    """Both prefixes in every sample, of which the first is before a rekey and the last after."""
+    """Check for both prefixes in every sample, from before a rekey until after it."""
     words = []
     for session in PORTS:
-        # Of the time in which the wire was captured.
+        # Only the time in which the wire was captured.
         summary = _samplings(evidence, session)[0]
         d = summary.details
         require(d['samples'] == d['present'], f'{session}: {d}')
@@ -201,7 +203,7 @@ def routes_stay(evidence: Evidence) -> str:
 
 
 def sessions_stay(evidence: Evidence) -> str:
-    """The up-time doesn't reset, impostors included."""
+    """Check that the up-time is never reset, while impostors attack too."""
     opened = {
         session: max(
             e.time for e in evidence.named(EventName.ESTABLISHED, 'r2') if e.session == session
@@ -232,7 +234,7 @@ def _samplings(evidence: Evidence, session: str) -> list[OperatorEvent]:
 
 
 def impostors_are_refused(evidence: Evidence) -> str:
-    """By what each of them saw."""
+    """Check the results of all attacks."""
     outcomes = [e for e in evidence.named(EventName.REFUSED) if 'impostor' in e.details]
     require(len(outcomes) == ATTACKS, f'{len(outcomes)} attacks of {ATTACKS}')
     for outcome in outcomes:
@@ -242,10 +244,10 @@ def impostors_are_refused(evidence: Evidence) -> str:
 
 
 def impostors_hear_no_bgp(evidence: Evidence) -> str:
-    """By their link's capture: not an octet of TCP payload from r2, and no key.
+    """Check by their link's capture that impostors get no octet of TCP payload from r2, and no key.
 
-    While r2's way to r1 leads there, what r2 says to r1 itself comes along: signed segments of the
-    two sessions, and exchanges of an IKE SA that no impostor has begun.
+    While r2's route to r1 leads there, r2's messages to r1 itself appear there too: signed segments
+    of the two sessions, and exchanges of an IKE SA that no impostor has begun.
     """
     answers = [
         packet.segment
@@ -266,13 +268,13 @@ def impostors_hear_no_bgp(evidence: Evidence) -> str:
 
 
 def _is_for_r1(segment: Segment) -> bool:
-    """A signed segment of one of the two sessions."""
+    """Return True for a signed segment of one of the two sessions."""
     to_session = str(segment.destination) == R1 and segment.destination_port in PORTS.values()
     return to_session and segment.ao_option() is not None
 
 
 def forged_syns_get_no_answer(evidence: Evidence) -> str:
-    """A SYN that claims to be r1's, unsigned or under a wrong key, is dropped in silence."""
+    """Check that SYNs from r1's address, unsigned or under a wrong key, are dropped in silence."""
     segments = [packet.segment for packet in tcp(evidence.refused)]
     for port in IMPOSTOR_PORTS:
         sent = [s for s in segments if s.source_port == port and s.destination_port == BGP]
@@ -283,7 +285,7 @@ def forged_syns_get_no_answer(evidence: Evidence) -> str:
 
 
 def wire_is_closed_first(evidence: Evidence) -> str:
-    """Nobody used r1's address while the routers' link was captured."""
+    """Check that no impostor used r1's address while the routers' link was captured."""
     closed = max(_closing(evidence).time, *(packet.time for packet in evidence.wire))
     strangers = [p for p in tcp(evidence.wire) if IMPOSTOR in _ends(p.segment.source)]
     require(not strangers, "the impostor is on the routers' link")
@@ -303,7 +305,7 @@ def _ends(*addresses: object) -> set[str]:
 
 
 def nothing_secret_is_told(evidence: Evidence) -> str:
-    """No master key in a log, in the timeline or on the wire."""
+    """Check that no master key is in a log, in the timeline or on the wire."""
     others = [path for path in sorted(evidence.folder.iterdir()) if path.name != KEYS]
     for path in others:
         octets = path.read_bytes()
@@ -316,7 +318,7 @@ def nothing_secret_is_told(evidence: Evidence) -> str:
 
 
 def _closing(evidence: Evidence) -> OperatorEvent:
-    """The end of the capture."""
+    """Return the event of the end of the capture."""
     return next(e for e in evidence.named(EventName.END) if 'captured_from' in e.details)
 
 
@@ -357,7 +359,7 @@ CHECKS: tuple[Check, ...] = (
 
 
 def judge(folder: Path) -> Iterator[tuple[bool, str]]:
-    """Each check's outcome and words; evidence that can't be read is a failure of its own."""
+    """Yield each check's outcome and text; unreadable evidence is a failure too."""
     try:
         evidence = Evidence.read(folder)
     except Exception as error:
@@ -367,5 +369,5 @@ def judge(folder: Path) -> Iterator[tuple[bool, str]]:
         try:
             yield True, check(evidence)
         except Exception as error:
-            # Evidence that a check can't even be made on is no evidence.
+            # Evidence on which a check can't run is a failure.
             yield False, f'{check.__name__}: {error or type(error).__name__}'

@@ -1,6 +1,6 @@
-"""What the demo left behind, read back: captures taken apart, keys, timeline.
+"""The evidence of a demo: decoded captures, keys, timeline.
 
-Reads only; what must be true of it is in `checks`.
+Reads only; `checks` has the conditions that it must meet.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class TcpPacket:
 
 @dataclass(frozen=True, slots=True)
 class IkePacket:
-    """An IKE message of a capture, by its header."""
+    """An IKE message of a capture: its header only."""
 
     time: float
     source: str
@@ -47,18 +47,18 @@ class IkePacket:
 
     @property
     def begins(self) -> bool:
-        """True for a request of IKE_SA_INIT."""
+        """Return True for a request of IKE_SA_INIT."""
         fresh = self.header.responder_spi == bytes(SPI_LENGTH)
         return self.is_a(ExchangeType.IKE_SA_INIT) and fresh and not self.header.response
 
     def is_a(self, exchange: ExchangeType) -> bool:
-        """True for a message of that exchange."""
+        """Return True for a message of that exchange."""
         return self.header.exchange_type == exchange
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Everything that is in the folder."""
+    """All evidence in the folder."""
 
     folder: Path
     wire: list[Packet]
@@ -69,7 +69,7 @@ class Evidence:
 
     @staticmethod
     def read(folder: Path) -> Evidence:
-        """Raises CaptureError, KeyFileError, KnownKeyError or OSError."""
+        """Read the folder. Raises CaptureError, KeyFileError, KnownKeyError or OSError."""
         keys = read_known_keys(folder / KEYS)
         lines = (folder / TIMELINE).read_text().splitlines()
         return Evidence(
@@ -82,18 +82,18 @@ class Evidence:
         )
 
     def named(self, name: EventName, router: str | None = None) -> list[OperatorEvent]:
-        """The events of that name, in order of time."""
+        """Return the events of that name, in order of time."""
         return [e for e in self.events if e.event is name and router in (None, e.router)]
 
 
 def tcp(packets: list[Packet]) -> list[TcpPacket]:
-    """The TCP segments among them. Raises MalformedSegmentError."""
+    """Return the TCP segments among the packets. Raises MalformedSegmentError."""
     parsed = ((packet.time, parse_ip(packet.octets)) for packet in packets)
     return [TcpPacket(time, segment) for time, segment in parsed if segment is not None]
 
 
 def ike(packets: list[Packet]) -> Iterator[IkePacket]:
-    """The IKE messages among them."""
+    """Yield the IKE messages among the packets."""
     for packet in packets:
         version_6 = packet.octets[0] >> 4 == 6
         outer = dpkt_ip6.IP6(packet.octets) if version_6 else dpkt_ip.IP(packet.octets)

@@ -1,6 +1,7 @@
-"""The impostor's node, as the stage sees it: a process that attacks on order, and a stolen address.
+"""The stage's side of the impostor's node: a process that attacks on order, and a stolen address.
 
-What the attacks are is in `attacks`, which only that process imports: cryptography takes long.
+The attacks themselves are in `attacks`, which only that process imports: importing cryptography
+takes long.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from tcpao.backend import Preference
 
 @contextmanager
 def diverted(victim: Node, impostor: Node) -> Iterator[None]:
-    """r2's way to r1's address leads to the impostor, which has taken the address."""
+    """Give r1's address to the impostor, and route r2's packets for it there."""
     take = ['ip', 'address', 'add', f'{R1}/32', 'dev', 'eth1']
     lead = ['ip', 'route', 'add', f'{R1}/32', 'dev', 'eth2']
     impostor.run(take)
@@ -33,17 +34,17 @@ def diverted(victim: Node, impostor: Node) -> Iterator[None]:
 
 
 class Impostor:
-    """The process in the impostor's node, as the stage sees it."""
+    """The stage's side of the process in the impostor's node."""
 
     def __init__(self, node: Node, backend: Preference) -> None:
-        """`backend` protects what it signs."""
-        # Its start must not hold the routers up.
+        """Start the process; `backend` signs for it."""
+        # Its start must not delay the routers.
         command = ['nice', '-n', '19', sys.executable, '-m', 'lab.demo.attacks', OPTION, backend]
         self._process = node.popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            # A failure of its own belongs on the stage's output.
+            # Its own errors go to the stage's output.
             stderr=None,
             cwd=PROJECT,
         )
@@ -52,18 +53,18 @@ class Impostor:
 
     @property
     def busy(self) -> bool:
-        """True from an order until its last attack has ended."""
+        """Return True from an order until its last attack has ended."""
         return self._busy
 
     def order(self, *words: object) -> None:
-        """Have attacks run: `stranger`, or `r1 SENDID RECVID`."""
+        """Order attacks: `stranger`, or `r1 SENDID RECVID`."""
         assert self._process.stdin is not None
         self._process.stdin.write(' '.join(map(str, words)).encode() + b'\n')
         self._process.stdin.flush()
         self._busy = True
 
     def news(self) -> Iterator[str]:
-        """The lines of events that have come; never waits. Raises EOFError if it has ended."""
+        """Yield new lines of events; never waits. Raises EOFError if the process has ended."""
         assert self._process.stdout is not None
         descriptor = self._process.stdout.fileno()
         while select.select([descriptor], [], [], 0)[0]:

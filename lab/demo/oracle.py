@@ -1,7 +1,7 @@
-"""The second opinion on a capture: scapy computes the MAC of each segment anew.
+"""An independent verification of a capture: scapy computes the MAC of each segment again.
 
-scapy is GPL, so only the bench uses it. Initial sequence numbers and SNEs are those that our own
-verification followed; keys, KDF, MAC and the octets that they cover are scapy's own work.
+scapy is GPL, so only the lab uses it. Initial sequence numbers and SNEs are those of our own
+verification; keys, KDF, MAC and the octets that they cover are scapy's own work.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tcpao.verification.verify import Verdict
 
 
 def agreed(verdicts: Iterable[Verdict]) -> int:
-    """How many segments carry the MAC that scapy computes for them."""
+    """Return the number of segments with the MAC that scapy computes for them."""
     return sum(_agrees(verdict) for verdict in verdicts)
 
 

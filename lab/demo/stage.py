@@ -1,7 +1,7 @@
-"""`python -m lab.demo.stage FOLDER`: what happens in the demo, under the kernel with TCP-AO.
+"""The events of the demo, under the kernel with TCP-AO: `python -m lab.demo.stage FOLDER`.
 
-Every event is a line of JSON on standard output; an empty line ends what belongs together.
-Captures and keys go to FOLDER. Nothing is judged here; what can't be done ends it with a reason.
+Every event is a line of JSON on standard output; an empty line ends a group of events. Captures and
+keys go to FOLDER. Nothing is judged here; a failure ends the stage with a reason.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from tcpao.backend_choice import choose
 from tcpao.userspace.process.startup import why_unable
 
 SAMPLE_SECONDS = 0.1
-# Bounds on what each part may take, in seconds; a machine that is busy with other things is slow.
+# Bounds on the time of each part, in seconds; a busy machine is slow.
 UP_WITHIN = 60.0
 REKEYED_WITHIN = 30.0
 ATTACKED_WITHIN = 30.0
 
-# In a router's own file system; each has a /run of its own.
+# In a router's own file system; each router has its own /run.
 EVENTS = 'run/timeline.jsonl'
 MASTER_KEYS = 'run/keys.json'
 ENVIRONMENT = {
@@ -48,18 +48,18 @@ ENVIRONMENT = {
 
 
 class StageError(Exception):
-    """Something did not happen in time, or a router has ended."""
+    """An event did not happen in time, or a router has ended."""
 
 
 class Journal:
-    """A router's events, as its daemon writes them."""
+    """A router's events, read from its daemon's file."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._offset = 0
 
     def news(self) -> Iterator[OperatorEvent]:
-        """What has been written since the last call; nothing while there is no file."""
+        """Yield the events since the last call; nothing while there is no file."""
         try:
             with self._path.open('rb') as file:
                 file.seek(self._offset)
@@ -75,7 +75,7 @@ class Journal:
 
 
 class Stage:
-    """A lab that is up, and everything that is seen in it."""
+    """A lab that is up, and all its events."""
 
     def __init__(self, lab: Lab, folder: Path, backend: Preference) -> None:
         self._lab = lab
@@ -89,13 +89,16 @@ class Stage:
         self.seen: list[OperatorEvent] = []
 
     def run(self) -> None:
-        """All of it. Raises StageError, LabError, CaptureError, CommandLineError or EOFError."""
+        """Run the whole demo.
+
+        Raises StageError, LabError, CaptureError, CommandLineError or EOFError.
+        """
         wire = Capture(self._lab.node('r1'), 'eth1', self._folder / WIRE)
         refused = Capture(self._lab.node('r2'), 'eth2', self._folder / REFUSED)
         captured_from = time.time()
         self._until(self._both_up, UP_WITHIN, 'both sessions up with their routes')
         node = self._lab.node('impostor')
-        # Started now, when nobody waits for it.
+        # Started now, when nothing waits for it.
         impostor = self._impostor = Impostor(node, self._backend)
         impostor.order('stranger')
         self._changes = RouteChanges(CommandLine(self._roots['r1'] / 'run/exabgp'))
@@ -114,7 +117,7 @@ class Stage:
         refused.close()
         self._keep_keys()
         for name in ROUTERS:
-            # They have told everything; a parting in peace takes seconds.
+            # All events are written; an orderly end would take seconds.
             self._lab.node(name).kill()
             shutil.copy(self._lab.node(name).log, self._folder)
 
@@ -151,14 +154,14 @@ class Stage:
             self.seen += batch
             print('\n'.join(event.to_json() for event in batch), end='\n\n', flush=True)
 
-    # --- what is waited for -----------------------------------------------------------------
+    # --- conditions to wait for -----------------------------------------------------------------
 
     def _both_up(self) -> bool:
         return self._watch is not None and self._watch.complete
 
     def _both_rekeyed(self) -> bool:
         wanted = {(router, session) for router in ROUTERS for session in PREFIXES}
-        # Of two successors that were asked for at once, one is removed too, and before.
+        # Of two successors requested at once, one is removed too, and earlier.
         replaced = {_key_of(event) for event in self._named(EventName.REKEY_STARTED)}
         removed = {_key_of(event) for event in self._named(EventName.MKT_REMOVED)}
         return {(router, session) for router, session, _ in replaced & removed} >= wanted
@@ -178,7 +181,7 @@ class Stage:
             yield event
 
     def _ids_in_use(self) -> tuple[int, int]:
-        """SendID and RecvID of the newest key, as the opener sees them."""
+        """Return SendID and RecvID of the newest key, seen from the opener."""
         newest = [
             event.details
             for event in self.seen
@@ -197,7 +200,7 @@ class Stage:
         self._emit(self._watch.summary())
 
     def _still_up(self) -> None:
-        """After everything the sessions are the same as before."""
+        """Check that the sessions are the same as before all attacks."""
         self._summarise()
         self._emit(
             OperatorEvent(time.time(), name, None, EventName.END, {'reason': 'the demo ends'})
@@ -217,7 +220,7 @@ class Stage:
 
 
 def _key_of(event: OperatorEvent) -> tuple[str, str | None, object]:
-    """Router, session and SendID."""
+    """Return router, session and SendID."""
     return event.router, event.session, event.details['send_id']
 
 
@@ -228,8 +231,11 @@ def _end(router: str, reason: str, captured_from: float, packets: int) -> Operat
 
 
 def main() -> int:
-    """Exit status 0 if everything could be done, UNABLE if nothing was begun since packets can't
-    be protected in user space, which is what there is here or what was asked for."""
+    """Run the stage; return 0 on success.
+
+    Returns UNABLE if nothing was begun because packets can't be protected in user space, which is
+    needed here or was asked for.
+    """
     parser = argparse.ArgumentParser(prog='python -m lab.demo.stage', description=__doc__)
     add_option(parser)
     parser.add_argument('folder', type=Path)

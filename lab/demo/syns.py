@@ -1,6 +1,6 @@
 """The SYNs of the two sessions, as events, while the capture of the wire still grows.
 
-Beside `evidence` and not in it, which takes long to import: the demo begins without that.
+Separate from `evidence`, which takes long to import: the demo begins without that module.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ class SynFollower:
     """The SYNs of a capture that is still growing, each once, as events."""
 
     def __init__(self, path: Path, sessions: dict[int, str]) -> None:
-        """`sessions` gives the session's name for each of the opener's ports."""
+        """Take `sessions`, the session's name for each of the opener's ports."""
         self._path = path
         self._sessions = sessions
         self._seen: set[tuple[int, int]] = set()
 
     def news(self) -> Iterator[OperatorEvent]:
-        """What is new."""
+        """Yield the SYNs since the last call."""
         if len(self._seen) < len(self._sessions):
             try:
                 yield from self._read()

@@ -1,4 +1,4 @@
-"""Events as they happen, for a person to follow: `timeline.jsonl` and what is printed.
+"""Events as they happen, for a person to follow: `timeline.jsonl` and the screen.
 
 Events come from both routers and from the stage, in the one vocabulary of
 `gatekeeper.reporting.events`; nothing is judged here.
@@ -21,7 +21,7 @@ _LOUD = {EventName.REFUSED: '33', EventName.ESTABLISHED: '32', EventName.SYN: '3
 
 
 def parse(line: str) -> OperatorEvent | None:
-    """An event of `timeline.jsonl`; None if the line isn't one."""
+    """Return an event of `timeline.jsonl`; None if the line isn't one."""
     try:
         data = json.loads(line)
         return OperatorEvent(
@@ -36,14 +36,14 @@ def parse(line: str) -> OperatorEvent | None:
 
 
 def write(path: Path, events: Iterable[OperatorEvent]) -> None:
-    """`timeline.jsonl`: one event a line, in order of time."""
+    """Write `timeline.jsonl`: one event a line, in order of time."""
     with path.open('w') as file:
         for event in sorted(events, key=lambda event: event.time):
             file.write(event.to_json() + '\n')
 
 
 class Screen:
-    """Prints events; colours only on a terminal."""
+    """A printer of events; colours only on a terminal."""
 
     def __init__(self, output: TextIO, *, colour: bool) -> None:
         self._output = output
@@ -51,7 +51,7 @@ class Screen:
         self._start: float | None = None
 
     def show(self, event: OperatorEvent) -> None:
-        """One line: seconds since the first event, router, session, event, what it means."""
+        """Print one line: seconds since the first event, router, session, event, meaning."""
         if self._start is None:
             self._start = event.time
         text = tell(event)
@@ -63,11 +63,11 @@ class Screen:
         self.say(f'{event.time - self._start:6.2f} s  {router} {session:5} {name}  {text}')
 
     def say(self, text: str) -> None:
-        """A line as it is."""
+        """Print a line unchanged."""
         print(text, file=self._output, flush=True)
 
     def verdict(self, passed: bool, text: str) -> None:
-        """A line of the summary."""
+        """Print a line of the summary."""
         word = self._painted('ok  ', '32') if passed else self._painted('FAIL', '1;31')
         self.say(f'  {word}  {text}')
 
@@ -79,7 +79,7 @@ class Screen:
 
 
 def tell(event: OperatorEvent) -> str | None:
-    """An event in words; None for what says nothing new to a person."""
+    """Return a text for an event; None if the event is not worth a line."""
     teller = _TELLERS.get(event.event)
     return teller(event.details) if teller is not None else str(event.details)
 

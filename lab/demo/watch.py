@@ -1,4 +1,4 @@
-"""What r2 has of r1's routes, asked over one open connection to its command line."""
+"""The routes that r2 has from r1, asked over one open connection to its command line."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from gatekeeper.reporting.events import EventName, OperatorEvent
 from lab.demo.places import PREFIXES
 from lab.exabgp_cli import CommandLine
 
-# Up-times count seconds: they needn't be asked for at every sample.
+# Up-times count seconds: not needed at every sample.
 SAMPLES_PER_UPTIME = 10
 
 
 @dataclass(slots=True)
 class Sampled:
-    """One session's prefix, sample by sample, from the first time that it was there."""
+    """The samples of one session's prefix, from its first appearance on."""
 
     samples: int = 0
     present: int = 0
@@ -26,14 +26,14 @@ class Sampled:
     longest_gap: float = 0.0
     """Seconds between two samples."""
     uptime: float = 0.0
-    """Seconds, as r2 tells."""
+    """Seconds, reported by r2."""
     resets: int = 0
-    """How often the up-time was less than before."""
+    """Number of times that the up-time was less than before."""
     there: bool = False
 
 
 class RouteWatch:
-    """Samples; every change is an event."""
+    """A sampler of routes; every change is an event."""
 
     def __init__(self, line: CommandLine) -> None:
         self._line = line
@@ -42,11 +42,11 @@ class RouteWatch:
 
     @property
     def complete(self) -> bool:
-        """True once both prefixes have been there."""
+        """Return True once both prefixes have been seen."""
         return all(sampled.samples for sampled in self.sessions.values())
 
     def sample(self) -> Iterator[OperatorEvent]:
-        """Ask once."""
+        """Ask once, and yield the changes."""
         routes = self._line.ask('show adj-rib in')
         now = time.time()
         for session, prefix in PREFIXES.items():
@@ -74,7 +74,7 @@ class RouteWatch:
         sampled.there = there
 
     def ask_uptimes(self) -> None:
-        """How long r2 has had its sessions."""
+        """Ask r2 for the up-times of its sessions."""
         for answer in self._line.ask('show neighbor json'):
             for neighbor in json.loads(answer):
                 for family in neighbor['families']:
@@ -89,7 +89,7 @@ class RouteWatch:
         sampled.uptime = uptime
 
     def summary(self) -> Iterator[OperatorEvent]:
-        """What was sampled in all."""
+        """Yield the sums of all samples."""
         for session, sampled in self.sessions.items():
             yield OperatorEvent(
                 sampled.last,

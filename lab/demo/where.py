@@ -1,4 +1,4 @@
-"""Where the demo runs: on this host or in a User Mode Linux, and protected by what."""
+"""The place of the demo: this host or a User Mode Linux, and the backend that protects."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ IN_USER_SPACE = 'packets protected in user space'
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """Under what the stage runs, in words, and whether that is a guest."""
+    """The kernel and backend of the stage as a text, and whether it is a guest."""
 
     words: str
     guest: bool
 
 
 class NowhereError(Exception):
-    """What was asked for can't be had on this host; the message says what to try."""
+    """The requested place is not available on this host; the message says what to try."""
 
 
 def decide(wanted: Preference, *, guest: bool) -> Where:
-    """Under what the stage runs. `guest`: a User Mode Linux rather than a kernel without TCP-AO.
+    """Choose where the stage runs. `guest`: a User Mode Linux rather than a kernel without TCP-AO.
 
-    Raises NowhereError. Whether packets can be protected in user space only shows on the stage:
-    see `instead`.
+    Raises NowhereError. Only the stage can tell whether packets can be protected in user space: see
+    `instead`.
     """
     able = has_tcp_ao()
     if able and wanted is not Preference.USERSPACE:
@@ -47,7 +47,10 @@ def decide(wanted: Preference, *, guest: bool) -> Where:
 
 
 def instead(wanted: Preference, reason: str) -> Where:
-    """Where else, when packets can't be protected in user space here. Raises NowhereError."""
+    """Choose another place, when packets can't be protected in user space here.
+
+    Raises NowhereError.
+    """
     if wanted is Preference.USERSPACE:
         raise NowhereError(f'{reason}; `make demo DEMO=--guest` runs the demo elsewhere')
     return Where(f'{IN_GUEST}, since here {reason}', guest=True)

@@ -1,4 +1,7 @@
-"""Brings containerlab topology files up in network namespaces, without Docker."""
+"""A runner of containerlab topology files in network namespaces, without Docker.
+
+Knows nothing of BGP, TCP-AO or keys.
+"""
 
 from lab.topology.lab import Lab, LabError
 from lab.topology.model import Topology, TopologyError

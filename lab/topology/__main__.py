@@ -1,4 +1,4 @@
-"""`python -m lab.topology check|up|down FILE`: a containerlab topology, without Docker."""
+"""The command for a containerlab topology: `python -m lab.topology check|up|down FILE`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lab.unprivileged import daemon_environment
 
 
 def main() -> int:
-    """Command line; 0 if it went well."""
+    """Run the command line; return 0 on success."""
     parser = argparse.ArgumentParser(prog='python -m lab.topology', description=__doc__)
     verbs = parser.add_subparsers(dest='verb', required=True)
     for verb, meaning in (

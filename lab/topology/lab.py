@@ -1,7 +1,7 @@
 """A lab that is up: nodes, links, and a clean-up that always happens.
 
-The order is containerlab's: main processes start, then the links appear, then exec runs.
-What a killed run left behind is removed when the same topology comes up the next time.
+The order is containerlab's: main processes start, then the links appear, then exec runs. The next
+start of a topology removes all that a killed run has left.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from lab.topology.model import Topology
 from lab.topology.node import Node, NodeError, kill_all_in
 
 LOCKS = Path('/run/exabgp-gatekeeper-lab')
-# What a daemon is given to say good-bye before it is killed, in seconds.
+# Seconds for a daemon to end after SIGTERM, before it is killed.
 TERM_SECONDS = 3.0
 
 LabError = NodeError
@@ -38,15 +38,17 @@ class Lab:
         self.nodes: dict[str, Node] = {}
 
     def node(self, name: str) -> Node:
-        """The node of that name. Raises KeyError."""
+        """Return the node of that name. Raises KeyError if there is none."""
         return self.nodes[name]
 
     def namespace(self, name: str) -> str:
-        """A node's network namespace is named as containerlab names its container."""
+        """Return the name of a node's network namespace, which is containerlab's name of its
+        container.
+        """
         return f'clab-{self.topology.name}-{name}'
 
     def bring_up(self) -> None:
-        """Make and start everything; on a failure remove all of it again. Raises LabError."""
+        """Make and start everything; on a failure remove everything again. Raises LabError."""
         if os.geteuid() != 0:
             raise LabError('network namespaces need root')
         self.remove()
@@ -78,11 +80,11 @@ class Lab:
             try:
                 process.wait(max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
-                break  # The others are killed with it.
+                break  # The next step kills the others too.
         self.remove()
 
     def remove(self) -> None:
-        """Kill every process in the lab's namespaces and remove these, whoever made them."""
+        """Kill every process in the lab's namespaces and remove the namespaces, of any run."""
         names = [self.namespace(plan.name) for plan in self.topology.nodes]
         there = [name for name in names if links.namespace_exists(name)]
         kill_all_in([links.NAMESPACES / name for name in there])
@@ -97,10 +99,10 @@ class Lab:
 def up(
     topology: Topology, logs: Path, environment: Mapping[str, str] | None = None
 ) -> Iterator[Lab]:
-    """A lab for the length of a with block; one log file per node in the folder `logs`.
+    """Bring a lab up for the length of a with block; one log file per node in the folder `logs`.
 
-    environment is for every node's processes, below what the file says for a node.
-    Raises LabError when it can't come up, or is up already.
+    `environment` is for every node's processes; the file's settings for a node have precedence.
+    Raises LabError when the lab can't come up, or is up already.
     """
     LOCKS.mkdir(parents=True, exist_ok=True)
     with (LOCKS / f'{topology.name}.lock').open('w') as lock:

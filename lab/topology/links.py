@@ -1,4 +1,4 @@
-"""Network namespaces and the cables between them: the only room that talks netlink."""
+"""Network namespaces and the cables between them: the only module here that uses netlink."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ def create_namespace(name: str) -> Path:
 
 
 def remove_namespace(name: str) -> None:
-    """Take a namespace's name away; it ends, links and all, when its last process has."""
+    """Remove a namespace's name; the namespace ends, with its links, with its last process."""
     netns.remove(name)
 
 
 def namespace_exists(name: str) -> bool:
-    """Whether such a name is there, be it from a lab that was killed."""
+    """Return True if such a name exists, even if left by a killed lab."""
     return (NAMESPACES / name).exists()
 
 
 def connect(links: Sequence[tuple[Endpoint, Endpoint]], namespaces: Mapping[str, str]) -> None:
-    """Lay veth pairs between nodes and switch both ends on; namespaces are names by node."""
+    """Make veth pairs between nodes and switch both ends on; `namespaces` are names by node."""
     with IPRoute() as here:
         for near, far in links:
             here.link(
@@ -42,7 +42,7 @@ def connect(links: Sequence[tuple[Endpoint, Endpoint]], namespaces: Mapping[str,
                 state='up',
                 peer={'ifname': far.interface, 'net_ns_fd': namespaces[far.node]},
             )
-    # A pair is made with one end on; opening a namespace is what costs time.
+    # A pair is made with one end on; opening a namespace is the slow part.
     far_ends = sorted((far.node, far.interface) for _, far in links)
     for node, ends in groupby(far_ends, key=itemgetter(0)):
         with IPRoute(netns=namespaces[node]) as there:

@@ -1,7 +1,7 @@
-"""What a containerlab topology file says, as far as the runner supports it.
+"""The content of a containerlab topology file, as far as the runner supports it.
 
-Strict: whatever the runner would not do as containerlab does it is refused, with the file,
-the line and the key, so that a file that loads here means the same there. Nothing is started.
+Strict: a setting that the runner would handle differently from containerlab is refused, with the
+file, the line and the key, so that a file that loads here means the same there. Nothing is started.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from lab.topology.lab import Lab
 
-# What containerlab's schema allows for names, and Linux for interfaces (IFNAMSIZ less the NUL).
+# The names of containerlab's schema, and of Linux for interfaces (IFNAMSIZ less the NUL).
 NAME = re.compile(r'[A-Za-z0-9][A-Za-z0-9._-]*')
 INTERFACE = re.compile(r'[^\s/:]{1,15}')
 MANAGEMENT = 'eth0'
@@ -29,12 +29,12 @@ T = TypeVar('T')
 
 
 class TopologyError(Exception):
-    """A topology file says something the runner can't do; names file, line, key and cause."""
+    """A setting of a topology file is not supported; the message has file, line, key and cause."""
 
 
 @dataclass(frozen=True)
 class Bind:
-    """A file or folder of the host (absolute) shown in a node."""
+    """A file or folder of the host (absolute) that is visible in a node."""
 
     source: Path
     target: str
@@ -43,7 +43,7 @@ class Bind:
 
 @dataclass(frozen=True)
 class NodePlan:
-    """One node as the file describes it; command is entrypoint and cmd together."""
+    """One node of the file; `command` is entrypoint and cmd together."""
 
     name: str
     binds: tuple[Bind, ...]
@@ -77,14 +77,14 @@ class Topology:
         self, logs: str | Path, environment: Mapping[str, str] | None = None
     ) -> AbstractContextManager[Lab]:
         """Bring the lab up; see lab.topology.lab.up."""
-        # Reading a file must not need what bringing it up needs.
+        # Reading a file must not import the modules that bring it up.
         from lab.topology.lab import up
 
         return up(self, Path(logs).absolute(), environment)
 
 
 class _Reader:
-    """Walks the YAML node tree, which knows the lines, rather than plain dictionaries."""
+    """A reader of the YAML node tree, which knows the lines, rather than plain dictionaries."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -235,7 +235,7 @@ class _Reader:
         if not isinstance(node, yaml.ScalarNode):
             raise self._error(node, key, 'expected a word or a number')
         text = str(node.value)
-        # containerlab expands both before it reads the file; here they would stay as they are.
+        # containerlab expands both before it reads the file; here they would stay unexpanded.
         if '${' in text or '__clab' in text:
             raise self._error(node, key, 'variables are not expanded')
         return text

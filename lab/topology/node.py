@@ -1,6 +1,6 @@
-"""One node that is up: its namespaces, its log and the processes in it.
+"""One node that is up: its namespaces, its log and its processes.
 
-Not a container: a node shares the host's processes and, but for /run and its binds, its files.
+Not a container: a node shares the host's processes and, except for /run and its binds, its files.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from typing import Any
 from lab.topology.model import NodePlan
 
 SETUP = Path(__file__).with_name('node-setup')
-# A container starts with its image's environment, not with that of whoever started it.
+# A container starts with its image's environment, not with that of the caller.
 PASSED_ON = frozenset({'CI', 'HOME', 'LANG', 'LC_ALL', 'PATH', 'TERM', 'TZ'})
 PASSED_ON_PREFIXES = ('COVERAGE', 'PYTHON')
 KILL_SECONDS = 5.0
 
 
 class NodeError(Exception):
-    """A node can't be set up, or a command in it failed; says which and shows its output."""
+    """A node can't be set up, or a command in it failed; the text names it and shows its output."""
 
 
 class Node:
@@ -66,18 +66,18 @@ class Node:
 
     @property
     def enter(self) -> list[str]:
-        """The words before a command that is to run in the node."""
-        # nsenter becomes the command, without a process of its own between.
+        """Return the prefix of a command line that runs in the node."""
+        # nsenter becomes the command, without a process in between.
         return ['nsenter', f'--target={self._holder.pid}', '--net', '--mount', '--uts']
 
     @property
     def proc(self) -> Path:
-        """The node as /proc shows it to everybody: `root` is its file system, `net` its network."""
+        """Return the node's folder in /proc: `root` is its file system, `net` its network."""
         return Path(f'/proc/{self._holder.pid}')
 
     @property
     def pid(self) -> int:
-        """The main process. Raises NodeError if the node has none or it has ended."""
+        """Return the main process. Raises NodeError if the node has none or it has ended."""
         if self.process is None or self.process.poll() is not None:
             raise NodeError(f'node {self.name} runs no main process; its log: {self.log}')
         return self.process.pid
@@ -120,7 +120,7 @@ class Node:
             for name, value in os.environ.items()
             if name in PASSED_ON or name.startswith(PASSED_ON_PREFIXES)
         }
-        # The image's part is played by the Python environment that runs the lab.
+        # The Python environment of the lab takes the place of the image.
         tools = f'{Path(sys.executable).parent}:{passed_on.get("PATH", os.defpath)}'
         variables = passed_on | {'PATH': tools} | dict(self._environment)
         variables |= self._plan.environment | dict(environment or {})
@@ -140,10 +140,10 @@ class Node:
         environment: Mapping[str, str] | None = None,
         cwd: str | Path = '/',
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command in the node to its end, output captured as text, stderr with stdout.
+        """Run a command in the node to its end; its output is captured as text, stderr with stdout.
 
-        Raises NodeError if it fails and check is set, subprocess.TimeoutExpired after timeout
-        seconds (it is killed then).
+        Raises NodeError if the command fails and `check` is set, subprocess.TimeoutExpired after
+        `timeout` seconds (the command is killed then).
         """
         process = self.popen(
             command,
@@ -181,12 +181,12 @@ class Node:
 
 
 def processes_in(namespaces: Collection[Path]) -> list[int]:
-    """The processes whose network namespace is one of these, whoever started them."""
+    """Return all processes whose network namespace is one of these."""
     wanted = {os.stat(namespace).st_ino for namespace in namespaces}
     found = []
     for name in os.listdir('/proc'):
         if name.isdigit():
-            # It may have ended meanwhile; a zombie has no namespace.
+            # The process may have ended; a zombie has no namespace.
             with contextlib.suppress(OSError):
                 if os.stat(f'/proc/{name}/ns/net').st_ino in wanted:
                     found.append(int(name))
@@ -194,7 +194,7 @@ def processes_in(namespaces: Collection[Path]) -> list[int]:
 
 
 def kill_all_in(namespaces: Collection[Path]) -> None:
-    """Kill (-9) every process in network namespaces, those born meanwhile too."""
+    """Kill (-9) every process in network namespaces, new ones too."""
     deadline = time.monotonic() + KILL_SECONDS
     while alive := processes_in(namespaces):
         for pid in alive:

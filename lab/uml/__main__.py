@@ -1,4 +1,4 @@
-"""`python -m lab.uml build` and `python -m lab.uml run -- COMMAND...`."""
+"""The commands `python -m lab.uml build` and `python -m lab.uml run -- COMMAND...`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lab.uml.build import BuildError, ensure_kernel
 
 
 def main() -> int:
-    """Command line; returns the command's exit status."""
+    """Run the command line; return the command's exit status."""
     parser = argparse.ArgumentParser(prog='python -m lab.uml', description=__doc__)
     verbs = parser.add_subparsers(dest='verb', required=True)
     verbs.add_parser('build', help='build the kernel unless it is cached; print its path')
@@ -28,7 +28,7 @@ def main() -> int:
 
 
 def add_guest_options(parser: argparse.ArgumentParser) -> None:
-    """The options of a guest, and the command to run in it."""
+    """Add the options of a guest, and the command to run in it."""
     parser.add_argument('--memory', default='1G', metavar='SIZE', help='as in mem= (default 1G)')
     parser.add_argument('--timeout', type=float, metavar='SECONDS', help='of wall-clock time')
     parser.add_argument(
@@ -38,7 +38,7 @@ def add_guest_options(parser: argparse.ArgumentParser) -> None:
 
 
 def guest_from(arguments: argparse.Namespace) -> Guest:
-    """The guest that these options describe."""
+    """Return the guest that these options describe."""
     return Guest(
         memory=arguments.memory,
         timeout=arguments.timeout,

@@ -1,7 +1,7 @@
-"""Runs one command inside a User Mode Linux and returns its exit status.
+"""A command inside a User Mode Linux, and its exit status.
 
-Not a virtual machine manager: a guest lives as long as its command. The guest's exit status
-is lost, so the guest's last act is to write a result file; no file is a failure.
+Not a virtual machine manager: a guest ends with its command. The guest's exit status is lost, so
+the guest writes a result file at its end; no file is a failure.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from lab.uml.build import cache_directory, ensure_kernel
 
 INIT = Path(__file__).with_name('guest-init')
 PROJECT = Path(__file__).resolve().parents[2]
-# What guest-init prints around the job's output.
+# Markers that guest-init prints around the job's output.
 UP = b'\x1eup\n'
 DOWN = b'\x1edown\n'
 TAIL_LINES = 40
-# Exit statuses of our own, as timeout(1) and the shell have them.
+# Our own exit statuses, the same as those of timeout(1) and the shell.
 TIMED_OUT = 124
 NO_RESULT = 125
-# After the result is there the guest needs a moment to switch itself off, in seconds.
+# Seconds for the guest to switch itself off once the result is written.
 POWER_OFF_SECONDS = 10
 
 PASSED_ON = frozenset(
@@ -45,11 +45,11 @@ PASSED_ON_PREFIXES = ('COVERAGE', 'EXABGP', 'exabgp', 'HYPOTHESIS', 'PYTEST', 'P
 
 @dataclass(frozen=True)
 class Guest:
-    """What a guest is given.
+    """The settings of a guest.
 
-    memory is mem= of the kernel's command line; timeout is in wall-clock seconds; time_travel
-    lets the guest's clock jump to the next timer whenever everything sleeps; environment comes
-    on top of what is passed on from this process.
+    `memory` is mem= of the kernel's command line; `timeout` is in wall-clock seconds; `time_travel`
+    lets the guest's clock jump to the next timer whenever everything sleeps; `environment` is added
+    to the variables that are passed on from this process.
     """
 
     memory: str = '1G'
@@ -71,11 +71,10 @@ def run(
 ) -> int:
     """Run a command in a fresh guest, its output given to `output`; return its exit status.
 
-    What the command prints on both of its outputs comes as it is printed, in pieces that
-    needn't be lines. The working directory and the environment that matters are the caller's.
-    Returns 124 when the timeout passes and 125 when the guest ends without a result; both are
-    explained on standard error. Raises lab.uml.build.BuildError when there is no kernel and
-    none can be made.
+    Both outputs of the command come at once, in pieces that need not be lines. The working
+    directory and the relevant environment are the caller's. Returns 124 when the timeout passes and
+    125 when the guest ends without a result; both are explained on standard error. Raises
+    lab.uml.build.BuildError when there is no kernel and none can be built.
     """
     kernel = ensure_kernel()
     directory = cache_directory()
@@ -91,11 +90,11 @@ def _write_job(job: Path, command: Sequence[str], extra: Mapping[str, str]) -> N
     environment = {name: value for name, value in os.environ.items() if _is_passed_on(name)}
     environment.update(extra)
     settings = [f'{name}={value}' for name, value in environment.items()]
-    # Not what the kernel's command line left in the environment of process 1.
+    # A clean environment: not the settings of the kernel's command line, which process 1 gets.
     execute = shlex.join(['exec', 'env', '-i', *settings, *command])
     (job / 'job').write_text(f'cd {shlex.quote(os.getcwd())} || exit 126\n{execute}\n')
     keep = {path for path in (*_host_folders(), job) if _is_hidden_by_scratch(path)}
-    # Shorter first: a folder inside another one that is kept needs no mount of its own.
+    # Shorter first: a folder inside another kept folder needs no mount of its own.
     outermost = [path for path in keep if not any(other in path.parents for other in keep)]
     (job / 'keep').write_text(''.join(f'{path}\n' for path in sorted(outermost)))
 
@@ -125,14 +124,14 @@ def _boot(kernel: Path, job: Path, guest: Guest, console: _Console) -> int:
         'con=null',
         'con0=null,fd:1',
         'quiet',
-        # Its control socket goes beside the job and not into the home.
+        # The control socket goes next to the job and not into the home.
         f'uml_dir={job}',
         'umid=guest',
         # Unknown settings become the environment of the guest's first process.
         f'GATEKEEPER_JOB={job}',
     ]
     if guest.time_travel:
-        # Jitter entropy tests itself against a clock that stands still: 12 s of all that there is.
+        # Jitter entropy tests itself against a clock that stands still, which takes 12 s.
         arguments += ['time-travel', 'initcall_blacklist=jent_mod_init']
     with _on_one_processor():
         process = subprocess.Popen(
@@ -161,7 +160,7 @@ def _boot(kernel: Path, job: Path, guest: Guest, console: _Console) -> int:
 
 @contextlib.contextmanager
 def _on_one_processor() -> Iterator[None]:
-    """What is started meanwhile stays on one of this thread's processors.
+    """Keep processes that start in this context on one of this thread's processors.
 
     The guest has one processor. Its kernel and its processes are processes of the host that take
     turns at every system call; a turn that crosses to another processor takes twice as long.
@@ -197,9 +196,9 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 class _Console:
-    """Passes on what the job prints; keeps the console's end for the case of a failure.
+    """A console that passes the job's output on, and keeps its own last lines for a failure.
 
-    What the kernel says before and after the job is kept, too, but not passed on.
+    The kernel's output before and after the job is kept, too, but not passed on.
     """
 
     def __init__(self, output: Callable[[bytes], None]) -> None:
@@ -211,7 +210,7 @@ class _Console:
     def follow(self, stream: BinaryIO) -> None:
         """Read until the end of the stream."""
         line = b''
-        # What there is at once, so that dots of progress don't wait for their line's end.
+        # Partial lines too, so that dots of progress don't wait for the end of their line.
         while chunk := os.read(stream.fileno(), 65536):
             *lines, line = (line + chunk).split(b'\n')
             self.tail.extend(lines)
@@ -233,7 +232,7 @@ def _during_job(octets: bytes) -> tuple[bytes, bytes, _Step]:
     shown, down, _ = octets.partition(DOWN)
     if down:
         return shown, b'', _after_job
-    # The marker may come in two reads: hold back what could be its beginning.
+    # The marker may come in two reads: hold back a possible beginning.
     keep = octets.rfind(DOWN[:1])
     if keep < 0 or not DOWN.startswith(octets[keep:]):
         keep = len(octets)

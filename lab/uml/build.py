@@ -1,8 +1,8 @@
-"""Builds the User Mode Linux kernel from Debian's source package, once, into a cache.
+"""The build of the User Mode Linux kernel from Debian's source package, once, into a cache.
 
-Not a general kernel builder: one source package, one configuration (`kernel.config` on top of
-the architecture's defconfig), one result. The cache lies outside the tree, under a key of the
-source's version and the configuration's hash, so that every checkout shares it.
+Not a general kernel builder: one source package, one configuration (`kernel.config` on top of the
+architecture's defconfig), one result. The cache lies outside the tree, under a key of the source's
+version and the configuration's hash, so that every checkout shares it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ BUILD_PACKAGES = (
     'xz-utils',
 )
 FRAGMENT = Path(__file__).with_name('kernel.config')
-# The unpacked source and its objects, in bytes.
+# Octets of the unpacked source and its objects.
 DISK_NEEDED = 3 * 1024**3
 PROGRESS_SECONDS = 15
 
@@ -44,18 +44,18 @@ class BuildError(Exception):
 
 
 def cache_directory() -> Path:
-    """Where kernels are kept: $XDG_CACHE_HOME or ~/.cache, below it `exabgp-gatekeeper`."""
+    """Return the folder of kernels: `exabgp-gatekeeper` below $XDG_CACHE_HOME or ~/.cache."""
     base = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
     return Path(base) / 'exabgp-gatekeeper'
 
 
 def configuration_hash() -> str:
-    """Twelve hex digits that change whenever the guest's configuration does."""
+    """Return twelve hex digits that change whenever the guest's configuration does."""
     return hashlib.sha256(FRAGMENT.read_bytes()).hexdigest()[:12]
 
 
 def installed_source() -> str | None:
-    """The version of the installed source package, or None."""
+    """Return the version of the installed source package, or None."""
     answer = subprocess.run(
         ['dpkg-query', '-W', '-f', '${db:Status-Abbrev}${Version}', SOURCE_PACKAGE],
         capture_output=True,
@@ -67,10 +67,10 @@ def installed_source() -> str | None:
 
 
 def cached_kernel() -> Path | None:
-    """The kernel for this configuration, if it has been built.
+    """Return the kernel for this configuration, or None if there is none.
 
-    With the source package installed it must be that version's; without it the newest one does,
-    so that a machine with a cache needs no download.
+    With the source package installed, only a kernel of that version; without it, the newest one, so
+    that a machine with a cache needs no download.
     """
     directory = cache_directory()
     version = installed_source()
@@ -82,17 +82,17 @@ def cached_kernel() -> Path | None:
 
 
 def kernel_name(version: str) -> str:
-    """The file name of a kernel in the cache."""
+    """Return the file name of a kernel in the cache."""
     return f'linux-uml-{version}-{configuration_hash()}'
 
 
 def ensure_kernel() -> Path:
-    """The cached kernel, after building it if need be. Raises BuildError."""
+    """Return the cached kernel, after building it if necessary. Raises BuildError."""
     kernel = cached_kernel()
     if kernel is not None:
         return kernel
     with _build_lock():
-        # Another process may have built it while this one waited for the lock.
+        # Another process may have built the kernel while this one waited for the lock.
         kernel = cached_kernel()
         return kernel if kernel is not None else _build()
 
@@ -107,7 +107,8 @@ def _build_lock() -> Iterator[None]:
         except BlockingIOError:
             _say('another build is running: waiting for it')
             fcntl.flock(lock, fcntl.LOCK_EX)
-        # Whoever holds the lock is alone: what lies here was left by a build that was killed.
+        # Only the holder of the lock builds: other folders here were left by a build that was
+        # killed.
         for leftover in directory.glob('build.*'):
             if leftover.is_dir():
                 shutil.rmtree(leftover)
@@ -133,7 +134,7 @@ def _build() -> Path:
             _compile(scratch, log, output)
             _step(['strip', 'linux'], scratch, log, output)
         kernel = directory / kernel_name(version)
-        # Renaming is atomic: nobody ever sees half a kernel.
+        # Renaming is atomic: no process ever sees a partial kernel.
         (scratch / 'linux').rename(kernel)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -184,7 +185,7 @@ def _configure(source: Path, log: Path, output: TextIO) -> None:
 
 
 def unmet_options(fragment: str, configuration: str) -> list[str]:
-    """The lines of a fragment that a finished .config doesn't honour."""
+    """Return the lines of a fragment that are missing in a finished .config."""
     have = set(configuration.splitlines())
     enabled = {line.partition('=')[0] for line in have if line.startswith('CONFIG_')}
     unmet = []
@@ -198,7 +199,7 @@ def unmet_options(fragment: str, configuration: str) -> list[str]:
 
 def _compile(source: Path, log: Path, output: TextIO) -> None:
     cores = len(os.sched_getaffinity(0))
-    # Minutes of all cores: whatever else runs on the machine goes first.
+    # The build takes minutes of all cores: other processes have precedence.
     command = ['nice', 'make', f'-j{cores}', 'ARCH=um', 'linux']
     started = time.monotonic()
     # make writes to the log itself, so that this process only wakes to report.
