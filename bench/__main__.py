@@ -1,4 +1,4 @@
-"""What it costs, as ratios: `python -m bench` for everything, or `python -m bench NAME`."""
+"""The costs, as ratios: `python -m bench` for everything, or `python -m bench NAME`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BENCHES = {
 
 
 def main(words: list[str]) -> int:
-    """Measure, print, and write `build/bench/`."""
+    """Measure, print, and write `build/bench/`; return the exit status."""
     parser = argparse.ArgumentParser(prog='python -m bench', description=__doc__)
     names = parser.add_subparsers(dest='name', metavar='NAME', help=', '.join(BENCHES))
     for name, bench in BENCHES.items():

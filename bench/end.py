@@ -24,7 +24,7 @@ CHUNK = 256 * 1024
 
 
 def main(role: str, mode: str, algorithm: str, version: int, octets: int) -> None:
-    """Send or read so many octets, and say what it took."""
+    """Send or read so many octets, and print the cost."""
     backend = UserspaceBackend() if mode == 'userspace' else None
     installer: SocketInstaller[Any] | None = None
     if backend is not None:
@@ -97,7 +97,7 @@ def _write(connection: socket.socket, octets: int) -> None:
     chunk = bytes(CHUNK)
     for _ in range(octets // CHUNK):
         connection.sendall(chunk)
-    # Until the other end has read it all.
+    # Until the other end has read everything.
     connection.shutdown(socket.SHUT_WR)
     assert connection.recv(1) == b'.'
 
@@ -112,14 +112,16 @@ def _read(connection: socket.socket, octets: int) -> None:
 
 
 def _cpu(backend: UserspaceBackend | None) -> float:
-    """CPU seconds of the packet process, to the nanosecond."""
+    """Return CPU seconds of the packet process, to the nanosecond."""
     if backend is None:
         return 0.0
     return int(Path(f'/proc/{backend.pid}/schedstat').read_text().split()[0]) / 1e9
 
 
 def _modes(backend: UserspaceBackend | None) -> tuple[float, float]:
-    """Its CPU in user mode and in the kernel, to a clock tick."""
+    """Return the CPU seconds of the packet process in user mode and in the kernel, to a clock
+    tick.
+    """
     if backend is None:
         return 0.0, 0.0
     fields = Path(f'/proc/{backend.pid}/stat').read_text().rpartition(') ')[2].split()

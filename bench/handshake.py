@@ -1,8 +1,8 @@
 """CPU of a full handshake over the primitives that it can't avoid, and memory of idle IKE SAs.
 
-IKE_SA_INIT, IKE_AUTH and one CREATE_CHILD_SA, both ends in this process, without sockets. With
-1, 100 and 5,000 IKE SAs that are up and idle meanwhile: an IKE SA costs the same whatever else
-there is, if nothing walks through all of them.
+IKE_SA_INIT, IKE_AUTH and one CREATE_CHILD_SA, both ends in this process, without sockets, while 1,
+100 and 5,000 other IKE SAs are up and idle: the cost of an IKE SA does not depend on the number of
+others unless some code loops over all of them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ikev2.proposals.ike import IkePolicy
 from keymaterial import Secret
 
 POPULATIONS: Final = (1, 100, 5000)
-# The first spoke that is measured: those below are the idle ones.
+# The first spoke that is measured: lower numbers are the idle ones.
 _MEASURED: Final = 100_000
 _MESSAGES: Final = 6
 
@@ -42,13 +42,13 @@ class Kind:
     signed: bool
 
     def population(self) -> Population:
-        """Two endpoints of this kind, without peers."""
+        """Return two endpoints of this kind, without peers."""
         curve = self.group == 'x25519'
         group = KeyExchangeId.CURVE25519 if curve else KeyExchangeId.ECP_256
         return Population(_signing() if self.signed else _sharing(), IkePolicy(groups=(group,)))
 
     def primitives(self) -> list[Primitive]:
-        """The floor, with the sizes of a handshake that is done for it."""
+        """Return the unavoidable primitives, with the sizes of a handshake that is done for it."""
         population = self.population()
         population.wire = []
         population.add(0)
@@ -72,35 +72,35 @@ def _sharing() -> Proofs:
 
 
 def _signing() -> Proofs:
-    """Raw public keys that both ends know."""
+    """Return proofs by raw public keys that both ends know."""
     ours, theirs = (PrivateKey(ec.generate_private_key(ec.SECP256R1())) for _ in range(2))
     return Proofs(ours, ours.public_key, theirs, theirs.public_key)
 
 
 @dataclass(frozen=True)
 class Cost:
-    """One kind of handshake beside so many idle IKE SAs. Microseconds of CPU."""
+    """The cost of one kind of handshake with so many idle IKE SAs, in microseconds of CPU."""
 
     kind: str
     idle: int
     handshake: float
-    """Both ends."""
+    """The handshake at both ends."""
     floor: dict[str, tuple[int, float]]
-    """By name of a primitive: how often, and for once."""
+    """By name of a primitive: its count, and the cost of one."""
 
     @property
     def primitives(self) -> float:
-        """The sum."""
+        """Return the sum of all primitives."""
         return sum(count * each for count, each in self.floor.values())
 
     @property
     def ratio(self) -> float:
-        """The figure."""
+        """Return the cost of a handshake over that of its primitives."""
         return self.handshake / self.primitives
 
 
 def measure(kind: Kind, idle: int, *, rounds: int, calls: int) -> Cost:
-    """Primitives and handshakes by turns, and of each the round least disturbed."""
+    """Measure primitives and handshakes by turns; the round with the least disturbance counts."""
     population = kind.population()
     for spoke in range(idle):
         population.add(spoke)
@@ -122,7 +122,7 @@ def measure(kind: Kind, idle: int, *, rounds: int, calls: int) -> Cost:
 
 
 def _handshakes(population: Population, calls: int) -> float:
-    """CPU seconds of a handshake, the average of a round. Garbage collection is part of it."""
+    """Return CPU seconds of a handshake, the average of a round, garbage collection included."""
     taken = 0.0
     for spoke in range(_MEASURED, _MEASURED + calls):
         population.add(spoke)
@@ -131,7 +131,7 @@ def _handshakes(population: Population, calls: int) -> float:
         taken += time.process_time() - began
         assert len(population.keys[spoke]) == 2
         population.remove(spoke)
-        # So that the rates at which an endpoint serves a peer don't count.
+        # So that the rate limits of an endpoint for one peer don't count.
         population.wait(1.0)
     return taken / calls
 
@@ -149,13 +149,13 @@ class Memory:
 
     idle: int
     configured: float
-    """Of the peer's configuration, before there is an IKE SA."""
+    """Octets of the peer's configuration, before there is an IKE SA."""
     up: float
-    """With the IKE SA and the routing-protocol SA's keys; `configured` included."""
+    """Octets with the IKE SA and the routing-protocol SA's keys; `configured` included."""
 
 
 def memory(kind: Kind, idle: int) -> Memory:
-    """In a process of its own in which every allocation goes to malloc, which counts."""
+    """Measure in a separate process in which every allocation goes to malloc, which counts."""
     done = subprocess.run(
         [sys.executable, '-m', 'bench.idle', kind.name, str(idle)],
         env=os.environ | {'PYTHONMALLOC': 'malloc'},
@@ -169,7 +169,7 @@ def memory(kind: Kind, idle: int) -> Memory:
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    """What can be chosen."""
+    """Add the options of this benchmark."""
     parser.add_argument(
         '--idle', type=int, nargs='+', default=POPULATIONS, help='IKE SAs that are up meanwhile'
     )

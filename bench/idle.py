@@ -1,8 +1,8 @@
-"""What idle IKE SAs hold of memory, as glibc's malloc counts it. Prints JSON.
+"""The memory of idle IKE SAs, counted by glibc's malloc. Prints JSON.
 
-Run with PYTHONMALLOC=malloc: what Python, OpenSSL and the library's Rust hold is then all
-malloc's, its own overhead included, to the octet and for a single IKE SA too. Resident memory
-would tell the same only for thousands, and tracemalloc would leave out what isn't Python's.
+Run with PYTHONMALLOC=malloc: the memory of Python, OpenSSL and the library's Rust is then all
+malloc's, its own overhead included, to the octet and for a single IKE SA too. Resident memory would
+be as exact only for thousands, and tracemalloc would leave out all but Python's.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import sys
 
 from bench.handshake import KINDS
 
-# So that what an interpreter and a library make once is there before anything is counted.
+# Objects that an interpreter and a library make once must exist before anything is counted.
 WARM_UP = 20
-# All that a handshake leaves behind for a while is gone then.
+# After this time, all temporary state of a handshake is gone.
 A_WHILE = 60.0
 
 
@@ -40,7 +40,7 @@ def _held() -> int:
 
 
 def main(kind: str, idle: int) -> None:
-    """Bring them up, let them be, and count."""
+    """Make IKE SAs, let them become idle, and count."""
     assert os.environ.get('PYTHONMALLOC') == 'malloc', 'Python would keep arenas of its own'
     population = next(one for one in KINDS if one.name == kind).population()
     for spoke in range(idle, idle + WARM_UP):

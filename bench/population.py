@@ -1,8 +1,8 @@
-"""Two endpoints with many peers, both ends in one process: no sockets, nothing lost, nothing waits.
+"""Two endpoints with many peers, both ends in one process: no sockets, no loss, no waiting.
 
-Each peer is one IKE SA and one routing-protocol SA, as a route server with as many neighbors has
-them. What an adapter does is done here with as little as it takes: datagrams to the other end,
-events taken, the next deadline asked for.
+Each peer is one IKE SA and one routing-protocol SA, as on a route server with as many neighbors.
+The part of an adapter is reduced to the minimum: datagrams to the other end, events taken, the next
+deadline asked for.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ SUITES = ('hmac-sha-1-96', 'aes-128-cmac-96')
 SESSION_ID = bytes.fromhex('01000101') + b'bgp'
 
 _End = tuple[Identity, IPv4Address, LocalCredential, PeerCredential]
-"""Who and where, how it proves that, and how the other end judges the proof."""
+"""Identity, address and credential, and the credential by which the other end judges."""
 
 
 @dataclass(frozen=True)
 class Proofs:
-    """By what the two ends know each other."""
+    """The credentials by which the two ends authenticate each other."""
 
     ours: LocalCredential
     of_ours: PeerCredential
@@ -58,9 +58,9 @@ class Population:
     hub: Endpoint = field(init=False)
     spokes: Endpoint = field(init=False)
     keys: dict[int, list[RpSaKeys]] = field(default_factory=dict)
-    """What the users of both ends hold of each spoke's routing-protocol SA."""
+    """The keys of each spoke's routing-protocol SA, of the users of both ends."""
     wire: list[Datagram] | None = None
-    """What was sent, if it is to be kept."""
+    """All sent datagrams, if they are to be kept."""
     now: float = 1000.0
 
     def __post_init__(self) -> None:
@@ -89,7 +89,7 @@ class Population:
         )
 
     def handshake(self, spoke: int) -> None:
-        """IKE_SA_INIT, IKE_AUTH and one CREATE_CHILD_SA, begun by the hub."""
+        """Do IKE_SA_INIT, IKE_AUTH and one CREATE_CHILD_SA, begun by the hub."""
         request = RpSaRequest(
             keyid=1,
             suites=SUITES,
@@ -103,7 +103,7 @@ class Population:
         self.exchange()
 
     def remove(self, spoke: int) -> None:
-        """Take a peer out of the configuration: its IKE SA is deleted and soon forgotten."""
+        """Remove a peer from the configuration: its IKE SA is deleted and soon forgotten."""
         self.hub.remove_peer(name_of(spoke), self.now)
         self.exchange()
         self.spokes.remove_peer(name_of(spoke), self.now)
@@ -111,7 +111,7 @@ class Population:
         del self.keys[spoke]
 
     def wait(self, seconds: float) -> None:
-        """Let that much time pass, with everything that falls due in it."""
+        """Let that much time pass, with all timers that are due in it."""
         end = self.now + seconds
         while (when := self._next()) is not None and when <= end:
             self.now = max(self.now, when)
@@ -121,7 +121,7 @@ class Population:
         self.now = end
 
     def exchange(self) -> None:
-        """Deliver whatever either end sends, until there is nothing more."""
+        """Deliver all datagrams of both ends, until there are no more."""
         while datagrams := [*self._say(self.hub), *self._say(self.spokes)]:
             if self.wire is not None:
                 self.wire += datagrams
@@ -158,5 +158,5 @@ class Population:
 
 
 def name_of(spoke: int) -> str:
-    """A peer's name, at both ends."""
+    """Return a peer's name, at both ends."""
     return f's{spoke}'

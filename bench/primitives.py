@@ -1,9 +1,9 @@
-"""The floor of a handshake: the cryptographic primitives that both ends can't do without.
+"""The unavoidable part of a handshake: the cryptographic primitives of both ends.
 
-Counted from the protocol (RFC 7296, 2.13 to 2.18) and timed alone, by the calls of the library
-that the engine uses, on inputs of the sizes that a handshake on the wire had. What could be done
-once for many handshakes isn't in it: the reading of long-lived public keys, the hashes by which
-repetitions are known; nor are random numbers, and SHA-1 for NAT detection.
+Counted from the protocol (RFC 7296, 2.13 to 2.18) and timed alone, by the calls of the library that
+the engine uses, on inputs of the sizes that a handshake on the wire had. Work that could be done
+once for many handshakes is not counted: reading of long-lived public keys, and the hashes by which
+repetitions are recognised; nor are random numbers, and SHA-1 for NAT detection.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ class Primitive:
 
     name: str
     count: int
-    """Of both ends together, in one handshake."""
+    """Number of calls by both ends together, in one handshake."""
     work: Call
-    """Does it once."""
+    """Calls the primitive once."""
     library: Mapping[str, int]
     """The functions of the library that `work` calls, and how often."""
 
@@ -56,12 +56,15 @@ class Primitive:
 def primitives(
     lengths: Sequence[int], identities: Sequence[int], *, group: str, signed: bool
 ) -> list[Primitive]:
-    """`lengths` are the octets of the six datagrams of a handshake with AES-256-GCM, in order;
+    """Return the primitives of one handshake.
+
+    `lengths` are the octets of the six datagrams of a handshake with AES-256-GCM, in order;
     `identities` those of both ends' identities; `group` is x25519 or p256; `signed` is true for
     ECDSA on P-256 with SHA-256 and false for a pre-shared key.
     """
     init, protected = lengths[:2], lengths[2:]
-    # What AUTH covers: the signer's IKE_SA_INIT message, the other's nonce, prf(SK_p, ID).
+    # The octets that AUTH covers: the signer's IKE_SA_INIT message, the other's nonce, prf(SK_p,
+    # ID).
     covered = max(init) + _NONCE + _OUTPUT
     generate, exchange = _key_exchange(group)
     return [
@@ -76,7 +79,7 @@ def primitives(
         ),
         Primitive('AES-256-GCM key', 2 * _ENDS, lambda: AESGCM(bytes(_KEY)), {}),
         *_sealing(protected),
-        # Each end proves itself, and checks the other.
+        # Each end makes a proof, and checks the other's.
         Primitive('AUTH: prf of an ID', 2 * _ENDS, *_prf(_OUTPUT, 4 + max(identities))),
         *(_signatures(covered) if signed else _shared_key(covered)),
         Primitive(
@@ -158,7 +161,7 @@ def _prf_plus(seed_length: int, length: int) -> Work:
 
 
 def _sealing(lengths: Sequence[int]) -> list[Primitive]:
-    """Each message is sealed once and opened once."""
+    """Return the sealing of each message, sealed once and opened once."""
     found = []
     for length in lengths:
         octets = length - HEADER_LENGTH - GENERIC_HEADER_LENGTH - _IV - _ICV

@@ -1,8 +1,8 @@
 """A table of routes from one ExaBGP daemon to another: plain, and through the packet processes.
 
-Two daemons in namespaces of their own on this host, one UPDATE for each route, which is the most
-segments that a table can be. Timed from the first UPDATE that the receiving daemon has counted to
-its End-of-RIB; the parts of that time beside it say who was the limit. Needs root and netfilter
+Two daemons in separate namespaces on this host, one UPDATE for each route, which is the largest
+number of segments of a table. Timed from the first UPDATE that the receiving daemon has counted to
+its End-of-RIB; the shares of that time show which part was the limit. Needs root and netfilter
 queues. `--routes 1000000` takes ExaBGP 5 GB of memory.
 """
 
@@ -45,9 +45,9 @@ FIRST = 10 << 24
 
 PROTECTION = 'ikev2 { keychain bench; }'
 
-# Seconds between two looks at the receiver's counter, each of which takes it a millisecond.
+# Seconds between two readings of the receiver's counter, each of which takes a millisecond.
 LOOK_EVERY = 0.1
-# Seconds for what comes before the first route, and for a thousand routes on a busy machine.
+# Seconds until the first route, and for a thousand routes on a busy machine.
 START, PATIENCE = 60.0, 4.0
 
 PARTS = ('sender', 'receiver', 'signing', 'verifying')
@@ -56,27 +56,30 @@ PARTS = ('sender', 'receiver', 'signing', 'verifying')
 
 @dataclass(frozen=True)
 class Table:
-    """One table's way."""
+    """The transfer of one table."""
 
     mode: str
     routes: int
     seconds: float
     cpu: dict[str, float]
-    """CPU seconds meanwhile of each of PARTS that there is."""
+    """CPU seconds of each of PARTS that exists."""
     blocked: float
-    """Part of the time in which the sender's TCP had something to send in which the receiver's
-    window was shut: near 1, the receiving daemon is the limit."""
+    """The part of the time with data to send in which the receiver's window was closed: near 1, the
+    receiving daemon is the limit."""
     segments: int
-    """With data, as the sender's TCP counts them."""
+    """Segments with data, counted by the sender's TCP."""
 
     @property
     def rate(self) -> float:
-        """Routes each second."""
+        """Return routes per second."""
         return self.routes / self.seconds
 
 
 def table(mode: str, routes: int) -> Table:
-    """One table, from start to end. Raises AssertionError with the daemons' logs if it fails."""
+    """Transfer one table, from start to end.
+
+    Raises AssertionError with the daemons' logs if it fails.
+    """
     with tempfile.TemporaryDirectory() as folder, _routers(Path(folder)) as (r1, r2):
         for router, peer, sent in ((r1, 'r2', routes), (r2, 'r1', 0)):
             router.write('key', b'a secret of the bench\n', 0o600)
@@ -114,7 +117,7 @@ def _measured(mode: str, routes: int, r1: Router, r2: Router) -> Table:
 
 
 def _updates(router: Router) -> int:
-    """UPDATEs that it has read."""
+    """Return the number of UPDATEs that the router has read."""
     (neighbor,) = router.neighbors()
     count: int = neighbor['messages']['received'].get('update', 0)
     return count if neighbor['state'] == 'up' else 0
@@ -132,7 +135,7 @@ def _processes(r1: Router, r2: Router) -> dict[str, int]:
 
 
 def _cpu(pid: int) -> float:
-    """CPU seconds of all threads, to a clock tick."""
+    """Return CPU seconds of all threads, to a clock tick."""
     fields = Path(f'/proc/{pid}/stat').read_text().rpartition(') ')[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
 
@@ -156,11 +159,11 @@ neighbor {ADDRESSES[peer]} {{
 
 
 def split_routes(count: int) -> Iterator[str]:
-    """So many routes: for each bit of their number a prefix that ExaBGP splits."""
+    """Yield so many routes: for each bit of their number a prefix that ExaBGP splits."""
     at = FIRST
     for bit in range(count.bit_length()):
         if count >> bit & 1:
-            # Aligned to its own size, whatever came before it.
+            # Aligned to its own size, whatever precedes it.
             size = 1 << bit + 32 - PREFIX_LENGTH
             at = -(-at // size) * size
             prefix = '.'.join(map(str, at.to_bytes(4, 'big')))
@@ -185,13 +188,13 @@ def _routers(folder: Path) -> Iterator[tuple[Router, Router]]:
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    """What can be chosen."""
+    """Add the options of this benchmark."""
     parser.add_argument('--routes', type=int, default=100_000, help='default 100,000')
     parser.add_argument('--rounds', type=int, default=2, help='the best one counts')
 
 
 def run(arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """Both modes in turn: measure and print."""
+    """Measure both modes in turn and print."""
     if os.geteuid() != 0:
         raise SystemExit('the daemons need root')
     tables = [table(m, arguments.routes) for _ in range(arguments.rounds) for m in MODES]

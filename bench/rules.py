@@ -1,7 +1,7 @@
-"""Rules of a thousand neighbors: what a load takes to make them, and what others pay for them.
+"""Rules of a thousand neighbors: the time of a load, and the cost for other traffic.
 
-Each in a namespace of its own (`bench.rules_end`); exchanges of one octet string on loopback, where
-a packet passes OUTPUT and INPUT: UDP, TCP of another port, and TCP of the guarded port with an
+Each in a separate namespace (`bench.rules_end`); exchanges of one octet string on loopback, where a
+packet passes OUTPUT and INPUT: UDP, TCP of another port, and TCP of the guarded port with an
 address that isn't guarded. Needs root and netfilter queues.
 """
 
@@ -19,13 +19,13 @@ from tcpao.userspace.rules.interface import Kind
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    """What can be chosen."""
+    """Add the options of this benchmark."""
     parser.add_argument('--neighbors', type=int, nargs='+', default=[1, 1000])
     parser.add_argument('--exchanges', type=int, default=2000, help='of each of five rounds')
 
 
 def run(arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """Every way to make rules that there is here: measure and print."""
+    """Measure every kind of rules that works here, and print."""
     if os.geteuid() != 0:
         raise SystemExit('the rules need root')
     found = []
@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def _measured(kind: Kind, neighbors: int, exchanges: int) -> dict[str, Any] | None:
-    """None if there is no such way here."""
+    """Return the measurements; None if this kind of rules does not work here."""
     with namespaces(1500) as (name, _):
         end = [sys.executable, '-m', 'bench.rules_end', kind, str(neighbors), str(exchanges)]
         done = subprocess.run(

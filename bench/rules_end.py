@@ -1,4 +1,4 @@
-"""A packet process and its guards in the namespace that this is started in. Prints JSON."""
+"""A packet process and its guards in the current namespace. Prints JSON."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PORT = 179
 
 
 def main(kind: Kind, neighbors: int, exchanges: int) -> None:
-    """Guard so many neighbors; what it takes, and what other packets take then."""
+    """Guard so many neighbors; print the time, and the time of other packets then."""
     guards = tuple(Guard(ip_network(FIRST_NEIGHBOR + number), PORT) for number in range(neighbors))
     with (
         UserspaceBackend((kind,)) as backend,
@@ -48,7 +48,9 @@ def _seconds(installer: UserspaceInstaller, command: Command) -> float:
 
 
 def _exchanges(count: int) -> dict[str, float]:
-    """Microseconds for a question and its answer on loopback, of one thread: the best round."""
+    """Return microseconds for a question and its answer on loopback, by one thread: the best
+    round.
+    """
     with (
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked,
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking,

@@ -1,4 +1,4 @@
-"""CPU for one segment: the bare MAC, and the packet core around it, without a kernel."""
+"""CPU for one segment: the MAC alone, and the packet core around it, without a kernel."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from tcpao.mkt import ALGORITHMS
 from tcpao.userspace.wire.signing import mac_function, supported
 from tests.tcpao.userspace.packets import ACK, DATA_OPTIONS, connected, packet, talk
 
-# What a full-size segment carries on Ethernet, with timestamps and a TCP-AO option.
+# Octets in a full-size segment on Ethernet, with timestamps and a TCP-AO option.
 PAYLOAD = 1428
 
 
 @dataclass(frozen=True)
 class SegmentCost:
-    """Microseconds for each full-size segment."""
+    """The cost of each full-size segment, in microseconds."""
 
     algorithm: str
     version: int
     mac: float
-    """The MAC alone, its key schedule done: nobody can be cheaper."""
+    """The MAC alone, its key schedule done: the minimum."""
     out: float
-    """Signed by the core."""
+    """Signing in the core."""
     into: float
-    """Verified and stripped by the core."""
+    """Verifying and stripping in the core."""
 
 
 def measure(algorithm: str, version: int, *, rounds: int, calls: int) -> SegmentCost:
-    """One suite over one family."""
+    """Measure one suite over one IP version."""
     client, server = connected(version, algorithm=algorithm)
     talk(client, server)
     made = packet(
@@ -62,13 +62,13 @@ def measure(algorithm: str, version: int, *, rounds: int, calls: int) -> Segment
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    """What can be chosen."""
+    """Add the options of this benchmark."""
     parser.add_argument('--rounds', type=int, default=5, help='the best one counts')
     parser.add_argument('--calls', type=int, default=4000, help='segments in a round')
 
 
 def run(arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """Every suite that works here, over IPv4 and IPv6: measure and print."""
+    """Measure every suite that works here, over IPv4 and IPv6, and print."""
     costs = [
         measure(name, version, rounds=arguments.rounds, calls=arguments.calls)
         for name in ALGORITHMS
@@ -88,7 +88,7 @@ def run(arguments: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def _microseconds(work: Callable[[], object], rounds: int, calls: int) -> float:
-    """CPU time of one call: the best round, for what others do to a cache isn't ours."""
+    """Return CPU time of one call: the best round, since other processes disturb the caches."""
     best = float('inf')
     gc.disable()
     try:

@@ -1,9 +1,9 @@
-"""Bulk transfers between two namespaces: throughput, and what the packet processes cost.
+"""Bulk transfers between two namespaces: throughput, and the cost of the packet processes.
 
 The same transfer without protection, through the packet processes, and where the kernel has it
-under its own TCP-AO. Each end is a program of its own (`bench.end`). Needs root and netfilter
-queues. In User Mode Linux (`python -m lab.tcpao_kernel run -- python -m bench transfers --mib 16`)
-the kernel's own TCP-AO is measured beside the packet processes; only ratios mean anything there.
+under its own TCP-AO. Each end is a separate program (`bench.end`). Needs root and netfilter queues.
+In User Mode Linux (`python -m lab.tcpao_kernel run -- python -m bench transfers --mib 16`) the
+kernel's own TCP-AO is measured too; only ratios mean anything there.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ class Transfer:
     octets: int
     seconds: float
     ends_cpu: float
-    """Of the two programs that send and read, their system calls included."""
+    """CPU of the two programs that send and read, their system calls included."""
     sender: dict[str, float] | None
     """The sender's packet process: its CPU, and the segments that it has signed and verified."""
     receiver: dict[str, float] | None
 
     @property
     def rate(self) -> float:
-        """Megabits each second."""
+        """Return megabits per second."""
         return self.octets * 8 / self.seconds / 1e6
 
 
 @contextmanager
 def namespaces(mtu: int) -> Iterator[tuple[str, str]]:
-    """Two of them with a wire in between: 10.9.0.1 and .2, fd09::1 and ::2."""
+    """Make two namespaces with a link between them: 10.9.0.1 and .2, fd09::1 and ::2."""
     names = (f'gkbench-{os.getpid()}-a', f'gkbench-{os.getpid()}-b')
     try:
         for name in names:
@@ -76,7 +76,7 @@ def transfer(
     version: int = 4,
     mtu: int = 1500,
 ) -> Transfer:
-    """One transfer from the client to the server. Raises RuntimeError if an end fails."""
+    """Measure one transfer from the client to the server. Raises RuntimeError if an end fails."""
     with namespaces(mtu) as (near, far):
         arguments = [mode, algorithm, str(version), str(octets)]
         with _end(far, 'server', arguments) as server:
@@ -126,7 +126,7 @@ def _ip(*arguments: str) -> None:
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    """What can be chosen."""
+    """Add the options of this benchmark."""
     parser.add_argument('--mib', type=int, default=64, help='size of a transfer (default 64)')
     parser.add_argument('--algorithm', default='hmac-sha-1-96')
     parser.add_argument('--mtu', type=int, default=1500)
@@ -134,13 +134,14 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """Every mode over IPv4 and IPv6: measure and print."""
+    """Measure every mode over IPv4 and IPv6, and print."""
     if os.geteuid() != 0:
         raise SystemExit('the transfers need root')
     found = []
     for version in (4, 6):
         for mode in ('plain', 'userspace', *(['kernel'] if has_tcp_ao() else [])):
-            # All modes within minutes of each other, and of each the one least disturbed.
+            # All modes within minutes of each other; of each, the run with the least disturbance
+            # counts.
             rounds = [
                 transfer(
                     mode,
