@@ -1,4 +1,4 @@
-"""The packet process as a program of its own."""
+"""The packet process as a separate program."""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""Which traffic must come to the queue, and which rules that takes: one for every selector that no
-wider one covers. Kept up to date, not worked out anew: each command asks.
+"""The traffic that must come to the queue, and the rules for it.
+
+One rule for every selector that no wider one covers. Kept up to date, not computed anew: each
+command asks.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from tcpao.prefixes import Prefixes
 
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """Traffic that must come to the queue, in and out. None is any."""
+    """Traffic that must come to the queue, in and out. None matches any value."""
 
     local: IPAddress | None
     local_port: int
@@ -21,7 +23,7 @@ class Selector:
     remote_port: int | None
 
     def covers(self, other: Selector) -> bool:
-        """True if all of the other's traffic is this one's."""
+        """Return True if all of the other selector's traffic is in this one's."""
         return (
             self.local_port == other.local_port
             and self.local in (None, other.local)
@@ -33,34 +35,36 @@ class Selector:
 
 
 def only(pair: SocketPair) -> Selector:
-    """The packets of one connection."""
+    """Return the selector of one connection's packets."""
     return Selector(pair.local, pair.local_port, ip_network(pair.remote), pair.remote_port)
 
 
 class Selectors:
-    """What is wanted, how often, and what of it needs a rule.
+    """Counts of the wanted selectors, and those among them that need a rule.
 
-    Only a selector without a remote port covers others. Those are few for each peer, however many
-    connections it has, so a connection costs the same whatever else there is.
+    Only a selector without a remote port covers others. A peer has few of those, however many
+    connections it has, so the cost of a connection does not depend on the others.
     """
 
     def __init__(self) -> None:
         self._wanted: dict[Selector, int] = {}
         self._wide: Prefixes[Selector] = Prefixes()
-        """Without a remote port."""
+        """Selectors without a remote port."""
         self._narrow: dict[tuple[IPNetwork, int], dict[Selector, None]] = {}
-        """With one, by peer and local port."""
+        """Selectors with a remote port, by peer and local port."""
         self._rules: dict[Selector, None] = {}
         self._told: frozenset[Selector] | None = None
 
     def rules(self) -> frozenset[Selector]:
-        """What needs a rule of its own; the same object until that changes."""
+        """Return the selectors that need a rule of their own; the same object until that
+        changes.
+        """
         if self._told is None:
             self._told = frozenset(self._rules)
         return self._told
 
     def add(self, selector: Selector) -> None:
-        """Want it, once more."""
+        """Count a selector once more."""
         count = self._wanted.get(selector, 0)
         self._wanted[selector] = count + 1
         if count:
@@ -76,7 +80,7 @@ class Selectors:
             self._narrow.setdefault(_place(selector), {})[selector] = None
 
     def discard(self, selector: Selector) -> None:
-        """Want it once less."""
+        """Count a selector once less."""
         self._wanted[selector] -= 1
         if self._wanted[selector]:
             return

@@ -1,4 +1,4 @@
-"""Starting the packet process, and knowing when it is gone."""
+"""The backend that starts the packet process, and notices its end."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from tcpao.userspace.protocol.messages import Loaded, NotReady, Ready, Stop
 from tcpao.userspace.rules.interface import LEFT_AND_REMOVED, Kind
 from tcpao.userspace.wire.seal import Tally
 
-# Seconds that `stop` waits for the process, its rules and its watchdog to be gone; what takes
-# longer, as a lock that somebody holds, goes on without the daemon.
+# Seconds that `stop` waits for the end of the process, its rules and its watchdog; anything slower,
+# such as a lock that another program holds, goes on without the daemon.
 _STOPS_WITHIN: Final = 2.3
-# The gatekeeper's thread has the first, who owns the connections the second.
+# The first is for the gatekeeper's thread, the second for the owner of the connections.
 _CHANNELS: Final = 2
 
 
@@ -37,21 +37,23 @@ class UserspaceBackend:
     name = 'userspace'
 
     def __init__(self, kinds: Iterable[Kind] = (), why: str = '') -> None:
-        """`kinds` of rules to try, in this order; all if there are none."""
+        """Take the `kinds` of rules to try, in this order; all if there are none."""
         self.why = why
         self._kinds = tuple(kinds)
         self._child: Child | None = None
         self._end: select.epoll | None = None
         self._pipe: tuple[int, int] | None = None
-        """What the process tells of its own accord. Both ends stay open here: who waits for the
-        reading one isn't woken by the end of the process."""
+        """The pipe for reports of the process. Both ends stay open here: the end of the process
+        does not wake the reader."""
         self._counts: SharedCounts | None = None
         self._background: BackgroundInstaller | None = None
 
     def start(self) -> None:
-        """Start the process; needs root, so before privileges are dropped. Raises
-        BackendError; then there is no process."""
-        # One for each thread that asks, so that none waits for another's answer.
+        """Start the process; needs root, so call before privileges are dropped.
+
+        Raises BackendError; then there is no process.
+        """
+        # One channel for each thread that asks, so that none waits for another's answer.
         pairs = [both_ends() for _ in range(_CHANNELS)]
         self._pipe = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._counts = SharedCounts()
@@ -80,11 +82,11 @@ class UserspaceBackend:
         self._end = select.epoll()
         self._end.register(self._child, select.EPOLLIN)
         for channel in self._channels:
-            # When there is nobody at its other end any more.
+            # A hang-up, once the other end is closed.
             self._end.register(channel, 0)
 
     def _abandon(self, why: str) -> None:
-        """It has not begun."""
+        """Kill a process that did not become ready."""
         assert self._child is not None
         self._child.kill()
         self._child.end()
@@ -95,7 +97,7 @@ class UserspaceBackend:
         self._close_pipe()
 
     def _spawn(self, theirs: Sequence[socket.socket]) -> Child:
-        """The process, with its ends of the channels, the pipe and the counters."""
+        """Start the process, with its ends of the channels, the pipe and the counters."""
         assert self._pipe is not None
         assert self._counts is not None
         ends = (channel.fileno() for channel in theirs)
@@ -103,7 +105,7 @@ class UserspaceBackend:
         return WatchedChild(descriptors, [kind.value for kind in self._kinds])
 
     def remarks(self) -> tuple[str, ...]:
-        """Which way packets take, what can't be done, what a process that was killed had left."""
+        """Return the kind of rules, missing capabilities, and leftovers of a killed process."""
         ready = self.ready
         return (
             f'packets go through queue {ready.queue} by rules of {ready.rules}',
@@ -112,64 +114,58 @@ class UserspaceBackend:
         )
 
     def warnings(self) -> tuple[str, ...]:
-        """See tcpao.backend.Backend: the packet process sees every handshake, cookie or not."""
+        """Return no warnings: the packet process sees every handshake, SYN cookie or not."""
         return ()
 
     def capabilities(self) -> Capabilities:
-        """What the process can do."""
+        """Return the capabilities that the process has reported."""
         return self.listener_installer().capabilities()
 
     def listener_installer(self) -> UserspaceInstaller:
-        """One for the thread that owns the listening sockets."""
         return UserspaceInstaller(self._channels[0], self.ready.algorithms)
 
     def connection_installer(self) -> UserspaceInstaller:
-        """One for a thread that owns connections and may wait."""
         return UserspaceInstaller(self._channels[1], self.ready.algorithms)
 
     def background_installer(self) -> BackgroundInstaller:
-        """One for the thread that owns the connections, and never waits."""
         if self._background is None:
             self._background = BackgroundInstaller(self._channels[1], self.ready.algorithms)
         return self._background
 
     def loaded(self, peers: frozenset[IPAddress]) -> None:
-        """See tcpao.backend.Backend."""
-        # A process that has died is told by `died`.
+        """Tell the process the protected peers of the load."""
+        # `died` reports a process that has died.
         with suppress(ChannelError):
             self._channels[0].ask(Loaded(peers))
 
     def refusals_fileno(self) -> int | None:
-        """See tcpao.backend.Backend."""
         return self._pipe[0] if self._pipe is not None else None
 
     def refusals(self) -> list[DroppedSyn]:
-        """See tcpao.backend.Backend."""
         return refusals.read(self._pipe[0]) if self._pipe is not None else []
 
     def tally(self) -> Tally:
-        """What the process has counted. Raises tcpao.key_socket.InstallError if it has died."""
+        """Return the counts of the process. Raises tcpao.key_socket.InstallError if it has died."""
         if self._counts is None or self.died is not None:
             raise ChannelError(self.died or 'there is no packet process')
         return self._counts.read()
 
     def counters(self) -> Counters:
-        """See tcpao.backend.Backend."""
         tally = self.tally()
         return Counters(tally.good, tally.bad, tally.not_found, tally.unsigned)
 
     @property
     def pid(self) -> int:
-        """The process, for who wants to watch it."""
+        """Return the process id, for monitoring."""
         return self.ready.pid
 
     def fileno(self) -> int:
-        """Readable once the process has died: then every session is down. Closed by `stop`."""
+        """Return a descriptor that is readable once the process has died. Closed by `stop`."""
         return self._end.fileno() if self._end is not None else -1
 
     @property
     def died(self) -> str | None:
-        """Why the process can't be used any more; None while it can."""
+        """Return why the process is unusable; None while it works."""
         if self._child is not None and self._end is not None:
             ended = self._end.poll(0)
             if ended and all(channel.died is None for channel in self._channels):
@@ -184,8 +180,11 @@ class UserspaceBackend:
             channel.died = why
 
     def stop(self) -> None:
-        """Close the sessions first. What is left is reset, the rules go, the process ends;
-        idempotent. It takes 3 s at most: what isn't done by then, the watchdog does."""
+        """End the process; close the sessions first. A second call changes nothing.
+
+        Remaining sessions are reset, and the rules removed. Takes 3 s at most: the watchdog does
+        the rest.
+        """
         if self._child is None:
             return
         if self._background is not None:

@@ -1,8 +1,8 @@
-"""The installer for the thread of a routing daemon's loop: it asks the packet process, and goes on.
+"""The installer for the thread of a routing daemon's loop: asks the packet process without waiting.
 
-A thread of its own waits for the answers, which are events like any other; a process that is stuck
-costs the sessions that it protects, and no other its keepalive. What needs no answer is done at
-once: aborting a connection, first of all.
+A separate thread waits for the answers, which become events; a stuck process ends the sessions that
+it protects, but delays no keepalive of others. Requests without an answer are sent at once:
+aborting a connection, above all.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _AT_ONCE: Final = Abort | Probe
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """A command, and the socket that it was meant for."""
+    """A command, and the socket at the time of the command."""
 
     command: Command
     pair: SocketPair
@@ -35,7 +35,7 @@ class _Job:
 
 
 class BackgroundInstaller(UserspaceInstaller):
-    """For connections; one for each packet process."""
+    """An installer for connections; one for each packet process."""
 
     def __init__(self, channel: Channel, algorithms: frozenset[str]) -> None:
         super().__init__(channel, algorithms)
@@ -47,12 +47,14 @@ class BackgroundInstaller(UserspaceInstaller):
         self._thread.start()
 
     def fileno(self) -> int:
-        """Readable when `events` has an answer. It is never closed: the thread may be about to
-        write to it."""
+        """Return a descriptor that is readable when `events` has an answer.
+
+        It is never closed: the thread may be about to write to it.
+        """
         return self._woken
 
     def submit(self, command: Command) -> None:
-        """Start to carry a command out."""
+        """Start to execute a command."""
         if isinstance(command, _AT_ONCE) or (pair := _pair_of(command)) is None:
             super().submit(command)
             return
@@ -60,8 +62,11 @@ class BackgroundInstaller(UserspaceInstaller):
         self._notice()
 
     def events(self) -> list[Event]:
-        """As every installer's. What is answered of a socket that has been replaced or given up
-        meanwhile tells nothing of the one that has its addresses now."""
+        """Return everything that happened since the last call.
+
+        Answers about a socket that was replaced or given up since are dropped: they are not about
+        the socket that has its addresses now.
+        """
         with suppress(BlockingIOError):
             os.eventfd_read(self._woken)
         while self._answers:
@@ -93,7 +98,7 @@ class BackgroundInstaller(UserspaceInstaller):
     def _run(self) -> None:
         while (work := self._work.get()) is not None:
             if not isinstance(work, _Job):
-                # Nobody waits for what becomes of it.
+                # No caller waits for the result.
                 with suppress(InstallError):
                     self._channel.ask(work)
                 continue
@@ -113,7 +118,7 @@ def _gone(job: _Job) -> Failed:
 
 
 def _pair_of(command: Command) -> SocketPair | None:
-    """The connection that a command is about; None for one about listening sockets."""
+    """Return the connection of a command; None for a command about listening sockets."""
     if isinstance(command, Prune):
         return command.keep.pair if not isinstance(command.keep.pair, PeerPairs) else None
     pair = getattr(command, 'pair', None) or getattr(getattr(command, 'mkt', None), 'pair', None)

@@ -1,8 +1,8 @@
-"""The daemon's end of the private way to the packet process: one question, one answer.
+"""The daemon's end of the channel to the packet process: one question, one answer.
 
-One for each thread that asks. None is the reactor's: it waits for nobody (`background_installer`).
-A process that doesn't answer is as good as dead and is killed: its rules stay, so nothing gets
-through.
+There is one channel for each thread that asks; the reactor's thread never waits
+(`background_installer`). A process that does not answer is killed: its rules stay, so no segment
+passes unsigned.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from tcpao.key_socket import InstallError
 from tcpao.userspace.protocol.codec import decode_reply, encode, pieces
 from tcpao.userspace.protocol.messages import LARGEST, Refused, Reply, Request, Wait
 
-# Seconds for a sign of life, which takes milliseconds.
+# Seconds to wait for an answer, which takes milliseconds.
 PATIENCE: Final = 4.0
-# Seconds for an answer that needs other rules: two changes, each as long as it may wait for a lock.
+# Seconds to wait for an answer that needs other rules: two changes, each as long as it may wait for
+# a lock.
 RULES_PATIENCE: Final = 30.0
-# Seconds that the end waits for another thread, which has been woken.
+# Seconds that `close` waits for another thread, which has been woken.
 _YIELDS_WITHIN: Final = 0.2
 
 
@@ -31,11 +32,13 @@ _SO_SNDBUFFORCE: Final = 32
 
 
 def both_ends() -> tuple[socket.socket, socket.socket]:
-    """The daemon's and the process's, with room for the largest message whatever the host's
-    default is (net.core.wmem_default)."""
+    """Return the daemon's and the process's end, with room for the largest message.
+
+    The host's default may be smaller (net.core.wmem_default).
+    """
     both = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     for end in both:
-        # Who may not do that can't have a queue either, and the process says so.
+        # A user without this privilege can't have a queue either, and the process reports that.
         with suppress(PermissionError):
             end.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, LARGEST)
     return both
@@ -49,18 +52,18 @@ class ChannelError(InstallError):
 
 
 class Channel:
-    """Questions to the packet process."""
+    """A sender of questions to the packet process."""
 
     def __init__(self, sock: socket.socket, kill: Callable[[], None]) -> None:
         self._socket = sock
         self._kill = kill
         self._lock = threading.Lock()
         self.died: str | None = None
-        """Why nothing can be asked any more; None while it can."""
+        """The reason why the channel is unusable; None while it works."""
         sock.settimeout(PATIENCE)
 
     def ask(self, request: Request) -> Reply:
-        """The answer. Raises InstallError if it is a refusal, ChannelError if none comes."""
+        """Return the answer. Raises InstallError for a refusal, ChannelError without an answer."""
         with self._lock:
             if self.died is not None:
                 raise ChannelError(self.died)
@@ -69,7 +72,7 @@ class Channel:
                     self._socket.sendall(piece)
                 octets = self._hear()
             except OSError as error:
-                # Also a time-out. The answer to this question must not be taken for the next's.
+                # Also a time-out. The late answer must not be taken for that of the next question.
                 self._give_up(f'the packet process does not answer ({error})')
                 raise ChannelError(self.died or '') from None
             if not octets:
@@ -81,7 +84,7 @@ class Channel:
         return reply
 
     def _hear(self) -> bytes:
-        """An answer; nothing at the end. Raises OSError."""
+        """Return an answer; empty at the end of the process. Raises OSError."""
         octets = self._socket.recv(LARGEST)
         if octets and isinstance(decode_reply(octets), Wait):
             self._socket.settimeout(RULES_PATIENCE)
@@ -90,24 +93,24 @@ class Channel:
         return octets
 
     def fileno(self) -> int:
-        """Hung up once the process has ended."""
+        """Return a descriptor that hangs up once the process has ended."""
         return self._socket.fileno()
 
     def tell(self, request: Request) -> None:
-        """Ask for something whose answer nobody wants; lost if it can't be said at once."""
+        """Send a request whose answer is not needed; lost if the channel is busy."""
         if self.died is None and self._lock.acquire(timeout=_YIELDS_WITHIN):
             try:
                 self._socket.setblocking(False)
                 for piece in pieces(encode(request)):
                     self._socket.send(piece)
             except OSError:
-                # As good as dead.
+                # The process is as good as dead.
                 return
             finally:
                 self._lock.release()
 
     def listen(self) -> Reply | None:
-        """What the process says first; None if it ends without a word."""
+        """Return the first message of the process; None if it ends without one."""
         self._socket.settimeout(RULES_PATIENCE)
         try:
             octets = self._socket.recv(LARGEST)
@@ -118,8 +121,9 @@ class Channel:
         return decode_reply(octets) if octets else None
 
     def close(self, why: str) -> None:
-        """Nothing more will be asked; to the process this is the daemon's end. Whoever waits for
-        an answer is woken."""
+        """Close the channel, which tells the process that the daemon ends; wakes waiting
+        threads.
+        """
         if self.died is None:
             self.died = why
         with suppress(OSError):

@@ -1,4 +1,4 @@
-"""The packet process as the daemon has it: a program of its own, with a watchdog for its parent."""
+"""The packet process as the daemon's child: a separate program, with a watchdog as its parent."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Final, Protocol
 import tcpao
 from tcpao.userspace.protocol.messages import END, KILL
 
-# What the process needs of the daemon's environment; keys are in none.
+# Variables of the daemon's environment that the process needs; none has a key.
 _PASSED_ON: Final = (
     'PATH',
     'PYTHONPATH',
@@ -26,36 +26,36 @@ _PASSED_ON: Final = (
     'XTABLES_LOCKFILE',
 )
 _TELLS_WITHIN: Final = 0.2
-"""Seconds between the end of the process's channels and what its watchdog says of it."""
+"""Seconds between the end of the process's channels and its watchdog's report."""
 
 
 class Child(Protocol):
-    """The process; tests fork theirs."""
+    """The packet process; tests fork theirs."""
 
     def fileno(self) -> int:
-        """Readable once it has ended."""
+        """Return a descriptor that is readable once the process has ended."""
 
     def status(self) -> int | None:
-        """Its exit status, negative for a signal; None while it lives."""
+        """Return the exit status, negative for a signal; None while the process runs."""
 
     def status_soon(self) -> int | None:
-        """As `status`, where something else says already that it has ended."""
+        """Return the status, after another sign of the end: waits a moment for the report."""
 
     def kill(self) -> None:
-        """End it now, whoever we are by now; its rules stay."""
+        """Kill the process now, whatever our user id; its rules stay."""
 
     def end(self) -> None:
-        """It has to end, and to take its rules with it, soon."""
+        """Tell the process to remove its rules and end soon."""
 
     def wait(self, timeout: float | None = None) -> int:
-        """Until nothing of it is left. Raises subprocess.TimeoutExpired."""
+        """Wait for the end, and return the exit status. Raises subprocess.TimeoutExpired."""
 
 
 class WatchedChild:
-    """The real one."""
+    """The packet process under its watchdog."""
 
     def __init__(self, descriptors: Sequence[int], kinds: Iterable[str]) -> None:
-        """`descriptors` are its own. Raises OSError."""
+        """Start the process with these `descriptors`. Raises OSError."""
         self._control, theirs = socket.socketpair()
         self._control.setblocking(False)
         self._status: int | None = None
@@ -63,14 +63,14 @@ class WatchedChild:
         try:
             with theirs:
                 self._watchdog = subprocess.Popen(
-                    # -P: the working directory isn't ours.
+                    # -P: modules must not come from the working directory.
                     [sys.executable, '-P', '-m', 'tcpao.userspace', *map(str, passed), *kinds],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     cwd='/',
                     env=_environment(),
                     pass_fds=passed,
-                    # A Ctrl-C is for the daemon, which ends the process when it has nothing to
+                    # A Ctrl-C is for the daemon, which ends the process once there is nothing to
                     # sign.
                     start_new_session=True,
                 )
@@ -79,32 +79,26 @@ class WatchedChild:
             raise
 
     def fileno(self) -> int:
-        """See Child."""
         return self._control.fileno()
 
     def status(self) -> int | None:
-        """See Child."""
         if self._status is None and self._is_readable(0):
             with suppress(OSError):
-                # Without a word its watchdog was killed, and it ends with that.
+                # Without a report its watchdog was killed, and the process ends with it.
                 self._status = int(self._control.recv(16) or -1)
         return self._status
 
     def status_soon(self) -> int | None:
-        """See Child."""
         self._is_readable(_TELLS_WITHIN)
         return self.status()
 
     def kill(self) -> None:
-        """See Child."""
         self._say(KILL)
 
     def end(self) -> None:
-        """See Child."""
         self._say(END)
 
     def wait(self, timeout: float | None = None) -> int:
-        """See Child."""
         try:
             return self._watchdog.wait(timeout)
         finally:

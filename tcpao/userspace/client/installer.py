@@ -1,4 +1,4 @@
-"""The installer on the packet process: the commands' steps are those of every backend."""
+"""The installer for the packet process, with the same steps as every other installer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from tcpao.userspace.protocol.messages import AddAll, DeleteAll, Request
 
 
 class UserspaceInstaller(SocketInstaller[socket.socket]):
-    """The `userspace` backend, for one thread; several may share a packet process."""
+    """The installer of the `userspace` backend, for one thread; several may share a packet
+    process.
+    """
 
     def __init__(self, channel: Channel, algorithms: frozenset[str]) -> None:
         super().__init__(wrap=lambda sock: UserspaceSocket(sock, channel, self._tell))
@@ -27,12 +29,12 @@ class UserspaceInstaller(SocketInstaller[socket.socket]):
         self._told = False
 
     def _tell(self, request: Request) -> None:
-        """Have the process do what nobody waits for. It may be dead by then, which is as good."""
+        """Send a request without using its answer; a dead process needs none."""
         with suppress(InstallError):
             self._channel.ask(request)
 
     def capabilities(self) -> Capabilities:
-        """What the packet process said that it can do."""
+        """Return the capabilities that the packet process has reported."""
         return Capabilities(
             backend='userspace',
             algorithms=self._algorithms,
@@ -41,26 +43,27 @@ class UserspaceInstaller(SocketInstaller[socket.socket]):
         )
 
     def add_connection(self, pair: SocketPair, handle: socket.socket) -> None:
-        """As every installer's."""
         super().add_connection(pair, handle)
         _userspace(self._connections[pair]).attach(pair)
 
     def drop_connection(self, pair: SocketPair) -> None:
-        """As every installer's. What TCP still sends for it is signed for a while."""
+        """Forget a connection; later segments of TCP for it are still signed for a while."""
         known = self._connections.get(pair)
         super().drop_connection(pair)
         if known is not None:
             _userspace(known).release()
 
     def add_listener(self, handle: socket.socket) -> None:
-        """As every installer's; raises InstallError for a socket that isn't bound to a port."""
+        """Manage a listener's keys; raises InstallError too if the socket is not bound to a
+        port.
+        """
         if handle.fileno() == -1 or endpoint_of(handle.getsockname())[1] == 0:
             raise InstallError(Cause.REFUSED, 'a listening socket must be bound to a port first')
         super().add_listener(handle)
         _userspace(self._listeners[-1][1]).register()
 
     def drop_listener(self, handle: socket.socket) -> None:
-        """As every installer's; its keys go at once, so close it before it takes a connection."""
+        """Forget a listener; its keys go at once, so close it before it accepts a connection."""
         known = [sock for other, sock in self._listeners if other is handle]
         super().drop_listener(handle)
         for sock in known:
@@ -81,12 +84,11 @@ class UserspaceInstaller(SocketInstaller[socket.socket]):
             self._channel.ask(DeleteAll(named))
 
     def submit(self, command: Command) -> None:
-        """As every installer's. The first command after the process died says so, too."""
+        """Execute a command, and report a death of the process."""
         super().submit(command)
         self._notice()
 
     def events(self) -> list[Event]:
-        """As every installer's."""
         self._notice()
         return super().events()
 

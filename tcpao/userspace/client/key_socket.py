@@ -1,7 +1,7 @@
-"""A KeySocket whose keys live in the packet process.
+"""A KeySocket whose keys are in the packet process.
 
-What Linux itself says of a TCP socket (its addresses, whether it has ever connected, how it is
-reset) is asked as for the kernel's TCP-AO; only the keys are somewhere else.
+Linux's own state of a TCP socket (its addresses, whether it has ever connected) and its reset are
+the same as for the kernel's TCP-AO; only the keys are elsewhere.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ from tcpao.userspace.protocol.messages import (
 
 _SO_COOKIE: Final = 57
 _COOKIE: Final = Struct('=Q')
-# <linux/in.h>: Python 3.11 doesn't have these.
+# <linux/in.h>: missing in Python 3.11.
 _IP_MTU_DISCOVER: Final = 10
 _PMTUDISC_INTERFACE: Final = 4
 
 
 class UserspaceSocket(LinuxSocket):
-    """A listening socket until `attach` says which connection it is."""
+    """A listening socket, or a connection once `attach` was called."""
 
     def __init__(
         self, sock: socket.socket, channel: Channel, tell: Callable[[Request], None]
     ) -> None:
-        """`tell` is for what needs no answer."""
+        """Take the socket; `tell` sends requests that need no answer."""
         super().__init__(sock)
         self._tell = tell
         self._channel = channel
@@ -51,7 +51,7 @@ class UserspaceSocket(LinuxSocket):
         self._released = False
 
     def attach(self, pair: SocketPair) -> None:
-        """It is a connection, or will be."""
+        """Make this socket a connection, open or about to be."""
         self._ignore_path_mtu()
         self._pair = pair
         self._name = SocketName(
@@ -64,26 +64,32 @@ class UserspaceSocket(LinuxSocket):
         )
 
     def _ignore_path_mtu(self) -> None:
-        """Have the kernel hold its IPv4 packets to the link's MTU, and set no DF bit: TCP fills
-        the path's, without our option, and ICMP about any other socket moves that."""
-        # A closed one is told of by the next command.
+        """Limit the socket's IPv4 packets to the link's MTU, without the DF bit.
+
+        TCP fills the path MTU without our option, and ICMP about any other socket changes that MTU.
+        """
+        # The next command reports a closed socket.
         with suppress(OSError):
             self._sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_INTERFACE)
 
     def is_open(self) -> bool:
         if super().is_open():
             return True
-        # Its owner has closed it without a word.
+        # Its owner has closed it without a call.
         self.release()
         return False
 
     def register(self) -> None:
-        """Tell the packet process of a listening socket, keys or not: it takes SYNs that another
-        one has keys for."""
+        """Tell the packet process of a listening socket, with keys or without.
+
+        The socket accepts SYNs that another listening socket has keys for.
+        """
         self._ask(Listen(self.name()))
 
     def release(self) -> None:
-        """The owner is done with it. The process may be dead by then, which is as good."""
+        """Forget the socket, which its owner does not need any more; a dead process needs no
+        message.
+        """
         if self._released or self._name is None:
             return
         self._released = True
@@ -118,7 +124,7 @@ class UserspaceSocket(LinuxSocket):
     # --- its name ---------------------------------------------------------------------------
 
     def name(self) -> SocketName:
-        """What the packet process knows it by. Raises InstallError."""
+        """Return the name of this socket in the packet process. Raises InstallError."""
         if self._name is None:
             try:
                 local, port = endpoint_of(self._sock.getsockname())

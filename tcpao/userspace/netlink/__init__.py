@@ -1,4 +1,4 @@
-"""Netlink messages that no library has: netfilter queues, and the destruction of a socket.
+"""Netlink messages that no library has: netfilter queues, owners and the destruction of sockets.
 
 Knows nothing of TCP-AO.
 """

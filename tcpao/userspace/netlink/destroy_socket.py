@@ -1,7 +1,7 @@
-"""Ending TCP connections of this host whose owner is gone, by their address and SO_COOKIE.
+"""The end of TCP connections whose owner is gone, by their addresses and SO_COOKIE.
 
 One message of inet_diag (SOCK_DESTROY, CONFIG_INET_DIAG_DESTROY): TCP sends a RST, which is still
-signed, and the socket is dead even if somebody else holds a descriptor of it.
+signed, and the socket is dead even if another process holds a descriptor of it.
 """
 
 from __future__ import annotations
@@ -29,18 +29,21 @@ _REQUEST: Final = Struct('=BBBBI')
 _SOCKET: Final = Struct('!HH16s16s')
 _REST: Final = Struct('=IQ')
 _ERROR: Final = Struct('=i')
-# inet_diag_msg: family, state, two timers, then as in the request.
+# inet_diag_msg: family, state, two timers, then the fields of the request.
 _FOUND: Final = Struct('=xBxx36x4xQ')
 
 
 def destroy(pair: SocketPair, cookie: int | None, interface: int = 0) -> bool:
-    """End this connection; without a cookie, whichever has the pair. True if no such socket is
-    left; False if the kernel won't end it. `interface`: the device that a bound socket uses."""
+    """End this connection; without a cookie, the one that has the pair now.
+
+    Returns True if no such socket is left; False if the kernel refuses. `interface` is the device
+    of a bound socket.
+    """
     try:
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG) as diag:
             diag.settimeout(1.0)
             if cookie is None:
-                # The kernel takes a listening socket where there is no connection, and ends that.
+                # Without a connection, the kernel would find a listening socket, and end that.
                 cookie = _find(diag, pair, interface)
             if cookie is not None:
                 _ask(diag, _SOCK_DESTROY, _NLM_F_ACK, pair, cookie, interface)
@@ -52,8 +55,10 @@ def destroy(pair: SocketPair, cookie: int | None, interface: int = 0) -> bool:
 
 
 def _find(diag: socket.socket, pair: SocketPair, interface: int) -> int | None:
-    """The cookie of the connection that has the pair; None if nobody but a listening socket
-    could. Raises OSError; FileNotFoundError if there is none."""
+    """Return the cookie of the connection with this pair; None if only a listening socket fits.
+
+    Raises OSError; FileNotFoundError if there is no socket.
+    """
     answer = _ask(diag, _SOCK_DIAG_BY_FAMILY, 0, pair, _NO_COOKIE, interface)
     state, cookie = _FOUND.unpack_from(answer, _NLMSG.size)
     return None if state == _LISTEN else cookie
@@ -62,7 +67,7 @@ def _find(diag: socket.socket, pair: SocketPair, interface: int) -> int | None:
 def _ask(
     diag: socket.socket, kind: int, flags: int, pair: SocketPair, cookie: int, interface: int
 ) -> bytes:
-    """The answer. Raises OSError as the kernel says."""
+    """Return the kernel's answer. Raises OSError with the kernel's error."""
     family = socket.AF_INET if pair.local.version == 4 else socket.AF_INET6
     body = (
         _REQUEST.pack(family, socket.IPPROTO_TCP, 0, 0, _ALL_STATES)

@@ -1,6 +1,6 @@
-"""What netlink says, taken apart: messages, and their attributes (include/uapi/linux/netlink.h).
+"""Decoding of netlink messages and their attributes (include/uapi/linux/netlink.h).
 
-For what comes now and then. Packets are taken apart by `nfqueue` itself, in one pass.
+For rare messages. `nfqueue` decodes packets itself, in one pass.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ class Message(NamedTuple):
     kind: int
     flags: int
     port: int
-    """Of the netlink socket that it is about, or from."""
+    """Port id of the netlink socket that the message is about, or from."""
     body: bytes
 
 
 def messages(octets: bytes) -> Iterator[Message]:
-    """Those of one read. What is malformed ends it: the kernel sends nothing like that."""
+    """Yield the messages of one read, up to a malformed one, which the kernel never sends."""
     at = 0
     while at + HEADER.size <= len(octets):
         length, kind, flags, _, port = HEADER.unpack_from(octets, at)
@@ -39,7 +39,7 @@ def messages(octets: bytes) -> Iterator[Message]:
 
 
 def attribute(octets: bytes, wanted: int) -> bytes | None:
-    """The value of the first attribute of this kind; None if there is none."""
+    """Return the value of the first attribute of this kind; None if there is none."""
     at = 0
     while at + _ATTRIBUTE.size <= len(octets):
         length, kind = _ATTRIBUTE.unpack_from(octets, at)

@@ -1,7 +1,7 @@
 """The netlink messages of a netfilter queue: configuration, packets, verdicts.
 
 Not a library for nfnetlink: one queue, whole packets, no fail-open, no GSO (each segment must have
-its own MAC, so the kernel shall segment, and complete checksums, before it queues). Sources:
+its own MAC, so the kernel has to segment, and complete checksums, before it queues). Sources:
 include/uapi/linux/netfilter/nfnetlink.h, nfnetlink_queue.h and linux/netlink.h. Numbers in
 nfnetlink's attributes are in network byte order, those of netlink itself in the host's.
 """
@@ -29,15 +29,15 @@ _NLM_F_REQUEST: Final = 1
 _NLM_F_ACK: Final = 4
 _NFNL_SUBSYS_QUEUE: Final = 3
 
-# What waits in the kernel: packets, and octets of the socket that they are handed over by.
-# A full send buffer of a few sessions; what doesn't fit is lost, and TCP sends it again.
+# Limits of the kernel's queue: packets, and octets of the socket that delivers them. Enough for
+# full send buffers of a few sessions; packets beyond are lost, and TCP repeats them.
 QUEUE_LENGTH: Final = 8192
 RECEIVE_BUFFER: Final = 16 * 1024 * 1024
 LARGEST_MESSAGE: Final = 0xFFFF + 4096
-# What is handed over at once, in octets; hosts' defaults (net.core.wmem_default) may be too small
-# for a single packet. The kernel takes it during the call: it costs no memory.
+# Octets of verdicts sent in one call; hosts' defaults (net.core.wmem_default) may be too small for
+# a single packet. The kernel takes them during the call: no memory is used afterwards.
 SEND_BUFFER: Final = 1024 * 1024
-# Too much for the send buffer, no memory for it: none of what was to be sent has been looked at.
+# Too much for the send buffer, or no memory: the kernel has processed none of the verdicts.
 _NO_ROOM: Final = {errno.EMSGSIZE, errno.ENOBUFS}
 
 
@@ -70,7 +70,7 @@ class Attribute(IntEnum):
 
 
 class Hook(IntEnum):
-    """enum nf_inet_hooks: where a packet was on its way."""
+    """enum nf_inet_hooks: the position of a packet on its way."""
 
     LOCAL_IN = 1
     LOCAL_OUT = 3
@@ -78,7 +78,7 @@ class Hook(IntEnum):
 
 _COMMAND_BIND: Final = 1
 _COMMAND_PF_BIND: Final = 3
-"""Does nothing any more, but needs CAP_NET_ADMIN like everything else."""
+"""No effect any more, but needs CAP_NET_ADMIN like all other commands."""
 _COPY_PACKET: Final = 2
 _CHECKSUM_NOT_READY: Final = 1
 _DROP: Final = 0
@@ -103,11 +103,11 @@ _A_SKB_INFO: Final = int(Attribute.SKB_INFO)
 
 
 class QueueError(Exception):
-    """The queue can't be had; the message says why and what to try."""
+    """The queue is not available; the message says why and what to try."""
 
 
 class QueueTakenError(QueueError):
-    """Somebody else listens on this queue."""
+    """Another process listens on this queue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,16 +118,15 @@ class Queued:
     hook: int
     packet: bytes
     partial: bool
-    """True if its TCP checksum was left to the hardware."""
+    """True if the TCP checksum was left to the hardware."""
     interface: int = 0
-    """Index of the device that it came by or leaves by."""
+    """Index of the device by which the packet arrived or leaves."""
 
 
 def parse(octets: bytes | memoryview) -> list[Queued]:
-    """The packets in what one read of the netlink socket gave; other messages are passed over.
+    """Return the packets of one read of the netlink socket; other messages are skipped.
 
-    A packet that was cut short is shorter than its own length field says, which the core
-    notices.
+    A packet that was cut is shorter than its own length field says, which the core detects.
     """
     packets = []
     at, end = 0, len(octets)
@@ -174,7 +173,7 @@ _BARE: Final = Struct('=IHHII4sHH8s')
 
 
 def verdict(queue: int, identity: int, packet: bytes | None, changed: bool) -> bytes:
-    """One verdict message: the packet to go on instead, or None to drop it."""
+    """Return one verdict message: the packet to send on instead, or None to drop it."""
     generic = _NFGENMSG.pack(0, 0, queue)
     if packet is None or not changed:
         decision = _VERDICT_HEADER.pack(_DROP if packet is None else _ACCEPT, identity)
@@ -204,7 +203,7 @@ def verdict(queue: int, identity: int, packet: bytes | None, changed: bool) -> b
 
 
 def configuration(queue: int, sequence: int, *attributes: tuple[ConfigAttribute, bytes]) -> bytes:
-    """A configuration message that asks for an acknowledgment."""
+    """Return a configuration message that asks for an acknowledgment."""
     body = _NFGENMSG.pack(0, 0, queue)
     for kind, value in attributes:
         body += _ATTRIBUTE.pack(4 + len(value), kind) + value + bytes(-len(value) % 4)
@@ -214,7 +213,7 @@ def configuration(queue: int, sequence: int, *attributes: tuple[ConfigAttribute,
 
 
 def acknowledgment(octets: bytes) -> tuple[int, int] | None:
-    """Sequence number and errno (0: done) of an answer; None if it is something else."""
+    """Return sequence number and errno (0: done) of an answer; None for another message."""
     try:
         _, kind, _, sequence, _ = _NLMSG.unpack_from(octets)
         if kind != _NLMSG_ERROR:
@@ -228,11 +227,11 @@ class Queue:
     """One netfilter queue of this process's network namespace, bound."""
 
     def __init__(self, number: int) -> None:
-        """Raises QueueError, QueueTakenError if somebody else has this number."""
+        """Bind the queue. Raises QueueError, QueueTakenError if another process has this number."""
         self.number = number
         self._sequence = 0
         self._owed: list[bytes] = []
-        """Verdicts that there was no room for; each is a drop."""
+        """Verdicts that did not fit into the send buffer; each is a drop."""
         try:
             self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)
         except OSError as error:
@@ -241,13 +240,13 @@ class Queue:
             self._socket.bind((0, 0))
             self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, RECEIVE_BUFFER)
             self._socket.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, SEND_BUFFER)
-            # An overflow loses packets either way; an error in between would tell nobody more.
+            # An overflow loses packets either way; an error in between would help nobody.
             self._socket.setsockopt(_SOL_NETLINK, _NETLINK_NO_ENOBUFS, 1)
             self._command(_COMMAND_PF_BIND)
             try:
                 self._command(_COMMAND_BIND)
             except OSError as error:
-                # By now EPERM says that it is another socket's.
+                # At this point EPERM means that another socket has the queue.
                 if error.errno in (errno.EPERM, errno.EBUSY, errno.EEXIST):
                     raise QueueTakenError(
                         f'netfilter queue {number} belongs to another process'
@@ -268,11 +267,11 @@ class Queue:
         self._view = memoryview(self._buffer)
 
     def fileno(self) -> int:
-        """Readable when packets wait."""
+        """Return a descriptor that is readable when packets wait."""
         return self._socket.fileno()
 
     def receive(self) -> list[Queued]:
-        """What has come; nothing if nothing waits."""
+        """Return the packets that wait, if any."""
         try:
             size = self._socket.recv_into(self._buffer)
         except (BlockingIOError, InterruptedError):
@@ -280,8 +279,11 @@ class Queue:
         return parse(self._view[:size])
 
     def send(self, verdicts: list[bytes]) -> None:
-        """Hand verdicts over, many in one system call. If there is no room for that many, one by
-        one, and a packet that there is no room for is dropped: TCP sends it again."""
+        """Send verdicts, many in one system call.
+
+        Without room for that many, send them one by one; a packet without room is dropped: TCP
+        repeats it.
+        """
         if self._owed:
             verdicts = self._owed + verdicts
             self._owed = []
@@ -292,11 +294,11 @@ class Queue:
                 _, identity = _VERDICT_HEADER.unpack_from(each, _VERDICT_HEADER_AT)
                 drop = verdict(self.number, identity, None, changed=False)
                 if not self._takes(drop):
-                    # It would fill the queue for ever.
+                    # Without a verdict, the packet would fill the queue for ever.
                     self._owed.append(drop)
 
     def _takes(self, octets: bytes) -> bool:
-        """Whether the kernel has taken them: all or, if there is no room, none."""
+        """Return True if the kernel has taken all; without room, it takes none."""
         try:
             self._socket.send(octets)
         except OSError as error:
@@ -306,7 +308,7 @@ class Queue:
         return True
 
     def close(self) -> None:
-        """Give the queue up: what its rules match is dropped from now on."""
+        """Unbind the queue: packets that its rules match are dropped from now on."""
         self._socket.close()
 
     def _command(self, command: int) -> None:
@@ -332,13 +334,15 @@ def _explained(number: int | None, queue: int) -> QueueError:
 
 
 def bound_queues() -> set[int]:
-    """Numbers of the queues that somebody in this namespace listens on. Raises QueueError if only
-    root may know."""
+    """Return the numbers of the queues that processes in this namespace listen on.
+
+    Raises QueueError if only root may read them.
+    """
     path = Path('/proc/thread-self/net/netfilter/nfnetlink_queue')
     try:
         lines = path.read_text().splitlines()
     except FileNotFoundError:
-        # Nor are there queues.
+        # The kernel has no queues at all.
         return set()
     except OSError as error:
         raise QueueError(

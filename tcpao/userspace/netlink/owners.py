@@ -1,8 +1,8 @@
-"""Which socket of this host has a socket pair, or gets its SYN: asked of inet_diag.
+"""The socket of this host that has a socket pair, or gets its SYN: asked of inet_diag.
 
 One message for one socket (SOCK_DIAG_BY_FAMILY), some 12 microseconds; the kernel answers within
-the call. It looks sockets up as it does for an arriving segment: a connection first, then a
-listening socket. Sources: include/uapi/linux/inet_diag.h, net/ipv4/inet_diag.c.
+the call. It looks sockets up as for an arriving segment: a connection first, then a listening
+socket. Sources: include/uapi/linux/inet_diag.h, net/ipv4/inet_diag.c.
 """
 
 from __future__ import annotations
@@ -42,22 +42,22 @@ _ANSWER_WITHIN: Final = 1.0
 
 
 class Found(NamedTuple):
-    """A socket, as the kernel describes it."""
+    """A socket that the kernel has found."""
 
     cookie: int
     listens: bool
     uid: int
     inode: int
-    """0 if no process has a descriptor of it: TIME-WAIT, and what was closed."""
+    """0 if no process has a descriptor of the socket: TIME-WAIT, and closed sockets."""
     octets: tuple[int, int] | None
-    """Sent and acknowledged, received in order; None if that was not asked for."""
+    """Octets sent and acknowledged, received in order; None if not asked for."""
 
 
 class SocketOwners:
-    """The kernel's answers, in the network namespace of the thread that makes this object."""
+    """A client of inet_diag, in the network namespace of the thread that makes this object."""
 
     def __init__(self) -> None:
-        """Open the socket. Raises OSError where the kernel has no inet_diag."""
+        """Open the socket. Raises OSError if the kernel has no inet_diag."""
         self._sequence = 0
         self._diag = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG)
         self._diag.settimeout(_ANSWER_WITHIN)
@@ -77,23 +77,25 @@ class SocketOwners:
 
     def hears(self, cookies: Set[int], pair: SocketPair, interface: int) -> bool:
         try:
-            # No connection has the port 0: the answer is the listening socket, whatever has the
-            # pair at the moment.
+            # No connection has the port 0: the answer is the listening socket, even while a
+            # connection has the pair.
             found = self._ask(pair, 0, interface, 0)
         except OSError:
             return False
         return found.listens and found.cookie in cookies
 
     def find(self, pair: SocketPair, interface: int, *, octets: bool = False) -> Found | None:
-        """Return the socket that has this pair, or the listening one; None if there is none or
-        the kernel does not say. `octets`: ask how much it has sent and received, too."""
+        """Return the socket with this pair, or the listening one; None if the kernel finds none.
+
+        With `octets`, the counts of sent and received octets too.
+        """
         try:
             return self._ask(pair, pair.remote_port, interface, 1 << _INFO - 1 if octets else 0)
         except OSError:
             return None
 
     def close(self) -> None:
-        """Give the socket up."""
+        """Close the socket."""
         self._diag.close()
 
     def _ask(self, pair: SocketPair, remote_port: int, interface: int, extensions: int) -> Found:
@@ -111,7 +113,7 @@ class SocketOwners:
         while True:
             answer = self._diag.recv(4096)
             _, kind, _, sequence, _ = HEADER.unpack_from(answer)
-            # An answer that came after its question was given up is not this one's.
+            # A late answer belongs to an earlier question.
             if sequence == self._sequence:
                 break
         if kind == ERROR:

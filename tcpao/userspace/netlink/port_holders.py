@@ -1,4 +1,4 @@
-"""Which sockets of this host have a local port, and whose they are: for an operator who can't bind.
+"""The sockets of this host on a local port, and their processes: for an operator who can't bind.
 
 Asked of inet_diag, which shows a socket that is only bound from Linux 6.8 on. A process is found by
 its descriptors in /proc: another user's only as root.
@@ -25,11 +25,11 @@ _ALL_STATES: Final = 0xFFFFFFFF
 _ANSWER_WITHIN: Final = 1.0
 """Seconds."""
 
-# inet_diag_req_v2, of which only family, protocol, states and the local port are said.
+# inet_diag_req_v2, of which only family, protocol, states and the local port are set.
 _REQUEST: Final = Struct('=BBxxI')
 _PORT: Final = Struct('!H')
 _REST: Final = bytes(2 + 16 + 16 + 4 + 8)
-# inet_diag_msg: ports, the local address, and after the rest uid and inode.
+# inet_diag_msg: ports, the local address, and at the end uid and inode.
 _FOUND: Final = Struct('!4xH2x16s')
 _OWNER: Final = Struct('=II')
 _OWNER_AT: Final = 64
@@ -43,7 +43,7 @@ class PortHolder(NamedTuple):
 
 
 def describe_holders(local: IPAddress, port: int) -> str:
-    """Return who has this local port, in words; '' if the kernel shows nobody."""
+    """Return the processes that have this local port, in words; empty if the kernel shows none."""
     names = {_describe(holder) for holder in _holders(local, port) if not _is_ours(holder)}
     return ' and '.join(sorted(names))
 
@@ -90,7 +90,7 @@ def _describe(holder: PortHolder) -> str:
 
 def _has_socket(descriptors: Path, inode: int) -> bool:
     wanted = f'socket:[{inode}]'
-    # Another user's, or gone.
+    # Another user's process, or one that has ended.
     with suppress(OSError):
         for descriptor in descriptors.iterdir():
             with suppress(OSError):

@@ -40,7 +40,7 @@ _LENGTH: Final = Struct('!I')
 
 
 def encode(request: Request) -> bytes:
-    """A request as octets."""
+    """Return a request as octets."""
     fields: dict[str, Any] = {'request': type(request).__name__}
     secret = b''
     match request:
@@ -72,14 +72,13 @@ def encode(request: Request) -> bytes:
 
 
 def pieces(octets: bytes) -> Iterator[bytes]:
-    """A request as the datagrams that carry it: an octet that says whether more follow, and a
-    part."""
+    """Yield the datagrams of a request: an octet that says whether more follow, and a part."""
     for at in range(0, len(octets), PIECE):
         yield bytes((at + PIECE < len(octets),)) + octets[at : at + PIECE]
 
 
 def decode(octets: bytes) -> Request:
-    """A request from its octets. Raises ValueError or KeyError for what isn't one."""
+    """Return a request from its octets. Raises ValueError or KeyError for malformed octets."""
     end = _LENGTH.size + _LENGTH.unpack_from(octets)[0]
     fields = json.loads(octets[_LENGTH.size : end])
     kind = fields['request']
@@ -144,7 +143,7 @@ def _name_of(fields: dict[str, Any]) -> SocketName:
 
 
 def _names(names: Iterable[SocketName]) -> dict[str, Any]:
-    """Few sockets, of many keys: each once, and which one it is for each key."""
+    """Return each socket once, and for each key the index of its socket: few sockets, many keys."""
     sockets: dict[SocketName, int] = {}
     which = [sockets.setdefault(name, len(sockets)) for name in names]
     return {'sockets': [_name(name) for name in sockets], 'which': which}
@@ -193,7 +192,7 @@ def _key_of(fields: dict[str, Any], secret: bytes) -> Key:
 
 
 def encode_reply(reply: Reply) -> bytes:
-    """A reply as octets."""
+    """Return a reply as octets."""
     fields: dict[str, Any] = {'reply': type(reply).__name__}
     match reply:
         case Ready(pid, queue, rules, algorithms, without, removed):
@@ -211,7 +210,7 @@ def encode_reply(reply: Reply) -> bytes:
 
 
 def decode_reply(octets: bytes) -> Reply:
-    """A reply from its octets. Raises ValueError or KeyError for what isn't one."""
+    """Return a reply from its octets. Raises ValueError or KeyError for malformed octets."""
     fields = json.loads(octets)
     kind = fields.pop('reply')
     match kind:

@@ -1,5 +1,6 @@
-"""Counters of the packet process in memory that the daemon reads: to look at them it waits for
-nobody, however stuck the process is.
+"""Counters of the packet process in memory that the daemon reads without waiting.
+
+So the counters are available even if the process is stuck.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ _values: Final = attrgetter(*_NAMES)
 
 
 class SharedCounts:
-    """One page that both processes have. Each counter is written as a whole; those of one moment
-    may be of two turns."""
+    """One page that both processes map.
+
+    Each counter is written as a whole; two counters read at one moment may be of different moments.
+    """
 
     def __init__(self, descriptor: int | None = None) -> None:
-        """The one behind a descriptor, or a new one."""
+        """Map the page of a descriptor, or a new one."""
         made = descriptor is None
         self.descriptor: Final = os.memfd_create('counts') if descriptor is None else descriptor
         if made:
@@ -31,13 +34,13 @@ class SharedCounts:
         self._memory = mmap.mmap(self.descriptor, _FORMAT.size)
 
     def write(self, tally: Tally) -> None:
-        """As the process has counted."""
+        """Write the counts of the process."""
         _FORMAT.pack_into(self._memory, 0, *_values(tally))
 
     def read(self) -> Tally:
-        """As it was last written."""
+        """Return the counts as last written."""
         return Tally(*_FORMAT.unpack_from(self._memory))
 
     def close(self) -> None:
-        """Give the descriptor back; what was counted stays to be read."""
+        """Close the descriptor; the last counts stay readable."""
         os.close(self.descriptor)

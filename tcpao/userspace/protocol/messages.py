@@ -1,7 +1,7 @@
-"""What the daemon and its packet process say to each other: a request in one or more datagrams, a
-reply in one.
+"""Messages of the daemon and its packet process: a request in one or more datagrams, a reply in
+one.
 
-A message is JSON, and where a key is added the key's octets behind it: a secret is never text. Both
+A message is JSON, followed by the key's octets where a key is added: a secret is never text. Both
 ends are the same installation, so there are no versions and no leniency.
 """
 
@@ -15,21 +15,21 @@ from tcpao.key_socket import InstallError, Key, SocketState
 from tcpao.mkt import IPAddress, IPNetwork
 from tcpao.userspace.connections.sockets_table import SocketName
 
-# A connection's state with all the ids that there are is far smaller.
+# A connection's state with all possible ids is far smaller.
 LARGEST: Final = 128 * 1024
 
-# What goes at once, in octets: far less than the socket's buffer, with the kernel's part.
+# Octets of one datagram: far less than the socket's buffer, with the kernel's part.
 PIECE: Final = 32 * 1024
 
 KILL: Final = b'k'
-"""To the watchdog: the process does not answer."""
+"""To the watchdog: kill the process, which does not answer."""
 END: Final = b'e'
-"""To the watchdog: the process has to end, soon."""
+"""To the watchdog: the process has to end soon."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listen:
-    """Know a listening socket, keys or not."""
+    """Register a listening socket, with keys or without."""
 
     name: SocketName
 
@@ -46,7 +46,7 @@ class Add:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """Remove a key; `switch_to`: SendID and RecvID of the one to use instead."""
+    """Remove a key; `switch_to`: SendID and RecvID of the key to use instead."""
 
     name: SocketName
     peer: IPNetwork
@@ -64,7 +64,7 @@ class AddAll:
 
 @dataclass(frozen=True, slots=True)
 class DeleteAll:
-    """Remove keys of listening sockets, by peer, SendID and RecvID; those that are there."""
+    """Remove keys of listening sockets, by peer, SendID and RecvID; missing keys are no error."""
 
     keys: tuple[tuple[SocketName, IPNetwork, int, int], ...]
 
@@ -79,28 +79,28 @@ class SetRNext:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """Answered by State."""
+    """Read the keys of a socket; answered by State."""
 
     name: SocketName
 
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """The socket is closed, or about to be."""
+    """Forget a socket that is closed, or about to be."""
 
     name: SocketName
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A load is in force, with these protected peers."""
+    """Note that a load is in force, with these protected peers."""
 
     peers: frozenset[IPAddress]
 
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Reset what is left, remove the rules, end."""
+    """Reset the remaining connections, remove the rules, end."""
 
 
 Request = Listen | Add | AddAll | Delete | DeleteAll | SetRNext | Read | Release | Loaded | Stop
@@ -108,7 +108,7 @@ Request = Listen | Add | AddAll | Delete | DeleteAll | SetRNext | Read | Release
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The first thing that the process says."""
+    """The first message of the process."""
 
     pid: int
     queue: int
@@ -116,7 +116,7 @@ class Ready:
     algorithms: frozenset[str]
     without: tuple[str, ...]
     removed: tuple[str, ...]
-    """Rules that an earlier process had left behind, and that have gone."""
+    """Rules that an earlier process had left, and that were removed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,17 +128,17 @@ class NotReady:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A request was carried out."""
+    """A request succeeded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Before an answer: the process lives, but must wait for rules."""
+    """Before an answer: the process is alive, but has to wait for rules."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A request was not carried out, and changed nothing."""
+    """A request failed, and changed nothing."""
 
     cause: Cause
     text: str
@@ -161,5 +161,5 @@ Reply = Ready | NotReady | Done | Wait | Refused | State
 
 
 def refusal(error: InstallError) -> Refused:
-    """The reply that carries an InstallError to the other side."""
+    """Return the reply that carries an InstallError to the other side."""
     return Refused(error.cause, error.text)

@@ -1,8 +1,8 @@
-"""What the packet process tells the daemon about connections that it keeps out.
+"""Reports of the packet process to the daemon about refused connections.
 
-A peer's SYN that is dropped just vanishes, for both ends: nothing else would tell an operator why.
-Lines of JSON in a pipe that the process only writes to: what doesn't fit is lost, nothing waits.
-No clock: `now` is an argument, in seconds.
+A dropped SYN is invisible to both ends: nothing else would tell an operator the reason. The reports
+are lines of JSON in a pipe that the process only writes to: lines that do not fit are lost, nothing
+waits. No clock: `now` is an argument, in seconds.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from tcpao.userspace.wire.packet import ACK, FLAGS, SYN, TCP_HEADER, flow_of, lo
 from tcpao.userspace.wire.seal import Tally
 
 AGAIN_AFTER: Final = 60.0
-"""Seconds until the same is told of the same peer again."""
+"""Seconds until the same refusal of the same peer is reported again."""
 CONFIRMED_AFTER: Final = 2.0
-"""Seconds that it must have gone on for: while a daemon starts, a SYN may come too early, or be
-answered too early. Who has no answer sends it again after 1 s and 3 s."""
+"""Seconds that a refusal must last until it is reported: while a daemon starts, a SYN may come too
+early, or be answered too early. A sender without an answer repeats its SYN after 1 s and 3 s."""
 MOST: Final = 256
-"""Peers and reasons told in that time: a SYN costs its sender nothing."""
+"""Peers and reasons reported in that time: a SYN costs its sender nothing."""
 _ALL: Final = 1024 * 1024
-"""Octets; more than a pipe holds."""
+"""Octets of one read; more than a pipe holds."""
 _LONGEST: Final = 512
-"""Octets of a line; below PIPE_BUF, so none is torn."""
+"""Octets of a line; below PIPE_BUF, so that each write is atomic."""
 
 
 class Refusals:
-    """The writing end."""
+    """The writing end of the pipe."""
 
     def __init__(self, descriptor: int | None) -> None:
         self._descriptor = descriptor
@@ -43,7 +43,7 @@ class Refusals:
         self._told: dict[tuple[object, Reason], float] = {}
 
     def dropped(self, packet: bytes, tally: Tally, now: float) -> None:
-        """An arriving packet was dropped, and counted if it is a refusal."""
+        """Report an arriving packet that was dropped, if it was counted as a refusal."""
         counted = (tally.unsigned, tally.not_found, tally.bad)
         before, self._counted = self._counted, counted
         reasons = [one for one, was, is_ in zip(Reason, before, counted, strict=False) if is_ > was]
@@ -55,7 +55,7 @@ class Refusals:
         self._write(refusal)
 
     def bypassed(self, pair: SocketPair) -> None:
-        """Tell of a connection that was reset, for its octets had passed the process by."""
+        """Report a connection that was reset because its octets had bypassed the process."""
         self._write(DroppedSyn(Reason.BYPASSED, pair, None, is_answer=False))
 
     def _write(self, refusal: DroppedSyn) -> None:
@@ -75,7 +75,7 @@ class Refusals:
         return True
 
     def _recent(self, times: dict[tuple[object, Reason], float], now: float) -> dict[Any, float]:
-        """These without what is too old to count, or too much."""
+        """Return the entries without those that are too old, or too many."""
         for key, at in list(times.items()):
             # The oldest come first.
             if now - at < AGAIN_AFTER and len(times) <= MOST:
@@ -85,7 +85,7 @@ class Refusals:
 
 
 def refusal_of(packet: bytes, reason: Reason) -> DroppedSyn | None:
-    """None unless it is a SYN or an answer to one: what comes later has other tellers."""
+    """Return the refused SYN or SYN-ACK; None for later segments, which are reported elsewhere."""
     place = locate(packet)
     if place is None or not packet[place[0] + FLAGS] & SYN:
         return None
@@ -103,7 +103,7 @@ def refusal_of(packet: bytes, reason: Reason) -> DroppedSyn | None:
 
 
 def encode(refusal: DroppedSyn) -> bytes:
-    """A line."""
+    """Return a refusal as a line."""
     pair = refusal.pair
     fields = {
         'reason': refusal.reason,
@@ -117,7 +117,7 @@ def encode(refusal: DroppedSyn) -> bytes:
 
 
 def decode(line: bytes) -> DroppedSyn:
-    """A line's. Raises ValueError or KeyError for what isn't one."""
+    """Return the refusal of a line. Raises ValueError or KeyError for a malformed line."""
     fields = json.loads(line)
     local, local_port, remote, remote_port = fields['pair']
     pair = SocketPair(ip_address(local), local_port, ip_address(remote), remote_port)
@@ -125,7 +125,7 @@ def decode(line: bytes) -> DroppedSyn:
 
 
 def read(descriptor: int) -> list[DroppedSyn]:
-    """What has come; nothing once the process is gone. Lines are never torn."""
+    """Return the refusals that wait; none once the process is gone. Lines are never partial."""
     try:
         octets = os.read(descriptor, _ALL)
     except OSError:

@@ -1,9 +1,10 @@
 """ICMP errors about protected connections (RFC 5925 7.8).
 
-Hard errors about connections in synchronized states are ignored. So is IPv6's "packet too big", of
-which the RFC says nothing: anybody can send one, and Linux would hold our packets to the path MTU
-that it learns from it, TCP-AO option included, while TCP fills it without one. A path that is
-narrower than our own link needs none: see `client.key_socket` for IPv4, `options` for IPv6.
+Hard errors about connections in synchronized states are ignored. So is IPv6's "packet too big",
+which the RFC does not mention: anyone can send one, and Linux would limit our packets to the path
+MTU that it learns from it, TCP-AO option included, while TCP fills that MTU without the option. A
+path that is narrower than our own link needs no such error: see `client.key_socket` for IPv4,
+`options` for IPv6.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from tcpao.userspace.wire.packet import ICMP, IPV6_HEADER, PROTOCOL, TCP
 _HEADER: Final = 8
 
 EXTENSIONS: Final = {0: (8, 8), 43: (8, 8), 44: (0, 8), 51: (4, 8), 60: (8, 8)}
-"""Extension headers (RFC 8200 4, RFC 4302 2.2): octets for each unit of the length field, and
-octets besides: hop-by-hop, routing, fragment, authentication, destination options."""
+"""Extension headers (RFC 8200 4, RFC 4302 2.2): octets for each unit of the length field, and fixed
+octets: hop-by-hop, routing, fragment, authentication, destination options."""
 
 _V4_UNREACHABLE: Final = 3
 _V4_HARD: Final = frozenset({2, 3, 4})
@@ -28,14 +29,14 @@ _V6_TOO_BIG: Final = 2
 
 
 def is_icmp(packet: bytes) -> bool:
-    """True if it is ICMP of its own family."""
+    """Return True if the packet is ICMP of its own family."""
     version = packet[0] >> 4 if packet else 0
     at = PROTOCOL.get(version)
     return at is not None and len(packet) > at and packet[at] == ICMP[version]
 
 
 def quoted_flow(packet: bytes) -> bytes | None:
-    """The flow of the TCP segment that an error quotes, as `packet.flow_of`; None if it doesn't."""
+    """Return the flow of the TCP segment in an error, as `packet.flow_of`; None without one."""
     message = _message_at(packet)
     quoted = message + _HEADER
     if len(packet) < quoted + 20:
@@ -55,9 +56,10 @@ def quoted_flow(packet: bytes) -> bytes | None:
 
 
 def _behind_extensions(packet: bytes, quoted: int) -> tuple[int, int]:
-    """Where the upper layer of a quoted IPv6 packet begins, and the octet that says which it is.
+    """Return the start of a quoted IPv6 packet's upper layer, and the offset of its protocol
+    number.
 
-    We send no extension headers: a quote that has some is forged, or was changed on the way.
+    We send no extension headers: a quote with some is forged, or was changed on the way.
     """
     start, kind = quoted + IPV6_HEADER, quoted + 6
     while packet[kind] in EXTENSIONS and len(packet) >= start + 8:
@@ -67,7 +69,7 @@ def _behind_extensions(packet: bytes, quoted: int) -> tuple[int, int]:
 
 
 def is_ignored(packet: bytes) -> bool:
-    """True for those that a synchronized connection doesn't hear of."""
+    """Return True for errors that a synchronized connection ignores."""
     message = _message_at(packet)
     kind, code = packet[message], packet[message + 1]
     if packet[0] >> 4 == 4:

@@ -1,8 +1,8 @@
-"""TCP options: finding TCP-AO's, taking it out, and making room for it.
+"""TCP options: finding TCP-AO's, removing it, and making room for it.
 
-TCP doesn't know that its segments grow, so its header may be full: padding goes first, then
-counters of AccECN, which every later segment repeats, then SACK blocks, which are advice, and in a
-SYN options that can do without an answer.
+TCP doesn't know that its segments grow, so its header may be full. Room is made from padding first,
+then counters of AccECN, which every later segment repeats, then SACK blocks, which are advice, and
+in a SYN from options that need no answer.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ TIMESTAMPS: Final = 8
 TCP_MD5: Final = 19
 TCP_AO: Final = 29
 ACCECN: Final = frozenset({172, 174})
-"""Option kinds (IANA, TCP Parameters); plain numbers, for every segment is searched."""
+"""Option kinds (IANA, TCP Parameters); plain numbers for speed, since every segment is searched."""
 
-# Octets: four for kind, length and ids (RFC 5925 2.2), and the longest MAC that we know.
+# Octets: four for kind, length and ids (RFC 5925 2.2), and the longest MAC of our algorithms.
 AO_OVERHEAD: Final = 4
 LONGEST_AO_OPTION: Final = 20
 
@@ -31,25 +31,28 @@ _SACK_BLOCK: Final = 8
 # RFC 9768 3.2.3: three counters of three octets each, of which the last ones may be left out.
 _ACCECN_COUNTER: Final = 3
 
-# RFC 9293 3.7.1: what TCP assumes when a SYN has no MSS option.
+# RFC 9293 3.7.1: the MSS of a SYN without an MSS option.
 DEFAULT_MSS: Final = {4: 536, 6: 1220}
-# With all headers and a TCP-AO option it is what one netlink attribute can carry (65531 octets).
-# Of IPv6 what fits every path (RFC 8200 5): Linux holds a packet that we have changed to the path
-# MTU of its destination, which ICMP about any other socket moves, and nobody splits it.
+# For IPv4: with all headers and a TCP-AO option, the most that one netlink attribute can carry
+# (65531 octets). For IPv6: the size that fits every path (RFC 8200 5), since Linux limits a packet
+# that we have changed to the path MTU of its destination, which ICMP about any other socket
+# changes, and no router fragments it.
 LARGEST_MSS: Final = {4: 65000, 6: 1220}
-# Linux counts anything smaller as an attack.
+# Linux treats a smaller MSS as an attack.
 SMALLEST_MSS: Final = 48
 
 _KEPT_IN_SYN: Final = frozenset({MSS, WINDOW_SCALE, SACK_PERMITTED, TIMESTAMPS})
 
 
 class MalformedError(Exception):
-    """Options that break off, TCP-AO twice (RFC 5925 2.2), too short or beside TCP MD5, or a port
-    0."""
+    """The segment has invalid options, or a port 0.
+
+    Options that break off, TCP-AO twice (RFC 5925 2.2), too short or together with TCP MD5.
+    """
 
 
 def find_ao(options: bytes) -> int:
-    """Where TCP-AO's option begins, -1 if there is none. Raises MalformedError."""
+    """Return the position of TCP-AO's option, -1 if there is none. Raises MalformedError."""
     found = -1
     md5 = False
     at, end = 0, len(options)
@@ -73,21 +76,21 @@ def find_ao(options: bytes) -> int:
             md5 = True
         at += length
     if md5 and found >= 0:
-        # As Linux has it (tcp_parse_auth_options): a segment is protected by one of the two.
+        # As in Linux (tcp_parse_auth_options): a segment is protected by one of the two.
         raise MalformedError
     return found
 
 
 def without_ao(options: bytes, at: int) -> bytes:
-    """The options without the TCP-AO option at `at`, padded to a multiple of 4 octets."""
+    """Return the options without the TCP-AO option at `at`, padded to a multiple of 4 octets."""
     left = options[:at] + options[at + options[at + 1] :]
     return left if not len(left) % 4 else _padded(left)
 
 
 def make_room(options: bytes, taken: int, syn: bool) -> bytes | None:
-    """The options cut down so that `taken` octets (a multiple of 4) fit beside them.
+    """Return the options, reduced to leave room for `taken` octets (a multiple of 4).
 
-    None if they can't be. Raises MalformedError.
+    None if impossible. Raises MalformedError.
     """
     room = LONGEST_OPTIONS - taken
     if len(options) <= room:
@@ -106,7 +109,7 @@ def make_room(options: bytes, taken: int, syn: bool) -> bytes | None:
 
 
 def mss_of(options: bytes) -> int | None:
-    """The MSS that a SYN announces. Raises MalformedError."""
+    """Return the MSS that a SYN announces, None if it has none. Raises MalformedError."""
     for part in _parts(options):
         if part[0] == MSS and len(part) == 4:
             return int.from_bytes(part[2:], 'big')
@@ -114,11 +117,11 @@ def mss_of(options: bytes) -> int | None:
 
 
 def with_lower_mss(options: bytes, version: int, ceiling: int | None) -> bytes:
-    """A SYN's options as our TCP should see them, so that its segments leave room for TCP-AO.
+    """Return a SYN's options with an MSS that leaves room for TCP-AO in our TCP's segments.
 
-    `ceiling` is the MSS that fits our own link: the peer's may be larger than that, and TCP, which
-    heeds both, knows of the option in neither. The longest option is subtracted, for a
-    successor of the MKT may have a longer MAC. Raises MalformedError.
+    `ceiling` is the MSS that fits our own link: the peer's may be larger, and TCP, which respects
+    both, knows of the option in neither. The longest option is subtracted, since a successor of the
+    MKT may have a longer MAC. Raises MalformedError.
     """
     announced = mss_of(options)
     limit = min(
@@ -136,7 +139,7 @@ def with_lower_mss(options: bytes, version: int, ceiling: int | None) -> bytes:
 
 
 def _parts(options: bytes) -> Iterator[bytes]:
-    """Each option by itself, up to the end-of-options mark."""
+    """Yield each option, up to the end-of-options mark."""
     at = 0
     while at < len(options) and options[at] != END:
         length = 1
@@ -149,7 +152,7 @@ def _parts(options: bytes) -> Iterator[bytes]:
 
 
 def _with_fewer_counters(parts: list[bytes], too_long: int) -> Iterator[bytes]:
-    """AccECN's counters off the end; an option without any says nothing."""
+    """Remove AccECN's counters from the end; an option without counters is removed."""
     for part in parts:
         if part[0] in ACCECN and too_long > 0:
             counters = (len(part) - 2) // _ACCECN_COUNTER
@@ -163,7 +166,7 @@ def _with_fewer_counters(parts: list[bytes], too_long: int) -> Iterator[bytes]:
 
 
 def _with_fewer_blocks(parts: list[bytes], too_long: int) -> Iterator[bytes]:
-    """SACK blocks off the end: the first one is the most recent news (RFC 2018 4)."""
+    """Remove SACK blocks from the end: the first one is the most recent (RFC 2018 4)."""
     for part in parts:
         if part[0] == SACK and too_long > 0:
             blocks = (len(part) - 2) // _SACK_BLOCK

@@ -1,7 +1,7 @@
-"""An IP packet that holds a TCP segment: where it begins, and how it is put together again.
+"""An IP packet that holds a TCP segment: the position of its parts, and changes to it.
 
-One pass and no objects, for this is done for every segment. What isn't a whole, unfragmented TCP
-segment directly behind an IP header isn't taken apart at all: the caller drops it.
+One pass and no objects, since this is done for every segment. Anything but a whole, unfragmented
+TCP segment directly behind an IP header is not decoded: the caller drops it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from struct import Struct
 from typing import Final
 
 PROTOCOL: Final = {4: 9, 6: 6}
-"""Where the protocol stands in an IPv4 or IPv6 header."""
+"""Position of the protocol number in an IPv4 or IPv6 header."""
 TCP: Final = 6
 ICMP: Final = {4: 1, 6: 58}
 
@@ -35,10 +35,10 @@ _ADDRESSES: Final = {4: slice(12, 20), 6: slice(8, 40)}
 
 
 def locate(packet: bytes) -> tuple[int, int] | None:
-    """Where the TCP header and the payload begin.
+    """Return the positions of the TCP header and the payload.
 
-    None unless the packet is exactly one whole TCP segment: no fragment, no IPv6 extension
-    header, no octet missing or too many.
+    None unless the packet is exactly one whole TCP segment: no fragment, no IPv6 extension header,
+    no octet missing or too many.
     """
     size = len(packet)
     if size < 40:
@@ -49,7 +49,7 @@ def locate(packet: bytes) -> tuple[int, int] | None:
         if (
             packet[9] != TCP
             or (packet[2] << 8 | packet[3]) != size
-            # More-fragments flag and offset; don't-fragment may be there.
+            # More-fragments flag and offset; don't-fragment may be set.
             or packet[6] & 0x3F
             or packet[7]
             or start < 20
@@ -73,7 +73,7 @@ def locate(packet: bytes) -> tuple[int, int] | None:
 
 
 def flow_of(packet: bytes, start: int) -> bytes:
-    """Source, destination, source port, destination port, as on the wire: 12 or 36 octets."""
+    """Return source, destination, source port, destination port as on the wire: 12 or 36 octets."""
     if start == 20:
         return packet[12:24]
     if packet[0] >> 4 == 6:
@@ -82,7 +82,7 @@ def flow_of(packet: bytes, start: int) -> bytes:
 
 
 def pseudo_header_prefix(source: bytes, destination: bytes) -> bytes:
-    """What of the pseudo-header is the same in every segment; `pseudo_length` is the rest."""
+    """Return the constant part of the pseudo-header; `pseudo_length` is the rest."""
     addresses = source + destination
     return addresses + b'\0\x06' if len(source) == 4 else addresses
 
@@ -92,15 +92,15 @@ _IPV6_LENGTH: Final = Struct('!I4s')
 
 
 def pseudo_length(ipv6: bool, length: int) -> bytes:
-    """The end of the pseudo-header: `length` is that of the whole segment, in octets."""
+    """Return the end of the pseudo-header: `length` is that of the whole segment, in octets."""
     return _IPV6_LENGTH.pack(length, b'\0\0\0\x06') if ipv6 else _SHORT.pack(length)
 
 
 def resized_headers(packet: bytes, start: int, grown: int) -> bytearray:
-    """IP header and first 20 octets of the TCP header for a segment whose options grew.
+    """Return IP header and first 20 octets of the TCP header for a segment whose options grew.
 
-    `grown` octets (a multiple of 4, perhaps negative) go into the lengths, the data offset and
-    the IPv4 header's checksum. The TCP checksum is zero, as the MAC wants it.
+    `grown` octets (a multiple of 4, perhaps negative) are added to the lengths, the data offset and
+    the IPv4 header's checksum. The TCP checksum is zero, for the MAC.
     """
     head = bytearray(packet[: start + TCP_HEADER])
     head[start + OFFSET] += grown << 2
@@ -116,10 +116,10 @@ def resized_headers(packet: bytes, start: int, grown: int) -> bytearray:
 
 
 def checksum_after(packet: bytes, start: int, old: bytes, new: bytes) -> int:
-    """The TCP checksum after the options `old` have become `new` (RFC 1624).
+    """Return the TCP checksum after the options `old` have become `new` (RFC 1624).
 
-    Only what changed is summed: options, data offset, and the pseudo-header's length. A checksum
-    that was wrong stays wrong, so TCP drops what it would have dropped.
+    Only the changes are summed: options, data offset, and the pseudo-header's length. A wrong
+    checksum stays wrong, so TCP drops the same segments as before.
     """
     was = packet[start + CHECKSUM] << 8 | packet[start + CHECKSUM + 1]
     grown = len(new) - len(old)
@@ -128,7 +128,7 @@ def checksum_after(packet: bytes, start: int, old: bytes, new: bytes) -> int:
 
 
 def full_checksum(packet: bytes | bytearray, start: int) -> int:
-    """The TCP checksum of a packet whose own checksum field is ignored."""
+    """Return the TCP checksum of a packet, ignoring its own checksum field."""
     version = packet[0] >> 4
     addresses = bytes(packet[_ADDRESSES[version]])
     segment = packet[start:]
@@ -141,7 +141,9 @@ def full_checksum(packet: bytes | bytearray, start: int) -> int:
 def with_options(
     packet: bytes, start: int, data: int, options: bytes, partial: bool = False
 ) -> bytes:
-    """The packet with other TCP options; `partial` if its checksum was left to the hardware."""
+    """Return the packet with other TCP options; `partial` if the hardware completes its
+    checksum.
+    """
     old = packet[start + TCP_HEADER : data]
     head = resized_headers(packet, start, len(options) - len(old))
     _SHORT.pack_into(head, start + CHECKSUM, checksum_after(packet, start, old, options))
@@ -150,7 +152,7 @@ def with_options(
 
 
 def with_full_checksum(packet: bytes, start: int) -> bytes:
-    """The packet with its TCP checksum computed anew, never 0 (see `seal`)."""
+    """Return the packet with its TCP checksum computed anew, never 0 (see `seal`)."""
     at = start + CHECKSUM
     checksum = full_checksum(packet, start) or 0xFFFF
     return b''.join((packet[:at], _SHORT.pack(checksum), packet[at + 2 :]))

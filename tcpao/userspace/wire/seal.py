@@ -1,6 +1,7 @@
-"""One segment signed, or found good: where the option goes and what the MAC covers (RFC 5925 5.1).
+"""Signing and verification of one segment: the option's position and the MAC's input (RFC 5925
+5.1).
 
-Which key and which MAC function is decided by `connection` and `handshake`.
+`connection` and `handshake` decide which key and which MAC function to use.
 """
 
 from __future__ import annotations
@@ -30,34 +31,36 @@ LONGEST_PACKET: Final = 0xFFFF - 4
 
 @dataclass(slots=True)
 class Tally:
-    """Segments and messages that this process has judged, as /proc/net/netstat has them."""
+    """Counts of segments and messages that this process has judged, named as in
+    /proc/net/netstat.
+    """
 
     good: int = 0
     bad: int = 0
     not_found: int = 0
-    """Under an unknown KeyID."""
+    """Segments with an unknown KeyID."""
     unsigned: int = 0
-    """Without TCP-AO where there had to be one."""
+    """Segments without TCP-AO where it is required."""
     icmps: int = 0
     """ICMP errors ignored (RFC 5925 7.8)."""
     malformed: int = 0
     """Fragments, extension headers, broken lengths and options."""
     unsendable: int = 0
-    """Segments of ours that nothing could be signed with, or that had no room left."""
+    """Segments of ours without a key to sign with, or without room for the option."""
 
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A segment that has a TCP-AO option, taken apart. Not verified."""
+    """A decoded segment with a TCP-AO option. Not verified."""
 
     packet: bytes
     start: int
-    """Where the TCP header begins."""
+    """Position of the TCP header."""
     data: int
-    """Where the payload begins."""
+    """Position of the payload."""
     options: bytes
     at: int
-    """Where TCP-AO's option begins in the options."""
+    """Position of TCP-AO's option in the options."""
 
     @property
     def key_id(self) -> int:
@@ -68,7 +71,7 @@ class Received:
         return self.options[self.at + 3]
 
     def is_good(self, mac: Mac, *, tcp_options: bool) -> bool:
-        """True if the MAC verifies; compared in constant time."""
+        """Return True if the MAC verifies; compared in constant time."""
         packet, start, options, at = self.packet, self.start, self.options, self.at
         end = at + options[at + 1]
         claimed = options[at + 4 : end]
@@ -94,13 +97,13 @@ class Received:
         return compare_digest(claimed, computed)
 
     def stripped(self, *, partial: bool) -> bytes:
-        """The packet as TCP should see it."""
+        """Return the packet without TCP-AO, for TCP."""
         options = without_ao(self.options, self.at)
         return with_options(self.packet, self.start, self.data, options, partial)
 
 
 def received(packet: bytes, start: int, data: int) -> Received | None:
-    """None if the segment has no TCP-AO option. Raises MalformedError."""
+    """Return the decoded segment; None without a TCP-AO option. Raises MalformedError."""
     options = packet[start + TCP_HEADER : data]
     at = find_ao(options)
     return None if at < 0 else Received(packet, start, data, options, at)
@@ -116,7 +119,7 @@ def seal(
     tcp_options: bool,
     partial: bool,
 ) -> bytes | None:
-    """The packet, signed. None if no room can be made for the option.
+    """Return the signed packet; None if there is no room for the option.
 
     `head_of_option` is its first four octets (`option_head`). Raises MalformedError.
     """
@@ -144,8 +147,8 @@ def seal(
         )
     )
     new = b''.join((options, head_of_option, signature))
-    # Linux's own TCP-AO takes a segment whose checksum is 0 for one of its own on its way out
-    # and finds its MAC wrong (tcp_ao_hash_pseudoheader). 0xFFFF is as right (RFC 1624 3).
+    # Linux's own TCP-AO takes an outgoing segment with checksum 0 for one of its own and finds its
+    # MAC wrong (tcp_ao_hash_pseudoheader). 0xFFFF is equivalent (RFC 1624 3).
     checksum = checksum_after(packet, start, old, new) or 0xFFFF
     at = start + CHECKSUM
     head[at] = checksum >> 8
@@ -155,15 +158,15 @@ def seal(
 
 
 def option_head(length: int, key_id: int, rnext_key_id: int) -> bytes:
-    """Kind, length, KeyID, RNextKeyID (RFC 5925 2.2)."""
+    """Return kind, length, KeyID, RNextKeyID (RFC 5925 2.2)."""
     return bytes((TCP_AO, length, key_id, rnext_key_id))
 
 
 def sequence_of(packet: bytes, start: int) -> int:
-    """SEG.SEQ."""
+    """Return SEG.SEQ."""
     return int.from_bytes(packet[start + SEQUENCE : start + SEQUENCE + 4], 'big')
 
 
 def acknowledgment_of(packet: bytes, start: int) -> int:
-    """SEG.ACK."""
+    """Return SEG.ACK."""
     return int.from_bytes(packet[start + 8 : start + 12], 'big')

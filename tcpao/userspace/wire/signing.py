@@ -1,7 +1,7 @@
-"""The MAC of segments of one connection, with everything that stays the same computed once.
+"""The MAC of segments of one connection, with all constant parts computed once.
 
 A traffic key belongs to one direction of one connection; a MAC function to a traffic key and an
-SNE. What varies between two segments is only what the function is given.
+SNE. The argument of that function is all that differs between two segments.
 """
 
 from __future__ import annotations
@@ -18,16 +18,17 @@ from tcpao.kdf import KmacUnavailableError, derive_traffic_key, kmac256
 from tcpao.mkt import ALGORITHMS, Algorithm
 
 Mac = Callable[[bytes], bytes]
-"""From the rest of the input (RFC 5925 5.1) to the MAC, as long as the option carries it."""
+"""From the rest of the input (RFC 5925 5.1) to the MAC, with the length of the option's MAC
+field."""
 
 
 def mac_function(
     algorithm: Algorithm, master_key: Secret, context: bytes, sne: int, pseudo_header: bytes
 ) -> Mac:
-    """The MAC of segments under one traffic key and SNE.
+    """Return the function that computes the MAC of segments under one traffic key and SNE.
 
-    `context` is the KDF's (`tcpao.kdf.context`), `pseudo_header` that part of it which comes
-    before the length. Raises tcpao.kdf.KmacUnavailableError.
+    `context` is the KDF's (`tcpao.kdf.context`), `pseudo_header` the part of it that comes before
+    the length. Raises tcpao.kdf.KmacUnavailableError.
     """
     traffic_key = derive_traffic_key(algorithm, master_key, context)
     try:
@@ -41,7 +42,7 @@ def mac_function(
 
 @cache
 def supported() -> frozenset[str]:
-    """Names of the algorithms that work in this interpreter."""
+    """Return the names of the algorithms that work in this interpreter."""
     names = set(ALGORITHMS)
     try:
         kmac256(bytes(32), b'', 16, b'')
@@ -50,7 +51,7 @@ def supported() -> frozenset[str]:
     return frozenset(names)
 
 
-# Both of these copy the primed state, which is cheaper than keying anew.
+# Both functions copy the prepared state, which is cheaper than a new key schedule.
 def _hmac(key: bytes, algorithm: hashes.HashAlgorithm, prefix: bytes, length: int) -> Mac:
     primed = hmac.HMAC(key, algorithm)
     primed.update(prefix)
