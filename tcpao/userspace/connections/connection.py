@@ -1,7 +1,7 @@
-"""One connection that has TCP-AO: its ISNs, its SNEs, and which key signs and verifies.
+"""One connection that has TCP-AO: its ISNs, its SNEs, and the keys that sign and verify.
 
 From its first SYN on if we opened it, from the end of its handshake on if the peer did
-(`handshake`). No I/O, no clock: a segment goes in, and comes out signed or stripped, or doesn't.
+(`handshake`). No I/O, no clock: a segment goes in, and comes out signed or stripped, or is dropped.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from tcpao.userspace.wire.seal import (
 )
 from tcpao.userspace.wire.signing import Mac, mac_function
 
-# TCP counts SYN and FIN as octets where we don't, or the other way round.
+# TCP counts SYN and FIN as octets where we don't, or the reverse.
 _UNCOUNTED: Final = 2
 
-# Two SNEs of two keys, both directions: more than that is needed never, and less is slow while
-# segments are reordered around a wrap.
+# Two SNEs of two keys, both directions: more are never needed, and fewer are slow while segments
+# are reordered around a wrap.
 _MACS_KEPT = 8
 
 
 class Macs:
-    """MAC functions of one connection, made when first needed."""
+    """The MAC functions of one connection, made when first needed."""
 
     def __init__(self, pair: SocketPair) -> None:
         self._pair = pair
@@ -47,7 +47,9 @@ class Macs:
         }
 
     def make(self, key: StoredKey, *, sending: bool, lisn: int, risn: int, sne: int) -> Mac:
-        """The MAC of segments that we send or get; a SYN's other ISN is 0 (RFC 5925 5.2)."""
+        """Return the MAC of segments that we send or receive; a SYN's other ISN is 0 (RFC 5925
+        5.2).
+        """
         pair = self._pair
         if sending:
             context = kdf.context(
@@ -61,22 +63,22 @@ class Macs:
 
 
 class Connection:
-    """A connection's packets, and its keys."""
+    """The packets and keys of a connection."""
 
     def __init__(self, pair: SocketPair, keyring: Keyring, tally: Tally) -> None:
         self.pair = pair
         self.keyring = keyring
         self.cookie: int | None = None
-        """SO_COOKIE of the socket; None until its owner has accepted it."""
+        """SO_COOKIE of the socket; None until its owner has accepted the connection."""
         self.released_until: float | None = None
-        """When to forget it; None while its socket is known to be open."""
+        """When to forget this connection; None while its socket is known to be open."""
         self.interface = 0
-        """Index of the device that its handshake passes: half of the name that the kernel knows a
-        socket by."""
+        """Index of the device of its handshake, which is part of the kernel's identification of a
+        socket."""
         self.is_bypassed = False
         """True once octets have passed TCP that were not signed or not verified."""
         self.announced_mss: int | None = None
-        """What our TCP put into its SYN: what fits our own link."""
+        """The MSS in our TCP's SYN, which fits our own link."""
         self._tally = tally
         self._macs = Macs(pair)
         self._lisn: int | None = None
@@ -92,23 +94,25 @@ class Connection:
 
     @property
     def is_fresh(self) -> bool:
-        """True if no SYN has left yet."""
+        """Return True if no SYN was sent yet."""
         return self._lisn is None
 
     @property
     def is_synchronized(self) -> bool:
-        """True from ESTABLISHED on: both ISNs are known."""
+        """Return True from ESTABLISHED on: both ISNs are known."""
         return self._risn is not None
 
     @property
     def is_over(self) -> bool:
-        """True once TCP has no more use for it, TIME-WAIT aside."""
+        """Return True once TCP does not need this connection any more, TIME-WAIT aside."""
         never_came_up = self.released_until is not None and not self.is_synchronized
         return self._was_reset or len(self._fins) == 2 or never_came_up
 
     def is_answer_to_another(self, packet: bytes, start: int) -> bool:
-        """True for a SYN-ACK of ours to another SYN than the one that this connection began with:
-        then there is no such connection any more."""
+        """Return True for a SYN-ACK of ours to another SYN than this connection's first.
+
+        Then this connection does not exist any more.
+        """
         return (
             self._risn is not None
             and bool(packet[start + FLAGS] & ACK)
@@ -116,11 +120,11 @@ class Connection:
         )
 
     def began_at_another(self, packet: bytes, start: int) -> bool:
-        """Return True for a SYN or SYN-ACK of ours over another ISN than this connection's."""
+        """Return True for a SYN or SYN-ACK of ours with another ISN than this connection's."""
         return self._lisn is not None and sequence_of(packet, start) != self._lisn
 
     def find_bypass(self, acknowledged: int, received: int) -> bool:
-        """Note, and return, that octets passed TCP which were not signed or not verified.
+        """Return True, and note it, if TCP has octets that were not signed or not verified.
 
         `acknowledged` and `received` are TCP's own counts of octets (struct tcp_info).
         """
@@ -130,25 +134,30 @@ class Connection:
             if acknowledged > signed + _UNCOUNTED or received > verified + _UNCOUNTED:
                 self.is_bypassed = True
         elif received:
-            # TCP is further than what passed here: its handshake has not.
+            # TCP has a state whose handshake did not pass here.
             self.is_bypassed = True
         return self.is_bypassed
 
     def state(self) -> SocketState:
-        """Return what is known of its keys. None of them is Current or RNext before our SYN was
-        signed and the peer's verified, or after anything passed us by: then it proves nothing."""
+        """Return the state of the keys.
+
+        No key is Current or RNext before our SYN was signed and the peer's verified, or after
+        octets have bypassed this process: then the state proves nothing.
+        """
         state = self.keyring.state()
         if self.is_synchronized and not self.is_bypassed:
             return state
         return replace(state, current=None, rnext=None)
 
     def began_with(self, sequence: int, octets: int) -> None:
-        """Note the octets of the segment that ended the peer's handshake. It was good, which, as
-        in the kernel, counts for the listener's key."""
+        """Note the octets of the segment that ended the peer's handshake.
+
+        As in the kernel, that good segment counts for the listener's key.
+        """
         self._got.advance(sequence, octets)
 
     def established(self, lisn: int, risn: int) -> None:
-        """Both ISNs are known."""
+        """Note both ISNs."""
         self._lisn, self._risn = lisn, risn
         self._sent, self._got = SneFollower(lisn), SneFollower(risn)
         self._sent.advance(lisn, 1)
@@ -156,14 +165,14 @@ class Connection:
         self.forget_macs()
 
     def forget_macs(self) -> None:
-        """A key has gone, or an ISN has changed: derive anew what is still needed."""
+        """Forget the MAC functions, after a key or an ISN has changed."""
         self._signing = None
         self._verifying.clear()
 
     # --- out --------------------------------------------------------------------------------
 
     def sign(self, packet: bytes, start: int, data: int, *, partial: bool) -> bytes | None:
-        """The segment with its MAC; None to drop it. Raises MalformedError."""
+        """Return the segment with its MAC; None to drop it. Raises MalformedError."""
         current, rnext = self.keyring.current, self.keyring.rnext
         flags = packet[start + FLAGS]
         sequence = sequence_of(packet, start)
@@ -203,12 +212,15 @@ class Connection:
         return signed
 
     def _is_refused(self, flags: int, octets: int) -> bool:
-        """Return True for what its owner no longer says. What lingers may tell the peer that it
-        has ended; new octets and a new SYN would be somebody else's."""
+        """Return True for segments that the owner cannot have sent after closing the socket.
+
+        A lingering connection may tell the peer that it has ended; new octets and a new SYN would
+        be another socket's.
+        """
         return self.released_until is not None and (bool(flags & SYN) or octets > 0)
 
     def _opening(self, options: bytes, sequence: int, key: StoredKey) -> Mac:
-        """Our SYN: its ISN is the connection's."""
+        """Return the MAC of our SYN, whose ISN becomes the connection's."""
         self._lisn = sequence
         self.announced_mss = mss_of(options)
         return self._macs.make(key, sending=True, lisn=sequence, risn=0, sne=0)
@@ -216,9 +228,9 @@ class Connection:
     # --- in ---------------------------------------------------------------------------------
 
     def verify(self, packet: bytes, start: int, data: int) -> Received | None:
-        """The segment if its MAC is good, None to drop it. Raises MalformedError.
+        """Return the segment if its MAC is good, None to drop it. Raises MalformedError.
 
-        Good segments move SNE and Current (RFC 5925 7.5.2).
+        Good segments update SNE and Current (RFC 5925 7.5.2).
         """
         segment = received(packet, start, data)
         keyring = self.keyring
@@ -260,7 +272,7 @@ class Connection:
         if flags & (SYN | ACK) == SYN:
             return self._macs.make(key, sending=False, lisn=0, risn=sequence, sne=0)
         if risn is None:
-            # In SYN-SENT a SYN-ACK tells the peer's ISN; as Linux has it, so does a RST.
+            # In SYN-SENT a SYN-ACK brings the peer's ISN; as in Linux, so does a RST.
             if not flags & (SYN | RST):
                 return None
             return self._macs.make(key, sending=False, lisn=lisn, risn=sequence, sne=0)
@@ -276,14 +288,14 @@ class Connection:
     def _follow(self, segment: Received, flags: int, sequence: int, length: int) -> None:
         keyring = self.keyring
         if keyring.current is None or keyring.current.send_id != segment.rnext_key_id:
-            # An id that we don't know moves nothing.
+            # An unknown id changes nothing.
             keyring.current = keyring.sending(segment.rnext_key_id) or keyring.current
         if flags & (FIN | RST | SYN):
             length += self._note_end(flags, sending=False)
         self._got.advance(sequence, length)
 
     def _note_end(self, flags: int, *, sending: bool) -> int:
-        """Note how the connection ends; octets of sequence space that FIN and SYN take."""
+        """Note how the connection ends; return the octets of sequence space of FIN and SYN."""
         if flags & RST:
             self._was_reset = True
         if flags & FIN:

@@ -1,9 +1,8 @@
-"""A handshake that the peer has begun, until its end makes a Connection of it.
+"""A handshake that the peer has begun, until it completes and becomes a Connection.
 
-Nothing is decided for good when a SYN comes: anybody can send an old one again, and with SYN
-cookies our TCP answers each SYN with another ISN. So what counts is what our TCP says in its
-SYN-ACK, and which of them the peer acknowledges. Keys are the listener's until the end: one that
-is taken away breaks the handshake, as in the kernel.
+A SYN decides nothing: anyone can repeat an old one, and with SYN cookies our TCP answers each SYN
+with another ISN. Only our TCP's SYN-ACK counts, and which of them the peer acknowledges. Keys are
+the listener's until the end: the removal of a key breaks the handshake, as in the kernel.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from tcpao.userspace.wire.seal import (
     sequence_of,
 )
 
-# SYNs with different ISNs, and answers to them, that are remembered for one socket pair.
+# SYNs with different ISNs, and answers to them, that are kept for one socket pair.
 REMEMBERED = 8
 
 _SPACE = 1 << 32
@@ -36,7 +35,7 @@ _What = TypeVar('_What')
 
 
 class Handshake:
-    """What is known of one socket pair's handshake."""
+    """The state of one socket pair's handshake."""
 
     def __init__(self, pair: SocketPair, tally: Tally) -> None:
         self.pair = pair
@@ -52,7 +51,7 @@ class Handshake:
     def receive_syn(
         self, packet: bytes, start: int, data: int, listeners: list[Listener]
     ) -> Received | None:
-        """A SYN: the segment if it is good. Raises MalformedError."""
+        """Return the segment of a SYN if it is good, None to drop it. Raises MalformedError."""
         sequence = sequence_of(packet, start)
         segment = self._verified(packet, start, data, listeners, lisn=0, risn=sequence)
         if segment is not None:
@@ -62,16 +61,18 @@ class Handshake:
     def receive_ack(
         self, packet: bytes, start: int, data: int, listeners: list[Listener]
     ) -> tuple[Received, Connection | None] | None:
-        """What the peer sends after our SYN-ACK: None to drop it; a Connection if that was the
-        end of the handshake. Raises MalformedError."""
+        """Judge a segment after our SYN-ACK: None to drop it. Raises MalformedError.
+
+        Returns a Connection too if the segment completes the handshake.
+        """
         flags = packet[start + FLAGS]
         lisn = (acknowledgment_of(packet, start) - 1) % _SPACE
         if not flags & ACK or lisn not in self._answers:
-            # A RST needn't acknowledge anything.
+            # A RST need not acknowledge anything.
             lisn = next(reversed(self._answers), lisn)
         risn = self._answers.get(lisn)
         if risn is None:
-            # Not answered yet. RFC 5925 7.4: without ISNs nothing can be verified.
+            # Not answered yet. RFC 5925 7.4: without ISNs no MAC can be verified.
             self._tally.bad += 1
             return None
         segment = self._verified(packet, start, data, listeners, lisn=lisn, risn=risn)
@@ -113,8 +114,10 @@ class Handshake:
         return segment
 
     def _connection(self, listeners: list[Listener], lisn: int, risn: int) -> Connection:
-        """The child: it inherits the listener's keys for this connection, with counters from
-        zero. Current is what the SYN asked for, RNext what it was signed with."""
+        """Return the child, with the listener's keys for this connection and counters from zero.
+
+        Current is the key that the SYN asked for, RNext the key that signed the SYN.
+        """
         keys = [key.inherited() for key in keys_for(listeners, self.pair)]
         keyring = Keyring(keys)
         key_id, rnext_key_id = self._syns.get(risn, (None, None))
@@ -129,7 +132,10 @@ class Handshake:
     def sign(
         self, packet: bytes, start: int, data: int, listeners: list[Listener], *, partial: bool
     ) -> bytes | None:
-        """A SYN-ACK, or a RST in its place; None to drop it. Raises MalformedError."""
+        """Return the signed SYN-ACK, or RST in its place; None to drop it.
+
+        Raises MalformedError.
+        """
         flags = packet[start + FLAGS]
         sequence = sequence_of(packet, start)
         answer = flags & (SYN | ACK) == SYN | ACK
@@ -141,7 +147,8 @@ class Handshake:
         key_id, rnext_key_id = self._syns.get(risn, (None, None))
         key = self._answering(listeners, rnext_key_id)
         if key is None or key_id is None or (flags & SYN and not answer):
-            # Rather nothing than something unsigned, or signed as the peer hasn't asked for.
+            # Send nothing rather than a segment without MAC, or with another key than the peer has
+            # asked for.
             self._tally.unsendable += 1
             return None
         if answer:
@@ -161,7 +168,7 @@ class Handshake:
         return signed
 
     def _answering(self, listeners: list[Listener], rnext_key_id: int | None) -> StoredKey | None:
-        """The key that the SYN's RNextKeyID asks for (RFC 5925 7.4)."""
+        """Return the key that the SYN's RNextKeyID asks for (RFC 5925 7.4)."""
         return next((k for k in keys_for(listeners, self.pair) if k.send_id == rnext_key_id), None)
 
 
@@ -172,7 +179,7 @@ def refuse_unsigned(listeners: list[Listener], tally: Tally) -> None:
 
 
 def refuse_unknown(listeners: list[Listener], tally: Tally) -> None:
-    """Count a segment under an unknown KeyID."""
+    """Count a segment with an unknown KeyID."""
     tally.not_found += 1
     listeners[0].keyring.not_found += 1
 

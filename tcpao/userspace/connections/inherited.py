@@ -1,7 +1,7 @@
-"""What a process that was killed had protected: shut, until nobody can take it for open.
+"""Protection inherited from a killed process: its pairs stay blocked until no peer can use them.
 
-Its peers don't know that it is dead. Who lets their segments through to our TCP has it answer them
-unsigned, for it knows no such connection any more. No I/O.
+The peers don't know that the process is dead. If their segments reached our TCP, it would answer
+them unsigned, since it does not know such a connection any more. No I/O.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from tcpao.prefixes import Prefixes
 from tcpao.userspace.selectors import Selector, Selectors, only
 
 LASTING: Final = 300.0
-"""Seconds in which a peer has noticed: a hold time, of 180 at most as a rule, and 113 in which its
-TCP repeats a FIN."""
+"""Seconds until a peer must have noticed: a hold time, of 180 at most as a rule, and 113 in which
+its TCP repeats a FIN."""
 
 
 class InheritedProtection:
-    """Dropped in both directions, unless a socket of ours has a key for it."""
+    """Traffic that is dropped in both directions, unless a socket of ours has a key for it."""
 
     def __init__(self, wanted: Selectors) -> None:
         self._wanted = wanted
         self._by_peer: Prefixes[Selector] = Prefixes()
         self._left: set[Selector] = set()
         self.until: float | None = None
-        """When to forget it, in seconds of the caller's clock; None if there is none."""
+        """When to forget all, in seconds of the caller's clock; None if there is nothing."""
 
     def take(self, selectors: Iterable[Selector], now: float) -> None:
-        """Once, at the start: the traffic that left rules were for."""
+        """Take the traffic of the rules that were left; called once, at the start."""
         for selector in set(selectors):
             self._left.add(selector)
             self._by_peer.add(selector.remote, selector)
@@ -38,21 +38,21 @@ class InheritedProtection:
             self.until = now + LASTING
 
     def holds(self, pair: SocketPair) -> bool:
-        """True if this connection's packets are to be dropped."""
+        """Return True if this connection's packets must be dropped."""
         if self.until is None:
             return False
         wanted = only(pair)
         return any(selector.covers(wanted) for selector in self._by_peer.covering(pair.remote))
 
     def keep(self, peers: Set[IPAddress]) -> None:
-        """Forget what is for none of these: who isn't protected any more is free."""
+        """Forget traffic of all other peers, which are not protected any more."""
         for selector in list(self._left):
             remote = selector.remote
             if remote.network_address not in peers and not any(peer in remote for peer in peers):
                 self._forget(selector)
 
     def expire(self, now: float) -> bool:
-        """True if there was something to forget."""
+        """Forget all when the time is over; return True if there was something."""
         if self.until is None or now < self.until:
             return False
         for selector in list(self._left):

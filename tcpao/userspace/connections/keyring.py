@@ -1,7 +1,7 @@
 """The keys of one socket, with Linux's rules: what may be added, removed, and made RNext.
 
-Listeners and connections both have one. How segments find their key is the business of
-`listening` and `connection`.
+Listeners and connections both have a keyring. `listeners` and `connection` find the key of a
+segment.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tcpao.mkt import Algorithm, IPNetwork, SocketPair
 from tcpao.prefixes import Prefixes
 from tcpao.userspace.wire.signing import supported
 
-# Longer ones make no MAC stronger (RFC 2104 3), and a message must have an end.
+# Longer ones make no MAC stronger (RFC 2104 3), and a message needs a limit.
 LONGEST_MASTER_KEY: Final = 1024
 
 
@@ -26,7 +26,7 @@ class StoredKey:
 
     peer: IPNetwork
     pair: SocketPair | None
-    """The only connection it is for; None: any with this peer."""
+    """The only connection that the key is for; None: any with this peer."""
     send_id: int
     recv_id: int
     algorithm: Algorithm
@@ -36,11 +36,13 @@ class StoredKey:
     bad: int = 0
 
     def matches(self, pair: SocketPair) -> bool:
-        """True if it is for this connection (RFC 5925 3.1, TCP connection identifier)."""
+        """Return True if the key is for this connection (RFC 5925 3.1, TCP connection
+        identifier).
+        """
         return pair == self.pair if self.pair is not None else pair.remote in self.peer
 
     def inherited(self) -> StoredKey:
-        """As a child gets it: its own counters, from zero, and its own copy of the secret."""
+        """Return a copy for a child: with counters from zero, and its own copy of the secret."""
         return StoredKey(
             peer=self.peer,
             pair=self.pair,
@@ -53,7 +55,7 @@ class StoredKey:
 
     @property
     def option_length(self) -> int:
-        """Octets of the TCP-AO option under this key."""
+        """Return the octets of the TCP-AO option under this key."""
         return 4 + self.algorithm.mac_length
 
 
@@ -65,9 +67,9 @@ class Keyring:
     current: StoredKey | None = None
     rnext: StoredKey | None = None
     not_found: int = 0
-    """Segments under an unknown KeyID."""
+    """Segments with an unknown KeyID."""
     unsigned: int = 0
-    """Segments without TCP-AO where there had to be one."""
+    """Segments without TCP-AO where it is required."""
     _by_peer: Prefixes[StoredKey] = field(default_factory=Prefixes)
 
     def __post_init__(self) -> None:
@@ -75,11 +77,11 @@ class Keyring:
             self._by_peer.add(key.peer, key)
 
     def matching(self, pair: SocketPair) -> list[StoredKey]:
-        """The keys that are for this connection."""
+        """Return the keys that are for this connection."""
         return [key for key in self._by_peer.covering(pair.remote) if key.matches(pair)]
 
     def add(self, key: StoredKey, *, select: bool) -> None:
-        """Take a key; `select` makes it Current and RNext. Raises InstallError."""
+        """Add a key; `select` makes it Current and RNext. Raises InstallError."""
         if key.algorithm.name not in supported():
             raise InstallError(
                 Cause.UNSUPPORTED,
@@ -109,7 +111,7 @@ class Keyring:
     ) -> StoredKey:
         """Remove a key; `switch_to` (SendID, RecvID) becomes Current and RNext in the same step.
 
-        Returns it, wiped. Raises InstallError; then nothing has changed.
+        Returns the key, wiped. Raises InstallError; unchanged then.
         """
         key = self._find(send_id, recv_id, peer)
         current, rnext = self.current, self.rnext
@@ -126,7 +128,7 @@ class Keyring:
         return key
 
     def take_back(self, key: StoredKey) -> None:
-        """Undo an `add`, whatever the key is by now."""
+        """Undo an `add`, even if the key is Current or RNext now."""
         self.current = self.current if self.current is not key else None
         self.rnext = self.rnext if self.rnext is not key else None
         self._remove(key)
@@ -137,21 +139,21 @@ class Keyring:
         key.master_key.wipe()
 
     def set_rnext(self, recv_id: int) -> None:
-        """Raises InstallError."""
+        """Make the key with this RecvID RNext. Raises InstallError if there is none."""
         self.rnext = self.receiving(recv_id)
         if self.rnext is None:
             raise InstallError(Cause.GONE, f'setting RNext to RecvID {recv_id}: no such key')
 
     def receiving(self, recv_id: int) -> StoredKey | None:
-        """The key for segments with this KeyID, on a connection, where ids are unique."""
+        """Return the key for segments with this KeyID, on a connection, where ids are unique."""
         return next((key for key in self.keys if key.recv_id == recv_id), None)
 
     def sending(self, send_id: int) -> StoredKey | None:
-        """The key that the peer asks for with this RNextKeyID, on a connection."""
+        """Return the key that the peer asks for with this RNextKeyID, on a connection."""
         return next((key for key in self.keys if key.send_id == send_id), None)
 
     def state(self) -> SocketState:
-        """As the installer reads it."""
+        """Return the state in the installer's form."""
         return SocketState(
             current=self.current.send_id if self.current else None,
             rnext=self.rnext.recv_id if self.rnext else None,
@@ -172,7 +174,7 @@ class Keyring:
         )
 
     def wipe(self) -> None:
-        """The socket is gone."""
+        """Wipe all keys, when the socket is gone."""
         for key in self.keys:
             key.master_key.wipe()
         self.keys.clear()

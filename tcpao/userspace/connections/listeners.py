@@ -1,4 +1,4 @@
-"""Listening sockets and their keys: which of them a SYN is for, and which key it must carry."""
+"""Listening sockets and their keys: which socket gets a SYN, and which key the SYN must carry."""
 
 from __future__ import annotations
 
@@ -12,30 +12,32 @@ from tcpao.userspace.selectors import Selector
 
 @dataclass(eq=False, slots=True)
 class Listener:
-    """One listening socket; a socket that has no keys is known too, for it takes SYNs."""
+    """One listening socket; a socket without keys is kept too, since it accepts SYNs."""
 
     cookie: int
     """SO_COOKIE: the same for every descriptor of one socket."""
     address: IPAddress
     versions: frozenset[int]
-    """Families that it hears: both for an IPv6 wildcard that isn't IPv6 only."""
+    """IP versions that it accepts: both for an IPv6 wildcard that isn't IPv6 only."""
     port: int
     keyring: Keyring = field(default_factory=Keyring)
 
     @property
     def is_wildcard(self) -> bool:
-        """True if it hears every address."""
+        """Return True if the socket accepts connections to every address."""
         return not any(self.address.packed)
 
     def selector(self, key: StoredKey) -> Selector:
-        """The traffic that one of its keys is for."""
+        """Return the traffic of one of its keys."""
         local = None if self.is_wildcard else self.address
         return Selector(
             local, self.port, key.peer, key.pair.remote_port if key.pair is not None else None
         )
 
     def hears(self, pair: SocketPair) -> bool:
-        """True if it could get a SYN of this connection; `pair` is as we see it."""
+        """Return True if the socket could get a SYN of this connection; `pair` is seen from this
+        host.
+        """
         return (
             self.port == pair.local_port
             and pair.local.version in self.versions
@@ -44,7 +46,7 @@ class Listener:
 
 
 class Listeners:
-    """All of them."""
+    """All listening sockets."""
 
     def __init__(self) -> None:
         self._by_cookie: dict[int, Listener] = {}
@@ -53,15 +55,15 @@ class Listeners:
         return iter(self._by_cookie.values())
 
     def get(self, cookie: int) -> Listener | None:
-        """The one with this cookie."""
+        """Return the listener with this cookie, or None."""
         return self._by_cookie.get(cookie)
 
     def add(self, listener: Listener) -> None:
-        """A new one."""
+        """Add a new listener."""
         self._by_cookie[listener.cookie] = listener
 
     def discard(self, cookie: int) -> bool:
-        """Forget one; False if there was none."""
+        """Forget a listener; return False if there was none."""
         listener = self._by_cookie.pop(cookie, None)
         if listener is None:
             return False
@@ -69,14 +71,15 @@ class Listeners:
         return True
 
     def hearing(self, pair: SocketPair) -> list[Listener]:
-        """Those that get its SYN: like the kernel, one on the very address before a wildcard.
+        """Return the listeners that get this SYN: as in the kernel, one on the address before a
+        wildcard.
 
-        More than one where sockets share a port (SO_REUSEPORT): any of them may get it.
+        There are several if sockets share a port (SO_REUSEPORT): any of them may get the SYN.
         """
         hearing = [listener for listener in self if listener.hears(pair)]
         return [listener for listener in hearing if not listener.is_wildcard] or hearing
 
 
 def keys_for(listeners: list[Listener], pair: SocketPair) -> list[StoredKey]:
-    """The keys of these listeners that are for this connection."""
+    """Return the keys of these listeners that are for this connection."""
     return [key for listener in listeners for key in listener.keyring.matching(pair)]

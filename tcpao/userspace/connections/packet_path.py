@@ -1,8 +1,8 @@
-"""The packet path: what becomes of each packet that the queue hands over. No I/O.
+"""The packet path: the decision about each packet of the queue. No I/O.
 
-A packet goes in, and comes out as it may go on, perhaps changed, or doesn't. Which sockets are
-protected, and with which keys, is told by commands (`sockets_table`). What belongs to no
-protected socket goes on as it came: a rule may be wider than what it was made for.
+A packet goes in, and comes out, perhaps changed, or is dropped. Commands set which sockets are
+protected, and with which keys (`sockets_table`). A packet that belongs to no protected socket
+passes unchanged: a rule may be wider than its selectors.
 """
 
 from __future__ import annotations
@@ -31,19 +31,22 @@ from tcpao.userspace.wire.packet import (
 )
 from tcpao.userspace.wire.seal import Received
 
-# Headers of IP and TCP without options, in octets.
+# Octets of the headers of IP and TCP without options.
 _HEADERS: Final = {4: 40, 6: 60}
 
 
 class PacketPath(SocketsTable):
-    """Packets through the keys of a table of sockets."""
+    """The path of packets through the keys of a table of sockets."""
 
     def __init__(
         self, mtu_between: Callable[[IPAddress, IPAddress], int | None], owners: Owners
     ) -> None:
-        """`mtu_between` tells the MTU from a local address to a remote one, None if unknown;
-        it is asked once for each handshake that a peer begins. `owners` is asked for each SYN, and
-        for each segment of a connection that has ended."""
+        """Take `mtu_between`, which returns the MTU from a local to a remote address, None if
+        unknown.
+
+        It is called once for each handshake that a peer begins. `owners` is asked for each SYN, and
+        for each segment of a connection that has ended.
+        """
         super().__init__()
         self._mtu_between = mtu_between
         self._owners = owners
@@ -51,7 +54,7 @@ class PacketPath(SocketsTable):
     # --- out --------------------------------------------------------------------------------
 
     def outgoing(self, packet: bytes, *, partial: bool = False, interface: int = 0) -> bytes | None:
-        """What our TCP sends: the packet to send instead, None to drop it.
+        """Return the packet to send instead of our TCP's, None to drop it.
 
         `partial`: the TCP checksum was left to the hardware. `interface`: the device's index.
         """
@@ -75,13 +78,15 @@ class PacketPath(SocketsTable):
             return None
 
     def _is_of_owner(self, entry: Connection, packet: bytes, start: int, interface: int) -> bool:
-        """Return True if this SYN, or SYN-ACK, is the beginning of this connection and of no other
-        that a socket has, or may have had, on the same addresses and ports."""
+        """Return True if this SYN, or SYN-ACK, begins this very connection.
+
+        Another socket may have, or may have had, the same addresses and ports.
+        """
         if packet[start + FLAGS] & ACK:
             if not entry.is_answer_to_another(packet, start):
                 return not entry.began_at_another(packet, start)
-            # Our TCP has lost this one (nobody accepted it in time), and takes a new SYN.
-            # This answer can't be signed; the peer's next SYN is for the listener.
+            # Our TCP has lost this connection (its owner did not accept it in time), and accepts a
+            # new SYN. This answer can't be signed; the peer's next SYN is for the listener.
             self.lose(entry)
             return False
         cookie = entry.cookie
@@ -89,13 +94,13 @@ class PacketPath(SocketsTable):
             entry.interface = interface
             return not entry.began_at_another(packet, start)
         if entry.released_until is not None:
-            # Another socket has the pair: the kernel has forgotten ours. If that one is another
-            # daemon's, its repeated SYN must come to its own queue.
+            # Another socket has the pair: the kernel has forgotten ours. If that socket is another
+            # daemon's, its repeated SYN must reach that daemon's queue.
             self.lose(entry)
         return False
 
     def last_words(self, packet: bytes, *, partial: bool = False) -> bytes | None:
-        """As `outgoing` when there is nobody left to protect: only a RST goes out."""
+        """Return the packet as `outgoing`, but only for a RST: the daemon is gone."""
         place = locate(packet)
         if place is None or not packet[place[0] + FLAGS] & RST:
             return None
@@ -114,7 +119,7 @@ class PacketPath(SocketsTable):
             return None if self.heritage.holds(pair) else packet
         # A connection that is older than its peer's protection, or whose state we don't have.
         if packet[start + FLAGS] & RST:
-            # That it ends may be told, as the kernel does: nothing else would tell the peer.
+            # A RST may pass, as in the kernel: nothing else would tell the peer of the end.
             return packet
         self.tally.unsendable += 1
         return None
@@ -122,10 +127,10 @@ class PacketPath(SocketsTable):
     # --- in ---------------------------------------------------------------------------------
 
     def incoming(self, packet: bytes, *, partial: bool = False, interface: int = 0) -> bytes | None:
-        """What arrives for our TCP: the packet that TCP shall see, None to drop it.
+        """Return the packet that TCP gets instead of an arriving one, None to drop it.
 
-        `partial`: it comes from this host, and its TCP checksum was left to the hardware.
-        `interface`: the index of the device that it came by.
+        `partial`: the packet comes from this host, and its TCP checksum was left to the hardware.
+        `interface`: the index of the device that it arrived by.
         """
         place = locate(packet)
         if place is None:
@@ -144,7 +149,7 @@ class PacketPath(SocketsTable):
                     if segment is None or not self._reaches_owner(entry, interface):
                         return None
                     return self._for_tcp(segment, entry, partial)
-                # The peer opens anew, and our TCP has done with the old one.
+                # The peer opens a new connection, and our TCP has finished the old one.
                 entry = None
             return self._to_listener(packet, start, data, flow, entry, partial, interface)
         except MalformedError:
@@ -152,9 +157,10 @@ class PacketPath(SocketsTable):
             return None
 
     def _reaches_owner(self, entry: Connection, interface: int) -> bool:
-        """Return True unless what is verified for this connection would reach another's socket.
+        """Return True unless a verified segment of this connection could reach another socket.
 
-        While its own socket has the pair nobody else can; before and after, somebody might.
+        While its own socket has the pair no other socket can have it; before and after, another
+        might.
         """
         if entry.cookie is None or (entry.released_until is None and not entry.is_over):
             return True
@@ -176,7 +182,7 @@ class PacketPath(SocketsTable):
         pair = sender.reversed()
         listeners = self.listeners.hearing(pair)
         if not keys_for(listeners, pair):
-            # Nobody's MKT (RFC 5925 7.3): it isn't ours to judge, unless it was.
+            # No MKT matches (RFC 5925 7.3): the segment passes, unless its pair was protected.
             return packet if handshake is None and not self.heritage.holds(pair) else None
         if packet[start + FLAGS] & (SYN | ACK) == SYN:
             opening = handshake or Handshake(pair, self.tally)
@@ -185,7 +191,7 @@ class PacketPath(SocketsTable):
                 return None
             keyed = {one.cookie for one in listeners}
             if not self._owners.hears(keyed, pair, interface):
-                # Somebody else listens there, or nobody does yet: the peer says it again.
+                # Another socket listens there, or none does yet: the peer repeats its SYN.
                 return None
             self.put(opening)
             return self._for_tcp(segment, opening, partial)
@@ -218,7 +224,7 @@ class PacketPath(SocketsTable):
         return with_options(stripped, start, place[1], options, partial)
 
     def _own_mss(self, entry: Entry, version: int) -> int | None:
-        """What fits our own link: what our TCP has said, or else would say."""
+        """Return the MSS that fits our own link: announced by our TCP, or computed from the MTU."""
         if isinstance(entry, Connection) and entry.announced_mss is not None:
             return entry.announced_mss
         mtu = self._mtu_between(entry.pair.local, entry.pair.remote)

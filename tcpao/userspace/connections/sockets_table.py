@@ -1,7 +1,7 @@
-"""The sockets that are protected, their keys, and what may be done to them. No I/O.
+"""The protected sockets, their keys, and the operations on them. No I/O.
 
-A socket is known by its SO_COOKIE, which no other socket ever has; a packet by its addresses and
-ports. A connection that a peer has opened is here before its socket's owner has accepted it.
+A socket is identified by its SO_COOKIE, which no other socket ever has; a packet by its addresses
+and ports. A connection that a peer has opened is here before its socket's owner has accepted it.
 """
 
 from __future__ import annotations
@@ -23,49 +23,49 @@ from tcpao.userspace.connections.waiting import Entry, WaitingEntries
 from tcpao.userspace.selectors import Selector, Selectors, only
 from tcpao.userspace.wire.seal import Tally
 
-# Seconds after its socket was closed: TIME-WAIT takes 60, FIN-WAIT-1 of a dead peer 113, a peer
+# Seconds after the socket was closed: TIME-WAIT takes 60, FIN-WAIT-1 of a dead peer 113, a peer
 # that has lost our RST repeats its SYN-ACK for 63.
 LINGER: Final = 120.0
 
-# Closed ones that linger; the oldest go first. A pair that is used again counts once.
+# Lingering closed connections; the oldest are dropped first. A pair that is used again counts once.
 MOST_LINGERING: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class SocketName:
-    """Which socket a command is about. `remote` None: a listener."""
+    """The socket of a command. `remote` None: a listener."""
 
     cookie: int
     local: IPAddress
     local_port: int
     versions: frozenset[int]
-    """Families that a listener hears."""
+    """IP versions that a listener accepts."""
     remote: IPAddress | None = None
     remote_port: int = 0
 
     @property
     def pair(self) -> SocketPair:
-        """The connection."""
+        """Return the pair of a connection."""
         assert self.remote is not None
         return SocketPair(self.local, self.local_port, self.remote, self.remote_port)
 
 
 class SocketsTable:
-    """Listeners and connections. Commands raise InstallError, and then have changed nothing."""
+    """Listeners and connections. Commands that raise InstallError have changed nothing."""
 
     def __init__(self) -> None:
         self.tally = Tally()
         self.listeners = Listeners()
         self.sent_by: dict[bytes, Entry] = {}
-        """By the flow of the packets that we send."""
+        """Entries by the flow of the packets that we send."""
         self.received_by: dict[bytes, Entry] = {}
-        """By the flow of the packets that we get."""
+        """Entries by the flow of the packets that we receive."""
         self._by_cookie: dict[int, Connection] = {}
         self._superseded: set[int] = set()
-        """Cookies of sockets whose pair another one has now, and that are still open."""
+        """Cookies of open sockets whose pair another socket has now."""
         self._waiting = WaitingEntries()
         self._lingering: dict[int, Connection] = {}
-        """Those whose socket is closed, by its cookie; the first one goes first."""
+        """Connections whose socket is closed, by its cookie; the first one is dropped first."""
         self.selectors_changed = False
         """True if packets have ended a connection: its rule is not needed any more."""
         self._selectors = Selectors()
@@ -74,7 +74,7 @@ class SocketsTable:
     # --- commands ---------------------------------------------------------------------------
 
     def listen(self, name: SocketName) -> Listener:
-        """Know a listening socket."""
+        """Register a listening socket, and return its entry."""
         listener = self.listeners.get(name.cookie)
         if listener is None:
             listener = Listener(name.cookie, name.local, name.versions, name.local_port)
@@ -82,7 +82,10 @@ class SocketsTable:
         return listener
 
     def add(self, name: SocketName, key: StoredKey, *, select: bool, fresh: bool) -> None:
-        """Add a key; `fresh`: the socket has never connected, so it may become protected."""
+        """Add a key; `fresh`: the socket has never connected, so it may become protected.
+
+        Raises InstallError.
+        """
         if name.remote is None:
             listener = self.listen(name)
             listener.keyring.add(key, select=False)
@@ -97,12 +100,12 @@ class SocketsTable:
             raise InstallError(Cause.REFUSED, f'a key for {key.pair or key.peer} on {name.pair}')
         connection.keyring.add(key, select=select)
         if connection.cookie is None:
-            # Whatever had this pair before has lost it: the newest socket is the one.
+            # An earlier socket with this pair has lost it: the newest socket has the pair.
             self.put(connection)
             self._adopt(connection, name.cookie)
 
     def take_back(self, name: SocketName, key: StoredKey) -> None:
-        """Undo an `add`, whatever the key is by now."""
+        """Undo an `add`, even if the key is Current or RNext now."""
         keyring = self._keyring(name)
         keyring.take_back(key)
         self._uncover(name, key)
@@ -118,7 +121,7 @@ class SocketsTable:
         recv_id: int,
         switch_to: tuple[int, int] | None,
     ) -> None:
-        """Remove a key, see Keyring.delete."""
+        """Remove a key; see Keyring.delete. Raises InstallError."""
         key = self._keyring(name).delete(peer, send_id, recv_id, switch_to)
         self._uncover(name, key)
         connection = self._by_cookie.get(name.cookie)
@@ -126,7 +129,7 @@ class SocketsTable:
             connection.forget_macs()
 
     def discard(self, name: SocketName, peer: IPNetwork, send_id: int, recv_id: int) -> None:
-        """As `delete`, of a key that may have gone."""
+        """Remove a key that may have gone already."""
         with suppress(InstallError):
             self.delete(name, peer, send_id, recv_id, None)
 
@@ -135,7 +138,7 @@ class SocketsTable:
         self._keyring(name).set_rnext(recv_id)
 
     def read(self, name: SocketName) -> SocketState | None:
-        """None if the socket has no TCP-AO at all."""
+        """Return the state of a socket; None if it has no TCP-AO at all."""
         if name.remote is None:
             listener = self.listeners.get(name.cookie)
             return listener.keyring.state() if listener is not None else None
@@ -143,8 +146,11 @@ class SocketsTable:
         return connection.state() if connection is not None else None
 
     def release(self, name: SocketName, now: float) -> None:
-        """The socket is closed, or about to be. What TCP still has to say for it is signed: also
-        how it answers what the peer has sent meanwhile, for it knows no such connection then."""
+        """Let a connection linger whose socket is closed, or about to be.
+
+        TCP's remaining segments are still signed: also its answers to the peer's later segments,
+        for a connection that TCP does not know any more.
+        """
         self._superseded.discard(name.cookie)
         listener = self.listeners.get(name.cookie)
         if listener is not None:
@@ -166,16 +172,16 @@ class SocketsTable:
     # --- time -------------------------------------------------------------------------------
 
     def next_deadline(self) -> float | None:
-        """When `expire` has something to do."""
+        """Return when `expire` has something to do; None if never."""
         lingering = next((c.released_until for c in self._lingering.values()), None)
         return min((at for at in (lingering, self.heritage.until) if at is not None), default=None)
 
     def overdue(self, now: float) -> list[Connection]:
-        """Return the closed connections that `expire` forgets at this moment."""
+        """Return the closed connections that `expire` would forget now."""
         return [c for c in self._lingering.values() if (c.released_until or now) <= now]
 
     def expire(self, now: float) -> bool:
-        """Forget what has lingered long enough; True if there was something."""
+        """Forget connections that have lingered long enough; return True if there were some."""
         found = self.heritage.expire(now)
         while (due := self.next_deadline()) is not None and due <= now:
             self._drop(next(iter(self._lingering.values())))
@@ -185,7 +191,7 @@ class SocketsTable:
     # --- entries ----------------------------------------------------------------------------
 
     def put(self, entry: Entry) -> None:
-        """Have its packets come to it, and not to what had its pair before."""
+        """Deliver the packets of a pair to this entry, and not to an earlier one."""
         there = flow_of_pair(entry.pair)
         old = self.sent_by.get(there)
         if old is entry:
@@ -201,19 +207,24 @@ class SocketsTable:
             self._drop(too_many)
 
     def lose(self, entry: Entry) -> None:
-        """Its pair is another socket's, or will be; its own socket may be open still."""
+        """Drop an entry whose pair is another socket's, or will be; its own socket may still be
+        open.
+        """
         self._drop(entry)
         self.selectors_changed = True
         if isinstance(entry, Connection) and entry.cookie and entry.released_until is None:
             self._superseded.add(entry.cookie)
 
     def connections(self) -> Iterator[Connection]:
-        """All that are known, accepted or not."""
+        """Yield all connections, accepted or not."""
         return (entry for entry in self.sent_by.values() if isinstance(entry, Connection))
 
     def find(self, name: SocketName) -> Connection | None:
-        """A socket's connection. One that a peer has opened becomes the socket's that asks for
-        it first: its owner has accepted it."""
+        """Return a socket's connection, or None.
+
+        A connection that a peer has opened is assigned to the first socket that asks for it: its
+        owner has accepted it.
+        """
         connection = self._by_cookie.get(name.cookie)
         if connection is not None or name.cookie in self._superseded:
             return connection
@@ -258,18 +269,18 @@ class SocketsTable:
     # --- rules ------------------------------------------------------------------------------
 
     def selectors(self) -> frozenset[Selector]:
-        """Which traffic must come to the queue. What a wider one covers isn't named."""
+        """Return the traffic that must come to the queue, without what a wider selector covers."""
         return self._selectors.rules()
 
     def _uncover(self, name: SocketName, key: StoredKey) -> None:
-        """A key has gone, off a listener if it is one."""
+        """Note the removal of a key, from a listener if it is one."""
         listener = self.listeners.get(name.cookie)
         if listener is not None:
             self._selectors.discard(listener.selector(key))
 
 
 def flow_of_pair(pair: SocketPair) -> bytes:
-    """As `packet.flow_of` takes it from what we send."""
+    """Return the flow of a pair, in the form of `packet.flow_of` for packets that we send."""
     return b''.join(
         (
             pair.local.packed,
@@ -281,7 +292,7 @@ def flow_of_pair(pair: SocketPair) -> bytes:
 
 
 def pair_of_flow(flow: bytes) -> SocketPair | None:
-    """The pair as the sender sees it; None if a port is 0, which is nobody's."""
+    """Return the pair seen from the sender; None if a port is 0, which no socket has."""
     if not any(flow[-4:-2]) or not any(flow[-2:]):
         return None
     size = 4 if len(flow) == 12 else 16

@@ -1,7 +1,7 @@
-"""Handshakes, and connections that nobody has accepted yet: not more than so many.
+"""A limit on handshakes, and on connections that are not accepted yet.
 
-Who has a key may begin as many as he likes, and they are forgotten for no other reason. So his own
-make room for his next one, not those of the other peers.
+A peer with a key may begin any number of them, and nothing else bounds them. So one peer's entries
+make room for its own next one, not for those of other peers.
 """
 
 from __future__ import annotations
@@ -18,15 +18,17 @@ Entry = Connection | Handshake
 
 
 class WaitingEntries:
-    """By peer, oldest first."""
+    """Waiting entries by peer, oldest first."""
 
     def __init__(self) -> None:
         self._by_peer: dict[IPAddress, dict[SocketPair, Entry]] = {}
         self._count = 0
 
     def add(self, entry: Entry) -> Entry | None:
-        """Take one whose pair no other has. Return the one that must go, if there are too many: the
-        oldest of the peer that has most."""
+        """Add an entry whose pair no other has; return the one to drop, if there are too many.
+
+        That is the oldest of the peer that has most.
+        """
         self._by_peer.setdefault(entry.pair.remote, {})[entry.pair] = entry
         self._count += 1
         if self._count <= MOST_WAITING:
@@ -34,7 +36,7 @@ class WaitingEntries:
         return next(iter(max(self._by_peer.values(), key=len).values()))
 
     def discard(self, entry: Entry) -> None:
-        """Forget one, if it is here."""
+        """Forget an entry, if present."""
         of_peer = self._by_peer.get(entry.pair.remote, {})
         if of_peer.get(entry.pair) is not entry:
             return

@@ -1,8 +1,9 @@
-"""Whether octets pass the packet process by: TCP's own counts against what was signed and verified.
+"""A check for octets that bypass the packet process: TCP's own counts against the signed and
+verified ones.
 
-A rule of somebody else's that accepts a packet before ours takes it out of our sight, and nothing
-tells of that: no event, no packet. So TCP is asked now and then, while there are connections:
-12 microseconds each, at most 3 ms in a second however many there are.
+Another program's rule that accepts a packet before ours hides it from this process, without any
+event. So TCP is asked periodically while there are connections: 12 microseconds each, at most 3 ms
+in a second however many there are.
 """
 
 from __future__ import annotations
@@ -15,23 +16,24 @@ from tcpao.userspace.connections.sockets_table import SocketsTable
 from tcpao.userspace.netlink.owners import SocketOwners
 
 EVERY: Final = 1.0
-"""Seconds between two looks."""
+"""Seconds between two checks."""
 MOST_AT_ONCE: Final = 250
-"""Connections in one look; with more of them, a connection has its turn less often."""
+"""Connections in one check; with more of them, each is checked less often."""
 
 
 class Audit:
-    """Looks at the connections in turn. No clock: `now` is in seconds."""
+    """A check of the connections in turn. No clock: `now` is in seconds."""
 
     def __init__(self, owners: SocketOwners) -> None:
         self._owners = owners
         self._begin_at = 0
         self.due: float | None = None
-        """When to look next; None while there is no connection."""
+        """When to check next; None while there is no connection."""
 
     def take_bypassed(self, table: SocketsTable, now: float) -> list[Connection]:
-        """Return the connections whose TCP has taken octets that were not seen here, if it is time
-        to look; each of them once."""
+        """Return, if a check is due, the connections with octets that were not seen here; each
+        once.
+        """
         if next(table.connections(), None) is None:
             self.due = None
             return []

@@ -1,4 +1,7 @@
-"""The daemon's commands, carried out on the table of sockets. No I/O: others change the rules."""
+"""The daemon's commands, executed on the table of sockets.
+
+No I/O: other modules change the rules.
+"""
 
 from __future__ import annotations
 
@@ -15,23 +18,23 @@ from tcpao.userspace.protocol.messages import Done, Reply, Request, State
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What to answer, and when."""
+    """The answer to a command, and its conditions."""
 
     reply: Reply = Done()  # noqa: RUF009
     may_change_rules: bool = False
-    """True if rules may have to change before it is answered."""
+    """True if rules may have to change before the answer."""
     take_back: Callable[[], None] | None = None
-    """What undoes it, where its rules can't be made: without them a key protects nothing."""
+    """Undoes the command if its rules can't be made: without rules a key protects nothing."""
 
 
 class Commands:
-    """Of one packet path."""
+    """Commands for one packet path."""
 
     def __init__(self, core: PacketPath) -> None:
         self._core = core
 
     def carry_out(self, request: Request, now: float) -> Outcome:
-        """Raises InstallError; then nothing was changed."""
+        """Execute a command. Raises InstallError; unchanged then."""
         core = self._core
         match request:
             case messages.Listen(name):
@@ -58,7 +61,7 @@ class Commands:
         return Outcome(may_change_rules=True)
 
     def _add(self, keys: Iterable[tuple[SocketName, Key]], *, select: bool, fresh: bool) -> Outcome:
-        """All or none."""
+        """Add keys, all or none. Raises InstallError."""
         added: list[tuple[SocketName, StoredKey]] = []
 
         def take_back() -> None:

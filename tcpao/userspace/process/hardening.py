@@ -1,6 +1,7 @@
-"""A process that holds keys: no core dump, no debugger, no privileges by what it executes.
+"""Protection of a process that holds keys: no core dump, no debugger, no privileges by programs it
+runs.
 
-Nor is it the one to end when another user has taken the host's memory.
+The kernel does not kill it either when another user has taken the host's memory.
 """
 
 from __future__ import annotations
@@ -18,18 +19,22 @@ _NEVER: Final = '-1000'
 
 
 def harden() -> None:
-    """As far as the kernel goes along; none of it is what keeps a key secret."""
+    """Set what the kernel allows; the secrecy of keys does not depend on it."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     forbid_dumps()
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
-    # Its memory has an end, and without it every session is down until the daemon's next start.
+    # Its memory is bounded, and without this process every session is down until the daemon's next
+    # start.
     with suppress(OSError):
         Path('/proc/self/oom_score_adj').write_text(_NEVER)
 
 
 def forbid_dumps() -> None:
-    """No core dump of this process, and no debugger but root's; the programs that it executes are
-    as ever. A process that becomes another user has it so already (proc(5), suid_dumpable)."""
+    """Forbid core dumps of this process, and debuggers of other users than root.
+
+    Programs that it runs are not affected. A process that becomes another user is protected already
+    (proc(5), suid_dumpable).
+    """
     _prctl(_PR_SET_DUMPABLE, 0)
 
 

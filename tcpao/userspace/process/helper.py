@@ -1,6 +1,4 @@
-"""A thread for what may wait for others: rules, of which the xtables lock is one program's at a
-time. Packets are judged meanwhile.
-"""
+"""A thread for work that may wait, such as for the xtables lock; packets are judged meanwhile."""
 
 from __future__ import annotations
 
@@ -16,13 +14,13 @@ from tcpao.userspace.rules.interface import RulesError
 
 Result = TypeVar('Result')
 Outcome = Callable[[Any, RulesError | None], None]
-"""Told what the work returned, or why it failed; on the thread that settles."""
+"""Called with the result, or the reason of the failure, on the thread that settles."""
 
 _END: Final = None
 
 
 class Helper:
-    """One thread, which does one piece of work after the other."""
+    """One thread that does one piece of work after the other."""
 
     def __init__(self) -> None:
         self._work: SimpleQueue[tuple[Callable[[], Any], Outcome] | None] = SimpleQueue()
@@ -34,16 +32,16 @@ class Helper:
         self._thread.start()
 
     def fileno(self) -> int:
-        """Readable when there is something to settle."""
+        """Return a descriptor that is readable when there is something to settle."""
         return self._woken
 
     def begin(self, work: Callable[[], Any], then: Outcome) -> None:
-        """Have work done; `settle` tells `then`."""
+        """Start some work; `settle` calls `then` with its result."""
         self.waiting += 1
         self._work.put((work, then))
 
     def settle(self) -> None:
-        """Tell what has become of work. Raises what is not a RulesError."""
+        """Report the results of finished work. Raises errors other than RulesError."""
         with suppress(BlockingIOError):
             os.eventfd_read(self._woken)
         while self._done:
@@ -54,8 +52,10 @@ class Helper:
             then(result, error)
 
     def call(self, work: Callable[[], Result]) -> Result:
-        """What the work returns, and wait for it: while there are no packets to judge. Raises
-        what it raises."""
+        """Do some work and wait for its result, while there are no packets to judge.
+
+        Raises its errors.
+        """
         done = threading.Event()
         found: list[tuple[Any, BaseException | None]] = []
 
@@ -76,7 +76,10 @@ class Helper:
         return answer
 
     def close(self) -> None:
-        """End the thread, as soon as its work is done. The descriptor stays, which it may write."""
+        """End the thread once its work is done.
+
+        The descriptor stays open, since the thread may write to it.
+        """
         self._work.put(_END)
 
     def _run(self) -> None:

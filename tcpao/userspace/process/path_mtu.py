@@ -1,4 +1,4 @@
-"""The MTU of a path, as the routing table has it."""
+"""The MTU of a path, from the routing table."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tcpao.mkt import IPAddress
 
 
 def mtu_between(local: IPAddress, remote: IPAddress) -> int | None:
-    """What the routing table says, path MTU included; None if there is no way."""
+    """Return the MTU in the routing table, path MTU included; None if there is no route."""
     family, level, option = (
         (socket.AF_INET, socket.IPPROTO_IP, 14)  # IP_MTU
         if local.version == 4

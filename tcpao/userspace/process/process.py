@@ -1,9 +1,9 @@
 """The packet process: a queue, its rules, the core between them, and the daemon's commands.
 
-It does nothing else, and ends with the daemon. Order is what keeps it closed: it listens on the
-queue before there is a rule, a rule is there before its key is acknowledged, and on the way out
-connections are reset before their rules go. Killed, it leaves the rules, which then drop all
-that they match.
+It does nothing else, and ends with the daemon. The order keeps it closed: it listens on the queue
+before there is a rule, a rule is made before its key is acknowledged, and at the end connections
+are reset before their rules are removed. If killed, it leaves the rules, which then drop all
+matching packets.
 """
 
 from __future__ import annotations
@@ -34,23 +34,23 @@ from tcpao.userspace.protocol.refusals import Refusals
 from tcpao.userspace.rules.interface import Rules, RulesError
 from tcpao.userspace.selectors import Selector
 
-# Verdicts are handed over together, but not so many that TCP waits for them, in octets.
+# Octets of verdicts that are sent together: few enough that TCP does not wait for them.
 _BATCH: Final = 64 * 1024
-# Packets dealt with before the channel is looked at again.
+# Packets to judge before the channel is read again.
 _TURN: Final = 2048
-# How many times as long as a look at our rules has taken there is none after changes of our own,
-# and at most how long, in seconds.
+# After changes of our own, the check of our rules pauses for this many times its own duration, and
+# at most for so many seconds.
 _REST: Final = 5.0
 _LONGEST_REST: Final = 0.25
-# Seconds that sessions outlive their rules, at most: whoever holds the xtables lock, or has the
-# processor, makes it no longer.
+# Seconds that sessions may outlive their rules, even while another program holds the xtables lock
+# or the processor.
 _SHORT: Final = 0.1
-# Seconds that TCP gets to say its last words when the daemon is gone.
+# Seconds for TCP's last segments when the daemon is gone.
 _LAST_WORDS: Final = 1.0
 
 
 class Process:
-    """One per daemon."""
+    """The packet process of one daemon."""
 
     def __init__(
         self,
@@ -61,8 +61,11 @@ class Process:
         tell: int | None = None,
         counts: SharedCounts | None = None,
     ) -> None:
-        """`make` makes the rules. `tell` is a pipe to the daemon, for what operators want to know;
-        `counts` is where it reads the counters. Raises RulesError."""
+        """Make the rules, by `make`. Raises RulesError.
+
+        `tell` is a pipe to the daemon, for reports to operators; `counts` is shared memory in which
+        the daemon reads the counters.
+        """
         self._questions = [Questions(one) for one in channels]
         self._queue = queue
         self._core = PacketPath(mtu_between, owners)
@@ -75,28 +78,31 @@ class Process:
         self._waiting = 0
         self._orphaned = False
         self._stopping = False
-        # When to look whether our rules are all there, in seconds of the monotonic clock.
+        # When to check that our rules are complete, in seconds of the monotonic clock.
         self._look_at: float | None = None
         self._rested_at = 0.0
-        # When sessions are reset, rules or not.
+        # When sessions are reset, with rules or without.
         self._reset_at: float | None = None
 
     @property
     def rules(self) -> Rules:
-        """What leads packets to the queue."""
+        """Return the rules that lead packets to the queue."""
         return self._changes.rules
 
     def inherit(self, selectors: Iterable[Selector]) -> None:
-        """Keep shut what a process that was killed had protected. Raises RulesError."""
+        """Keep blocking the traffic that a killed process had protected. Raises RulesError."""
         self._core.heritage.take(selectors, time.monotonic())
         self._changes.now()
 
     def remove_rules(self) -> None:
-        """When it can't begin. Raises RulesError."""
+        """Remove the rules, if the process can't begin. Raises RulesError."""
         self._changes.changer.call(self.rules.remove_all)
 
     def run(self, parents: Iterable[int] = ()) -> None:
-        """Until the daemon says so, or is gone: `parents` are descriptors that tell, readable."""
+        """Run until the daemon ends this process, or is gone.
+
+        `parents` are descriptors that become readable when a parent ends.
+        """
         poll = select.poll()
         parents = tuple(parents)
         watch = self.rules.watch
@@ -108,7 +114,8 @@ class Process:
             due = [at for at in times if at is not None]
             timeout = max(0.0, min(due) - time.monotonic()) * 1000 if due else None
             ready = {descriptor for descriptor, _ in poll.poll(timeout)}
-            # Packets first: what a socket sent before its owner's command belongs before it.
+            # Packets first: those that a socket sent before its owner's command precede the
+            # command.
             self._packets()
             self._settle(ready)
             for questions in self._questions:
@@ -162,7 +169,8 @@ class Process:
             else:
                 passed = core.outgoing(packet, partial=partial, interface=interface)
         except Exception:
-            # Ours, and nobody's to exploit: this packet is lost, the sessions live.
+            # A bug of ours. Drop the packet and go on, so that a crafted packet cannot stop the
+            # process.
             say(traceback.format_exc())
             passed = None
         decision = verdict(self._queue.number, queued.identity, passed, passed is not packet)
@@ -172,7 +180,7 @@ class Process:
     def _hand_over(self) -> None:
         if self._verdicts:
             if self._counts is not None:
-                # Before anybody can know what has become of the packets.
+                # Before anyone can know the fate of the packets.
                 self._counts.write(self._core.tally)
             self._queue.send(self._verdicts)
             self._verdicts = []
@@ -198,7 +206,7 @@ class Process:
             outcome = self._commands.carry_out(request, time.monotonic())
         except InstallError as error:
             questions.answer(messages.refusal(error))
-            # What was taken back may have had rules for a moment.
+            # A command that was undone may have had rules for a moment.
             self._drop_rules()
             return
         if not outcome.may_change_rules:
@@ -220,14 +228,17 @@ class Process:
         questions.keep_waiting()
 
     def _drop_rules(self) -> None:
-        """Rules of what is over: if they can't be removed now, they are with the next change."""
+        """Remove rules that are not needed any more; on failure the next change does it."""
         self._changes.adjust(tell_of_leftovers)
 
     # --- connections that must not go on ------------------------------------------------------
 
     def _end_what_must_not_go_on(self, deadline: float | None) -> None:
-        """Forget what has lingered long enough, after whoever still holds such a socket has lost
-        it: without its rule he could say unsigned what he likes. Reset what has passed us by."""
+        """Forget connections that have lingered long enough, and reset those that bypassed us.
+
+        A socket that is still open is ended first: without its rule its holder could send unsigned
+        segments.
+        """
         now = time.monotonic()
         if deadline is not None and deadline <= now:
             reset_all(self._core.overdue(now))
@@ -244,8 +255,11 @@ class Process:
     # --- rules that somebody removes ----------------------------------------------------------
 
     def _plan_look(self) -> None:
-        """Somebody may have removed rules. If it may as well have been ourselves who changed some,
-        looking is not to cost more than changing."""
+        """Schedule a check of the rules, after a removal by another program or perhaps by
+        ourselves.
+
+        If we may have caused it, checks must not cost more than changes.
+        """
         try:
             if not self.rules.watch.removals():
                 return
@@ -258,7 +272,7 @@ class Process:
     def _look(self) -> None:
         self._look_at = None
         if self._changes.restoring:
-            # They are being made, and what was up is down.
+            # The rules are being restored, and all sessions are reset already.
             return
         began = time.monotonic()
 
@@ -274,15 +288,17 @@ class Process:
         self._changes.look(looked)
 
     def _make_anew(self) -> None:
-        """Our rules were among what was removed, so unsigned segments may have passed: what is up
-        goes down. With rules its RSTs are signed, so they come first, if nobody keeps us from
-        making them for longer than `_SHORT`."""
+        """Restore our rules, which were removed, and reset all sessions: unsigned segments may have
+        passed.
+
+        With rules the RSTs are signed, so rules come first, unless that takes longer than `_SHORT`.
+        """
         self._reset_at = time.monotonic() + _SHORT
 
         def restored(error: RulesError | None) -> None:
             if error is not None:
                 self._give_up(error)
-            # Also what had a key already, and has opened before there were rules.
+            # Also a connection that had a key already, and opened before there were rules.
             if self._reset():
                 self._stopping = True
             self._look_at = time.monotonic()
@@ -291,11 +307,13 @@ class Process:
         self._changes.restore(restored)
 
     def _reset(self) -> bool:
-        """End every session. True if there is one that can't be ended: to go on would trust what
-        unsigned segments may have touched. The daemon, which sees that we are gone, ends it;
-        `_end` keeps the rules."""
+        """End every session; return True if one can't be ended.
+
+        To go on would trust a session that unsigned segments may have reached. The daemon, which
+        notices our end, ends that session; `_end` keeps the rules.
+        """
         self._reset_at = None
-        # What is over may be in TIME-WAIT, which not every kernel ends.
+        # A connection that is over may be in TIME-WAIT, which not every kernel can end.
         alive = any(not each.is_over for each in reset_all(self._core.connections()))
         if alive and self._changes.restoring:
             self._hang_up()
@@ -312,7 +330,9 @@ class Process:
     # --- the end ----------------------------------------------------------------------------
 
     def _end(self) -> None:
-        """Reset what is left, then let the traffic go: there is nobody to read it any more."""
+        """Reset the remaining connections, then remove the rules: no process can read the traffic
+        any more.
+        """
         self._orphaned = True
         self._packets()
         lasting = reset_all(each for each in self._core.connections() if not each.is_over)
@@ -326,7 +346,8 @@ class Process:
             self._packets()
         alive = [str(c.pair) for c in lasting if not c.is_over]
         if alive:
-            # Somebody may still hold these sockets: rather deaf than open.
+            # Another process may still hold these sockets: keep the rules, which drop their
+            # packets.
             say(
                 f'{", ".join(alive)} could not be reset (this needs a kernel with '
                 f'CONFIG_INET_DIAG_DESTROY): the rules stay, and drop their packets until the '
@@ -339,7 +360,7 @@ class Process:
         self._queue.close()
 
     def _finish_changes(self) -> None:
-        """Packets are judged until those that are under way are done."""
+        """Judge packets until the changes under way are done."""
         poll = select.poll()
         poll.register(self._queue, select.POLLIN)
         for helper in self._changes.helpers:

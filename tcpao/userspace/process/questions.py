@@ -1,4 +1,4 @@
-"""The process's end of one channel: a question at a time, and its answer, perhaps later."""
+"""The process's end of one channel: one question at a time, and its answer, perhaps later."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from tcpao.userspace.protocol.messages import Reply, Request, Wait
 
 
 class Questions:
-    """Of one thread of the daemon's."""
+    """The questions of one thread of the daemon."""
 
     def __init__(self, channel: socket.socket) -> None:
         self._channel = channel
         self._heard = b''
-        """Of a request that isn't complete."""
+        """The received part of an incomplete request."""
         self._answered = True
 
     def fileno(self) -> int:
-        """Readable when something was asked, or nothing will be any more."""
+        """Return a descriptor that is readable at a question, or when the daemon hangs up."""
         return self._channel.fileno()
 
     def hear(self) -> Request | None:
-        """The question, once it is complete. Raises EOFError when the daemon has hung up."""
+        """Return the question, once it is complete. Raises EOFError when the daemon has hung up."""
         try:
             piece = self._channel.recv(1 + messages.PIECE)
         except OSError:
@@ -38,17 +38,19 @@ class Questions:
         return codec.decode(octets)
 
     def keep_waiting(self) -> None:
-        """Tell, if there is no answer yet, that it may take as long as a change of the rules."""
+        """Announce, if there is no answer yet, that it may take as long as a change of the
+        rules.
+        """
         if not self._answered:
             self._send(Wait())
 
     def answer(self, reply: Reply) -> None:
-        """To the question that was heard last."""
+        """Answer the last question."""
         self._answered = True
         self._send(reply)
 
     def hang_up(self) -> None:
-        """To the daemon this is our end."""
+        """Close the channel, which tells the daemon that this process ends."""
         with contextlib.suppress(OSError):
             self._channel.shutdown(socket.SHUT_RDWR)
 

@@ -1,4 +1,4 @@
-"""What the packet process says on the daemon's standard error."""
+"""Messages of the packet process on the daemon's standard error."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from tcpao.userspace.rules.interface import RulesError
 
 
 def say(text: str) -> None:
-    """Write a line, if there still is a standard error: nothing may depend on it."""
+    """Write a line, if standard error is still open: nothing may depend on it."""
     with suppress(OSError):
         os.write(2, f'packet process: {text}\n'.encode())
 
 
 def tell_of_failure(error: RulesError | None) -> None:
-    """Say that the rules could not be removed at the end."""
+    """Report that the rules could not be removed at the end."""
     if error is not None:
         say(f'rules are left behind, for the next start to remove: {error}')
 
 
 def tell_of_leftovers(error: RulesError | None) -> None:
-    """Say that rules of what is over could not be removed now."""
+    """Report that unneeded rules could not be removed now."""
     if error is not None:
         say(f'rules that are not needed any more stay for now: {error}')

@@ -1,4 +1,4 @@
-"""Connections that are ended from here, whoever has their sockets."""
+"""The reset of connections from here, whichever process has their sockets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tcpao.userspace.netlink import destroy_socket as orphans
 
 
 def reset_all(connections: Iterable[Connection]) -> list[Connection]:
-    """Reset these connections. Return those that the kernel would not end."""
+    """Reset these connections. Return those that the kernel did not end."""
     return [
         each
         for each in list(connections)

@@ -1,8 +1,8 @@
-"""Rules as the keys need them, changed by a thread of their own, and commands that wait for that.
+"""Changes of rules by a separate thread, and the commands that wait for them.
 
-One change at a time: what comes meanwhile goes into the next. A command is answered when its
-rules are there, and taken back where they can't be made. A look at the rules waits for no change,
-for a change may wait for the lock of whoever has just removed them.
+One change at a time: later commands go into the next. A command is answered when its rules exist,
+and undone if they can't be made. A check of the rules waits for no change, since a change may wait
+for the lock of the program that has just removed them.
 """
 
 from __future__ import annotations
@@ -15,18 +15,20 @@ from tcpao.userspace.rules.interface import Kind, Rules, RulesError
 from tcpao.userspace.selectors import Selector
 
 Answer = Callable[[RulesError | None], None]
-"""Told once the rules are as they were wanted, or why they can't be."""
+"""Called once the rules are as wanted, or with the reason why they can't be."""
 
 _TRIES: Final = 3
-"""Of making removed rules anew, each as long as the command waits for its lock."""
+"""Attempts to restore removed rules, each as long as the command waits for its lock."""
 
 
 class RuleChanges:
-    """The rules of one queue, seen from the thread that judges packets."""
+    """The rules of one queue, for the thread that judges packets."""
 
     def __init__(self, make: Callable[[], Rules], wanted: Callable[[], Set[Selector]]) -> None:
-        """`make` makes them, in the thread that changes them; `wanted` says what they must be
-        for. Raises RulesError."""
+        """Make the rules by `make`, in the thread that changes them. Raises RulesError.
+
+        `wanted` returns the traffic that needs rules.
+        """
         self.changer: Final = Helper()
         self._wanted = wanted
         try:
@@ -34,47 +36,47 @@ class RuleChanges:
         except BaseException:
             self.changer.close()
             raise
-        # Only one thread may use nftables' socket, and nobody has a lock there.
+        # Only one thread may use nftables' socket, and there is no lock to wait for.
         self.looker: Final = self.changer if self.rules.kind is Kind.NFTABLES else Helper()
         self._waiting: list[Answer] = []
         self._changing = False
         self._made: Set[Selector] | None = None
-        """What rules are there for. Most keys change nothing of it: then it is the same object
-        that is wanted, and thousands of selectors needn't be compared."""
+        """The traffic that has rules. Most keys do not change it: then `wanted` returns the same
+        object, and thousands of selectors need no comparison."""
         self.restoring = False
-        """Our rules were removed: no new keys until they are there again."""
+        """True while removed rules are restored: no new keys until then."""
         self.changed = False
-        """Since it was last asked whether they are complete."""
+        """True if rules were changed since the last check."""
 
     @property
     def helpers(self) -> tuple[Helper, ...]:
-        """Whose outcomes are to be settled."""
+        """Return the helpers whose results have to be settled."""
         return (self.changer,) if self.looker is self.changer else (self.changer, self.looker)
 
     @property
     def busy(self) -> bool:
-        """True while a thread has something to do."""
+        """Return True while a thread has something to do."""
         return any(helper.waiting for helper in self.helpers)
 
     def adjust(self, answer: Answer) -> None:
-        """Have the rules that are wanted."""
+        """Change the rules to those wanted, then call `answer`."""
         self._waiting.append(answer)
         if not self._changing:
             self._next()
 
     def now(self) -> None:
-        """As `adjust`, and wait for it: at the start. Raises RulesError."""
+        """Change the rules to those wanted, and wait for that: at the start. Raises RulesError."""
         wanted = frozenset(self._wanted())
         self.changed = True
         self.changer.call(lambda: self.rules.change(wanted))
 
     def look(self, then: Callable[[bool | None, RulesError | None], None]) -> None:
-        """Whether they are complete."""
+        """Check whether the rules are complete."""
         self.changed = False
         self.looker.begin(self.rules.complete, then)
 
     def restore(self, then: Callable[[RulesError | None], None]) -> None:
-        """Make them anew."""
+        """Make the rules again."""
         self.restoring = True
 
         def restored(_: object, error: RulesError | None) -> None:
@@ -90,7 +92,7 @@ class RuleChanges:
         self.changer.begin(self.rules.remove_all, lambda _, error: then(error))
 
     def close(self) -> None:
-        """Nothing more will be asked, and nothing is under way."""
+        """End the threads, once nothing is under way."""
         for helper in self.helpers:
             helper.close()
         self.rules.close()

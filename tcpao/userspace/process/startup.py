@@ -1,8 +1,7 @@
-"""How a packet process begins: a queue of its own, and its rules in place of those that one which
-was killed has left.
+"""The start of a packet process: its queue, and its rules in place of those of a killed process.
 
-Those stay in force until then, and drop. What they were for stays shut after that (`heritage`), for
-the daemon has said nothing yet.
+The old rules stay in force until then, and drop. Their traffic stays blocked after that
+(`inherited`), since the daemon has not told its keys yet.
 """
 
 from __future__ import annotations
@@ -27,12 +26,12 @@ from tcpao.userspace.rules.choice import choose, left_behind, remove_stale
 from tcpao.userspace.rules.interface import Kind, RulesError
 from tcpao.userspace.wire.signing import supported
 
-# Queue numbers: low ones are what people write into rules by hand.
+# Queue numbers: low ones are used by people who write rules by hand.
 _NUMBERS: Final = range(20000, 20256)
 
 
 def _free_queue(left: Collection[int]) -> Queue:
-    """The first one that nobody has, and that no rules were left for. Raises QueueError."""
+    """Return the first free queue that no leftover rules lead to. Raises QueueError."""
     for number in (number for number in _NUMBERS if number not in left):
         with contextlib.suppress(QueueTakenError):
             return Queue(number)
@@ -40,7 +39,7 @@ def _free_queue(left: Collection[int]) -> Queue:
 
 
 def _owners() -> SocketOwners:
-    """Raises QueueError where the kernel cannot tell whose a packet is."""
+    """Return the client of inet_diag. Raises QueueError if the kernel has none."""
     try:
         return SocketOwners()
     except OSError as error:
@@ -56,8 +55,10 @@ def _prepare(
     tell: int | None,
     counts: SharedCounts | None,
 ) -> tuple[Process, Ready]:
-    """A process whose rules are in force, in place of those that another one has left. Raises
-    QueueError or RulesError; then none are there."""
+    """Return a process whose rules are in force, in place of those of a killed one.
+
+    Raises QueueError or RulesError; then there are no rules.
+    """
     left = left_behind(bound_queues, kinds)
     queue = _free_queue(left)
     process = None
@@ -86,7 +87,10 @@ def _prepare(
 
 
 def _clear(left: Collection[int], kinds: tuple[Kind, ...]) -> list[str]:
-    """Remove what was left. Raises RulesError, unless somebody who starts too was quicker."""
+    """Remove leftover rules; return their names.
+
+    Raises RulesError, unless another starting process has removed them first.
+    """
     try:
         return remove_stale(left, kinds)
     except RulesError:
@@ -102,9 +106,11 @@ def serve(
     counts: SharedCounts | None = None,
     parents: Iterable[int] = (),
 ) -> int:
-    """The whole life of the process; its exit status. The first of the channels is told whether it
-    is ready; `tell` is a pipe to the daemon, for `refusals`; `parents` are readable once those that
-    it lives for are gone."""
+    """Run the whole life of the process; return its exit status.
+
+    The first channel gets the message whether the process is ready; `tell` is a pipe to the daemon,
+    for `refusals`; `parents` become readable once the processes that it serves are gone.
+    """
     channel = channels[0]
     try:
         process, ready = _prepare(channels, tuple(kinds), tell, counts)
@@ -112,15 +118,17 @@ def serve(
         channel.sendall(codec.encode_reply(messages.NotReady(str(error))))
         return 1
     channel.sendall(codec.encode_reply(ready))
-    # What is here now stays: no need to look at it again for every few hundred packets.
+    # The objects of the start stay for ever: exclude them from garbage collection.
     gc.freeze()
     process.run(parents)
     return 0
 
 
 def why_unable(kinds: Iterable[Kind] = tuple(Kind)) -> str | None:
-    """Why no packet process could serve in this network namespace; None if one could. Nothing is
-    left of the trial."""
+    """Return why no packet process could work in this network namespace; None if one could.
+
+    Leaves nothing behind.
+    """
     kinds = tuple(kinds)
     try:
         with (
@@ -134,11 +142,13 @@ def why_unable(kinds: Iterable[Kind] = tuple(Kind)) -> str | None:
 
 
 def main(arguments: list[str]) -> int:
-    """`python -m tcpao.userspace CONTROL CHANNEL CHANNEL PIPE COUNTS [KIND...]`, descriptors:
-    started by `backend`, never by hand."""
+    """Run as `python -m tcpao.userspace CONTROL CHANNEL CHANNEL PIPE COUNTS [KIND...]`.
+
+    The arguments are descriptors; started by `backend`, never by hand.
+    """
     control, first, second, tell, counts = map(int, arguments[:5])
     harden()
-    # The daemon decides when the last segment is signed: its end is ours.
+    # The daemon decides when the last segment is signed: signals must not end this process.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     kinds = tuple(Kind(name) for name in arguments[5:]) or tuple(Kind)

@@ -1,8 +1,9 @@
-"""The packet process's parent: a few lines as root that end it when it is stuck, and clear up.
+"""The packet process's parent: a few lines as root that end it when it is stuck, and clean up.
 
 The daemon may not: it has dropped its privileges by then, and a descriptor of a process that was
-opened before gives no right to signal it (kill(2), pidfd_send_signal(2)). It holds no keys, looks
-at no packet, and waits for three things: a word of the daemon's, the daemon's end, the process's.
+opened before gives no right to signal it (kill(2), pidfd_send_signal(2)). The watchdog holds no
+keys, reads no packet, and waits for three things: a message of the daemon, the daemon's end, the
+process's end.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ from tcpao.userspace.rules.interface import Kind, RulesError
 from tcpao.userspace.selectors import Selector
 
 _GRACE: Final = 1.5
-"""Seconds from the daemon's end to the process's; its last words take one."""
+"""Seconds from the daemon's end to the process's; its last segments take one."""
 _STATES_AT: Final = 3
 _DEAD: Final = frozenset({'06', '07', '0A'})
-"""TIME-WAIT, CLOSE and LISTEN, as /proc/net/tcp has them."""
+"""TIME-WAIT, CLOSE and LISTEN, as in /proc/net/tcp."""
 
 
 def watch_over(
@@ -40,16 +41,18 @@ def watch_over(
     not_ours: Iterable[int | socket.socket],
     kinds: tuple[Kind, ...],
 ) -> int:
-    """The exit status of `work`, which runs in a child: it is told descriptors that are readable
-    when it is to end. `control` is where the daemon speaks, and is told that status; what is
-    `not_ours` is closed."""
+    """Run `work` in a child, and return its exit status.
+
+    `work` gets descriptors that become readable when it has to end. `control` carries the daemon's
+    messages, and that status back; the child closes `not_ours`.
+    """
     daemon = _pidfd(os.getppid())
     watchdog = _pidfd(os.getpid())
     child = os.fork()
     if child == 0:
         status = 1
         try:
-            # A command of its own that waits for a lock goes with it.
+            # A command that it runs, and that waits for a lock, is killed with it.
             os.setpgid(0, 0)
             status = work(tuple(one for one in (daemon, watchdog) if one is not None))
         finally:
@@ -65,9 +68,11 @@ def watch_over(
 
 
 def _outlive(child: int, control: int, daemon: int | None) -> tuple[int, bool]:
-    """How the process has ended, and whether the daemon has said that it has to. If it was killed,
-    not before the daemon has ended too: until then, and where that was killed as well, its rules
-    are all that keeps the sessions shut."""
+    """Return how the process has ended, and whether the daemon has told it to.
+
+    If the process was killed, wait for the daemon's end too: until then, and if the daemon was
+    killed as well, its rules are the only protection of the sessions.
+    """
     process = os.pidfd_open(child)
     poll = select.poll()
     for one in (control, daemon, process):
@@ -90,7 +95,7 @@ def _outlive(child: int, control: int, daemon: int | None) -> tuple[int, bool]:
                 _kill(child)
         elif word is not None or daemon in ready:
             told = word == END
-            # From here on there is one thing to wait for, and not for long.
+            # From here on only the end of the process is waited for, and not for long.
             for one in (control, daemon):
                 if one is not None:
                     poll.unregister(one)
@@ -102,7 +107,7 @@ def _outlive(child: int, control: int, daemon: int | None) -> tuple[int, bool]:
 
 
 def _word(control: int) -> bytes:
-    """What the daemon says; nothing if it has ended, also with words of ours unread."""
+    """Return the daemon's message; empty if it has ended, also with unread messages of ours."""
     try:
         return os.read(control, 1)
     except ConnectionResetError:
@@ -117,7 +122,7 @@ def _kill(child: int) -> None:
 
 
 def _clear(kinds: tuple[Kind, ...]) -> None:
-    """Remove its rules, once no connection is left that they keep shut."""
+    """Remove its rules, once no connection is left that they protect."""
     with suppress(QueueError, RulesError):
         left = left_behind(bound_queues, kinds)
         selectors = {one for some in left.values() for one in some}
@@ -126,7 +131,7 @@ def _clear(kinds: tuple[Kind, ...]) -> None:
 
 
 def _connections(selectors: Iterable[Selector]) -> list[SocketPair]:
-    """Those of this host that are up, or on their way."""
+    """Return the connections of this host with these selectors that are up, or being opened."""
     selectors = tuple(selectors)
     found = []
     for name in ('tcp', 'tcp6'):
@@ -152,7 +157,7 @@ def _is_of(pair: SocketPair, selector: Selector) -> bool:
 
 
 def _endpoint(text: str) -> tuple[IPAddress, int]:
-    """As the kernel writes it: words of 32 bits in the host's order."""
+    """Parse an endpoint of /proc/net/tcp: words of 32 bits in the host's order."""
     address, _, port = text.partition(':')
     octets = b''.join(
         int(address[at : at + 8], 16).to_bytes(4, sys.byteorder) for at in range(0, len(address), 8)
@@ -163,7 +168,7 @@ def _endpoint(text: str) -> tuple[IPAddress, int]:
 
 
 def _end_as(number: int) -> None:
-    """Who waits for us is told what has become of it."""
+    """End by the same signal, so that our parent gets the same status."""
     if number != signal.SIGKILL:
         signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
@@ -173,5 +178,5 @@ def _pidfd(pid: int) -> int | None:
     try:
         return os.pidfd_open(pid)
     except OSError:
-        # An old kernel: the end of the channel has to do.
+        # An old kernel: the end of the channel has to suffice.
         return None

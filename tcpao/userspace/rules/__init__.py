@@ -1,8 +1,8 @@
 """Firewall rules that bring the packets of protected pairs to the queue: nftables and iptables.
 
-`interface` is what both makers offer, `nftables` and `iptables` are the makers, `chain_layout` says
-which rules stand where, the watches see what somebody else does to them, `leftovers` removes what
-a killed process left.
+`interface` is common to both makers, `nftables` and `iptables` (with their `_match`) are the
+makers, `choice` selects one, `chain_layout` says which rules stand in which chain, the watches
+notice changes by other programs, `leftovers` removes the rules of a killed process.
 
-Knows nothing of keys or of what a packet holds.
+Knows nothing of keys or of the content of packets.
 """

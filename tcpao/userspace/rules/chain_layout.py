@@ -1,8 +1,8 @@
-"""In which chains rules stand, so that a packet meets few of them: not one for each of a thousand
-neighbors, but one for each service port, then one for each digit of an address. No I/O.
+"""The chains of rules, laid out so that a packet meets few rules. No I/O.
 
-Packets of other ports leave after the first. How chains and rules are written down is the business
-of `rules_iptables` and `rules_nftables`.
+Not one rule for each of a thousand neighbors, but one for each service port, then one for each
+digit of an address. Packets of other ports leave after the first. `iptables` and `nftables` write
+the chains.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from typing import Final
 from tcpao.userspace.selectors import Selector
 
 MOST: Final = 16
-"""Peers in one chain; more are told apart by a digit of their address first."""
+"""Peers in one chain; a larger number is divided by a digit of their address first."""
 
 _DIGIT_BITS: Final = 4
 _PLACES: Final = '0123456789abcdefghijklmnopqrstuv'
-"""As many as an IPv6 address has digits, one character each: a name of iptables has 28."""
+"""One character for each digit of an IPv6 address: a name in iptables has 28 characters."""
 
 
 class TrafficKind(StrEnum):
-    """What is looked at."""
+    """The kind of packets that a chain examines."""
 
     IN = 'i'
     OUT = 'o'
     ERRORS = 'e'
-    """ICMP errors that quote what we have sent."""
+    """ICMP errors that quote our packets."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -41,8 +41,7 @@ class Service:
 
     @classmethod
     def of(cls, selector: Selector) -> Service:
-        """The one that a selector is found by: of a connection the lower port, which others have
-        in common."""
+        """Return the service of a selector: for a connection the lower port, which others share."""
         there = selector.remote_port
         if there is None or selector.local_port <= there:
             return cls(ours=True, port=selector.local_port)
@@ -58,32 +57,32 @@ class Digit:
 
     @property
     def bits(self) -> int:
-        """Of the address, as a number."""
+        """Return the bits of the address, as a number."""
         return self.value << _DIGIT_BITS * self.place
 
     @property
     def mask(self) -> int:
-        """Which bits those are."""
+        """Return the mask of those bits."""
         return 15 << _DIGIT_BITS * self.place
 
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """One for each way."""
+    """A chain in each direction."""
 
     version: int
     service: Service
     digit: Digit | None = None
 
     def name(self, queue: int, way: TrafficKind) -> str:
-        """At most 28 characters."""
+        """Return the name of the chain, at most 28 characters."""
         side = 'l' if self.service.ours else 'r'
         digit = f'-{_PLACES[self.digit.place]}{self.digit.value:x}' if self.digit else ''
         return f'{prefix(queue)}{way}-{side}{self.service.port}{digit}'
 
 
 def prefix(queue: int) -> str:
-    """What the names of all our chains begin with."""
+    """Return the prefix of the names of all our chains."""
     return f'exabgp-gk-{queue}-'
 
 
@@ -91,7 +90,7 @@ Layout = dict[Chain, tuple[Selector | Digit, ...]]
 
 
 def lay_out(selectors: Iterable[Selector]) -> Layout:
-    """What stands in each chain. Chains with a digit come before the one that leads to them."""
+    """Return the content of each chain. Chains with a digit precede the one that leads to them."""
     groups: dict[tuple[int, Service], list[Selector]] = {}
     for selector in sorted(selectors, key=_order):
         group = groups.setdefault((selector.remote.version, Service.of(selector)), [])
@@ -124,7 +123,7 @@ def _digit(host: Selector, place: int) -> int:
 
 
 def _telling_place(hosts: list[Selector]) -> int:
-    """Where their digits differ most: the fewest have the same."""
+    """Return the place at which digits differ most, so that the fewest hosts share one."""
     places = range(hosts[0].remote.max_prefixlen // _DIGIT_BITS)
     return min(
         places, key=lambda place: max(Counter(_digit(host, place) for host in hosts).values())

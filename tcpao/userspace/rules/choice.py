@@ -1,4 +1,4 @@
-"""Which way of making rules works here, and rules that a killed process of ours left."""
+"""The choice of the kind of rules that works here, and rules of a killed process of ours."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tcpao.userspace.selectors import Selector
 
 
 def choose(queue: int, kinds: Iterable[Kind] = Kind) -> Rules:
-    """The first way that works here. Raises RulesError with what each of them said."""
+    """Return the first kind of rules that works here. Raises RulesError with each one's error."""
     reasons = []
     for kind in kinds:
         try:
@@ -27,11 +27,11 @@ def choose(queue: int, kinds: Iterable[Kind] = Kind) -> Rules:
 def left_behind(
     bound: Callable[[], set[int]], kinds: Iterable[Kind] = Kind
 ) -> dict[int, frozenset[Selector]]:
-    """Queues that rules of ours lead to and that nobody listens on, and the traffic of each.
+    """Return queues without a listener that rules of ours lead to, and the traffic of each.
 
-    Rules are listed before `bound` is asked for the queues that are listened on: whoever makes
-    rules listens first, so none that is in use is taken for one of a process that was killed.
-    Every way is asked, for the last process may have used another one. Raises what `bound` does.
+    Rules are listed before `bound` is asked for the queues with a listener: a process that makes
+    rules listens first, so none in use is taken for one of a killed process. All kinds are asked,
+    since the last process may have used another one. Raises the errors of `bound`.
     """
     found: dict[int, set[Selector]] = {}
     for kind in kinds:
@@ -42,8 +42,7 @@ def left_behind(
 
 
 def remove_stale(queues: Collection[int], kinds: Iterable[Kind] = Kind) -> list[str]:
-    """Remove our rules that lead to these queues; what was removed, for the log. Raises
-    RulesError."""
+    """Remove our rules that lead to these queues; return their names. Raises RulesError."""
     if not queues:
         return []
     found = []
@@ -62,7 +61,7 @@ def remove_stale(queues: Collection[int], kinds: Iterable[Kind] = Kind) -> list[
 
 
 def _listed(kind: Kind) -> dict[int, set[Selector]]:
-    """Queues of the rules that there are, whoever's of ours, and their traffic."""
+    """Return the queues of all rules of ours, of any process, and their traffic."""
     if kind is Kind.NFTABLES:
         if not may_have_tables(NAME):
             return {}

@@ -1,6 +1,6 @@
-"""Whether nftables has tables of ours here, without pyroute2: to import it takes longer than all
-else that a daemon without protected neighbors does of this.
+"""A quick test for tables of ours in nftables, without pyroute2.
 
+Importing pyroute2 takes longer than the rest of this work in a daemon without protected neighbors.
 One dump over netlink (include/uapi/linux/netfilter/nf_tables.h, nfnetlink.h, linux/netlink.h).
 """
 
@@ -27,13 +27,15 @@ _LARGEST: Final = 1 << 16
 
 
 def may_have_tables(prefix: str) -> bool:
-    """False if no table of this network namespace has a name that begins so, if there is no
-    nftables, and if we may not ask."""
+    """Return False if no table of this network namespace has a name with this prefix.
+
+    False too if there is no nftables, or if we may not ask.
+    """
     length = HEADER.size + _NFGENMSG.size
     request = HEADER.pack(length, _GET_TABLE, _NLM_F_REQUEST | _NLM_F_DUMP, 1, 0)
     try:
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER) as asking:
-            # Of every family.
+            # Tables of every family.
             asking.send(request + _NFGENMSG.pack(socket.AF_UNSPEC, 0, 0))
             while True:
                 found = _look(asking.recv(_LARGEST), prefix.encode())
@@ -44,10 +46,10 @@ def may_have_tables(prefix: str) -> bool:
 
 
 def _look(octets: bytes, prefix: bytes) -> bool | None:
-    """In one part of the answer; None if more of it comes."""
+    """Return the result for one part of the answer; None if more of it comes."""
     for kind, flags, _, body in messages(octets):
         if flags & _NLM_F_DUMP_INTR:
-            # Somebody changes tables meanwhile: some may be missing here.
+            # Another program changes tables meanwhile: some may be missing here.
             return True
         if kind in (DONE, ERROR):
             return False

@@ -1,8 +1,9 @@
-"""Which way protected traffic is sent to the queue: nftables where it can, else iptables.
+"""The interface of rules that send protected traffic to the queue: nftables where it works, else
+iptables.
 
-The kernel is asked, not assumed to: a rule is tried. Each rule says in a comment that it is ours
-which queue it leads to, and what for; a rule whose queue nobody listens on was left behind by a
-process that was killed. It drops what it matches until the next one has taken its place.
+The kernel is asked: a rule is tried. Each rule has a comment that names us, its queue, and its
+traffic; a rule whose queue has no listener was left by a killed process. It drops matching packets
+until the next process has replaced it.
 """
 
 from __future__ import annotations
@@ -21,15 +22,15 @@ _ENDS: Final = re.compile(r': (any address|\S+) (\d+), (\S+) (any port|\d+)$')
 
 
 LEFT_AND_REMOVED: Final = 'left behind by a process that was killed, and removed'
-"""For the log."""
+"""A remark for the log."""
 
 
 class RulesError(Exception):
-    """Rules can't be made; the message says which way was tried and what it said."""
+    """Rules can't be made; the message names the kind that was tried and its error."""
 
 
 class Kind(StrEnum):
-    """Ways to make a rule."""
+    """Kinds of rules."""
 
     NFTABLES = 'nftables'
     IPTABLES = 'iptables'
@@ -38,50 +39,56 @@ class Kind(StrEnum):
 
 
 class Rules(Protocol):
-    """Rules of one way, for one queue."""
+    """Rules of one kind, for one queue."""
 
     kind: Kind
     without: tuple[str, ...]
-    """What it can't do here, for the log."""
+    """Features that this kind lacks here, for the log."""
     watch: Watch
-    """Tells when it may be that they are not complete."""
+    """Notices when the rules may be incomplete."""
 
     made: Set[Selector]
-    """The traffic that there are rules for."""
+    """The traffic that has rules."""
 
     def change(self, wanted: Set[Selector]) -> None:
-        """Have rules for this traffic: make what is missing, then remove the others. Raises
-        RulesError; then the next call begins with what there is."""
+        """Change the rules to those for this traffic: make missing ones, then remove the others.
+
+        Raises RulesError; then the next call begins with the existing rules.
+        """
 
     def complete(self) -> bool:
-        """False if somebody has removed one of them, or put others of ours in their place, as one
-        does who loads what was saved earlier. Raises RulesError."""
+        """Return False if another program has removed some, or restored other rules of ours.
+
+        The latter happens when rules are loaded that were saved earlier. Raises RulesError.
+        """
 
     def restore(self) -> None:
-        """Make all of them anew. Raises RulesError."""
+        """Make all rules again. Raises RulesError."""
 
     def remove_all(self) -> None:
         """Remove every rule of this queue. Raises RulesError."""
 
     def close(self) -> None:
-        """Nothing more will be asked."""
+        """Close; no other method is called afterwards."""
 
 
 def comment(queue: int) -> str:
-    """What names a rule as ours; more may follow after a colon. Tables of nftables are named
-    likewise."""
+    """Return the comment that marks a rule as ours; more may follow after a colon.
+
+    Tables of nftables are named likewise.
+    """
     return f'{NAME} queue {queue}'
 
 
 def comment_of(queue: int, selector: Selector) -> str:
-    """As `comment`, and what tells a selector's rules from those of any other."""
+    """Return the comment of a selector's rules, different from that of any other selector."""
     here, there = selector.local or 'any address', selector.remote
     ends = f'{here} {selector.local_port}, {there} {selector.remote_port or "any port"}'
     return f'{comment(queue)}: {ends}'
 
 
 def queue_of(text: str) -> int | None:
-    """The queue of one of our comments; None if it isn't ours."""
+    """Return the queue of one of our comments; None if it isn't ours."""
     words = text.partition(':')[0].split()
     if words[:2] == [NAME, 'queue'] and len(words) == 3 and words[2].isdigit():
         return int(words[2])
@@ -89,7 +96,7 @@ def queue_of(text: str) -> int | None:
 
 
 def selector_of(text: str) -> Selector | None:
-    """The traffic that one of our comments names; None if it names none."""
+    """Return the traffic that one of our comments names; None if it names none."""
     found = _ENDS.search(text)
     if found is None:
         return None

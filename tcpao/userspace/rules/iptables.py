@@ -1,11 +1,11 @@
 """Rules by the iptables command, legacy or on nftables' compatibility layer.
 
 In the table `mangle`, first in the chains INPUT and OUTPUT, which lead to chains of our own
-(`dispatch`): only what this host itself sends or gets, and before a firewall's table `filter` looks
-at it. ICMP errors that quote a protected
-connection are found by the match `u32`, where the kernel has it.
+(`chain_layout`): only packets that this host itself sends or receives, and before a firewall's
+table `filter` examines them. ICMP errors that quote a protected connection are found by the match
+`u32`, where the kernel has it.
 
-`iptables` may be either variant; which of them says who tells that rules were removed.
+`iptables` may be either variant; the variant decides how removals of rules are noticed.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ from tcpao.userspace.selectors import Selector
 
 _PREFIX: Final = {4: 'iptables', 6: 'ip6tables'}
 _PROBE_CHAIN: Final = f'{NAME}-probe'
-# Seconds that a command waits for the xtables lock. A change of keys fails soon: the daemon waits
-# for it with a load; rules that were removed, or are to go, are worth more of it.
+# Seconds that a command waits for the xtables lock. A change of keys fails soon, since the daemon
+# waits for it during a load; restoring or removing rules is worth a longer wait.
 _SOON: Final = 2
 _LONG: Final = 20
 _PATIENCE: Final = 30.0
 _TABLE: Final = 'mangle'
 _BUILT_IN: Final = {TrafficKind.IN: 'INPUT', TrafficKind.ERRORS: 'INPUT', TrafficKind.OUT: 'OUTPUT'}
-# A line that no rule of ours is.
+# A line that differs from every rule of ours.
 _ANYTHING: Final = ''
 
 Chains = dict[str, tuple[str, ...]]
-"""Rules by the chain that they stand in."""
+"""Rules by chain."""
 
 # Daemons often have no /usr/sbin in their path.
 _ENVIRONMENT: Final = {
@@ -65,21 +65,24 @@ class IptablesRules:
     """The rules of one queue, made by one variant of the command."""
 
     def __init__(self, kind: Kind, queue: int) -> None:
-        """Raises RulesError if this variant can't make a rule for the queue, or if nobody would
-        tell that it was removed."""
+        """Check that this variant can make rules for the queue, and that removals can be noticed.
+
+        Raises RulesError if not.
+        """
         self.kind = kind
         self.without: tuple[str, ...] = ()
         self._queue = queue
         self.made: Set[Selector] = frozenset()
         self._written: dict[int, Chains] = {}
-        """By family."""
+        """Written chains by IP version."""
         self._aimed: dict[int, Chains] = {}
-        """What they become with the change that is under way, in one transaction."""
+        """The chains after the change that is under way, in one transaction."""
         self._aimed_meanwhile: dict[int, list[Chains]] = {}
-        """What changes have begun to make since another thread began to look. A listing that takes
-        as long as several of them shows any."""
+        """Chains that changes have begun to write since another thread began to check. A listing
+        that takes as long as several changes may show any of them."""
         self._lines: dict[tuple[TrafficKind, Selector], str] = {}
-        """Of what is made: one change more is no reason to write a thousand lines anew."""
+        """Lines that are written already: one more change must not format a thousand lines
+        again."""
         self._versions = {4}
         self._ways = list(TrafficKind)
         self.watch = _watch(kind)
@@ -95,7 +98,6 @@ class IptablesRules:
             raise RulesError(str(error)) from None
 
     def change(self, wanted: Set[Selector]) -> None:
-        """See Rules; one transaction for each family."""
         for selector in wanted - self.made:
             if selector.remote.version not in self._versions:
                 raise RulesError(f'no rule for {selector.remote}: {"; ".join(self.without)}')
@@ -117,12 +119,11 @@ class IptablesRules:
             del self._lines[way, selector]
 
     def complete(self) -> bool:
-        """See Rules."""
         return all(self._is_complete(version) for version in sorted(self._versions))
 
     def _is_complete(self, version: int) -> bool:
         meanwhile = self._aimed_meanwhile[version] = []
-        # In this order: what is under way either still is, or is written.
+        # In this order: a change under way either still is, or is written.
         aimed, written = self._aimed.get(version), self._written.get(version, {})
         if not aimed and not written:
             del self._aimed_meanwhile[version]
@@ -133,21 +134,18 @@ class IptablesRules:
         return any(there == Counter(map(_name, _flat(chains))) for chains in meant)
 
     def restore(self) -> None:
-        """See Rules; one transaction for each family."""
         for version, chains in self._written.items():
             there = _our_chains(self.kind, version, self._queue)
             entrances = [rule for rule in self._there(version) if rule.split()[0] not in there]
-            # Written anew, whatever stands there.
+            # Written again, whatever is there.
             anew = _difference(dict.fromkeys(there, (_ANYTHING,)), chains)
             lines = [*(f'-D {rule}' for rule in entrances), *anew]
             _restore(self.kind, version, lines)
 
     def remove_all(self) -> None:
-        """See Rules."""
         self.change(frozenset())
 
     def close(self) -> None:
-        """See Rules."""
         self.watch.close()
 
     def _there(self, version: int) -> list[str]:
@@ -167,7 +165,7 @@ class IptablesRules:
             self.without += (f'ICMP errors (RFC 5925 7.8; match u32: {error})',)
 
     def _chains(self, selectors: Iterable[Selector]) -> Chains:
-        """What stands in which chain, ours and those that lead to them."""
+        """Return the lines of each chain, of ours and of those that lead to them."""
         written: dict[str, list[str]] = {}
         layout = lay_out(selectors)
         for chain, members in layout.items():
@@ -181,7 +179,7 @@ class IptablesRules:
             ours = comment(self._queue)
             name = f'{prefix(self._queue)}{TrafficKind.ERRORS}-quotes'
             for version in sorted({chain.version for chain in layout}):
-                # In a chain of our own: every line of ours is of one, or leads to one.
+                # In a chain of our own: every line of ours is in one, or leads to one.
                 written[name] = [self._target(ours)]
                 line = f'{unusual_errors(version)} {_commented(ours)} -j {name}'
                 written.setdefault(_BUILT_IN[TrafficKind.ERRORS], []).append(line)
@@ -219,7 +217,7 @@ def _commented(text: str) -> str:
 
 
 def listed(kind: Kind) -> dict[int, set[Selector]]:
-    """Queues of all rules of ours that this variant shows, and the traffic of each."""
+    """Return the queues of all rules of ours that this variant shows, and the traffic of each."""
     found: dict[int, set[Selector]] = {}
     for version in _PREFIX:
         for queue, rule in _ours(kind, version):
@@ -229,7 +227,7 @@ def listed(kind: Kind) -> dict[int, set[Selector]]:
 
 
 def remove_queues(kind: Kind, queues: Collection[int]) -> list[str]:
-    """See `rules.remove_stale`."""
+    """Remove our rules that lead to these queues; see `choice.remove_stale`."""
     found = []
     for version in _PREFIX:
         rules = [(queue, rule) for queue, rule in _ours(kind, version) if queue in queues]
@@ -248,10 +246,10 @@ def remove_queues(kind: Kind, queues: Collection[int]) -> list[str]:
 
 
 def _difference(old: Chains, new: Chains) -> Iterator[str]:
-    """From one to the other. Chains of our own are written anew if anything in them differs."""
+    """Yield the commands from one state to the other; our chains are rewritten if they differ."""
     built_in = set(_BUILT_IN.values())
     ours = [name for name, lines in new.items() if name not in built_in and old.get(name) != lines]
-    # Those that are there are emptied by it.
+    # This line empties a chain that exists.
     yield from (f':{name} - [0:0]' for name in ours)
     for name in ours:
         yield from (f'-A {name} {line}' for line in new[name])
@@ -276,7 +274,7 @@ def _our_chains(kind: Kind, version: int, queue: int) -> list[str]:
 
 
 def _ours(kind: Kind, version: int) -> Iterator[tuple[int, str]]:
-    """Queue and text of our rules, as -A or -D would take it."""
+    """Yield queue and text of our rules, in the form of -A or -D."""
     for line in _listing(kind, version):
         if line.startswith('-A ') and f'"{NAME} queue ' in line:
             rule = line[3:]
@@ -286,9 +284,9 @@ def _ours(kind: Kind, version: int) -> Iterator[tuple[int, str]]:
 
 
 def _listing(kind: Kind, version: int) -> list[str]:
-    """The lines of our table; none where there is none."""
+    """Return the lines of our table; none if there is no table."""
     try:
-        # Without -t: naming a table would make it.
+        # Without -t: naming a table would create it.
         listing = _run(f'{_command(kind, version)}-save', [], '')
     except RulesError:
         return []
@@ -297,8 +295,8 @@ def _listing(kind: Kind, version: int) -> list[str]:
 
 
 def _name(rule: str) -> tuple[str, str]:
-    """Chain and comment."""
-    # The match u32 quotes too.
+    """Return chain and comment."""
+    # The match u32 has quotes too.
     quotes = rule[: rule.index('--comment "')].count('"')
     return rule.split(maxsplit=1)[0], rule.split('"')[quotes + 1]
 
@@ -310,7 +308,7 @@ def _command(kind: Kind, version: int) -> str:
 def _watch(kind: Kind) -> Watch:
     version = _run(kind.value, ['--version'], '')
     try:
-        # Before 1.8 there was no other, and no word for it.
+        # Before 1.8 there was only this variant, and the version did not name it.
         return NftablesWatch({_TABLE}) if 'nf_tables' in version else LockWatch()
     except OSError as error:
         raise RulesError(

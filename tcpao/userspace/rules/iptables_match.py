@@ -1,5 +1,6 @@
-"""What a rule of iptables matches, as the command takes it: TCP segments, and ICMP errors that
-quote them (match `u32`). No I/O.
+"""The matches of iptables rules as text: TCP segments, and ICMP errors that quote them (`u32`).
+
+No I/O.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from tcpao.userspace.wire.icmp import EXTENSIONS
 
 
 def segments(way: TrafficKind, selector: Selector) -> str:
-    """TCP of the peer's, or to it."""
+    """Return the match for TCP from the peer, or to it."""
     incoming = way is TrafficKind.IN
     ours, theirs = ('-d', '-s') if incoming else ('-s', '-d')
     our_port, their_port = ('--dport', '--sport') if incoming else ('--sport', '--dport')
@@ -30,7 +31,7 @@ def segments(way: TrafficKind, selector: Selector) -> str:
 
 
 def entrance(way: TrafficKind, chain: Chain) -> str:
-    """What may be of a service."""
+    """Return the match for packets that may belong to a service."""
     service = chain.service
     if way is not TrafficKind.ERRORS:
         option = '--dport' if service.ours is (way is TrafficKind.IN) else '--sport'
@@ -41,7 +42,7 @@ def entrance(way: TrafficKind, chain: Chain) -> str:
 
 
 def digit_match(way: TrafficKind, version: int, digit: Digit) -> str:
-    """Peers of a chain of their own."""
+    """Return the match for peers of a chain of their own."""
     if way is TrafficKind.ERRORS:
         quoted = _QUOTED[version]
         words, place = divmod(digit.place, 8)
@@ -59,13 +60,13 @@ class _Quoted:
     protocol: str
     tests: tuple[str, ...]
     unusual: tuple[str, ...]
-    """Instead of `tests`, for a quote with IPv4 options or IPv6 extension headers."""
+    """Used instead of `tests`, for a quote with IPv4 options or IPv6 extension headers."""
     base: str
     source: int
     destination: int
     ports: int
     length: int
-    """Of an address."""
+    """Octets of an address."""
 
 
 _QUOTED: Final = {
@@ -99,8 +100,10 @@ _QUOTED: Final = {
 
 
 def unusual_errors(version: int) -> str:
-    """ICMP errors that quote IPv4 options or IPv6 extension headers. Where the ports stand in them
-    is for the packet path to find out."""
+    """Return the match for ICMP errors that quote IPv4 options or IPv6 extension headers.
+
+    The packet path finds the ports in them.
+    """
     quoted = _QUOTED[version]
     return f'{quoted.protocol} {_u32(quoted.unusual)}'
 
@@ -110,7 +113,7 @@ def _u32(tests: Iterable[str]) -> str:
 
 
 def quoting(selector: Selector) -> str:
-    """ICMP errors that quote one of our packets to the peer."""
+    """Return the match for ICMP errors that quote one of our packets to the peer."""
     quoted = _QUOTED[selector.remote.version]
     base = quoted.base
     addresses = list(_address_tests(base, quoted.destination, selector.remote))
@@ -119,7 +122,7 @@ def quoting(selector: Selector) -> str:
     tests = [*quoted.tests, f'{base}{quoted.ports}>>16&0xFFFF={selector.local_port}']
     if selector.remote_port is not None:
         tests.append(f'{base}{quoted.ports}&0xFFFF={selector.remote_port}')
-    # One match takes eleven tests at most.
+    # One match has eleven tests at most.
     return ' '.join((quoted.protocol, *(_u32(part) for part in (tests, addresses) if part)))
 
 

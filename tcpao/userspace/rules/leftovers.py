@@ -1,9 +1,9 @@
-"""Rules that a packet process which was killed has left, where no other takes its place: in a
-daemon that has no protected neighbor, or whose kernel protects them. They go on dropping traffic
-that may need no key any more.
+"""The removal of rules of a killed packet process, where no other process replaces them.
 
-Nothing is kept shut after that (`heritage`): who isn't protected any more is free, and a kernel
-that has TCP-AO answers no signed segment of a connection that it doesn't know (RFC 5925 7.7).
+In a daemon that has no protected neighbor, or whose kernel protects them, such rules go on dropping
+traffic that may need no key any more. Nothing stays blocked after that (`inherited`): the traffic
+is not protected any more, or the kernel has TCP-AO and answers no signed segment of a connection
+that it doesn't know (RFC 5925 7.7).
 """
 
 from __future__ import annotations
@@ -19,17 +19,20 @@ from tcpao.userspace.rules.interface import Kind, RulesError, comment
 
 @dataclass(frozen=True, slots=True)
 class Cleared:
-    """What became of them."""
+    """The result of the removal."""
 
     removed: tuple[str, ...] = ()
-    """For the log, as `messages.Ready` has it."""
+    """Removed rules for the log, as in `messages.Ready`."""
     failure: str | None = None
-    """Why some are still there, and what to do by hand."""
+    """The reason why some are left, and what to do by hand."""
 
 
 def clear(kinds: Iterable[Kind] = tuple(Kind)) -> Cleared:
-    """Remove those of this network namespace. Rules whose queue is listened on stay, and so does
-    everything where we may not look: who may not do that may not remove any either."""
+    """Remove the leftover rules of this network namespace.
+
+    Rules whose queue has a listener stay, and so do all where we may not list rules: then we may
+    not remove any either.
+    """
     kinds = tuple(kinds)
     try:
         left = left_behind(bound_queues, kinds)
@@ -42,7 +45,7 @@ def clear(kinds: Iterable[Kind] = tuple(Kind)) -> Cleared:
             removed += remove_stale(left, (kind,))
         except RulesError as error:
             failures.append(str(error))
-    # Somebody may have been quicker, and that is an error too.
+    # Another process may have removed them first, which is an error too.
     hands = by_hand(kinds) if failures else []
     if not hands:
         return Cleared(tuple(removed))
@@ -50,7 +53,7 @@ def clear(kinds: Iterable[Kind] = tuple(Kind)) -> Cleared:
 
 
 def by_hand(kinds: Iterable[Kind]) -> list[str]:
-    """Commands that remove what is left."""
+    """Return commands that remove the leftovers."""
     commands: dict[frozenset[int], str] = {}
     for kind in kinds:
         queues = frozenset(left_behind(bound_queues, (kind,)))
@@ -66,5 +69,5 @@ def _command(kind: Kind, queues: Iterable[int]) -> str:
         return '; '.join(f'nft delete table inet {table}' for table in tables)
     both = f'{kind} {kind.replace("iptables", "ip6tables")}'
     chains = ' '.join(f'-e {prefix(queue)}' for queue in sorted(queues))
-    # Every line of ours is of a chain of ours, or leads to one.
+    # Every line of ours is in a chain of ours, or leads to one.
     return f'for t in {both}; do $t-save -t mangle | grep -v {chains} | $t-restore; done'

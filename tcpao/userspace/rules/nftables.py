@@ -1,8 +1,9 @@
-"""Rules in nftables, by pyroute2: a table of our own for each queue, one chain in, one out, and
-those that they lead to (`dispatch`).
+"""Rules in nftables, by pyroute2: a table of our own for each queue, with one chain for each
+direction.
 
-The chain of outgoing packets comes late, after whatever else may change them on their way out of
-this host, for a MAC covers TCP's header; the one of incoming packets comes early.
+Those two lead to the others (`chain_layout`). The chain of outgoing packets comes late, after other
+changes to them on this host, since a MAC covers TCP's header; the chain of incoming packets comes
+early.
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ _HOOKS: Final = {'in': (1, -160), 'out': (3, 250)}
 """NF_INET_LOCAL_IN, NF_INET_LOCAL_OUT, and priorities."""
 _HOOK_OF: Final = {TrafficKind.IN: 'in', TrafficKind.ERRORS: 'in', TrafficKind.OUT: 'out'}
 
-# Rules: what a socket's buffers take at once, there and back, if a chain isn't larger.
+# Rules in one message: as many as a socket's buffers hold in each direction, unless a chain is
+# larger.
 _AT_ONCE: Final = 64
 _PROBE: Final = 'probe'
 _ACCEPT: Final = 1
@@ -66,12 +68,12 @@ _FLAGS: Final = {
 
 Message = Any
 Rule = tuple[str, list[Expression]]
-"""Its comment, and what it does."""
+"""The comment of a rule, and its expressions."""
 Chains = dict[str, tuple[Rule, ...]]
 
 
 class _Rule(nft_rule_msg):  # type: ignore[misc]
-    """A rule whose expressions are octets, there and back."""
+    """A rule whose expressions are octets, in both directions."""
 
     nla_map = tuple(
         (name, 'cdata' if name == 'NFTA_RULE_EXPRESSIONS' else kind)
@@ -86,7 +88,7 @@ class NftablesRules:
     without: tuple[str, ...] = ()
 
     def __init__(self, queue: int) -> None:
-        """Raises RulesError if this kernel can't queue from nftables."""
+        """Check that this kernel can queue from nftables. Raises RulesError if not."""
         self._queue = queue
         self._table = comment(queue).replace(' ', '-')
         self.made: Set[Selector] = frozenset()
@@ -102,17 +104,21 @@ class NftablesRules:
             raise RulesError(_said(error)) from None
         self._written: Chains = {}
         self._known: dict[tuple[TrafficKind, Selector], list[Rule]] = {}
-        """Of what is made: one change more is no reason to write a thousand rules anew."""
+        """Rules that are written already: one more change must not format a thousand rules
+        again."""
         try:
             self._begin()
-            # What we change ourselves is no news.
+            # Ignore our own changes.
             watch.overlook(self._nft.asyncore.socket.getsockname()[0])
         except RulesError:
             self.close()
             raise
 
     def change(self, wanted: Set[Selector]) -> None:
-        """See Rules; in as many transactions as it takes, none of which opens anything."""
+        """Change the rules, in several transactions, none of which opens anything.
+
+        Raises RulesError.
+        """
         if not wanted >= self.made:
             self._write(wanted | self.made)
         self._write(wanted)
@@ -121,7 +127,6 @@ class NftablesRules:
             del self._known[way, selector]
 
     def complete(self) -> bool:
-        """See Rules."""
         try:
             there = _rules_of(self._nft, self._table)
         except (OSError, NetlinkError) as error:
@@ -133,29 +138,26 @@ class NftablesRules:
         return Counter(tuple(map(rule.get_attr, names)) for rule in there) == Counter(wanted)
 
     def restore(self) -> None:
-        """See Rules."""
         self._begin()
         self._write(self.made)
 
     def remove_all(self) -> None:
-        """See Rules."""
         _commit(self._nft, _without_table(self._table))
         self._written, self.made = {}, frozenset()
 
     def close(self) -> None:
-        """See Rules."""
         self.watch.close()
         self._nft.close()
 
     def _begin(self) -> None:
-        """An empty table."""
-        # To nobody: an error here says that there is no `queue`.
+        """Write an empty table."""
+        # A rule that nothing leads to: an error here means that there is no `queue`.
         probe = (comment(self._queue), [queue(self._queue)])
         _commit(self._nft, [*self._empty_table(), self._rule(_PROBE, *probe)])
         self._written = {_PROBE: (probe,), **dict.fromkeys(_HOOKS, ())}
 
     def _write(self, selectors: Set[Selector]) -> None:
-        """Have rules for these. A chain is complete before a rule leads to it."""
+        """Write rules for these selectors. A chain is complete before a rule leads to it."""
         chains = self._chains(selectors)
         some: Chains = {}
         count = 0
@@ -194,7 +196,7 @@ class NftablesRules:
         self._written |= chains
 
     def _chains(self, selectors: Iterable[Selector]) -> Chains:
-        """What stands in which chain; those that lead to others come after them."""
+        """Return the rules of each chain; chains that lead to others come after them."""
         found: dict[str, list[Rule]] = {}
         hooks: dict[str, list[Rule]] = {name: [] for name in _HOOKS}
         ours = comment(self._queue)
@@ -255,7 +257,7 @@ class NftablesRules:
             NFT_MSG_NEWRULE,
             chain=chain,
             expressions=b''.join(expressions),
-            # The comment, as nft shows it.
+            # The comment, shown by nft.
             userdata=text,
         )
 
@@ -270,9 +272,9 @@ def _nftables() -> NFTables:
 
 
 def listed() -> dict[int, set[Selector]]:
-    """Queues of all tables of ours, and the traffic of each."""
+    """Return the queues of all tables of ours, and the traffic of each."""
     found: dict[int, set[Selector]] = {}
-    # No nftables here, so nothing of ours in it.
+    # No nftables here, so no rules of ours either.
     with suppress(OSError, NetlinkError), closing(_nftables()) as nft:
         for queue, name in _our_tables(nft).items():
             comments = (rule.get_attr('NFTA_RULE_USERDATA') for rule in _rules_of(nft, name))
@@ -282,7 +284,7 @@ def listed() -> dict[int, set[Selector]]:
 
 
 def remove_queues(queues: Collection[int]) -> list[str]:
-    """See `rules.remove_stale`."""
+    """Remove our rules that lead to these queues; see `choice.remove_stale`."""
     found: list[str] = []
     try:
         with closing(_nftables()) as nft:
@@ -296,7 +298,7 @@ def remove_queues(queues: Collection[int]) -> list[str]:
 
 
 def _our_tables(nft: NFTables) -> dict[int, str]:
-    """Names of our tables, by their queue."""
+    """Return the names of our tables, by their queue."""
     return {
         int(name.rpartition('-')[2]): name
         for name in (table.get_attr('NFTA_TABLE_NAME') for table in nft.get_tables())
@@ -305,7 +307,7 @@ def _our_tables(nft: NFTables) -> dict[int, str]:
 
 
 def _rules_of(nft: NFTables, table: str) -> list[Any]:
-    """A table's rules as the kernel has them."""
+    """Return a table's rules, as the kernel has them."""
     asked = _Rule()
     asked['attrs'] = [('NFTA_RULE_TABLE', table)]
     return list(nft.request_get(asked, NFT_MSG_GETRULE))
@@ -315,7 +317,7 @@ def _rules_of(nft: NFTables, table: str) -> list[Any]:
 
 
 def _commit(nft: NFTables, messages: Iterable[Message]) -> None:
-    """All of them, or none. Raises RulesError."""
+    """Commit all messages, or none. Raises RulesError."""
     begin, end = nfgen_msg(), nfgen_msg()
     for edge, number in zip((begin, end), _BATCH, strict=True):
         edge['header']['type'] = number
@@ -337,7 +339,7 @@ def _message(of: Any, number: int, **attributes: object) -> Message:
 
 
 def _without_table(name: str) -> Iterator[Message]:
-    """Made first: then it can be removed, whether it was there or not."""
+    """Yield messages that remove a table: created first, so that a missing one is no error."""
     yield _message(nft_table_msg, NFT_MSG_NEWTABLE, name=name)
     yield _message(nft_table_msg, NFT_MSG_DELTABLE, name=name)
 

@@ -1,7 +1,7 @@
-"""What a rule of nftables matches, as the kernel takes it: expressions, in netlink's octets.
+"""The matches of nftables rules: expressions, in netlink's octets.
 
-Written here, for a rule has thirty attributes and pyroute2 takes 7 ms to write them: of a thousand
-neighbors, 23 s. No I/O.
+Written here, since a rule has thirty attributes and pyroute2 takes 7 ms to write them: for a
+thousand neighbors, 23 s. No I/O.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ Expression = bytes
 
 _NFPROTO: Final = {4: 2, 6: 10}
 
-# enum nft_payload_bases, enum nft_meta_keys, the registers that all of it goes through, and
-# what a jump and a comparison are (enum nft_verdicts, enum nft_cmp_ops).
+# enum nft_payload_bases, enum nft_meta_keys, the register that all expressions use, and the codes
+# of a jump and a comparison (enum nft_verdicts, enum nft_cmp_ops).
 _NETWORK: Final = 1
 _TRANSPORT: Final = 2
 _META_NFPROTO: Final = 15
@@ -31,7 +31,7 @@ _JUMP: Final = -3
 _EQUAL: Final = 0
 _DIFFERENT: Final = 1
 
-# Attributes' numbers (linux/netfilter/nf_tables.h): NFTA_LIST_ELEM, NFTA_EXPR_*, NFTA_DATA_*,
+# Numbers of attributes (linux/netfilter/nf_tables.h): NFTA_LIST_ELEM, NFTA_EXPR_*, NFTA_DATA_*,
 # NFTA_VERDICT_*.
 _LIST_ELEM: Final = 1
 _EXPR_NAME: Final = 1
@@ -59,19 +59,21 @@ ERRORS: Final = {4: (3,), 6: (1, 2)}
 
 
 def jump(chain: str) -> Expression:
-    """To a chain, and back if nothing there matches."""
+    """Return a jump to a chain, which returns if nothing there matches."""
     to = _attribute(_VERDICT_CODE, _SIGNED.pack(_JUMP))
     to += _attribute(_VERDICT_CHAIN, chain.encode() + b'\0')
     return _made('immediate', _number(_VERDICT_REGISTER), _attribute(_DATA_VERDICT, to))
 
 
 def queue(number: int) -> Expression:
-    """To the one with this number; dropped if nobody listens on it."""
+    """Return the expression that queues to this number; the packet is dropped without a
+    listener.
+    """
     return _made('queue', _SHORT.pack(number), _SHORT.pack(1), _SHORT.pack(0))
 
 
 def entrances(way: TrafficKind, chain: Chain) -> list[list[Expression]]:
-    """What may be of a service: any of these."""
+    """Return the matches for packets that may belong to a service: any of these."""
     service, version = chain.service, chain.version
     port = service.port.to_bytes(2, 'big')
     if way is not TrafficKind.ERRORS:
@@ -85,7 +87,9 @@ def entrances(way: TrafficKind, chain: Chain) -> list[list[Expression]]:
 
 
 def of_digit(way: TrafficKind, version: int, digit: Digit) -> list[Expression]:
-    """Peers of a chain of their own, whose family and protocol are known."""
+    """Return the match for peers of a chain of their own, whose IP version and protocol are
+    known.
+    """
     if way is TrafficKind.ERRORS:
         base, (offset, length) = _TRANSPORT, _DESTINATION[version]
         offset += _ICMP_HEADER
@@ -98,7 +102,7 @@ def of_digit(way: TrafficKind, version: int, digit: Digit) -> list[Expression]:
 
 
 def matches(way: TrafficKind, selector: Selector) -> list[list[Expression]]:
-    """A selector's traffic: any of these."""
+    """Return the matches of a selector's traffic: any of these."""
     if way is TrafficKind.ERRORS:
         return [_error(selector, kind) for kind in ERRORS[selector.remote.version]]
     return [_tcp(selector, incoming=way is TrafficKind.IN)]
@@ -137,14 +141,16 @@ def _error(selector: Selector, kind: int) -> list[Expression]:
 def _quoting_tcp(version: int, kind: int) -> list[Expression]:
     found = [*_of(version, _ICMP[version]), *_octets(_TRANSPORT, 0, bytes((kind,)))]
     if version == 4:
-        # A quoted header without options: then its ports stand where they are looked for.
+        # A quoted header without options: then its ports are at fixed offsets.
         found += _octets(_TRANSPORT, _ICMP_HEADER, _NO_OPTIONS)
     return found + _octets(_TRANSPORT, _ICMP_HEADER + _PROTOCOL[version], bytes((_TCP,)))
 
 
 def unusual_errors(version: int) -> list[list[Expression]]:
-    """ICMP errors that quote IPv4 options or IPv6 extension headers: any of these. Where the ports
-    stand in them is for the packet path to find out."""
+    """Return the matches for ICMP errors that quote IPv4 options or IPv6 extension headers.
+
+    Any of these; the packet path finds the ports in them.
+    """
     found = []
     for kind in ERRORS[version]:
         match = [*_of(version, _ICMP[version]), *_octets(_TRANSPORT, 0, bytes((kind,)))]
@@ -202,7 +208,7 @@ def _data(value: bytes) -> bytes:
 
 
 def _made(name: str, *attributes: bytes) -> Expression:
-    """An expression; each kind's attributes are numbered from 1."""
+    """Return an expression; each kind's attributes are numbered from 1."""
     inside = b''.join(_attribute(number, value) for number, value in enumerate(attributes, 1))
     said = _attribute(_EXPR_NAME, name.encode() + b'\0')
     return _attribute(_LIST_ELEM, said + _attribute(_EXPR_DATA, inside))
@@ -213,5 +219,5 @@ def _number(value: int) -> bytes:
 
 
 def _attribute(kind: int, value: bytes) -> bytes:
-    """struct nlattr, and its payload to a multiple of 4 octets."""
+    """Return struct nlattr with its payload, padded to a multiple of 4 octets."""
     return _NLA.pack(_NLA.size + len(value), kind) + value + bytes(-len(value) % 4)

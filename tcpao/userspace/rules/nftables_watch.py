@@ -1,7 +1,7 @@
-"""Noticing that somebody has removed rules: nftables tells it, for `iptables` on nftables too.
+"""A watch for the removal of rules: nftables sends events, for `iptables` on nftables too.
 
-A firewall that is reloaded flushes what it finds, ours included. The legacy iptables tell nobody:
-see `lock_watch`.
+A firewall that is reloaded flushes all rules, ours included. The legacy iptables send no events:
+see `iptables_lock_watch`.
 """
 
 from __future__ import annotations
@@ -27,25 +27,29 @@ _LARGEST: Final = 1 << 20
 
 
 class Watch(Protocol):
-    """What is there from before the first rule on; where it can't be, there are no rules."""
+    """A watch that exists from before the first rule on; where it can't, there are no rules."""
 
     def fileno(self) -> int:
-        """Readable when rules may have been removed."""
+        """Return a descriptor that is readable when rules may have been removed."""
 
     def removals(self) -> bool:
-        """True if some may have been removed since the last call, whoever's. Raises OSError if
-        that can't be told any more."""
+        """Return True if any rules may have been removed since the last call.
+
+        Raises OSError if watching is not possible any more.
+        """
 
     def close(self) -> None:
-        """Nothing more is to be noticed."""
+        """Stop watching."""
 
 
 class NftablesWatch:
-    """Events of nftables in this namespace."""
+    """A watch on the events of nftables in this namespace."""
 
     def __init__(self, tables: Collection[str]) -> None:
-        """`tables`: the names of those that ours are in, of whatever family. Raises OSError where
-        there is no nftables to listen to."""
+        """Watch the tables with these names, of any family.
+
+        Raises OSError if there is no nftables.
+        """
         self._tables = frozenset(one.encode() for one in tables)
         self._own: int | None = None
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)
@@ -57,19 +61,19 @@ class NftablesWatch:
         self._socket.setblocking(False)
 
     def overlook(self, port: int) -> None:
-        """What the netlink socket with this port id has done."""
+        """Ignore changes by the netlink socket with this port id."""
         self._own = port
 
     def fileno(self) -> int:
-        """Readable when rules have changed."""
         return self._socket.fileno()
 
     def __str__(self) -> str:
         return 'nftables'
 
     def removals(self) -> bool:
-        """True if something of these tables was removed since the last call, by whomever, or if
-        nobody knows."""
+        """Return True if something in these tables was removed since the last call, or events were
+        lost.
+        """
         found = False
         while True:
             try:
@@ -83,13 +87,14 @@ class NftablesWatch:
                 found = True
 
     def close(self) -> None:
-        """Nothing more is to be noticed."""
         self._socket.close()
 
 
 def has_removal(octets: bytes, tables: Set[bytes], own: int | None = None) -> bool:
-    """True if one of these messages says that one of these tables was removed, or a chain or rule
-    of it, by somebody else than the netlink socket with the port id `own`."""
+    """Return True if a message reports the removal of one of these tables, or of a part of it.
+
+    Removals by the netlink socket with the port id `own` don't count.
+    """
     return any(
         port != own
         and kind >> 8 == _SUBSYSTEM
@@ -100,6 +105,6 @@ def has_removal(octets: bytes, tables: Set[bytes], own: int | None = None) -> bo
 
 
 def _table_of(attributes: bytes) -> bytes | None:
-    """The name of the table that an event is about; None if it doesn't say."""
+    """Return the name of the table of an event; None if the event has none."""
     name = attribute(attributes, _TABLE)
     return name.rstrip(b'\0') if name is not None else None
