@@ -1,4 +1,4 @@
-"""`python -m gatekeeper` is the command `gatekeeper`."""
+"""The command `gatekeeper` as `python -m gatekeeper`."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""The clock of lifetimes, and descriptors that become readable at a time of that clock, and when
-the other clock, that of UTC, is set.
+"""The clock of lifetimes, and descriptors that become readable at a time of that clock.
 
 CLOCK_BOOTTIME doesn't step and counts suspension: a hard lifetime is a promise about real time.
-Keychains go by UTC.
+Keychains use UTC; another descriptor becomes readable when that clock is set.
 """
 
 from __future__ import annotations
@@ -18,26 +17,27 @@ _libc = ctypes.CDLL(None, use_errno=True)
 CLOCK_BOOTTIME = time.CLOCK_BOOTTIME
 LATE = 1.0
 """Seconds after a deadline from which on this process counts as having been paused (stopped,
-suspended, starved): what the kernel has accepted meanwhile may be signed under an ended key."""
+suspended, starved): segments that the kernel has accepted in that time may be signed under an ended
+key."""
 _TFD_TIMER_ABSTIME = 1
 _TFD_TIMER_CANCEL_ON_SET = 2
 _TFD_FLAGS = os.O_NONBLOCK | os.O_CLOEXEC
-# Seconds since the epoch: the watch itself never rings.
+# Seconds since the epoch: the timer itself never expires.
 _FAR = 1 << 40
-# Seconds; well below what counts as a step of the clock (lifetimes.CLOCK_TOLERANCE).
+# Seconds; well below a step of the clock (limits.CLOCK_TOLERANCE).
 _ONE_MOMENT = 0.01
 
 
 def boottime() -> float:
-    """Seconds since boot, suspension included."""
+    """Return seconds since boot, suspension included."""
     return time.clock_gettime(CLOCK_BOOTTIME)
 
 
 def both_clocks() -> tuple[float, float]:
-    """Seconds since the epoch and since boot, of one moment.
+    """Return seconds since the epoch and since boot, of one moment.
 
-    On a busy machine a thread may lose its turn between the two readings, which would look as if
-    somebody had set a clock: then they are read again.
+    On a busy machine a thread may be interrupted between the two readings, which would look like a
+    clock that was set: then both are read again.
     """
     while True:
         before, wall, now = boottime(), time.time(), boottime()
@@ -67,15 +67,17 @@ def _timerfd(clock: int) -> int:
 
 
 class ClockWatch:
-    """A descriptor that becomes readable when somebody sets the clock of UTC (timerfd_create(2),
-    TFD_TIMER_CANCEL_ON_SET): nothing that goes by it need look at it in between."""
+    """A descriptor that becomes readable when the clock of UTC is set.
+
+    timerfd_create(2), TFD_TIMER_CANCEL_ON_SET: users of that clock need not poll it.
+    """
 
     def __init__(self) -> None:
         self._descriptor = _timerfd(time.CLOCK_REALTIME)
         self._arm()
 
     def fileno(self) -> int:
-        """For a selector."""
+        """Return the descriptor for a selector."""
         return self._descriptor
 
     def _arm(self) -> None:
@@ -93,33 +95,36 @@ class ClockWatch:
                 self._arm()
 
     def close(self) -> None:
-        """Give the descriptor back."""
+        """Close the descriptor."""
         os.close(self._descriptor)
 
 
 class Alarm:
-    """A timerfd on CLOCK_BOOTTIME (timerfd_create(2)): a poll's own time-out sleeps through a
-    suspension. Python has it only from 3.13 on."""
+    """A timerfd on CLOCK_BOOTTIME (timerfd_create(2)): the time-out of a poll does not count
+    suspension.
+
+    Python has timerfd only from 3.13 on.
+    """
 
     def __init__(self) -> None:
         self._descriptor = _timerfd(CLOCK_BOOTTIME)
 
     def fileno(self) -> int:
-        """For a selector."""
+        """Return the descriptor for a selector."""
         return self._descriptor
 
     def set(self, when: float | None) -> None:
-        """Ring at `when` (at once if it is past); None: never."""
-        # All zero would disarm it, and time 0 of this clock is before us anyway.
+        """Become readable at `when` (at once if it is past); None: never."""
+        # All zero would disarm the timer, and time 0 of this clock is past anyway.
         nanoseconds = max(1, int(when * 1e9)) if when is not None else 0
         value = _Timespec(*divmod(nanoseconds, 1_000_000_000))
         _settime(self._descriptor, _TFD_TIMER_ABSTIME, value)
 
     def clear(self) -> None:
-        """Take the ringing away."""
+        """Make the descriptor unreadable again."""
         with suppress(BlockingIOError):
             os.read(self._descriptor, 8)
 
     def close(self) -> None:
-        """Give the descriptor back."""
+        """Close the descriptor."""
         os.close(self._descriptor)

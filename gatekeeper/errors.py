@@ -1,4 +1,4 @@
-"""Errors of the gatekeeper that callers tell apart."""
+"""Errors of the gatekeeper that callers distinguish."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from typing import Any
 
 
 class GatekeeperError(Exception):
-    """The gatekeeper can't do what was asked; the message says why and what to try."""
+    """The gatekeeper can't do what was requested; the message says why and what to try."""
 
 
 class BusyError(GatekeeperError):
-    """The gatekeeper can't do now what was asked, and nothing has changed: it waits for somebody
-    itself. Once `free` is done, asking again makes sense."""
+    """The gatekeeper can't do it now, and nothing has changed: it waits for another process.
+
+    Once `free` is done, the call may be repeated.
+    """
 
     def __init__(self, free: Future[Any]) -> None:
         super().__init__('the gatekeeper is busy')
@@ -20,8 +22,10 @@ class BusyError(GatekeeperError):
 
 
 class GateError(Exception):
-    """Why there is no protected connection: neighbor, session, step, cause, what to try next."""
+    """The reason why there is no protected connection: neighbor, session, step, cause, what to try
+    next.
+    """
 
 
 class PolicyError(ValueError):
-    """A set of policies that can't be served together; the message names the neighbor."""
+    """A set of policies can't be served together; the message names the neighbor."""

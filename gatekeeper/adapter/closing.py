@@ -1,7 +1,7 @@
-"""How a protected connection ends after our NOTIFICATION: wait for the peer's FIN, then close.
+"""The end of a protected connection after our NOTIFICATION: wait for the peer's FIN, then close.
 
-A close with SO_LINGER {1, 0} throws away what was not delivered, the NOTIFICATION too; a shutdown
-would leave a TIME-WAIT that blocks the pinned port. So the socket lingers with us, up to 2 s.
+A close with SO_LINGER {1, 0} drops undelivered data, the NOTIFICATION too; a shutdown would leave a
+TIME-WAIT that blocks the pinned port. So we keep the socket, up to 2 s.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ class ClosingSockets:
         self._waiting: list[ProtectedSocket] = []
 
     def begin(self, link: ProtectedSocket) -> None:
-        """BGP is done with this socket, its last message was a NOTIFICATION."""
+        """Take a socket that BGP has finished with a NOTIFICATION."""
         link.deadline = time.monotonic() + WAIT_FOR_FIN
         link.connection = link.peer = None
         self._waker.watch(link.sock, ENDED)
         self._waiting.append(link)
 
     def settle(self) -> None:
-        """Close those whose peer has closed, or whose time is over."""
+        """Close the sockets whose peer has closed, or whose time is over."""
         now = time.monotonic()
         for link in self._waiting:
             if link.ended is None and (_peer_closed(link) or _is_over(link, now)):
@@ -41,7 +41,7 @@ class ClosingSockets:
         self._waiting = [link for link in self._waiting if link.ended is None]
 
     def finish(self) -> None:
-        """Wait for all of them: the daemon ends, and has nothing else to do."""
+        """Wait for all sockets, at the end of the daemon, which has nothing else to do."""
         self.settle()
         while self._waiting:
             ends = select.poll()
@@ -58,7 +58,7 @@ def _is_over(link: ProtectedSocket, now: float) -> bool:
 
 
 def _peer_closed(link: ProtectedSocket) -> bool:
-    """Read what still comes, which is of no interest, up to the FIN."""
+    """Read and ignore data up to the FIN; return True at the FIN."""
     while True:
         try:
             if not link.sock.recv(_READ):

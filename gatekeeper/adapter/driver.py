@@ -1,6 +1,6 @@
 """A turn of a routing daemon's loop: the gatekeeper's commands go to its connections.
 
-Drains the commands, posts what came of them, wakes the daemon's thread, closes sockets, and ends
+Executes the commands, posts their results, wakes the daemon's thread, closes sockets, and ends
 every protected connection when the gatekeeper can't prove anything any more. Runs in the thread
 that owns the connections.
 """
@@ -20,54 +20,54 @@ from tcpao.mkt import SocketPair
 from tcpao.socket_installer import SocketInstaller
 
 PROOF_WITHIN = 15.0
-"""Seconds after which a socket that was not proven is closed; the gatekeeper's own limit, which
-explains better, is shorter."""
+"""Seconds after which a socket that was not proven is closed; the gatekeeper's own limit, which has
+the better explanation, is shorter."""
 
 
 class CommandSource(Protocol):
-    """What the driver wants of the gatekeeper."""
+    """The part of the gatekeeper that the driver needs."""
 
     @property
     def alive(self) -> bool:
-        """False once nothing can be proven any more."""
+        """Return False once nothing can be proven any more."""
 
     def fileno(self) -> int:
-        """Readable while commands wait."""
+        """Return a descriptor that is readable while commands wait."""
 
     def take_commands(self) -> Sequence[Command]:
-        """What is to be done on connections, oldest first."""
+        """Return the commands for connections, oldest first."""
 
     def is_settled(self) -> bool:
-        """Return True if no deadline has come that was not acted upon, and no command waits."""
+        """Return True if all deadlines so far were acted upon, and no command waits."""
 
     def post(self, event: Event) -> None:
-        """Take what came of a command."""
+        """Take the result of a command."""
 
     def gone(self, pair: SocketPair) -> None:
         """Take note that a socket is closed."""
 
     def stop(self) -> None:
-        """End."""
+        """Stop the gatekeeper."""
 
 
 class Daemon(Protocol):
-    """What an adapter does in its routing protocol."""
+    """The adapter's operations in its routing protocol."""
 
     def close(self, link: ProtectedSocket, cause: str) -> None:
-        """End the session over this socket as the protocol ends one, then the socket."""
+        """End the session over this socket as the protocol ends one, then close the socket."""
 
     def abort(self, link: ProtectedSocket, cause: str) -> None:
         """Close this socket now, without an octet."""
 
     def settle(self) -> None:
-        """Look at what else waits for the gatekeeper, in every turn."""
+        """Handle other things that wait for the gatekeeper, in every turn."""
 
     def report_failure(self, cause: str, error: Exception | None) -> None:
-        """Tell an operator, loudly, that every protected connection is about to be aborted."""
+        """Report to an operator that every protected connection is about to be aborted."""
 
 
 class Driver:
-    """One per daemon."""
+    """The driver of one daemon."""
 
     def __init__(
         self,
@@ -88,14 +88,14 @@ class Driver:
         self._dead = False
 
     def due(self, now: float) -> float | None:
-        """Seconds until a socket must be looked at; None if none has a deadline."""
+        """Return seconds until the next deadline of a socket; None if there is none."""
         deadlines = [link.deadline for link in self.sockets if link.deadline is not None]
         return min(deadlines) - now if deadlines else None
 
     def turn(self, woken: bool) -> None:
-        """Carry out what the gatekeeper wants, hand back what came of it, settle what is due.
+        """Execute the gatekeeper's commands, return their results, settle what is due.
 
-        `woken`: the wakeup was readable. It is for as long as a command waits.
+        `woken`: the wakeup was readable, as it is while a command waits.
         """
         try:
             if woken:
@@ -111,19 +111,19 @@ class Driver:
             self._daemon.settle()
             self.closing.settle()
         except Exception as error:
-            # Our fault must not take the neighbors down that aren't ours.
+            # A bug of ours must not end the sessions of unprotected neighbors.
             self._fail_closed(f'internal error: {error!r}', error)
 
     def may_use(self) -> bool:
         """Return True if a protected socket may be read or written now.
 
-        Ask before each time: a key may have ended while this process was paused. What is False
-        now is True, or the socket is aborted, within a turn or two.
+        Ask before each time: a key may have ended while this process was paused. A False becomes
+        True, or the socket is aborted, within a turn or two.
         """
         return self._gatekeeper.alive and self._gatekeeper.is_settled()
 
     def stop(self) -> None:
-        """The daemon ends: so do its sockets, and the gatekeeper."""
+        """End all sockets, and the gatekeeper, with the daemon."""
         self.closing.finish()
         for link in self.sockets:
             self.sockets.end(link, 'the daemon stops')
@@ -134,7 +134,8 @@ class Driver:
         if not isinstance(command, Close):
             self._installer.submit(command)
         if isinstance(command, Remove) and boottime() - command.mkt.not_after > LATE:
-            # What came since may be signed under it; a key of a listener has no such socket.
+            # Segments since then may be signed under the ended key; a key of a listener has no such
+            # socket.
             command = Abort(command.mkt.pair, 'an ended key was taken off too late')
         if isinstance(command, Close | Abort):
             link = self.sockets.get(command.pair)

@@ -1,7 +1,7 @@
-"""What `gatekeeper init` needs of an adapter: the text of a first configuration, and its check.
+"""The adapter's part of `gatekeeper init`: the text of a first configuration, and its check.
 
-Adapters are found by the entry point group `GROUP` of their distribution, for no module here may
-know which ones there are.
+Adapters are found by the entry point group `GROUP` of their distribution, since no module here may
+know which adapters there are.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ GROUP: Final = 'gatekeeper.first_configuration'
 
 @dataclass(frozen=True, slots=True)
 class Router:
-    """One end of the session."""
+    """One router of the session."""
 
     name: str
-    """Of its folder, and its identity as `fqdn`."""
+    """The name of its folder, and its identity as `fqdn`."""
     address: IPv4Address | IPv6Address
     number: int
     """Its AS number."""
@@ -35,7 +35,7 @@ class Side:
     local: Router
     peer: Router
     families: Sequence[str]
-    """As in the configuration: `ipv4 unicast`."""
+    """Names as in the configuration: `ipv4 unicast`."""
     credential: Sequence[str]
     """Directives of the section, with key files named relative to the configuration."""
     listens: bool
@@ -43,18 +43,18 @@ class Side:
 
 
 class FirstConfiguration(Protocol):
-    """An adapter's part."""
+    """The interface that an adapter implements for `gatekeeper init`."""
 
     file_name: str
-    """Of a router's configuration."""
+    """The file name of a router's configuration."""
     families: Sequence[str]
-    """Those that can be asked for."""
+    """The families that may be chosen."""
 
     def text(self, side: Side) -> str:
         """Return the configuration of one router."""
 
     def why_invalid(self, path: Path) -> str | None:
-        """Return what the router would refuse in the file; None if it would start."""
+        """Return why the router would refuse the file; None if it would start."""
 
     def start_command(self, path: Path) -> str:
         """Return the command that starts the router with the file."""

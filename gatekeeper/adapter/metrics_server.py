@@ -1,7 +1,7 @@
-"""An HTTP server for Prometheus, on threads of its own, in the daemon's process.
+"""An HTTP server for Prometheus, on separate threads, in the daemon's process.
 
-Every user of the host may connect to it. What they can take of the daemon's descriptors and threads
-has an end, for without descriptors it makes no connections.
+Every user of the host may connect to it. The daemon's descriptors and threads that they can use are
+limited, since without descriptors the daemon makes no connections.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Final
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 MOST_AT_ONCE: Final = 4
-"""Connections; who comes while there are so many is hung up on."""
+"""Connections at a time; further ones are closed at once."""
 READS_WITHIN: Final = 5.0
 """Seconds that a connection may stay silent."""
 
@@ -41,7 +41,7 @@ def parse_endpoint(text: str) -> tuple[str, int]:
 
 
 def serve(endpoint: tuple[str, int], collector: Any) -> Callable[[], None]:
-    """Serve what the collector has; return what ends that. Raises MetricsError."""
+    """Serve the collector's metrics; return a function that ends that. Raises MetricsError."""
     try:
         from prometheus_client import CollectorRegistry, make_wsgi_app
     except ImportError:
@@ -49,7 +49,7 @@ def serve(endpoint: tuple[str, int], collector: Any) -> Callable[[], None]:
             'prometheus-client is not installed; pip install exabgp-gatekeeper[metrics]'
         ) from None
     registry = CollectorRegistry()
-    # Asking for what there is, before there is a gatekeeper to ask, is not wanted.
+    # Registering must not collect: there is no gatekeeper to ask yet.
     registry.register(_Described(collector))
     address, port = endpoint
     try:
@@ -70,16 +70,16 @@ def serve(endpoint: tuple[str, int], collector: Any) -> Callable[[], None]:
 
 
 class _Handler(WSGIRequestHandler):
-    """Says nothing: what is asked is no news."""
+    """A request handler without log lines."""
 
     timeout = READS_WITHIN
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Do nothing: requests need no log."""
 
 
 class _Server(ThreadingMixIn, WSGIServer):
-    """A thread for each connection, and no more than `MOST_AT_ONCE`."""
+    """A server with a thread for each connection, and no more than `MOST_AT_ONCE`."""
 
     daemon_threads = True
     request_queue_size = 64
@@ -100,14 +100,14 @@ class _Server(ThreadingMixIn, WSGIServer):
             raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Serve it, on its own thread."""
+        """Serve a connection, on its own thread."""
         try:
             super().process_request_thread(request, client_address)
         finally:
             self._free.release()
 
     def handle_error(self, *_: object) -> None:
-        """Say nothing: who hangs up while he is answered would fill the log."""
+        """Do nothing: clients that hang up early would fill the log."""
 
 
 class _ServerOf6(_Server):
@@ -115,11 +115,11 @@ class _ServerOf6(_Server):
 
 
 class _Described:
-    """A collector that isn't asked when it is registered."""
+    """A collector that isn't called when it is registered."""
 
     def __init__(self, collector: Any) -> None:
         self.collect = collector.collect
 
     def describe(self) -> list[Any]:
-        """Return nothing: names are known when values are."""
+        """Return nothing: names are known only with values."""
         return []

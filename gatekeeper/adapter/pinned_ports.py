@@ -1,8 +1,8 @@
-"""Fixed source ports stay ours between two attempts, and nobody else can bind a port of ours.
+"""Fixed source ports stay ours between two attempts, and no other user can bind a port of ours.
 
 SO_REUSEADDR, which daemons set, lets any user of the host bind the same port. SO_REUSEPORT lets
-only sockets of the same user do so, where all of them have it; so it holds a fixed port, and a port
-that the kernel chose has neither.
+only sockets of the same user do so, if all of them have it; so it holds a fixed port, and a port
+chosen by the kernel has neither.
 """
 
 from __future__ import annotations
@@ -20,27 +20,31 @@ _TAKEN = (errno.EADDRINUSE, errno.EADDRNOTAVAIL)
 
 
 def keep_port_private(sock: socket.socket, *, pinned: bool) -> None:
-    """Call before bind(): no other user can bind the port from then on."""
+    """Set the options before bind(), so that no other user can bind the port."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(pinned))
 
 
 def explain_taken_port(number: int | None, local: IPAddress, port: int) -> str:
-    """Return who has the port, to be added to the error of a bind() or connect(); '' if that is
-    not the reason, or nobody is to be seen."""
+    """Return the process that has the port, for the error of a bind() or connect().
+
+    Empty if that is not the reason, or if the process is not visible.
+    """
     holders = describe_holders(local, port) if number in _TAKEN else ''
     return f': port {port} belongs to {holders}' if holders else ''
 
 
 class PinnedPorts:
-    """The fixed source ports in use, each held by a socket of its own that is never connected."""
+    """The fixed source ports in use, each held by a socket that never connects."""
 
     def __init__(self) -> None:
         self._held: dict[tuple[Any, ...], socket.socket] = {}
 
     def hold(self, sock: socket.socket) -> None:
-        """Hold the port that this socket is bound to, also when it is closed. If that fails, the
-        port is free between two attempts, and nothing else changes."""
+        """Hold the port that this socket is bound to, also after the socket is closed.
+
+        If that fails, the port is free between two attempts, and nothing else changes.
+        """
         name = sock.getsockname()
         if name in self._held:
             return
@@ -57,11 +61,11 @@ class PinnedPorts:
         self._held[name] = holder
 
     def keep(self, wanted: Set[tuple[IPAddress, int]]) -> None:
-        """Let go of what is none of these addresses and ports."""
+        """Release all ports but these addresses and ports."""
         for name in list(self._held):
             if (address_of(name[0]), name[1]) not in wanted:
                 self._held.pop(name).close()
 
     def close(self) -> None:
-        """Let go of all ports."""
+        """Release all ports."""
         self.keep(frozenset())

@@ -1,8 +1,8 @@
 """The TCP sockets of gated sessions, each known by its socket pair from bind or accept to close.
 
 Every one is registered with the installer and the gatekeeper, ends exactly once, and has SO_LINGER
-{1, 0}: whatever closes it, a killed process included, sends a signed RST and leaves no TIME-WAIT
-that would block a pinned port.
+{1, 0}: any close, even the kill of the process, sends a signed RST and leaves no TIME-WAIT that
+would block a pinned port.
 """
 
 from __future__ import annotations
@@ -22,38 +22,38 @@ _ABORT_ON_CLOSE = struct.pack('ii', 1, 0)
 
 
 def abort_on_close(sock: socket.socket) -> None:
-    """SO_LINGER {1, 0}."""
+    """Set SO_LINGER {1, 0}."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT_ON_CLOSE)
 
 
 def pair_of(sock: socket.socket) -> SocketPair:
-    """The pair of a connected socket. Raises OSError if it isn't (any more)."""
+    """Return the pair of a connected socket. Raises OSError if it isn't connected (any more)."""
     local, remote = sock.getsockname(), sock.getpeername()
     return SocketPair(address_of(local[0]), local[1], address_of(remote[0]), remote[1])
 
 
 @dataclass(eq=False, slots=True)
 class ProtectedSocket:
-    """One socket."""
+    """One protected socket."""
 
     pair: SocketPair
     sock: socket.socket
     session_key: str | None = None
     connection: Any = None
-    """The routing daemon's object for it, once that has the socket."""
+    """The routing daemon's connection object, once the daemon has the socket."""
     peer: Any = None
-    """The routing daemon's object that uses it."""
+    """The routing daemon's object that uses the socket."""
     deadline: float | None = None
-    """When somebody must look at it again, on time.monotonic()."""
+    """When to examine the socket again, on time.monotonic()."""
     notification_sent: bool = False
-    """True if our last message was a NOTIFICATION that the peer should still get."""
+    """True if our last message was a NOTIFICATION that the peer should still receive."""
     end_reported: bool = False
-    """True if operators have heard that BGP has lost it."""
+    """True if the loss of the BGP session was reported to operators."""
     ended: str | None = None
-    """Why the socket is closed; None while it isn't."""
+    """The reason why the socket is closed; None while it is open."""
 
     def established(self) -> bool:
-        """True if TCP is."""
+        """Return True if TCP is established."""
         try:
             self.sock.getpeername()
         except OSError:
@@ -62,7 +62,7 @@ class ProtectedSocket:
 
 
 class ProtectedSockets:
-    """All of them."""
+    """All protected sockets of a daemon."""
 
     def __init__(
         self,
@@ -79,16 +79,18 @@ class ProtectedSockets:
         return iter(list(self._links.values()))
 
     def get(self, pair: SocketPair) -> ProtectedSocket | None:
-        """The socket of a pair."""
+        """Return the socket of a pair, or None."""
         return self._links.get(pair)
 
     def add(self, pair: SocketPair, sock: socket.socket) -> ProtectedSocket:
-        """Register a socket that is about to connect. Raises InstallError, and then it is
-        nobody's but the caller's."""
+        """Register a socket that is about to connect.
+
+        Raises InstallError; then the socket stays the caller's.
+        """
         return self._add(pair, sock, self._installer.add_connection)
 
     def add_accepted(self, pair: SocketPair, sock: socket.socket) -> ProtectedSocket:
-        """As `add`, of a socket that was accepted."""
+        """Register a socket that was accepted, as `add`."""
         return self._add(pair, sock, self._installer.add_accepted)
 
     def _add(
@@ -99,7 +101,7 @@ class ProtectedSockets:
     ) -> ProtectedSocket:
         old = self._links.get(pair)
         if old is not None:
-            # Two sockets can't have one pair: the older one is dead or on its way out.
+            # Two sockets can't have one pair: the older one is dead or about to end.
             self.end(old, 'replaced by a new connection with the same ports')
         take_charge(pair, sock)
         link = ProtectedSocket(pair, sock)
@@ -107,7 +109,7 @@ class ProtectedSockets:
         return link
 
     def end(self, link: ProtectedSocket, cause: str) -> None:
-        """Close the socket, now. Only the first call does anything."""
+        """Close the socket, now. Only the first call has an effect."""
         if link.ended is not None:
             return
         link.ended = cause

@@ -1,4 +1,6 @@
-"""Whether the backend of this host can do what is asked of it: before anything depends on it."""
+"""A check that the backend of this host supports the configured algorithms, before sessions depend
+on them.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,10 @@ _NAMED = {str(Preference.KERNEL), str(Preference.USERSPACE)}
 
 
 def check_suites(policies: Iterable[SessionPolicy], capabilities: Capabilities) -> None:
-    """Raises PolicyError for an algorithm that the backend can't do; says what could."""
+    """Check that the backend supports all algorithms.
+
+    Raises PolicyError, which names alternatives.
+    """
     policies = tuple(policies)
     check_possible(policies)
     for policy in policies:
@@ -28,8 +33,10 @@ def check_suites(policies: Iterable[SessionPolicy], capabilities: Capabilities) 
 
 
 def check_possible(policies: Iterable[SessionPolicy]) -> None:
-    """Raises PolicyError for an algorithm that no daemon on this host could do, whatever kernel it
-    runs under: the named backend has no such suite, or a package is missing."""
+    """Check that some backend on this host could support the algorithms, whatever the kernel.
+
+    Raises PolicyError if the named backend has no such suite, or if a package is missing.
+    """
     for policy in policies:
         for algorithm, where in _asked_for(policy):
             name = f'neighbor {policy.neighbor} session {policy.session.name}: {where}algorithm'

@@ -1,7 +1,7 @@
-"""Credentials as an operator names them, for the daemon's configuration and for our tools.
+"""Credentials named by an operator, for the daemon's configuration and for our tools.
 
-Words that are checked each by itself come in, with a way to read files; what IKE proves with and
-believes comes out. Everything that could only fail later, at the peer, is looked for at once.
+Input: words that are each checked already, and a way to read files; output: the credentials of both
+sides for IKE. All faults that would otherwise appear later, at the peer, are found here at once.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ CREDENTIAL: Final = frozenset(
         'ppk-required',
     }
 )
-"""Every directive of which something is read here."""
+"""Every directive that names a file or value read here."""
 _WAYS: Final = ('peer-key', 'peer-fingerprint', 'trust-anchor')
-"""To know a peer's key."""
+"""Directives that identify a peer's key."""
 _NEEDS: Final = (
     ('certificate', 'private-key'),
     ('crl', 'trust-anchor'),
@@ -71,7 +71,7 @@ _Read = TypeVar('_Read')
 # All neighbors of a route server have the same CAs: their files are parsed, and kept, once.
 @lru_cache(maxsize=32)
 def _read_anchors(octets: bytes) -> tuple[Certificate, ...]:
-    """Judged as anchors here, so that the error names the file."""
+    """Read trust anchors; judged here, so that the error names the file."""
     return TrustAnchors(read_file(octets)).anchors
 
 
@@ -81,7 +81,7 @@ def _read_crls(octets: bytes) -> tuple[RevocationList, ...]:
 
 
 class DirectiveError(Exception):
-    """What is said can't be used: which directive (None: one is missing), why, what would do."""
+    """A directive is unusable, or missing (None): which one, why, and what is expected."""
 
     def __init__(
         self, directive: str | None, cause: str, expected: str = '', *, beside: str | None = None
@@ -91,22 +91,22 @@ class DirectiveError(Exception):
         self.cause = cause
         self.expected = expected
         self.beside = beside
-        """The other directive, where two don't go together."""
+        """The other directive, where two exclude each other."""
 
 
 class Files(Protocol):
-    """Where the files are that directives name. Both raise KeyFileError."""
+    """Reader of the files that directives name. Both methods raise KeyFileError."""
 
     def secret(self, directive: str, path: str) -> Secret:
-        """A private file, whole."""
+        """Return the content of a private file."""
 
     def public(self, directive: str, path: str, largest: int) -> bytes:
-        """A file that others may read, of so many octets at most."""
+        """Return a file that others may read, of so many octets at most."""
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """How we prove ourselves, how the peer must, and what is mixed in besides."""
+    """Our credential, the peer's, and the PPK, if any."""
 
     local: LocalCredential
     peer: PeerCredential
@@ -116,17 +116,17 @@ class Credentials:
 def load(
     said: Mapping[str, Any], files: Files, *, local_id: Identity, peer_id: Identity, at: float
 ) -> Credentials:
-    """Read what the directives name.
+    """Read the files of the directives.
 
-    `said` has their values: a path (tuples of paths for `trust-anchor` and `crl`), a Fingerprint,
-    a PPK's name, `true` or `false`. `at` is in seconds since the epoch. Raises DirectiveError.
+    `said` has their values: a path (tuples of paths for `trust-anchor` and `crl`), a Fingerprint, a
+    PPK's name, `true` or `false`. `at` is in seconds since the epoch. Raises DirectiveError.
     """
     _check_choice(said)
     return _Loader(said, files, local_id, peer_id, at).load()
 
 
 def _check_choice(said: Mapping[str, Any]) -> None:
-    """One way to prove oneself, one way to know the peer."""
+    """Check that there is one way to prove ourselves and one to identify the peer."""
     keys = [name for name in ('private-key', 'certificate', *_WAYS, 'crl') if name in said]
     if 'psk-file' in said:
         if keys:
@@ -194,7 +194,7 @@ class _Loader:
         return own
 
     def _check_own(self, own: CertifiedKey) -> None:
-        """What every peer would refuse. Raises CertificateError."""
+        """Check for faults that every peer would refuse. Raises CertificateError."""
         leaf = own.chain[0]
         for certificate in own.chain:
             check_validity(certificate, self.at)

@@ -1,4 +1,4 @@
-"""KeyIDs of the deny key of each peer: 0, or what none of its keychains uses."""
+"""KeyIDs of the deny key of each peer: 0, or ids that none of its keychains uses."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ _IDS = (DENY_ID, *range(255, 0, -1))
 
 
 def chains_of(policies: Iterable[SessionPolicy]) -> list[tuple[SessionPolicy, Keychain]]:
-    """The sessions with manual keys."""
+    """Return the sessions with manual keys."""
     return [(policy, policy.keychain) for policy in policies if policy.keychain is not None]
 
 
 def deny_ids(policies: Iterable[SessionPolicy]) -> dict[IPAddress, tuple[int, int]]:
-    """SendID and RecvID of each peer's deny key: 0, or what none of its keychains uses."""
+    """Return SendID and RecvID of each peer's deny key: 0, or ids that none of its keychains
+    uses.
+    """
     policies = tuple(policies)
     keys = keys_towards(policies)
     return {policy.remote: _unused(keys.get(policy.remote, ())) for policy in policies}

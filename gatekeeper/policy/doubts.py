@@ -1,4 +1,4 @@
-"""Policies that can be served and most likely don't do what their operator wants.
+"""Doubts about policies: they can be served, but most likely do not do what their operator wants.
 
 Warnings, never errors. No clock: `wall` is in seconds since the epoch.
 """
@@ -15,11 +15,11 @@ from ikev2.authentication.signatures.keys import Fingerprint, PrivateKey, Public
 from ikev2.constants import IdType
 
 LONG_LIFETIME = 30 * 86400
-"""Seconds: a key that lives for longer than a month is hardly a negotiated one."""
+"""Seconds: a negotiated key with a lifetime above a month is probably a mistake."""
 
 
 def doubts_about(policies: Iterable[SessionPolicy], wall: float) -> list[str]:
-    """Return a sentence for each thing that will not work, or not as it looks; each once."""
+    """Return a sentence for each setting that will not work as it looks; each once."""
     found: dict[str, None] = {}
     for policy in policies:
         for cause in _of_policy(policy, wall):

@@ -1,12 +1,11 @@
-"""Keychains (RFC 8177): manual keys with lifetimes, and which of them holds at a given time.
+"""Keychains (RFC 8177): manual keys with lifetimes, and the valid keys at a given time.
 
-Pure: no clock, no sockets. What is done with the answers is in
-`gatekeeper.engine.keychains.connection_keys`.
+Pure: no clock, no sockets. `gatekeeper.engine.keychains.connection_keys` uses the answers.
 
 A key is *accepted* in its accept-lifetime and *sent* in its send-lifetime. Of several that may be
 sent the one whose send-lifetime began last is preferred (RFC 7210 3: the newest SendLifetimeStart;
 RFC 8177 2.2: the most recent send lifetime); of those that began together, the lowest number, so
-that adding a key to a chain without lifetimes changes nothing until the old one is taken out.
+that adding a key to a chain without lifetimes changes nothing until the old one is removed.
 """
 
 from __future__ import annotations
@@ -28,33 +27,33 @@ DRAFT_MASTER_KEY = 32
 
 
 class KeychainError(ValueError):
-    """A keychain that can't be used; the message names chain and key."""
+    """A keychain is unusable; the message names chain and key."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lifetime:
-    """From `start` up to, but not including, `end`: seconds since the epoch (UTC).
+    """The time from `start` up to, but not including, `end`: seconds since the epoch (UTC).
 
-    One that ends when it starts is never (RFC 8177 3): a key that is accepted and not sent.
+    A lifetime that ends when it starts is empty (RFC 8177 3): a key that is accepted and not sent.
     """
 
     start: float = -inf
     end: float = inf
 
     def covers(self, wall: float) -> bool:
-        """True if this time is in it."""
+        """Return True if this time is in the lifetime."""
         return self.start <= wall < self.end
 
     def lies_in(self, other: Lifetime) -> bool:
-        """True if none of it is outside the other."""
+        """Return True if the lifetime is entirely within the other."""
         return other.start <= self.start and self.end <= other.end
 
     def widened(self, seconds: float) -> Lifetime:
-        """So much longer at either end: RFC 8177's accept-tolerance."""
+        """Return a lifetime longer by `seconds` at either end: RFC 8177's accept-tolerance."""
         return Lifetime(self.start - seconds, self.end + seconds)
 
     def __str__(self) -> str:
-        """In the configuration's words."""
+        """Return the lifetime in the words of the configuration."""
         if self == ALWAYS:
             return 'always'
         return f'{utc(self.start)} {utc(self.end)}'
@@ -64,7 +63,9 @@ ALWAYS = Lifetime()
 
 
 def utc(wall: float) -> str:
-    """`2026-11-23T12:00:00Z`; `infinite` for an end that never comes, or beyond all calendars."""
+    """Return `2026-11-23T12:00:00Z`; `infinite` for an end that never comes, or beyond the
+    calendar.
+    """
     try:
         return datetime.fromtimestamp(wall, UTC).strftime('%Y-%m-%dT%H:%M:%SZ')
     except (OverflowError, ValueError):
@@ -76,7 +77,7 @@ class ChainKey:
     """One key of a chain: a manual Master Key Tuple without its socket pair."""
 
     number: int
-    """RFC 8177's key-id, which is on no wire."""
+    """RFC 8177's key-id, which is never sent."""
     send_id: int
     recv_id: int
     algorithm: Algorithm
@@ -85,10 +86,12 @@ class ChainKey:
     send: Lifetime = ALWAYS
     """SendLifetimeStart and SendLifetimeEnd of RFC 7210."""
     accept: Lifetime = ALWAYS
-    """AcceptLifetimeStart and AcceptLifetimeEnd."""
+    """AcceptLifetimeStart and AcceptLifetimeEnd of RFC 7210."""
 
     def is_same_key(self, other: ChainKey) -> bool:
-        """True if a socket can't tell them apart: only number and lifetimes may differ."""
+        """Return True if both are the same key on a socket: only number and lifetimes may
+        differ.
+        """
         return (
             (self.send_id, self.recv_id) == (other.send_id, other.recv_id)
             and self.algorithm == other.algorithm
@@ -97,7 +100,7 @@ class ChainKey:
         )
 
     def clashes(self, other: ChainKey) -> bool:
-        """True if one socket can't hold both: an id in common, and not the same key."""
+        """Return True if one socket can't hold both: an id in common, and not the same key."""
         shares = self.send_id == other.send_id or self.recv_id == other.recv_id
         return shares and not self.is_same_key(other)
 
@@ -107,17 +110,17 @@ class ChainKey:
 
 @dataclass(frozen=True, slots=True)
 class Keychain:
-    """Keys under a name; any number of sessions may use it."""
+    """Keys under a name; any number of sessions may use the keychain."""
 
     name: str
     keys: tuple[ChainKey, ...]
 
     def accepted(self, wall: float) -> tuple[ChainKey, ...]:
-        """The keys that segments may come under."""
+        """Return the keys that received segments may have."""
         return tuple(key for key in self.keys if key.accept.covers(wall))
 
     def preferred(self, wall: float, without: Container[int] = ()) -> ChainKey | None:
-        """The key to send under; `without` those numbers. None: the chain denies."""
+        """Return the key to send with, except those `without` numbers; None if the chain denies."""
         usable = [
             key
             for key in self.keys
@@ -126,22 +129,28 @@ class Keychain:
         return max(usable, key=lambda key: (key.send.start, -key.number), default=None)
 
     def denies(self, wall: float, soon: float) -> str | None:
-        """Why nothing may be begun now: no key is preferred, or within `soon` seconds none will
-        be, and what is begun would be closed at once. None if a key is."""
+        """Return why nothing may begin now; None if it may.
+
+        Either no key is preferred now, or none will be within `soon` seconds, so that a new
+        connection would be closed at once.
+        """
         if self.preferred(wall) is None:
             return self.why_denied(wall)
         if self.preferred(wall + soon) is None:
-            # In words of that moment.
+            # The text of that moment.
             return self.why_denied(wall + soon)
         return None
 
     def next_change(self, wall: float) -> float | None:
-        """When a lifetime begins or ends next; None if nothing will ever change."""
+        """Return when a lifetime begins or ends next; None if nothing will ever change."""
         return min(self._changes(wall), default=None)
 
     def next_turn(self, wall: float) -> tuple[float, ChainKey | None] | None:
-        """When another key than now is preferred, and which: with None the chain denies from then
-        on. None if the preferred key stays for ever."""
+        """Return when another key is preferred than now, and which; with None the chain denies from
+        then on.
+
+        None if the preferred key stays for ever.
+        """
         now = self.preferred(wall)
         turns = ((time, self.preferred(time)) for time in sorted(self._changes(wall)))
         return next(((time, key) for time, key in turns if key is not now), None)
@@ -156,11 +165,11 @@ class Keychain:
         return {time for time in times if wall < time < inf}
 
     def find(self, wanted: ChainKey) -> ChainKey | None:
-        """The same key in this chain, perhaps with other lifetimes."""
+        """Return the same key in this chain, perhaps with other lifetimes, or None."""
         return next((key for key in self.keys if key.is_same_key(wanted)), None)
 
     def why_denied(self, wall: float) -> str:
-        """Why no key is preferred now, in words."""
+        """Return a text: why no key is preferred now."""
         later = [key for key in self.keys if wall < key.send.start < key.send.end]
         if not later:
             last = max(self.keys, key=lambda key: key.send.end)
@@ -176,7 +185,7 @@ class Keychain:
 
 
 def check_keychain(chain: Keychain) -> None:
-    """Raises KeychainError if it can't be used."""
+    """Check a keychain. Raises KeychainError if it is unusable."""
     if not chain.keys:
         raise KeychainError(f'keychain {chain.name} has no key')
     if len(chain.keys) > MOST_KEYS:

@@ -1,6 +1,6 @@
-"""What an operator wants: sessions, and the peers that they are made with.
+"""The configured sessions, and the peers that they are made with.
 
-Plain data, made by a routing protocol's adapter from its configuration; no state lives here.
+Plain data, made by a routing protocol's adapter from its configuration; no state here.
 """
 
 from __future__ import annotations
@@ -31,18 +31,21 @@ IKE_LIFETIME = 4 * 3600
 
 @dataclass(frozen=True, slots=True)
 class SessionId:
-    """Which session of a routing protocol: the SESSION_ID notify."""
+    """The identification of a session of a routing protocol: the SESSION_ID notify."""
 
     service: str
     """`bgp`"""
     name: str
-    """What operators call it: `ipv4 unicast`; several families are joined by a comma."""
+    """The name for operators: `ipv4 unicast`; several families are joined by a comma."""
     families: tuple[tuple[int, int], ...] = ()
     """(AFI, SAFI), ascending."""
 
     def encode(self) -> bytes:
-        """Octet 0 the number of families, then AFI (2, network order) and SAFI (1) of each, then
-        the service name in ASCII."""
+        """Return the number of families, AFI (2, network order) and SAFI (1) of each, then the
+        service.
+
+        The number is one octet; the service name is in ASCII.
+        """
         families = b''.join(
             afi.to_bytes(2, 'big') + safi.to_bytes(1, 'big') for afi, safi in sorted(self.families)
         )
@@ -51,7 +54,7 @@ class SessionId:
 
 @dataclass(frozen=True, slots=True)
 class PadEntry:
-    """Who the peer must prove to be and how we prove ourselves (RFC 4301 4.4.3)."""
+    """The peer's identity and credential, and ours (RFC 4301 4.4.3)."""
 
     local_id: Identity
     peer_id: Identity
@@ -61,17 +64,17 @@ class PadEntry:
     """The peer's UDP port."""
     ike_policy: IkePolicy = field(default_factory=IkePolicy)
     ppk: Ppk | None = None
-    """Beside the credentials (RFC 8784)."""
+    """In addition to the credentials (RFC 8784)."""
     ike_lifetime: int = IKE_LIFETIME
-    """Seconds; an IKE SA is rekeyed before. Touches no session."""
+    """Seconds; an IKE SA is rekeyed before this time. Has no effect on sessions."""
     reauthentication: int | None = None
-    """Seconds that a proof of identity holds; None: as long as what it rests on."""
+    """Seconds that a proof of identity is valid; None: as long as its certificates."""
     liveness: int | None = None
-    """Seconds of silence in IKE after which the peer is asked whether it lives; None: never."""
+    """Seconds of silence in IKE until the peer's liveness is checked; None: never."""
 
     @property
     def name(self) -> str:
-        """The pair of identities: what MKTs belong to."""
+        """Return the pair of identities, to which MKTs belong."""
         return f'{self.local_id} - {self.peer_id}'
 
 
@@ -82,45 +85,45 @@ class SessionPolicy:
     key: str
     """Unique name of the session in the daemon."""
     neighbor: str
-    """The neighbor as the operator wrote it."""
+    """The neighbor in the operator's words."""
     session: SessionId
     local: IPAddress
     remote: IPAddress
     connect_port: int | None
     """The service port that we connect to; None for a session that only listens."""
     listen_port: int | None
-    """The service port on which the peer's SYN may arrive; None for one that only connects."""
+    """The service port for the peer's SYN; None for a session that only connects."""
     pad: PadEntry | None
-    """With whom keys are negotiated; None where the operator gives them, in a keychain."""
+    """The peer to negotiate keys with; None if the operator gives the keys, in a keychain."""
     source_port: int | None = None
     """Pinned source port of our connections."""
     peer_port: int | None = None
     """Pinned source port of the peer's connections."""
     algorithms: tuple[str, ...] = ('hmac-sha-1-96', 'aes-128-cmac-96')
-    """Acceptable suites, most wanted first."""
+    """Acceptable suites, the most preferred first."""
     tcp_options: bool = True
     lifetime: int = 3600
     """Hard lifetime of an MKT, seconds."""
     grace: int = 60
-    """Bound on a rotation, seconds."""
+    """Limit on a rotation, seconds."""
     timeout: int = 30
-    """Bound on one gate attempt, seconds."""
+    """Limit on one attempt to open the gate, seconds."""
     keychain: Keychain | None = None
     """In place of `pad`."""
     backend: str = 'auto'
-    """What protects the connection: kernel, userspace, or auto. One for a whole daemon."""
+    """The backend for the connection: kernel, userspace, or auto. The same for a whole daemon."""
     interface: str | None = None
-    """The interface that the peer is on; a link-local address needs it (RFC 4007, 6)."""
+    """The interface of the peer; a link-local address needs it (RFC 4007, 6)."""
 
     @property
     def entry(self) -> PadEntry:
-        """The PAD entry of a session whose keys are negotiated."""
+        """Return the PAD entry of a session whose keys are negotiated."""
         assert self.pad is not None
         return self.pad
 
 
 def by_peer(policies: Iterable[SessionPolicy]) -> dict[str, list[SessionPolicy]]:
-    """The sessions whose keys are negotiated, by the name of their PAD entry."""
+    """Return the sessions with negotiated keys, by the name of their PAD entry."""
     found: dict[str, list[SessionPolicy]] = {}
     for policy in policies:
         if policy.pad is not None:
@@ -129,7 +132,7 @@ def by_peer(policies: Iterable[SessionPolicy]) -> dict[str, list[SessionPolicy]]
 
 
 def check(policies: Iterable[SessionPolicy]) -> None:
-    """Raises PolicyError if these can't be served together. Nothing is changed."""
+    """Check that these policies can be served together. Raises PolicyError if not."""
     pads: dict[str, SessionPolicy] = {}
     owners: dict[IPAddress, SessionPolicy] = {}
     keys: set[str] = set()
@@ -163,7 +166,7 @@ def check(policies: Iterable[SessionPolicy]) -> None:
             _check_entry(policy, policy.pad, pads, owners)
         _check_keychain(policy, chains, manual)
         if policy.listen_port is not None:
-            # What a responder can tell sessions apart by.
+            # The values by which a responder distinguishes sessions.
             port = policy.peer_port
             told = (
                 policy.remote,
@@ -188,7 +191,9 @@ def check(policies: Iterable[SessionPolicy]) -> None:
 
 
 def _told_by(policy: SessionPolicy) -> object:
-    """What says which session it is, where the peer's port doesn't: IKE, or whose key it is."""
+    """Return what identifies a session if the peer's port doesn't: the SESSION_ID, or the
+    keychain.
+    """
     return policy.session.encode() if policy.keychain is None else policy.keychain.name
 
 
@@ -199,7 +204,7 @@ def _check_entry(
     owners: dict[IPAddress, SessionPolicy],
 ) -> None:
     if pad.local_id == pad.peer_id:
-        # Our own messages sent back to us would authenticate.
+        # Otherwise our own messages, sent back to us, would authenticate.
         raise PolicyError(f'neighbor {policy.neighbor}: local-id and peer-id are the same identity')
     other = pads.setdefault(pad.name, policy)
     if other.pad != pad:
@@ -244,7 +249,7 @@ def _check_keychain(
 
 
 def _check_both(policy: SessionPolicy, chain: Keychain, other: SessionPolicy) -> None:
-    """All keys with one peer address share one space of ids."""
+    """Check ids of two keychains towards one peer address, which share one space of ids."""
     assert other.keychain is not None
     if other.keychain is chain:
         return

@@ -1,4 +1,5 @@
-"""What operators see: events, explanations of failures, expiry, the timeline, key files on request.
+"""Reports to operators: events, explanations of failures, expiry, metrics, the timeline, key files
+on request.
 
-Knows nothing of how the engine decides; it receives facts and puts them into words.
+Knows nothing of how the engine decides; gets facts and makes texts of them.
 """

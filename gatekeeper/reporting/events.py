@@ -8,7 +8,7 @@ from enum import StrEnum
 
 
 class EventName(StrEnum):
-    """Every event there is."""
+    """The names of all events."""
 
     BIND = 'bind'
     IKE_INIT = 'ike_init'
@@ -30,7 +30,7 @@ class EventName(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class OperatorEvent:
-    """Something that an operator may want to know; holds nothing secret."""
+    """An event for operators; holds no secrets."""
 
     time: float
     """Seconds since the epoch."""
@@ -40,7 +40,7 @@ class OperatorEvent:
     details: dict[str, str | int | float | bool | None] = field(default_factory=dict)
 
     def to_json(self) -> str:
-        """One line of `timeline.jsonl`."""
+        """Return one line of `timeline.jsonl`."""
         return json.dumps(
             {
                 'time': self.time,

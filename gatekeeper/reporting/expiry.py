@@ -1,6 +1,6 @@
-"""What will end if nobody renews it: our certificate, trust anchors, CRLs, keychains.
+"""Expiry of certificates, trust anchors, CRLs and keychains.
 
-Pure: no clock, `wall` is seconds since the epoch. What is said of it is in `forewarning`.
+Pure: no clock, `wall` is seconds since the epoch. `engine.expiry_warnings` reports it.
 """
 
 from __future__ import annotations
@@ -17,15 +17,16 @@ from ikev2.authentication.x509.crl import RevocationList
 
 DAY = 86400.0
 LONGEST_NOTICE = 30 * DAY
-"""Seconds before the end: what lives for long gets a month."""
+"""Seconds before the end: the notice for long lifetimes is a month."""
 OF_A_CERTIFICATE, OF_OTHERS = 1 / 3, 1 / 10
-"""Of a shorter life: those of certificates are short where they are renewed by a program."""
+"""The notice for shorter lifetimes, as a part of them: certificates are short where a program
+renews them."""
 ONCE_MORE = 1 / 10
-"""Of the notice that is left when it is told again."""
+"""The last part of the notice, at which the warning is repeated."""
 
 
 class ExpiryStage(IntEnum):
-    """How near the end is."""
+    """The distance to the end."""
 
     FAR = 0
     NEAR = 1
@@ -35,29 +36,29 @@ class ExpiryStage(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Expiry:
-    """The end of something that sessions depend on."""
+    """The end of an object that sessions depend on."""
 
     what: str
-    """In words, unique."""
+    """A text for the object, unique."""
     at: float
-    """Seconds since the epoch; -inf if `what` says that it is over."""
+    """Seconds since the epoch; -inf if `what` says that it has ended."""
     notice: float
     """Seconds before `at`."""
     then: str
-    """What happens."""
+    """The consequence."""
     hint: str
-    """What to do."""
+    """The advice."""
 
     def stage(self, wall: float) -> ExpiryStage:
-        """How near it is."""
+        """Return the stage at this time."""
         return ExpiryStage(sum(wall >= when for when in self._times()))
 
     def next_time(self, wall: float) -> float:
-        """When the next stage comes; infinity if none does."""
+        """Return when the next stage begins; infinity if none does."""
         return min((when for when in self._times() if when > wall), default=inf)
 
     def words(self, wall: float) -> str:
-        """What ends when, and what then."""
+        """Return a text: what ends when, and the consequence."""
         if self.at == -inf:
             return f'{self.what}: {self.then}'
         if wall >= self.at:
@@ -75,11 +76,13 @@ class Expiry:
 
 
 def ends_of(policies: Iterable[SessionPolicy], wall: float) -> dict[Expiry, list[str]]:
-    """Every end, with the neighbors that it concerns: one certificate may be for hundreds."""
+    """Return every end, with the neighbors that it concerns: one certificate may be for
+    hundreds.
+    """
     found: dict[Expiry, list[str]] = {}
     seen: dict[int, list[Expiry]] = {}
     for policy in policies:
-        # Hundreds of neighbors may share a chain too: looked through once.
+        # Hundreds of neighbors may share a keychain too: examined once.
         source = policy.keychain if policy.keychain is not None else policy.pad
         if id(source) not in seen:
             seen[id(source)] = list(_ends(source, wall))

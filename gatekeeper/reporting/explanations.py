@@ -1,4 +1,4 @@
-"""Explanations of failures: the step, the cause in words, and the reason that says what to try."""
+"""Explanations of failures: the step, the cause as a text, and the reason with its hint."""
 
 from __future__ import annotations
 
@@ -10,24 +10,25 @@ from ikev2.errors import FailureText, ProofFault, fault_of
 from ikev2.events import Cause, IkeSaFailed, RpSaFailed
 
 MOST_PASSED_OVER = 3
-"""Lighter explanations in a row after which a heavier one, which has not come again, is old."""
+"""Lighter explanations in a row after which a heavier one, which has not been repeated, is
+outdated."""
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Why there is no protected connection."""
+    """The reason why there is no protected connection."""
 
     step: str
     cause: str
     hint: str
-    """What to try next."""
+    """The advice: what to try next."""
     reason: Reason = Reason.OTHER
     passed_over: int = 0
-    """Lighter explanations that have come since."""
+    """Number of lighter explanations since."""
 
     @classmethod
     def of(cls, reason: Reason, step: str, cause: str) -> Explanation:
-        """With the hint of its reason."""
+        """Make an explanation with the hint of its reason."""
         return cls(step, cause, reason.hint, reason)
 
     def __str__(self) -> str:
@@ -35,9 +36,10 @@ class Explanation:
 
 
 def weightier(known: Explanation | None, new: Explanation) -> Explanation:
-    """Return the one to show from now on: a consequence does not hide its cause.
+    """Return the explanation to show from now on: a consequence does not hide its cause.
 
-    The heavier one stays, unless only lighter ones have come for a while: then it was mended.
+    The heavier one stays, unless only lighter ones have come for a while: then its fault was
+    repaired.
     """
     if (
         known is None
@@ -49,13 +51,13 @@ def weightier(known: Explanation | None, new: Explanation) -> Explanation:
 
 
 def heaviest(*explanations: Explanation | None) -> Explanation | None:
-    """Return the one that explains most, the first of equals; None if there is none."""
+    """Return the explanation that explains most, the first of equals; None if there is none."""
     there = [one for one in explanations if one is not None]
     return max(there, key=lambda one: one.reason.weight, default=None)
 
 
 UNSEEN = 'segments of this connection were neither signed nor verified'
-"""By the packet process, or the peer sent none that was good."""
+"""The packet process verified no good segment, or the peer sent none."""
 
 REFUSED_US = FailureText('the peer refused our identity or our proof of it', ProofFault.REFUSED_US)
 
@@ -70,7 +72,7 @@ _NOTIFY_TEXTS: dict[int, str] = {
 
 
 def explain_ike_failure(failure: IkeSaFailed) -> Explanation:
-    """Why there is no IKE SA."""
+    """Return why there is no IKE SA."""
     text = f'{failure.cause}: {failure.text}' if failure.text else str(failure.cause)
     return Explanation.of(_ike_reason(failure), failure.step, text)
 
@@ -89,15 +91,15 @@ def _ike_reason(failure: IkeSaFailed) -> Reason:
 
 
 def explain(step: str, failure: RpSaFailed, ike: Explanation | None) -> Explanation:
-    """Why a request failed; `ike` is why there is no IKE SA, None if there is one."""
+    """Return why a request failed; `ike` is why there is no IKE SA, None if there is one."""
     reason = BY_NOTIFY.get(failure.notify or 0)
     if reason is not None:
         return Explanation.of(reason, step, _NOTIFY_TEXTS[failure.notify or 0])
     if ike is not None:
-        # The request never left.
+        # The request was never sent.
         return ike
     if failure.cause is Cause.AUTHENTICATION_FAILED:
-        # The IKE SA was up for us, until the peer had looked at our proof.
+        # The IKE SA was up on our side, until the peer had checked our proof.
         return explain_ike_failure(IkeSaFailed(failure.peer, 'IKE_AUTH', failure.cause, REFUSED_US))
     known = failure.text in ('', str(failure.cause))
     text = str(failure.cause) if known else f'{failure.cause}: {failure.text}'

@@ -1,8 +1,8 @@
-"""`keys.json`: every master key that lived, for a demo or a debug run, on explicit request only.
+"""The file `keys.json`: every master key so far, for a demo or a debug run, on explicit request
+only.
 
-The file is opened, private, before the privileges are
-dropped; each key is added by a single write that leaves a complete JSON list behind, so that a
-crash at any moment leaves one too.
+The file is opened, private, before the privileges are dropped; each key is added by a single write
+that leaves a complete JSON list, even if the process is killed at any moment.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _END = b'\n]\n'
 
 
 class KeyTable:
-    """A file of MKTs, ends and ids as the opener sees them. Raises OSError."""
+    """A file of MKTs, with ends and ids seen from the opener. Raises OSError."""
 
     def __init__(self, path: str) -> None:
         self._file = create_private_file(path, replace=True)
@@ -32,9 +32,9 @@ class KeyTable:
         self._lock = Lock()
 
     def add(self, policy: SessionPolicy, opener: bool, mkt: Mkt) -> None:
-        """Write an MKT down; `opener` is true if we opened, or open, its connection.
+        """Write an MKT; `opener` is true if we opened, or open, its connection.
 
-        A full disk must not take sessions down: then this MKT is left out, and the list is whole.
+        A full disk must not end sessions: then this MKT is left out, and the list stays complete.
         """
         line = json.dumps(row(policy, opener, mkt)).encode()
         with self._lock:
@@ -50,19 +50,19 @@ class KeyTable:
             self._first = False
 
     def _take_back(self) -> None:
-        """End the list where it ended before: that place on the disk is ours already."""
+        """Restore the end of the list: its place on the disk is allocated already."""
         end = _EMPTY[1:] if self._first else _END
         with suppress(OSError):
             os.pwrite(self._file, end, self._end)
             os.ftruncate(self._file, self._end + len(end))
 
     def close(self) -> None:
-        """Give the file back."""
+        """Close the file."""
         os.close(self._file)
 
 
 def row(policy: SessionPolicy, opener: bool, mkt: Mkt) -> dict[str, object]:
-    """One object of `keys.json`."""
+    """Return one object of `keys.json`."""
     pair = mkt.pair if opener else mkt.pair.reversed()
     send_id, recv_id = (mkt.send_id, mkt.recv_id) if opener else (mkt.recv_id, mkt.send_id)
     return {

@@ -1,7 +1,7 @@
-"""Metrics for Prometheus, on request: what `show` has, as numbers, and counts of events.
+"""Metrics for Prometheus, on request: the rows of `show` as numbers, and counts of events.
 
-`Metrics` is a collector of the library prometheus-client. It asks for rows and counters when it is
-scraped; only events are counted as they come. Nothing secret: rows and events have none.
+`Metrics` is a collector of the library prometheus-client. It asks for rows and counters at each
+scrape; only events are counted as they come. No secrets: rows and events have none.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Row = Mapping[str, object]
 PREFIX: Final = 'gatekeeper'
 _SESSION: Final = ('neighbor', 'session')
 UP: Final = frozenset({'in use', 'rekeying'})
-"""States in which a session is protected and BGP may have it."""
+"""States in which a session is protected and BGP may use it."""
 ENDS: Final = {
     'expires': ('key_expires_seconds', 'Seconds to the hard lifetime of the key in use'),
     'certificate_expires': (
@@ -31,12 +31,15 @@ ENDS: Final = {
 }
 """Times in a row, as seconds from now: the name of each metric and its help."""
 SEGMENTS: Final = ('good', 'bad', 'key_not_found', 'required_but_missing')
-"""Verdicts: as in tcpao.backend.Counters."""
+"""Verdicts, as in tcpao.backend.Counters."""
 
 
 class Metrics:
-    """A collector. `rows` and `counted` are asked on the thread that is scraped, and may raise
-    GatekeeperError; `clock` tells seconds since the epoch."""
+    """A collector of metrics.
+
+    `rows` and `counted` are called on the thread of the scrape, and may raise GatekeeperError;
+    `clock` returns seconds since the epoch.
+    """
 
     def __init__(
         self,
@@ -59,9 +62,11 @@ class Metrics:
                 self._failures[str(event.details.get('reason') or 'unknown')] += 1
 
     def collect(self) -> Iterator[Any]:
-        """Yield the metric families, for prometheus-client. A gatekeeper that doesn't answer is
-        `gatekeeper_up 0`, not an error of the scrape."""
-        # Imported where metrics were asked for only.
+        """Yield the metric families, for prometheus-client.
+
+        A gatekeeper that does not answer is `gatekeeper_up 0`, not an error of the scrape.
+        """
+        # Imported only where metrics are requested.
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
         try:
@@ -96,7 +101,7 @@ class Metrics:
         for state, number in sorted(Counter(str(row['state']) for row in rows).items()):
             states.add_metric((state,), number)
         yield states
-        # Two connections of one session are two rows, while BGP decides between them.
+        # Two connections of one session are two rows, until BGP has chosen one.
         up = gauge(f'{PREFIX}_session_up', 'Whether a session is under a key', labels=_SESSION)
         protected = {_whose(row) for row in rows if row['state'] in UP}
         for whose in sorted({_whose(row) for row in rows}):

@@ -1,7 +1,7 @@
-"""Reasons for a session without a protected connection: what to try next is chosen by them.
+"""Reasons for a session without a protected connection: the hint is chosen by the reason.
 
-Texts are for people and may be reworded; nothing is decided by them. Words in braces are filled in
-by `gatekeeper.reporting.adapter_names`.
+Texts are for people and may be reworded; nothing is decided by them.
+`gatekeeper.reporting.adapter_names` fills in the words in braces.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from tcpao import installer
 
 
 class Weight(IntEnum):
-    """How much a reason explains: the heavier one of two is shown."""
+    """The weight of a reason: the heavier of two is shown."""
 
     NO_SESSION = 0
-    """Nothing comes up, which says nothing about the cause."""
+    """No connection comes up, which does not tell the cause."""
     PEER = 1
-    """The peer said it."""
+    """The peer reported it."""
     OURS = 2
-    """This end found it itself."""
+    """This end found the fault itself."""
 
 
 _NONE, _PEER, _OURS = Weight
@@ -32,7 +32,7 @@ _KEYS = 'see {show} at both ends'
 
 
 class Reason(Enum):
-    """Each has a stable word, for programs; its weight; and what an operator may try next."""
+    """A stable word for programs, the weight, and the hint for an operator."""
 
     def __init__(self, word: str, weight: Weight, hint: str) -> None:
         self.word = word
@@ -289,7 +289,7 @@ class Reason(Enum):
     REVOKED = ('revoked', _OURS, 'take the revocation back when the session may have keys again')
     DRAINED = ('drained', _OURS, 'undrain it when the session may come up again')
 
-    # --- TCP and BGP, as the adapter tells ------------------------------------------------------
+    # --- TCP and BGP, reported by the adapter ---------------------------------------------------
 
     TCP = ('tcp', _NONE, '')
     BGP = ('bgp', _PEER, '')
@@ -312,7 +312,7 @@ BY_CAUSE: dict[Cause, Reason] = {
     Cause.DELETED: Reason.DELETED,
     Cause.STOPPED: Reason.STOPPED,
 }
-"""Every cause of the endpoint has one."""
+"""The reason for every cause of the endpoint."""
 
 BY_FAULT: dict[ProofFault, Reason] = {
     ProofFault.PSK: Reason.PSK_DIFFERS,
@@ -331,13 +331,13 @@ BY_NOTIFY: dict[int, Reason] = {
     NotifyType.KEYID_IN_USE: Reason.NO_KEY_ID,
     NotifyType.CHILD_SA_NOT_FOUND: Reason.KEY_UNKNOWN_TO_PEER,
 }
-"""The peer's answer to a request for a key."""
+"""The reason for the peer's answer to a request for a key."""
 
 BY_INSTALLER: dict[installer.Cause, Reason] = {
     installer.Cause.NO_LISTENER: Reason.NOBODY_LISTENS,
     installer.Cause.NO_RULE: Reason.NO_RULE,
 }
-"""The others are KEY_REFUSED."""
+"""The reasons of errors on sockets; all others are KEY_REFUSED."""
 
 ORDINARY = frozenset(
     {
@@ -354,6 +354,5 @@ ORDINARY = frozenset(
         Reason.OLD_KEY_ID,
     }
 )
-"""Seen between healthy peers too: both open and one listens, two attempts collide, one starts or
-restarts.
-They are a failure if they come again and the session is still down."""
+"""Reasons that occur between healthy peers too: both open and one listens, two attempts collide,
+one starts or restarts. They are a failure if they come again and the session is still down."""

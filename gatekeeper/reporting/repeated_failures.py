@@ -1,8 +1,7 @@
-"""Which failures are news to an operator: each is told once, then once an hour while it lasts.
+"""A filter for repeated failures: each is reported once, then once an hour while it lasts.
 
-A routing daemon tries again for ever, and so does IKE; who reads the log wants the cause, not each
-attempt.
-No I/O, no clock: `now` is an argument, in seconds.
+A routing daemon retries for ever, and so does IKE; a reader of the log wants the cause, not each
+attempt. No I/O, no clock: `now` is an argument, in seconds.
 """
 
 from __future__ import annotations
@@ -12,18 +11,18 @@ from math import inf
 from threading import Lock
 
 AGAIN_AFTER = 3600.0
-"""What goes on failing the same way is told again after so long."""
+"""Seconds until the same failure is reported again."""
 MOST = 8
-"""Failures without a kind of one session that are told in that time: some of their words are a
-stranger's, who must not be able to fill a disk."""
+"""Failures without a kind of one session that are reported in that time: some of their text comes
+from unknown peers, which must not be able to fill a disk."""
 MOST_OF_A_KIND = 3
-"""Wordings of one kind of failure that are told in that time. A stranger chooses among our kinds,
-and can use up the wordings of one; the first of every other kind is told all the same."""
+"""Texts of one kind of failure that are reported in that time. An unknown peer can cause any kind,
+and use up the texts of one; the first of every other kind is reported all the same."""
 SETTLED_AFTER = 60.0
-"""A connection that has held for so long was good: what fails after it is news."""
+"""Seconds after which a connection counts as stable: a later failure is a new one."""
 
 EVERY = ''
-"""In place of a session: what is told of it is told of every session of the neighbor."""
+"""In place of a session: applies to every session of the neighbor."""
 
 
 @dataclass(slots=True)
@@ -35,7 +34,7 @@ class _Told:
 
 @dataclass(slots=True)
 class RepeatedFailures:
-    """What has been told, of every neighbor's sessions. For several threads."""
+    """The reported failures of every neighbor's sessions. For several threads."""
 
     _told: dict[str, dict[tuple[str, str], _Told]] = field(default_factory=dict)
     _up_since: dict[tuple[str, str], float] = field(default_factory=dict)
@@ -44,9 +43,9 @@ class RepeatedFailures:
     def worth_telling(
         self, neighbor: str, session: str, text: str, now: float, kind: str = ''
     ) -> int | None:
-        """Return None if this has been told lately; else how often it was kept back since.
+        """Return None if this was reported lately; else how often it was suppressed since.
 
-        `kind` is the failure in words of ours alone; empty where `text` is all there is.
+        `kind` is the failure in words of ours alone; empty if `text` has no other words.
         """
         with self._lock:
             if now - self._up_since.pop((neighbor, session), inf) >= SETTLED_AFTER:
@@ -63,18 +62,18 @@ class RepeatedFailures:
                 told[alike[-1]].kept_back += 1
                 return None
             known = told.get((session, text))
-            # What nobody has seen for an hour is forgotten: the table has an end.
+            # Failures older than an hour are forgotten, so that the table stays bounded.
             self._told[neighbor] = {key: told[key] for key in lately} | {
                 (session, text): _Told(now, kind)
             }
             return known.kept_back if known is not None else 0
 
     def is_up(self, neighbor: str, session: str, now: float) -> None:
-        """The session has a proven connection."""
+        """Note that the session has a proven connection."""
         with self._lock:
             self._up_since[neighbor, session] = now
 
     def forget(self) -> None:
-        """The configuration was loaded: what still fails is news again."""
+        """Forget all, after a load: failures that last are reported again."""
         with self._lock:
             self._told.clear()

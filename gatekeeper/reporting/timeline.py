@@ -1,7 +1,7 @@
-"""What happened, for operators: the daemon's log and, on request, a file with a JSON object a line.
+"""Events for operators: the daemon's log and, on request, a file with one JSON object a line.
 
-Called from the gatekeeper's thread and the daemon's: one write() to a file opened for appending
-is not torn, and the log of an adapter has to stand two threads.
+Called from the gatekeeper's thread and the daemon's: one write() to a file opened for appending is
+atomic, and the log of an adapter has to accept calls from two threads.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from gatekeeper.reporting.repeated_failures import EVERY, RepeatedFailures
 
 
 class Level(Enum):
-    """How much an operator wants to know of it."""
+    """The importance of an event for an operator."""
 
     DEBUG = auto()
     INFO = auto()
@@ -40,11 +40,11 @@ _DETAILS = {
     EventName.SYN,
     EventName.MKT_REMOVED,
 }
-"""Of every attempt, failed ones too: for who debugs. Timelines have them all."""
+"""Events of every attempt, failed ones too: for debugging. Timelines have them all."""
 
 
 class TimelineFile:
-    """A file with a JSON object a line, which may be renamed away at any time. Raises OSError."""
+    """A file with one JSON object a line, which may be renamed at any time. Raises OSError."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -60,11 +60,11 @@ class TimelineFile:
         self._identity = status.st_dev, status.st_ino
 
     def append(self, line: bytes) -> None:
-        """Add a line. A full disk must not take sessions down: then the line is lost."""
+        """Add a line. A full disk must not end sessions: then the line is lost."""
         with self._lock, suppress(OSError):
             if self._is_rotated():
                 old = self._file
-                # Where the folder is closed to the daemon's user the old file goes on.
+                # If the daemon's user may not create files in the folder, the old file continues.
                 with suppress(OSError):
                     self._open()
                     os.close(old)
@@ -82,17 +82,17 @@ class TimelineFile:
         return (status.st_dev, status.st_ino) != self._identity
 
     def close(self) -> None:
-        """Give the file back."""
+        """Close the file."""
         os.close(self._file)
 
 
 class Recorder(ABC):
-    """Where events go. Raises OSError if the file can't be opened."""
+    """The receiver of events. Raises OSError if the file can't be opened."""
 
     def __init__(self, router: str = '', timeline: str = '') -> None:
         self.router = router or socket.gethostname()
         self.observers: list[Callable[[OperatorEvent], None]] = []
-        """Who else is told of each event, on the thread that has it."""
+        """Called with each event, on the thread that has it."""
         self._news = RepeatedFailures()
         self._ordinary = OrdinaryFailures()
         # Opened before the privileges are dropped, appended to afterwards.
@@ -100,10 +100,10 @@ class Recorder(ABC):
 
     @abstractmethod
     def log(self, level: Level, line: Callable[[], str]) -> None:
-        """Write a line into the daemon's log, if it wants lines of this level."""
+        """Write a line into the daemon's log, if this level is logged."""
 
     def record(self, record: OperatorEvent) -> None:
-        """Write a record down."""
+        """Record an event in the file and the log."""
         for observer in self.observers:
             observer(record)
         if self._file is not None:
@@ -112,7 +112,7 @@ class Recorder(ABC):
             case EventName.REFUSED:
                 self._refused(record)
             case EventName.EXPIRES:
-                # The gatekeeper has counted how often.
+                # The gatekeeper has counted the repetitions already.
                 self.log(Level.WARNING, lambda: f'{_name(*_whose(record))}: {_why(record)}')
             case EventName.END:
                 self._ordinary.down(*_whose(record))
@@ -132,10 +132,10 @@ class Recorder(ABC):
             self.log(Level.DEBUG, lambda: _line(record))
 
     def tell(self, neighbor: str, session: str, text: str, kind: str = '') -> None:
-        """Log why there is no protected connection, unless that has been said lately.
+        """Log why there is no protected connection, unless that was logged lately.
 
-        `text` is step, cause and what to try next, `kind` the same without what a stranger may
-        have claimed; `neighbor` is empty for a stranger's.
+        `text` is step, cause and what to try next, `kind` the same without text of an
+        unauthenticated peer; `neighbor` is empty for an unknown peer.
         """
         kept_back = self._news.worth_telling(neighbor, session, text, time.monotonic(), kind)
         if kept_back is None:
@@ -146,7 +146,7 @@ class Recorder(ABC):
         self.log(Level.ERROR if neighbor else Level.WARNING, lambda: line)
 
     def reloaded(self) -> None:
-        """The configuration is another one: what still fails is said again."""
+        """Note another configuration: failures that last are reported again."""
         self._news.forget()
         self._ordinary.forget()
 
@@ -156,12 +156,12 @@ class Recorder(ABC):
         event: EventName,
         **details: str | int | float | bool | None,
     ) -> None:
-        """Write down what the adapter itself saw."""
+        """Record an event of the adapter."""
         named = {'neighbor': policy.neighbor, **details}
         self.record(OperatorEvent(time.time(), self.router, policy.session.name, event, named))
 
     def close(self) -> None:
-        """Give the file back."""
+        """Close the file."""
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -178,7 +178,7 @@ def _whose(record: OperatorEvent) -> tuple[str, str]:
 
 
 def _why(record: OperatorEvent) -> str:
-    """Step, cause and what to try next."""
+    """Return step, cause and what to try next."""
     said = record.details
     causes = [str(said[name]) for name in ('step', 'cause', 'text') if said.get(name)]
     hint = f'; {said["hint"]}' if said.get('hint') else ''
@@ -186,7 +186,7 @@ def _why(record: OperatorEvent) -> str:
 
 
 def _kind(record: OperatorEvent) -> str:
-    """Return step, cause and hint, where `text` apart from them says what was claimed."""
+    """Return step, cause and hint; empty if there is no separate `text`."""
     said = record.details
     if not said.get('text'):
         return ''

@@ -1,8 +1,8 @@
-"""The gatekeeper as its adapter sees it: calls from any thread, commands for one.
+"""The gatekeeper's interface for adapters: calls from any thread, commands for one thread.
 
 A routing daemon closes and reuses descriptors on its own thread, so only that thread touches
-connections: their commands wait in a queue until it drains them. Listening sockets are handed over
-as dup()ed descriptors that only the gatekeeper's thread changes.
+connections: their commands wait in a queue until that thread takes them. Listening sockets are
+handed over as dup()ed descriptors that only the gatekeeper's thread changes.
 """
 
 from __future__ import annotations
@@ -47,8 +47,11 @@ __all__ = ['Gatekeeper', 'GatekeeperError']
 
 
 class Gatekeeper:
-    """The face that a routing protocol's adapter sees. Methods may be called from any thread,
-    except `fileno`, `take_commands` and `post`: only from the one that owns the connections."""
+    """The gatekeeper for a routing protocol's adapter.
+
+    Methods may be called from any thread, except `fileno`, `take_commands` and `post`: only from
+    the thread that owns the connections.
+    """
 
     def __init__(
         self,
@@ -62,12 +65,14 @@ class Gatekeeper:
         names: AdapterNames | None = None,
         net: SecondNet | None = None,
     ) -> None:
-        """`backend` protects the connections; without one the kernel is asked (tcpao.backend).
+        """Prepare a gatekeeper. `backend` protects the connections; without one the kernel is
+        asked.
 
-        `record` and `key_table` are called on the gatekeeper's thread; `key_table` only for
-        a demo or debug run: it gets the policy, whether we open the connection, and the MKT.
-        `ike_key_log` likewise: it gets the keys of every IKE SA. `names` stand in the hints.
-        `net` is the second net, beneath what protects connections; there may be none."""
+        `record` and `key_table` are called on the gatekeeper's thread; `key_table` only for a demo
+        or debug run: it gets the policy, whether we open the connection, and the MKT. `ike_key_log`
+        likewise gets the keys of every IKE SA. `names` are filled into the hints. `net` is the
+        second net, beneath the backend; there may be none.
+        """
         self._settings = Settings(
             router=router,
             ike_ports=ike_ports,
@@ -83,18 +88,21 @@ class Gatekeeper:
         self._commands = CommandQueue()
         self._thread: threading.Thread | None = None
         self._late: tuple[tuple[SessionPolicy, ...], Future[None]] | None = None
-        """What `reconfigure` has not waited for."""
+        """The last `reconfigure` that did not finish in time."""
 
     @property
     def alive(self) -> bool:
-        """False before start, after stop, when the thread died, and in a forked child."""
+        """Return False before start, after stop, when the thread died, and in a forked child."""
         return self._calls.alive
 
-    # --- life -----------------------------------------------------------------------------------
+    # --- start and end --------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start the backend, which needs privileges, and the thread. Raises GatekeeperError; then
-        nothing is left behind. UDP is for the first session that negotiates."""
+        """Start the backend, which needs privileges, and the thread.
+
+        Raises GatekeeperError; then nothing is left behind. UDP sockets are opened with the first
+        session that negotiates.
+        """
         try:
             self._backend.start()
         except BackendError as error:
@@ -115,18 +123,21 @@ class Gatekeeper:
         self._thread.start()
 
     def _stop_backend(self) -> None:
-        """No session is left. The net goes last, since nothing else is in its way then."""
+        """Stop the backend, when no session is left.
+
+        The second net ends last, since it must cover the rest.
+        """
         self._backend.stop()
         if self._net is not None:
             self._net.stop()
 
     @property
     def capabilities(self) -> Capabilities:
-        """What the backend can do."""
+        """Return the capabilities of the backend."""
         return self._loop.capabilities
 
     def stop(self, timeout: float = 2.0) -> None:
-        """Say good-bye to the peers and end the thread; idempotent."""
+        """End all sessions with the peers, then the thread; a second call changes nothing."""
         if self._thread is None:
             return
         self._loop.stopping = True
@@ -135,24 +146,28 @@ class Gatekeeper:
         self._thread = None
         self._stop_backend()
 
-    # --- what the daemon asks -------------------------------------------------------------------
+    # --- requests of the daemon -----------------------------------------------------------------
 
     def configure(self, policies: Sequence[SessionPolicy]) -> None:
-        """The whole new set of sessions. Returns when the deny keys of all are in place.
+        """Put the whole new set of sessions in force; returns when the deny keys of all are in
+        place.
 
         Raises PolicyError or GatekeeperError; then the old set stays in force.
         """
         self._calls.call(partial(self._loop.configure, tuple(policies)))
 
     def reconfigure(self, policies: Sequence[SessionPolicy], within: float) -> None:
-        """As `configure`, in at most `within` seconds, for a thread that has other sessions to
-        serve. Raises BusyError too: then the old set is in force, and deny keys of the new one
-        may stay until the next call of this, or of `withdraw`."""
+        """Put a new set of sessions in force as `configure`, in at most `within` seconds.
+
+        For a thread that has other sessions to serve. Raises BusyError too: then the old set is in
+        force, and deny keys of the new one may stay until the next call of this method, or of
+        `withdraw`.
+        """
         until = time.monotonic() + within
         wanted = tuple(policies)
         late, self._late = self._late, None
         if late is not None and late[0] == wanted and late[1].done():
-            # What came of it when nobody waited any more: why it can't be is told this time.
+            # The result of an earlier call that came too late: its error is reported now.
             late[1].result()
         prepared = self._calls.ask(partial(self._loop.prepare, wanted))
         try:
@@ -169,23 +184,27 @@ class Gatekeeper:
         except TimeoutError:
             if done.cancel():
                 raise BusyError(self._calls.ask(lambda now: None)) from None
-            # It has begun, and asks nobody anything before they are in force.
+            # It has begun, and asks no other process anything until the set is in force.
             wait((done, in_force), return_when=FIRST_COMPLETED)
         if not in_force.done():
             done.result()
 
     def withdraw(self) -> None:
-        """What `reconfigure` was asked for will not come: the deny keys for it go."""
+        """Remove deny keys of a `reconfigure` that will not be repeated."""
         self._calls.post(self._loop.withdraw)
 
     def add_listener(self, sock: socket.socket) -> None:
-        """A bound socket that is about to listen, or listens: guard it. Raises GatekeeperError;
-        then it must not listen."""
+        """Guard a bound socket that is about to listen, or listens.
+
+        Raises GatekeeperError; then it must not listen.
+        """
         wait_for(self.guard_listener(sock))
 
     def guard_listener(self, sock: socket.socket) -> Future[None]:
-        """As `add_listener`, for who can't wait: it must not listen before this is done. Raises
-        GatekeeperError."""
+        """Guard a bound socket as `add_listener`, without waiting.
+
+        The socket must not listen before the future is done. Raises GatekeeperError.
+        """
         descriptor = sock.fileno()
         try:
             duplicate = sock.dup()
@@ -204,59 +223,67 @@ class Gatekeeper:
         return future
 
     def drop_listener(self, sock: socket.socket) -> Future[None]:
-        """The daemon is about to close this listening socket; it is free once this is done."""
+        """Forget a listening socket that the daemon is about to close, once the future is done."""
         descriptor = sock.fileno()
         return self._calls.ask(lambda now: self._loop.listeners.drop(descriptor))
 
     def request(self, session_key: str, pair: SocketPair) -> Ticket:
-        """A socket for `pair` is bound, closed, and known to the daemon's installer. When the
-        ticket is done without error the MKT is on it: connect within 10 s."""
+        """Request a key for `pair`: its socket is bound, closed, and known to the daemon's
+        installer.
+
+        When the ticket is done without error the MKT is on the socket: connect within 10 s.
+        """
         return self._ticket(
             pair, lambda ticket, now: self._loop.core.open(session_key, pair, ticket, now)
         )
 
     def prove(self, session_key: str | None, pair: SocketPair) -> Ticket:
-        """TCP is up on `pair` and nothing was sent. Done without error: the socket is protected
-        by the key that was negotiated for it, and belongs to `ticket.session_key`."""
+        """Prove the connection `pair`: TCP is up and nothing was sent.
+
+        If done without error, the socket is protected by the key that was negotiated for it, and
+        belongs to `ticket.session_key`.
+        """
         return self._ticket(pair, lambda ticket, now: self._loop.core.prove(pair, ticket, now))
 
     def up(self, pair: SocketPair) -> None:
-        """The routing protocol has the proven connection."""
+        """Note that the routing protocol has the proven connection."""
         self._calls.post(lambda now: self._loop.core.handle(ConnectionUp(pair), now))
 
     def gone(self, pair: SocketPair) -> None:
-        """The socket of `pair` is closed, or never came up."""
+        """Note that the socket of `pair` is closed, or never came up."""
         self._calls.post(lambda now: self._loop.core.handle(ConnectionGone(pair), now))
 
     def attempt_failed(self, session_key: str, why: Explanation) -> None:
-        """The daemon could not open this session's connection, for a reason of its own."""
+        """Note that the daemon could not open this session's connection, for a reason of its
+        own.
+        """
         self._calls.post(lambda now: self._loop.core.attempt_failed(session_key, why))
 
     def session_ended(self, session_key: str, notification: str) -> None:
-        """The routing protocol has ended a session: with these words, for operators."""
+        """Note that the routing protocol has ended a session, with this text for operators."""
         self._calls.post(lambda now: self._loop.core.session_ended(session_key, notification))
 
     def operate(self, operation: Operation, selection: Selection) -> Future[str]:
-        """Rekey, revoke, drain, or take back; the future has what it did, or GatekeeperError."""
+        """Rekey, revoke, drain, or undo; the future has the result's text, or GatekeeperError."""
         return self._calls.ask(lambda now: self._loop.core.operate(operation, selection, now).text)
 
     def look(self) -> Future[list[dict[str, object]]]:
-        """Rows for `show`, or GatekeeperError."""
+        """Ask for the rows of `show`; the future has them, or GatekeeperError."""
         why = {'backend_why': self._backend.why}
         return self._calls.ask(lambda now: [row | why for row in self._loop.look(now)])
 
     def snapshot(self) -> list[dict[str, object]]:
-        """As `look`, for who may wait. Raises GatekeeperError."""
+        """Return the rows of `show`, for a thread that may wait. Raises GatekeeperError."""
         return wait_for(self.look())
 
     def counted(self) -> dict[str, object]:
-        """The backend for `show`: which, why, and its counters. Raises GatekeeperError."""
+        """Return the backend for `show`: name, reason, and counters. Raises GatekeeperError."""
         try:
             counters = asdict(self._backend.counters())
         except (InstallError, OSError) as error:
             raise GatekeeperError(f'the {self.backend} backend does not answer: {error}') from None
         net = self._net.counters() if self._net is not None else {}
-        # Unsigned segments that the net drops are never seen by what protects connections.
+        # Unsigned segments that the second net drops never reach the backend.
         counters['required_but_missing'] += net.get('dropped_in', 0)
         named = {f'second_net_{name}': number for name, number in net.items()}
         return {'backend': self._backend.name, 'backend_why': self._backend.why} | counters | named
@@ -278,45 +305,49 @@ class Gatekeeper:
     # --- the thread that owns the connections ---------------------------------------------------
 
     def connection_installer(self) -> SocketInstaller[socket.socket]:
-        """For the thread that owns the connections; the gatekeeper's own is for listeners."""
+        """Return the installer for the thread that owns the connections; the listeners' is
+        separate.
+        """
         return self._backend.background_installer()
 
     @property
     def backend(self) -> str:
-        """Which backend protects connections, and why this one."""
+        """Return the name of the backend, and the reason for it."""
         return f'{self._backend.name}, since {self._backend.why}'
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What the backend's start has found, for the log."""
+        """Return remarks of the backend's start, for the log."""
         return self._backend.remarks()
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Settings of this host that will keep connections out, for the log."""
+        """Return the settings of this host that will prevent connections, for the log."""
         if self._net is None or self._net.missing is None:
             return self._backend.warnings()
         return (*self._backend.warnings(), f'there is no second net here: {self._net.missing}')
 
     def fileno(self) -> int:
-        """Readable when commands wait or a ticket was settled."""
+        """Return a descriptor that is readable when commands wait or a ticket was settled."""
         return self._commands.fileno()
 
     def is_settled(self) -> bool:
-        """Return True if connections may be read and written now: no deadline has come that was
-        not acted upon, and `take_commands` would return nothing."""
+        """Return True if connections may be read and written now.
+
+        All deadlines so far were acted upon, and `take_commands` would return nothing.
+        """
         return self._commands.is_settled(boottime())
 
     def take_commands(self) -> list[Command]:
-        """What is to be done on connections, oldest first."""
+        """Return the commands for connections, oldest first."""
         return self._commands.take()
 
     def post(self, event: Event) -> None:
-        """What came of a command."""
+        """Report the result of a command."""
         self._calls.post(lambda now: self._loop.core.handle(event, now))
 
 
 def _without_thread(calls: Mailbox | None) -> None:
-    """In a forked child, which has no thread but the one that forked."""
+    """Mark the mailbox as dead in a forked child, which has no gatekeeper's thread."""
     if calls is not None:
         calls.alive = False

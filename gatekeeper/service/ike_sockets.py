@@ -1,7 +1,8 @@
 """UDP sockets that are opened with the first session that negotiates: keychains need no IKE.
 
-A policy with an interface has IKE by that interface, as its adapter binds the TCP sockets: an
-interface of a VRF is reached in no other way. Sockets without an interface are for the others.
+A policy with an interface has IKE by that interface, to which its adapter binds the TCP sockets
+too: there is no other way to an interface of a VRF. Sockets without an interface are for the
+others.
 """
 
 from __future__ import annotations
@@ -24,16 +25,16 @@ class IkeSockets:
         self._ports = ports
         self._sockets: UdpSockets | None = None
         self._by_interface: dict[tuple[str, int], UdpSockets] = {}
-        """By name and index: an interface that was made anew is another one."""
+        """By name and index: an interface that was made again is another one."""
         self._interface_of: dict[tuple[IPAddress, IPAddress], str] = {}
         """By local and remote address."""
         self._zones: Mapping[IPv6Address, str] = {}
 
     def open(self, selector: selectors.BaseSelector, policies: Iterable[SessionPolicy]) -> None:
-        """Bind and have the selector watch; the first call, and the first for an interface, needs
-        the privileges for low ports. An interface that there isn't is left out until the next call.
+        """Open the sockets and register them with the selector. Raises UdpError; then none is open.
 
-        Raises UdpError; then nothing is left behind.
+        The first call, and the first for an interface, needs the privileges for low ports. An
+        interface that does not exist is left out until the next call.
         """
         if self._sockets is None:
             self._sockets = UdpSockets(self._ports)
@@ -52,7 +53,7 @@ class IkeSockets:
             selector.register(descriptor, selectors.EVENT_READ)
 
     def use_interfaces(self, policies: Iterable[SessionPolicy]) -> None:
-        """Peers are reached by the interfaces that these policies name."""
+        """Send to the peers by the interfaces that these policies name."""
         named = {(p.local, p.remote): p.interface for p in policies if p.interface is not None}
         self._interface_of = named
         self._zones = {
@@ -69,28 +70,28 @@ class IkeSockets:
         yield from self._by_interface.values()
 
     def receive(self) -> Iterable[Datagram]:
-        """What has come."""
+        """Return the received datagrams."""
         return [datagram for opened in self._all() for datagram in opened.receive()]
 
     def send(self, datagram: Datagram) -> None:
-        """Only once they are open."""
+        """Send a datagram; only once the sockets are open."""
         assert self._sockets is not None
         name = self._interface_of.get((datagram.local, datagram.remote))
         bound = self._by_interface.get((name, _index_of(name))) if name is not None else None
         (bound or self._sockets).send(datagram)
 
     def take_failures(self) -> list[SendFailure]:
-        """Datagrams that were refused, here or on the way."""
+        """Return the datagrams that were refused, here or on the way."""
         return [failure for opened in self._all() for failure in opened.take_failures()]
 
     def close(self) -> None:
-        """Give the ports back."""
+        """Close all sockets."""
         for opened in self._all():
             opened.close()
 
 
 def _index_of(interface: str) -> int:
-    """The index of an interface; 0 if there is none of that name."""
+    """Return the index of an interface; 0 if there is none of that name."""
     try:
         return socket.if_nametoindex(interface)
     except OSError:

@@ -1,7 +1,7 @@
 """The listening sockets and the deny keys on them, for the gatekeeper's thread alone.
 
-Sockets come as dup()ed descriptors, so that the daemon may close its own at any time; MKTs on them
-are the core's business, through the same installer.
+Sockets come as dup()ed descriptors, so that the daemon may close its own at any time; the core sets
+MKTs on them, through the same installer.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tcpao.socket_installer import SocketInstaller
 
 
 class Listeners:
-    """Every listening socket on which a protected neighbor's SYN could arrive."""
+    """Every listening socket that could receive a protected neighbor's SYN."""
 
     def __init__(self, installer: SocketInstaller[socket.socket]) -> None:
         self._installer = installer
@@ -40,9 +40,11 @@ class Listeners:
         self._guards: set[Guard] = set()
 
     def add(self, descriptor: int, sock: socket.socket, policies: Iterable[SessionPolicy]) -> None:
-        """Guard a socket that the daemon knows by `descriptor`. Raises GatekeeperError; then it
-        isn't known here."""
-        # The daemon has closed the one that had this number, and not said so.
+        """Guard a socket that the daemon knows by `descriptor`.
+
+        Raises GatekeeperError; then the socket isn't known here.
+        """
+        # The daemon has closed the socket that had this number, without a call.
         self.drop(descriptor)
         try:
             port = int(sock.getsockname()[1])
@@ -62,14 +64,16 @@ class Listeners:
         self._sockets[descriptor] = sock
 
     def drop(self, descriptor: int) -> None:
-        """The daemon closes the socket that it knows by `descriptor`; an unknown one is nothing."""
+        """Forget the socket that the daemon knows by `descriptor`, and closes; an unknown one is
+        ignored.
+        """
         sock = self._sockets.pop(descriptor, None)
         if sock is not None:
             self._installer.drop_listener(sock)
             sock.close()
 
     def close(self) -> None:
-        """Give all descriptors back. The keys stay on the sockets as long as those are open."""
+        """Close all descriptors. The keys stay on the sockets as long as the daemon's are open."""
         for sock in self._sockets.values():
             sock.close()
         self._sockets.clear()
@@ -77,8 +81,10 @@ class Listeners:
     # --- deny keys ------------------------------------------------------------------------------
 
     def guard(self, policies: Iterable[SessionPolicy]) -> list[Guard]:
-        """Put the missing deny keys of these on, all or none; returns what was missing. Raises
-        GatekeeperError."""
+        """Add the missing deny keys of these policies, all or none; return the added ones.
+
+        Raises GatekeeperError.
+        """
         missing = sorted(self._wanted(policies) - self._guards, key=str)
         if missing:
             self._submit(GuardAll(tuple(missing)))
@@ -86,7 +92,7 @@ class Listeners:
         return missing
 
     def unguard(self, guards: Iterable[Guard]) -> None:
-        """Take deny keys off again. If they can't be taken off they stay: they only deny."""
+        """Remove deny keys. On failure they stay, which is safe: they only deny."""
         gone = sorted(guards, key=str)
         if gone:
             with suppress(GatekeeperError):
@@ -94,7 +100,7 @@ class Listeners:
                 self._guards.difference_update(gone)
 
     def keep(self, policies: Sequence[SessionPolicy]) -> None:
-        """Take off all deny keys but these."""
+        """Remove all deny keys but those of these policies."""
         self.unguard(self._guards - self._wanted(policies))
 
     def _wanted(self, policies: Iterable[SessionPolicy]) -> set[Guard]:
@@ -114,7 +120,7 @@ class Listeners:
 
 
 def is_for_listeners(command: Command) -> bool:
-    """True if the command concerns listening sockets, not a connection."""
+    """Return True if the command concerns listening sockets, not a connection."""
     match command:
         case Guard() | Unguard() | GuardAll() | UnguardAll():
             return True

@@ -1,7 +1,7 @@
-"""What only the gatekeeper's thread touches: the core, and the descriptors around it.
+"""The objects that only the gatekeeper's thread touches: the core, and the descriptors around it.
 
 The thread sleeps until an input or a deadline; nothing is polled. It ends when it is told to, and
-when something fails that it can't answer for: then every connection is to be aborted.
+on an unexpected failure: then every connection is aborted.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from tcpao.mkt import Mkt
 from tcpao.second_net.client import SecondNet
 
 PARTING_WITHIN = 1.0
-"""Seconds that the end waits for what peers still have to answer; less than `stop` waits."""
+"""Seconds that the end waits for the peers' answers; less than `stop` waits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What an adapter chooses for the gatekeeper; see Gatekeeper."""
+    """The adapter's settings for the gatekeeper; see Gatekeeper."""
 
     router: str
     ike_ports: tuple[int, int]
@@ -57,7 +57,10 @@ class Loop:
     def __init__(
         self, settings: Settings, backend: Backend, calls: Mailbox, commands: CommandQueue
     ) -> None:
-        """The backend is started. Raises OSError; then nothing is left open but what those have."""
+        """Prepare the work; the backend is started.
+
+        Raises OSError; then all of its own is closed.
+        """
         self._settings = settings
         self._backend = backend
         self._calls = calls
@@ -83,11 +86,11 @@ class Loop:
         self.stopping = False
 
     def expect(self, ticket: Ticket) -> None:
-        """Wake the daemon's thread once this is settled."""
+        """Wake the daemon's thread once this ticket is settled."""
         self._waiting.add(ticket)
 
     def run(self) -> None:
-        """Work until the end; nothing is raised."""
+        """Work until the end; never raises."""
         try:
             self._loop()
             self._end('the gatekeeper was stopped')
@@ -117,7 +120,7 @@ class Loop:
         self._part(boottime() + PARTING_WITHIN)
 
     def _part(self, until: float) -> None:
-        """Sessions that have just ended are being deleted; the IKE SAs come after them."""
+        """Wait for the deletion of the sessions that have just ended, then of the IKE SAs."""
         for descriptor in (self._calls, self._backend.refusals_fileno()):
             if descriptor is not None:
                 self._selector.unregister(descriptor)
@@ -142,7 +145,7 @@ class Loop:
         self.core.set_clock(wall, now)
         for work in self._calls.take():
             self._step(work, now)
-            # What it wants is done before the next one asks how things stand.
+            # Its commands are executed before the next call asks for the state.
             self._obey(now)
         for datagram in self._udp.receive():
             self._step(partial(self.core.receive_datagram, datagram), now)
@@ -152,8 +155,11 @@ class Loop:
         self._flush(now)
 
     def _step(self, step: Callable[[float], None], now: float) -> None:
-        """A step of the core. Its events bear the time before it: what it settles, the daemon's
-        thread may act upon, and tell, before this one goes on."""
+        """Do a step of the core.
+
+        Its events have the time before it: the daemon's thread may act upon its results, and
+        report, before this thread goes on.
+        """
         stamp = time.time()
         step(now)
         for note in self.core.take_notes():
@@ -162,7 +168,7 @@ class Loop:
             )
 
     def _obey(self, now: float) -> None:
-        """Carry out the core's commands, until there are no more."""
+        """Execute the core's commands, until there are no more."""
         while commands := self.core.take_commands():
             for command in commands:
                 if is_for_listeners(command):
@@ -173,7 +179,7 @@ class Loop:
                 self._step(partial(self.core.handle, event), now)
 
     def _flush(self, now: float) -> None:
-        """Carry out, send and tell what the core wants."""
+        """Execute, send and report everything that the core has ready."""
         self._obey(now)
         for policy, opener, mkt in self.core.take_keyed():
             if self._settings.key_table is not None:
@@ -191,7 +197,7 @@ class Loop:
             self._commands.wake()
 
     def _died(self, cause: str) -> None:
-        """Fail closed: every session goes down, and nothing new is granted."""
+        """Fail closed: every session is aborted, and nothing new is granted."""
         for pair in list(self.core.state.connections):
             self._commands.put(Abort(pair, cause))
         self._end(cause)
@@ -202,30 +208,32 @@ class Loop:
         )
 
     def _end(self, cause: str) -> None:
-        """Nobody waits in vain."""
+        """Fail all waiting calls and tickets."""
         self._calls.end(cause)
         for ticket in self._waiting:
             ticket.fail(GateError(f'{cause}: restart the daemon'))
         self._commands.wake()
 
     def _tell(self, cause: str, hint: str) -> None:
-        """Tell operators of what concerns no neighbor alone."""
+        """Report a problem that does not concern a single neighbor to operators."""
         event = OperatorEvent(time.time(), self._settings.router, None, EventName.REFUSED)
         event.details.update(step='configuration', cause=cause, hint=hint)
         self._settings.record(event)
 
-    # --- what the daemon asks for ---------------------------------------------------------------
+    # --- calls of the daemon --------------------------------------------------------------------
 
     def prepare(self, policies: tuple[SessionPolicy, ...], now: float) -> None:
-        """Have the deny keys for policies that are about to come. Raises PolicyError or
-        GatekeeperError; then there are none of theirs."""
+        """Add the deny keys for policies that are about to come.
+
+        Raises PolicyError or GatekeeperError; then none of them is added.
+        """
         check(policies)
         check_suites(policies, self.capabilities)
         self.listeners.guard(policies)
         self._services.widen(policies)
 
     def withdraw(self, now: float) -> None:
-        """What was prepared does not come: the deny keys for it go."""
+        """Remove the deny keys of a prepared configuration that does not come."""
         in_force = tuple(self.core.state.policies.values())
         self.listeners.keep(in_force)
         self._services.keep(in_force)
@@ -236,8 +244,10 @@ class Loop:
         now: float,
         in_force: Callable[[], None] = lambda: None,
     ) -> None:
-        """Put policies in force; call `in_force` when they are, before anybody else is asked for
-        the rest. Raises PolicyError or GatekeeperError; then the old ones stay."""
+        """Put policies in force, and call `in_force` then, before any other process is asked.
+
+        Raises PolicyError or GatekeeperError; then the old policies stay.
+        """
         self.prepare(policies, now)
         try:
             self._open_udp(policies)
@@ -246,8 +256,8 @@ class Loop:
             self._calls.post(self.withdraw)
             raise
         in_force()
-        # Keys that are gone by the new policies are off the listening sockets when this returns:
-        # the kernel takes no TCP-MD5 key beside one.
+        # Keys that the new policies end are off the listening sockets when this returns: the kernel
+        # accepts no TCP-MD5 key beside one.
         self._obey(now)
         self._udp.use_interfaces(policies)
         self.listeners.keep(policies)
@@ -255,7 +265,7 @@ class Loop:
         self._backend.loaded(frozenset(policy.remote for policy in policies))
 
     def _open_udp(self, policies: tuple[SessionPolicy, ...]) -> None:
-        """Have the UDP sockets, if somebody negotiates. Raises GatekeeperError."""
+        """Open the UDP sockets, if a session negotiates. Raises GatekeeperError."""
         if all(policy.pad is None for policy in policies):
             return
         try:
@@ -265,9 +275,9 @@ class Loop:
             raise GatekeeperError(f'{error}; {setting} chooses other ports') from None
 
     def look(self, now: float) -> list[dict[str, object]]:
-        """The rows of every session. Raises GatekeeperError."""
+        """Return the rows of every session. Raises GatekeeperError."""
         try:
             return show.snapshot(self.core.state, now)
         except Exception as error:
-            # Who only looks takes nothing down.
+            # A failing `show` must not stop the gatekeeper.
             raise GatekeeperError(f'internal error: {error!r}') from error

@@ -1,7 +1,7 @@
-"""Work that other threads have for the gatekeeper's: it is done there, one call after the other.
+"""Calls of other threads to the gatekeeper's thread, which executes them one after the other.
 
 Not a pool: there is one thread, which waits on `fileno` among its other inputs. Once it has ended,
-or where it never ran, every call is refused with the reason; nobody waits in vain.
+or where it never ran, every call is refused with the reason; no caller waits in vain.
 """
 
 from __future__ import annotations
@@ -18,58 +18,59 @@ from typing import TypeVar
 from gatekeeper.errors import GatekeeperError, PolicyError
 
 CALL_WITHIN = 10.0
-"""Seconds that another thread waits for this one to begin, which takes milliseconds; the rules of
-a thousand new neighbors take longer than that."""
+"""Seconds that another thread waits for this one to begin, which takes milliseconds; the rules of a
+thousand new neighbors take longer than that."""
 
 Result = TypeVar('Result')
 Work = Callable[[float], None]
-"""Done on the gatekeeper's thread, which says what time it is."""
+"""Executed on the gatekeeper's thread, with the current time."""
 
 
 def wait_for(future: Future[Result]) -> Result:
-    """Return what a question to the gatekeeper's thread was answered. Raises PolicyError or
-    GatekeeperError."""
+    """Return the answer of the gatekeeper's thread. Raises PolicyError or GatekeeperError."""
     try:
         return future.result(CALL_WITHIN)
     except TimeoutError:
         if future.cancel():
             raise GatekeeperError('the gatekeeper does not answer') from None
-    # It has begun and can't be called off: a load that is refused must have changed nothing.
+    # It has begun and can't be cancelled: a load that is refused must have changed nothing.
     return future.result()
 
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    """Work for the gatekeeper's thread, and whom to tell if it will never be done."""
+    """Work for the gatekeeper's thread, and a function to call if it will never be done."""
 
     run: Work
     refuse: Callable[[str], None]
 
 
 class Mailbox:
-    """From any thread to one; `fileno`, `clear`, `take` and `end` are for that one."""
+    """Calls from any thread to one; `fileno`, `clear`, `take` and `end` are for that one."""
 
     def __init__(self) -> None:
         self._queue: SimpleQueue[_Call] = SimpleQueue()
         self._lock = threading.Lock()
-        """Between the end of the thread and those who want something of it."""
+        """Guards the end of the thread against new calls."""
         self._ended = 'the gatekeeper is not running'
         self.alive = False
-        """Whether calls are taken."""
+        """True while calls are accepted."""
 
     def open(self) -> None:
-        """Make the descriptor. It is never closed: another thread may be about to write to it.
-        Raises OSError."""
+        """Make the descriptor. Raises OSError.
+
+        It is never closed: another thread may be about to write to it.
+        """
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
 
     def waiting(self) -> int:
-        """How many calls wait."""
+        """Return the number of waiting calls."""
         return self._queue.qsize()
 
     # --- any thread -----------------------------------------------------------------------------
 
     def post(self, run: Work, refuse: Callable[[str], None] = lambda cause: None) -> None:
-        """Have work done; `refuse` is told why if it never will be."""
+        """Add some work; `refuse` is called with the reason if it will never be done."""
         with self._lock:
             if self.alive:
                 self._queue.put(_Call(run, refuse))
@@ -78,7 +79,7 @@ class Mailbox:
         refuse(self._ended)
 
     def ask(self, work: Callable[[float], Result]) -> Future[Result]:
-        """Have work done; the future has what it returns, PolicyError or GatekeeperError."""
+        """Add some work; the future has its result, PolicyError or GatekeeperError."""
         future: Future[Result] = Future()
 
         def call(now: float) -> None:
@@ -100,28 +101,28 @@ class Mailbox:
         return future
 
     def call(self, work: Callable[[float], Result]) -> Result:
-        """Have work done, and wait for what it returns. Raises PolicyError or GatekeeperError."""
+        """Add some work, and return its result. Raises PolicyError or GatekeeperError."""
         return wait_for(self.ask(work))
 
     # --- the gatekeeper's thread ----------------------------------------------------------------
 
     def fileno(self) -> int:
-        """Readable when calls wait."""
+        """Return a descriptor that is readable when calls wait."""
         return self._wake
 
     def clear(self) -> None:
-        """Not readable until the next call comes; before `take`."""
+        """Make the descriptor unreadable until the next call; before `take`."""
         with suppress(BlockingIOError):
             os.eventfd_read(self._wake)
 
     def take(self) -> Iterator[Work]:
-        """Work that waits, oldest first, with what comes meanwhile."""
+        """Yield waiting work, oldest first, including work that comes meanwhile."""
         with suppress(Empty):
             while True:
                 yield self._queue.get_nowait().run
 
     def end(self, cause: str) -> None:
-        """Refuse what waits and what will come."""
+        """Refuse all waiting and future calls."""
         with self._lock:
             self.alive = False
             self._ended = cause

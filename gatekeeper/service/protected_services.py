@@ -1,4 +1,4 @@
-"""The second net, kept for what is configured: wide enough before a neighbor is protected."""
+"""The second net for the configured sessions: wide enough before a neighbor is protected."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ BY_HAND = 'look at `nft list ruleset`; nft delete table inet exabgp-gatekeeper-n
 
 
 def services_of(policies: Iterable[SessionPolicy]) -> frozenset[Service]:
-    """Return peers and ports of these sessions, whoever opens them."""
+    """Return peers and ports of these sessions, whichever side opens them."""
     return frozenset(
         (policy.remote, port)
         for policy in policies
@@ -22,21 +22,23 @@ def services_of(policies: Iterable[SessionPolicy]) -> frozenset[Service]:
 
 
 class ProtectedServices:
-    """For the gatekeeper's thread."""
+    """The services in the second net. For the gatekeeper's thread."""
 
     def __init__(self, net: SecondNet, tell: Callable[[str, str], None]) -> None:
-        """`tell` takes a failure and what to do about it."""
+        """Take `tell`, which gets a failure and what to do about it."""
         self._net = net
         self._tell = tell
         self._kept: frozenset[Service] = frozenset()
 
     def widen(self, policies: Iterable[SessionPolicy]) -> None:
-        """These sessions are about to be protected. A failure is told: what protects them is in
-        place without the net."""
+        """Add sessions that are about to be protected.
+
+        A failure is only reported: the backend protects the sessions without the net.
+        """
         self._have(self._kept | services_of(policies))
 
     def keep(self, policies: Iterable[SessionPolicy]) -> None:
-        """Exactly these sessions are protected."""
+        """Reduce the net to exactly these sessions."""
         self._have(services_of(policies))
 
     def _have(self, services: frozenset[Service]) -> None:

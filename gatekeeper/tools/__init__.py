@@ -1,6 +1,6 @@
-"""The `gatekeeper` command: `keygen`, `probe` and `verify`.
+"""The `gatekeeper` command: `init`, `keygen`, `fingerprint`, `probe` and `verify`.
 
-Each runs beside a daemon and never changes it. Nothing imports this package.
+Each verb runs next to a daemon and never changes it. Nothing imports this package.
 
 Knows nothing of any routing daemon.
 """

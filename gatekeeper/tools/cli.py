@@ -1,4 +1,7 @@
-"""`gatekeeper`: our own tools. What belongs to a running daemon is in the daemon's own CLI."""
+"""The command line of `gatekeeper`: our own tools.
+
+Commands to a running daemon are in its own CLI.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +68,10 @@ def _fingerprint(arguments: argparse.Namespace) -> int:
 
 
 def _public_key(octets: bytes) -> PublicKey:
-    """A public key, or that of the first certificate. Raises CertificateError, CredentialError."""
+    """Return a public key, or that of the first certificate.
+
+    Raises CertificateError, CredentialError.
+    """
     if b'BEGIN CERTIFICATE' in octets:
         return PublicKey(read_certificates(octets)[0].spki)
     try:
@@ -78,7 +84,7 @@ def _public_key(octets: bytes) -> PublicKey:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Return the command line."""
     top = argparse.ArgumentParser(
         prog='gatekeeper', description='tools for IKEv2-negotiated TCP-AO keys'
     )
@@ -107,8 +113,11 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit status 0 if all is well, 1 if something that was looked at isn't, 2 if what was asked
-    could not be done."""
+    """Run the command line; return the exit status.
+
+    0 if all is well, 1 if the examined object has a fault, 2 if the request could not be carried
+    out.
+    """
     parsed = parser().parse_args(arguments)
     try:
         status = int(parsed.run(parsed))
@@ -117,6 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ToolError as error:
         print(f'gatekeeper {parsed.verb}: {error}', file=sys.stderr)
     except BrokenPipeError:
-        # Into `head`, say. What is left in the buffer would be tried again at the end.
+        # The reader has closed the pipe, such as `head`. Otherwise Python would write the rest of
+        # the buffer again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 2

@@ -1,4 +1,6 @@
-"""Making credentials for IKE: files that are private from their first octet on, both or none."""
+"""Creation of credentials for IKE: files that are private from their first octet on, both or
+none.
+"""
 
 from __future__ import annotations
 
@@ -21,23 +23,24 @@ from ikev2.crypto.entropy import PPK_FLOOR, estimate
 from keymaterial import create_private_file
 
 PSK_OCTETS: Final = 32
-"""Before hexadecimal: as strong as any suite here."""
+"""Octets before hexadecimal encoding: as strong as any suite here."""
 KEY_KINDS: Final[dict[str, Callable[[], Any]]] = {
     'ed25519': ed25519.Ed25519PrivateKey.generate,
     'ed448': ed448.Ed448PrivateKey.generate,
     'ecdsa-p256': lambda: ec.generate_private_key(ec.SECP256R1()),
     'ecdsa-p384': lambda: ec.generate_private_key(ec.SECP384R1()),
     'ecdsa-p521': lambda: ec.generate_private_key(ec.SECP521R1()),
-    # For peers that have nothing else; as strong as P-256 (NIST SP 800-57).
+    # For peers that support nothing else; as strong as P-256 (NIST SP 800-57).
     'rsa-3072': lambda: rsa.generate_private_key(public_exponent=65537, key_size=3072),
 }
-"""Key pairs, the best first."""
+"""Kinds of key pairs, the best first."""
 
 
 def make_psk(path: Path) -> None:
     """Write a pre-shared key: 32 random octets in hexadecimal. Raises OSError, FileExistsError.
 
-    Chance makes one in many millions look so regular that it would be refused: not that one.
+    One random key in many millions looks so regular that a peer would refuse it: such a key is
+    skipped.
     """
     key = b''
     while estimate(key) < PPK_FLOOR:
@@ -48,7 +51,7 @@ def make_psk(path: Path) -> None:
 def make_key_pair(kind: str, private: Path, public: Path) -> None:
     """Write a key pair of one of `KEY_KINDS`: PKCS#8 and SubjectPublicKeyInfo, both PEM.
 
-    Raises OSError, FileExistsError; then neither file is new.
+    Raises OSError, FileExistsError; then neither file was created.
     """
     key = KEY_KINDS[kind]()
     _write(private, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
@@ -64,7 +67,7 @@ def make_key_pair(kind: str, private: Path, public: Path) -> None:
 
 
 def _write(path: Path, octets: bytes, mode: int = 0o600) -> None:
-    """A new file, or none if it can't be written whole."""
+    """Create a file, or none if it can't be written whole."""
     descriptor = create_private_file(path)
     try:
         with os.fdopen(descriptor, 'wb') as file:

@@ -1,6 +1,6 @@
-"""`gatekeeper verify`: the TCP-AO MACs of a capture, for people and for scripts.
+"""The command `gatekeeper verify`: the TCP-AO MACs of a capture, for people and for scripts.
 
-Only the command line: the verification is in `tcpao.verification.verify`, its words in
+Only the command line: the verification is in `tcpao.verification.verify`, its texts in
 `tcpao.verification.report`.
 """
 
@@ -26,7 +26,7 @@ _NUMBER = re.compile(r'0x[0-9a-f]{1,8}|[0-9]{1,10}', re.IGNORECASE | re.ASCII)
 
 
 class _Isn(argparse.Action):
-    """Four words: the client's end, the server's end, and the ISN of each."""
+    """Parser of four words: the client's end, the server's end, and the ISN of each."""
 
     def __call__(
         self,
@@ -95,7 +95,7 @@ def add_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """The exit status. Raises ToolError if there is nothing that could be verified with."""
+    """Verify and print; return the exit status. Raises ToolError if verification is impossible."""
     try:
         keys = read_known_keys(arguments.keys)
         report = verify_capture(arguments.capture, keys, arguments.isn, keep=False)
@@ -111,13 +111,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _hints(report: Report, *, require_all: bool) -> list[str]:
-    """What to try next."""
+    """Return advice: what to try next."""
     hints = []
     if report.cut_off:
         hints.append(
             'the capture breaks off: its last packet is cut, and left out of these numbers'
         )
-    # A SYN that nobody has answered isn't that.
+    # A SYN without an answer is another case.
     problems = (v for c in report.connections for v in c.tally.problems(has_ao=c.has_ao))
     if any(verdict.reason == NO_ISNS for verdict in problems):
         hints.append('a connection began before the capture: give its ISNs with --isn')

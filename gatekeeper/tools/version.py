@@ -8,8 +8,9 @@ DISTRIBUTION = 'exabgp-gatekeeper'
 
 
 def version() -> str:
-    """Return the installed version; `unknown` where the code runs from a folder that isn't
-    installed."""
+    """Return the installed version; `unknown` if the code runs from a folder that isn't
+    installed.
+    """
     try:
         return metadata.version(DISTRIBUTION)
     except metadata.PackageNotFoundError:

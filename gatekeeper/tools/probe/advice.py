@@ -1,6 +1,6 @@
-"""Why a probe failed and what to try next: a table of causes for operators.
+"""Advice after a failed probe: a table of causes for operators.
 
-Only words. What is in braces is filled in from `Circumstances`.
+Texts only. `Circumstances` fills in the words in braces.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ INIT, AUTH, CHILD = 'IKE_SA_INIT', 'IKE_AUTH', 'CREATE_CHILD_SA'
 
 @dataclass(frozen=True, slots=True)
 class Circumstances:
-    """What the words of an advice refer to."""
+    """The values for the words in braces."""
 
     local: str
     """Our address."""
@@ -25,7 +25,7 @@ class Circumstances:
     local_id: str
     remote_id: str
     policy: str
-    """What we offer, by its name."""
+    """The name of the policy that we offer."""
 
 
 ADVICE: dict[tuple[str, Cause | NotifyType | str], str] = {
@@ -110,7 +110,7 @@ OTHERWISE = "look in the peer's log"
 
 
 def advice(step: str, causes: tuple[Cause | NotifyType | str, ...], known: Circumstances) -> str:
-    """What to try next: for the first of these causes that there is something to say about."""
+    """Return what to try next: for the first of these causes that has an advice."""
     for cause in causes:
         text = ADVICE.get((step, cause))
         if text is not None:

@@ -1,6 +1,6 @@
-"""`gatekeeper probe`: the command line, the sockets and the printing around a probe.
+"""The command line of `gatekeeper probe`, with the sockets and the printing of a probe.
 
-What a probe does and says is in `probe.py` and `probe_story.py`.
+The probe itself is in `probe.py`, its report in `transcript.py`.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def add_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """The exit status. Raises ToolError if it can't be tried."""
+    """Run a probe; return the exit status. Raises ToolError if it can't be tried."""
     asked = wanted(arguments, time.time())
     with ExitStack() as held:
         local = _local_address(asked)
@@ -85,7 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
     return status
 
 
-# --- what it needs of this host --------------------------------------------------------------
+# --- resources of this host ----------------------------------------------------------------
 
 
 def _family(address: IPAddress) -> socket.AddressFamily:
@@ -93,7 +93,7 @@ def _family(address: IPAddress) -> socket.AddressFamily:
 
 
 def _local_address(asked: Wanted) -> IPAddress:
-    """The one that was given, if this host has it, or the one that the route says."""
+    """Return the given address, if this host has it, or the one of the route. Raises ToolError."""
     with socket.socket(_family(asked.remote), socket.SOCK_DGRAM) as one:
         zone: tuple[int, ...] = ()
         try:
@@ -129,7 +129,7 @@ def _key_log(path: str) -> IkeKeyLog:
 
 @contextmanager
 def _reserve(local: IPAddress, port: int, interface: str | None = None) -> Iterator[int]:
-    """A TCP port that no connection of this host uses, nor can while the probe lasts.
+    """Reserve a TCP port that no connection of this host uses, until the probe ends.
 
     A request for the socket pair of a running session would make the peer end that session.
     """
@@ -157,7 +157,7 @@ def _udp(asked: Wanted, local: IPAddress) -> UdpSockets:
 
 @contextmanager
 def _interrupts() -> Iterator[int]:
-    """A descriptor that is readable once somebody wants us to end. Who insists ends us at once."""
+    """Make a descriptor that is readable after a first interrupt; a second one ends us at once."""
     wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
@@ -177,7 +177,7 @@ def _interrupts() -> Iterator[int]:
 
 
 def _drive(probe: Probe, udp: UdpSockets, show: Callable[[Step], None]) -> bool:
-    """Until the probe is done. True if somebody interrupted it."""
+    """Run until the probe is done; return True if it was interrupted."""
     interrupted = False
     with _interrupts() as wake:
         poll = select.poll()
@@ -192,7 +192,7 @@ def _drive(probe: Probe, udp: UdpSockets, show: Callable[[Step], None]) -> bool:
             poll.poll(None if timer is None else max(0.0, timer - boottime()) * 1000 + 1)
             with suppress(BlockingIOError):
                 os.eventfd_read(wake)
-                # Away with what is at the peer, then out.
+                # Delete everything at the peer, then end.
                 interrupted = True
                 probe.stop(boottime())
             for datagram in udp.receive():
@@ -201,7 +201,7 @@ def _drive(probe: Probe, udp: UdpSockets, show: Callable[[Step], None]) -> bool:
 
 
 def _flush(probe: Probe, udp: UdpSockets, show: Callable[[Step], None]) -> None:
-    """Send and show."""
+    """Send datagrams and show new steps."""
     for datagram in probe.datagrams_to_send():
         udp.send(datagram)
     for failure in udp.take_failures():

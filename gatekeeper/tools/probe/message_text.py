@@ -1,6 +1,6 @@
-"""What is inside IKE messages, in words for a probe's reader. Nothing secret, nothing unbounded.
+"""Descriptions of IKE messages for a probe's reader. No secrets, and bounded in length.
 
-What a peer says before it has proven itself may be anybody's: it is named, never believed.
+An unauthenticated peer may be an attacker: its claims are reported, never believed.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from ikev2.wire.payloads_sa import Proposal, SaPayload, Transform
 from ikev2.wire.words import notify_name
 
 _MOST_NAMES = 12
-"""Of one list: a peer may send hundreds."""
+"""Names in one list: a peer may send hundreds."""
 _LONGEST_DATA = 32
 """Octets that are shown in hex."""
 
@@ -58,7 +58,7 @@ _METHODS = {
     AuthMethod.ECDSA_SHA512_P521: 'an ECDSA signature (P-521)',
     AuthMethod.NULL: 'nothing (NULL authentication)',
 }
-# What goes without saying in an IKE_SA_INIT, or is told in words of its own.
+# Notifies that every IKE_SA_INIT has, or that are described separately.
 _UNREMARKABLE = frozenset(
     {
         NotifyType.NAT_DETECTION_SOURCE_IP,
@@ -71,26 +71,26 @@ _UNREMARKABLE = frozenset(
 
 
 def listed(names: Iterable[str], between: str = ', ') -> str:
-    """Names, each once, not too many."""
+    """Return the names, each once, with a limit."""
     found = list(dict.fromkeys(names))
     more = len(found) - _MOST_NAMES
     return between.join(found[:_MOST_NAMES]) + (f' and {more} more' if more > 0 else '')
 
 
 def method_name(group: int) -> str:
-    """A key exchange method."""
+    """Return the name of a key exchange method."""
     return _name(KeyExchangeId, group, 'method')
 
 
 def proposals(payload: SaPayload) -> str:
-    """What an SA payload offers, or (with one transform of each kind) what was chosen."""
+    """Return the offers of an SA payload, or (with one transform of each type) the choice."""
     if all(proposal.protocol == ProtocolId.TCP_AO for proposal in payload.proposals):
         return _rp(payload)
     return '; or '.join(_ike(proposal) for proposal in payload.proposals[:_MOST_NAMES])
 
 
 def authentication(payload: AuthPayload) -> str:
-    """How an AUTH payload proves an identity."""
+    """Return how an AUTH payload proves an identity."""
     if payload.method == AuthMethod.DIGITAL_SIGNATURE:
         length = payload.data[0] if payload.data else 0
         identifier = payload.data[1 : 1 + length]
@@ -103,12 +103,12 @@ def authentication(payload: AuthPayload) -> str:
 
 
 def certificates(payloads: Sequence[CertificatePayload]) -> str:
-    """What the CERT payloads are; of a raw key its fingerprint."""
+    """Return the kinds of the CERT payloads; for a raw key its fingerprint."""
     return listed(map(_certificate, payloads))
 
 
 def notifies(payloads: Sequence[Payload]) -> str:
-    """The notifies worth mentioning."""
+    """Return the notifies worth mentioning."""
     return listed(
         notify_name(payload.notify_type)
         for payload in payloads
@@ -117,7 +117,7 @@ def notifies(payloads: Sequence[Payload]) -> str:
 
 
 def vendors(payloads: Sequence[Payload]) -> str:
-    """Vendor IDs, ours by what it means."""
+    """Return the Vendor IDs; ours by its meaning."""
     return listed(
         'this profile' if payload.vendor_id == VENDOR_ID else _hex(payload.vendor_id)
         for payload in payloads
@@ -126,7 +126,7 @@ def vendors(payloads: Sequence[Payload]) -> str:
 
 
 def speaks_profile(payloads: Sequence[Payload]) -> bool:
-    """Our Vendor ID is among them."""
+    """Return True if our Vendor ID is among the payloads."""
     return any(isinstance(p, VendorIdPayload) and p.vendor_id == VENDOR_ID for p in payloads)
 
 
@@ -149,7 +149,7 @@ def _transform(transform: Transform) -> tuple[str, str]:
         None,
     )
     for known in ENCRYPTIONS.values():
-        # With CBC the integrity algorithm is a transform of its own.
+        # With CBC the integrity algorithm is a separate transform.
         if known.aead and (known.encr, known.key_bits) == (transform.transform_id, bits):
             return kind, known.name
     name = _name(names, transform.transform_id, 'number')

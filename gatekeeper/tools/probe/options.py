@@ -1,4 +1,4 @@
-"""The options of `gatekeeper probe`, in the words of the configuration, and what they ask for."""
+"""The options of `gatekeeper probe`, in the words of the configuration, and their meaning."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ IPAddress = IPv4Address | IPv6Address
 SERVICE: Final = 'bgp'
 LONGEST_TIMEOUT: Final = 600
 DEFAULT_ALGORITHMS: Final = ('hmac-sha-1-96', 'aes-128-cmac-96')
-# IANA's Address Family Numbers and SAFI Values, by the names that configurations have for them.
+# IANA's Address Family Numbers and SAFI Values, by their names in configurations.
 _AFI: Final = {'ipv4': 1, 'ipv6': 2, 'l2vpn': 25, 'bgp-ls': 16388}
 _SAFI: Final = {
     'unicast': 1,
@@ -51,13 +51,13 @@ _Value = TypeVar('_Value')
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is to be probed."""
+    """The wanted probe."""
 
     remote: IPAddress
     interface: str | None
-    """Of a link-local address (RFC 4007, 11)."""
+    """The interface of a link-local address (RFC 4007, 11)."""
     local: IPAddress | None
-    """None: the one that the route says."""
+    """None: the address of the route."""
     local_id: Identity
     remote_id: Identity
     credentials: Credentials
@@ -67,14 +67,14 @@ class Wanted:
     local_ports: tuple[int, int]
     timeout: float
     request: Callable[[Selector], RpSaRequest] | None
-    """For our end of a connection; None if no key is asked for."""
+    """Makes the request for our end of a connection; None if no key is wanted."""
     source_port: int
-    """0: any free one."""
+    """0: any free port."""
     ike_key_log: str | None
     json: bool
 
     def peer(self, local: IPAddress) -> Peer:
-        """As IKE sees it, from this address. Raises LocalError."""
+        """Return the peer for IKE, from this local address. Raises LocalError."""
         return Peer(
             name='peer',
             local_id=self.local_id,
@@ -89,7 +89,7 @@ class Wanted:
 
 
 def add_options(probe: argparse.ArgumentParser) -> None:
-    """All of them."""
+    """Add all options to the parser."""
     probe.add_argument('address', type=_typed(_peer), metavar='ADDRESS', help="the peer's")
     _add_ike(probe.add_argument_group('IKE, as in the ikev2 section'))
     _add_credentials(probe.add_argument_group('credentials, as in the ikev2 section'))
@@ -191,7 +191,7 @@ _OF_SESSIONS: Final = ('source_port', 'service_port', 'algorithm', 'tcp_options'
 
 
 def wanted(arguments: argparse.Namespace, at: float) -> Wanted:
-    """What the options ask for; files are read. `at` is in seconds since the epoch.
+    """Return the wanted probe; reads files. `at` is in seconds since the epoch.
 
     Raises ToolError.
     """
@@ -227,7 +227,7 @@ def wanted(arguments: argparse.Namespace, at: float) -> Wanted:
 
 
 class _Files:
-    """The files where the options say."""
+    """A reader of the files that the options name."""
 
     def secret(self, directive: str, path: str) -> Secret:
         return read_secret_file(path, owners=ANY_OWNER)
@@ -307,7 +307,7 @@ def _identity(option: str, words: list[str]) -> Identity:
 
 
 def _typed(parse: Callable[[str], _Value]) -> Callable[[str], _Value]:
-    """For argparse: what is wrong is said in the words of whoever found it."""
+    """Return a parser for argparse whose error is the text of the original error."""
 
     def take(word: str) -> _Value:
         try:
@@ -319,7 +319,7 @@ def _typed(parse: Callable[[str], _Value]) -> Callable[[str], _Value]:
 
 
 def _peer(word: str) -> tuple[IPAddress, str | None]:
-    """`fe80::2%eth1`: a link-local address says nothing without its interface."""
+    """Parse `fe80::2%eth1`: a link-local address needs its interface."""
     text, _, interface = word.partition('%')
     address = _address(text)
     if address.is_link_local and address.version == 6:

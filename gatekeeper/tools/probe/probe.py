@@ -1,10 +1,10 @@
-"""A probe: IKE with one peer, a TCP-AO key for one connection on request, and away with both.
+"""A probe: IKE with one peer, a TCP-AO key for one connection on request, and the deletion of both.
 
-No I/O: datagrams, `now` and randomness come in, datagrams and steps go out. Whoever probes may
-have the identity of a router that runs. So nothing here disturbs what that router has with the
-peer: no INITIAL_CONTACT is sent (RFC 7296, 2.4); what the peer asks of that router over this IKE
-SA is put off or left to the next IKE SA, never answered in its name; only KeyIDs that the peer has
-just taken from us are deleted; the IKE SA is there no longer than its exchanges take.
+No I/O: datagrams, `now` and randomness come in, datagrams and steps go out. The probe may use the
+identity of a router that is running. So nothing here disturbs that router's sessions with the peer:
+no INITIAL_CONTACT is sent (RFC 7296, 2.4); requests of the peer over this IKE SA are postponed or
+left to the next IKE SA, never answered in that router's name; only KeyIDs that the peer has just
+accepted from us are deleted; the IKE SA exists no longer than its exchanges take.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from ikev2.limits import KeyLog, Limits
 from ikev2.peer import Peer
 
 REFUSAL_WAIT = 2.0
-"""Seconds: a refusal of IKE_SA_INIT may be forged (RFC 7296, 2.21.1). Whoever waits is a person."""
+"""Seconds: a refusal of IKE_SA_INIT may be forged (RFC 7296, 2.21.1), but a person waits."""
 KEYID_TRIES = 3
 _INFORMATIONAL = ExchangeType.INFORMATIONAL.name
 
 
 class Phase(StrEnum):
-    """Where the probe is."""
+    """The phase of a probe."""
 
     IKE = 'making an IKE SA'
     ASKING = 'asking for a key'
@@ -52,15 +52,15 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Limited:
-    """How long, and from which ports."""
+    """The time-out and the ports of a probe."""
 
     timeout: float
-    """Seconds: an exchange without an answer has failed."""
+    """Seconds after which an exchange without an answer has failed."""
     local_ports: tuple[int, int]
 
 
 class Probe:
-    """One try. `proven` counts once it is `done`."""
+    """One attempt. `proven` is valid once it is `done`."""
 
     def __init__(
         self,
@@ -73,7 +73,10 @@ class Probe:
         wall_clock: Callable[[], float],
         key_log: KeyLog | None = None,
     ) -> None:
-        """`request` is for the key; its KeyID is chosen here. `policy` is the name of `peer`'s."""
+        """Prepare a probe; `request` is for the key and gets its KeyID here.
+
+        `policy` is the name of `peer`'s policy.
+        """
         self.phase = Phase.IKE
         self.proven = False
         self._peer = peer
@@ -97,7 +100,7 @@ class Probe:
         self._endpoint = Endpoint(
             random=random,
             local_ports=limited.local_ports,
-            # Never INITIAL_CONTACT: the peer would end all that it has with this identity.
+            # Never INITIAL_CONTACT: the peer would end all its SAs with this identity.
             has_mkts=lambda _: True,
             limits=Limits(
                 give_up=limited.timeout,
@@ -113,11 +116,11 @@ class Probe:
         self._failed = False
         self._up = False
         self._ending = False
-        """There is an IKE SA to be deleted."""
+        """True if there is an IKE SA to delete."""
         self._nat = False
         self._leave_by = 0.0
 
-    # --- what goes in ------------------------------------------------------------------------
+    # --- input ---------------------------------------------------------------------------------
 
     def start(self, now: float) -> None:
         """Send the first message."""
@@ -136,52 +139,52 @@ class Probe:
         self._drain(now)
 
     def receive_datagram(self, datagram: Datagram, now: float) -> None:
-        """A datagram came."""
+        """Receive a datagram."""
         self._endpoint.receive_datagram(datagram, now)
         self._drain(now)
 
     def handle_timer(self, now: float) -> None:
-        """Do what is due."""
+        """Run the timers that are due."""
         self._endpoint.handle_timer(now)
         self._drain(now)
 
     def unreachable(self, text: str) -> None:
-        """An ICMP error came for a datagram to the peer's IKE port."""
+        """Note an ICMP error for a datagram to the peer's IKE port."""
         if not self._story.unreachable and self._story.profile is None:
             self._story.unreachable = text
             self._tell('probe', Result.WARNING, f'ICMP says: {text}; it may be forged, going on')
 
     def unsendable(self, text: str) -> None:
-        """This host didn't send a datagram."""
+        """Note that this host did not send a datagram."""
         if self._story.unsendable != text:
             self._story.unsendable = text
             self._tell('probe', Result.WARNING, f'this host could not send: {text}')
 
     def stop(self, now: float) -> None:
-        """Whoever probes has had enough: leave nothing at the peer."""
+        """Stop the probe at the user's request: leave nothing at the peer."""
         if self.phase in (Phase.LEAVING, Phase.DONE):
             return
         self._fail(Step('probe', Result.FAILED, f'interrupted while {self.phase}'))
         if self.phase is Phase.ASKING and self._exchange is not None:
-            # Ends in RpSaFailed, behind its DELETE.
+            # Ends in RpSaFailed, after its DELETE.
             self._endpoint.cancel(self._peer.name, self._exchange, now)
         elif self.phase is Phase.IKE:
             self._leave(now)
         self._drain(now)
 
-    # --- what comes out ----------------------------------------------------------------------
+    # --- output --------------------------------------------------------------------------------
 
     @property
     def done(self) -> bool:
-        """There is nothing left to do."""
+        """Return True if there is nothing left to do."""
         return self.phase is Phase.DONE
 
     def next_timer(self) -> float | None:
-        """When `handle_timer` wants to be called."""
+        """Return when to call `handle_timer`; None if there is no timer."""
         return self._endpoint.next_timer()
 
     def datagrams_to_send(self) -> list[Datagram]:
-        """What is to be sent now."""
+        """Return the datagrams to send now."""
         datagrams = self._endpoint.datagrams_to_send()
         natt = self._limited.local_ports[1]
         if not self._nat and any(datagram.local_port == natt for datagram in datagrams):
@@ -194,7 +197,7 @@ class Probe:
         return datagrams
 
     def take_steps(self) -> list[Step]:
-        """What happened since the last call."""
+        """Return the steps since the last call."""
         steps, self._steps = self._steps, []
         return steps
 
@@ -211,7 +214,7 @@ class Probe:
             case IkeMessage():
                 step = self._story.message(event, ppk=self._peer.ppk is not None)
                 if step != self._last:
-                    # A refusal comes once for each repetition of what it refuses.
+                    # A refusal comes once for each repetition of the refused request.
                     self._steps.append(step)
                 self._last = step
             case IkeSaUp():
@@ -233,11 +236,11 @@ class Probe:
             case DeleteAnswered(answered=answered):
                 self._deleted(answered, now)
             case RpSaRequested(token=token):
-                # It is for the router that has this identity.
+                # The request is for the router that has this identity.
                 self._endpoint.refuse(token, NotifyType.TEMPORARY_FAILURE, b'', now)
             case _:
                 # A DELETE of its keys stays unanswered: the peer sends it again to the router
-                # itself, over their own IKE SA, when this one is gone.
+                # itself, over their own IKE SA, once this one has ended.
                 pass
 
     def _came_up(self, event: IkeSaUp, now: float) -> None:
@@ -266,7 +269,7 @@ class Probe:
             self._ask(self._request, (), now)
 
     def _ask(self, request: RpSaRequest, in_use: tuple[int, ...], now: float) -> None:
-        """With a KeyID that the peer doesn't have yet, as far as we know."""
+        """Request a key, with a KeyID that the peer does not have yet, as far as we know."""
         self.phase = Phase.ASKING
         self._tries += 1
         free = [keyid for keyid in range(1, 256) if keyid not in in_use]

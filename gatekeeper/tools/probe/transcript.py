@@ -1,7 +1,7 @@
-"""A probe's story: what was observed, as steps for people and for scripts.
+"""The report of a probe: observations as steps, for people and for scripts.
 
-No I/O and no protocol: messages and outcomes of the endpoint come in, steps come out. No step has
-a secret in it, nor the octets of an AUTH payload, from which a weak pre-shared key is guessed.
+No I/O and no protocol: messages and outcomes of the endpoint come in, steps come out. No step has a
+secret in it, nor the octets of an AUTH payload, from which a weak pre-shared key can be guessed.
 """
 
 from __future__ import annotations
@@ -35,33 +35,33 @@ _P = TypeVar('_P', bound=Payload)
 
 
 class Result(StrEnum):
-    """What kind of step."""
+    """The kind of a step."""
 
     INFO = 'info'
     SENT = 'sent'
     RECEIVED = 'received'
     OK = 'ok'
-    """Something is proven now."""
+    """A proof succeeded."""
     WARNING = 'warning'
     FAILED = 'failed'
 
 
 LONGEST: Final = 1000
-"""Characters of a text, most of which may be the peer's."""
+"""Characters of a text, most of which may come from the peer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One line: whatever is in it, it is short enough to read and moves nobody's cursor."""
+    """One line, short enough to read and without control characters, whatever the peer sent."""
 
     exchange: str
     """`IKE_SA_INIT`, `IKE_AUTH` and so on, or `probe`."""
     result: Result
     text: str
     advice: str = ''
-    """What to try next, if it failed."""
+    """The advice: what to try next after a failure."""
     details: Mapping[str, object] = field(default_factory=dict)
-    """For scripts."""
+    """Values for scripts."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, 'text', _bounded(self.text))
@@ -69,27 +69,27 @@ class Step:
 
 
 class Story:
-    """Makes steps, and remembers what explains a failure later."""
+    """A maker of steps, which keeps the observations that explain a later failure."""
 
     def __init__(self, known: Circumstances) -> None:
         self._known = known
         self.profile: bool | None = None
-        """The peer sent our Vendor ID; None before it has answered."""
+        """True if the peer sent our Vendor ID; None before its answer."""
         self.unreachable = ''
-        """What ICMP said. It may be forged, so the probe goes on."""
+        """The text of an ICMP error. It may be forged, so the probe goes on."""
         self.unsendable = ''
-        """Why this host didn't send a datagram."""
+        """The reason why this host did not send a datagram."""
         self._sent: set[str] = set()
         self._refused: dict[str, int] = {}
         """The last error notify by exchange."""
         self._wanted_group = ''
         self._lacks: NotifyType | None = None
-        """What the answer to IKE_SA_INIT should have and hasn't."""
+        """The notify that is missing in the answer to IKE_SA_INIT."""
 
     # --- messages ----------------------------------------------------------------------------
 
     def message(self, message: IkeMessage, *, ppk: bool = False) -> Step:
-        """A message was sent or received. `ppk`: we have a PPK for the peer."""
+        """Return the step of a message, sent or received. `ppk`: we have a PPK for the peer."""
         payloads = message.payloads
         if message.sent and not message.response:
             self._sent.add(message.exchange)
@@ -183,7 +183,10 @@ class Story:
     # --- outcomes ----------------------------------------------------------------------------
 
     def ike_failed(self, step: str, cause: Cause, text: str, requests: int, garbled: int) -> Step:
-        """There is no IKE SA. `requests` were sent, `garbled` answers failed their check."""
+        """Return the step of a failed IKE SA.
+
+        `requests` were sent, `garbled` answers failed their check.
+        """
         notified = _known(self._refused.get(step))
         causes: tuple[Cause | NotifyType | str, ...] = (*notified, cause)
         if cause == Cause.NO_ANSWER:
@@ -206,12 +209,12 @@ class Story:
         return self._failed(step, text, cause, causes, notified)
 
     def rp_failed(self, event: RpSaFailed) -> Step:
-        """There is no TCP-AO key."""
+        """Return the step of a failed request for a TCP-AO key."""
         notified = _known(event.notify)
         return self._failed(CHILD, event.text, event.cause, (*notified, event.cause), notified)
 
     def ended(self, cause: Cause) -> Step:
-        """The IKE SA ended before everything was asked."""
+        """Return the step of an IKE SA that ended before everything was asked."""
         return self._failed(CHILD, f'the IKE SA ended: {cause}', cause, (cause,))
 
     def _failed(
@@ -231,7 +234,7 @@ class Story:
 
 
 def _known(number: int | None) -> tuple[NotifyType, ...]:
-    """The notify type of this number; nothing if there is none, or nobody knows it."""
+    """Return the notify type of this number; nothing if there is none, or if it is unknown."""
     return tuple(known for known in NotifyType if known == number)
 
 
