@@ -1,7 +1,7 @@
 """From the credential directives of a section to the PAD's credentials: the files are read.
 
-Which go together, and what is wrong with a key or a certificate, is in
-`gatekeeper.policy.credentials`; here is where a file is, and on which line it is named.
+`gatekeeper.policy.credentials` decides which directives go together, and what is wrong with a key
+or a certificate; this module knows where a file is, and on which line it is named.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from keymaterial import Secret
 def credentials(
     draft: SectionStatements, files: KeyFiles, local_id: Identity, peer_id: Identity
 ) -> Credentials:
-    """How we prove ourselves and how the peer must. Raises ConfigurationError."""
+    """Return our credential and the peer's. Raises ConfigurationError."""
     directives = draft.directives
     said = {name: entry.value for name, entry in directives.items() if name in CREDENTIAL}
     try:
@@ -51,9 +51,9 @@ class _Files:
 
 
 def absolute(label: str, path: str, directive: Statement) -> Path:
-    """Relative paths start where the configuration file is: the daemon itself has gone to /.
+    """Return the absolute path; relative ones begin at the configuration file's folder.
 
-    Raises ConfigurationError.
+    The daemon itself has changed its directory to /. Raises ConfigurationError.
     """
     if Path(path).is_absolute():
         return Path(path)

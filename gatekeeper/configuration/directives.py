@@ -1,7 +1,7 @@
 """The directives of an `ikev2 { }` section and of its `session` blocks: words in, values out.
 
-Strict: the order is free, a repetition is an error and so is a word too many. Pure: no file is
-read, no object of a routing daemon is known. What depends on several directives is in
+Strict: the order is free, repetitions and additional words are errors. Pure: no file is read, no
+object of a routing daemon is known. Rules about several directives are in
 `plugin.configuration.neighbor_protection`.
 """
 
@@ -24,7 +24,7 @@ from tcpao.backend import Preference
 from tcpao.mkt import ALGORITHMS
 
 LONGEST_LIFETIME = 366 * 86400
-"""Seconds. A key that outlives a year isn't rekeyed, it is forgotten."""
+"""Seconds. A key above a year is not rekeyed, it is forgotten."""
 SHORTEST_IKE_LIFETIME = 60
 LONGEST_LIVENESS = 86400
 LONGEST_GRACE = 3600
@@ -37,7 +37,7 @@ _NAME = re.compile(r'[A-Za-z0-9._-]{1,64}', re.ASCII)
 
 
 class WordError(ValueError):
-    """Words that aren't a value of the directive: cause and what was expected."""
+    """Words that aren't a value of the directive: the cause and the expected form."""
 
     def __init__(self, cause: str, expected: str) -> None:
         super().__init__(cause)
@@ -50,7 +50,7 @@ Parser = Callable[[Words], object]
 
 
 def one(words: Words, expected: str) -> str:
-    """The only word. Raises WordError."""
+    """Return the only word. Raises WordError."""
     if not words or not words[0]:
         raise WordError('nothing follows', expected)
     if len(words) > 1:
@@ -59,7 +59,7 @@ def one(words: Words, expected: str) -> str:
 
 
 def number(lowest: int, highest: int, what: str, reason: str = '') -> Parser:
-    """A decimal number in these bounds."""
+    """Return a parser of a decimal number in these bounds."""
     expected = f'{what} from {lowest} to {highest}{reason}'
 
     def parse(words: Words) -> int:
@@ -77,7 +77,7 @@ def number(lowest: int, highest: int, what: str, reason: str = '') -> Parser:
 
 
 def choice(*choices: str) -> Parser:
-    """One of these words."""
+    """Return a parser of one of these words."""
     expected = ' or '.join(choices)
 
     def parse(words: Words) -> str:
@@ -90,7 +90,7 @@ def choice(*choices: str) -> Parser:
 
 
 def path(words: Words) -> str:
-    """A file's path, relative or not."""
+    """Return a file's path, relative or not."""
     word = one(words, "a file's path")
     try:
         usable = b'\0' not in os.fsencode(word)
@@ -102,7 +102,7 @@ def path(words: Words) -> str:
 
 
 def chain_name(words: Words) -> str:
-    """The name of a keychain."""
+    """Return the name of a keychain."""
     expected = 'a name of letters, digits, dots, dashes and underscores'
     word = one(words, expected)
     if not _NAME.fullmatch(word):
@@ -120,7 +120,7 @@ def _identity(words: Words) -> Identity:
     except IdentityError as error:
         raise WordError(str(error), expected) from None
     except ValueError:
-        # A lone surrogate (as \\uXXXX), or a dn that DER can't hold.
+        # A lone surrogate (as \uXXXX), or a dn that DER can't hold.
         raise WordError(f'{value!r} is not an identity of type {words[0]}', expected) from None
 
 
@@ -134,7 +134,7 @@ def _fingerprint(words: Words) -> Fingerprint:
 
 
 def _listed(words: Words, expected: str) -> list[str]:
-    """One word, or several in [ ], none of them twice. Raises WordError."""
+    """Return one word, or several in [ ], none of them twice. Raises WordError."""
     if not words or words[0] != '[':
         return [one(words, expected)]
     if ']' not in words:
@@ -196,9 +196,9 @@ QUOTED = frozenset(
         'ppk-id',
     }
 )
-"""What is printed in quotes."""
+"""Directives whose values are printed in quotes."""
 
-# What may stand in a session block too; there it wins.
+# Directives of a session block too, which has precedence.
 _SESSION_TOO: dict[str, Parser] = {
     'algorithm': _algorithms,
     'tcp-options': choice('included', 'excluded'),
@@ -244,18 +244,18 @@ SESSION: dict[str, Parser] = {
 
 @dataclass(slots=True)
 class StatementsBuilder:
-    """Collects the directives of one section as they come."""
+    """A collector of the directives of one section."""
 
     place: Location
     name: str = 'ikev2'
     parsers: dict[str, Parser] = field(default_factory=lambda: SECTION)
     block: str = 'session AFI SAFI { ... }'
-    """What may stand in it besides; empty: nothing."""
+    """The block that is allowed too; empty: none."""
     directives: dict[str, Statement] = field(default_factory=dict)
     sessions: dict[Family, StatementsBuilder] = field(default_factory=dict)
 
     def add(self, words: Words, place: Location) -> None:
-        """One statement, without its semicolon. Raises ConfigurationError."""
+        """Add one statement, without its semicolon. Raises ConfigurationError."""
         keyword = words[0] if words else ''
         label = f'{self.name} {keyword}'
         parser = self.parsers.get(keyword)
@@ -278,7 +278,7 @@ class StatementsBuilder:
     def begin_session(
         self, words: Words, place: Location, known: Sequence[Family]
     ) -> StatementsBuilder:
-        """`session AFI SAFI {`: the words between. Raises ConfigurationError."""
+        """Begin `session AFI SAFI {`, given the words between. Raises ConfigurationError."""
         label = f'{self.name} session'
         expected = 'an AFI and a SAFI, as in a family block: session ipv4 unicast { ... }'
         if len(words) != 2:
@@ -297,6 +297,6 @@ class StatementsBuilder:
         return session
 
     def build(self) -> SectionStatements:
-        """What was collected."""
+        """Return the collected statements."""
         sessions = {family: builder.build() for family, builder in self.sessions.items()}
         return SectionStatements(self.place, dict(self.directives), sessions)

@@ -1,10 +1,10 @@
 """Key files named in the configuration, read while it is parsed, and kept for later reloads.
 
 The daemon drops its privileges after the first load, so on a reload a private file usually can't be
-read any more. Then: a file that is the same (device, inode, size, time of modification) or that
-can't even be looked at (its folder is closed to us) keeps what was read before; one that has
-changed, or is gone, is an error, and the reload changes nothing. A file that can be read is read:
-one that belongs to the user that the daemon becomes can be read at any time.
+read any more. Then the earlier content is kept for a file that is the same (device, inode, size,
+time of modification) or that can't be examined (its folder is closed to us); a file that has
+changed, or is missing, is an error, and the reload changes nothing. A readable file is read: a file
+of the user that the daemon becomes can be read at any time.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ _Signature = tuple[int, int, int, int]
 
 @dataclass(slots=True)
 class KeyFiles:
-    """What was read from which file."""
+    """The contents of all files that were read."""
 
     daemon_user: Callable[[], int | None] = lambda: None
-    """The user (uid) to which the privileges are dropped; a private file may be that user's."""
+    """The user (uid) to whom the privileges are dropped; a private file may be that user's."""
     _known: dict[Path, tuple[_Signature, Secret]] = field(default_factory=dict)
 
     def secret(self, path: Path) -> Secret:
-        """A private file's content. Raises KeyFileError."""
+        """Return a private file's content. Raises KeyFileError."""
         signature = _signature(path)
         kept = self._kept(path, signature)
         if kept is not None:
@@ -48,7 +48,10 @@ class KeyFiles:
         return secret
 
     def public(self, path: Path, largest: int) -> bytes:
-        """A file that may be readable by all, of `largest` octets at most. Raises KeyFileError."""
+        """Return a file that may be readable by all, of `largest` octets at most.
+
+        Raises KeyFileError.
+        """
         signature = _signature(path)
         kept = self._kept(path, signature)
         if kept is not None:
@@ -59,7 +62,9 @@ class KeyFiles:
         return octets
 
     def _kept(self, path: Path, signature: _Signature | None) -> Secret | None:
-        """What was read before, if the file can't be read now and isn't known to be another."""
+        """Return the earlier content, if the file is unreadable now and not known to have
+        changed.
+        """
         known = self._known.get(path)
         if known is None or _is_readable(path):
             return None
@@ -86,7 +91,7 @@ def _signature(path: Path) -> _Signature | None:
 
 
 def _hidden(path: Path) -> bool:
-    """True if a folder on the way doesn't let us look."""
+    """Return True if a folder on the way forbids us to look."""
     try:
         os.stat(path)
     except PermissionError:

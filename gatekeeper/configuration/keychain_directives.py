@@ -1,8 +1,8 @@
 """The words of `keychain NAME { key N { ... } }`: words in, values out.
 
-Strict as `gatekeeper.configuration.directives` is, whose ways it has. Pure: no file is read. What a
-whole chain amounts to is in `plugin.configuration.keychain_section`; what a key's lifetimes mean,
-in `gatekeeper.policy.keychain`.
+Strict like `gatekeeper.configuration.directives`, whose parsers it uses. Pure: no file is read. The
+check of a whole chain is in `plugin.configuration.keychain_section`; the meaning of a key's
+lifetimes in `gatekeeper.policy.keychain`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from gatekeeper.policy.keychain import ALWAYS, Lifetime
 from tcpao.mkt import ALGORITHMS, Algorithm
 
 LARGEST_NUMBER = (1 << 64) - 1
-"""Of a key: RFC 8177's key-id."""
+"""Largest number of a key: RFC 8177's key-id."""
 LONGEST_DURATION = 2_147_483_646
 """Seconds: RFC 8177's duration."""
 LONGEST_TOLERANCE = (1 << 32) - 1
@@ -60,8 +60,10 @@ def _time(word: str) -> float:
 
 
 def lifetime(words: Words) -> Lifetime:
-    """RFC 8177's choice of a lifetime: always, or start-date-time and an end: none, one, or a
-    duration in seconds. One that ends when it starts is never."""
+    """Parse RFC 8177's choice of a lifetime: always, or start-date-time and an end.
+
+    The end is none, a time, or a duration in seconds. A lifetime that ends when it starts is empty.
+    """
     match list(words):
         case ['always']:
             return ALWAYS
@@ -91,7 +93,7 @@ KEY: dict[str, Parser] = {
 }
 MANDATORY = ('send-id', 'recv-id', 'algorithm', 'key-file')
 INDEPENDENT = ('send-lifetime', 'accept-lifetime')
-"""What send-accept-lifetime stands for: RFC 8177 has either the one or the two."""
+"""Alternatives to send-accept-lifetime: RFC 8177 has either the one or these two."""
 
 CHAIN: dict[str, Parser] = {
     'accept-tolerance': number(0, LONGEST_TOLERANCE, 'seconds'),
@@ -100,24 +102,24 @@ CHAIN: dict[str, Parser] = {
 
 @dataclass(slots=True)
 class ChainBuilder:
-    """Collects the keys of one chain as they come."""
+    """A collector of the keys of one chain."""
 
     name: str
     place: Location
     keys: dict[int, StatementsBuilder] = field(default_factory=dict)
     own: StatementsBuilder = field(init=False)
-    """What is said for all keys."""
+    """Directives for all keys."""
 
     def __post_init__(self) -> None:
         self.own = StatementsBuilder(self.place, self.label, CHAIN, 'key N { ... }')
 
     @property
     def label(self) -> str:
-        """For errors."""
+        """Return the name of the chain for errors."""
         return f'keychain {self.name}'
 
     def begin_key(self, words: Words, place: Location) -> StatementsBuilder:
-        """`key N {`: the words between. Raises ConfigurationError."""
+        """Begin `key N {`, given the words between. Raises ConfigurationError."""
         label = f'{self.label} key'
         try:
             value = number(0, LARGEST_NUMBER, 'a number')(words)
@@ -133,8 +135,10 @@ class ChainBuilder:
         return self.keys[value]
 
     def build(self) -> dict[int, SectionStatements]:
-        """Return the statements of each key by its number. Raises ConfigurationError if one lacks
-        a mandatory word."""
+        """Return the statements of each key by its number.
+
+        Raises ConfigurationError if a mandatory directive is missing.
+        """
         if not self.keys:
             raise ConfigurationError(
                 self.place, self.label, 'there is no key in it', 'key 1 { ... }'

@@ -1,7 +1,7 @@
 """Keychains from their statements: the key files are read and the chain is checked.
 
-The words were judged by `gatekeeper.configuration.keychain_directives`; whether the keys go
-together is judged by `gatekeeper.policy.keychain`.
+`gatekeeper.configuration.keychain_directives` has checked the words; `gatekeeper.policy.keychain`
+checks whether the keys go together.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _HEX_STRING = re.compile(rb'0x[0-9A-Fa-f]{2}(:?[0-9A-Fa-f]{2})*')
 
 @dataclass(frozen=True, slots=True)
 class Defined:
-    """A keychain of the configuration, and where it stands."""
+    """A keychain of the configuration, and its location."""
 
     keychain: Keychain
     place: Location
@@ -37,7 +37,7 @@ Chains = Mapping[str, Defined]
 
 
 def build(builder: ChainBuilder, files: KeyFiles) -> Keychain:
-    """Read the key files. Raises ConfigurationError."""
+    """Make a keychain, reading the key files. Raises ConfigurationError."""
     name, place, keys = builder.name, builder.place, builder.build()
     said = builder.own.directives.get('accept-tolerance')
     tolerance = said.value if said is not None else 0
@@ -54,7 +54,7 @@ def build(builder: ChainBuilder, files: KeyFiles) -> Keychain:
 
 
 def _blamed(chain: Keychain, place: Location, keys: Mapping[int, SectionStatements]) -> Location:
-    """Where the first key stands that doesn't go with those before it."""
+    """Return the location of the first key that doesn't go with those before it."""
     for count in range(1, len(chain.keys) + 1):
         try:
             check_keychain(Keychain(chain.name, chain.keys[:count]))
@@ -81,11 +81,13 @@ def _key(
 
 
 def _secret(label: str, directive: Statement, files: KeyFiles) -> Secret:
-    """The file's octets, or what they say in hex after 0x (RFC 8177: keystring, or
-    hexadecimal-string, with or without colons)."""
+    """Return the file's octets, or those in hex after 0x.
+
+    RFC 8177: keystring, or hexadecimal-string, with or without colons. Raises ConfigurationError.
+    """
     path = Path(str(directive.value))
     if not path.is_absolute():
-        # The daemon itself has gone to /.
+        # The daemon itself has changed its directory to /.
         path = Path(directive.place.file or '/').parent / path
     try:
         content = files.secret(path)

@@ -1,4 +1,4 @@
-"""Where in a configuration something stands, and the one error that says what is wrong there."""
+"""Locations in a configuration, and the error that names one."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """A line of a file, counted from 1 as editors do."""
+    """A line of a file, counted from 1 as in editors."""
 
     file: str
-    """Empty where the configuration is a text without a file."""
+    """Empty for a configuration without a file."""
     line: int
 
     def __str__(self) -> str:
@@ -18,7 +18,7 @@ class Location:
 
 
 class ConfigurationError(Exception):
-    """A configuration that can't be: file, true line, directive, cause, what was expected.
+    """An invalid configuration: file, true line, directive, cause, expected form.
 
     The text is for operators and holds no secret.
     """

@@ -45,7 +45,7 @@ class SessionSettings:
     source_port: int | None
     peer_port: int | None
     keychain: Statement | None = None
-    """The name of the one that it has in place of IKE, and where that is said."""
+    """The name of the keychain in place of IKE, and its location."""
 
 
 def ike_policy(draft: SectionStatements) -> IkePolicy:
@@ -86,7 +86,7 @@ def session_settings(draft: SectionStatements, block: SectionStatements | None) 
 
 
 def _keychain(draft: SectionStatements, block: SectionStatements | None) -> Statement | None:
-    """The session's own, or the neighbor's."""
+    """Return the keychain of the session, or of the neighbor."""
     for said in (block, draft):
         chain = said.directives.get('keychain') if said is not None else None
         if chain is None:
@@ -103,7 +103,10 @@ def _keychain(draft: SectionStatements, block: SectionStatements | None) -> Stat
 
 
 def check_ports(draft: SectionStatements) -> None:
-    """Two sessions with one peer can't share a port that is to tell them apart."""
+    """Check that no two sessions share a port that has to distinguish them.
+
+    Raises ConfigurationError.
+    """
     for name in ('source-port', 'peer-port'):
         seen: dict[object, Location] = {}
         for family, block in draft.sessions.items():

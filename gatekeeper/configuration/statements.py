@@ -1,7 +1,7 @@
-"""What an `ikev2 { }` section says, word for word, before neighbor and template are put together.
+"""The statements of an `ikev2 { }` section, before neighbor and template are merged.
 
-Data only; which words are allowed is in `gatekeeper.configuration.directives`, what they amount to
-in `plugin.configuration.neighbor_protection`.
+Data only; `gatekeeper.configuration.directives` has the allowed words, and
+`plugin.configuration.neighbor_protection` their effect.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Self
 from gatekeeper.configuration.location import Location
 
 Family = tuple[str, str]
-"""AFI and SAFI as configurations name them: ('ipv4', 'unicast')."""
+"""AFI and SAFI with the names of configurations: ('ipv4', 'unicast')."""
 
 IKE_ONLY = frozenset(
     {
@@ -37,12 +37,13 @@ IKE_ONLY = frozenset(
         'ike-port',
     }
 )
-"""What a session with a keychain has no use for."""
+"""Directives without effect in a session with a keychain."""
 NEGOTIATED = frozenset({'algorithm', 'tcp-options', 'lifetime'})
-"""What is negotiated, or else stands with each key of a keychain."""
+"""Negotiated directives, which stand with each key of a keychain instead."""
 
 _PEERS_KEY = frozenset({'peer-key', 'peer-fingerprint', 'trust-anchor', 'crl', 'crl-required'})
-# What supersedes what when a neighbor inherits: one credential, and one way to know the peer's key.
+# Directives that supersede others when a neighbor inherits: one credential, and one identification
+# of the peer's key.
 _ALTERNATIVES: Mapping[str, frozenset[str]] = {
     'psk-file': frozenset({'private-key', 'certificate'}) | _PEERS_KEY,
     'private-key': frozenset({'psk-file'}),
@@ -58,7 +59,7 @@ _ALTERNATIVES: Mapping[str, frozenset[str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """A directive's value, checked by itself, and where it stands."""
+    """A directive's value, checked on its own, and its location."""
 
     value: object
     place: Location
@@ -73,7 +74,7 @@ class SectionStatements:
     sessions: Mapping[Family, SectionStatements] = field(default_factory=dict)
 
     def over(self, base: SectionStatements) -> SectionStatements:
-        """This section on top of an inherited one: what is said here wins, word by word."""
+        """Return this section merged over an inherited one: its own words have precedence."""
         superseded = frozenset().union(
             *(_ALTERNATIVES.get(name, frozenset()) for name in self.directives)
         )
@@ -85,6 +86,6 @@ class SectionStatements:
             sessions[family] = session.over(sessions[family]) if family in sessions else session
         return SectionStatements(self.place, {**inherited, **self.directives}, sessions)
 
-    # Adapters may deep-copy neighbors; this is never changed, so one is enough.
+    # Adapters may deep-copy neighbors; this object never changes, so one is enough.
     def __deepcopy__(self, memo: object) -> Self:
         return self

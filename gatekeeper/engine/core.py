@@ -1,7 +1,7 @@
-"""The gatekeeper's core: every event goes in here with `now`, and is handed to whom it concerns.
+"""The gatekeeper's core: every event comes in here with `now`, and goes to its handler.
 
-No I/O: what is to be done comes out as commands for the installer, datagrams for the peer, notes
-for operators and settled waiters. The tables at the end say who handles what.
+No I/O: the output is commands for the installer, datagrams for the peer, events for operators and
+settled waiters. The tables at the end name the handlers.
 """
 
 from __future__ import annotations
@@ -49,8 +49,7 @@ from tcpao.refusal import DroppedSyn, Reason
 
 
 class Core:
-    """The gatekeeper without its sockets and thread, which are in
-    `gatekeeper.service.gatekeeper`."""
+    """The gatekeeper without its sockets and thread, which are in `gatekeeper.service`."""
 
     def __init__(
         self,
@@ -74,42 +73,44 @@ class Core:
         found = self.state.peers.get(peer)
         return found is not None and any(not life.ended and life.mkt for life in found.mkts)
 
-    # --- what comes out -----------------------------------------------------------------------
+    # --- output ---------------------------------------------------------------------------------
 
     def take_commands(self) -> list[Command]:
-        """Commands for the installer, oldest first."""
+        """Return the commands for the installer, oldest first."""
         taken, self.state.commands = self.state.commands, []
         return taken
 
     def take_notes(self) -> list[PendingEvent]:
-        """Events for operators."""
+        """Return the events for operators."""
         taken, self.state.notes = self.state.notes, []
         return taken
 
     def take_keyed(self) -> list[tuple[SessionPolicy, bool, Mkt]]:
-        """MKTs made since the last call, and whether we open their connection."""
+        """Return MKTs made since the last call, and whether we open their connection."""
         taken, self.state.keyed = self.state.keyed, []
         return taken
 
     def datagrams_to_send(self) -> list[ike.Datagram]:
-        """UDP datagrams, oldest first."""
+        """Return the UDP datagrams to send, oldest first."""
         return self.endpoint.datagrams_to_send()
 
     def next_timer(self) -> float | None:
-        """When `handle_timer` must be called next."""
+        """Return when `handle_timer` must be called next; None if never."""
         deadlines = (self.state.deadlines.next(), self.endpoint.next_timer())
         return min((when for when in deadlines if when is not None), default=None)
 
-    # --- what goes in -------------------------------------------------------------------------
+    # --- input ----------------------------------------------------------------------------------
 
     def configure(self, policies: Sequence[SessionPolicy], now: float) -> None:
-        """The whole new set of sessions. Raises PolicyError, and then changes nothing."""
+        """Put the whole new set of sessions in force. Raises PolicyError; unchanged then."""
         reloading.configure(self.state, policies, now)
         forewarning.begin(self.state, now)
         ike_events.drain(self.state, now)
 
     def set_clock(self, wall: float, now: float) -> None:
-        """It is `wall` seconds since the epoch at `now`: keychains go by that."""
+        """Set the time to `wall` seconds since the epoch at `now`, for keychains and
+        certificates.
+        """
         if abs(wall - self.state.wall(now)) >= CLOCK_TOLERANCE:
             self.state.wall_offset = wall - now
             self.endpoint.clock_was_set(now)
@@ -118,34 +119,38 @@ class Core:
             ike_events.drain(self.state, now)
 
     def open(self, session_key: str, pair: SocketPair, waiter: Waiter, now: float) -> None:
-        """Active side: a socket for `pair` is bound and closed."""
+        """Request a key as the active side: a socket for `pair` is bound and closed."""
         opening.open_connection(self.state, session_key, pair, waiter, now)
         ike_events.drain(self.state, now)
 
     def operate(self, operation: Operation, selection: Selection, now: float) -> Operated:
-        """An operator acts on these sessions. Raises GatekeeperError if there is none like them."""
+        """Do an operator's operation on these sessions.
+
+        Raises GatekeeperError if no session is selected.
+        """
         done = operator.operate(self.state, operation, selection, now)
         self.handle_timer(now)
         return done
 
     def cancel(self, pair: SocketPair, waiter: Waiter, now: float) -> None:
-        """Nobody waits for this any more."""
+        """Cancel a request that no caller waits for any more."""
         opening.cancelled(self.state, pair, waiter, now)
         ike_events.drain(self.state, now)
 
     def prove(self, pair: SocketPair, waiter: Waiter, now: float) -> None:
-        """TCP is established on `pair`, and nothing has been sent."""
+        """Prove a connection: TCP is established on `pair`, and nothing has been sent."""
         proving.prove(self.state, pair, waiter, now)
         ike_events.drain(self.state, now)
 
     def receive_datagram(self, datagram: ike.Datagram, now: float) -> None:
-        """A UDP datagram came."""
+        """Receive a UDP datagram."""
         self.endpoint.receive_datagram(datagram, now)
         ike_events.drain(self.state, now)
 
     def syn_dropped(self, refusal: DroppedSyn, now: float) -> None:
-        """The backend has dropped a SYN, or the answer to one, or has reset a connection that
-        passed it by."""
+        """Note that the backend has dropped a SYN or its answer, or reset a connection that
+        bypassed it.
+        """
         if refusal.reason is Reason.BYPASSED:
             proving.end_bypassed(self.state, refusal.pair, now)
             ike_events.drain(self.state, now)
@@ -153,22 +158,22 @@ class Core:
             dropped_syns.syn_dropped(self.state, refusal, now)
 
     def send_failed(self, failure: ike.SendFailure, now: float) -> None:
-        """The kernel, or a router on the way, has refused a datagram."""
+        """Note that the kernel, or a router on the way, has refused a datagram."""
         ike_events.send_failed(self.state, failure, now)
 
     def attempt_failed(self, session_key: str, why: Explanation) -> None:
-        """The routing protocol could not open a connection, for a reason of its own."""
+        """Note that the routing protocol could not open a connection, for a reason of its own."""
         policy = self.state.policies.get(session_key)
         if policy is not None:
             self.state.fail(policy, why)
 
     def session_ended(self, session_key: str, notification: str) -> None:
-        """The routing protocol has ended a session, with these words."""
+        """Note that the routing protocol has ended a session, with this text."""
         if session_key in self.state.policies:
             self.state.notifications[session_key] = notification
 
     def handle_timer(self, now: float) -> None:
-        """Do what is due."""
+        """Run the deadlines that are due."""
         earliest = self.state.deadlines.next()
         if earliest is not None and now - earliest > LATE:
             ending.abort_expired(self.state, now)
@@ -179,18 +184,18 @@ class Core:
             ike_events.drain(self.state, now)
 
     def stop(self, now: float) -> None:
-        """Say good-bye to the peers; keys on sockets are the daemon's to end."""
+        """Send shutdown notifications to the peers; the daemon ends keys on sockets."""
         self.endpoint.close(now)
 
     def part(self, datagrams: Iterable[ike.Datagram], now: float) -> bool:
-        """After `stop`: what still comes. True while a peer's window holds the good-bye up."""
+        """Receive answers after `stop`; return True while a peer's window still delays a Delete."""
         for datagram in datagrams:
             self.endpoint.receive_datagram(datagram, now)
         self.endpoint.handle_timer(now)
         return self.endpoint.is_parting()
 
     def handle(self, event: Event, now: float) -> None:
-        """The installer, or the daemon about its connections."""
+        """Handle an event of the installer, or of the daemon about its connections."""
         state = self.state
         match event:
             case Done(Install(mkt, where)):
@@ -226,8 +231,8 @@ class Core:
                 for conn in list(state.connections.values()):
                     ending.abort(state, conn, cause, now)
             case Done() | Failed() | ConnectionUp():
-                # A failed Probe, Prune, SetRNext or Abort means that the socket is gone, which
-                # ConnectionGone says, or shows in the next Read.
+                # A failed Probe, Prune, SetRNext or Abort means that the socket is gone:
+                # ConnectionGone reports it, or the next Read shows it.
                 pass
         ike_events.drain(self.state, now)
 
@@ -354,4 +359,4 @@ DUE: dict[Due, Callable[..., None]] = {
     Due.CHAINS: chains.renew,
     Due.FOREWARN: forewarning.look,
 }
-"""Who handles each deadline: (state, subject, now)."""
+"""The handler of each deadline: (state, subject, now)."""

@@ -1,8 +1,8 @@
-"""Why a peer doesn't come up: what the backend has dropped, in words.
+"""Explanations of a peer that does not come up: the backend's dropped segments, as texts.
 
-With a keychain nothing is said between the two ends, and a SYN that fits no key just vanishes. With
-negotiated keys IKE says all that it knows; what happens to the segments afterwards only the packet
-path sees.
+With a keychain the two ends exchange no other messages, and a SYN that fits no key is dropped
+silently. With negotiated keys IKE reports its failures; later failures of segments are visible to
+the packet path only.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _NEGOTIATED = {
 
 
 def syn_dropped(state: Store, refusal: DroppedSyn, now: float) -> None:
-    """Tell it of every session that it may have been for, unless that is up."""
+    """Report a dropped SYN for every session that it may belong to, unless that is up."""
     up = {conn.policy.key for conn in state.connections.values() if conn.phase is Phase.PROVEN}
     for policy in state.policies.values():
         if policy.key in up or not _is_for(policy, refusal):
@@ -44,13 +44,15 @@ def syn_dropped(state: Store, refusal: DroppedSyn, now: float) -> None:
 
 
 def look_for_answers(state: Store, conn: Connection, now: float) -> None:
-    """Due.SYN_ANSWER: a kernel tells nobody what it drops, but it counts."""
+    """Read the socket's counters (Due.SYN_ANSWER): a kernel reports no drops, but it counts
+    them.
+    """
     if conn.phase is Phase.WAITING and conn.opener:
         state.command(Read(conn.pair))
 
 
 def read_answers(state: Store, conn: Connection, seen: KeyState) -> None:
-    """The counters of a socket whose SYN has no answer that is good."""
+    """Explain the counters of a socket whose SYN has no good answer."""
     bad = sum(key.bad for key in seen.keys)
     manual = conn.policy.keychain is not None
     if bad:
@@ -68,7 +70,7 @@ def read_answers(state: Store, conn: Connection, seen: KeyState) -> None:
 
 
 def syn_never_came(state: Store, conn: Connection) -> None:
-    """The peer asked for a key and never used it: Due.SYN."""
+    """Report that the peer requested a key and never used it (Due.SYN)."""
     cause = f'it has not come within {LISTENER_HOLDS:.0f} s of the key that the peer asked for'
     state.refuse(conn.policy, "the peer's SYN", cause, Reason.NO_SYN)
 

@@ -1,7 +1,7 @@
-"""How connections and their MKTs end here: closed, aborted, never came up.
+"""The end of connections and their MKTs: closed, aborted, or never up.
 
-A DELETE follows TCP, never precedes it, so that a last NOTIFICATION isn't cut off. Where the
-daemon has a socket, its `gone` is what ends a connection; until then it is ENDING.
+A DELETE follows TCP, never precedes it, so that a last NOTIFICATION isn't lost. Where the daemon
+has a socket, its `gone` ends a connection; until then it is ENDING.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tcpao.mkt import SocketPair
 
 
 def abort(state: Store, conn: Connection, cause: str, now: float) -> None:
-    """Have the socket closed at once; without one there is nothing to wait for."""
+    """Have the socket closed at once; without a socket drop the connection now."""
     if conn.has_socket:
         _begin_ending(state, conn, cause, now)
         state.command(Abort(conn.pair, cause))
@@ -31,7 +31,7 @@ def abort(state: Store, conn: Connection, cause: str, now: float) -> None:
 
 
 def close(state: Store, conn: Connection, cause: str, now: float) -> None:
-    """Have the session ended with NOTIFICATION Cease; without a socket at once."""
+    """Have the session ended with NOTIFICATION Cease; without a socket drop it now."""
     if conn.has_socket:
         _begin_ending(state, conn, cause, now)
         state.command(Close(conn.pair, cause))
@@ -42,8 +42,8 @@ def close(state: Store, conn: Connection, cause: str, now: float) -> None:
 def abort_expired(state: Store, now: float) -> None:
     """Abort each session that has had a key whose end was not acted upon in time.
 
-    Nobody can tell under which of its keys the kernel has accepted an octet meanwhile, also where
-    another key is in use by now.
+    The kernel may have accepted octets under any of its keys in that time, even if another key is
+    in use by now.
     """
     cause = 'a key ended while this process was paused'
     for conn in list(state.connections.values()):
@@ -58,7 +58,7 @@ def abort_expired(state: Store, now: float) -> None:
 
 
 def _begin_ending(state: Store, conn: Connection, cause: str, now: float) -> None:
-    """Nothing more is begun on it. That its keys expire stays a promise."""
+    """Begin no other action on this connection. The end of its keys stays in force."""
     if conn.phase is Phase.ENDING:
         return
     conn.phase = Phase.ENDING
@@ -72,7 +72,7 @@ def _begin_ending(state: Store, conn: Connection, cause: str, now: float) -> Non
 
 
 def _fail_waiter(conn: Connection, cause: str) -> None:
-    """Who waits for it needn't wait for its end."""
+    """Fail the waiter now, not when the socket has closed."""
     waiter, conn.waiter = conn.waiter, None
     if waiter is not None:
         policy = conn.policy
@@ -80,7 +80,7 @@ def _fail_waiter(conn: Connection, cause: str) -> None:
 
 
 def _withdraw(state: Store, life: MktRecord, now: float) -> None:
-    """What we have asked for isn't wanted any more; what the peer asks for isn't to be had."""
+    """Withdraw our request for an MKT, and refuse the peer's."""
     if life.exchange is not None:
         del state.exchanges[life.exchange]
         state.endpoint.cancel(life.peer, life.exchange, now)
@@ -91,9 +91,9 @@ def _withdraw(state: Store, life: MktRecord, now: float) -> None:
 
 
 def gone(state: Store, pair: SocketPair, now: float) -> None:
-    """The daemon: this socket is closed, or never came up."""
+    """Note that the daemon's socket is closed, or never came up."""
     if state.strays[pair]:
-        # Not that of the connection which the peer may have asked for meanwhile.
+        # Not the socket of the connection that the peer may have requested in the meantime.
         state.strays -= Counter((pair,))
         return
     conn = state.connections.get(pair)
@@ -102,7 +102,7 @@ def gone(state: Store, pair: SocketPair, now: float) -> None:
 
 
 def drop(state: Store, conn: Connection, now: float, *, tell_peer: bool = True) -> None:
-    """The connection is no more: its keys go, here and (by DELETE) at the peer."""
+    """Drop the connection: its keys end here and (by DELETE) at the peer."""
     forget(state, conn)
     _fail_waiter(conn, f'connection {conn.pair} is closed; it is tried again')
     lives = conn.mkts()
@@ -118,7 +118,7 @@ def drop(state: Store, conn: Connection, now: float, *, tell_peer: bool = True) 
 
 
 def end_life(state: Store, conn: Connection, life: MktRecord, now: float) -> None:
-    """One MKT of a connection whose socket is gone."""
+    """End one MKT of a connection whose socket is gone."""
     _withdraw(state, life, now)
     if life.on_listener:
         life.on_listener = False
@@ -134,14 +134,14 @@ def end_life(state: Store, conn: Connection, life: MktRecord, now: float) -> Non
 
 
 def forget(state: Store, conn: Connection) -> None:
-    """Take it out of the tables, with its deadlines."""
+    """Remove a connection from the tables, with its deadlines."""
     if state.connections.get(conn.pair) is conn:
         del state.connections[conn.pair]
     _silence(state, conn)
 
 
 def _silence(state: Store, conn: Connection) -> None:
-    """None of its deadlines comes."""
+    """Cancel the deadlines of a connection."""
     state.deadlines.cancel_all(conn)
     for life in conn.mkts():
         state.deadlines.cancel(Due.LIVENESS, life)

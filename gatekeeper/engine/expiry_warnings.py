@@ -1,6 +1,6 @@
-"""Warnings of what will end if nobody renews it: once when the end is near, once more shortly
-before it, and when it has come. Each is a deadline; a reload that mends nothing has them told
-again.
+"""Warnings of expiry: when the end is near, again shortly before it, and at the end.
+
+Each is a deadline; a reload that renews nothing repeats them.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from gatekeeper.state.deadlines import Due
 from gatekeeper.state.store import Store
 
 ENDS = 'ends'
-"""Whose deadline Due.FOREWARN is."""
+"""The subject of the deadline Due.FOREWARN."""
 _SOONEST = 1.0
-"""Seconds between two looks: two clocks that differ by a rounding are no reason to spin."""
+"""Seconds between two checks: two clocks that differ by a rounding must not make a busy loop."""
 _MOST_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Forewarning:
-    """An end that is to be told."""
+    """A warning to report."""
 
     neighbors: str
     cause: str
@@ -32,13 +32,13 @@ class Forewarning:
 
 
 def begin(state: Store, now: float) -> None:
-    """The configuration was loaded."""
+    """Begin anew after a load of the configuration."""
     state.forewarned.clear()
     look(state, ENDS, now)
 
 
 def look(state: Store, subject: object, now: float) -> None:
-    """Due.FOREWARN, and when the clock was set: tell what has come nearer."""
+    """Report ends that have come nearer: Due.FOREWARN, and when the clock was set."""
     wall = state.wall(now)
     told, next_time = news(state.policies.values(), wall, state.forewarned)
     for one in told:
@@ -49,8 +49,10 @@ def look(state: Store, subject: object, now: float) -> None:
 def news(
     policies: Iterable[SessionPolicy], wall: float, told: dict[tuple[str, float], ExpiryStage]
 ) -> tuple[list[Forewarning], float]:
-    """What is to be told at `wall` (seconds since the epoch), and when to look again; never is
-    infinity. `told` is what has been, and is brought up to date."""
+    """Return the warnings due at `wall` (seconds since the epoch), and when to check again.
+
+    Never is infinity. `told` are the reported stages, and is updated.
+    """
     ends, found = ends_of(policies, wall), []
     before = dict(told)
     told.clear()

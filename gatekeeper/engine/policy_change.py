@@ -1,8 +1,8 @@
-"""A new set of policies meets what runs: what it forbids ends, the rest goes on.
+"""A new set of policies: what it forbids ends, everything else goes on.
 
-A lifetime takes effect at the next rekey; other algorithms, if they permit the running one, by a
-rekey at once; what forbids it, or changes addresses or identities, tears down. What another
-credential or IKE policy does is in `reproving`.
+A lifetime takes effect at the next rekey; other algorithms that permit the present one, by a rekey
+at once; algorithms that forbid it, other addresses or identities end the session. A change of
+credential or IKE policy is in `negotiated.reauthentication`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ikev2.peer import Peer as IkePeer
 
 
 def configure(state: Store, policies: Sequence[SessionPolicy], now: float) -> None:
-    """The whole new set of sessions. Raises PolicyError, and then changes nothing."""
+    """Put the whole new set of sessions in force. Raises PolicyError; unchanged then."""
     check(policies)
     chains.check_reload(state, policies)
     sessions_of = by_peer(policies)
@@ -35,7 +35,7 @@ def configure(state: Store, policies: Sequence[SessionPolicy], now: float) -> No
         if conn.phase is not Phase.ENDING:
             _apply(state, conn, wanted.get(conn.policy.key), now)
     state.policies, state.sessions_of = wanted, sessions_of
-    # What failed may have been mended.
+    # Failures so far may have been corrected.
     state.errors.clear()
     for key in set(state.notifications) - set(wanted):
         del state.notifications[key]
@@ -44,7 +44,7 @@ def configure(state: Store, policies: Sequence[SessionPolicy], now: float) -> No
         state.forget(state.peers.pop(name))
     left: dict[str, tuple[int, ...]] = {}
     for name, known in state.peers.items():
-        # An address that moves between peers is free once all of them have let go.
+        # An address that moves between peers is free once all of them have released it.
         if known.ike != ike_peers[name] and known.pad != pads[name]:
             reproving.begin(state, known, ike_peers[name], now)
         if known.ike != ike_peers[name]:
@@ -61,7 +61,7 @@ def configure(state: Store, policies: Sequence[SessionPolicy], now: float) -> No
 
 
 def _ike_peer(name: str, pad: PadEntry, sessions: Sequence[SessionPolicy]) -> IkePeer:
-    """The peer as IKE sees it. Raises PolicyError."""
+    """Return the peer for IKE. Raises PolicyError."""
     addresses = {(session.local, session.remote) for session in sessions}
     try:
         return IkePeer(
@@ -96,10 +96,10 @@ def _apply(state: Store, conn: Connection, policy: SessionPolicy | None, now: fl
 
 
 def _permits(policy: SessionPolicy, conn: Connection) -> bool:
-    """Whether the new policy lets this connection run on."""
+    """Return True if the new policy lets this connection continue."""
     old = conn.policy
     if conn.manual is not None:
-        # Which of its keys may stay is the keychain's affair.
+        # The keychain decides which of its keys may stay.
         ends = (policy.local, policy.remote) == (old.local, old.remote)
         return ends and policy.keychain is not None
     algorithm = conn.mkt_in_use.mkt.algorithm.name if conn.mkt_in_use.mkt is not None else None
@@ -112,7 +112,9 @@ def _permits(policy: SessionPolicy, conn: Connection) -> bool:
 
 
 def _same_peer(policy: SessionPolicy, conn: Connection) -> bool:
-    """Between the same identities; what isn't in use yet doesn't outlive a change of the rest."""
+    """Return True if the identities are the same; before PROVEN the whole entry must be the
+    same.
+    """
     if policy.pad is None or policy.pad.name != conn.peer.pad.name:
         return False
     return conn.phase is Phase.PROVEN or policy.pad == conn.policy.pad

@@ -1,7 +1,7 @@
 """Proof that a connected socket is protected by the very MKT that was negotiated for its pair.
 
-Read the socket's keys, judge, take off what it inherited, read again. Nothing else may let BGP
-write an octet.
+Read the socket's keys, judge, remove the inherited ones, read again. Nothing else may let BGP write
+an octet.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tcpao.mkt import Mkt, SocketPair
 
 
 def prove(state: Store, pair: SocketPair, waiter: Waiter, now: float) -> None:
-    """TCP is established on `pair`; nothing has been sent on it."""
+    """Begin the proof: TCP is established on `pair`; nothing has been sent on it."""
     conn = state.connections.get(pair) or chains.accept(state, pair, now)
     if conn is None or conn.phase is not Phase.WAITING:
         phase = f'it is {conn.phase}' if conn is not None else 'no MKT was negotiated for it'
@@ -52,7 +52,7 @@ def prove(state: Store, pair: SocketPair, waiter: Waiter, now: float) -> None:
 
 
 def judge(mkt: Mkt, seen: KeyState) -> str | None:
-    """What speaks against the socket being protected by `mkt`; None if nothing does."""
+    """Return the objection to the socket being protected by `mkt`; None if there is none."""
     if seen.current is None or not seen.keys:
         return 'the socket has no TCP-AO'
     if not any((key.send_id, key.recv_id) == (mkt.send_id, mkt.recv_id) for key in seen.keys):
@@ -66,7 +66,7 @@ def judge(mkt: Mkt, seen: KeyState) -> str | None:
 
 
 def read(state: Store, conn: Connection, seen: KeyState, now: float) -> None:
-    """The socket's state has come."""
+    """Judge the socket's state, which has arrived."""
     if conn.manual is not None:
         against = conn.manual.judge(state, conn, seen, now)
         kept = conn.manual.keys()
@@ -99,7 +99,7 @@ def _proven(state: Store, conn: Connection, now: float) -> None:
     state.deadlines.cancel(Due.PROOF, conn)
     life.move(MktState.IN_USE)
     if life.on_listener:
-        # A key that stays there lets a recorded connection be replayed (SYN cookies).
+        # A key that stays on the listener lets a recorded connection be replayed (SYN cookies).
         life.on_listener = False
         state.command(Remove(life.key, Where.LISTENER))
     state.errors.pop(conn.policy.key, None)
@@ -124,12 +124,12 @@ def _proven(state: Store, conn: Connection, now: float) -> None:
 
 
 def too_late(state: Store, conn: Connection, now: float) -> None:
-    """Due.PROOF."""
+    """Refuse a connection that was not proven in time (Due.PROOF)."""
     refuse(state, conn, 'the socket could not be read in time', now)
 
 
 def end_bypassed(state: Store, pair: SocketPair, now: float) -> None:
-    """End a connection whose octets have passed the backend by; it has been reset already."""
+    """End a connection whose octets have bypassed the backend; it has been reset already."""
     conn = state.connections.get(pair)
     if conn is not None:
         refuse(state, conn, UNSEEN, now, Reason.UNSEEN)
@@ -138,13 +138,13 @@ def end_bypassed(state: Store, pair: SocketPair, now: float) -> None:
 def refuse(
     state: Store, conn: Connection, cause: str, now: float, reason: Reason = Reason.PROOF_FAILED
 ) -> None:
-    """Not proven: the daemon closes it without an octet when it sees the ticket."""
+    """Refuse a connection: the daemon closes it without an octet when it reads the ticket."""
     _fail(state, conn, cause, reason)
     ending.abort(state, conn, cause, now)
 
 
 def _close_unknown(state: Store, conn: Connection, cause: str, reason: Reason, now: float) -> None:
-    """What was accepted is older than this MKT, whose SYN may still come; it is closed the same."""
+    """Close an accepted connection that is older than this MKT, whose SYN may still come."""
     _fail(state, conn, cause, reason)
     state.strays[conn.pair] += 1
     state.deadlines.cancel(Due.PROOF, conn)

@@ -1,11 +1,11 @@
 """Rekey without a flap: make before break, on one live connection.
 
-The order of steps, each side for itself:
+The order of steps, on each side:
 
 (a) the responder installs the successor, then answers; the initiator installs it on the answer
-    and moves its RNext;
-(b) the responder moves its RNext when its Current has become the successor: the peer's RNextKeyID
-    is the proof that the answer arrived. Nobody sets Current;
+    and sets its RNext to it;
+(b) the responder sets its RNext when its Current has become the successor: the peer's RNextKeyID
+    is the proof that the answer arrived. Neither side sets Current;
 (c) a side is done when Current and RNext are the successor and one segment under it was good;
 (d) when done, the exchange's initiator, and only it, sends DELETE for the old MKT. Each side
     removes the old one 60 s (or a tenth of its lifetime) after that was answered or at its hard
@@ -56,7 +56,7 @@ from tcpao.installer import (
 
 
 def begin_lifetime(state: Store, conn: Connection, life: MktRecord, now: float) -> None:
-    """`life` is in use: set the deadlines that IKEv2 expects somebody to keep."""
+    """Set the deadlines of an MKT that is in use, which IKEv2 expects its user to keep."""
     if conn.manual is not None:
         conn.manual.in_use(state, conn, now)
         return
@@ -73,7 +73,7 @@ def begin_lifetime(state: Store, conn: Connection, life: MktRecord, now: float) 
 
 
 def begin(state: Store, conn: Connection, new: MktRecord, now: float) -> None:
-    """The successor is installed at both ends, as far as we know: bring it into use."""
+    """Bring the successor into use, which is installed at both ends, as far as we know."""
     rotation = conn.rotation = Rotation(new, now)
     state.command(Probe(conn.pair, on=True))
     if new.initiator:
@@ -84,12 +84,14 @@ def begin(state: Store, conn: Connection, new: MktRecord, now: float) -> None:
     _read_later(state, conn, rotation, now)
     state.deadlines.set(Due.GRACE, conn, now + _grace(conn, now))
     if conn.manual is None and new.hard_at < conn.mkt_in_use.hard_at:
-        # The lifetimes have been shortened meanwhile.
+        # The lifetimes were shortened in the meantime.
         state.deadlines.set(Due.HARD, conn, new.hard_at)
 
 
 def _grace(conn: Connection, now: float) -> float:
-    """Return the seconds that traffic has to move: of what is left half is for another try."""
+    """Return the seconds that traffic has to change keys: half of the rest is for another
+    attempt.
+    """
     if conn.manual is not None:
         return conn.policy.grace
     return min(conn.policy.grace, max(SHORTEST_GRACE, (_must_be_done(conn) - now) / 2))
@@ -102,7 +104,7 @@ def _read_later(state: Store, conn: Connection, rotation: Rotation, now: float) 
 
 
 def read(state: Store, conn: Connection, seen: KeyState, now: float) -> None:
-    """Look how far traffic has moved."""
+    """Read how far traffic has changed to the successor."""
     rotation = conn.rotation
     if rotation is None:
         return
@@ -111,9 +113,9 @@ def read(state: Store, conn: Connection, seen: KeyState, now: float) -> None:
         old_good = sum(key.good for key in seen.keys if key.send_id == conn.mkt_in_use.send_id)
         if rotation.old_good is None:
             rotation.old_good = old_good
-        # The peer may still be sending under the successor. Only a segment under the old MKT
-        # shows that our RNextKeyID has reached it: removed before, the successor would swallow
-        # the probes of an idle session for ever.
+        # The peer may still send under the successor. Only a segment under the old MKT shows that
+        # our RNextKeyID has reached it: removed earlier, the successor would make the peer drop the
+        # probes of an idle session for ever.
         if (seen.current, seen.rnext) == (conn.mkt_in_use.send_id, conn.mkt_in_use.recv_id) and (
             old_good > rotation.old_good
         ):
@@ -142,7 +144,7 @@ def read(state: Store, conn: Connection, seen: KeyState, now: float) -> None:
         roll_back(state, conn, 'segments under the new key fail the MAC', now)
         return
     elif rotation.stalled and seen.current == new.send_id:
-        # The peer has come round: an idle session needs probes to see it.
+        # The peer has followed after all: an idle session needs probes to notice.
         rotation.stalled = False
         state.command(Probe(conn.pair, on=True))
         state.deadlines.set(Due.GRACE, conn, now + conn.policy.grace)
@@ -150,12 +152,12 @@ def read(state: Store, conn: Connection, seen: KeyState, now: float) -> None:
 
 
 def _committed(conn: Connection) -> bool:
-    """A DELETE of the old MKT has been sent or answered: there is no way back."""
+    """Return True if a DELETE of the old MKT was sent or answered: no roll-back is possible."""
     return conn.mkt_in_use.deleting or conn.mkt_in_use.deleted_by_peer
 
 
 def grace_over(state: Store, conn: Connection, now: float) -> None:
-    """Due.GRACE."""
+    """End a rotation that was not done in time (Due.GRACE)."""
     rotation = conn.rotation
     if rotation is None or rotation.rolling_back or _committed(conn):
         return
@@ -168,7 +170,7 @@ def grace_over(state: Store, conn: Connection, now: float) -> None:
 
 
 def roll_back(state: Store, conn: Connection, cause: str, now: float) -> None:
-    """Stay on the old MKT; the successor is deleted when nothing is sent under it any more."""
+    """Return to the old MKT; the successor is deleted when nothing is sent under it any more."""
     rotation = conn.rotation
     assert rotation is not None
     state.warn(conn, Explanation.of(Reason.ROLLED_BACK, 'rekey', cause))
@@ -188,7 +190,7 @@ def _discard(state: Store, conn: Connection, rotation: Rotation, now: float) -> 
 
 
 def give_up(state: Store, conn: Connection) -> None:
-    """Another successor is wanted, or none: the session stays on the MKT in use."""
+    """Give up a rotation: another successor is wanted, or none; the MKT in use stays."""
     _over(state, conn)
     state.command(SetRNext(conn.mkt_in_use.key))
 
@@ -198,7 +200,7 @@ def _must_be_done(conn: Connection) -> float:
 
 
 def again(state: Store, conn: Connection, now: float) -> None:
-    """Try the rekey again, later each time, but sooner as the hard lifetime comes nearer."""
+    """Retry the rekey, later each time, but sooner as the hard lifetime comes nearer."""
     wait = backoff(REKEY_BACKOFF, conn.rekey_failures, state.fraction())
     wait = min(wait, wait_before(_must_be_done(conn), now))
     conn.rekey_failures += 1
@@ -206,7 +208,7 @@ def again(state: Store, conn: Connection, now: float) -> None:
 
 
 def discard(state: Store, conn: Connection, life: MktRecord, now: float) -> None:
-    """A successor that won't be used: off the socket, and deleted at the peer."""
+    """Remove a successor that won't be used, and delete it at the peer."""
     if life.token is not None:
         ending.refuse_for_now(state, life.token, now)
         life.token = None
@@ -225,7 +227,7 @@ def _over(state: Store, conn: Connection) -> None:
 
 
 def _finish(state: Store, conn: Connection, rotation: Rotation, now: float) -> None:
-    """Done: the successor is the MKT in use."""
+    """Finish the rotation: the successor is the MKT in use."""
     old, new = conn.mkt_in_use, rotation.new
     _over(state, conn)
     new.move(MktState.IN_USE)
@@ -248,33 +250,33 @@ def _finish(state: Store, conn: Connection, rotation: Rotation, now: float) -> N
     if new.initiator:
         state.delete(conn.peer, [old], now)
     if conn.peers_successor is not None:
-        # The loser of two that crossed, whose initiator should have deleted it long ago.
+        # The loser of two crossing rekeys, whose initiator should have deleted it long ago.
         loser, conn.peers_successor = conn.peers_successor, None
         discard(state, conn, loser, now)
 
 
-# --- the old key goes -----------------------------------------------------------------------
+# --- removal of the old key -----------------------------------------------------------------------
 
 
 def retire_at(state: Store, conn: Connection, old: MktRecord, when: float) -> None:
-    """Remove `old` from the connection then, or shortly before its hard lifetime."""
+    """Remove `old` from the connection at `when`, or shortly before its hard lifetime."""
     state.deadlines.set(Due.RETIRE, old, min(when, old.hard_at - RETRY_REMOVE))
 
 
 def retire(state: Store, old: MktRecord, now: float) -> None:
-    """Due.RETIRE."""
+    """Remove an old MKT (Due.RETIRE)."""
     conn = state.connections.get(old.pair)
     if conn is None or old not in conn.retiring:
         return
     if now >= old.hard_at:
-        # Only now: the hard lifetime is a promise. A rotation that runs moves RNext again.
+        # By force only now: the hard lifetime is a promise. A rotation under way sets RNext again.
         remove_by_force(state, conn, old)
     else:
         _remove(state, old)
 
 
 def remove_by_force(state: Store, conn: Connection, old: MktRecord) -> None:
-    """Take it off the connection, though traffic may be under it: that moves to the MKT in use."""
+    """Remove an MKT that traffic may use: the traffic changes to the MKT in use."""
     state.command(Remove(old.key, Where.CONNECTION, switch_to=conn.mkt_in_use.key))
 
 
@@ -284,7 +286,7 @@ def _remove(state: Store, life: MktRecord) -> None:
 
 
 def removed(state: Store, conn: Connection, life: MktRecord) -> None:
-    """An old or discarded MKT is off the connection."""
+    """Note that an old or discarded MKT is off the connection."""
     if life in conn.retiring:
         conn.retiring.remove(life)
         state.deadlines.cancel(Due.RETIRE, life)
@@ -301,7 +303,7 @@ def removed(state: Store, conn: Connection, life: MktRecord) -> None:
 def not_removed(
     state: Store, conn: Connection, life: MktRecord, failure: Failed, now: float
 ) -> None:
-    """EBUSY is retried, never forced before its time."""
+    """Retry after EBUSY; never force before the hard lifetime."""
     if life not in conn.retiring or conn.phase is Phase.ENDING:
         return
     if isinstance(failure.command, Remove) and failure.command.switch_to is not None:
@@ -313,14 +315,14 @@ def not_removed(
 
 
 def deleted(state: Store, conn: Connection, life: MktRecord, now: float) -> None:
-    """The peer has deleted one of several MKTs of a connection: an old one, or a rotation's."""
+    """Note that the peer has deleted one of several MKTs: an old one, or one of a rotation."""
     rotation = conn.rotation
     if life in conn.retiring:
         retire_at(state, conn, life, now + lingers(life.lifetime))
     elif rotation is not None and life is conn.mkt_in_use:
         rotation.old_deleted_at = now
         if rotation.rolling_back:
-            # The initiator is done: there is no way back.
+            # The initiator is done: no roll-back is possible.
             rotation.rolling_back = False
             rotation.old_good = None
             rotation.rnext_moved = True
@@ -333,7 +335,7 @@ def deleted(state: Store, conn: Connection, life: MktRecord, now: float) -> None
 
 
 def _successor(conn: Connection) -> MktRecord | None:
-    """A successor that both ends have completed, as far as we know."""
+    """Return a successor that both ends have completed, as far as we know, or None."""
     rotation = conn.rotation
     if rotation is None or rotation.new.deleted_by_peer or rotation.new.ended:
         return None
@@ -341,8 +343,10 @@ def _successor(conn: Connection) -> MktRecord | None:
 
 
 def _never_came(state: Store, conn: Connection, rotation: Rotation, now: float) -> None:
-    """The successor's own hard lifetime is over, and it isn't in use: back to the old MKT, by
-    force where traffic is under way to it."""
+    """Return to the old MKT: the successor has expired before it was in use.
+
+    By force where traffic is changing to it.
+    """
     cause = 'the new key has expired before traffic had moved to it'
     state.warn(conn, Explanation.of(Reason.ROLLED_BACK, 'rekey', cause))
     state.command(SetRNext(conn.mkt_in_use.key))
@@ -357,7 +361,7 @@ def _why_cease(state: Store, conn: Connection, now: float) -> Explanation | None
 
 
 def _without_successor(conn: Connection) -> Explanation:
-    """The end of the key is a consequence: name its cause."""
+    """Return the explanation: the end of the key is a consequence, so name its cause."""
     cause, reason = 'hard lifetime reached without a successor', Reason.NO_SUCCESSOR
     why = heaviest(conn.trouble, conn.ike_peer.trouble if conn.ike_peer is not None else None)
     if why is not None:
@@ -369,7 +373,7 @@ def _without_successor(conn: Connection) -> Explanation:
 
 
 def cease(state: Store, conn: Connection, now: float) -> None:
-    """Due.CEASE. After a suspension it may be too late for another octet."""
+    """End the session before the hard lifetime (Due.CEASE); not after a suspension beyond it."""
     if conn.phase is not Phase.PROVEN or now >= conn.mkt_in_use.hard_at:
         return
     why = _why_cease(state, conn, now)
@@ -379,7 +383,7 @@ def cease(state: Store, conn: Connection, now: float) -> None:
 
 
 def expired(state: Store, conn: Connection, now: float) -> None:
-    """Due.HARD."""
+    """Handle the hard lifetime (Due.HARD)."""
     if (
         conn.manual is not None
         and conn.phase is Phase.PROVEN

@@ -1,4 +1,4 @@
-"""A protected connection: where it is, its keys and who waits for it. Data and look-ups only."""
+"""A protected connection: its phase, its keys and its waiter. Data and look-ups only."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Waiter(Protocol):
-    """Who waits for a connection to be granted: a Ticket."""
+    """An object that waits for a connection to be granted: a Ticket."""
 
     def settle(self, session_key: str, mkt: Mkt) -> None: ...
 
@@ -28,7 +28,7 @@ class Waiter(Protocol):
 
 
 class Phase(StrEnum):
-    """Where a protected connection is."""
+    """The phase of a protected connection."""
 
     NEGOTIATING = 'negotiating'
     WAITING = 'installed, waiting for the SYN'
@@ -47,72 +47,74 @@ class Rotation:
     rnext_moved: bool = False
     rolling_back: bool = False
     old_good: int | None = None
-    """While rolling back: good segments under the old MKT at the first look."""
+    """While rolling back: good segments under the old MKT at the first reading."""
     before: KeyCounters | None = None
-    """What was counted under the successor before; a manual key may have been in use already."""
+    """The counters of the successor before the rotation; a manual key may have been in use
+    already."""
     heard: bool = False
-    """The peer has sent good segments under the successor."""
+    """True once the peer has sent good segments under the successor."""
     stalled: bool = False
-    """The peer hasn't followed in time to a manual key, and is given all the time it wants."""
+    """True if the peer has not followed in time to a manual key; it is given unlimited time
+    then."""
     old_deleted_at: float | None = None
-    """When the DELETE of the old MKT was answered by us."""
+    """When we answered the DELETE of the old MKT."""
 
 
 @dataclass(slots=True, eq=False)
 class Connection:
-    """One socket pair: its MKT, the successor, what is retiring."""
+    """One socket pair: its MKT, the successor, and retiring MKTs."""
 
     pair: SocketPair
     policy: SessionPolicy
     ike_peer: Peer | None
-    """With whom its keys are negotiated; None where they are manual."""
+    """The peer that its keys are negotiated with; None for manual keys."""
     opener: bool
     mkt_in_use: MktRecord
     """The MKT in use, or pending."""
     phase: Phase = Phase.NEGOTIATING
     waiter: Waiter | None = None
     pruned: bool = False
-    """While proving: the keys of other sessions have been taken off."""
+    """While proving: True once the keys of other sessions are removed."""
     attempts: int = 0
-    """Refused requests of this opening."""
+    """Number of refused requests of this opening."""
     keyids_refused: set[int] = field(default_factory=set)
-    """SendIDs of the peer that we can't take as RecvIDs: the next request says so."""
+    """SendIDs of the peer that we can't take as RecvIDs: the next request names them."""
     keyids_unwanted: frozenset[int] = frozenset()
     """SendIDs of ours that the peer can't take: the next request for a successor has another."""
     requested_successor: MktRecord | None = None
-    """A successor that we have asked for and that isn't answered yet."""
+    """A successor that we have requested, until the answer."""
     peers_successor: MktRecord | None = None
-    """A successor that the peer has asked for and that isn't in a rotation yet."""
+    """A successor that the peer has requested, until its rotation begins."""
     rotation: Rotation | None = None
     retiring: list[MktRecord] = field(default_factory=list)
     began_last: bool = False
     rekey_failures: int = 0
     rekeys: int = 0
     doubt: int | None = None
-    """After CHILD_SA_NOT_FOUND: good segments counted then; -1 until they have been read."""
+    """After CHILD_SA_NOT_FOUND: good segments at that time; -1 until they have been read."""
     doubt_until: float = 0.0
-    """What is read before says nothing about it."""
+    """Readings before this time don't count."""
     manual: KeychainKeys | None = None
     """Its keys, if they come from a keychain."""
     replacement: RpSaRequested | None = None
-    """A request that waits for this connection to be closed."""
+    """A request that waits for the end of this connection."""
     since: float = 0.0
     trouble: Explanation | None = None
-    """What stands in the way of the next key, while this one protects the session."""
+    """The obstacle to the next key, while this one protects the session."""
 
     @property
     def peer(self) -> Peer:
-        """The peer of a connection whose keys are negotiated."""
+        """Return the peer of a connection whose keys are negotiated."""
         assert self.ike_peer is not None
         return self.ike_peer
 
     @property
     def has_socket(self) -> bool:
-        """The daemon has a socket for it, and will tell when that is gone."""
+        """Return True if the daemon has a socket for this connection, and will report its end."""
         return self.opener or self.phase not in (Phase.NEGOTIATING, Phase.WAITING)
 
     def mkts(self) -> list[MktRecord]:
-        """Every MKT on this connection that hasn't ended."""
+        """Return every MKT on this connection that has not ended."""
         found = [self.mkt_in_use, self.requested_successor, self.peers_successor, *self.retiring]
         if self.rotation is not None:
             found.append(self.rotation.new)

@@ -1,6 +1,6 @@
-"""Deadlines: what is due when, and for whom. No clock: `now` is always an argument.
+"""Deadlines: what is due when, and for which object. No clock: `now` is always an argument.
 
-What is done when one has come is in a table in `core`.
+A table in `core` has the action for each deadline.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from math import inf
 
 
 class Due(StrEnum):
-    """Every deadline that there is."""
+    """Every kind of deadline."""
 
     # of a connection
     GATE = 'the attempt to open must have its key'
@@ -46,11 +46,11 @@ class Due(StrEnum):
 
 
 _SPARE = 64
-"""Forgotten ones that may lie around whatever there is besides."""
+"""Cancelled entries that may stay in the heap in addition to the same number as live ones."""
 
 
 class Deadlines:
-    """When each thing is due for each subject; setting one again moves it."""
+    """The time of each deadline for each subject; setting one again moves it."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Due, Hashable]] = []
@@ -58,7 +58,7 @@ class Deadlines:
         self._numbers = count()
 
     def set(self, due: Due, subject: Hashable, when: float) -> None:
-        """`due` comes at `when` for `subject`, and not when it was set for before.
+        """Set the deadline `due` of `subject` to `when`, in place of an earlier setting.
 
         At infinity it never comes.
         """
@@ -72,20 +72,20 @@ class Deadlines:
             heapq.heapify(self._heap)
 
     def is_set(self, due: Due, subject: Hashable) -> bool:
-        """True if it will come."""
+        """Return True if the deadline is set."""
         return (due, subject) in self._live
 
     def cancel(self, due: Due, subject: Hashable) -> None:
-        """Forget it, if it is set."""
+        """Cancel the deadline, if set."""
         self._live.pop((due, subject), None)
 
     def cancel_all(self, subject: Hashable) -> None:
-        """Forget everything of a subject that is no more."""
+        """Cancel all deadlines of a subject that has ended."""
         for due in Due:
             self.cancel(due, subject)
 
     def next(self) -> float | None:
-        """The earliest deadline."""
+        """Return the time of the earliest deadline, or None."""
         while self._heap:
             when, number, due, subject = self._heap[0]
             if self._live.get((due, subject)) == number:
@@ -94,7 +94,7 @@ class Deadlines:
         return None
 
     def pop(self, now: float) -> tuple[Due, Hashable] | None:
-        """The earliest that has come, which is thereby no longer set; None if there is none."""
+        """Return the earliest deadline that has come, and unset it; None if there is none."""
         when = self.next()
         if when is None or when > now:
             return None

@@ -1,10 +1,10 @@
 """SendIDs and RecvIDs towards one peer.
 
-Two spaces. Each side gives out only its own SendIDs (the other's RecvIDs), so exchanges that cross
+Two spaces. Each side assigns only its own SendIDs (the other's RecvIDs), so crossing exchanges
 can't clash. An id is taken from the moment that it goes into a request or an answer, until the
-exchange has failed or the MKT is gone at both ends. It then rests for the socket pair that had it,
-since segments may be in flight, and is free for every other one. 0 is never negotiated: deny keys
-have it.
+exchange has failed or the MKT has ended at both ends. It then rests for its socket pair, since
+segments may be in flight, and is free for every other pair. 0 is never negotiated: deny keys have
+it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class _Resting:
 
 @dataclass(slots=True)
 class KeyIds:
-    """The ids in use with one peer, whatever the addresses (a DELETE names nothing else)."""
+    """The ids in use with one peer, for all its addresses (a DELETE names only the id)."""
 
     random: Callable[[int], bytes]
     _sending: set[int] = field(default_factory=set)
@@ -40,20 +40,23 @@ class KeyIds:
 
     @property
     def sending(self) -> frozenset[int]:
-        """SendIDs that are taken."""
+        """Return the SendIDs that are taken."""
         return self._manual[0].union(self._sending)
 
     @property
     def receiving(self) -> frozenset[int]:
-        """RecvIDs that are taken."""
+        """Return the RecvIDs that are taken."""
         return self._manual[1].union(self._receiving)
 
     def reserve(self, sending: Iterable[int], receiving: Iterable[int]) -> None:
-        """The ids of the peer's manual keys, instead of those that were so far."""
+        """Set the ids of the peer's manual keys, in place of the earlier ones."""
         self._manual = frozenset(sending), frozenset(receiving)
 
     def take_send_id(self, unwanted: Container[int] = ()) -> int:
-        """A free SendID from a random start on, not one of `unwanted`. Raises NoKeyIdError."""
+        """Take and return a free SendID from a random start on, not one of `unwanted`.
+
+        Raises NoKeyIdError.
+        """
         start = self.random(1)[0]
         taken = self.sending
         for step in range(LARGEST):
@@ -64,20 +67,20 @@ class KeyIds:
         raise NoKeyIdError(f'all {LARGEST} KeyIDs towards this peer are taken')
 
     def take_recv_id(self, recv_id: int) -> bool:
-        """Take the peer's SendID as RecvID; False if it can't be taken."""
+        """Take the peer's SendID as RecvID; return False if it is not free."""
         if not 0 < recv_id <= LARGEST or recv_id in self.receiving:
             return False
         self._receiving.add(recv_id)
         return True
 
     def release(self, send_id: int, recv_id: int | None) -> None:
-        """Both are free again."""
+        """Free both ids."""
         self._sending.discard(send_id)
         if recv_id is not None:
             self._receiving.discard(recv_id)
 
     def rest(self, pair: SocketPair, send_id: int, recv_id: int, until: float) -> None:
-        """Keep both ids from this socket pair until then."""
+        """Withhold both ids from this socket pair until `until`."""
         self._resting.setdefault(pair, []).append(_Resting(send_id, recv_id, until))
 
     def resting(self, pair: SocketPair, now: float) -> tuple[frozenset[int], frozenset[int]]:

@@ -1,7 +1,7 @@
-"""The life of an MKT, as a table, and the record of one life.
+"""The states of an MKT, as a table, and the record of one MKT.
 
-Everything that may happen to an MKT's state is in TRANSITIONS. What makes it happen is in
-`opening`, `accepting`, `rotation` and `ending`.
+TRANSITIONS has every change of state. The causes are in `opening`, `accepting`, `rotation` and
+`ending`.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from tcpao.mkt import Mkt, SocketPair
 
 
 class MktState(StrEnum):
-    """Where an MKT is in its life."""
+    """The state of an MKT."""
 
     REQUESTED = 'requested'
     """An exchange is under way; ids are taken, there is no key yet."""
     NEGOTIATING = 'negotiating'
-    """There is a key; it is being installed here (and, by the responder, not yet answered)."""
+    """There is a key, which is being installed here (and, by the responder, not yet answered)."""
     INSTALLED = 'installed'
-    """Ready: waits for its connection, or for traffic to move to it."""
+    """Ready: waits for its connection, or for traffic to change to it."""
     IN_USE = 'in use'
-    """Current of a proven connection."""
+    """Current on a proven connection."""
     RETIRING = 'retiring'
-    """Has a successor in use; goes after its last segments can have arrived."""
+    """Has a successor in use; is removed once its last segments must have arrived."""
     GONE = 'gone'
     FAILED = 'failed'
     REVOKED = 'revoked'
@@ -41,7 +41,7 @@ TRANSITIONS: dict[MktState, frozenset[MktState]] = {
     MktState.INSTALLED: frozenset(
         {MktState.IN_USE, MktState.FAILED, MktState.REVOKED, MktState.GONE}
     ),
-    # Back to INSTALLED: a manual key that another one follows, while its chain still accepts it.
+    # Back to INSTALLED: a manual key with a successor, while its chain still accepts it.
     MktState.IN_USE: frozenset(
         {MktState.RETIRING, MktState.INSTALLED, MktState.REVOKED, MktState.GONE}
     ),
@@ -65,11 +65,11 @@ class MktRecord:
     pair: SocketPair
     send_id: int
     initiator: bool
-    """We asked for it in IKE."""
+    """True if we requested it in IKE."""
     state: MktState = MktState.REQUESTED
     recv_id: int | None = None
     promised_recv_id: int | None = None
-    """The RecvID taken for it while its key is still to come (RFC 9370)."""
+    """The RecvID taken for it while its key is not there yet (RFC 9370)."""
     mkt: Mkt | None = None
     lifetime: int = 0
     installed_at: float = 0.0
@@ -77,49 +77,54 @@ class MktRecord:
     soft_at: float = 0.0
     lowest_nonce: bytes = b''
     proof: Proof | None = None
-    """Of the IKE SA that made it; None before there is a key, and for a manual key."""
+    """The proof of the IKE SA that made it; None before there is a key, and for a manual key."""
     limited: str | None = None
-    """Its hard lifetime was shortened since a credential has changed; what to say at its end."""
+    """The reason for a hard lifetime that was shortened after a change of a credential."""
     revoked: bool = False
-    """Nobody may use it any more."""
+    """True if neither side may use it any more."""
     exchange: int | None = None
-    """Our request's number while it is under way."""
+    """The number of our request while it is under way."""
     token: int | None = None
     """The peer's request, while it waits for our answer."""
     on_listener: bool = False
     deleting: bool = False
-    """Our DELETE for it is on its way."""
+    """True while our DELETE for it is under way."""
     deleted_by_peer: bool = False
     deleted_at: float = 0.0
-    """When both ends knew that it ends."""
+    """When both ends knew of its end."""
 
     def move(self, state: MktState) -> None:
-        """Raises AssertionError for a step that the table doesn't have: a defect of ours."""
+        """Change the state.
+
+        Raises AssertionError for a change that is not in the table, our own bug.
+        """
         assert state in TRANSITIONS[self.state], f'{self.name}: {self.state} -> {state}'
         self.state = state
 
     def end(self, state: MktState = MktState.GONE) -> None:
-        """The last step, from wherever it is; idempotent. The key is wiped."""
+        """Change to an end state, from any state, and wipe the key; a second call changes
+        nothing.
+        """
         if self.state in ENDED:
             return
-        # An Install of it may still be on its way to the daemon's thread: that one is left to
-        # the collector of garbage.
+        # An Install of this key may still wait for the daemon's thread: then the key is left to
+        # garbage collection.
         if self.mkt is not None and self.state is not MktState.NEGOTIATING:
             self.mkt.master_key.wipe()
         self.move(MktState.REVOKED if self.revoked and state is MktState.GONE else state)
 
     @property
     def authenticated(self) -> float:
-        """`now` of the IKE_AUTH that its proof is of; 0 without one."""
+        """Return `now` of the IKE_AUTH of its proof; 0 without one."""
         return self.proof.authenticated if self.proof is not None else 0.0
 
     @property
     def ended(self) -> bool:
-        """True after its last step."""
+        """Return True in an end state."""
         return self.state in ENDED
 
     @property
     def key(self) -> Mkt:
-        """The MKT of a life that has one."""
+        """Return the MKT of a record that has one."""
         assert self.mkt is not None
         return self.mkt

@@ -1,4 +1,4 @@
-"""A peer: its PAD entry, and what is known of it. Data and look-ups only."""
+"""A peer: its PAD entry, and its state. Data and look-ups only."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, eq=False)
 class Peer:
-    """A PAD entry and what is known of the peer."""
+    """A PAD entry and the state of the peer."""
 
     pad: PadEntry
     ike: IkePeer
-    """The same as IKE was given it."""
+    """The same entry, as given to IKE."""
     keyids: KeyIds
     up: bool = False
     attempts: int = 0
     trouble: Explanation | None = None
-    """Why there is no IKE SA, or what was wrong with the last request of the peer's."""
+    """The reason why there is no IKE SA, or the fault of the peer's last request."""
     silent_until: dict[Reason, float] = field(default_factory=dict)
-    """When a send that fails for such a reason may be told again."""
+    """When a failure to send for such a reason may be reported again."""
     renew: bool = False
-    """The PAD entry has changed: all MKTs are renegotiated once it has proven itself anew."""
+    """True if the PAD entry has changed: all MKTs are renegotiated after the peer's new proof."""
     changed_at: float = -inf
-    """When the PAD entry last changed: MKTs whose proof is from before are renegotiated."""
+    """When the PAD entry last changed: MKTs with an older proof are renegotiated."""
     mkts: list[MktRecord] = field(default_factory=list)
     """Every MKT whose ids are taken."""
     deletes: dict[int, list[MktRecord]] = field(default_factory=dict)
     """DELETEs under way, by exchange."""
     undeleted: list[MktRecord] = field(default_factory=list)
-    """MKTs whose DELETE the peer never answered: said again under the next IKE SA."""
+    """MKTs whose DELETE the peer never answered: repeated under the next IKE SA."""
 
     def by_recv_id(self, recv_id: int) -> MktRecord | None:
-        """The life under the peer's SendID."""
+        """Return the MKT with this SendID of the peer, or None."""
         return next((life for life in self.mkts if life.recv_id == recv_id), None)

@@ -1,4 +1,4 @@
-"""Which sessions an operator means, by what operators call them."""
+"""The selection of sessions by an operator, with an operator's names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gatekeeper.reporting.reasons import Reason
 
 
 class Withheld(Enum):
-    """Why an operator lets a session have no keys: in words, and as a reason."""
+    """The reason why an operator gives a session no keys: as a text, and as a Reason."""
 
     REVOKED = ('revoked by an operator', Reason.REVOKED)
     """At once, without another octet."""
@@ -26,43 +26,43 @@ class Withheld(Enum):
 
 
 class Operation(StrEnum):
-    """What an operator can do to sessions."""
+    """An operator's operations on sessions."""
 
     REKEY = 'rekey'
     """Replace the keys in use now."""
     REVOKE = 'revoke'
-    """Take the keys away at once, and give none."""
+    """Remove the keys at once, and give none."""
     RESTORE = 'restore'
-    """Take a revocation back."""
+    """Undo a revocation."""
     DRAIN = 'drain'
     """End the sessions with NOTIFICATION Cease, and give no key."""
     UNDRAIN = 'undrain'
-    """Take a drain back."""
+    """Undo a drain."""
 
 
 @dataclass(frozen=True, slots=True)
 class Operated:
-    """What an operation did."""
+    """The result of an operation."""
 
     count: int
-    """Of the keys that are being replaced, or the connections that end."""
+    """Number of keys that are being replaced, or of connections that end."""
     text: str
-    """For the operator."""
+    """A text for the operator."""
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Every session with negotiated keys that fits all that is said."""
+    """All sessions with negotiated keys that match every given value."""
 
     neighbor: str | None = None
-    """As in the configuration."""
+    """The neighbor in the words of the configuration."""
     session: str | None = None
     """`ipv4 unicast`"""
     peer_id: str | None = None
     """`fqdn r2.lab`"""
 
     def matches(self, policy: SessionPolicy) -> bool:
-        """Return True if the operator means this session."""
+        """Return True if the selection includes this session."""
         return (
             policy.pad is not None
             and self.neighbor in (None, policy.neighbor)
@@ -84,13 +84,13 @@ class Selection:
 
 
 EVERYTHING: Final = 'all'
-"""The word for every session: nobody should mean all of them by forgetting a word."""
+"""The word for every session: nobody should select all of them by forgetting a word."""
 _LENGTHS: Final = {'neighbor': 1, 'session': 2, 'peer-id': 2}
-"""Words that follow."""
+"""Number of words that follow."""
 
 
 def parse_selection(words: Sequence[str]) -> Selection:
-    """Return what `neighbor 10.0.0.2 session ipv4 unicast peer-id fqdn r2.lab` or `all` means.
+    """Parse `neighbor 10.0.0.2 session ipv4 unicast peer-id fqdn r2.lab` or `all`.
 
     Raises GatekeeperError for anything else.
     """

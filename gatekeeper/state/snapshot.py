@@ -1,4 +1,4 @@
-"""What `show` tells: per session where it stands and, if it is down, why. Holds nothing secret."""
+"""The rows of `show`: the state of each session and, if it is down, the reason. Without secrets."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ UP = {str(Phase.PROVEN), REKEYING}
 
 
 def snapshot(state: Store, now: float) -> list[dict[str, object]]:
-    """A row for each connection, and for each session that has none.
+    """Return a row for each connection, and for each session that has none.
 
-    `now` is of the gatekeeper's clock; the times in the rows are seconds since the epoch, the same
-    each time for as long as nobody sets that clock.
+    `now` is of the gatekeeper's clock; the times in the rows are seconds since the epoch, equal in
+    every call until that clock is set.
     """
     wall = state.wall(now)
     rows = []
@@ -39,8 +39,7 @@ def snapshot(state: Store, now: float) -> list[dict[str, object]]:
 
 
 def _ike(state: Store, policy: SessionPolicy) -> dict[str, object]:
-    """Until when our own certificate is good; of the IKE SA, its algorithms and until when the
-    peer's proof holds."""
+    """Return the end of our certificate, the algorithms of the IKE SA, and the end of its proof."""
     if policy.pad is None:
         return {}
     peer, own = state.peers[policy.pad.name], policy.pad.local_credential
@@ -58,8 +57,10 @@ def _ike(state: Store, policy: SessionPolicy) -> dict[str, object]:
 
 
 def _chain(policy: SessionPolicy, wall: float) -> dict[str, object]:
-    """The keychain's own part: what it will prefer next and when, and what holds of its keys now
-    (RFC 8177 3.1). No next_key at a next_change: from then on it denies."""
+    """Return the keychain's part: its next change, and the state of its keys now (RFC 8177 3.1).
+
+    Without next_key at a next_change, the chain denies from then on.
+    """
     chain = policy.keychain
     if chain is None:
         return {}
@@ -154,7 +155,7 @@ def _connected(
     if conn.phase is Phase.NEGOTIATING and conn.ike_peer is not None and not conn.ike_peer.up:
         row['state'] = 'waiting for IKE'
     if conn.phase is Phase.PROVEN:
-        # A failed attempt at a second connection says nothing about this one.
+        # A failed attempt at a second connection tells nothing about this one.
         row |= _why(_stands_in_the_way(conn)) | {'notification': None}
     if life.mkt is not None:
         row['algorithm'] = life.mkt.algorithm.name
@@ -165,7 +166,7 @@ def _connected(
 
 
 def _stands_in_the_way(conn: Connection) -> Explanation | None:
-    """What keeps the connection from its next key: a failed rekey, or no IKE SA to ask over."""
+    """Return the obstacle to the connection's next key: a failed rekey, or no IKE SA."""
     peer = conn.ike_peer
     return heaviest(conn.trouble, None if peer is None or peer.up else peer.trouble)
 

@@ -1,7 +1,7 @@
-"""What the gatekeeper knows: its records (GKR) of all peers, connections and manual keys.
+"""The gatekeeper's records (GKR) of all peers, connections and manual keys.
 
-Data and look-ups, plus the few steps that every part of the core shares. Decisions are in
-`opening`, `accepting`, `proving`, `rotation` and `ending`.
+Data and look-ups, plus the few steps that all parts of the core share. Decisions are in `opening`,
+`accepting`, `proving`, `rotation` and `ending`.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def _told(why: Explanation) -> dict[str, object]:
 
 
 class Store:
-    """Everything the core holds between two events."""
+    """All state that the core holds between two events."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class Store:
         self.endpoint = endpoint
         self.random = random
         self.algorithms = algorithms
-        """Names that the backend can do: never offer what this host can't."""
+        """Names of algorithms that the backend supports: others are never offered."""
         self.backend = backend
         self._adapter_names = names
         self.deadlines = Deadlines()
@@ -91,48 +91,49 @@ class Store:
         """Our requests under way."""
         self.policies: dict[str, SessionPolicy] = {}
         self.sessions_of: dict[str, list[SessionPolicy]] = {}
-        """The same by PAD entry: what one peer asks for must not cost more for every other one."""
+        """The policies by PAD entry: a request of one peer must not cost more with the number of
+        other peers."""
         self.peers: dict[str, Peer] = {}
         self.connections: dict[SocketPair, Connection] = {}
         self.strays: Counter[SocketPair] = Counter()
-        """Sockets of the daemon's that no connection here stands for: their `gone` is to come."""
+        """Sockets of the daemon without a connection here: their `gone` is still to come."""
         self.errors: dict[str, Explanation] = {}
-        """Per session key: the failure that explains most, for `show`."""
+        """By session key: the failure that explains most, for `show`."""
         self.notifications: dict[str, str] = {}
-        """Per session key: with what the routing protocol ended its last connection."""
+        """By session key: the NOTIFICATION that ended its last connection."""
         self.commands: list[Command] = []
         self.notes: list[PendingEvent] = []
         self.keyed: list[tuple[SessionPolicy, bool, Mkt]] = []
         """MKTs just made (and whether we open the connection), for a key table on request."""
         self.forewarned: dict[tuple[str, float], ExpiryStage] = {}
-        """Of what will end, and when: how near it was when operators were told."""
+        """By object and end: the stage at which operators were warned."""
         self.keys_on_listeners: dict[ListenerKeyId, ListenerKey] = {}
         self.withheld: dict[Selection, Withheld] = {}
-        """By an operator, until they are taken back: these sessions get no keys."""
+        """Sessions that an operator gives no keys, until the operator takes that back."""
         self.strangers: dict[IPAddress, float] = {}
-        """When IKE from addresses of nobody was told last."""
+        """When IKE from an unknown address was last reported."""
         self.wall_offset = 0.0
-        """Seconds since the epoch less this clock's: keychains go by UTC."""
+        """Seconds since the epoch less this clock's: keychains use UTC."""
         self._names = count(1)
 
     def wall(self, now: float) -> float:
-        """Seconds since the epoch, as far as this host knows."""
+        """Return seconds since the epoch, by this host's clock."""
         return now + self.wall_offset
 
     def next_name(self) -> int:
-        """For an AdminKeyName that nobody else has."""
+        """Return a number for an AdminKeyName, unique in this process."""
         return next(self._names)
 
     def fraction(self) -> float:
-        """A random number in [0, 1)."""
+        """Return a random number in [0, 1)."""
         return int.from_bytes(self.random(2), 'big') / 65536
 
     def command(self, command: Command) -> None:
-        """Have the adapter carry this out."""
+        """Queue a command for the adapter."""
         self.commands.append(command)
 
     def note(self, policy: SessionPolicy | None, event: EventName, **details: object) -> None:
-        """Tell operators; details are formatted here and never hold a secret."""
+        """Queue an event for operators; details are formatted here and never hold a secret."""
         plain: Details = {
             name: value if isinstance(value, str | int | float | bool | None) else str(value)
             for name, value in details.items()
@@ -143,7 +144,7 @@ class Store:
         self.notes.append(PendingEvent(session, event, plain))
 
     def note_installed(self, conn: Connection, life: MktRecord) -> None:
-        """Tell operators that a key is in place."""
+        """Queue the event that a key is installed."""
         self.note(
             conn.policy,
             EventName.MKT_INSTALLED,
@@ -155,37 +156,37 @@ class Store:
         )
 
     def fill(self, hint: str) -> str:
-        """A hint in the words of the adapter."""
+        """Return a hint in the words of the adapter."""
         return self._adapter_names.fill(hint)
 
     def refuse(self, policy: SessionPolicy, step: str, cause: str, reason: Reason) -> GateError:
-        """Remember and tell why a session has no protected connection."""
+        """Keep and report why a session has no protected connection; return the error."""
         why = self.fail(policy, Explanation.of(reason, step, cause))
         return GateError(
             f'neighbor {policy.neighbor} session {policy.session.name}: {why}; {why.hint}'
         )
 
     def fail(self, policy: SessionPolicy, why: Explanation) -> Explanation:
-        """As `refuse`, with a hint that may be the adapter's own; as it was told."""
+        """Keep and report a failure, whose hint may be the adapter's; return it as reported."""
         why = self._adapter_names.explain(why)
         self.errors[policy.key] = weightier(self.errors.get(policy.key), why)
         self.note(policy, EventName.REFUSED, **_told(why))
         return why
 
     def warn(self, conn: Connection, why: Explanation) -> None:
-        """Remember and tell what stands in the way of the next key; the session goes on."""
+        """Keep and report an obstacle to the next key; the session goes on."""
         why = self._adapter_names.explain(why)
         conn.trouble = weightier(conn.trouble, why)
         self.note(conn.policy, EventName.REFUSED, **_told(why))
 
     def refuse_peer(self, peer: Peer, trouble: Explanation, **details: object) -> None:
-        """Remember and tell what concerns all sessions with this peer."""
+        """Keep and report a failure that concerns all sessions with this peer."""
         trouble = self._adapter_names.explain(trouble)
         peer.trouble = weightier(peer.trouble, trouble)
         self.tell_peer(peer, trouble, **details)
 
     def tell_peer(self, peer: Peer, trouble: Explanation, **details: object) -> None:
-        """Tell what concerns all sessions with this peer, and takes none of them down."""
+        """Report a fact that concerns all sessions with this peer, and ends none of them."""
         told = _told(trouble) | details
         told['peer_id'] = peer.pad.peer_id
         neighbors: dict[str, list[SessionPolicy]] = {}
@@ -198,7 +199,10 @@ class Store:
     def refuse_request(
         self, peer: Peer, policy: SessionPolicy | None, trouble: Explanation, **details: object
     ) -> None:
-        """Remember and tell what is wrong with a peer's request. What runs has no error by it."""
+        """Keep and report the fault of a peer's request.
+
+        Sessions that are up get no error by it.
+        """
         if policy is None:
             self.refuse_peer(peer, trouble, **details)
             return
@@ -212,7 +216,7 @@ class Store:
     def new_life(
         self, policy: SessionPolicy, peer: Peer, pair: SocketPair, send_id: int, *, initiator: bool
     ) -> MktRecord:
-        """Begin a life; its SendID is already taken."""
+        """Begin the record of an MKT whose SendID is already taken."""
         name = f'{policy.session.service}/{policy.session.name}/{self.next_name()}'
         life = MktRecord(name, peer.pad.name, policy.key, pair, send_id, initiator)
         peer.mkts.append(life)
@@ -221,10 +225,10 @@ class Store:
     def give_key(
         self, conn: Connection, life: MktRecord, keys: RpSaKeys, sent_lifetime: int, now: float
     ) -> None:
-        """The exchange has made the key: from here the MKT exists, with its hard lifetime."""
+        """Give a record its key: from here on the MKT exists, with its hard lifetime."""
         life.recv_id = keys.recv_id
         theirs = sent_lifetime if keys.lifetime is None else keys.lifetime
-        # Below our floor the peer's end is the shorter one, and does the rekeying.
+        # Below our minimum, the peer's end has the shorter lifetime, and does the rekeying.
         life.lifetime = max(SHORTEST_LIFETIME, min(sent_lifetime, theirs))
         life.lowest_nonce = keys.lowest_nonce
         life.proof = keys.proof
@@ -254,9 +258,10 @@ class Store:
         )
 
     def connections_with(self, peer: Peer) -> list[Connection]:
-        """Those that have an MKT, or ask for one, negotiated with this peer.
+        """Return the connections that have, or request, an MKT negotiated with this peer.
 
-        Found through its MKTs: a request of one peer must not cost more for every other one.
+        Found through its MKTs: a request of one peer must not cost more with the number of other
+        peers.
         """
         found = (self.connections.get(life.pair) for life in peer.mkts)
         mine = (conn for conn in found if conn is not None and conn.ike_peer is peer)
@@ -268,13 +273,13 @@ class Store:
         self.exchanges[life.exchange] = (conn, life)
 
     def set_soft(self, conn: Connection, life: MktRecord) -> None:
-        """When the successor is asked for."""
+        """Set when the successor is requested."""
         life.soft_at = life.installed_at + soft_lifetime(
             life.lifetime, self.fraction(), began_last=conn.began_last
         )
 
     def forget(self, peer: Peer) -> None:
-        """A removed peer: none of its deadlines comes. Its connections end by themselves."""
+        """Cancel the deadlines of a removed peer. Its connections end by themselves."""
         self.deadlines.cancel_all(peer)
         for life in peer.mkts:
             self.deadlines.cancel_all(life)
@@ -282,7 +287,7 @@ class Store:
     # --- the end of ids ---------------------------------------------------------------------
 
     def release(self, peer: Peer, life: MktRecord) -> None:
-        """Its ids are free again; idempotent."""
+        """Free the ids of a record; a second call changes nothing."""
         self.deadlines.cancel(Due.IDS, life)
         if life in peer.mkts:
             peer.mkts.remove(life)
@@ -293,20 +298,20 @@ class Store:
             peer.undeleted.remove(life)
 
     def release_at(self, peer: Peer | None, life: MktRecord, when: float) -> None:
-        """Free its ids then, or as soon after as its key is off the sockets."""
+        """Free its ids at `when`, or as soon after as its key is off the sockets."""
         if peer is None:
-            # Manual keys keep theirs.
+            # Manual keys keep their ids.
             return
         self.deadlines.set(Due.IDS, life, when)
 
     def release_late(self, peer: Peer | None, life: MktRecord, now: float) -> None:
-        """Free its ids when it has surely ended at the peer, whatever the peer says or doesn't."""
+        """Free its ids when the MKT must have ended at the peer, whatever the peer answers."""
         self.release_at(peer, life, max(now, life.installed_at) + 2.0 * life.lifetime)
 
     def release_if_over(self, peer: Peer | None, life: MktRecord) -> None:
-        """Free its ids if its key is off the sockets and nothing about it is in flight.
+        """Free its ids if its key is off the sockets and no message about it is in flight.
 
-        They rest for its own socket pair: segments may be in flight there.
+        The ids rest for its own socket pair: segments may be in flight there.
         """
         if peer is None or not life.ended or not life.deleted_by_peer or life.deleting:
             return
@@ -318,7 +323,7 @@ class Store:
     def take_send_id(
         self, peer: Peer, pair: SocketPair, now: float, unwanted: Iterable[int] = ()
     ) -> int:
-        """Take a free SendID for this socket pair, about which nothing is in flight.
+        """Take a free SendID for this socket pair, without messages in flight about it.
 
         Raises NoKeyIdError.
         """
@@ -327,18 +332,19 @@ class Store:
         return peer.keyids.take_send_id({*resting, *flying, *unwanted})
 
     def recv_ids_in_use(self, peer: Peer, pair: SocketPair, now: float) -> frozenset[int]:
-        """Return the RecvIDs that can't be had for this socket pair."""
+        """Return the RecvIDs that are not free for this socket pair."""
         return peer.keyids.receiving | peer.keyids.resting(pair, now)[1]
 
     def why_withheld(self, policy: SessionPolicy) -> Withheld | None:
-        """Return why an operator lets this session have no keys; None if it may have some."""
+        """Return why an operator gives this session no keys; None if it may have some."""
         return next((why for one, why in self.withheld.items() if one.matches(policy)), None)
 
     def has_room(self, peer: Peer, policy: SessionPolicy) -> bool:
-        """Return True if a connection of this session may be begun with this peer.
+        """Return True if a connection of this session may begin with this peer.
 
-        What is being closed takes no room, nor does another connection of the same session: the
-        last of so many sessions must come up again, though the daemon has not let go of it yet.
+        Connections that are closing don't count, nor does another connection of the same session:
+        the last of so many sessions must come up again, even if the daemon has not closed its old
+        connection yet.
         """
         others = (
             conn
@@ -348,7 +354,7 @@ class Store:
         return sum(1 for _ in others) < MAX_CONNECTIONS
 
     def ids_due(self, life: MktRecord, now: float) -> None:
-        """Due.IDS."""
+        """Free the ids of a record (Due.IDS), or try again later."""
         peer = self.peers.get(life.peer)
         if peer is not None and life.ended and not life.deleting:
             self.release(peer, life)
@@ -356,15 +362,15 @@ class Store:
             self.release_at(peer, life, now + RETRY_REMOVE)
 
     def delete(self, peer: Peer | None, lives: list[MktRecord], now: float) -> None:
-        """Send one DELETE for these; ids stay taken until it was answered and 60 s are over."""
+        """Send one DELETE for these; their ids stay taken for 60 s after the answer."""
         wanted = [
             life
             for life in lives
             if life.recv_id is not None and not life.deleting and not life.deleted_by_peer
         ]
         if peer is None or not wanted or self.peers.get(peer.pad.name) is not peer:
-            # A removed peer's IKE SAs are deleted with everything under them, and manual keys
-            # have no DELETE.
+            # A removed peer's IKE SAs are deleted with everything under them, and manual keys have
+            # no DELETE.
             return
         for life in wanted:
             life.deleting = True
@@ -373,12 +379,12 @@ class Store:
         peer.deletes[exchange] = wanted
 
     def delete_again(self, peer: Peer, now: float) -> None:
-        """Say the DELETEs that were never answered again."""
+        """Repeat the DELETEs that were never answered."""
         undeleted, peer.undeleted = peer.undeleted, []
         self.delete(peer, undeleted, now)
 
     def deleted(self, peer: Peer, life: MktRecord, now: float) -> None:
-        """Both ends know that it ends."""
+        """Note that both ends know of the end of an MKT."""
         life.deleted_by_peer = True
         if life in peer.undeleted:
             peer.undeleted.remove(life)

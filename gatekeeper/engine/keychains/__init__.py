@@ -1,7 +1,8 @@
-"""Keys that an operator gives: their way onto listeners and connections, and their change-over.
+"""Keys that an operator gives: their installation on listeners and connections, and their
+change-over.
 
 `connection_keys` has the keys of one connection, `sessions` those of a session and its listener.
-`gatekeeper.policy.keychain` says when a key holds.
+`gatekeeper.policy.keychain` decides when a key is valid.
 
 Knows nothing of IKEv2.
 """

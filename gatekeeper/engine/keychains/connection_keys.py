@@ -1,12 +1,12 @@
-"""Manual keys on one connection: the same path as negotiated ones, without IKE.
+"""Manual keys on one connection: the same steps as for negotiated ones, without IKE.
 
-A connection of a session with a keychain holds every key that its chain accepts. The one that the
-chain prefers is brought into use by `gatekeeper.engine.rotation`, as a negotiated successor is;
-what is different is told there to `KeychainKeys`: when a key in use ends, what becomes of the old
-one, of a successor that fails, and of a peer that doesn't follow.
+A connection of a session with a keychain holds every key that its chain accepts.
+`gatekeeper.engine.rotation` brings the preferred key into use, like a negotiated successor; it asks
+`KeychainKeys` for the differences: when a key in use ends, and what happens to the old one, to a
+successor that fails, and with a peer that doesn't follow.
 
 Current follows the peer's RNextKeyID (RFC 5925 7.5), so traffic may go on under a key for up to
-`grace` after its send-lifetime, while the peer moves; never after its accept-lifetime.
+`grace` after its send-lifetime, while the peer changes; never after its accept-lifetime.
 """
 
 from __future__ import annotations
@@ -44,37 +44,38 @@ class KeychainKeys:
     """The keys of a chain on one connection."""
 
     candidates: tuple[SessionPolicy, ...]
-    """The sessions that an accepted connection may be for, until its key has told."""
+    """The sessions that an accepted connection may belong to, until its key has told."""
     held: dict[str, tuple[ChainKey, MktRecord]] = field(default_factory=dict)
-    """Every key on the socket, or on its way there, by the name of its life."""
+    """Every key on the socket, or being installed, by the name of its MKT record."""
     revoked_at: dict[str, float] = field(default_factory=dict)
     """When a key in use was first missing from the chain."""
     failures: dict[int, int] = field(default_factory=dict)
     """How often traffic under a key failed, by key number."""
     banned: dict[int, float] = field(default_factory=dict)
-    """Until when a key isn't tried again."""
+    """When a key that failed may be tried again, by key number."""
     given_up: set[str] = field(default_factory=set)
-    """Keys that were taken off although the chain still accepts them: `_name` of each."""
+    """Keys that were removed although the chain still accepts them: `_name` of each."""
 
-    # --- what there is --------------------------------------------------------------------------
+    # --- present keys
+    # -------------------------------------------------------------------------------
 
     def mkts(self) -> list[MktRecord]:
-        """Every key that hasn't ended."""
+        """Return every key that has not ended."""
         return [life for _, life in self.held.values() if not life.ended]
 
     def key_of(self, life: MktRecord) -> ChainKey:
-        """The chain's key, as it was when this life began."""
+        """Return the chain's key, as it was when this MKT record began."""
         return self.held[life.name][0]
 
     def life_of(self, key: ChainKey) -> MktRecord | None:
-        """The life of a key of the chain on this connection."""
+        """Return the MKT record of a key of the chain on this connection, or None."""
         return next(
             (life for held, life in self.held.values() if held.is_same_key(key) and not life.ended),
             None,
         )
 
     def add(self, state: Store, conn: Connection, key: ChainKey, now: float) -> MktRecord:
-        """Begin the life of a key on this connection; it is being installed, or was inherited."""
+        """Begin the record of a key on this connection; it is being installed, or was inherited."""
         life = begin_life(state, conn.policy, conn.pair, key, now)
         state.keyed.append((conn.policy, conn.opener, life.key))
         self.held[life.name] = (key, life)
@@ -100,8 +101,10 @@ class KeychainKeys:
     # --- proving --------------------------------------------------------------------------------
 
     def judge(self, state: Store, conn: Connection, seen: KeyState, now: float) -> str | None:
-        """What speaks against the socket being protected by the session's chain; if nothing does,
-        the connection's key is the one that it came up under."""
+        """Return the objection to the socket being protected by the session's chain.
+
+        Without one, the connection's key becomes the one that it came up with.
+        """
         if seen.current is None or not seen.keys:
             return 'the socket has no TCP-AO'
         on_socket = {(key.send_id, key.recv_id) for key in seen.keys}
@@ -142,23 +145,23 @@ class KeychainKeys:
                 self.add(state, conn, key, now).move(MktState.INSTALLED)
         for key, life in list(self.held.values()):
             if key not in there:
-                # The listener got it after the handshake, or another session's chain has it.
+                # The listener got it after the handshake, or it belongs to another session's chain.
                 life.end()
                 del self.held[life.name]
-        # Where the peer signs with one and asks for another, one of them has yet to move.
+        # Where the peer signs with one key and asks for another, one side has yet to change.
         preferred = self._preferred(conn, state.wall(now), now)
         moving = rnext if preferred is not None and preferred.is_same_key(current) else current
         moved = self.life_of(moving)
         assert moved is not None
         if conn.mkt_in_use.name not in self.held:
-            # It stood there until we knew.
+            # A placeholder until the key was known.
             conn.mkt_in_use.end()
         conn.mkt_in_use = moved
 
     # --- bringing the right key into use --------------------------------------------------------
 
     def sync(self, state: Store, conn: Connection, now: float) -> None:
-        """Make the connection's keys those of the chain now, and move to the preferred one."""
+        """Make the connection's keys those of the chain now, and change to the preferred one."""
         state.deadlines.cancel(Due.SYNC, conn)
         if conn.phase is not Phase.PROVEN:
             return
@@ -168,7 +171,7 @@ class KeychainKeys:
             if not any(key.is_same_key(other) for other in accepted):
                 self._not_accepted(state, conn, key, life, now)
         if any(key.clashes(held) for key in accepted for held, _ in self.held.values()):
-            # Its ids belong to another key, which can't be there too.
+            # Its ids belong to another key, and both can't be on one socket.
             ending.close(state, conn, f'ids of keychain {chain.name} changed hands', now)
             return
         for key in accepted:
@@ -183,13 +186,13 @@ class KeychainKeys:
     def _not_accepted(
         self, state: Store, conn: Connection, key: ChainKey, life: MktRecord, now: float
     ) -> None:
-        """The chain doesn't have it any more, or its accept-lifetime isn't now."""
+        """End a key that the chain has not any more, or does not accept now."""
         if life.ended or life in conn.retiring or life is conn.mkt_in_use:
             return
         if conn.rotation is not None and life is conn.rotation.new:
             rotation.give_up(state, conn)
         if life.state is MktState.INSTALLED:
-            # It may be Current, if the peer asked for it: then it has a little time to go.
+            # It may be Current, if the peer asked for it: then it gets a little time.
             life.hard_at = now + conn.policy.grace
             conn.retiring.append(life)
             rotation.retire_at(state, conn, life, now)
@@ -217,13 +220,13 @@ class KeychainKeys:
         rotation.begin(state, conn, new, now)
 
     def _look_again(self, state: Store, conn: Connection, now: float) -> None:
-        """When a key that failed may be tried again."""
+        """Set when a key that failed may be tried again."""
         waits = [until for until in self.banned.values() if now < until]
         if waits:
             state.deadlines.set(Due.SYNC, conn, min(waits))
 
     def installed(self, state: Store, conn: Connection, life: MktRecord, now: float) -> None:
-        """A key is on the socket, before connect() or beside others."""
+        """Go on: a key is on the socket, before connect() or in addition to others."""
         life.move(MktState.INSTALLED)
         state.note_installed(conn, life)
         if conn.phase is Phase.PROVEN:
@@ -232,7 +235,7 @@ class KeychainKeys:
     def not_installed(
         self, state: Store, conn: Connection, life: MktRecord, failure: Failed, now: float
     ) -> None:
-        """The session goes on without it, for now."""
+        """Report a key that was refused; the session goes on without it, for now."""
         key = self.key_of(life)
         cause = f'{key} of keychain {self._chain(conn).name} refused: {failure.text}'
         state.refuse(conn.policy, 'installing the key', cause, Reason.NOT_INSTALLED)
@@ -247,12 +250,13 @@ class KeychainKeys:
         self.banned[key.number] = now + backoff(MANUAL_RETRY, failures, state.fraction())
 
     def clear_failures(self) -> None:
-        """The configuration was loaded anew: what failed may have been mended."""
+        """Forget failures after a load of the configuration: they may have been corrected."""
         self.failures.clear()
         self.banned.clear()
         self.given_up.clear()
 
-    # --- told by the rotation -------------------------------------------------------------------
+    # --- called by the rotation
+    # ---------------------------------------------------------------------
 
     def in_use(self, state: Store, conn: Connection, now: float) -> None:
         """Set when the key in use ends; also if that has changed."""
@@ -262,7 +266,7 @@ class KeychainKeys:
         state.deadlines.set(Due.HARD, conn, life.hard_at)
 
     def _end(self, state: Store, conn: Connection, now: float) -> float:
-        """When nothing may be sent under the key in use any more, on the clock of `now`."""
+        """Return when the key in use must not be sent any more, on the clock of `now`."""
         chain, grace = self._chain(conn), conn.policy.grace
         offset = state.wall(now) - now
         key = chain.find(self.key_of(conn.mkt_in_use))
@@ -271,7 +275,7 @@ class KeychainKeys:
             follows = self._preferred(conn, state.wall(now), now)
             return noticed + (CEASE_BEFORE if follows is None else grace)
         self.revoked_at.pop(conn.mkt_in_use.name, None)
-        # One that was accepted after its send-lifetime, from a peer that is late, gets the same.
+        # A key that was accepted after its send-lifetime, from a late peer, gets the same time.
         over = max(key.send.end, conn.since + offset)
         if over == inf or key.send.end == inf:
             return inf
@@ -280,8 +284,9 @@ class KeychainKeys:
         return min(key.accept.end, over + grace) - offset
 
     def ceases(self, state: Store, conn: Connection, now: float) -> str | None:
-        """Shortly before the key in use ends: why the session must end with it; None if another
-        key of the chain can be used."""
+        """Return why the session must end with its key, shortly before that ends; None if it need
+        not.
+        """
         key = self.key_of(conn.mkt_in_use)
         follows = self._follows(state, conn, conn.mkt_in_use.hard_at)
         if follows is None:
@@ -298,10 +303,10 @@ class KeychainKeys:
         return None if found is None or found.is_same_key(in_use) else found
 
     def expires(self, state: Store, conn: Connection, now: float) -> bool:
-        """The key in use ends now. False if its successor needs another moment."""
+        """End the key in use; return False if its successor needs another moment."""
         self.sync(state, conn, now)
         if conn.phase is Phase.PROVEN and now < conn.mkt_in_use.hard_at:
-            # Its lifetime has been extended, or the clock was set.
+            # Its lifetime was extended, or the clock was set.
             return False
         follows = self._follows(state, conn, now)
         new = self.life_of(follows) if follows is not None else None
@@ -315,7 +320,7 @@ class KeychainKeys:
         return True
 
     def superseded(self, state: Store, conn: Connection, old: MktRecord, now: float) -> None:
-        """Another key is in use: the old one stays as long as the chain accepts it."""
+        """Note that another key is in use: the old one stays as long as the chain accepts it."""
         state.deadlines.set(Due.SYNC, conn, now)
         key = self.key_of(old)
         known = self._chain(conn).find(key)
@@ -331,13 +336,13 @@ class KeychainKeys:
         rotation.retire_at(state, conn, old, now + OLD_KEY_LINGERS)
 
     def discarded(self, state: Store, conn: Connection, new: MktRecord, now: float) -> None:
-        """A successor failed; the session is back on the old key."""
+        """Note that a successor failed; the session is back on the old key."""
         self._ban(state, self.key_of(new), now)
         self.in_use(state, conn, now)
         self._look_again(state, conn, now)
 
     def stalled(self, state: Store, conn: Connection, running: Rotation, now: float) -> None:
-        """The peer hasn't followed in time: it may have other ideas, and is left to them."""
+        """Report that the peer hasn't followed in time, and give it unlimited time."""
         chain, key = self._chain(conn), self.key_of(running.new)
         cause = f'the peer has not moved to {key} of keychain {chain.name}'
         if running.heard:
@@ -345,7 +350,7 @@ class KeychainKeys:
         state.warn(conn, Explanation.of(Reason.NOT_FOLLOWED, 'rekey', cause))
 
     def removed(self, state: Store, conn: Connection, life: MktRecord) -> None:
-        """A key is off the connection. If the chain has it again meanwhile, it comes back."""
+        """Note that a key is off the connection. If the chain has it again, it comes back."""
         state.deadlines.set(Due.SYNC, conn, AT_ONCE)
         self.held.pop(life.name, None)
         self.revoked_at.pop(life.name, None)
@@ -362,7 +367,7 @@ def _name(key: ChainKey) -> str:
 def begin_life(
     state: Store, policy: SessionPolicy, pair: SocketPair, key: ChainKey, now: float
 ) -> MktRecord:
-    """An MKT of the operator's for this pair; it has its own copy of the secret."""
+    """Return the record of an operator's MKT for this pair, with its own copy of the secret."""
     assert policy.keychain is not None
     life = MktRecord(
         name=f'{policy.keychain.name}/key {key.number}/{state.next_name()}',

@@ -1,8 +1,8 @@
-"""Keychains in force: their keys on the listening sockets, their sessions opened and accepted, and
-what happens when a lifetime begins or ends, the clock is set, or the configuration changes.
+"""Keychains in force: their keys on the listening sockets, their sessions opened and accepted.
 
-What happens on one connection is in `gatekeeper.engine.keychains.connection_keys`; which key holds
-when, in `gatekeeper.policy.keychain`.
+Also the changes when a lifetime begins or ends, the clock is set, or the configuration changes.
+`gatekeeper.engine.keychains.connection_keys` handles one connection; `gatekeeper.policy.keychain`
+decides which key is valid.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from tcpao.installer import DENY_ID, Failed, Install, Remove, Where
 from tcpao.mkt import Mkt, PeerPairs, SocketPair
 
 CHAINS = 'keychains'
-"""Whose deadline Due.CHAINS is."""
+"""The subject of the deadline Due.CHAINS."""
 
 
 # --- ids ----------------------------------------------------------------------------------------
 
 
 def check_reload(state: Store, policies: Sequence[SessionPolicy]) -> None:
-    """Raises PolicyError for a key whose ids were those of another one until now.
+    """Check that no key has ids that another one had until now. Raises PolicyError.
 
-    One socket can't hold both (EEXIST), so nothing could take over from the old one, which would
-    silently stay.
+    One socket can't hold both (EEXIST), so nothing could replace the old one, which would silently
+    stay.
     """
     before = {(p.remote, chain.name): chain for p, chain in chains_of(state.policies.values())}
     for policy, chain in chains_of(policies):
@@ -52,7 +52,9 @@ def check_reload(state: Store, policies: Sequence[SessionPolicy]) -> None:
 
 
 def reserve_ids(state: Store) -> None:
-    """Negotiated keys of a peer that has manual ones too take none of their ids."""
+    """Reserve the ids of manual keys, so that negotiated keys of the same peer take none of
+    them.
+    """
     held, denying = keys_towards(state.policies.values()), deny_ids(state.policies.values())
     for name, peer in state.peers.items():
         remotes = {policy.remote for policy in state.sessions_of[name]}
@@ -63,11 +65,12 @@ def reserve_ids(state: Store) -> None:
         peer.keyids.reserve(sending - {DENY_ID}, receiving - {DENY_ID})
 
 
-# --- everything anew ----------------------------------------------------------------------------
+# --- renewal of everything
+# --------------------------------------------------------------------------
 
 
 def reloaded(state: Store, now: float) -> None:
-    """The configuration was loaded; what failed before may have been mended."""
+    """Apply a loaded configuration; earlier failures may have been corrected."""
     for conn in state.connections.values():
         if conn.manual is not None:
             conn.manual.clear_failures()
@@ -76,7 +79,7 @@ def reloaded(state: Store, now: float) -> None:
 
 
 def renew(state: Store, subject: object, now: float) -> None:
-    """Due.CHAINS: make listeners and connections what the chains want them to be now."""
+    """Make listeners and connections what the chains require now (Due.CHAINS)."""
     wall = state.wall(now)
     chains = chains_of(state.policies.values())
     _post_all(state, now)
@@ -132,7 +135,7 @@ def _posted_as(state: Store, mkt: Mkt) -> ListenerKeyId | None:
 
 
 def posted(state: Store, mkt: Mkt) -> None:
-    """A key is on the listening sockets."""
+    """Note that a key is on the listening sockets."""
     place = _posted_as(state, mkt)
     if place is not None:
         entry = state.keys_on_listeners[place]
@@ -148,8 +151,10 @@ def posted(state: Store, mkt: Mkt) -> None:
 
 
 def not_posted(state: Store, failure: Failed, mkt: Mkt, now: float) -> None:
-    """A key couldn't be put on the listening sockets: its connections stay out, and it is tried
-    again."""
+    """Report a key that could not be put on the listening sockets, and try again later.
+
+    Its connections are refused until then.
+    """
     place = _posted_as(state, mkt)
     if place is None:
         return
@@ -171,8 +176,10 @@ def not_posted(state: Store, failure: Failed, mkt: Mkt, now: float) -> None:
 def open_connection(
     state: Store, policy: SessionPolicy, pair: SocketPair, waiter: Waiter, now: float
 ) -> None:
-    """Active side: every key that the chain accepts goes on the socket, the preferred one last, so
-    that it is Current and RNext."""
+    """Put every accepted key of the chain on the socket, as the active side.
+
+    The preferred one comes last, so that it becomes Current and RNext.
+    """
     chain, wall = policy.keychain, state.wall(now)
     assert chain is not None
     preferred, denied = chain.preferred(wall), chain.denies(wall, CEASE_BEFORE)
@@ -194,8 +201,10 @@ def open_connection(
 
 
 def accept(state: Store, pair: SocketPair, now: float) -> Connection | None:
-    """Passive side: a connection that nobody has negotiated a key for; None if no session with a
-    keychain may have it. Which one has it, its key will tell."""
+    """Return an accepted connection without negotiated key, as the passive side.
+
+    None if no session with a keychain fits. Its key will tell which session it belongs to.
+    """
     fitting = [
         policy
         for policy, _ in chains_of(state.policies.values())
@@ -208,7 +217,7 @@ def accept(state: Store, pair: SocketPair, now: float) -> Connection | None:
         return None
     policy = candidates[0]
     assert policy.keychain is not None
-    # Stands there until the socket has been read.
+    # A placeholder until the socket has been read.
     life = begin_life(state, policy, pair, policy.keychain.keys[0], now)
     conn = _connection(
         state, policy, pair, life, KeychainKeys(tuple(candidates)), opener=False, now=now

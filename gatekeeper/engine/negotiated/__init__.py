@@ -1,7 +1,8 @@
 """Keys that IKEv2 negotiates: opening, accepting, rekeying, deletion and reauthentication.
 
-`ike_events` receives what the IKE endpoint tells and hands it on. How a successor is brought into
-use is in `gatekeeper.engine.rotation`, which is the same for every key.
+`ike_events` receives the events of the IKE endpoint and calls the handlers; `operator` and
+`revocation` end keys on request. `gatekeeper.engine.rotation` brings a successor into use, in the
+same way for every key.
 
 Knows nothing of keychains.
 """

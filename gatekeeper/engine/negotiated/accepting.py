@@ -1,7 +1,7 @@
-"""The passive side: an authenticated peer asks for an MKT; install first, then answer.
+"""The passive side: an authenticated peer requests an MKT; install first, then answer.
 
-Which session it is for is found from the peer's identity, the addresses, the service port and the
-session named in the request, never from what the request alone claims.
+The session is found from the peer's identity, the addresses, the service port and the session named
+in the request, never from the claims of the request alone.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ REFUSALS: dict[Cause, NotifyType] = {
     Cause.UNSUPPORTED: NotifyType.NO_PROPOSAL_CHOSEN,
     Cause.KEYID_IN_USE: NotifyType.KEYID_IN_USE,
 }
-"""How the peer is told that we can't install; anything else is TEMPORARY_FAILURE."""
+"""The notify for a failed installation; for all other causes TEMPORARY_FAILURE."""
 
 
 class RefusedError(Exception):
@@ -53,7 +53,7 @@ class RefusedError(Exception):
 
 
 def requested(state: Store, event: RpSaRequested, now: float) -> None:
-    """A request for a new MKT: refuse it, or install and then answer."""
+    """Handle a request for a new MKT: refuse it, or install and then answer."""
     peer = state.peers[event.peer]
     try:
         _requested(state, peer, event, now)
@@ -64,7 +64,7 @@ def requested(state: Store, event: RpSaRequested, now: float) -> None:
 
 
 def find_policy(state: Store, peer: Peer, offer: RpSaOffer) -> SessionPolicy:
-    """The one session that the request is for. Raises RefusedError (TS_UNACCEPTABLE)."""
+    """Return the only session that fits the request. Raises RefusedError (TS_UNACCEPTABLE)."""
     opener, service = offer.tsi, offer.tsr
     if opener.port == service.port:
         raise RefusedError(NotifyType.TS_UNACCEPTABLE, "the opener's port is the service port")
@@ -88,7 +88,7 @@ def find_policy(state: Store, peer: Peer, offer: RpSaOffer) -> SessionPolicy:
     elif not pinned:
         named = []
     if len(named) != 1:
-        # A port that nobody pins is another one each time.
+        # A port that is not pinned differs each time.
         pins = [str(policy.peer_port) for policy in candidates if policy.peer_port is not None]
         port = (
             f'source port {opener.port} of {opener.address} (peer-port here: {" ".join(pins)}) and '
@@ -102,7 +102,7 @@ def find_policy(state: Store, peer: Peer, offer: RpSaOffer) -> SessionPolicy:
 
 
 def choose(state: Store, policy: SessionPolicy, offer: RpSaOffer) -> str:
-    """The first suite of ours that is on offer. Raises RefusedError (NO_PROPOSAL_CHOSEN)."""
+    """Return the first suite of ours that is on offer. Raises RefusedError (NO_PROPOSAL_CHOSEN)."""
     for name in policy.algorithms:
         if name in state.algorithms and (name, policy.tcp_options) in offer.proposals:
             return name
@@ -126,7 +126,10 @@ def _several(names: Iterable[str]) -> str:
 def take_ids(
     state: Store, peer: Peer, policy: SessionPolicy, pair: SocketPair, offer: RpSaOffer, now: float
 ) -> int:
-    """Take the peer's SendID as RecvID, and one of ours. Raises RefusedError, taking neither."""
+    """Take the peer's SendID as RecvID, and one of ours.
+
+    Raises RefusedError; neither is taken then.
+    """
     in_use = state.recv_ids_in_use(peer, pair, now)
     if offer.keyid in in_use or not offer.keyid:
         raise RefusedError(
@@ -156,8 +159,9 @@ def _requested(state: Store, peer: Peer, event: RpSaRequested, now: float) -> No
     pair = SocketPair(offer.tsr.address, offer.tsr.port, offer.tsi.address, offer.tsi.port)
     old = state.connections.get(pair)
     if old is not None and old.phase in (Phase.PROVING, Phase.PROVEN, Phase.ENDING):
-        # "I have no connection on this socket pair": what survives here swallows every new SYN.
-        # The new key goes on only when the daemon has closed the old connection.
+        # A new request means "I have no connection on this socket pair": an old one here would drop
+        # every new SYN. The new key is installed only when the daemon has closed the old
+        # connection.
         if old.replacement is not None:
             ending.refuse_for_now(state, old.replacement.token, now)
         old.replacement = event
@@ -165,8 +169,8 @@ def _requested(state: Store, peer: Peer, event: RpSaRequested, now: float) -> No
         state.deadlines.set(Due.REPLACED, old, now + ABORT_WITHIN)
         return
     for other in state.connections_with(peer):
-        # One pending MKT per session and opener, and per pair, whichever session it was for: a
-        # newer request replaces it.
+        # One pending MKT per session and opener, and per pair, for any session: a newer request
+        # replaces it.
         if (
             (other.policy.key == policy.key or other is old)
             and not other.opener
@@ -191,7 +195,7 @@ def _requested(state: Store, peer: Peer, event: RpSaRequested, now: float) -> No
 
 
 def prepared(state: Store, conn: Connection, keys: RpSaKeys, now: float) -> None:
-    """The key is there, at once or after additional key exchanges: install, then answer."""
+    """Install the key, which is there at once or after additional key exchanges; then answer."""
     life = conn.mkt_in_use
     state.give_key(conn, life, keys, conn.policy.lifetime, now)
     life.on_listener = True
@@ -199,20 +203,22 @@ def prepared(state: Store, conn: Connection, keys: RpSaKeys, now: float) -> None
 
 
 def abandoned(state: Store, conn: Connection, now: float) -> None:
-    """The peer never finished its request."""
+    """Drop a request that the peer never completed."""
     conn.mkt_in_use.token = None
     ending.drop(state, conn, now, tell_peer=False)
 
 
 def not_closed(state: Store, conn: Connection, now: float) -> None:
-    """Due.REPLACED: the daemon did not close the old connection in time."""
+    """Refuse the new request (Due.REPLACED): the daemon did not close the old connection in
+    time.
+    """
     if conn.replacement is not None:
         ending.refuse_for_now(state, conn.replacement.token, now)
         conn.replacement = None
 
 
 def installed(state: Store, conn: Connection, now: float) -> None:
-    """The SYN would be accepted: answer now, and hold the key for so long."""
+    """Answer, now that the SYN would be accepted, and hold the key for a limited time."""
     life = conn.mkt_in_use
     life.move(MktState.INSTALLED)
     conn.phase = Phase.WAITING
@@ -220,14 +226,14 @@ def installed(state: Store, conn: Connection, now: float) -> None:
     if life.token is not None:
         token, life.token = life.token, None
         if not state.endpoint.answer(token, now):
-            # The peer asks again, over the next IKE SA.
+            # The peer repeats its request, over the next IKE SA.
             ending.drop(state, conn, now, tell_peer=False)
             return
     wait_for_syn(state, conn, now)
 
 
 def wait_for_syn(state: Store, conn: Connection, now: float) -> None:
-    """The listener holds the key for so long, and never beyond its hard lifetime."""
+    """Hold the key on the listener for a limited time, and never beyond its hard lifetime."""
     state.deadlines.set(Due.SYN, conn, min(now + LISTENER_HOLDS, conn.mkt_in_use.hard_at))
 
 
@@ -252,12 +258,12 @@ def not_installed(state: Store, conn: Connection, failure: Failed, now: float) -
 
 
 def remove(state: Store, mkt: Mkt, now: float) -> None:
-    """Due.LISTENER."""
+    """Remove a key from the listener (Due.LISTENER)."""
     state.command(Remove(mkt, Where.LISTENER))
 
 
 def not_removed(state: Store, mkt: Mkt, failure: Failed, now: float) -> None:
-    """A key that stays on the listener lets a recorded connection be replayed: try again."""
+    """Retry the removal: a key on the listener lets a recorded connection be replayed."""
     if failure.cause is not Cause.GONE:
         state.note(
             None,

@@ -1,4 +1,4 @@
-"""MKTs that end because IKE says so: DELETE from the peer, the answer to ours, INITIAL_CONTACT."""
+"""The end of MKTs by IKE: DELETE from the peer, the answer to ours, INITIAL_CONTACT."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ikev2.events import DeleteAnswered, InitialContact, KeysDeleted
 
 
 def keys_deleted(state: Store, event: KeysDeleted, now: float) -> None:
-    """The peer deletes MKTs: answer at once, with ours of the same MKTs."""
+    """Answer the peer's DELETE at once, with our SendIDs of the same MKTs."""
     peer = state.peers[event.peer]
     known = [life for life in map(peer.by_recv_id, event.recv_ids) if life is not None]
     state.endpoint.answer_delete(
@@ -35,14 +35,14 @@ def keys_deleted(state: Store, event: KeysDeleted, now: float) -> None:
 
 
 def _is_over(conn: Connection) -> bool:
-    """The peer has deleted every MKT of it, but those that we are deleting ourselves."""
+    """Return True if the peer has deleted every MKT of it, except those that we are deleting."""
     return all(
         life.deleted_by_peer or life.deleting for life in conn.mkts() if life.mkt is not None
     )
 
 
 def _over(state: Store, conn: Connection, now: float) -> None:
-    """An authenticated RST; TCP gets some time to say the same."""
+    """Abort, or give the TCP of a proven connection some time to end by itself."""
     if conn.phase is not Phase.PROVEN:
         ending.abort(state, conn, 'the peer deleted its key', now)
     elif not state.deadlines.is_set(Due.DELETED, conn):
@@ -50,7 +50,7 @@ def _over(state: Store, conn: Connection, now: float) -> None:
 
 
 def delete_answered(state: Store, event: DeleteAnswered, now: float) -> None:
-    """Our DELETE was answered, or never will be."""
+    """Note that our DELETE was answered, or never will be."""
     peer = state.peers.get(event.peer)
     if peer is None:
         return
@@ -68,13 +68,13 @@ def delete_answered(state: Store, event: DeleteAnswered, now: float) -> None:
 
 
 def initial_contact(state: Store, event: InitialContact, now: float) -> None:
-    """The peer has restarted: what its IKE SAs of before have made is dead, whenever they did."""
+    """End all MKTs of the peer's earlier IKE SAs: the peer has restarted."""
     peer = state.peers[event.peer]
     dead = [life for life in peer.mkts if life.mkt and life.authenticated < event.before]
     for conn in state.connections_with(peer):
         if conn.mkt_in_use not in dead:
             continue
-        # With a successor that can't be a true one of the peer's new self.
+        # With its successor, which can't belong to the peer's new instance.
         dead += [life for life in conn.mkts() if life.mkt and life not in dead]
         for life in conn.mkts():
             life.deleted_by_peer = True
@@ -84,7 +84,7 @@ def initial_contact(state: Store, event: InitialContact, now: float) -> None:
 
 
 def _dead(state: Store, peer: Peer, life: MktRecord, now: float) -> None:
-    """Its ids need not wait for a DELETE."""
+    """Free the ids of an MKT without waiting for a DELETE."""
     if life.ended:
         state.release(peer, life)
     else:
@@ -92,5 +92,7 @@ def _dead(state: Store, peer: Peer, life: MktRecord, now: float) -> None:
 
 
 def not_closed(state: Store, conn: Connection, now: float) -> None:
-    """Due.DELETED: the peer deleted the connection's only key and TCP did not end."""
+    """Abort a connection whose only key the peer deleted, and whose TCP did not end
+    (Due.DELETED).
+    """
     ending.abort(state, conn, 'the peer deleted its only key', now)

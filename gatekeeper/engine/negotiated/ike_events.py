@@ -1,6 +1,6 @@
-"""What IKE tells: every event of the endpoint, handed to whom it concerns.
+"""The events of the IKE endpoint, each handed to its handler.
 
-An IKE SA's fortunes are kept with its peer here; the rest is the business of a session.
+Events of an IKE SA change its peer here; the others concern a session.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from ikev2 import events as ike
 
 
 def drain(state: Store, now: float) -> None:
-    """All that there is."""
+    """Handle all events."""
     while (event := state.endpoint.next_event()) is not None:
         handle(state, event, now)
 
 
 def handle(state: Store, event: ike.Event, now: float) -> None:
-    """To whom it concerns; of a peer that is not configured any more, to nobody."""
+    """Handle one event; events of a peer that was removed are ignored."""
     if isinstance(event, ike.StrangerCalled):
         strangers.stranger_called(state, event, now)
         return
@@ -38,7 +38,7 @@ def handle(state: Store, event: ike.Event, now: float) -> None:
         case ike.IkeSaUp():
             peer.up = True
             if event.initiator:
-                # As responder we don't know yet that the peer believes us.
+                # As responder we don't know yet that the peer accepts our proof.
                 peer.attempts = 0
             peer.trouble = None
             state.deadlines.cancel(Due.IKE, peer)
@@ -56,7 +56,7 @@ def handle(state: Store, event: ike.Event, now: float) -> None:
         case ike.IkeSaDistrusted():
             reproving.distrusted(state, peer, event)
         case ike.IkeSaFailed():
-            # Cause and text apart, for who reads timelines by program.
+            # Cause and text separately, for programs that read timelines.
             state.refuse_peer(peer, explain_ike_failure(event), cause=event.cause, text=event.text)
             if not peer.up:
                 _ike_again(state, peer, now)
@@ -81,7 +81,9 @@ def handle(state: Store, event: ike.Event, now: float) -> None:
 
 
 def send_failed(state: Store, failure: ike.SendFailure, now: float) -> None:
-    """Tell it of the peer at that address, unless IKE works: ICMP errors may be forged."""
+    """Report a failure to send to the peer at that address, unless IKE works: ICMP may be
+    forged.
+    """
     reason, says = Reason.SEND_REFUSED, 'this host could not send'
     if failure.from_icmp:
         reason = Reason.NOBODY_AT_PORT if failure.is_port_closed else Reason.UNREACHABLE
@@ -109,7 +111,7 @@ def _ike_message(state: Store, peer: Peer, event: ike.IkeMessage) -> None:
 
 def _ike_again(state: Store, peer: Peer, now: float) -> None:
     if state.deadlines.is_set(Due.IKE, peer):
-        # What strangers send in its name must not put it off for ever.
+        # Messages that attackers send in its name must not delay it for ever.
         return
     wait = backoff(IKE_BACKOFF, peer.attempts, state.fraction())
     peer.attempts += 1
@@ -117,7 +119,7 @@ def _ike_again(state: Store, peer: Peer, now: float) -> None:
 
 
 def _prepared(state: Store, event: ike.RpSaPrepared | ike.RpSaAbandoned, now: float) -> None:
-    """The peer's additional key exchanges are done, or will never be."""
+    """Go on after the peer's additional key exchanges, or drop its request."""
     for conn in state.connections_with(state.peers[event.peer]):
         for life in conn.mkts():
             if life.token != event.token:

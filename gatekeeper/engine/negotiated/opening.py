@@ -1,7 +1,7 @@
 """The active side: from a bound socket to an MKT on it, before the SYN.
 
-The opener asks for a new MKT with each attempt, since only it knows the port; a request says "I
-have no connection on this socket pair".
+The opener requests a new MKT for each attempt, since only the opener knows the port; a request
+means "I have no connection on this socket pair".
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ MOST_ATTEMPTS = 3
 """Requests of one opening that KEYID_IN_USE may repeat."""
 
 _FORGOTTEN = frozenset({Cause.IKE_SA_LOST, Cause.DELETED, Cause.STOPPED})
-"""The IKE SA went, and the request with it."""
+"""Causes that mean the end of the IKE SA, and of the request with it."""
 
 
 def offered(state: Store, policy: SessionPolicy) -> tuple[str, ...]:
-    """The session's suites that this host can do."""
+    """Return the session's suites that this host supports."""
     return tuple(name for name in policy.algorithms if name in state.algorithms)
 
 
 def request_for(conn: Connection, life: MktRecord, suites: tuple[str, ...]) -> RpSaRequest:
-    """The request for a new MKT: selectors by the role in TCP, opener first."""
+    """Return the request for a new MKT: selectors by the role in TCP, opener first."""
     pair, policy = conn.pair, conn.policy
     return RpSaRequest(
         keyid=life.send_id,
@@ -56,7 +56,7 @@ def request_for(conn: Connection, life: MktRecord, suites: tuple[str, ...]) -> R
 def open_connection(
     state: Store, session_key: str, pair: SocketPair, waiter: Waiter, now: float
 ) -> None:
-    """A socket for `pair` is bound and closed: get it a key."""
+    """Get a key for `pair`, whose socket is bound and closed."""
     policy = state.policies.get(session_key)
     step = 'before connect'
     if policy is None:
@@ -76,7 +76,7 @@ def open_connection(
         return
     old = state.connections.get(pair)
     if old is not None:
-        # Its socket must be closed, else the pair could not have been bound again.
+        # Its socket must be closed, or the pair could not have been bound again.
         ending.drop(state, old, now)
     if policy.keychain is not None:
         chains.open_connection(state, policy, pair, waiter, now)
@@ -103,7 +103,7 @@ def open_connection(
 
 
 def ask(state: Store, conn: Connection, now: float) -> None:
-    """Ask for the MKT, under a SendID that was taken just now."""
+    """Request the MKT, with a SendID that was taken just now."""
     suites = offered(state, conn.policy)
     if not suites:
         cause = f'this host can do none of: {" ".join(conn.policy.algorithms)}'
@@ -114,8 +114,11 @@ def ask(state: Store, conn: Connection, now: float) -> None:
 
 
 def ask_again(state: Store, conn: Connection, now: float) -> None:
-    """Due.ASK_AGAIN. Under another SendID: a DELETE of what had this one may be in flight by now,
-    and the peer decides for how long."""
+    """Repeat the request (Due.ASK_AGAIN), with another SendID.
+
+    A DELETE of an earlier MKT with the old SendID may be in flight, and the peer decides for how
+    long.
+    """
     before = conn.mkt_in_use
     before.end(MktState.FAILED)
     state.release(conn.peer, before)
@@ -128,7 +131,7 @@ def ask_again(state: Store, conn: Connection, now: float) -> None:
 
 
 def too_late(state: Store, conn: Connection, now: float) -> None:
-    """Due.GATE."""
+    """Fail an opening that took too long (Due.GATE)."""
     unanswered = Explanation.of(Reason.NO_IKE_ANSWER, 'negotiating the key', str(Cause.NO_ANSWER))
     if conn.mkt_in_use.mkt is not None:
         cause = 'no answer from the installer'
@@ -149,7 +152,7 @@ def _give_up(state: Store, conn: Connection, why: Explanation, now: float) -> No
 
 
 def cancelled(state: Store, pair: SocketPair, waiter: Waiter, now: float) -> None:
-    """Nobody waits for this opening any more."""
+    """End an opening that no caller waits for any more."""
     conn = state.connections.get(pair)
     if conn is None or conn.waiter is not waiter:
         return
@@ -160,12 +163,12 @@ def cancelled(state: Store, pair: SocketPair, waiter: Waiter, now: float) -> Non
 
 
 def negotiated(state: Store, conn: Connection, keys: RpSaKeys, now: float) -> None:
-    """The answer has come: install, before the SYN."""
+    """Install the negotiated key, before the SYN."""
     life, peer = conn.mkt_in_use, conn.peer
     if keys.recv_id in state.recv_ids_in_use(peer, conn.pair, now) or not peer.keyids.take_recv_id(
         keys.recv_id
     ):
-        # Delete what the peer now has, and say which of its ids we can't take.
+        # Delete the peer's new MKT, and name the ids that we can't take.
         keys.master_key.wipe()
         state.endpoint.delete(peer.pad.name, (life.send_id,), now)
         conn.keyids_refused.update(state.recv_ids_in_use(peer, conn.pair, now))
@@ -177,7 +180,7 @@ def negotiated(state: Store, conn: Connection, keys: RpSaKeys, now: float) -> No
 
 
 def _again(state: Store, conn: Connection, now: float, cause: str) -> None:
-    """Repeat the request under another SendID; the one before stays out of use for a while."""
+    """Repeat the request with another SendID; the old one stays out of use for a while."""
     conn.attempts += 1
     conn.mkt_in_use.end(MktState.FAILED)
     state.release_at(conn.peer, conn.mkt_in_use, now + 2.0 * conn.policy.lifetime)
@@ -189,7 +192,7 @@ def _again(state: Store, conn: Connection, now: float, cause: str) -> None:
 
 
 def _begin_anew(state: Store, conn: Connection, now: float, unwanted: Iterable[int] = ()) -> bool:
-    """Another life, under another SendID; False if there is none or nobody waits any more."""
+    """Begin another MKT with another SendID; return False if there is none or no caller waits."""
     if conn.waiter is None:
         return False
     try:
@@ -201,9 +204,9 @@ def _begin_anew(state: Store, conn: Connection, now: float, unwanted: Iterable[i
 
 
 def refused(state: Store, conn: Connection, failure: RpSaFailed, now: float) -> None:
-    """The request failed and left nothing at the peer. GATE bounds what is tried again."""
+    """Handle a failed request, which left nothing at the peer. GATE limits the repetitions."""
     life, peer = conn.mkt_in_use, conn.peer
-    # The peer may have restarted, and be there again.
+    # The peer may have restarted, and be reachable again.
     busy = failure.notify == NotifyType.TEMPORARY_FAILURE or failure.cause in _FORGOTTEN
     if busy and conn.waiter is not None:
         state.deadlines.set(Due.ASK_AGAIN, conn, now + OPENING_RETRY)
@@ -220,7 +223,7 @@ def refused(state: Store, conn: Connection, failure: RpSaFailed, now: float) -> 
 
 
 def installed(state: Store, conn: Connection, now: float) -> None:
-    """The key is on the closed socket: connect() may be called."""
+    """Grant the connection: the key is on the closed socket, so connect() may be called."""
     life = conn.mkt_in_use
     life.move(MktState.INSTALLED)
     conn.phase = Phase.WAITING
@@ -235,7 +238,7 @@ def installed(state: Store, conn: Connection, now: float) -> None:
 
 
 def not_installed(state: Store, conn: Connection, failure: Failed, now: float) -> None:
-    """The kernel refused the key; the peer is told at once (`ending.drop` sends DELETE)."""
+    """Fail the opening: the kernel refused the key. `ending.drop` sends DELETE to the peer."""
     cause = f'key refused: {failure.text}'
     why = Explanation.of(
         BY_INSTALLER.get(failure.cause, Reason.KEY_REFUSED), 'installing the key', cause

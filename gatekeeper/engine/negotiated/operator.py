@@ -1,8 +1,7 @@
-"""What an operator does to negotiated keys: rekey, revoke, drain, and take the last two back.
+"""An operator's operations on negotiated keys: rekey, revoke, drain, and undoing the last two.
 
-Each is an event of every session that is meant, and says what it did. A revocation, or a drain,
-takes effect at once and outlives a reload: a session that a `Selection` names gets no key until it
-is taken back.
+Each is an event of every selected session, and returns its result. A revocation, or a drain, takes
+effect at once and outlives a reload: a session of the `Selection` gets no key until it is undone.
 """
 
 from __future__ import annotations
@@ -17,8 +16,11 @@ from gatekeeper.state.store import Store
 
 
 def operate(state: Store, operation: Operation, selection: Selection, now: float) -> Operated:
-    """Do it, and return what it did. Raises GatekeeperError if no session with negotiated keys is
-    meant, or if there is nothing to take back."""
+    """Do the operation, and return its result.
+
+    Raises GatekeeperError if no session with negotiated keys is selected, or if there is nothing to
+    undo.
+    """
     meant = [policy for policy in state.policies.values() if selection.matches(policy)]
     if not meant and operation not in _TAKES_BACK:
         raise GatekeeperError(f'no session with negotiated keys is {selection}')
@@ -33,7 +35,7 @@ def operate(state: Store, operation: Operation, selection: Selection, now: float
 
 
 def rekey(state: Store, selection: Selection, now: float) -> int:
-    """Have the keys in use replaced now; return how many are."""
+    """Have the keys in use replaced now; return their number."""
     found = [conn for conn in _chosen(state, selection) if conn.phase is Phase.PROVEN]
     _tell(state, 'rekey', selection)
     for conn in found:
@@ -42,7 +44,7 @@ def rekey(state: Store, selection: Selection, now: float) -> int:
 
 
 def revoke(state: Store, selection: Selection, now: float) -> int:
-    """Take the keys of these sessions away, and give them none; return how many connections end."""
+    """Remove the keys of these sessions, and give them none; return how many connections end."""
     found = _withhold(state, selection, Withheld.REVOKED)
     _tell(state, 'revoke', selection)
     for conn in found:
@@ -53,8 +55,10 @@ def revoke(state: Store, selection: Selection, now: float) -> int:
 
 
 def drain(state: Store, selection: Selection, now: float) -> int:
-    """End these sessions with NOTIFICATION Cease, and give them no key; return how many
-    connections end."""
+    """End these sessions with NOTIFICATION Cease, and give them no key.
+
+    Returns how many connections end.
+    """
     found = _withhold(state, selection, Withheld.DRAINED)
     _tell(state, 'drain', selection)
     for conn in found:
@@ -63,7 +67,7 @@ def drain(state: Store, selection: Selection, now: float) -> int:
 
 
 def restore(state: Store, selection: Selection, withheld: Withheld) -> bool:
-    """Take a revocation or a drain back, as it was said; return False if there is none like it."""
+    """Undo a revocation or a drain of the same selection; return False if there is none."""
     if state.withheld.get(selection) is not withheld:
         return False
     del state.withheld[selection]

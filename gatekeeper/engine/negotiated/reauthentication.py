@@ -1,9 +1,9 @@
-"""A changed PAD entry: proofs are judged again, or the peer proves itself anew.
+"""A changed PAD entry: proofs are judged again, or the peer has to prove itself again.
 
 Every IKE SA and every MKT is judged by its own proof. New trust anchors and CRLs judge them at
-once: what fails ends, the rest goes on untouched. After a change of a credential only a new proof
-can tell: every MKT from before the change has REPROVE_WITHIN to get a successor under it, since the
-peer that proves itself anew need not be the one that holds the MKT. A change of anything else
+once: those that fail end, all others go on. After a change of a credential only a new proof can
+tell: every MKT from before the change has REPROVE_WITHIN to get a successor under it, since the
+peer that proves itself may not be the one that holds the MKT. A change of anything else
 renegotiates all MKTs, and sets no limit but their hard lifetime.
 """
 
@@ -33,7 +33,7 @@ UNRENEWED = (
 
 
 def begin(state: Store, peer: Peer, after: IkePeer, now: float) -> None:
-    """Meet an entry that is about to change to `after`, between the same two identities."""
+    """Prepare for a change of the entry to `after`, between the same two identities."""
     before, credential = peer.ike, after.remote_credential
     judged = isinstance(credential, TrustAnchors) and isinstance(
         before.remote_credential, TrustAnchors
@@ -52,7 +52,7 @@ def begin(state: Store, peer: Peer, after: IkePeer, now: float) -> None:
 
 
 def _judge_mkts(state: Store, peer: Peer, after: IkePeer, now: float) -> None:
-    """Revoke each MKT whose own proof does not do any more."""
+    """Revoke each MKT whose own proof does not hold any more."""
     failed: dict[str, list[MktRecord]] = {}
     wall = state.wall(now)
     for mkt in _mkts(state, peer):
@@ -67,7 +67,7 @@ def _judge_mkts(state: Store, peer: Peer, after: IkePeer, now: float) -> None:
 
 
 def _limit_mkts(state: Store, peer: Peer, now: float) -> None:
-    """Let every MKT from before this change end in time, by which it must have a successor."""
+    """Limit every MKT from before this change: it needs a successor within that time."""
     for mkt in _mkts(state, peer):
         if mkt.mkt is not None and mkt.limited is None:
             mkt.limited = UNPROVEN
@@ -96,7 +96,7 @@ def _explanation(cause: str) -> Explanation:
 
 
 def proven(state: Store, peer: Peer, now: float) -> None:
-    """An IKE SA is up, by the entry as it is now: replace the MKTs from before."""
+    """Replace the MKTs from before, now that an IKE SA is up by the present entry."""
     if not peer.renew:
         return
     peer.renew = False
@@ -109,6 +109,6 @@ def proven(state: Store, peer: Peer, now: float) -> None:
 
 
 def distrusted(state: Store, peer: Peer, event: IkeSaDistrusted) -> None:
-    """One IKE SA has ended, since its own proof does not hold any more."""
+    """Report the end of one IKE SA, whose own proof does not hold any more."""
     why = _explanation(event.text)
     state.tell_peer(peer, why, spis=event.spis)

@@ -1,6 +1,6 @@
-"""Getting a successor: asking for one, answering the peer that asks, and both at once.
+"""A successor: requesting one, answering the peer's request, and both at once.
 
-What is done with it when both ends have it is in `rotation`.
+`rotation` brings it into use when both ends have it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tcpao.installer import Failed, Install, KeyState, Probe, Read, Where
 
 
 def ask(state: Store, conn: Connection, now: float) -> None:
-    """The soft lifetime is over: ask for a successor, unless one is on its way."""
+    """Request a successor at the soft lifetime, unless one is on its way."""
     if (
         conn.phase is not Phase.PROVEN
         or conn.requested_successor
@@ -60,10 +60,10 @@ def ask(state: Store, conn: Connection, now: float) -> None:
 
 
 def unanswered(state: Store, conn: Connection, now: float) -> None:
-    """Due.UNANSWERED: repeat what waits for an answer; a silent IKE SA is replaced at once.
+    """Repeat the request (Due.UNANSWERED); a silent IKE SA is replaced at once.
 
     The request itself may wait in the queue behind others. An IKE SA under which the peer still
-    answers them is not given up.
+    answers others is not given up.
     """
     if conn.requested_successor is None or conn.requested_successor.exchange is None:
         return
@@ -80,7 +80,7 @@ def _look_again(state: Store, conn: Connection, now: float) -> None:
 
 
 def negotiated(state: Store, conn: Connection, life: MktRecord, keys: RpSaKeys, now: float) -> None:
-    """Our request was answered: install it on the connection."""
+    """Install the successor on the connection: our request was answered."""
     state.deadlines.cancel(Due.UNANSWERED, conn)
     peer = conn.peer
     in_use = state.recv_ids_in_use(peer, conn.pair, now)
@@ -102,14 +102,14 @@ def negotiated(state: Store, conn: Connection, life: MktRecord, keys: RpSaKeys, 
 def failed(
     state: Store, conn: Connection, life: MktRecord, failure: RpSaFailed, now: float
 ) -> None:
-    """Our request failed; the session stays on its key."""
+    """Handle a failed request of ours; the session stays on its key."""
     state.deadlines.cancel(Due.UNANSWERED, conn)
     conn.requested_successor = None
     life.end(MktState.FAILED)
     state.release(conn.peer, life)
     if failure.notify == NotifyType.CHILD_SA_NOT_FOUND:
         if conn.mkt_in_use.limited is not None:
-            # Whoever holds this key is not who has proven itself by the new credential.
+            # The holder of this key is not the peer that has proven itself by the new credential.
             cause = 'the peer does not know the key from before the change of a credential'
             state.refuse(conn.policy, 'configuration', cause, Reason.UNRENEWED)
             ending.abort(state, conn, cause, now)
@@ -121,19 +121,21 @@ def failed(
         why = explain('rekey', failure, None if conn.peer.up else conn.peer.trouble)
         state.warn(conn, why)
     if failure.cause is Cause.NO_ANSWER:
-        # Of others nothing is known: they stay.
+        # Nothing is known about other connections: they stay.
         state.endpoint.connect(conn.peer.pad.name, now)
     _go_on(state, conn, now)
 
 
 def _go_on(state: Store, conn: Connection, now: float) -> None:
-    """Of at most two exchanges for a successor one has ended, well or not: wait for the other,
-    bring one into use, or try again."""
+    """Go on after one of at most two exchanges for a successor has ended.
+
+    Wait for the other one, bring one into use, or try again.
+    """
     ours, theirs = conn.requested_successor, conn.peers_successor
     if conn.rotation is not None:
         return
     if any(life is not None and life.state is not MktState.INSTALLED for life in (ours, theirs)):
-        # A side moves no RNext while a request of its own for the same MKT is unanswered.
+        # A side does not set RNext while its own request for the same MKT is unanswered.
         return
     conn.requested_successor = None
     if ours is not None and theirs is not None and ours.lowest_nonce < theirs.lowest_nonce:
@@ -141,7 +143,7 @@ def _go_on(state: Store, conn: Connection, now: float) -> None:
         rotation.discard(state, conn, ours, now)
         ours = None
     if ours is not None:
-        # Theirs, if there is one, stays in `offered` until its initiator deletes it.
+        # The peer's, if there is one, stays in `peers_successor` until its initiator deletes it.
         rotation.begin(state, conn, ours, now)
     elif theirs is not None:
         conn.peers_successor = None
@@ -154,7 +156,7 @@ def _go_on(state: Store, conn: Connection, now: float) -> None:
 
 
 def requested(state: Store, event: RpSaRequested, now: float) -> None:
-    """The peer asks for a successor: refuse it, or install and then answer."""
+    """Handle the peer's request for a successor: refuse it, or install and then answer."""
     try:
         _requested(state, event, now)
     except RefusedError as refusal:
@@ -201,9 +203,9 @@ def _requested(state: Store, event: RpSaRequested, now: float) -> None:
 
 
 def _withdraw_unsent(state: Store, conn: Connection) -> None:
-    """A request of ours for the same MKT that still waits for its turn is not needed any more.
+    """Withdraw our request for the same MKT that was not sent yet: it is not needed any more.
 
-    Two that cross take three ids of each side, in the place of two.
+    Two crossing requests take three ids of each side, instead of two.
     """
     ours = conn.requested_successor
     if ours is None or ours.exchange is None:
@@ -217,13 +219,13 @@ def _withdraw_unsent(state: Store, conn: Connection) -> None:
 
 
 def prepared(state: Store, conn: Connection, life: MktRecord, keys: RpSaKeys, now: float) -> None:
-    """The successor's key is there, at once or after additional key exchanges."""
+    """Install the successor, whose key is there at once or after additional key exchanges."""
     state.give_key(conn, life, keys, conn.policy.lifetime, now)
     state.command(Install(life.key, Where.CONNECTION))
 
 
 def abandoned(state: Store, conn: Connection, life: MktRecord, now: float) -> None:
-    """The peer never finished its request; the session stays on its key."""
+    """Drop a request that the peer never completed; the session stays on its key."""
     life.token = None
     conn.peers_successor = None
     life.end(MktState.FAILED)
@@ -232,13 +234,13 @@ def abandoned(state: Store, conn: Connection, life: MktRecord, now: float) -> No
 
 
 def installed(state: Store, conn: Connection, life: MktRecord, now: float) -> None:
-    """A successor, ours or the peer's, is on the connection."""
+    """Go on: a successor, ours or the peer's, is on the connection."""
     life.move(MktState.INSTALLED)
     state.note_installed(conn, life)
     if life.token is not None:
         token, life.token = life.token, None
         if not state.endpoint.answer(token, now):
-            # The peer can't have it: its IKE SA has ended meanwhile.
+            # The peer can't have it: its IKE SA has ended in the meantime.
             deleted(state, conn, life, now)
             return
     if life in (conn.requested_successor, conn.peers_successor):
@@ -248,7 +250,7 @@ def installed(state: Store, conn: Connection, life: MktRecord, now: float) -> No
 def not_installed(
     state: Store, conn: Connection, life: MktRecord, failure: Failed, now: float
 ) -> None:
-    """The peer is told at once: a refusal if it asked, a DELETE if we did."""
+    """Tell the peer at once: by a refusal of its request, or by a DELETE after ours."""
     if life is conn.peers_successor:
         conn.peers_successor = None
     elif life is conn.requested_successor:
@@ -269,8 +271,10 @@ def not_installed(
 
 
 def deleted(state: Store, conn: Connection, life: MktRecord, now: float) -> None:
-    """The peer has deleted a successor that isn't in a rotation: it lost against the other one,
-    or could not be installed there. Nothing was sent under it."""
+    """Discard a successor outside a rotation that the peer has deleted.
+
+    It lost against the other one, or could not be installed there. Nothing was sent under it.
+    """
     if life is conn.peers_successor:
         conn.peers_successor = None
     else:
@@ -283,7 +287,7 @@ def deleted(state: Store, conn: Connection, life: MktRecord, now: float) -> None
 
 
 def _doubt(state: Store, conn: Connection) -> None:
-    """CHILD_SA_NOT_FOUND removes nothing by itself: see whether good segments still come."""
+    """Check whether good segments still come: CHILD_SA_NOT_FOUND alone removes nothing."""
     if conn.doubt is None:
         conn.doubt = -1
         state.command(Probe(conn.pair, on=True))
@@ -291,7 +295,7 @@ def _doubt(state: Store, conn: Connection) -> None:
 
 
 def read(state: Store, conn: Connection, seen: KeyState, now: float) -> None:
-    """While in doubt: the first look counts, the one after DOUBT_FOR compares."""
+    """Compare two readings after CHILD_SA_NOT_FOUND: the first, and the one after DOUBT_FOR."""
     good = sum(key.good for key in seen.keys)
     if conn.doubt == -1:
         conn.doubt, conn.doubt_until = good, now + DOUBT_FOR

@@ -1,7 +1,7 @@
-"""Revocation: MKTs that nobody may use from now on, whatever still uses them.
+"""Revocation: MKTs that neither side may use from now on, even if in use.
 
 It takes effect at once. A connection whose traffic is under a revoked MKT is aborted; where another
-MKT protects it, the revoked one is taken off by force and the session stays.
+MKT protects it, the revoked one is removed by force and the session stays.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from gatekeeper.state.store import Store
 def revoke(
     state: Store, peer: Peer, revoked: Collection[MktRecord], why: Explanation, now: float
 ) -> None:
-    """Revoke these MKTs of a peer; every session that loses its connection is told why."""
+    """Revoke these MKTs of a peer; every session that loses its connection gets the reason."""
     for mkt in revoked:
         mkt.revoked = True
     for conn in state.connections_with(peer):

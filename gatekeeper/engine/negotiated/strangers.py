@@ -1,4 +1,4 @@
-"""IKE from addresses that are no neighbor's: told to operators, never answered."""
+"""IKE from unknown addresses: reported to operators, never answered."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from gatekeeper.state.store import Store
 from ikev2.events import StrangerCalled
 
 TOLD_AGAIN_AFTER = 3600.0
-"""Seconds, for each address."""
+"""Seconds until the same address is reported again."""
 MOST_STRANGERS = 8
-"""Addresses that are told in that time: anybody can send from any, and must not fill a disk."""
+"""Addresses reported in that time: anyone can send from any address, and must not fill a disk."""
 
 
 def stranger_called(state: Store, event: StrangerCalled, now: float) -> None:
-    """Tell that somebody asks whom nobody has configured: the operator there sees no answer."""
+    """Report IKE from an address without a neighbor: the operator at the other end sees no
+    answer.
+    """
     known = state.strangers
     for address, told_at in list(known.items()):
         if now - told_at >= TOLD_AGAIN_AFTER:

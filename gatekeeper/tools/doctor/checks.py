@@ -1,4 +1,4 @@
-"""Judge what a host can do, from facts alone: no file, socket or clock is used here."""
+"""The judgement of a host from facts alone: no file, socket or clock is used here."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ CAPABILITIES: Final = {
     'CAP_NET_ADMIN': (12, 'firewall rules and the netfilter queue of user-space TCP-AO'),
     'CAP_NET_BIND_SERVICE': (10, 'the ports 179, 500 and 4500'),
 }
-"""Bit number (include/uapi/linux/capability.h), and what it is needed for."""
+"""Bit number (include/uapi/linux/capability.h), and the need for the capability."""
 
 
 class Verdict(StrEnum):
-    """What a finding means for protected sessions."""
+    """The effect of a finding on protected sessions."""
 
     GOOD = 'ok'
     NOTE = 'note'
-    """Something to know; sessions come up."""
+    """A remark; sessions come up."""
     WARNING = 'warning'
-    """Sessions come up, and may not stay up or not be as safe as they could be."""
+    """Sessions come up, and may not stay up or may be less secure than possible."""
     BAD = 'bad'
-    """No protected session comes up before this is mended."""
+    """No protected session comes up until this is corrected."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the answer."""
+    """One line of the result."""
 
     subject: str
     verdict: Verdict
     text: str
     remedy: str = ''
-    """What to do; empty if there is nothing to do."""
+    """The advice; empty if there is nothing to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,32 +50,33 @@ class PortUser:
     """`udp` or `tcp`."""
     port: int
     program: str
-    """Name and process ID, or why they are not known."""
+    """Name and process ID, or why they are unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """Facts about a host, as `host.look` finds them."""
+    """Facts about a host, found by `host.look`."""
 
     kernel: str
     """Release of the running kernel."""
     no_kernel_tcp_ao: str | None
-    """Why the kernel's TCP-AO can't be used; None if it can."""
+    """The reason why the kernel's TCP-AO is unusable; None if it works."""
     no_packet_process: str | None
-    """Why user-space TCP-AO can't be used; None if it can."""
+    """The reason why user-space TCP-AO is unusable; None if it works."""
     capabilities: int
     """The effective set, as a bit mask."""
     ports: Sequence[PortUser] = ()
     clock_synchronized: bool | None = None
-    """None if the kernel didn't tell."""
+    """None if the kernel did not tell."""
     syncookies: int | None = None
     """`net.ipv4.tcp_syncookies`; None if it can't be read."""
     mtus: Sequence[tuple[str, int]] = ()
     """Interfaces that are up, and their MTU in octets."""
     foreign_accepts: Sequence[str] = field(default_factory=tuple)
-    """Rules of others that accept packets before our rules see them, as iptables prints them."""
+    """Rules of other programs that accept packets before our rules see them, printed by
+    iptables."""
     rules_unknown: str | None = None
-    """Why rules of others could not be read; None if they could."""
+    """The reason why rules of other programs could not be read; None if they could."""
 
 
 def judge(host: Host) -> list[Finding]:

@@ -22,8 +22,9 @@ def add_verb(verbs: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Look, judge, print. Return the exit status."""
-    # Imports netlink and what else it takes to look: not for `gatekeeper --help`.
+    """Examine, judge and print; return the exit status."""
+    # Imports netlink and other modules that are only needed to examine the host, not for
+    # `gatekeeper --help`.
     from gatekeeper.tools.doctor.host import look
 
     findings = judge(look())
@@ -35,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def lines_of(findings: list[Finding]) -> list[str]:
-    """Return a line for each finding, and one below it for what to do."""
+    """Return a line for each finding, and one below it with the advice."""
     width = max(len(finding.subject) for finding in findings)
     lines = []
     for finding in findings:

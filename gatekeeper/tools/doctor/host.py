@@ -1,4 +1,7 @@
-"""Look at this host: kernel, queue, privileges, ports, clock, rules of others. Nothing stays."""
+"""The facts about this host: kernel, queue, privileges, ports, clock, rules of others.
+
+Leaves no change.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ _PATIENCE: Final = 10.0
 
 
 def look() -> Host:
-    """Return the facts. What can't be read is said in them; nothing is raised for it."""
+    """Return the facts. Unreadable facts are marked as such; nothing is raised for them."""
     accepts, unknown = foreign_accepts()
     return Host(
         kernel=os.uname().release,
@@ -49,8 +52,10 @@ def capabilities(status: str) -> int:
 
 
 def sockets_in(table: str, protocol: str) -> Iterator[tuple[int, str]]:
-    """Yield port and inode of each bound UDP or listening TCP socket in the text of a table of
-    `/proc/net` (proc_net_tcp(5))."""
+    """Yield port and inode of each bound UDP or listening TCP socket in a table of `/proc/net`.
+
+    `table` is the text of the file (proc_net_tcp(5)).
+    """
     for line in table.splitlines()[1:]:
         words = line.split()
         port, state, inode = int(words[1].rpartition(':')[2], 16), words[3], words[9]
@@ -59,7 +64,7 @@ def sockets_in(table: str, protocol: str) -> Iterator[tuple[int, str]]:
 
 
 def port_users() -> Iterator[PortUser]:
-    """Yield who has a port that IKE or BGP needs, in this network namespace."""
+    """Yield the processes that have a port that IKE or BGP needs, in this network namespace."""
     wanted = {'udp': set(IKE_PORTS), 'tcp': {BGP_PORT}}
     held = [
         (protocol, port, inode)
@@ -80,7 +85,7 @@ def _table(name: str, protocol: str) -> Iterator[tuple[int, str]]:
 
 
 def _programs(inodes: set[str]) -> dict[str, str]:
-    """Return name and process ID by inode. Processes that end meanwhile are passed over."""
+    """Return name and process ID by inode. Processes that end meanwhile are skipped."""
     found: dict[str, str] = {}
     for folder in PROC.iterdir():
         if not folder.name.isdecimal():
@@ -98,7 +103,7 @@ def _programs(inodes: set[str]) -> dict[str, str]:
 
 
 def clock_synchronized() -> bool | None:
-    """Return what adjtimex(2) says of the clock; None if it fails."""
+    """Return adjtimex(2)'s answer about the clock; None if it fails."""
     asked = ctypes.create_string_buffer(_TIMEX_OCTETS)
     state = ctypes.CDLL(None).adjtimex(asked)
     return None if state < 0 else state != _TIME_ERROR
@@ -121,10 +126,10 @@ def _number(path: Path) -> int | None:
 
 
 def foreign_accepts() -> tuple[Sequence[str], str | None]:
-    """Return rules of others that accept before ours in iptables' table `mangle`, and why they
-    could not be read, if so.
+    """Return rules of others that accept before ours in iptables' table `mangle`.
 
-    In nftables a verdict `accept` ends its own base chain only, so it hides nothing from ours.
+    Also the reason why they could not be read, if so. In nftables a verdict `accept` ends its own
+    base chain only, so it hides nothing from ours.
     """
     found: list[str] = []
     for command in ('iptables', 'ip6tables'):

@@ -1,7 +1,7 @@
-"""`gatekeeper init`: write a first configuration, and keys, for two routers.
+"""The command `gatekeeper init`: a first configuration, and keys, for two routers.
 
-`questions` asks for what no option said, `routers` makes the files' contents, `command` is the
-command line. The text of a configuration is the adapter's.
+`questions` asks for missing options, `routers` makes the files' contents, `command` is the command
+line. The text of a configuration is the adapter's.
 
 Knows nothing of a configuration language, and never overwrites a file.
 """

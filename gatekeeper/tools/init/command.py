@@ -35,7 +35,7 @@ def add_verb(verbs: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Ask, write, check, and say what goes where. Return the exit status."""
+    """Ask, write, check, and print where each folder goes; return the exit status."""
     adapter = load_adapter()
     families = arguments.family or ['ipv4 unicast']
     for family in families:
@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def load_adapter() -> FirstConfiguration:
-    """Return the adapter that is installed. Raises ToolError if there is none."""
+    """Return the installed adapter. Raises ToolError if there is none."""
     for entry in metadata.entry_points(group=GROUP):
         made: FirstConfiguration = entry.load()()
         return made

@@ -1,4 +1,4 @@
-"""What must be known of two routers before anything can be written, and its check."""
+"""The questions about two routers, and the checks of their answers."""
 
 from __future__ import annotations
 
@@ -68,12 +68,12 @@ QUESTIONS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """Everything that was asked."""
+    """All answers."""
 
     local: Router
-    """It connects."""
+    """The router that connects."""
     peer: Router
-    """It listens."""
+    """The router that listens."""
     families: Sequence[str]
     credential: str
 
@@ -83,9 +83,9 @@ def answers_of(
     families: Sequence[str],
     ask: Callable[[Question], str] | None,
 ) -> Answers:
-    """Return the answers: what options gave, else what `ask` returns for a question.
+    """Return the answers: values of options, else the result of `ask` for a question.
 
-    Raises ToolError if a value isn't one, or is missing and there is nobody to ask.
+    Raises ToolError if a value is invalid, or is missing without a terminal to ask at.
     """
     missing = [f'--{q.option}' for q in QUESTIONS if given.get(q.option) is None]
     if ask is None and missing:
@@ -123,5 +123,5 @@ def _router(values: Mapping[str, Any], side: str, last: int) -> Router:
 
 
 def _router_id(address: IPv4Address | IPv6Address, last: int) -> IPv4Address:
-    """Return the address itself, or for IPv6 one of RFC 5737 that tells the two apart."""
+    """Return the address itself, or for IPv6 one of RFC 5737, different for both routers."""
     return address if isinstance(address, IPv4Address) else IPv4Address(f'192.0.2.{last}')

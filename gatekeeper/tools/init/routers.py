@@ -1,4 +1,4 @@
-"""Write the folders of two routers: keys and configuration, all new or none."""
+"""The folders of two routers: keys and configuration, all new or none."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KEY_KIND = 'ed25519'
 def write(answers: Answers, folder: Path, adapter: FirstConfiguration) -> list[Path]:
     """Write both routers' files below `folder` and return the two configurations.
 
-    Raises ToolError if a folder of a router is there already, can't be written, or if the router
+    Raises ToolError if a folder of a router exists already, can't be written, or if the router
     would refuse its configuration; then nothing is left.
     """
     homes = [folder / router.name for router in (answers.local, answers.peer)]
@@ -45,7 +45,7 @@ def write(answers: Answers, folder: Path, adapter: FirstConfiguration) -> list[P
 
 @contextmanager
 def _all_or_none(homes: list[Path]) -> Iterator[None]:
-    """Make the folders; take them away again with all that is in them if something fails."""
+    """Make the folders; remove them with their content if something fails."""
     made: list[Path] = []
     try:
         for home in homes:
@@ -66,7 +66,7 @@ def _write_keys(answers: Answers, homes: list[Path]) -> list[list[str]]:
     if answers.credential == PSK:
         name = f'{names[0]}-{names[1]}.psk'
         make_psk(homes[0] / name)
-        # copy2 keeps the mode, but the copy would be readable until it has it.
+        # copy2 would set the mode after the copy, which would be readable until then.
         (homes[1] / name).touch(mode=0o600)
         shutil.copyfile(homes[0] / name, homes[1] / name)
         return [[f'psk-file "{name}";']] * 2
