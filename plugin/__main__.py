@@ -1,4 +1,4 @@
-"""`python -m plugin` is the command `exabgp-gatekeeper`."""
+"""The command `exabgp-gatekeeper` as `python -m plugin`."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""What of ExaBGP we lean on: its version, and every name and signature that we wrap or call.
+"""The parts of ExaBGP that we depend on: its version, and every name and signature that we wrap or
+call.
 
-Checked at start: an ExaBGP that looks different is refused, rather than patched by guess.
+Checked at start: an ExaBGP that differs is refused, rather than patched by guess.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import inspect
 import re
 
 LOWEST = (5, 0, 13)
-"""A security release; older ones let API streams be injected into."""
+"""A security release; in older ones API streams can be injected into."""
 BELOW = (6,)
 
 _C = 'exabgp.configuration.'
@@ -98,13 +99,13 @@ LEANED_ON: tuple[tuple[str, str, str | None], ...] = (
 
 
 class IncompatibleError(Exception):
-    """This ExaBGP isn't one that we know; the message says what is different."""
+    """This version of ExaBGP is not supported; the message names the difference."""
 
 
 def check() -> None:
-    """Raises IncompatibleError."""
-    # After the launcher has settled its environment. `exabgp.version.version` is what the
-    # environment says (exabgp_version), whatever is installed.
+    """Check version, names and signatures. Raises IncompatibleError."""
+    # Imported after the launcher has set its environment. `exabgp.version.version` is the
+    # environment's text (exabgp_version), whatever is installed.
     from exabgp.version import release
 
     check_version(release)
@@ -113,7 +114,7 @@ def check() -> None:
 
 
 def check_version(version: str) -> None:
-    """Raises IncompatibleError for one that is out of range or that can't be read."""
+    """Check a version. Raises IncompatibleError if it is out of range or unreadable."""
     numbers = tuple(int(number) for number in re.findall(r'[0-9]+', version.split('-')[0])[:3])
     if not numbers or not numbers >= LOWEST or numbers >= BELOW:
         raise IncompatibleError(

@@ -1,4 +1,4 @@
-"""Everything of ours put into ExaBGP, once, in the order in which it is needed."""
+"""The installation of all our patches in ExaBGP, once, in the necessary order."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ PARTS = (
 
 
 def install() -> None:
-    """Patch ExaBGP. Idempotent; `compat.check` comes first."""
+    """Patch ExaBGP, after `compat.check`; a second call changes nothing."""
     if patching.installed():
         return
     for part in PARTS:

@@ -1,7 +1,8 @@
-"""`exabgp-gatekeeper`: ExaBGP with the plugin in place; its subcommands and options as ever.
+"""The command `exabgp-gatekeeper`: ExaBGP with the plugin; its subcommands and options are
+unchanged.
 
-Imports only the standard library until it has checked what it is about to import: the folder
-names of our packages are generic, and a wrong mixture must be refused by name.
+Imports only the standard library until it has checked what it is about to import: the folder names
+of our packages are generic, and a wrong mixture must be refused by name.
 """
 
 from __future__ import annotations
@@ -16,19 +17,22 @@ from typing import NoReturn
 PACKAGES = ('plugin', 'gatekeeper', 'ikev2', 'tcpao', 'keymaterial')
 
 HELPER = 'exabgp_cli_pipe'
-"""ExaBGP starts the process that serves its command line's pipes by running this script again,
-with this in the environment."""
+"""ExaBGP starts the process that serves its command line's pipes by running this script again, with
+this variable in the environment."""
 
 
 def home_of(packages: Iterable[str]) -> Path:
-    """The one directory that our packages come from. Raises ImportError if there are several."""
+    """Return the directory that all our packages come from.
+
+    Raises ImportError if there are several.
+    """
     homes: dict[Path, str] = {}
     for name in packages:
         module = importlib.import_module(name)
         if module.__file__ is not None:
             home = Path(module.__file__).resolve().parent.parent
         else:
-            # A folder without __init__ that hasn't been told apart yet: namespace packages.
+            # A folder without __init__ that has no file: namespace packages.
             home = Path(next(iter(module.__path__))).resolve().parent
         homes.setdefault(home, name)
     if len(homes) > 1:
@@ -41,8 +45,10 @@ def home_of(packages: Iterable[str]) -> Path:
 
 
 def settle_arguments() -> None:
-    """Make sys.argv[0] a script that Python can run again: ExaBGP does, for its helper, and
-    derives its own directory from it."""
+    """Make sys.argv[0] a script that Python can run again.
+
+    ExaBGP runs it for its helper, and derives its own directory from it.
+    """
     script = Path(sys.argv[0])
     if script.resolve().parent == Path(__file__).resolve().parent:
         # `python -m plugin`: our package's folder must not be searched for modules.
@@ -60,10 +66,10 @@ def _give_up(error: Exception) -> NoReturn:
 
 
 def main() -> int:
-    """The console script."""
+    """Run the console script; return the exit status."""
     settle_arguments()
     if sys.argv[1:] == ['--version']:
-        # `exabgp --version` is an error there; the subcommand `version` stays ExaBGP's own.
+        # `exabgp --version` is an error in ExaBGP; the subcommand `version` stays ExaBGP's own.
         from importlib import metadata
 
         names = ('exabgp-gatekeeper', 'exabgp')

@@ -10,14 +10,14 @@ from gatekeeper.reporting import timeline
 from gatekeeper.reporting.timeline import Level
 
 LOG = 'ikev2'
-"""Our source in ExaBGP's log."""
+"""The name of our source in ExaBGP's log."""
 
 
 class Recorder(timeline.Recorder):
-    """Where events go. Python's logging has its own lock."""
+    """The receiver of events for ExaBGP's log. Python's logging has its own lock."""
 
     def log(self, level: Level, line: Callable[[], str]) -> None:
-        """Write a line."""
+        """Write a line into ExaBGP's log."""
         write = {
             Level.DEBUG: log.debug,
             Level.INFO: log.info,

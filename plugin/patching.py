@@ -1,7 +1,7 @@
-"""Wrapping ExaBGP's methods, once each, so that the original can be called and is put back.
+"""The wrapping of ExaBGP's methods, once each, so that the original can be called and restored.
 
-Only the mechanism; what is wrapped, and that it still looks as we know it, is `plugin.compat`'s
-table and the modules named there.
+Only the mechanism; `plugin.compat`'s table, and the modules named there, know what is wrapped and
+check its signature.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def replace(owner: object, name: str, value: object) -> None:
 
 
 def add(mapping: dict[Any, Any], key: object, value: object) -> None:
-    """Add an entry to a table of ExaBGP's that must not have it yet."""
+    """Add an entry to a table of ExaBGP's. Raises KeyError if it is there already."""
     if key in mapping:
         raise KeyError(f'{key!r} is there already')
     _undo.append(lambda: mapping.pop(key))
@@ -40,11 +40,11 @@ def add(mapping: dict[Any, Any], key: object, value: object) -> None:
 
 
 def installed() -> bool:
-    """True while anything is patched."""
+    """Return True while anything is patched."""
     return bool(_undo)
 
 
 def restore() -> None:
-    """Put everything back: for tests, which also look at ExaBGP as it is."""
+    """Undo all patches: for tests, which also examine the unpatched ExaBGP."""
     while _undo:
         _undo.pop()()

@@ -284,7 +284,7 @@ class Store:
         for life in peer.mkts:
             self.deadlines.cancel_all(life)
 
-    # --- the end of ids ---------------------------------------------------------------------
+    # --- release of ids -------------------------------------------------------------------------
 
     def release(self, peer: Peer, life: MktRecord) -> None:
         """Free the ids of a record; a second call changes nothing."""

@@ -1,4 +1,6 @@
 """ExaBGP's command line and API: `show ikev2`, and route commands for sessions of one neighbor.
 
-Knows nothing of how a key is made; it asks the gatekeeper for a snapshot.
+`answers` are answers to an operator, `operate` has rekey, revoke, drain and their opposites.
+
+Knows nothing of how a key is made; asks the gatekeeper for a snapshot.
 """

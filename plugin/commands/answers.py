@@ -1,5 +1,7 @@
-"""Answers to an operator, in ExaBGP's command line and API: ASCII only (ExaBGP's pipes take nothing
-else), in a later turn of its loop where the gatekeeper takes its time.
+"""Answers to an operator, in ExaBGP's command line and API.
+
+ASCII only (ExaBGP's pipes accept nothing else), and in a later turn of its loop if the gatekeeper
+is not ready.
 """
 
 from __future__ import annotations
@@ -16,13 +18,13 @@ from plugin.connections.runtime import Runtime
 NOTHING = 'no neighbor has an ikev2 section or a keychain'
 
 Answer = tuple[object, list[str]]
-"""As JSON, and as lines of text."""
+"""The answer as JSON, and as lines of text."""
 Found = TypeVar('Found')
 Made = TypeVar('Made')
 
 
 def then(future: Future[Found], make: Callable[[Found], Made]) -> Future[Made]:
-    """Return the future of what `make` makes of what this has, or of its error."""
+    """Return the future of `make`'s result for this future's, or of its error."""
     made: Future[Made] = Future()
 
     def finish(done: Future[Found]) -> None:
@@ -36,7 +38,7 @@ def then(future: Future[Found], make: Callable[[Found], Made]) -> Future[Made]:
 
 
 def known(found: Found) -> Future[Found]:
-    """Return the future of what needs nobody."""
+    """Return a future that is done already."""
     future: Future[Found] = Future()
     future.set_result(found)
     return future
@@ -45,7 +47,7 @@ def known(found: Found) -> Future[Found]:
 def answer(
     reactor: Any, service: str, ask: Callable[[Runtime | None], Future[Answer]], use_json: bool
 ) -> None:
-    """Tell a service what `ask`, or its future, answers or raises (GatekeeperError)."""
+    """Send a service the answer of `ask`, of its future, or its error (GatekeeperError)."""
     running = runtime.of(reactor)
     try:
         asked = ask(running)
@@ -69,5 +71,5 @@ def answer(
 
 
 def ascii_only(text: str) -> str:
-    """What an identity may hold beyond ASCII, escaped."""
+    """Return the text with characters beyond ASCII, as in an identity, escaped."""
     return text.encode('ascii', 'backslashreplace').decode()

@@ -1,4 +1,6 @@
-"""`rekey ikev2 ...`, `revoke`, `restore`, `drain`, `undrain`, in ExaBGP's command line and API."""
+"""The commands `rekey ikev2 ...`, `revoke`, `restore`, `drain`, `undrain` of ExaBGP's CLI and
+API.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ _JSON = 'json'
 
 
 def name_of(operation: Operation) -> str:
-    """Return the command's words."""
+    """Return the words of a command."""
     return f'{operation} ikev2'
 
 

@@ -1,8 +1,8 @@
 """Routes and messages from the API, where a neighbor block has become several sessions.
 
-An API process means the neighbor; upstream hands what it says to every copy, which complains of
-families that are another copy's, or sends an End-of-RIB for them. So each goes to the copy that
-has the family.
+An API process means the neighbor; upstream passes its command to every copy, which rejects families
+of another copy, or sends an End-of-RIB for them. So each command goes to the copy that has the
+family.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from plugin.patching import wrap
 
 
 def narrowed(neighbors: dict[str, Any], peers: Iterable[str], family: Any) -> list[str]:
-    """`peers` without the sessions of a split neighbor that lack the family, if another has it."""
+    """Return `peers` without sessions of a split neighbor that lack the family, if another has
+    it.
+    """
     names = list(peers)
     served = {_block(neighbors[name]) for name in names if _has(neighbors, name, family)} - {None}
     return [
@@ -30,7 +32,7 @@ def narrowed(neighbors: dict[str, Any], peers: Iterable[str], family: Any) -> li
 
 
 def _block(neighbor: Any) -> int | None:
-    """What the sessions of one neighbor block have in common; None if it isn't split."""
+    """Return a number that sessions of one neighbor block share; None if it isn't split."""
     protection = protection_of(neighbor)
     return id(protection) if protection is not None and len(protection.sessions) > 1 else None
 
@@ -61,7 +63,7 @@ def _refresh(original: Any, self: Any, peers: Collection[str], refreshes: Any) -
 
 
 def install() -> None:
-    """Patch ExaBGP's configuration as the API sees it."""
+    """Patch the part of ExaBGP's configuration that the API uses."""
     wrap(_Configuration, 'inject_change', _change)
     wrap(_Configuration, 'inject_eor', _eor)
     wrap(_Configuration, 'inject_operational', _operational)

@@ -1,7 +1,6 @@
-"""`show ikev2` and `show ikev2 backend`, also with `json`, in ExaBGP's own command line and API.
+"""The commands `show ikev2` and `show ikev2 backend`, also with `json`, in ExaBGP's CLI and API.
 
-Read only, and nothing secret: the gatekeeper's
-snapshot has none.
+Read only, and without secrets: the gatekeeper's snapshot has none.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ def _plain(name: str) -> Callable[[Row, float], str]:
 
 
 def _peer(row: Row, now: float) -> str:
-    """Who the peer proved to be, or what says who it is."""
+    """Return the peer's proven identity, or its configured identity or key."""
     chain, key = row.get('keychain'), row.get('key')
     if chain is None:
         return _plain('peer_id')(row, now)
@@ -52,7 +51,7 @@ def _peer(row: Row, now: float) -> str:
 
 
 def _next(row: Row, now: float) -> str:
-    """What a keychain will prefer next."""
+    """Return the key that a keychain will prefer next."""
     change, key = row.get('next_change'), row.get('next_key')
     if not isinstance(change, int | float):
         return '-'
@@ -66,7 +65,7 @@ def _keyids(row: Row, now: float) -> str:
 
 
 def _trouble(row: Row, now: float) -> str:
-    """The failure that explains most, what to try next, and how BGP ended."""
+    """Return the failure that explains most, what to try next, and how BGP ended."""
     told = [str(row[name]) for name in ('last_error', 'try_next') if row.get(name)]
     if row.get('notification'):
         told.append(f'BGP: {row["notification"]}')
@@ -91,7 +90,7 @@ COLUMNS: tuple[tuple[str, Callable[[Row, float], str]], ...] = (
 
 
 def table(rows: Sequence[Row], now: float) -> list[str]:
-    """One line each, a head line first; columns as wide as their widest cell."""
+    """Return one line each, a head line first; columns as wide as their widest cell."""
     lines = [[title for title, _ in COLUMNS]]
     lines += [[cell(row, now) for _, cell in COLUMNS] for row in rows]
     widths = [max(len(line[i]) for line in lines) for i in range(len(COLUMNS))]
@@ -102,7 +101,7 @@ def table(rows: Sequence[Row], now: float) -> list[str]:
 
 
 def which_backend(row: Row) -> str:
-    """What protects the connections here, and why that."""
+    """Return the backend that protects the connections here, and the reason for it."""
     return f'TCP-AO backend: {row.get("backend")}, since {row.get("backend_why")}'
 
 
@@ -124,7 +123,7 @@ def _backend(running: Runtime | None) -> Future[Answer]:
 
 
 def show(self: Any, reactor: Any, service: str, line: str, use_json: bool) -> bool:
-    """The command."""
+    """Answer the command; return True, as ExaBGP requires."""
     words = line.removeprefix(NAME).split()
     look = _backend if BACKEND in words else _sessions
 
@@ -139,7 +138,7 @@ def show(self: Any, reactor: Any, service: str, line: str, use_json: bool) -> bo
 
 
 def install() -> None:
-    """Register the command. JSON support too: without it the word `json` would be fatal."""
+    """Register the command, with JSON: otherwise the word `json` would be fatal."""
     tables = Command.callback
     for kind in ('text', 'json'):
         add(tables[kind], NAME, show)

@@ -1,8 +1,8 @@
-"""What ExaBGP lets pass in silence, and what would leave a neighbor open that was to be protected.
+"""Checks for errors that ExaBGP ignores, and that would leave a neighbor unprotected.
 
 A closing brace too many ends the configuration there; the end of the file closes every block; a
-template that isn't there (yet), or that would have to be inherited through another, is nothing.
-Refused where protection is at stake; files without an ikev2 section load as ever.
+template that does not exist (yet), or that would have to be inherited through another, is ignored.
+Refused where protection is at stake; files without an ikev2 section load as before.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from plugin.patching import wrap
 
 
 def check_end(configuration: Any) -> None:
-    """The configuration ends where its file does. Raises ConfigurationError."""
+    """Check that the configuration ends where its file does. Raises ConfigurationError."""
     tokeniser = configuration.tokeniser
     if tokeniser.end != '}':
         return
@@ -35,12 +35,12 @@ def check_end(configuration: Any) -> None:
 
 
 def begin(error: Any) -> None:
-    """A configuration is about to be read."""
+    """Begin to read a configuration."""
     error.ikev2_inheritance = []
 
 
 def check_inheritance(configuration: Any) -> None:
-    """Nobody misses a section that a template was to give. Raises ConfigurationError."""
+    """Check that no neighbor lacks the section of a template. Raises ConfigurationError."""
     noted: list[ConfigurationError] = configuration.error.ikev2_inheritance
     if noted and any(SCOPE in template for template in _templates(configuration.scope).values()):
         raise noted[0]

@@ -1,6 +1,7 @@
-"""`exabgp.ikev2.*` in ExaBGP's environment, so that `exabgp env` shows it and files may set it.
+"""The settings `exabgp.ikev2.*` in ExaBGP's environment, shown by `exabgp env` and set in its
+files.
 
-ExaBGP sets its environment up lazily, after it has looked at --env-file: so must we.
+ExaBGP reads its environment lazily, after it has looked at --env-file: so must we.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ DEFAULT_PORTS = (500, 4500)
 
 
 class PortsError(ValueError):
-    """exabgp.ikev2.port isn't two ports."""
+    """The setting exabgp.ikev2.port is not two ports."""
 
 
 def read_ports(text: str) -> tuple[int, int]:
-    """Two UDP ports. Raises PortsError."""
+    """Return two UDP ports. Raises PortsError."""
     words = text.replace(',', ' ').split()
     if len(words) == 2 and all(word.isdecimal() and word.isascii() for word in words):
         first, second = (int(word) for word in words)
@@ -33,12 +34,12 @@ def read_ports(text: str) -> tuple[int, int]:
 
 
 def write_ports(ports: tuple[int, int]) -> str:
-    """As `read_ports` takes them."""
+    """Return the ports in the form of `read_ports`."""
     return f"'{ports[0]} {ports[1]}'"
 
 
 def daemon_user() -> int | None:
-    """The user (uid) that the daemon becomes after its start: exabgp.daemon.user."""
+    """Return the user (uid) that the daemon becomes after its start: exabgp.daemon.user."""
     try:
         return pwd.getpwnam(getenv().daemon.user).pw_uid
     except KeyError:
@@ -79,7 +80,8 @@ def install() -> None:
         try:
             return original(cls, configuration)
         except PortsError as error:
-            # The environment is read at any time, from anywhere: this is the only way out.
+            # The environment is read at any time, from anywhere: this is the only way to report an
+            # error.
             raise SystemExit(f'exabgp-gatekeeper: {error}') from None
 
     replace(Env, 'setup', classmethod(setup))

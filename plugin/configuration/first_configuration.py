@@ -49,12 +49,12 @@ class ExabgpConfiguration:
         )
 
     def why_invalid(self, path: Path) -> str | None:
-        """Return what `exabgp-gatekeeper validate` says if it refuses the file, else None."""
+        """Return the error of `exabgp-gatekeeper validate` for the file; None if valid."""
         done = subprocess.run(
             [sys.executable, '-m', 'plugin', 'validate', str(path)], capture_output=True, text=True
         )
         return None if done.returncode == 0 else (done.stderr or done.stdout).strip()
 
     def start_command(self, path: Path) -> str:
-        """Return the command line for the router."""
+        """Return the command line that starts the router."""
         return f'exabgp-gatekeeper server {path}'

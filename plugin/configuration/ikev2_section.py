@@ -1,8 +1,7 @@
 """The `ikev2 { }` section in ExaBGP's parser, inside neighbors and templates.
 
-Only the way in and out: the words are judged by `gatekeeper.configuration.directives`. What was
-read is left in the scope as a SectionStatements; `plugin.configuration.neighbors` takes it from
-there.
+Only the way in and out: `gatekeeper.configuration.directives` checks the words. The result is left
+in the scope as a SectionStatements, from which `plugin.configuration.neighbors` takes it.
 """
 
 from __future__ import annotations
@@ -28,11 +27,11 @@ DRAFT = 'draft'
 FAMILIES: dict[Family, tuple[Any, Any]] = {
     (afi, safi): pair for afi, known in ParseFamily.convert.items() for safi, pair in known.items()
 }
-"""ExaBGP's (AFI, SAFI) of every family that it can be configured with."""
+"""ExaBGP's (AFI, SAFI) of every family that can be configured."""
 
 
 class PlacedText(str):
-    """A word of another directive, with where it stands: templates copy it into neighbors."""
+    """A word of another directive, with its location: templates copy it into neighbors."""
 
     place: Location
 
@@ -46,7 +45,7 @@ class PlacedText(str):
 
 
 class _Everything(dict[str, str]):
-    """Sections or commands of which none is unknown to ExaBGP, so that ours is the error."""
+    """Sections or commands that ExaBGP accepts all, so that our own error is reported."""
 
     def __contains__(self, name: object) -> bool:
         return True
@@ -64,7 +63,7 @@ def fault(section: Any, error: ConfigurationError) -> bool:
 def misplaced(
     words: Sequence[str], place: Location, location: str, cause: str
 ) -> ConfigurationError | None:
-    """Our error in place of ExaBGP's, where one of our words stands outside the section."""
+    """Return our error in place of ExaBGP's, if one of our words is outside the section."""
     word = words[0] if words else ''
     unknown = 'invalid keyword' in cause or ' is invalid in ' in cause
     if not unknown or word.lower() not in {SCOPE, 'session', *SECTION, *SESSION}:
@@ -170,7 +169,7 @@ def _second(place: Location, word: str, earlier: SectionStatements) -> Configura
 
 
 def _closed(section: Any) -> bool:
-    """ExaBGP takes the end of the file for the end of every block."""
+    """Return True if the block is closed: ExaBGP accepts the end of the file too."""
     if section.tokeniser.end == '}':
         return True
     assert section.builder is not None
@@ -202,8 +201,10 @@ def _configuration_init(original: Any, self: Any, *arguments: Any, **named: Any)
 
 
 def add_section(configuration: Any, instance: Any, inside: Mapping[str, str]) -> None:
-    """Give ExaBGP's parser a section with any words, and these sections in it; what else there
-    is in it is ours to refuse."""
+    """Add a section with any words, and these sections in it, to ExaBGP's parser.
+
+    We refuse the invalid words ourselves.
+    """
     configuration._structure[instance.name] = {
         'class': instance,
         'commands': _Everything(),
@@ -212,7 +213,7 @@ def add_section(configuration: Any, instance: Any, inside: Mapping[str, str]) ->
 
 
 def _neighbor_parse(original: Any, self: Any, name: str, command: str) -> Any:
-    """`keychain NAME;` in a neighbor or a template: as if it stood alone in an ikev2 section."""
+    """Parse `keychain NAME;` in a neighbor or a template as an ikev2 section with only that."""
     if command != 'keychain' or self.known is not ParseNeighbor.known:
         place = place_of(self.tokeniser) if command == 'md5-password' else None
         parsed = original(self, name, command)
@@ -234,5 +235,6 @@ def install() -> None:
     """Patch ExaBGP's grammar."""
     wrap(Configuration, '__init__', _configuration_init)
     wrap(Section, 'parse', _neighbor_parse)
-    # A known word, in neighbors and templates (they share the table), so that ours is the error.
+    # A known word, in neighbors and templates (they share the table), so that our own error is
+    # reported.
     add(ParseNeighbor.known, 'keychain', None)

@@ -1,8 +1,7 @@
-"""`keychain NAME { key N { ... } }` at the top of a configuration, in ExaBGP's parser.
+"""The section `keychain NAME { key N { ... } }` at the top of a configuration, in ExaBGP's parser.
 
-The way in, and the reading of the key files; the words are judged by
-`gatekeeper.configuration.keychain_directives`, the chain by `gatekeeper.policy.keychain`. Neighbors
-above it may use it too.
+The way in, and the reading of the key files; `gatekeeper.configuration.keychain_directives` checks
+the words, `gatekeeper.policy.keychain` the chain. Neighbors above the section may use it too.
 """
 
 from __future__ import annotations
@@ -64,7 +63,7 @@ class KeychainSection(Section):
 
 
 class KeySection(Section):
-    """`key N { ... }` in it."""
+    """`key N { ... }` inside it."""
 
     name = 'ikev2-keychain-key'
     syntax = (
@@ -96,7 +95,10 @@ class KeySection(Section):
 
 
 def _check_closed(tokeniser: Any, place: Location, name: str) -> None:
-    """ExaBGP takes the end of the file for the end of every block."""
+    """Check that the block is closed: ExaBGP accepts the end of the file too.
+
+    Raises ConfigurationError.
+    """
     if tokeniser.end != '}':
         raise ConfigurationError(place, name, 'the block does not end', '}')
 

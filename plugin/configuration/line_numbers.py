@@ -1,8 +1,8 @@
 """The true line of every statement of a configuration file.
 
-ExaBGP's "line N" counts statements. Here each statement learns the line of the file on which it
-begins, and ExaBGP's own count becomes that line, so that its messages and ours say the same. What
-isn't even a statement is told with its line too.
+ExaBGP's "line N" counts statements. Here each statement gets the line of the file on which it
+begins, and ExaBGP's own count becomes that line, so that its messages and ours agree. Unfinished
+statements are reported with their line too.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Statement(list[str]):
 
 
 class _Lines:
-    """Counts the physical lines under the logical ones (a backslash at the end continues)."""
+    """A counter of the physical lines under the logical ones (a backslash at the end continues)."""
 
     def __init__(self, tokeniser: Any, lines: Iterable[str]) -> None:
         self._tokeniser = tokeniser
@@ -44,11 +44,13 @@ class _Lines:
             yield line
 
     def line_of(self, column: int) -> int:
-        """The physical line of a column of the current logical line, comments apart."""
+        """Return the physical line of a column of the current logical line, comments not
+        counted.
+        """
         if self._begin >= self._end:
             return self._begin
         # ExaBGP joins continued lines with the backslash left in, and unescapes afterwards: the
-        # physical boundaries are the lines' own lengths.
+        # physical lines are found by their lengths.
         line, passed = self._begin, 0
         for physical in _physical(self._tokeniser.iterate.fname, self._begin, self._end):
             passed += _length(physical.removesuffix('\\'))
@@ -58,8 +60,10 @@ class _Lines:
         return min(line, self._end)
 
     def fault(self, error: ValueError) -> ConfigurationError:
-        """What is wrong with the current logical line. Its words may be secret: only the first
-        one of a statement isn't."""
+        """Return the error in the current logical line.
+
+        Its words may be secret, except the first word of a statement.
+        """
         file = self._tokeniser.iterate.fname if self._tokeniser.type == 'file' else ''
         try:
             text = ''.join(unescape(self._text))
@@ -75,12 +79,11 @@ class _Lines:
 
 
 def _unfinished(text: str) -> tuple[int, list[str], bool]:
-    """Column and words of what follows the last statement of a line; True in the end if it is
-    within quotes."""
+    """Return column and words after the last statement of a line, and True if a quote is open."""
     begin, end, quote = 0, len(text), ''
     for column, char in enumerate(text):
         if char in '"\'':
-            # As ExaBGP has it: the other kind of quote begins anew.
+            # As in ExaBGP: the other kind of quote begins anew.
             quote = '' if quote == char else char
         elif not quote and char in ';{}':
             begin = column + 1
@@ -92,7 +95,7 @@ def _unfinished(text: str) -> tuple[int, list[str], bool]:
 
 
 def _undecodable(file: str, error: UnicodeDecodeError) -> ConfigurationError:
-    """ExaBGP's file is read in pieces of many lines: find the one."""
+    """Return the error with the line: ExaBGP reads its file in pieces of many lines."""
     with open(file, 'rb') as opened:
         for number, line in enumerate(opened, 1):
             try:
@@ -130,7 +133,7 @@ def _tokenise(self: Any, iterator: Iterable[str]) -> Iterator[list[str]]:
         raise _undecodable(self.iterate.fname, error) from None
     except ValueError as error:
         if self.type not in ('file', 'text'):
-            # A command of the API, which knows what to do with it.
+            # A command of the API, which handles the error.
             raise
         raise lines.fault(error) from None
 
@@ -143,7 +146,7 @@ def _next_statement(original: Any, self: Any) -> Any:
 
 
 def place_of(tokeniser: Any) -> Location:
-    """Where the statement stands that the tokeniser has just handed out."""
+    """Return the location of the statement that the tokeniser has just returned."""
     line = tokeniser.line
     number = line.line if isinstance(line, Statement) else tokeniser.number
     return Location(tokeniser.iterate.fname if tokeniser.type == 'file' else '', number)

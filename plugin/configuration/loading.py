@@ -1,10 +1,10 @@
-"""Configuration loads as a whole: checks among neighbors, our errors, and nothing half done.
+"""Configuration loads as a whole: checks among neighbors, our errors, and no partial effect.
 
-A load that is refused changes nothing. Upstream forgets to clean its parser after a refusal (the
-next good configuration then fails as a duplicate), puts the helper processes of the refused one in
-place, and has its routes in the RIBs; all are put right here, for gated and other neighbors alike.
-With a gatekeeper running, it takes the new policies last, when nothing else can refuse them, and
-before the first new neighbor becomes active.
+A load that is refused changes nothing. Upstream does not clean its parser after a refusal (the next
+good configuration then fails as a duplicate), starts the helper processes of the refused one, and
+has its routes in the RIBs; all are corrected here, for gated and other neighbors alike. A running
+gatekeeper gets the new policies last, when nothing else can refuse them, and before the first new
+neighbor becomes active.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from plugin.configuration.session_policies import policies_of
 from plugin.patching import wrap
 
 Commit = Callable[[list[SessionPolicy]], str | None]
-"""Put new policies in force, before the neighbors; returns why not."""
+"""Puts new policies in force, before the neighbors; returns why not."""
 
 
 def set_commit(configuration: Any, commit: Commit) -> None:
-    """Have this configuration's next loads approved."""
+    """Have this configuration's next loads approved by `commit`."""
     configuration.ikev2_commit = commit
 
 
@@ -66,13 +66,13 @@ def _reload(original: Any, self: Any) -> Any:
         if not loaded:
             self.processes, self.neighbors = before
             contents.put_back()
-            # What upstream does after a load that went well.
+            # As upstream does after a good load.
             self._cleanup()
     return True if loaded else self.error.set(cause)
 
 
 def _load(original: Any, configuration: Any) -> str | None:
-    """Returns why it is refused, or None."""
+    """Load; return why it is refused, or None."""
     file = '' if configuration._text else configuration._configurations[0]
     try:
         if original(configuration) is not True:
@@ -89,11 +89,11 @@ def _load(original: Any, configuration: Any) -> str | None:
 
 
 def _worded(error: Exception) -> str:
-    """Return a sentence for an error that upstream's parser, or a fault of ours, lets through."""
+    """Return a sentence for an error that upstream's parser, or a bug of ours, raises."""
     if isinstance(error, Error) and str(error):
         return str(error)
     if isinstance(error, ValueError | OSError):
-        # KeyError is none of these. Upstream's parser has not looked at a value that it uses.
+        # KeyError is none of these. Upstream's parser has not checked a value that it uses.
         return f'this statement, or one above it, has a value that cannot be: {error}'
     where = extract_tb(error.__traceback__)[-1]
     return (
@@ -103,7 +103,7 @@ def _worded(error: Exception) -> str:
 
 
 def _upstreams(configuration: Any, file: str) -> str:
-    """ExaBGP's own error, which names no file."""
+    """Return ExaBGP's own error, which names no file."""
     cause = str(configuration.error) or 'cannot be read'
     if file and _has_byte_order_mark(file):
         return (

@@ -1,7 +1,7 @@
-"""What a neighbor's `ikev2 { }` section amounts to: the PAD entry and each session's settings.
+"""The meaning of a neighbor's `ikev2 { }` section: the PAD entry and each session's settings.
 
-Pure but for the key files, which are read here. What ExaBGP knows of the neighbor comes in as
-`Facts`; no ExaBGP object does.
+Pure but for the key files, which are read here. `Facts` has ExaBGP's data of the neighbor; no
+ExaBGP object comes in.
 """
 
 from __future__ import annotations
@@ -28,46 +28,48 @@ from gatekeeper.policy.sessions import PadEntry
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the neighbor's other directives say."""
+    """The values of the neighbor's other directives."""
 
     families: Sequence[Family]
-    """Those of an explicit family block; empty without one, or with `all`."""
+    """Families of an explicit family block; empty without one, or with `all`."""
     multi_session: bool
     local_address: bool
     """True if it is an address, not auto-discovered."""
     md5: Location | None
-    """Where its md5-password stands, in the neighbor or a template."""
+    """The location of its md5-password, in the neighbor or a template."""
     md5_ip: bool
     """True if md5-ip, to which ExaBGP binds, isn't the local-address."""
     without_zone: bool
-    """True if an address is link-local, and no source-interface says on which link."""
+    """True if an address is link-local, and no source-interface names its link."""
     range: bool
     """True if the peer is a range of addresses."""
 
 
 @dataclass(frozen=True, slots=True)
 class Protection:
-    """A gated neighbor's `neighbor['ikev2']`: plain data that ExaBGP may copy. Holds secrets
-    only inside Secret and PrivateKey, which never print."""
+    """A gated neighbor's `neighbor['ikev2']`: plain data that ExaBGP may copy.
+
+    Secrets are only in Secret and PrivateKey, which never print.
+    """
 
     draft: SectionStatements
     pad: PadEntry | None
     """None if every session has a keychain."""
     sessions: dict[frozenset[Family], SessionSettings]
-    """By the families that a session carries: ExaBGP has them in an order of its own."""
+    """By the families of a session, whose order in ExaBGP differs."""
     backend: str = 'auto'
     """tcp-ao-backend: kernel, userspace or auto."""
 
     @property
     def place(self) -> Location:
-        """Where the section stands."""
+        """Return the location of the section."""
         return self.draft.place
 
     def settings(self, families: tuple[Family, ...]) -> SessionSettings:
-        """Those of the session that carries these families."""
+        """Return the settings of the session that carries these families."""
         return self.sessions[frozenset(families)]
 
-    # ExaBGP deep-copies neighbors; keys can't be copied and needn't be.
+    # ExaBGP deep-copies neighbors; keys can't be copied, and need not be.
     def __deepcopy__(self, memo: object) -> Self:
         return self
 

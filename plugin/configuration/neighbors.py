@@ -1,9 +1,9 @@
 """Gated neighbors while ExaBGP parses them: inheritance, checks, one neighbor per session.
 
-What upstream gets wrong for them is put right here: a template's value won over the neighbor's
-own, and multi-session's copies were never narrowed to their family (so they were one session,
-under one name and one uid, with routes of the others). Neighbors without an `ikev2` section are
-left exactly as upstream has them, multi-session included.
+Upstream's faults are corrected here for these neighbors: a template's value overrode the neighbor's
+own, and multi-session's copies were never narrowed to their family (so they were one session, under
+one name and one uid, with routes of the others). Neighbors without an `ikev2` section are left
+exactly as in upstream, multi-session included.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ _FAMILY_OF = {pair: family for family, pair in FAMILIES.items()}
 
 
 def protection_of(neighbor: Any) -> Protection | None:
-    """The neighbor's `ikev2` section; None if it isn't gated."""
+    """Return the neighbor's `ikev2` section; None if it isn't gated."""
     found: Protection | None = neighbor[SCOPE]
     return found
 
 
 def families_of(neighbor: Any) -> tuple[Family, ...]:
-    """The families of this neighbor's session, in ExaBGP's words and its order."""
+    """Return the families of this neighbor's session, with ExaBGP's names and in its order."""
     return tuple(_FAMILY_OF[tuple(pair)] for pair in neighbor.families())
 
 
 def _post_get_scope(original: Any, self: Any) -> Any:
-    """Inherit the section ourselves, word by word; ExaBGP does the rest, and never sees it."""
+    """Merge the section with inherited ones, word by word; ExaBGP merges the rest without it."""
     drafts: list[SectionStatements] = []
     hidden = []
     for name in self.scope.get('inherit', []):
@@ -68,7 +68,7 @@ def _post_get_scope(original: Any, self: Any) -> Any:
         for later in drafts[1:]:
             draft = later.over(draft)
         if self.tokeniser.end != '}':
-            # ExaBGP takes the end of the file for the end of every block.
+            # ExaBGP accepts the end of the file as the end of every block.
             cause = 'the neighbor with this section does not end'
             raise ConfigurationError(
                 draft.place, SCOPE, cause, 'as many closing braces as opening ones'
@@ -78,8 +78,10 @@ def _post_get_scope(original: Any, self: Any) -> Any:
 
 
 def _take_scalars(scope: dict[str, Any]) -> dict[str, Any]:
-    """Take a neighbor's own values out while its templates are copied over them; lists stay, since
-    upstream adds to those."""
+    """Take a neighbor's own values out while its templates are copied over them.
+
+    Lists stay, since upstream adds to them.
+    """
     taken: dict[str, Any] = {}
     for name, value in list(scope.items()):
         if isinstance(value, dict):
@@ -99,8 +101,11 @@ def _put_back(scope: dict[str, Any], taken: Mapping[str, Any]) -> None:
 
 
 def _settle_mask(peer: Any) -> None:
-    """Netmasks of one length are one object in ExaBGP, IPv4 or IPv6: a route for an IPv6 /32
-    makes ranges of 2**96 addresses of all IPv4 peers parsed before it."""
+    """Correct the size of a netmask.
+
+    Netmasks of one length are one object in ExaBGP, IPv4 or IPv6: a route for an IPv6 /32 makes
+    ranges of 2**96 addresses of all IPv4 peers parsed before it.
+    """
     peer.mask.maximum = 32 if peer.ipv4() else 128
 
 
@@ -147,7 +152,7 @@ def _init_neighbor(original: Any, self: Any, neighbor: Any, local: Any) -> Any:
 
 
 def _narrow(neighbor: Any) -> None:
-    """Make ExaBGP's copy for one family the neighbor of that family only."""
+    """Make ExaBGP's copy for one family a neighbor of that family only."""
     (family,) = neighbor.rib.outgoing.families
     # Its RIB is cached under the name that all copies still share.
     neighbor.rib.uncache()
@@ -163,15 +168,16 @@ def _narrow(neighbor: Any) -> None:
 
 
 def session_name(neighbor: Any) -> str:
-    """What operators call the session: `ipv4 unicast`; several families joined by a comma."""
+    """Return the operators' name of the session: `ipv4 unicast`; several families with commas."""
     return ', '.join(' '.join(family) for family in families_of(neighbor))
 
 
 def _eq(original: Any, self: Any, other: Any) -> Any:
-    """A reload starts a session anew if it becomes gated, or isn't any more, or its pins change.
+    """Return False if a reload must restart a session: it becomes gated or plain, or its pins
+    change.
 
-    Everything else in the section is the gatekeeper's to judge: it ends what the new policy
-    doesn't permit, and lets the rest run.
+    The gatekeeper judges all other changes of the section: it ends what the new policy doesn't
+    permit, and lets the rest continue.
     """
     ours, theirs = protection_of(self), protection_of(other)
     if ours is None or theirs is None:
@@ -180,20 +186,20 @@ def _eq(original: Any, self: Any, other: Any) -> Any:
 
 
 def settings_of(neighbor: Any) -> SessionSettings:
-    """The settings of a gated neighbor's session."""
+    """Return the settings of a gated neighbor's session."""
     protection = protection_of(neighbor)
     assert protection is not None
     return protection.settings(families_of(neighbor))
 
 
 def _pins(neighbor: Any) -> tuple[int | None, int | None]:
-    """What a session can't take up while it runs."""
+    """Return the settings that can't change while a session is up."""
     settings = settings_of(neighbor)
     return settings.source_port, settings.peer_port
 
 
 def _index(original: Any, self: Any) -> Any:
-    """Blocks for one peer that listen differ by family too, if each is a session of its own."""
+    """Return an index with the families: blocks for one peer that listen may differ by family."""
     index = original(self)
     if self[SCOPE] is not None and self['listen'] and self['capability']['multi-session']:
         return f'{index} family {session_name(self)}'
@@ -201,7 +207,10 @@ def _index(original: Any, self: Any) -> Any:
 
 
 def _configuration(original: Any, neighbor: Any, *arguments: Any, **named: Any) -> Any:
-    """`show neighbor configuration`, `validate -n`: with the section, which names files only."""
+    """Add the section, which names files only, to the text of a neighbor.
+
+    For `show neighbor configuration` and `validate -n`.
+    """
     text = original(neighbor, *arguments, **named)
     protection = protection_of(neighbor)
     if protection is None:

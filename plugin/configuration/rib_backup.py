@@ -1,7 +1,7 @@
-"""What ExaBGP's RIBs hold, put back when a configuration is refused.
+"""A backup of ExaBGP's RIBs, restored when a configuration is refused.
 
 Upstream keeps a RIB under its neighbor's name for ever, and a neighbor that is being parsed gets
-the one that is in use: routes of a configuration that is refused in the end would be announced.
+the RIB that is in use: routes of a configuration that is refused in the end would be announced.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from exabgp.rib import RIB
 
 
 class RibBackup:
-    """All RIBs as they are now; routes themselves are never changed, so only tables are copied."""
+    """All RIBs at one moment; routes themselves are never changed, so only tables are copied."""
 
     def __init__(self) -> None:
         self._ribs = dict(RIB._cache)
@@ -20,7 +20,7 @@ class RibBackup:
         self._halves = [(half, _copy(vars(half))) for half in halves]
 
     def put_back(self) -> None:
-        """Undo what a load has done to them. Once: the tables are used, not copied again."""
+        """Undo the changes of a load. Only once: the tables are used, not copied again."""
         RIB._cache.clear()
         RIB._cache.update(self._ribs)
         for half, tables in self._halves:

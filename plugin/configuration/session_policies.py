@@ -1,4 +1,4 @@
-"""From ExaBGP's neighbors to the gatekeeper's session policies, and what must hold among them."""
+"""From ExaBGP's neighbors to the gatekeeper's session policies, and checks among them."""
 
 from __future__ import annotations
 
@@ -25,8 +25,11 @@ BGP_PORT = 179
 
 
 def policies_of(neighbors: Mapping[str, Any], chains: Chains) -> list[SessionPolicy]:
-    """One policy per gated session. Raises ConfigurationError if they can't be served together, or
-    name a keychain that there isn't."""
+    """Return one policy per gated session.
+
+    Raises ConfigurationError if they can't be served together, or name a keychain that does not
+    exist.
+    """
     gated = {key: neighbor for key, neighbor in neighbors.items() if protection_of(neighbor)}
     _check_gating(neighbors.values())
     policies = [_policy(key, neighbor, chains) for key, neighbor in gated.items()]
@@ -40,7 +43,10 @@ def policies_of(neighbors: Mapping[str, Any], chains: Chains) -> list[SessionPol
 
 
 def _check_gating(neighbors: Iterable[Any]) -> None:
-    """A peer's address is gated or it isn't: keys on a listener know no more than it."""
+    """Check that a peer's address is gated everywhere: keys on a listener distinguish nothing else.
+
+    Raises ConfigurationError.
+    """
     open_ones = [neighbor for neighbor in neighbors if protection_of(neighbor) is None]
     for neighbor in neighbors:
         protection = protection_of(neighbor)
@@ -63,7 +69,7 @@ def _same_family(one: Any, other: Any) -> bool:
 
 
 def _blame(policies: list[SessionPolicy], gated: Mapping[str, Any]) -> None:
-    """Name the place of the first section that doesn't go with those before it."""
+    """Raise ConfigurationError with the first section that doesn't go with those before it."""
     good, bad = 0, len(policies)
     while bad - good > 1:
         middle = (good + bad) // 2
@@ -119,7 +125,7 @@ def _policy(key: str, neighbor: Any, chains: Chains) -> SessionPolicy:
 
 
 def unreachable(policies: Iterable[SessionPolicy]) -> list[PolicyError]:
-    """Return an error for each session that neither connects nor listens, by this environment."""
+    """Return an error for each session that neither connects nor listens, in this environment."""
     return [
         PolicyError(
             f'neighbor {policy.neighbor} is passive, and nothing listens for it: say listen and a '
@@ -131,7 +137,7 @@ def unreachable(policies: Iterable[SessionPolicy]) -> list[PolicyError]:
 
 
 def backend_of(policies: Iterable[SessionPolicy]) -> Preference:
-    """What the neighbors want of the one backend. Raises PolicyError if they don't agree."""
+    """Return the one backend that the neighbors want. Raises PolicyError if they don't agree."""
     wanted = {policy.backend: policy for policy in policies if policy.backend != Preference.AUTO}
     if len(wanted) > 1:
         one, other = (policy.neighbor for policy in wanted.values())
@@ -156,7 +162,10 @@ def _keychain(named: Statement | None, chains: Chains) -> Keychain | None:
 def _check_port(
     protection: Protection, name: str, port: int | None, service: set[int | None]
 ) -> None:
-    """Who opens a connection is told by its ports."""
+    """Check a pinned port against the service port: ports tell which side opened a connection.
+
+    Raises ConfigurationError.
+    """
     if port is None or port not in service:
         return
     blocks = [block.directives.get(name) for block in protection.draft.sessions.values()]
@@ -167,7 +176,7 @@ def _check_port(
 
 
 def connect_port(neighbor: Any) -> int:
-    """The port that ExaBGP connects to: exabgp.reactor.protocol.Protocol's own rule."""
+    """Return the port that ExaBGP connects to, by the rule of exabgp.reactor.protocol.Protocol."""
     if neighbor['connect']:
         return int(neighbor['connect'])
     for name in ('exabgp.tcp.port', 'exabgp_tcp_port'):
@@ -178,7 +187,7 @@ def connect_port(neighbor: Any) -> int:
 
 
 def _listen_port(neighbor: Any) -> int | None:
-    """The port on which this peer's SYN may arrive: its own, or that of the global bind."""
+    """Return the port for this peer's SYN: its own, or that of the global bind; None if neither."""
     if neighbor['listen']:
         return int(neighbor['listen'])
     local = neighbor['local-address']

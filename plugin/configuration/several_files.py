@@ -1,7 +1,7 @@
-"""`server a.conf b.conf`: ExaBGP forks a daemon for each file, and they share one environment.
+"""The command `server a.conf b.conf`: ExaBGP forks a daemon for each file, in one environment.
 
 One host has one pair of UDP ports for IKE and one packet process: only one of these daemons can
-protect neighbors. That is said before any of them starts, with the files' names.
+protect neighbors. That is reported before any of them starts, with the files' names.
 """
 
 from __future__ import annotations
@@ -33,12 +33,14 @@ def _cmdline(original: Any, cmdarg: Any) -> Any:
 
 
 def protecting_files(names: Sequence[str]) -> list[str]:
-    """Return those of these configuration files that protect neighbors. One that can't be read is
-    none of them: its daemon says why."""
+    """Return the configuration files that protect neighbors.
+
+    A file that can't be read is left out: its daemon reports the error.
+    """
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
-        # What a parser leaves in the process is not to be in the daemons that come.
+        # In a child: a parser's changes to the process must not reach the daemons.
         try:
             log.silence()
             os.write(writer, ''.join('01'[_protects(name)] for name in names).encode())

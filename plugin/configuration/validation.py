@@ -1,6 +1,6 @@
-"""`validate` says what a daemon with this configuration would refuse, and what will not work.
+"""The command `validate`: errors that a daemon would report, and settings that will not work.
 
-A daemon's own environment decides what listens; `validate` has perhaps another one, so that it
+A daemon's own environment decides what listens; `validate` may have another environment, so it
 warns where a daemon refuses.
 """
 
@@ -26,7 +26,7 @@ PREFIXES = ('exabgp_ikev2_', 'exabgp.ikev2.')
 
 
 class ValidatedConfiguration(Configuration):  # type: ignore[misc]
-    """A configuration that is loaded to be looked at."""
+    """A configuration that is loaded only to be checked."""
 
     def reload(self) -> Any:
         loaded = super().reload()
@@ -45,14 +45,14 @@ class ValidatedConfiguration(Configuration):  # type: ignore[misc]
 def warnings_about(
     policies: Sequence[SessionPolicy], environment: Mapping[str, str], wall: float
 ) -> Iterator[str]:
-    """What will not work, though it can be read; a sentence each."""
+    """Yield a sentence for each setting that is valid, but will not work."""
     yield from map(str, unreachable(policies))
     yield from doubts_about(policies, wall)
     yield from unknown_settings(environment)
 
 
 def unknown_settings(environment: Mapping[str, str]) -> Iterator[str]:
-    """Variables that look like settings of ours and are none."""
+    """Yield a warning for each variable that looks like a setting of ours and is none."""
     for name in environment:
         for prefix in PREFIXES:
             if name.startswith(prefix) and name.removeprefix(prefix) not in SECTION:

@@ -1,7 +1,6 @@
-"""Ending and starting BGP on a link: what the gatekeeper's Close and Abort mean to ExaBGP.
+"""The start and end of BGP on a socket: the gatekeeper's Close and Abort in ExaBGP's terms.
 
-ExaBGP's Peer and Connection are only touched from here and from the hooks in
-`plugin.reactor.hooks`.
+ExaBGP's Peer and Connection are only changed here and by the hooks in `plugin.reactor.hooks`.
 """
 
 from __future__ import annotations
@@ -27,11 +26,11 @@ ADMINISTRATIVE_RESET = 4
 HOLD_TIMER_EXPIRED = 4
 
 _WRITES = 4
-"""Turns that a NOTIFICATION's generator gets: more than it needs on a socket that takes it."""
+"""Turns for a NOTIFICATION's generator: more than it needs on a socket that accepts data."""
 
 
 def abort(runtime: Context, link: ProtectedSocket, cause: str) -> None:
-    """Close the socket now, without an octet; BGP, if it has it, starts anew after its delay."""
+    """Close the socket now, without an octet; if BGP has it, BGP restarts after its delay."""
     peer, connection = link.peer, link.connection
     if connection is not None:
         tell_end(runtime, link, f'aborted: {cause}')
@@ -42,7 +41,9 @@ def abort(runtime: Context, link: ProtectedSocket, cause: str) -> None:
 
 
 def close(runtime: Context, link: ProtectedSocket, cause: str) -> None:
-    """End the session with NOTIFICATION Cease; a socket that BGP doesn't have yet just ends."""
+    """End the session with NOTIFICATION Cease; a socket that BGP does not have yet is just
+    closed.
+    """
     peer, connection = link.peer, link.connection
     if connection is None:
         runtime.links.end(link, cause)
@@ -59,10 +60,12 @@ def close(runtime: Context, link: ProtectedSocket, cause: str) -> None:
 
 
 def send_shutdown_notifications(runtime: Context) -> None:
-    """The daemon stops: NOTIFICATION Cease on every session, before ExaBGP, which would just
-    close, closes them. Where graceful restart was announced the peer is to keep our routes."""
+    """Send NOTIFICATION Cease on every session when the daemon stops, before ExaBGP closes them.
+
+    Not where graceful restart was announced: then the peer shall keep our routes.
+    """
     if not runtime.driver.may_use():
-        # After a pause: nothing is signed under a key that may have ended.
+        # After a pause: nothing may be signed under a key that may have ended.
         return
     for link in runtime.links:
         if link.connection is None or _restarts_gracefully(link.peer):
@@ -79,8 +82,11 @@ def _restarts_gracefully(peer: Any) -> bool:
 
 
 def end_unprotected_session(reactor: Any, peer: Any) -> None:
-    """An open session, or an attempt at one, whose neighbor is protected from now on: it ends
-    here, without an octet. Upstream would send KEEPALIVE or NOTIFICATION first."""
+    """End an open session, or an attempt, whose neighbor is protected from now on, without an
+    octet.
+
+    Upstream would send KEEPALIVE or NOTIFICATION first.
+    """
     connection = make_abrupt(peer)
     if connection is not None:
         _unwatch(reactor, connection.io)
@@ -89,7 +95,7 @@ def end_unprotected_session(reactor: Any, peer: Any) -> None:
 
 
 def make_abrupt(peer: Any) -> Any:
-    """An unprotected peer's connection, if it has a socket, that will now end with a RST."""
+    """Make an unprotected peer's connection end with a RST; return it, or None without a socket."""
     connection = peer.proto.connection if peer.proto is not None else None
     if connection is None or connection.io is None:
         return None
@@ -99,7 +105,7 @@ def make_abrupt(peer: Any) -> Any:
 
 
 def hand_to_bgp(runtime: Context, link: ProtectedSocket, connection: Any, peer: Any) -> None:
-    """From here on ExaBGP's connection has the proven socket."""
+    """Give the proven socket to ExaBGP's connection."""
     link.deadline = None
     link.connection, link.peer = connection, peer
     connection.ikev2 = (runtime, link)
@@ -107,7 +113,7 @@ def hand_to_bgp(runtime: Context, link: ProtectedSocket, connection: Any, peer: 
 
 
 def tell_end(runtime: Context, link: ProtectedSocket, cause: str) -> None:
-    """BGP loses its connection."""
+    """Report that BGP loses its connection."""
     link.end_reported = True
     policy = runtime.policies.get(link.session_key or '')
     if policy is not None:
@@ -115,10 +121,10 @@ def tell_end(runtime: Context, link: ProtectedSocket, cause: str) -> None:
 
 
 def closed(connection: Any) -> None:
-    """ExaBGP closes a connection that has one of our sockets."""
+    """Close the socket of a connection that ExaBGP closes."""
     runtime, link = connection.ikev2
     if not link.end_reported:
-        # Upstream closes before it says why, when the socket itself fails.
+        # Upstream closes before it gives the reason, when the socket itself fails.
         tell_end(runtime, link, 'the connection was lost')
     _forget(runtime, connection)
     if link.ended is not None:
@@ -130,13 +136,15 @@ def closed(connection: Any) -> None:
 
 
 def notification_sent(connection: Any, code: int) -> None:
-    """A NOTIFICATION is about to be the last message; when the hold timer expired nobody reads."""
+    """Note a NOTIFICATION as the last message, unless the hold timer expired: then no peer reads
+    it.
+    """
     link: ProtectedSocket = connection.ikev2[1]
     link.notification_sent = code != HOLD_TIMER_EXPIRED
 
 
 def deny(runtime: Context, link: ProtectedSocket, connection: Any, notification: Any) -> None:
-    """A proven connection that BGP has no use for: the NOTIFICATION, then the end.
+    """Send a NOTIFICATION on a proven connection that BGP refuses, and close it.
 
     Upstream drops the generator that would have sent it.
     """
@@ -145,12 +153,12 @@ def deny(runtime: Context, link: ProtectedSocket, connection: Any, notification:
     with suppress(NetworkError):
         for _ in islice(notification, _WRITES):
             pass
-    # Its socket was ready to write and empty: if the message didn't go, it never will.
+    # Its socket was ready to write and empty: if the message was not sent now, it never will be.
     connection.close()
 
 
 def named(runtime: Context, link: ProtectedSocket) -> str:
-    """`neighbor 10.0.0.2 session ipv4 unicast`, for a log line."""
+    """Return `neighbor 10.0.0.2 session ipv4 unicast`, for a log line."""
     policy = runtime.policies.get(link.session_key or '')
     if policy is None:
         return f'connection {link.pair}'
@@ -158,8 +166,7 @@ def named(runtime: Context, link: ProtectedSocket) -> str:
 
 
 def _forget(runtime: Context, connection: Any) -> None:
-    """Take the socket, still open, out of ExaBGP's hands: its poll set would never forget it,
-    and spin."""
+    """Remove the open socket from ExaBGP's connection, whose poll set would never forget it."""
     if connection.io is not None:
         _unwatch(runtime.reactor, connection.io)
     connection.io = None

@@ -1,6 +1,6 @@
-"""What the gate before connect(), accepted sockets and BGP sessions share.
+"""The state that the gate before connect(), accepted sockets and BGP sessions share.
 
-Everything here belongs to the reactor's thread.
+All of it belongs to the reactor's thread.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from plugin.log import Recorder
 
 
 class Context:
-    """One per reactor, from the first gated neighbor on."""
+    """The shared state of one reactor, from the first gated neighbor on."""
 
     def __init__(self, reactor: Any, gatekeeper: Gatekeeper, recorder: Recorder) -> None:
         self.reactor = reactor
         self.gatekeeper = gatekeeper
         self.recorder = recorder
         self.policies: dict[str, SessionPolicy] = {}
-        """By session key, those in force."""
+        """The policies in force, by session key."""
         self.pinned_ports = PinnedPorts()
         self.again = False
         """True if the next turn should come at once."""
 
     def drive(self, driver: Driver) -> None:
-        """Take the driver's parts: sockets, what wakes the reactor, what is about to close."""
+        """Take the driver's parts: sockets, wakeup, closing sockets."""
         self.driver = driver
         self.links = driver.sockets
         self.waker = driver.wakeup

@@ -1,7 +1,7 @@
 """GTSM (RFC 5082) on accepted connections of protected neighbors, from the SYN-ACK on.
 
 A SYN-ACK has the listening socket's TTL, which upstream leaves at the host's 64: an opener that
-expects 255 drops it. The listening socket is shared, so that connections of plain neighbors get the
+expects 255 drops it. The listening socket is shared, so connections of plain neighbors get the
 host's value back when they are accepted.
 """
 
@@ -15,13 +15,13 @@ from plugin.connections.peers import neighbor_in_force
 
 GTSM_HOP_LIMIT: Final = 255
 HOSTS_DEFAULT: Final = -1
-# <linux/in.h>, <linux/in6.h>: Python doesn't have these.
+# <linux/in.h>, <linux/in6.h>: missing in Python.
 _IP_MINTTL = 21
 _IPV6_MINHOPCOUNT = 73
 
 
 def set_on_listeners(reactor: Any) -> None:
-    """Have the listening sockets answer with the TTL that protected neighbors want."""
+    """Set the TTL of protected neighbors on the listening sockets, for their SYN-ACKs."""
     for sock in reactor.listener._sockets:
         wanted = HOSTS_DEFAULT
         for peer in reactor._peers.values():
@@ -40,7 +40,7 @@ def restore(listener: Any, sock: socket.socket) -> None:
 
 
 def expect(sock: socket.socket, neighbor: Any) -> None:
-    """Have the kernel drop what comes from too far for the neighbor's incoming-ttl."""
+    """Have the kernel drop packets that come from farther than the neighbor's incoming-ttl."""
     if not neighbor['incoming-ttl']:
         return
     if sock.family == socket.AF_INET6:
@@ -50,7 +50,7 @@ def expect(sock: socket.socket, neighbor: Any) -> None:
 
 
 def _sending(neighbor: Any) -> int:
-    """ExaBGP's own rule: who expects GTSM sends so too."""
+    """Return the TTL to send, by ExaBGP's own rule: a side that expects GTSM sends so too."""
     if neighbor['outgoing-ttl']:
         return int(neighbor['outgoing-ttl'])
     return GTSM_HOP_LIMIT if neighbor['incoming-ttl'] else HOSTS_DEFAULT

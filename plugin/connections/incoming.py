@@ -1,7 +1,7 @@
-"""After accept(): a socket from a gated peer's address is ours until it is proven.
+"""After accept(): a socket from a gated peer's address is kept here until it is proven.
 
-ExaBGP doesn't see it before, so no octet leaves on it, not even a NOTIFICATION. Proven, it goes to
-the session that its key was negotiated for; otherwise it is aborted.
+ExaBGP doesn't see it before, so no octet leaves on it, not even a NOTIFICATION. Once proven, it
+goes to the session that its key was negotiated for; otherwise it is aborted.
 """
 
 from __future__ import annotations
@@ -46,20 +46,20 @@ class UnprovenSocket:
 
 
 class IncomingConnections:
-    """All of them."""
+    """All accepted sockets that are not proven yet."""
 
     def __init__(self, runtime: Context) -> None:
         self._runtime = runtime
         self._held: list[UnprovenSocket] = []
 
     def take(self, accepted: dict[Any, socket.socket]) -> None:
-        """Take the gated peers' sockets out of what ExaBGP has just accepted."""
+        """Take the gated peers' sockets out of ExaBGP's new connections."""
         gated = {policy.remote for policy in self._runtime.policies.values()}
         for listener, sock in list(accepted.items()):
             try:
                 remote = address_of(sock.getpeername()[0])
             except OSError:
-                # Gone already. Nobody knows whose it was, so nobody may write on it.
+                # Closed already. Its peer is unknown, so nothing may be written on it.
                 del accepted[listener]
                 sock.close()
                 continue
@@ -67,7 +67,7 @@ class IncomingConnections:
                 del accepted[listener]
                 self._hold(sock)
             elif not _has_neighbor(self._runtime.reactor, remote):
-                # Upstream would tell a stranger so, in a NOTIFICATION.
+                # Upstream would send a NOTIFICATION to an unknown peer.
                 del accepted[listener]
                 self._turn_away(sock, remote)
             else:
@@ -80,7 +80,7 @@ class IncomingConnections:
         sock.close()
 
     def _refuse(self, pair: SocketPair, cause: str) -> None:
-        """Tell operators why a neighbor's connection is aborted without an octet."""
+        """Report why a neighbor's connection is aborted without an octet."""
         self._record(
             cause,
             neighbor=str(pair.remote),
@@ -121,7 +121,7 @@ class IncomingConnections:
         self._held.append(UnprovenSocket(link, runtime.gatekeeper.prove(None, pair)))
 
     def settle(self) -> None:
-        """Hand the proven ones to BGP, abort the others."""
+        """Hand proven sockets to BGP, abort the refused ones."""
         waiting, self._held = self._held, []
         for held in waiting:
             link, ticket = held.link, held.ticket
@@ -144,7 +144,7 @@ class IncomingConnections:
     def _decide(self, link: ProtectedSocket, ticket: Ticket) -> None:
         runtime = self._runtime
         if ticket.error is not None:
-            # Its own record has told an operator.
+            # The gatekeeper has reported it to operators already.
             cause = str(ticket.error)
             log.debug(lambda: f'{cause}: connection {link.pair} aborted without an octet', LOG)
             runtime.links.end(link, cause)
@@ -185,7 +185,7 @@ class IncomingConnections:
 
 
 def _has_neighbor(reactor: Any, remote: IPAddress) -> bool:
-    """True if a neighbor block, of one address or of a range, covers this one."""
+    """Return True if a neighbor block, of one address or of a range, covers this one."""
     for key in reactor.peers():
         neighbor = reactor.neighbor(key)
         first = address_of(neighbor['peer-address'])
@@ -196,7 +196,10 @@ def _has_neighbor(reactor: Any, remote: IPAddress) -> bool:
 
 
 def _incoming(link: ProtectedSocket, peer: Any) -> Any:
-    """ExaBGP's connection for it. (Upstream calls our end "peer" and the remote one "local".)"""
+    """Return ExaBGP's connection for a socket.
+
+    Upstream calls our end "peer" and the remote one "local".
+    """
     afi = AFI.ipv4 if link.pair.local.version == 4 else AFI.ipv6
     connection = Incoming(afi, str(link.pair.local), str(link.pair.remote), link.sock)
     set_ttl = getattr(module, 'set_accepted_ttl', None)  # from 5.0.14 on
@@ -207,25 +210,25 @@ def _incoming(link: ProtectedSocket, peer: Any) -> Any:
 
 
 def _refused(runtime: Context, peer: Any, pair: SocketPair) -> tuple[tuple[int, int], str] | None:
-    """Which of two connections of one session stays, decided before any OPEN.
+    """Return the notification for a refused connection, or None if it is the one that stays.
 
-    RFC 4271 6.8 compares BGP Identifiers, which the peer's OPEN tells; by then ExaBGP, whose Peer
-    has one connection, has dropped one, and two of them may drop both. So: while our own
-    connection is up on TCP, the one opened by the side with the higher address stays. Both sides
-    know that, and neither needs an OPEN.
+    RFC 4271 6.8 compares BGP Identifiers, which are in the peer's OPEN; by then ExaBGP, whose Peer
+    has one connection, has dropped one, and both sides may drop different ones. So this is decided
+    before any OPEN: while our own connection is up on TCP, the one opened by the side with the
+    higher address stays. Both sides know the addresses without an OPEN.
     """
     if peer.fsm == FSM.ESTABLISHED:
         return None  # upstream's answer is right: 6/7
     higher = pair.local.packed > pair.remote.packed
     if higher and any(_ours(link, peer) for link in runtime.links):
         return _COLLISION, 'collision: our own connection, from the higher address, stays'
-    # The other one makes way, in whatever state: its Peer must be free for this one.
+    # The other connection is closed, in whatever state: its Peer must be free for this one.
     if peer.proto is not None:
         peer._reset('another connection of this session takes over')
     return None
 
 
 def _ours(link: ProtectedSocket, peer: Any) -> bool:
-    """True for a connection of this peer's that our gate opened, and that TCP has up."""
+    """Return True for a connection of this peer that our gate opened, and that is up on TCP."""
     outgoing = link.connection is None or link.connection.direction == 'outgoing'
     return link.peer is peer and outgoing and link.established()

@@ -1,8 +1,8 @@
 """Before connect(): bind, have the key negotiated for exactly this socket pair, connect, prove.
 
 A generator that ExaBGP resumes once a turn, so that its other neighbors go on meanwhile. One
-attempt each time: ExaBGP's own backoff follows an error. Whatever ends it (the neighbor removed,
-SIGTERM, the peer's own connection) cancels the negotiation and closes the socket.
+attempt each time: ExaBGP's own backoff follows an error. Any end (the neighbor removed, SIGTERM,
+the peer's own connection) cancels the negotiation and closes the socket.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from tcpao.key_socket import InstallError
 from tcpao.mkt import SocketPair
 
 PLAIN_ATTEMPT = 5.0
-"""Seconds for which a SYN of a neighbor that is no longer protected is repeated."""
+"""Seconds for which a SYN of a neighbor that is not protected any more is repeated."""
 ANSWER_LATE = 2.0
-"""Seconds that the gatekeeper has beyond its own time limit, which explains better than ours."""
+"""Seconds beyond the gatekeeper's own time limit, which has the better explanation."""
 
 
 NO_SYN_ACK = (
@@ -51,12 +51,12 @@ NO_SYN_ACK_CHAIN = (
 
 
 class AttemptError(Exception):
-    """Why this attempt failed: step, cause, what to try next."""
+    """An attempt failed: step, cause, what to try next."""
 
     def __init__(self, step: str, cause: object, hint: str) -> None:
         super().__init__(f'{step}: {cause}; {hint}')
         self.why: Explanation | None = Explanation(step, str(cause), hint, Reason.TCP)
-        """None if the gatekeeper has told it already."""
+        """None if the gatekeeper has reported it already."""
 
 
 class PinnedAddress(str):
@@ -67,16 +67,16 @@ class PinnedAddress(str):
 
     @classmethod
     def of(cls, address: str, port: int | None) -> PinnedAddress:
-        """Pin a port."""
+        """Return the address with a pinned port."""
         pinned = cls(address)
         pinned.port = port or 0
         return pinned
 
 
 def bind(original: Any, io: socket.socket, ip: str, afi: Any) -> None:
-    """ExaBGP's bind(), with the port."""
+    """Bind as ExaBGP's bind(), with the source port."""
     if not isinstance(ip, PinnedAddress):
-        # A plain neighbor's.
+        # The address of a plain neighbor.
         original(io, ip, afi)
         return
     keep_port_private(io, pinned=bool(ip.port))
@@ -92,8 +92,11 @@ def bind(original: Any, io: socket.socket, ip: str, afi: Any) -> None:
 
 
 def establish(runtime: Context, outgoing: Any, peer: Any) -> Iterator[bool]:
-    """In place of Outgoing.establish for a gated neighbor. Yields False until the connection is
-    up and proven, then True. Raises NotConnected, with the cause in the log."""
+    """Replace Outgoing.establish for a gated neighbor.
+
+    Yields False until the connection is up and proven, then True. Raises NotConnected, with the
+    cause in the log.
+    """
     key = peer.neighbor.name()
     policy = runtime.policies.get(key)
     link: ProtectedSocket | None = None
@@ -124,11 +127,10 @@ def establish(runtime: Context, outgoing: Any, peer: Any) -> Iterator[bool]:
 
 
 def establish_repeatedly(original: Any, outgoing: Any) -> Iterator[bool]:
-    """In place of Outgoing.establish for a plain neighbor that was protected: upstream's attempt,
-    begun anew every few seconds.
+    """Replace Outgoing.establish for a plain neighbor that was protected: retry every few seconds.
 
-    While the peer still wants protection it drops every SYN of ours, and TCP repeats a SYN after
-    1, 3, 7, 15, 31 and 63 s: the session would wait for that long when the peer is plain too.
+    While the peer still wants protection it drops every SYN of ours, and TCP repeats a SYN after 1,
+    3, 7, 15, 31 and 63 s: the session would wait for that long when the peer is plain too.
     """
     while True:
         attempt = original(outgoing)
@@ -146,7 +148,7 @@ def establish_repeatedly(original: Any, outgoing: Any) -> Iterator[bool]:
 
 
 def _report(runtime: Context, key: str, policy: SessionPolicy | None, error: AttemptError) -> None:
-    """ExaBGP says nothing about what fails before it has a connection."""
+    """Report a failure before there is a connection, which ExaBGP does not log."""
     if policy is not None and runtime.gatekeeper.alive:
         if error.why is not None:
             runtime.gatekeeper.attempt_failed(key, error.why)
@@ -158,13 +160,13 @@ def _report(runtime: Context, key: str, policy: SessionPolicy | None, error: Att
 
 
 def _open(runtime: Context, outgoing: Any, policy: SessionPolicy) -> ProtectedSocket:
-    """Create and bind; from here on the port is ours."""
+    """Create and bind the socket, whose port is ours from here on. Raises AttemptError."""
     step, hint = 'binding the socket', 'check local-address, source-port and source-interface'
     outgoing.local = PinnedAddress.of(str(outgoing.local), policy.source_port)
     try:
         issue = outgoing._setup()
     except AttributeError as error:
-        # Upstream's handler trips over the socket that couldn't even be created.
+        # Upstream's error handler fails if the socket could not even be created.
         issue = error.__context__ or error
     if issue is not None:
         raise AttemptError(step, issue, hint)
@@ -195,13 +197,13 @@ def _negotiated(runtime: Context, policy: SessionPolicy, link: ProtectedSocket) 
 def _connected(
     runtime: Context, policy: SessionPolicy, link: ProtectedSocket, outgoing: Any
 ) -> Iterator[bool]:
-    """One connect() on this socket, ever."""
+    """Connect; each socket connects only once. Raises AttemptError."""
     step = 'connecting'
     runtime.recorder.note(policy, EventName.SYN, pair=str(link.pair))
     try:
         module.connect(link.sock, outgoing.peer, outgoing.port, outgoing.afi, None)
     except NetworkError as error:
-        # The text that upstream makes of an OSError has no number.
+        # Upstream's text of an OSError has no number.
         number = getattr(error.__context__, 'errno', None)
         who = explain_taken_port(number, link.pair.local, link.pair.local_port)
         hint = 'end that process' if who else 'check the route to the peer'
@@ -234,7 +236,7 @@ def _proven(runtime: Context, policy: SessionPolicy, link: ProtectedSocket) -> I
 
 
 def _settled(link: ProtectedSocket, ticket: Ticket, seconds: float, step: str) -> Iterator[bool]:
-    """Wait for the gatekeeper; whoever stops waiting cancels."""
+    """Wait for the gatekeeper; if the caller stops waiting, the ticket is cancelled."""
     link.deadline = time.monotonic() + seconds
     try:
         while not ticket.done:

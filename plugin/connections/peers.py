@@ -1,9 +1,9 @@
-"""ExaBGP's peers between two definitions: a reload has brought the new one, and the peer still has
-the old one.
+"""ExaBGP's peers between two definitions: a reload has brought a new one, and the peer has the old
+one.
 
-Upstream changes over when a session ends, and so never for a passive peer without one. Where
-either definition is protected, a peer changes over at once, and what is decided meanwhile is
-decided by the new definition: `peer.neighbor` alone is what a session remembers.
+Upstream changes over when a session ends, and so never for a passive peer without a session. If
+either definition is protected, a peer changes over at once, and decisions in between follow the new
+definition: `peer.neighbor` alone is the session's old definition.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def neighbor_in_force(peer: Any) -> Any:
 
 
 def protection_in_force(peer: Any) -> Protection | None:
-    """Return the protection that the newest definition asks for; None if that is plain."""
+    """Return the protection in the newest definition; None if that is plain."""
     return protection_of(neighbor_in_force(peer))
 
 
@@ -33,10 +33,10 @@ def concerns_protection(peer: Any) -> bool:
 
 
 def change_over(reactor: Any) -> None:
-    """Put the definitions that a reload has brought in force where protection is concerned.
+    """Put the definitions of a reload in force where protection is concerned.
 
     A protected session that is up ends in its peer's next turn, with a NOTIFICATION; everything
-    else that goes by the old definition ends here. A peer without a session tries again at once.
+    else under the old definition ends here. A peer without a session tries again at once.
     """
     for peer in reactor._peers.values():
         if not concerns_protection(peer):
@@ -53,10 +53,10 @@ def change_over(reactor: Any) -> None:
 
 
 def _exchange_routes(peer: Any) -> None:
-    """Announce and withdraw what a reload has changed in the static routes of a session that is up.
+    """Announce and withdraw the changes of a reload in the static routes of a session that is up.
 
-    Upstream does so when the peer's next message has come, and forgets routes that were taken out
-    if there is another reload before (Peer._main looks at `_neighbor` between messages).
+    Upstream does so when the peer's next message has come, and forgets routes that were removed if
+    there is another reload before (Peer._main looks at `_neighbor` between messages).
     """
     coming = peer._neighbor
     previous = coming.previous.changes if coming.previous is not None else []

@@ -1,7 +1,8 @@
-"""What a daemon with gated neighbors has: the gatekeeper, the sockets, and their turn in ExaBGP's
-loop. Everything here runs in the reactor's thread, the only one that touches connections.
+"""The runtime of a daemon with gated neighbors: the gatekeeper, the sockets, and their turn in
+ExaBGP's loop.
 
-`outgoing` is about what comes before connect(), `incoming` about what follows accept().
+Everything here runs in the reactor's thread, the only one that touches connections. `outgoing` is
+the part before connect(), `incoming` the part after accept().
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from tcpao.socket_installer import SocketInstaller
 
 
 class Runtime(Context):
-    """What is shared, and the turns in which it is used."""
+    """The shared state, and the turns that use it."""
 
     def __init__(
         self,
@@ -48,7 +49,7 @@ class Runtime(Context):
     ) -> None:
         super().__init__(reactor, gatekeeper, recorder)
         self.secret_files = secret_files
-        """For debugging, if the environment asks for them."""
+        """Files of keys for debugging, if the environment names them."""
         self.drive(Driver(gatekeeper, installer, self))
         self.accepting = IncomingConnections(self)
         self.waits = Waits()
@@ -59,8 +60,11 @@ class Runtime(Context):
     # --- policies and listeners -----------------------------------------------------------------
 
     def configure(self, policies: Sequence[SessionPolicy]) -> None:
-        """Put policies in force: deny keys first. Raises PolicyError or GatekeeperError (BusyError
-        once the daemon runs); then the old ones stay."""
+        """Put policies in force: deny keys first.
+
+        Raises PolicyError or GatekeeperError (BusyError once the daemon runs); then the old ones
+        stay.
+        """
         if self.waits.is_running:
             self.gatekeeper.reconfigure(policies, self.waits.left())
         else:
@@ -81,17 +85,18 @@ class Runtime(Context):
         return address_of(peer.neighbor['peer-address']) in self._protected
 
     def guard(self, listener: socket.socket, guarded: Callable[[], None]) -> None:
-        """Deny keys for a bound socket, before listen() where that is still possible: `guarded`
-        is called when it has them, in a later turn where that takes long. Raises
-        GatekeeperError; then it must not listen."""
+        """Add the deny keys to a bound socket, if possible before listen(), then call `guarded`.
+
+        In a later turn if that takes long. Raises GatekeeperError; then it must not listen.
+        """
         self.waits.finish(self.gatekeeper.guard_listener(listener), guarded)
 
     def listens(self, listener: socket.socket) -> None:
-        """The socket listens: wake for arrivals."""
+        """Wake for arrivals on a listening socket."""
         self.waker.watch(listener, INCOMING)
 
     def unguard(self, listener: socket.socket) -> None:
-        """The socket is about to be closed."""
+        """Forget a socket that is about to be closed."""
         self.waker.forget(listener)
         if not self.waits.is_over(self.gatekeeper.drop_listener(listener)):
             # The gatekeeper closes its own descriptor of it later.
@@ -101,7 +106,7 @@ class Runtime(Context):
     # --- the reactor's turn ---------------------------------------------------------------------
 
     def bounded(self, sleep: float) -> float:
-        """How long the reactor may sleep: milliseconds, at most `sleep`."""
+        """Return how long the reactor may sleep: milliseconds, at most `sleep`."""
         if self.again:
             self.again = False
             return 0
@@ -110,11 +115,11 @@ class Runtime(Context):
         dues = [due for due in looked_at if due is not None]
         if not dues:
             return sleep
-        # Rounded up: a millisecond too early is a turn for nothing.
+        # Rounded up: waking a millisecond too early is a turn without effect.
         return min(sleep, max(0.0, min(dues)) * 1000 + 1)
 
     def turn(self, woken: bool) -> None:
-        """Do what is due; `woken`: the waker was readable."""
+        """Do what is due; `woken`: the wakeup was readable."""
         self.driver.turn(woken)
         self.waits.settle()
 
@@ -131,7 +136,7 @@ class Runtime(Context):
         sessions.abort(self, link, cause)
 
     def report_failure(self, cause: str, error: Exception | None) -> None:
-        """Say loudly that nothing can be proven now."""
+        """Log that nothing can be proven any more."""
         if error is not None:
             report = format_exception(error)
             log.critical(lambda: report, LOG)
@@ -143,7 +148,7 @@ class Runtime(Context):
     # --- the end --------------------------------------------------------------------------------
 
     def stop(self) -> None:
-        """The daemon ends. Idempotent."""
+        """Stop, with the daemon; a second call changes nothing."""
         if self.stopped:
             return
         self.stopped = True
@@ -158,19 +163,19 @@ class Runtime(Context):
 
 
 def _due(peer: Any) -> float | None:
-    """Seconds until a gated peer must have a turn although no descriptor will wake for it."""
+    """Return seconds until a gated peer needs a turn without any descriptor that wakes it."""
     if protection_in_force(peer) is None:
         return None
     if peer.generator is None:
         idle = peer.fsm == FSM.ESTABLISHED or (peer.neighbor['passive'] and peer.proto is None)
         return None if idle else float(peer._delay.remaining())
     if isgenerator(peer.generator) and getgeneratorstate(peer.generator) == GEN_CREATED:
-        # ExaBGP goes through "a clean loop" before it begins.
+        # ExaBGP does a turn of its loop before it begins.
         return 0
     return None
 
 
 def of(reactor: Any) -> Runtime | None:
-    """The reactor's runtime; None while it has had no gated neighbor."""
+    """Return the reactor's runtime; None while it has had no gated neighbor."""
     found: Runtime | None = getattr(reactor, 'ikev2', None)
     return found

@@ -1,8 +1,8 @@
-"""How long the reactor's thread waits for the gatekeeper's, which may wait for a packet process.
+"""The limit on the reactor's waits for the gatekeeper, which may wait for a packet process.
 
-A daemon that starts has no session yet, and waits. One that runs has neighbors, protected and
-other, that must have their KEEPALIVE: a load waits for LONGEST in all, what isn't done by then goes
-on in later turns, and answers to an operator always do.
+A daemon that starts has no session yet, and waits. A running daemon has neighbors, protected and
+others, that must get their KEEPALIVE: a load waits for LONGEST in all, the rest goes on in later
+turns, and answers to an operator always do.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from gatekeeper.service.mailbox import CALL_WITHIN
 from plugin.log import LOG
 
 LONGEST: Final = 0.5
-"""Seconds of a load, and of the end: with the shortest hold time, 3 s, a KEEPALIVE is due every
-second."""
+"""Seconds of waiting in a load, and at the end: with the shortest hold time, 3 s, a KEEPALIVE is
+due every second."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Waiting:
-    """Something that was asked for, and what is to be done when it is there."""
+    """A request, and the function to call when it is done."""
 
     future: Future[Any]
     finish: Callable[[], None]
 
 
 class Waits:
-    """What the reactor's thread has asked for. For that thread alone."""
+    """The requests of the reactor's thread. For that thread alone."""
 
     def __init__(self) -> None:
         self._until: float | None = None
@@ -47,7 +47,7 @@ class Waits:
         return self._until is not None
 
     def begin(self) -> None:
-        """A daemon that runs begins a load, or its end."""
+        """Begin a load of a running daemon, or its end."""
         self._until = time.monotonic() + LONGEST
 
     def left(self) -> float:
@@ -57,12 +57,14 @@ class Waits:
         return max(0.0, self._until - time.monotonic())
 
     def is_over(self, future: Future[Any]) -> bool:
-        """Wait for this as long as may be; return True if it is done."""
+        """Wait for a future within the limit; return True if it is done."""
         return bool(wait_for_any([future], self.left()).done)
 
     def finish(self, future: Future[Any], finish: Callable[[], None]) -> None:
-        """Wait for this as long as may be, then call `finish`; in a later turn if it isn't done by
-        then. Raises GatekeeperError, now; a later one is told in the log."""
+        """Wait for a future within the limit, then call `finish`; if not done, in a later turn.
+
+        Raises GatekeeperError, now; a later error goes into the log.
+        """
         if self.is_over(future):
             future.result()
             finish()
@@ -73,11 +75,11 @@ class Waits:
             raise GatekeeperError('the gatekeeper does not answer')
 
     def later(self, future: Future[Any], finish: Callable[[], None]) -> None:
-        """Call `finish` in a later turn, when this is done, well or not."""
+        """Call `finish` in a later turn, when the future is done or has failed."""
         self._waiting.append(_Waiting(future, finish))
 
     def settle(self) -> None:
-        """In each turn: finish what is done."""
+        """Finish the requests that are done; called in each turn."""
         waiting, self._waiting = self._waiting, []
         for one in waiting:
             if one.future.done():

@@ -1,8 +1,8 @@
-"""The gatekeeper begins in the load that protects a daemon's first neighbor.
+"""The start of the gatekeeper in the load that protects a daemon's first neighbor.
 
-At a daemon's start that is waited for. A daemon that runs has other neighbors to serve: a thread
-of its own starts the gatekeeper, whose packet process takes a second or, where somebody holds the
-lock of iptables, many; the load waits for it as for any other rule.
+At a daemon's start, the load waits. A running daemon has other neighbors to serve: a separate
+thread starts the gatekeeper, whose packet process takes a second, or many if another program holds
+the lock of iptables; the load waits for it in the same way as for rules.
 """
 
 from __future__ import annotations
@@ -29,8 +29,11 @@ Starter = Callable[[Any, Preference], Runtime]
 def begin(
     reactor: Any, starter: Starter, wanted: Preference, policies: Sequence[SessionPolicy]
 ) -> Runtime:
-    """Start it, guard what listens, put policies in force. Raises PolicyError, GatekeeperError or
-    OSError; then it is stopped. Raises BusyError; then the next call goes on with it."""
+    """Start the gatekeeper, guard the listeners, and put policies in force.
+
+    Raises PolicyError, GatekeeperError or OSError; then it is stopped. Raises BusyError; then the
+    next call continues.
+    """
     serves = listeners.may_listen(reactor)
     start = partial(starter, reactor, wanted)
     running = _started(reactor, start, wanted) if serves else start()
@@ -38,7 +41,8 @@ def begin(
         if serves:
             running.waits.begin()
             for listener in reactor.listener._sockets:
-                # A reload protects the first neighbor: what was accepted fails its proof.
+                # A reload protects the first neighbor: connections accepted earlier fail their
+                # proof.
                 guarded = running.gatekeeper.guard_listener(listener)
                 if not running.waits.is_over(guarded):
                     raise BusyError(guarded)
@@ -59,7 +63,7 @@ def begin(
 
 
 def abandon(reactor: Any) -> None:
-    """A load has come that needs none: what was begun for one that waited ends."""
+    """End a start that is under way: the new load needs no gatekeeper."""
     starting: Future[Runtime] | None = getattr(reactor, 'ikev2_starting', None)
     reactor.ikev2_starting = None
     if starting is not None:

@@ -1,9 +1,9 @@
-"""A reload that is asked for (SIGUSR1, SIGUSR2) while a session has routes to send comes when they
-are sent; one that the gatekeeper can't serve yet, when it can.
+"""Deferred reloads: while a session has routes to send, or the gatekeeper is busy.
 
-Upstream logs that it schedules such a reload, and forgets it: a key that an operator thought
-revoked would go on protecting the session. Nor may a neighbor that reads nothing, or a helper that
-never stops announcing, put it off for good.
+A reload that is requested (SIGUSR1, SIGUSR2) while a session has routes to send is done when they
+are sent. Upstream logs that it schedules such a reload, and forgets it: a key that an operator
+believes revoked would go on protecting the session. A neighbor that reads nothing, or a helper that
+never stops announcing, must not delay it for ever either.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from plugin.log import LOG
 from plugin.patching import wrap
 
 LONGEST: Final = 60.0
-"""Seconds that a reload waits."""
+"""Seconds that a reload waits at most."""
 WAITS: Final = (
     f'the reload waits until all routes are sent to sessions that are up, at most {LONGEST:g} s'
 )
-"""In the log."""
+"""A message for the log."""
 BUSY: Final = (
     'the reload waits for the packet process, or for rules that it has to change; it is done when '
     'they are, and the sessions go on as they were'
 )
-"""In the log."""
+"""A message for the log."""
 
 
 def _rearm(original: Any, self: Any) -> None:
-    """The reactor handles a signal, and forgets here which."""
+    """Keep the signal that the reactor handles, before upstream forgets it."""
     self.ikev2_handled = self.received, self.number
     original(self)
 
 
 def _pending_adjribout(original: Any, self: Any) -> bool:
-    """Asked before a reload, which is not done if this is true."""
+    """Return True if a reload has to wait; asked before it."""
     signal = self.signal
     waiting = getattr(signal, 'ikev2_postponed', None)
     if not _must_wait(self):
@@ -55,8 +55,7 @@ def _pending_adjribout(original: Any, self: Any) -> bool:
 
 
 def wait_for(reactor: Any, free: Future[Any], kind: int) -> None:
-    """Ask for the load that was to be done again when `free` is done; `kind` is what it is where
-    no signal asked for it."""
+    """Repeat the load when `free` is done; `kind` is its kind if no signal requested it."""
     signal = reactor.signal
     log.warning(lambda: BUSY, LOG)
     handled = signal.ikev2_handled
@@ -66,14 +65,13 @@ def wait_for(reactor: Any, free: Future[Any], kind: int) -> None:
 
 
 def resume(reactor: Any) -> None:
-    """Once in each turn of the loop: a reload that waits, and needn't any more, is asked for
-    again."""
+    """Request a deferred reload again once it need not wait; called in each turn of the loop."""
     signal = reactor.signal
     waiting = getattr(signal, 'ikev2_postponed', None)
     if waiting is not None and not signal.received and not _must_wait(reactor):
         signal.received, signal.number = waiting
         if signal.received == Signal.RESTART:
-            # Of a restart nobody asks whether it must wait.
+            # Upstream does not ask whether a restart must wait.
             signal.ikev2_postponed = None
 
 
@@ -87,7 +85,9 @@ def _must_wait(reactor: Any) -> bool:
 
 
 def _have_routes_to_send(reactor: Any) -> bool:
-    """Only established peers: routes of one that isn't up wait for ever, and so would a reload."""
+    """Return True if an established peer has routes to send; routes of others would wait for
+    ever.
+    """
     peers = reactor._peers
     return any(peers[key].neighbor.rib.outgoing.pending() for key in reactor.established_peers())
 

@@ -1,5 +1,7 @@
-"""Where ExaBGP's connections, listeners and main loop call us. Each hook is a few lines: what is
-to be done is in the rooms. Without a gated neighbor every one of them does what upstream does.
+"""Hooks of ExaBGP's connections, listeners and main loop.
+
+Each hook is a few lines that call the other folders. Without a gated neighbor each of them does the
+same as upstream.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ UNSUPPORTED_CAPABILITY = (2, 7)
 
 
 class GatedProtocol(Protocol):
-    """ExaBGP's Protocol, whose connection knows the peer that it is for."""
+    """ExaBGP's Protocol with a connection that knows its peer."""
 
     @property
     def connection(self) -> Any:
@@ -85,11 +87,10 @@ def _writer(original: Any, self: Any, data: bytes) -> Any:
 
 
 def _in_time(connection: Any, steps: Iterator[Any], nothing: object) -> Iterator[Any]:
-    """The steps of upstream's generator, each of which may read or write; `nothing` in place of
-    one while a deadline has come that the gatekeeper has not acted upon.
+    """Yield the steps of upstream's generator; `nothing` while a past deadline was not acted upon.
 
-    What isn't nothing is the last step: all is read, or written. Upstream takes whatever comes last
-    for what was read, so nothing may come after it.
+    Each step may read or write. A step other than `nothing` is the last: all is read, or written.
+    Upstream uses the last value, so nothing may follow it.
     """
     while True:
         ours = getattr(connection, 'ikev2', None)
@@ -136,7 +137,7 @@ def _new_open(original: Any, self: Any) -> Iterator[Any]:
 
 
 def _validate_open(original: Any, self: Any) -> None:
-    """The session that was negotiated in IKE is the one that the OPEN is for."""
+    """Check that the OPEN is for the session that was negotiated in IKE."""
     original(self)
     if protection_of(self.neighbor) is None:
         return
@@ -172,8 +173,7 @@ class GuardedListener(socket.socket):
             self.begin_listening()
 
     def begin_listening(self) -> None:
-        """Listen once there are deny keys. Raises NetworkError if there are none to be had, or
-        OSError."""
+        """Listen once there are deny keys. Raises NetworkError if there can be none, or OSError."""
         running = runtime.of(self.reactor)
         if running is None:
             self._listen()
@@ -199,8 +199,10 @@ class GuardedListener(socket.socket):
         return super().accept()
 
     def forget_half_open(self) -> None:
-        """Drop the connections that nobody has accepted, half-open ones too, and listen on: the
-        kernel ends them when a socket stops to listen (tcp_disconnect())."""
+        """Drop half-open connections, and those not accepted yet, and go on listening.
+
+        The kernel ends them when a socket stops listening (tcp_disconnect()).
+        """
         if self.listens:
             self.shutdown(socket.SHUT_RD)
             super().listen(*self.backlog)
@@ -225,9 +227,9 @@ def _incoming(original: Any, self: Any) -> Any:
     if running is None:
         return accepted
     if accepted:
-        # One connection of each listener is taken in a turn; there may be more.
+        # One connection of each listener is accepted in a turn; there may be more.
         running.again = True
-    # Not only the new ones: upstream can leave some of the last turn behind.
+    # Not only the new ones: upstream can leave some of the last turn.
     if self._accepted:
         running.accepting.take(self._accepted)
     return bool(self._accepted)
@@ -245,7 +247,7 @@ def _wait_for_io(original: Any, self: Any, sleep: Any) -> Iterator[Any]:
     waker = running.waker.fileno()
     woken = False
     self._poller.register(waker, select.POLLIN)
-    # A busy daemon takes a turn for each message: how long it may sleep is worked out if it will.
+    # A busy daemon has one turn for each message: compute the sleep only if it will sleep.
     may_sleep = sleep and not self._poller.poll(0)
     for descriptor in original(self, running.bounded(sleep) if may_sleep else 0):
         if descriptor == waker:

@@ -1,5 +1,7 @@
-"""What a packet process or a keeper that was killed has left is taken away by the next daemon, also
-by one that starts none: it has no protected neighbor, or a kernel that protects them.
+"""The removal of rules that a killed packet process or keeper has left.
+
+Done by the next daemon, even if it starts none: it has no protected neighbor, or a kernel that
+protects them.
 """
 
 from __future__ import annotations
@@ -13,9 +15,11 @@ from tcpao.userspace.rules.interface import LEFT_AND_REMOVED, NAME
 
 
 def clear() -> None:
-    """Remove rules that a packet process which was killed has left, and nets, for none of ours
-    will. They stop no daemon, whatever becomes of them."""
-    # The packet path is only imported where it is used.
+    """Remove rules of a killed packet process, and second nets, since no process of ours will.
+
+    No failure here stops the daemon.
+    """
+    # The packet path is imported only where it is used.
     from tcpao.userspace.rules import leftovers as clearing
 
     try:
@@ -31,8 +35,7 @@ def clear() -> None:
 
 
 def clear_nets() -> None:
-    """Remove nets that daemons which were killed have left, where ours will not take their
-    place."""
+    """Remove second nets of killed daemons, where ours will not replace them."""
     from tcpao.second_net.leftovers import remove_left_behind
 
     try:

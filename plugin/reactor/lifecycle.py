@@ -1,4 +1,4 @@
-"""When the gatekeeper starts, takes new policies, and stops, in the life of an ExaBGP daemon.
+"""The gatekeeper in the life of an ExaBGP daemon: its start, new policies, its end.
 
 It starts in the first load of a configuration that has a gated neighbor: after the daemon has
 forked and before it drops its privileges. A load that the gatekeeper refuses changes nothing.
@@ -52,13 +52,16 @@ NAMES = AdapterNames(
     listen_setting='exabgp.tcp.bind or listen',
     ike_port_setting='exabgp.ikev2.port',
 )
-"""For hints."""
+"""Names for hints."""
 
 
 def start(reactor: Any, preference: Preference) -> Runtime:
-    """Bind UDP, start backend and thread, open the files. Raises GatekeeperError; then nothing is
-    left behind, and files of a daemon that runs already are as they were."""
-    # Its helper programs may do as they like, and it may go on as root.
+    """Start backend and thread, and open the files.
+
+    Raises GatekeeperError; then nothing is left behind, and files of another running daemon are
+    unchanged.
+    """
+    # Its helper programs are not restricted, and it may go on as root.
     forbid_dumps()
     environment = getenv().ikev2
     if not environment.secondnet:
@@ -128,7 +131,7 @@ def start(reactor: Any, preference: Preference) -> Runtime:
 
 
 def _opened(name: str, path: str, opener: Callable[[str], File]) -> File:
-    """A file that the environment asks for. Raises GatekeeperError."""
+    """Return a file that the environment names. Raises GatekeeperError."""
     setting = f'exabgp.ikev2.{name} is {path!r}'
     if path and not os.path.isabs(path):
         raise GatekeeperError(f'{setting}: say an absolute path, the daemon runs in /')
@@ -139,14 +142,14 @@ def _opened(name: str, path: str, opener: Callable[[str], File]) -> File:
 
 
 starter: beginning.Starter = start
-"""Tests put a gatekeeper of theirs here."""
+"""Tests replace this by a gatekeeper of their own."""
 
 clearer: Callable[[], None] = clear
-"""Tests don't look at the rules of the machine that they run on."""
+"""Tests replace this: they must not read the rules of their host."""
 
 
 def _commit(reactor: Any, policies: list[SessionPolicy]) -> str | None:
-    """Put policies in force before their neighbors are; returns why not."""
+    """Put policies in force before their neighbors; return why not."""
     running = runtime.of(reactor)
     guarded = running.guarded() if running is not None else set()
     try:
@@ -170,14 +173,14 @@ def _commit(reactor: Any, policies: list[SessionPolicy]) -> str | None:
 
 
 def _warn(policies: list[SessionPolicy]) -> None:
-    """Tell what will not work; the end of a keychain is told by the gatekeeper."""
+    """Warn of settings that will not work; the gatekeeper warns of the end of a keychain."""
     doubts = doubts_about([one for one in policies if one.keychain is None], time.time())
     for warning in (*doubts, *unknown_settings(os.environ)):
         log.warning(lambda warning=warning: warning, LOG)
 
 
 def _clear_once(reactor: Any, running: Runtime | None) -> None:
-    """At a daemon's start; where it has a packet process, that has done it."""
+    """Remove leftover rules once, at a daemon's start; a packet process has done that itself."""
     packets = running is not None and running.gatekeeper.capabilities.backend != Preference.KERNEL
     if not packets and not getattr(reactor, 'ikev2_cleared', False):
         clearer()
@@ -185,7 +188,7 @@ def _clear_once(reactor: Any, running: Runtime | None) -> None:
 
 
 def _check_backend(running: Runtime, policies: list[SessionPolicy]) -> None:
-    """A backend is for the life of a daemon. Raises PolicyError."""
+    """Check that the backend stays the same while a daemon runs. Raises PolicyError."""
     mine = running.gatekeeper.capabilities.backend
     for policy in policies:
         if policy.backend not in (Preference.AUTO, mine):
@@ -202,8 +205,10 @@ def _hint() -> str:
 
 
 class Postponed(BaseException):
-    """A load that can't be done before `free` is done; for upstream's loader no Exception, which
-    it would tell as an error in the file."""
+    """A load that can't be done before `free` is done.
+
+    Not an Exception, which upstream's loader would report as an error in the file.
+    """
 
     def __init__(self, free: Future[Any]) -> None:
         super().__init__()
@@ -235,8 +240,11 @@ def _reload(original: Any, self: Any) -> Any:
 
 
 def _remove(original: Any, self: Any) -> Any:
-    """A peer that is no more under this name. Where its address is protected from now on, as with
-    multi-session, the old session's socket leaves nothing behind that would be sent later."""
+    """Remove a peer that does not exist any more under this name.
+
+    If its address is protected from now on, as with multi-session, the old session's socket must
+    not leave data that would be sent later.
+    """
     running = runtime.of(self.reactor)
     if running is not None and protection_of(self.neighbor) is None:
         address = str(self.neighbor['peer-address'])
@@ -246,8 +254,7 @@ def _remove(original: Any, self: Any) -> Any:
 
 
 def _restart(original: Any, self: Any) -> Any:
-    """Upstream loads a configuration here too, but its peers go on with what they had: policies
-    that nobody keeps, and neighbors without one."""
+    """Drop the policies of upstream's load: its peers go on with their earlier neighbors."""
     running = runtime.of(self)
     if running is not None:
         running.waits.begin()

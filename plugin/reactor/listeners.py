@@ -1,10 +1,9 @@
-"""When ExaBGP's sockets listen: after the first load of a configuration, when all that it protects
-is guarded.
+"""The start of listening: after the first load, when all that it protects is guarded.
 
 Upstream listens on exabgp.tcp.bind before it reads a configuration. A protected peer that repeats
 its SYN while we restart would get an unsigned SYN-ACK, which it drops, and the kernel would keep
 that half-open connection, and give this answer to every SYN, for more than a minute. For the same
-reason half-open connections are dropped when a reload protects a further address.
+reason half-open connections are dropped when a reload protects another address.
 """
 
 from __future__ import annotations
@@ -32,8 +31,10 @@ def may_listen(reactor: Any) -> bool:
 
 
 def begin(reactor: Any) -> str | None:
-    """Listen on what upstream has bound so far; the first configuration is in force. Returns why
-    that can't be, or None."""
+    """Listen on all sockets that upstream has bound; return why that fails, or None.
+
+    Called when the first configuration is in force.
+    """
     if may_listen(reactor):
         return None
     for sock, (address, port, *_) in reactor.listener._sockets.items():
@@ -46,8 +47,10 @@ def begin(reactor: Any) -> str | None:
 
 
 def listen_for_protected(reactor: Any) -> None:
-    """Listen for the protected neighbors that a reload has brought. Upstream does from 5.0.14 on;
-    before, only for those of its start."""
+    """Listen for the protected neighbors of a reload.
+
+    Upstream does so from 5.0.14 on; before, only for the neighbors of its start.
+    """
     if hasattr(reactor, '_listen_for_neighbors'):
         return
     for neighbor in reactor.configuration.neighbors.values():
@@ -63,7 +66,7 @@ def listen_for_protected(reactor: Any) -> None:
 
 
 def forget_half_open(reactor: Any) -> None:
-    """A further address is guarded: drop what its peer may have begun before."""
+    """Drop half-open connections, after another address is guarded."""
     if may_listen(reactor):
         for sock, (address, port, *_) in reactor.listener._sockets.items():
             try:
@@ -75,9 +78,11 @@ def forget_half_open(reactor: Any) -> None:
 
 @contextmanager
 def without_md5(reactor: Any, policies: Sequence[SessionPolicy]) -> Iterator[None]:
-    """Take the TCP-MD5 keys of these policies' peers off the listening sockets, since the kernel
-    takes no TCP-AO key beside one (EKEYREJECTED). After an error they are there again, and what
-    was begun without them is dropped."""
+    """Take the TCP-MD5 keys of these policies' peers off the listening sockets.
+
+    The kernel accepts no TCP-AO key beside one (EKEYREJECTED). After an error they are restored,
+    and half-open connections without them are dropped.
+    """
     remotes = {policy.remote for policy in policies}
     taken_off = []
     for peer in reactor._peers.values():

@@ -1,9 +1,9 @@
-"""ExaBGP's timers of protected neighbors, kept right when somebody sets the clock.
+"""ExaBGP's timers of protected neighbors, corrected when the clock is set.
 
-Upstream's hold timer, keepalive timer and backoff remember times of the clock of UTC. Two hours
+Upstream's hold timer, keepalive timer and backoff store times of the clock of UTC. Two hours
 forward would end every session by its hold timer; two hours back would send no KEEPALIVE, and try
-no connection, for two hours. Here each timer moves what it remembers by the step. Neighbors
-without protection have upstream's timers, unchanged.
+no connection, for two hours. Here each timer adds the step to its stored time. Neighbors without
+protection have upstream's timers, unchanged.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ and a peer that is protected, or reachable, again would wait for that long."""
 
 
 class StepWatch:
-    """How far the clock of UTC was set since the last look, against one that doesn't step."""
+    """The steps of the clock of UTC since the last call, against a clock that doesn't step."""
 
     def __init__(self) -> None:
         self._offset = _offset()
 
     def step(self) -> int:
-        """Return the step in whole seconds; what is less is kept for the next look."""
+        """Return the step in whole seconds; the rest is kept for the next call."""
         step = round(_offset() - self._offset)
         self._offset += step
         return step
@@ -45,7 +45,7 @@ def _offset() -> float:
 
 
 class SteadyReceiveTimer(ReceiveTimer):
-    """A hold timer, or the wait for an OPEN."""
+    """A hold timer, or the time limit for an OPEN."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         self._clock = StepWatch()
@@ -58,7 +58,7 @@ class SteadyReceiveTimer(ReceiveTimer):
 
 
 class SteadySendTimer(SendTimer):
-    """The time of the next KEEPALIVE."""
+    """A timer for the next KEEPALIVE."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         self._clock = StepWatch()
@@ -79,14 +79,14 @@ class SteadyDelay(Delay):
         super().__init__()
 
     def increase(self) -> None:
-        """Wait longer after each attempt that failed."""
+        """Increase the wait after each failed attempt."""
         self._clock.step()
         super().increase()
         if protection_in_force(self._peer) is not None:
             self._next: int = min(self._next, MAX_RETRY_WAIT)
 
     def reset(self) -> None:
-        """Try again at once."""
+        """Allow an attempt at once."""
         self._clock.step()
         super().reset()
 
@@ -117,7 +117,10 @@ def _send_timer(session: Any, *arguments: Any, **named: Any) -> SendTimer:
 
 
 def _is_protected(session: Any) -> bool:
-    """`session` is the bound method of a connection by which upstream names it in its log."""
+    """Return True if the timer's connection belongs to a protected neighbor.
+
+    `session` is the bound method of a connection that upstream uses for its log.
+    """
     peer = getattr(getattr(session, '__self__', None), 'ikev2_peer', None)
     return peer is not None and protection_in_force(peer) is not None
 
