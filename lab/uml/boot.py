@@ -38,7 +38,10 @@ NO_RESULT = 125
 POWER_OFF_SECONDS = 10
 
 PASSED_ON = frozenset(
-    {'CI', 'HOME', 'LANG', 'LC_ALL', 'LOGNAME', 'NO_COLOR', 'PATH', 'TERM', 'TZ', 'VIRTUAL_ENV'}
+    {
+        *('CI', 'EVERY_CHANGE', 'HOME', 'LANG', 'LC_ALL', 'LOGNAME', 'NO_COLOR', 'PATH', 'TERM'),
+        *('TZ', 'VIRTUAL_ENV'),
+    }
 )
 PASSED_ON_PREFIXES = ('COVERAGE', 'EXABGP', 'exabgp', 'HYPOTHESIS', 'PYTEST', 'PYTHON')
 
