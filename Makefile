@@ -19,7 +19,8 @@ TEST_PACKAGES := strongswan-charon strongswan-swanctl \
 # The demo and the tests find their tools in the environment.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help setup kernel libreswan promtool lint check coverage sizes test demo dist manuals clean
+.PHONY: help setup kernel libreswan promtool lint check coverage sizes test demo dist manuals clean \
+    soak-ike upstream-suites
 .DELETE_ON_ERROR:
 
 help:
@@ -30,6 +31,8 @@ help:
 	@echo 'make check  lint, and every test that needs no root, kernel or other daemon'
 	@echo 'make coverage  branches of the cores, with a floor'
 	@echo 'make sizes  files, folders and functions that are large, with their reasons'
+	@echo 'make soak-ike  hostile peers and networks against IKE, for a quarter of an hour'
+	@echo 'make upstream-suites  ExaBGP'"'"'s own suites and examples, plain and with our hooks'
 	@echo 'make manuals  manual pages and shell completion in build/manuals'
 	@echo 'make dist   wheel (the same octets each time) and source distribution, in build/dist'
 
@@ -121,6 +124,16 @@ coverage: setup
 
 sizes: setup
 	@$(PYTHON) -m lab.sizes
+
+# What CI tries for seconds, for as long as wanted: SOAK=50 is two minutes on one processor.
+SOAK := 500
+
+soak-ike: setup
+	@SOAK=$(SOAK) $(PYTHON) -m pytest -q -o timeout=0 tests/ikev2/test_soak.py tests/ikev2/test_weird_der.py
+
+# As root. TESTS: an unpacked source of ExaBGP that has `qa`, where Debian's can't be had.
+upstream-suites: setup
+	@$(PYTHON) -m lab.upstream $(if $(TESTS),--tests $(TESTS))
 
 demo: packages-run $(if $(wildcard $(VENV)/.complete),$(VENV)/.complete,$(VENV)/.for-demo)
 	@$(PYTHON) -m lab.demo $(DEMO)
