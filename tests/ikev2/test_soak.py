@@ -1,4 +1,4 @@
-"""Hostile conversations that end well. Each is short here: `SOAK=50` makes it 50 times as long.
+"""Hostile conversations that end well. Each is short here: `make soak-ike` makes them long.
 
 An authentic peer whose messages are changed before they are sealed; one that does what it likes
 beside an honest one; a network that loses what it knows by its exchange type.
@@ -22,7 +22,7 @@ from ikev2.events import Datagram, Datagrams, IkeSaUp, IPAddress, RpSaNegotiated
 from ikev2.proposals.policies import POLICIES
 from ikev2.sa.channel import Channel
 from ikev2.sa.transitions import State
-from ikev2.wire.message import Header
+from ikev2.wire.message import Header, Message
 from ikev2.wire.payload import Payload
 from ikev2.wire.payloads import NotifyPayload, UnknownPayload
 from tests.ikev2.bench import (
@@ -160,6 +160,38 @@ def test_ends_agree_again_when_authentic_messages_were_changed(
         bench = two_ends('hybrid-optional', seed)
         with changing(kind, response, seed) as count:
             everything(bench)
+        tried += len(count)
+        ends_well(bench)
+    assert tried
+
+
+@pytest.mark.parametrize('response', [False, True], ids=['request', 'answer'])
+def test_ends_agree_again_when_initial_messages_were_changed(response: bool) -> None:
+    """Nothing seals an IKE_SA_INIT: somebody between the two changes one message in two."""
+    tried = 0
+    for seed in range(5 * SOAK):
+        bench, random = two_ends('hybrid-optional', seed), pseudo.Random(seed)
+        count: list[int] = []
+
+        def fate(
+            datagram: Datagram,
+            bench: Bench = bench,
+            random: pseudo.Random = random,
+            count: list[int] = count,
+        ) -> list[float]:
+            if not is_kind(datagram, ExchangeType.IKE_SA_INIT, response=response):
+                return [LATENCY]
+            if random.random() < 0.5:
+                return [LATENCY]
+            count.append(1)
+            message = Message.decode(datagram.data)
+            payloads = tuple(changed(message.payloads, random))
+            forged = replace(message, payloads=payloads).encode()
+            bench.post(replace(datagram, data=forged), LATENCY)
+            return []
+
+        bench.fate = fate
+        everything(bench)
         tried += len(count)
         ends_well(bench)
     assert tried

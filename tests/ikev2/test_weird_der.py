@@ -1,6 +1,6 @@
 """Certificates, CRLs and AlgorithmIdentifiers that aren't what they should be.
 
-`SOAK=50` tries fifty times as many.
+`make soak-ike` tries some hundred times as many.
 """
 
 from __future__ import annotations
