@@ -57,7 +57,7 @@ HYBRID, OPTIONAL, PLAIN = (POLICIES[n] for n in ('hybrid', 'hybrid-optional', 'd
 
 
 @pytest.mark.parametrize('vector', VECTORS, ids=lambda vector: vector['method'])
-def test_published_vectors(vector: dict[str, str]) -> None:
+def test_ml_kem_matches_published_vectors(vector: dict[str, str]) -> None:
     exchange = KeyExchange.generate(
         int(vector['method']), Secret(bytes.fromhex(vector['d'] + vector['z']))
     )
@@ -68,7 +68,7 @@ def test_published_vectors(vector: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize('method', sorted(ADDITIONAL_METHODS))
-def test_both_roles_get_one_secret(method: KeyExchangeId) -> None:
+def test_ml_kem_gives_both_roles_one_secret(method: KeyExchangeId) -> None:
     initiator = KeyExchange.generate(method)
     ciphertext, secret = respond(method, initiator.public_value)
     assert initiator.group == method
@@ -80,7 +80,7 @@ def test_both_roles_get_one_secret(method: KeyExchangeId) -> None:
 
 @pytest.mark.parametrize('method', sorted(ADDITIONAL_METHODS))
 @pytest.mark.parametrize('change', [-1, 1])
-def test_values_of_another_length_are_refused(method: KeyExchangeId, change: int) -> None:
+def test_ml_kem_refuses_values_of_another_length(method: KeyExchangeId, change: int) -> None:
     # FIPS 203, 7.2 and 7.3: type checks.
     key, ciphertext = LENGTHS[method]
     with pytest.raises(InvalidKeyExchange, match='not an encapsulation key'):
@@ -90,7 +90,7 @@ def test_values_of_another_length_are_refused(method: KeyExchangeId, change: int
 
 
 @pytest.mark.parametrize('method', sorted(ADDITIONAL_METHODS))
-def test_an_encapsulation_key_with_a_coefficient_that_is_too_large_is_refused(
+def test_ml_kem_refuses_key_with_too_large_coefficient(
     method: KeyExchangeId,
 ) -> None:
     # FIPS 203, 7.2: modulus check. The first coefficient is the low 12 bits, little-endian.
@@ -104,7 +104,7 @@ def test_an_encapsulation_key_with_a_coefficient_that_is_too_large_is_refused(
 
 @pytest.mark.parametrize('method', sorted(ADDITIONAL_METHODS))
 @given(st.data())
-def test_any_value_gives_a_secret_or_is_the_peers_fault(
+def test_ml_kem_accepts_or_blames_peer_when_value_is_any(
     method: KeyExchangeId, data: st.DataObject
 ) -> None:
     key, ciphertext = LENGTHS[method]
@@ -117,7 +117,7 @@ def test_any_value_gives_a_secret_or_is_the_peers_fault(
             assert len(use(octets)) == 32
 
 
-def test_a_library_without_ml_kem_is_our_side_of_the_matter(
+def test_ml_kem_blames_our_side_when_library_lacks_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class Without:
@@ -148,7 +148,7 @@ def test_a_library_without_ml_kem_is_our_side_of_the_matter(
         available.cache_clear()
 
 
-def test_what_is_available() -> None:
+def test_available_tells_what_this_host_supports() -> None:
     assert available(K768)
     assert available(CURVE)
     assert not available(KeyExchangeId.ML_KEM_512)
@@ -166,14 +166,14 @@ def chosen_types(proposal: Proposal) -> list[int]:
     return sorted({t.transform_type for t in proposal.transforms} & ADDITIONAL)
 
 
-def test_a_required_exchange_is_in_every_proposal() -> None:
+def test_offer_has_exchange_in_every_proposal_when_required() -> None:
     for proposal in HYBRID.offer().proposals:
         offered = [proposal.of_type(kind) for kind in sorted(ADDITIONAL)]
         assert any(found and all(t.transform_id for t in found) for found in offered)
     assert kinds(HYBRID.offer().proposals[0]) == [K768, K1024]
 
 
-def test_a_wanted_exchange_is_in_all_proposals_but_the_last() -> None:
+def test_offer_has_one_proposal_without_exchange_when_preferred() -> None:
     # A peer that doesn't know the transform type can't take a proposal that has it (RFC 7296,
     # 3.3.6), even with NONE: hence a proposal without.
     first, *others, last = OPTIONAL.offer().proposals
@@ -232,7 +232,7 @@ def test_initiator_serves_peer_when_types_are_its_own(
     assert len(exchanges) == len(wanted)
 
 
-def test_kinds_of_ciphers_and_exchanges_multiply_out() -> None:
+def test_offer_multiplies_kinds_of_ciphers_and_exchanges() -> None:
     both = IkePolicy(encryptions=POLICIES['compatible'].encryptions, additional=(K768,))
     numbers = [
         (chosen_types(p), bool(p.of_type(TransformType.INTEG))) for p in both.offer().proposals
@@ -261,7 +261,7 @@ def test_kinds_of_ciphers_and_exchanges_multiply_out() -> None:
         (PLAIN, HYBRID, None),
     ],
 )
-def test_two_policies_meet_or_do_not(
+def test_policies_meet_or_fail_by_their_exchanges(
     offers: IkePolicy, chooses: IkePolicy, methods: tuple[KeyExchangeId, ...] | None
 ) -> None:
     offer = offers.offer()
@@ -274,7 +274,7 @@ def test_two_policies_meet_or_do_not(
     assert verify_ike_answer(offer, choice.answer(), offers).suite == choice.suite
 
 
-def test_without_intermediate_exchanges_there_is_no_additional_one() -> None:
+def test_select_ike_skips_exchange_without_intermediate() -> None:
     # RFC 9370, 2.2.1: the initiator MUST negotiate them if it offers ADDKE.
     assert select_ike(OPTIONAL.offer(), OPTIONAL, CURVE, intermediate=False).suite.additional == ()
     with pytest.raises(NoProposalChosen):
@@ -283,7 +283,7 @@ def test_without_intermediate_exchanges_there_is_no_additional_one() -> None:
         select_ike(OPTIONAL.offer(), HYBRID, CURVE, intermediate=False)
 
 
-def test_a_suite_with_an_additional_exchange_prints_in_words() -> None:
+def test_suite_text_names_additional_exchange() -> None:
     assert str(select_ike(HYBRID.offer(), HYBRID, CURVE).suite) == (
         'aes-256-gcm-16/hmac-sha2-256/curve25519+ml-kem-768'
     )
@@ -305,7 +305,7 @@ def best(
     return None if choice is None else [transform.transform_id for transform in choice]
 
 
-def test_one_transform_of_each_type_that_is_on_offer() -> None:
+def test_choice_has_one_transform_of_each_offered_type() -> None:
     # The example of RFC 9370, 2.2.1: types 2, 3 and 5.
     offered = proposal(ADDKE2=[K768, K1024], ADDKE3=[K768, K1024], ADDKE5=[KeyExchangeId(35), NONE])
     assert best(offered, (K768, K1024)) == [K768, K1024, NONE]
@@ -315,7 +315,7 @@ def test_one_transform_of_each_type_that_is_on_offer() -> None:
     assert chosen_additional(tuple(reversed(choice))) == (K1024, K768)
 
 
-def test_no_method_is_chosen_twice() -> None:
+def test_choice_has_no_method_twice() -> None:
     # RFC 9370, 2.2.1: the responder's choice MUST NOT contain duplicated algorithms.
     assert best(proposal(ADDKE1=[K768], ADDKE2=[K768]), (K768, K1024)) is None
     assert best(proposal(ADDKE1=[K768, K1024], ADDKE2=[K768]), (K768, K1024)) == [K1024, K768]
@@ -323,7 +323,7 @@ def test_no_method_is_chosen_twice() -> None:
     assert best(proposal(ADDKE1=[NONE], ADDKE2=[NONE]), ()) == [NONE, NONE]
 
 
-def test_a_required_exchange_is_not_none() -> None:
+def test_choice_is_not_none_when_exchange_is_required() -> None:
     assert best(proposal(ADDKE1=[NONE]), (K768,), required=True) is None
     assert best(proposal(), (K768,), required=True) is None
     assert best(proposal(), (K768,)) == []
@@ -381,7 +381,7 @@ def rp_offer(policy: IkePolicy) -> SaPayload:
         (PLAIN, HYBRID, None),
     ],
 )
-def test_routing_protocol_sas_are_negotiated_alike(
+def test_rp_sa_proposals_follow_the_same_rules(
     offers: IkePolicy, chooses: IkePolicy, methods: tuple[KeyExchangeId, ...] | None
 ) -> None:
     def select() -> RpChoice:
@@ -405,7 +405,7 @@ def test_routing_protocol_sas_are_negotiated_alike(
     assert answered.additional == methods
 
 
-def test_an_answer_with_one_method_twice_is_invalid() -> None:
+def test_check_answer_refuses_when_method_comes_twice() -> None:
     twice = (
         Transform(TransformType.ADDKE1, K768),
         Transform(TransformType.ADDKE2, K768),
@@ -419,14 +419,14 @@ def test_an_answer_with_one_method_twice_is_invalid() -> None:
 
 
 @pytest.mark.parametrize('name', POLICIES)
-def test_every_policy_that_has_a_name_meets_itself(name: str) -> None:
+def test_policies_by_name_meet_themselves(name: str) -> None:
     policy = policy_named(name)
     choice = select_ike(policy.offer(), policy, policy.groups[0])
     assert choice.suite.encryption == policy.encryptions[0]
     assert bool(choice.suite.additional) == bool(policy.additional)
 
 
-def test_nothing_below_rfc_8247_is_in_any_policy() -> None:
+def test_policies_by_name_have_nothing_below_rfc_8247() -> None:
     # RFC 8247, 2.1 to 2.4: no SHA-1, no MODP group below 2048 bits, no 3DES.
     for policy in POLICIES.values():
         assert {e.name for e in policy.encryptions} <= {
@@ -444,7 +444,7 @@ def test_nothing_below_rfc_8247_is_in_any_policy() -> None:
         assert set(policy.groups) <= {14, 15, 16, 19, 20, 31}
 
 
-def test_a_name_that_means_nothing_is_refused_with_those_that_do() -> None:
+def test_policy_named_lists_names_when_unknown() -> None:
     with pytest.raises(LocalError, match="no policy 'weak': it is one of default, compatible"):
         policy_named('weak')
 
@@ -462,6 +462,6 @@ def test_a_name_that_means_nothing_is_refused_with_those_that_do() -> None:
         ({'additional_required': True}, 'names none'),
     ],
 )
-def test_a_policy_that_can_not_be_met_is_refused(policy: dict[str, object], why: str) -> None:
+def test_policy_is_refused_when_it_cannot_be_met(policy: dict[str, object], why: str) -> None:
     with pytest.raises(LocalError, match=why):
         IkePolicy(**policy)  # type: ignore[arg-type]

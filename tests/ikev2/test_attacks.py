@@ -131,7 +131,7 @@ FORGERIES: dict[str, Callable[[Message], list[bytes]]] = {
 
 
 @pytest.mark.parametrize('forgery', FORGERIES)
-def test_forged_answers_do_not_cost_the_attempt(forgery: str) -> None:
+def test_attempt_succeeds_when_answers_are_forged_first(forgery: str) -> None:
     bench = Bench()
     attacker = Attacker(bench, FORGERIES[forgery])
     bench.connect()
@@ -143,7 +143,7 @@ def test_forged_answers_do_not_cost_the_attempt(forgery: str) -> None:
     assert len([sa for sa in sas_of(bench.a) if sa.finished]) == 1
 
 
-def test_a_forged_answer_does_not_cost_the_attempt_when_the_true_one_is_lost_at_first() -> None:
+def test_attempt_succeeds_when_forged_and_true_answer_is_lost() -> None:
     bench = Bench()
     Attacker(bench, lambda m: [complete(m)])
     look, answers = bench.fate, Counter[str]()
@@ -160,7 +160,7 @@ def test_a_forged_answer_does_not_cost_the_attempt_when_the_true_one_is_lost_at_
     assert bench.a.all(IkeSaUp)
 
 
-def test_what_came_of_forged_answers_is_forgotten() -> None:
+def test_forged_answers_leave_no_state() -> None:
     bench = Bench()
     Attacker(bench, lambda m: [complete(m, bytes([9, n] * 4)) for n in range(4)])
     bench.connect()
@@ -169,7 +169,7 @@ def test_what_came_of_forged_answers_is_forgotten() -> None:
     assert not bench.a.endpoint._context.attempts
 
 
-def test_the_answers_that_are_tried_have_a_limit() -> None:
+def test_tried_answers_are_limited() -> None:
     bench = Bench(limits=Limits(init_answers=3))
     bench.fate = lambda datagram: []
     bench.a.endpoint.connect('b', bench.now)
@@ -207,7 +207,7 @@ def answers_that_cost(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> tuple[Me
     return Message.decode(bench.wire[0].data), values
 
 
-def test_answers_whose_key_exchange_fails_have_a_limit_too(
+def test_tried_answers_are_limited_when_key_exchange_fails(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     bench = Bench()
@@ -218,7 +218,7 @@ def test_answers_whose_key_exchange_fails_have_a_limit_too(
     assert not sas_of(bench.a)
 
 
-def test_a_repeated_answer_whose_key_exchange_failed_costs_no_other(
+def test_repeated_answer_pushes_out_no_other_when_it_failed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     bench = Bench()
@@ -246,7 +246,7 @@ def cost_key_exchanges(bench: Bench, cost: float, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(responder, 'respond', counted)
 
 
-def test_the_true_answer_that_was_dropped_in_a_flood_is_taken_when_it_comes_again(
+def test_dropped_true_answer_is_taken_when_it_is_repeated(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Each of three requests brings a flood and then the true answer, always the same octets."""
@@ -268,7 +268,7 @@ def test_the_true_answer_that_was_dropped_in_a_flood_is_taken_when_it_comes_agai
     assert not bench.a.all(IkeSaFailed)
 
 
-def test_when_all_answers_fail_the_attempt_fails_once() -> None:
+def test_attempt_fails_once_when_all_answers_fail() -> None:
     bench = Bench()
     bench.b.endpoint.remove_peer('a', bench.now)
     Attacker(bench, lambda m: [complete(m, bytes([9, n] * 4)) for n in range(3)])
@@ -278,7 +278,7 @@ def test_when_all_answers_fail_the_attempt_fails_once() -> None:
     assert (failed.step, failed.cause) == ('IKE_AUTH', Cause.NO_ANSWER)
 
 
-def test_cookies_without_end_make_an_initiator_neither_talk_nor_fall_silent() -> None:
+def test_initiator_stays_steady_when_cookies_never_end() -> None:
     """An attacker that answers every request with a new cookie: no loop, and B gets through."""
     bench = Bench()
     counted = iter(range(10_000))
@@ -301,7 +301,7 @@ def test_cookies_without_end_make_an_initiator_neither_talk_nor_fall_silent() ->
 # --- downgrade (1.2, 2.7, 2.15) ----------------------------------------------------------------
 
 
-def test_a_forged_demand_for_a_weaker_group_is_outrun_by_the_true_answer() -> None:
+def test_true_answer_wins_when_weaker_group_is_demanded() -> None:
     """The initiator still takes the answer in the group that it asked for first."""
     bench = Bench()
     weaker = KeyExchangeId.MODP_2048.to_bytes(2, 'big')
@@ -317,9 +317,7 @@ def test_a_forged_demand_for_a_weaker_group_is_outrun_by_the_true_answer() -> No
 
 @pytest.mark.parametrize('name', ['default', 'compatible'])
 @pytest.mark.parametrize('lets_go', [True, False])
-def test_a_weaker_group_can_not_be_forced_on_two_ends_that_both_want_a_better_one(
-    name: str, lets_go: bool
-) -> None:
+def test_weaker_group_is_refused_when_both_want_better(name: str, lets_go: bool) -> None:
     """On the path: drops what asks in another group and demands the weak one, once or for ever."""
     policy = policy_named(name)
     bench = Bench(a=replace(peer_a(), policy=policy), b=replace(peer_b(), policy=policy))
@@ -364,7 +362,7 @@ def changed_offer(data: bytes) -> bytes:
     return Message(message.header, payloads).encode()
 
 
-def test_an_offer_that_was_thinned_out_on_the_way_is_noticed_in_ike_auth() -> None:
+def test_ike_auth_fails_when_offer_was_reduced_on_the_way() -> None:
     """Each side signs its IKE_SA_INIT message as it sent it (RFC 7296, 2.15)."""
     bench = Bench()
     inject = bench.inject
@@ -383,7 +381,7 @@ def test_an_offer_that_was_thinned_out_on_the_way_is_noticed_in_ike_auth() -> No
     assert not bench.a.all(IkeSaUp)
 
 
-def test_notifies_that_were_taken_out_on_the_way_are_missed_in_ike_auth() -> None:
+def test_ike_auth_fails_when_notifies_were_removed_on_the_way() -> None:
     """The Vendor ID, SIGNATURE_HASH_ALGORITHMS and fragmentation can't be stripped either."""
     bench = Bench()
     inject = bench.inject
@@ -409,7 +407,7 @@ def test_notifies_that_were_taken_out_on_the_way_are_missed_in_ike_auth() -> Non
 # --- reflection and identity of roles ----------------------------------------------------------
 
 
-def test_an_end_whose_own_messages_are_reflected_talks_to_nobody() -> None:
+def test_initiator_makes_no_ike_sa_when_messages_are_reflected() -> None:
     """Every message of A comes back to A as if B had sent it, and B hears nothing."""
     bench = Bench()
     bench.fate = lambda datagram: []
@@ -423,7 +421,7 @@ def test_an_end_whose_own_messages_are_reflected_talks_to_nobody() -> None:
     assert not bench.a.all(IkeSaUp)
 
 
-def test_a_responder_that_takes_the_initiators_spi_gains_nothing_by_it(
+def test_responder_gains_nothing_when_it_takes_initiators_spi(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """With SPIi = SPIr a reflected message finds its own IKE SA: its keys don't fit."""
@@ -447,7 +445,7 @@ def test_a_responder_that_takes_the_initiators_spi_gains_nothing_by_it(
 # --- Message IDs and SPIs (2.2, 2.3, 2.6) --------------------------------------------------------
 
 
-def test_a_request_ahead_of_an_unanswered_one_is_outside_the_window() -> None:
+def test_request_is_outside_window_when_earlier_is_unanswered() -> None:
     """Else the answer to the first would go out under the Message ID of the second."""
     bench = up()
     bench.b.obliging = False
@@ -472,7 +470,7 @@ def test_a_request_ahead_of_an_unanswered_one_is_outside_the_window() -> None:
     assert len({number for number, _ in answered}) == len(set(answered))
 
 
-def test_requests_and_answers_of_one_id_are_not_mixed_up() -> None:
+def test_window_separates_requests_and_answers_of_one_id() -> None:
     """Both ends use Message ID 2 and 0 at the same time: flags and keys tell them apart."""
     bench = up()
     bench.a.endpoint.check_liveness('b', bench.now)
@@ -489,7 +487,7 @@ def test_requests_and_answers_of_one_id_are_not_mixed_up() -> None:
     assert bench.a.all(RpSaNegotiated)
 
 
-def test_a_message_of_one_ike_sa_under_the_spis_of_another_is_not_authentic() -> None:
+def test_message_is_not_authentic_under_spis_of_another_ike_sa() -> None:
     bench = Bench()
     bench.a.mkts = bench.b.mkts = True
     bench.a.endpoint.connect('b', bench.now)
@@ -513,7 +511,7 @@ def test_a_message_of_one_ike_sa_under_the_spis_of_another_is_not_authentic() ->
     assert bench.b.endpoint.snapshot().peer('a').counters.not_authentic == 1
 
 
-def test_a_copy_that_overtakes_its_original_from_another_port_leads_nobody_astray() -> None:
+def test_path_stays_when_copy_overtakes_from_another_port() -> None:
     """RFC 7296, 2.11 and 2.23: answers go to where the request came from, requests don't follow."""
     bench = up()
     (sa,) = sas_of(bench.b)
@@ -564,7 +562,7 @@ def test_nat_is_looked_for_again_when_it_was_forged() -> None:
     assert not sa.origin.nat
 
 
-def test_a_request_for_an_unknown_ike_sa_is_told_so() -> None:
+def test_request_for_unknown_ike_sa_is_answered() -> None:
     bench, request = lost_at_b()
     bench.inject(request)
     answer = Message.decode(bench.wire[-1].data)
@@ -576,7 +574,7 @@ def test_a_request_for_an_unknown_ike_sa_is_told_so() -> None:
     assert len(bench.wire[-1].data) <= len(request.data)
 
 
-def test_an_answer_for_an_unknown_ike_sa_gets_none() -> None:
+def test_answer_for_unknown_ike_sa_is_not_answered() -> None:
     bench, request = lost_at_b()
     header = replace(header_of(request), response=True)
     data = header.encode(request.data[16], len(request.data)) + request.data[HEADER_LENGTH:]
@@ -593,7 +591,7 @@ def test_errors_about_unknown_ike_sas_are_limited() -> None:
     assert len(bench.wire) - before == Limits().unprotected_errors_per_second
 
 
-def test_no_cookie_is_longer_than_what_it_answers() -> None:
+def test_cookie_answer_is_not_longer_than_request() -> None:
     bench = Bench(limits=Limits(half_open_before_cookies=0))
     header = Header(bytes([1] * 8), bytes(8), INIT, 0, True, False)
     bench.inject(from_a(Message(header, (NoncePayload(bytes(16)),)).encode()))
@@ -614,7 +612,7 @@ def test_newer_version_is_answered_when_exchange_is_any(kind: int) -> None:
     assert header_of(answer) == replace(header, initiator=False, response=True)
 
 
-def test_a_hint_that_the_peer_lost_the_ike_sa_makes_us_ask_but_not_often() -> None:
+def test_liveness_check_is_limited_when_hints_are_many() -> None:
     bench = up()
     (sa,) = sas_of(bench.a)
     header = Header(sa.origin.spi_i, sa.origin.spi_r, INFORMATIONAL, 2, False, True)
@@ -628,7 +626,7 @@ def test_a_hint_that_the_peer_lost_the_ike_sa_makes_us_ask_but_not_often() -> No
     assert sas_of(bench.a)
 
 
-def test_another_notify_without_protection_is_not_even_a_hint() -> None:
+def test_unprotected_notify_is_no_hint_when_of_another_type() -> None:
     bench = up()
     (sa,) = sas_of(bench.a)
     before = len(bench.wire)
@@ -672,7 +670,7 @@ def count_key_exchanges(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> list[i
     return done
 
 
-def test_key_exchanges_that_fail_bring_cookies_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cookies_are_demanded_when_key_exchanges_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     """A public value of small order leaves no half-open IKE SA behind, but costs as much."""
     bench = Bench()
     done = count_key_exchanges(bench, monkeypatch)
@@ -686,7 +684,7 @@ def test_key_exchanges_that_fail_bring_cookies_too(monkeypatch: pytest.MonkeyPat
     assert bench.a.all(IkeSaUp)
 
 
-def test_an_initiator_with_cookies_has_a_limit_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_initiator_with_cookies_is_limited_too(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench(limits=Limits(half_open_before_cookies=0, unproven_size=5 * COST))
     done = count_key_exchanges(bench, monkeypatch)
     for datagram in init_requests(20, ke=bytes(32)):
@@ -700,7 +698,7 @@ def test_an_initiator_with_cookies_has_a_limit_too(monkeypatch: pytest.MonkeyPat
     assert bench.a.all(IkeSaUp)
 
 
-def test_a_flood_that_asks_for_a_wrong_group_does_not_keep_the_right_one_from_the_peer() -> None:
+def test_flood_of_wrong_groups_keeps_no_answer_from_peer() -> None:
     bench = Bench(a=replace(peer_a(), policy=IkePolicy(groups=(KeyExchangeId.ECP_256,))))
     for datagram in init_requests(50):
         bench.inject(datagram)
@@ -708,7 +706,7 @@ def test_a_flood_that_asks_for_a_wrong_group_does_not_keep_the_right_one_from_th
     assert bench.a.all(IkeSaUp)
 
 
-def test_half_open_ike_sas_are_counted_while_they_are_half_open() -> None:
+def test_half_open_ike_sas_are_counted_only_while_half_open() -> None:
     """Else, after so many good ones, everybody would be asked for a cookie for ever."""
     bench = Bench()
     for _ in range(3):
@@ -719,7 +717,7 @@ def test_half_open_ike_sas_are_counted_while_they_are_half_open() -> None:
     assert bench.b.endpoint._context.half_open == 0
 
 
-def test_one_host_without_cookies_cannot_spend_what_others_need() -> None:
+def test_budget_keeps_share_when_one_host_sends_no_cookies() -> None:
     """The limit over all peers turns cookies on for all of them, and turns nobody away."""
     bench = Bench(limits=Limits(half_open_total=2, half_open_before_cookies=100))
     for datagram in init_requests(5):
@@ -732,7 +730,7 @@ def test_one_host_without_cookies_cannot_spend_what_others_need() -> None:
 # --- nonces ----------------------------------------------------------------------------------
 
 
-def test_no_nonce_and_no_spi_is_used_twice() -> None:
+def test_nonces_and_spis_are_used_once() -> None:
     """RFC 7296, 2.10; but a request repeated for a cookie keeps its own (2.6)."""
     bench = Bench()
     nonces: Counter[bytes] = Counter()
@@ -749,7 +747,7 @@ def test_no_nonce_and_no_spi_is_used_twice() -> None:
 # --- secrets ---------------------------------------------------------------------------------
 
 
-def test_what_proves_identities_is_wiped_when_they_are_proven() -> None:
+def test_authentication_secrets_are_wiped_when_proven() -> None:
     bench = up()
     for node in (bench.a, bench.b):
         (sa,) = sas_of(node)
@@ -759,14 +757,14 @@ def test_what_proves_identities_is_wiped_when_they_are_proven() -> None:
         assert not sa.keys.sk_d.wiped
 
 
-def test_encryption_keys_are_kept_by_the_ciphers_only() -> None:
+def test_encryption_keys_are_kept_by_ciphers_only() -> None:
     bench = up()
     (sa,) = sas_of(bench.a)
     assert sa.keys.sk_ei.wiped
     assert sa.keys.sk_er.wiped
 
 
-def test_a_closed_ike_sa_has_no_ciphers_while_it_lingers() -> None:
+def test_lingering_ike_sa_has_no_ciphers() -> None:
     bench = up()
     (sa,) = sas_of(bench.a)
     bench.a.endpoint.remove_peer('b', bench.now)
@@ -776,14 +774,14 @@ def test_a_closed_ike_sa_has_no_ciphers_while_it_lingers() -> None:
     assert sa._channel._out is None
 
 
-def test_the_key_pair_of_an_attempt_goes_with_it() -> None:
+def test_key_pair_goes_with_its_attempt() -> None:
     bench = up()
     assert not bench.a.endpoint._context.attempts
     association = bench.a.endpoint._associations['b']
     assert association.attempt is None
 
 
-def test_the_credentials_of_configuration_are_not_touched() -> None:
+def test_configured_credentials_are_not_wiped() -> None:
     bench = Bench(a=peer_a(), b=peer_b())
     bench.connect()
     bench.a.endpoint.replace_ike_sa('b', bench.now)

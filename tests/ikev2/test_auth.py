@@ -75,7 +75,7 @@ PUBLIC = KEY.public_key
 OTHER = PrivateKey(ed25519.Ed25519PrivateKey.generate())
 
 
-def test_the_octets_of_the_initiator_are_signed_in_order() -> None:
+def test_signed_octets_of_initiator_are_in_order() -> None:
     # RFC 7296, 2.15: RealMessage1 | NonceRData | prf(SK_pi, IDType | RESERVED | InitIDData).
     identification = IdiPayload(2, b'r1.lab', b'\x01\x02\x03')
     octets = signed_octets(PRF, b'message', b'nonce', Secret(b'sk_pi'), identification)
@@ -83,7 +83,7 @@ def test_the_octets_of_the_initiator_are_signed_in_order() -> None:
     assert octets == b'message' + b'nonce' + maced
 
 
-def test_intermediate_exchanges_are_signed_after_the_identity() -> None:
+def test_signed_octets_end_with_intermediate_exchanges() -> None:
     # RFC 9242, 3.3.2.
     identification = IdiPayload(2, b'r1.lab')
     plain = signed_octets(PRF, b'm', b'n', Secret(b'k'), identification)
@@ -92,18 +92,18 @@ def test_intermediate_exchanges_are_signed_after_the_identity() -> None:
     )
 
 
-def test_a_preshared_key_is_padded_and_used_as_prf_key() -> None:
+def test_preshared_key_is_padded_and_used_as_prf_key() -> None:
     # RFC 7296, 2.15: prf(prf(Shared Secret, "Key Pad for IKEv2"), octets); no published vector.
     auth = make_auth(PSK, PRF, OCTETS, ())
     padded = hmac.digest(b'correct horse battery staple', b'Key Pad for IKEv2', sha256)
     assert auth == AuthPayload(AuthMethod.SHARED_KEY_MIC, hmac.digest(padded, OCTETS, sha256))
 
 
-def test_a_preshared_key_verifies_its_own_mic() -> None:
+def test_preshared_key_verifies_its_own_mic() -> None:
     verify_auth(PSK, PRF, OCTETS, make_auth(PSK, PRF, OCTETS, ()))
 
 
-def test_ed25519_signs_by_method_14_with_its_algorithm_identifier() -> None:
+def test_ed25519_signs_by_method_14_with_its_identifier() -> None:
     # RFC 7427, 3: length, AlgorithmIdentifier, signature. RFC 8032, 7.1, test 2: one octet, 72.
     auth = make_auth(KEY, PRF, b'\x72', IDENTITY_HASH)
     assert auth.method == AuthMethod.DIGITAL_SIGNATURE
@@ -111,7 +111,7 @@ def test_ed25519_signs_by_method_14_with_its_algorithm_identifier() -> None:
 
 
 @pytest.mark.parametrize('credential', [PUBLIC, PUBLIC.fingerprint], ids=['key', 'fingerprint'])
-def test_an_ed25519_signature_verifies(credential: PeerCredential) -> None:
+def test_ed25519_signature_verifies(credential: PeerCredential) -> None:
     received = [CertificatePayload(RAW, SPKI)]
     verify_auth(credential, PRF, OCTETS, make_auth(KEY, PRF, OCTETS, IDENTITY_HASH), received)
 
@@ -124,7 +124,7 @@ CREDENTIALS: list[tuple[LocalCredential, PeerCredential]] = [
 
 
 @pytest.mark.parametrize(('local', 'peer'), CREDENTIALS)
-def test_auth_over_other_octets_fails(local: LocalCredential, peer: PeerCredential) -> None:
+def test_verify_auth_fails_when_octets_differ(local: LocalCredential, peer: PeerCredential) -> None:
     auth = make_auth(local, PRF, OCTETS, IDENTITY_HASH)
     with pytest.raises(AuthenticationFailed):
         verify_auth(peer, PRF, OCTETS + b'!', auth, [CertificatePayload(RAW, SPKI)])
@@ -132,7 +132,7 @@ def test_auth_over_other_octets_fails(local: LocalCredential, peer: PeerCredenti
 
 @pytest.mark.parametrize(('local', 'peer'), CREDENTIALS)
 @given(st.data())
-def test_any_other_auth_data_fails(
+def test_verify_auth_fails_when_data_differ(
     local: LocalCredential, peer: PeerCredential, data: st.DataObject
 ) -> None:
     good = make_auth(local, PRF, OCTETS, IDENTITY_HASH)
@@ -149,7 +149,7 @@ def test_any_other_auth_data_fails(
 
 @pytest.mark.parametrize(('local', 'peer'), CREDENTIALS)
 @pytest.mark.parametrize('method', [0, 1, 2, 9, 10, 11, 13, 14, 255])
-def test_only_the_configured_method_counts(
+def test_verify_auth_accepts_only_configured_method(
     local: LocalCredential, peer: PeerCredential, method: int
 ) -> None:
     good = make_auth(local, PRF, OCTETS, IDENTITY_HASH)
@@ -161,40 +161,40 @@ def test_only_the_configured_method_counts(
         )
 
 
-def test_another_preshared_key_fails() -> None:
+def test_verify_auth_fails_with_another_preshared_key() -> None:
     auth = make_auth(PresharedKey(Secret(b'other')), PRF, OCTETS, ())
     with pytest.raises(AuthenticationFailed, match='pre-shared keys differ'):
         verify_auth(PSK, PRF, OCTETS, auth)
 
 
-def test_another_private_key_fails() -> None:
+def test_verify_auth_fails_with_another_private_key() -> None:
     auth = make_auth(OTHER, PRF, OCTETS, IDENTITY_HASH)
     with pytest.raises(AuthenticationFailed, match='signature is wrong'):
         verify_auth(PUBLIC, PRF, OCTETS, auth)
 
 
-def test_a_pinned_key_ignores_what_the_peer_sends() -> None:
+def test_pinned_key_ignores_peers_certificates() -> None:
     auth = make_auth(OTHER, PRF, OCTETS, IDENTITY_HASH)
     received = [CertificatePayload(RAW, OTHER.public_key.spki)]
     with pytest.raises(AuthenticationFailed):
         verify_auth(PUBLIC, PRF, OCTETS, auth, received)
 
 
-def test_a_fingerprint_wants_the_key_from_the_peer() -> None:
+def test_fingerprint_needs_peers_key() -> None:
     auth = make_auth(KEY, PRF, OCTETS, IDENTITY_HASH)
     for received in ([], [CertificatePayload(CertificateEncoding.X509_SIGNATURE, SPKI)]):
         with pytest.raises(AuthenticationFailed, match='sent no raw public key'):
             verify_auth(PUBLIC.fingerprint, PRF, OCTETS, auth, received)
 
 
-def test_a_key_with_another_fingerprint_fails_even_if_it_signed() -> None:
+def test_fingerprint_refuses_other_key_even_if_it_signed() -> None:
     auth = make_auth(OTHER, PRF, OCTETS, IDENTITY_HASH)
     received = [CertificatePayload(RAW, OTHER.public_key.spki)]
     with pytest.raises(AuthenticationFailed, match='another fingerprint'):
         verify_auth(PUBLIC.fingerprint, PRF, OCTETS, auth, received)
 
 
-def test_only_the_first_raw_key_counts() -> None:
+def test_fingerprint_reads_only_first_raw_key() -> None:
     # RFC 7296, 3.6: only the first CERT holds the key that AUTH is checked with.
     auth = make_auth(KEY, PRF, OCTETS, IDENTITY_HASH)
     received = [CertificatePayload(RAW, OTHER.public_key.spki), CertificatePayload(RAW, SPKI)]
@@ -202,7 +202,7 @@ def test_only_the_first_raw_key_counts() -> None:
         verify_auth(PUBLIC.fingerprint, PRF, OCTETS, auth, received)
 
 
-def test_a_pinned_blob_that_is_no_key_is_the_peers_fault() -> None:
+def test_pinned_key_blames_peer_when_blob_is_no_key() -> None:
     blob = b'not a SubjectPublicKeyInfo'
     fingerprint = Fingerprint(sha256(blob).digest())
     auth = make_auth(KEY, PRF, OCTETS, IDENTITY_HASH)
@@ -210,7 +210,7 @@ def test_a_pinned_blob_that_is_no_key_is_the_peers_fault() -> None:
         verify_auth(fingerprint, PRF, OCTETS, auth, [CertificatePayload(RAW, blob)])
 
 
-def test_a_pinned_key_of_another_type_is_the_peers_fault() -> None:
+def test_pinned_key_blames_peer_when_type_differs() -> None:
     spki = (
         ec.generate_private_key(ec.SECP256R1())
         .public_key()
@@ -222,7 +222,7 @@ def test_a_pinned_key_of_another_type_is_the_peers_fault() -> None:
         verify_auth(fingerprint, PRF, OCTETS, auth, [CertificatePayload(RAW, spki)])
 
 
-def test_a_signature_of_another_algorithm_fails() -> None:
+def test_verify_auth_fails_when_signature_algorithm_differs() -> None:
     good = make_auth(KEY, PRF, OCTETS, IDENTITY_HASH)
     ecdsa = bytes.fromhex('0c 300a06082a8648ce3d040302')  # RFC 7427, A.3.2
     auth = AuthPayload(AuthMethod.DIGITAL_SIGNATURE, ecdsa + good.data[8:])
@@ -231,13 +231,13 @@ def test_a_signature_of_another_algorithm_fails() -> None:
 
 
 @pytest.mark.parametrize('hashes', [set(), {1, 2, 3, 4}])
-def test_we_sign_only_what_the_peer_said_it_takes(hashes: set[int]) -> None:
+def test_make_auth_signs_only_what_peer_accepts(hashes: set[int]) -> None:
     # RFC 7427, 3 and 4: not without the peer's notify, and with one of its hashes.
     with pytest.raises(AuthenticationFailed, match="didn't announce"):
         make_auth(KEY, PRF, OCTETS, hashes)
 
 
-def test_our_announcement_of_hashes() -> None:
+def test_signature_hashes_announce_our_algorithms() -> None:
     # RFC 7427, 4; RFC 8420: "identity" is 5.
     notify = signature_hashes()
     octets = bytes.fromhex('0002 0003 0004 0005')
@@ -245,7 +245,7 @@ def test_our_announcement_of_hashes() -> None:
     assert read_signature_hashes(notify) == {2, 3, 4, 5}
 
 
-def test_the_peers_announcement_of_hashes() -> None:
+def test_read_signature_hashes_returns_peers_algorithms() -> None:
     notify = NotifyPayload(NotifyType.SIGNATURE_HASH_ALGORITHMS, bytes.fromhex('0002 0005 ffff'))
     assert read_signature_hashes(notify) == {2, 5, 0xFFFF}
     assert read_signature_hashes(None) == frozenset()
@@ -253,7 +253,7 @@ def test_the_peers_announcement_of_hashes() -> None:
         read_signature_hashes(NotifyPayload(NotifyType.SIGNATURE_HASH_ALGORITHMS, b'\0'))
 
 
-def test_a_raw_key_is_asked_for_and_sent_only_where_a_fingerprint_pins_it() -> None:
+def test_raw_key_is_requested_and_sent_only_for_fingerprint() -> None:
     # RFC 7670, 3: a CERTREQ of encoding 15 names no authority.
     (request,) = certificate_requests(PUBLIC.fingerprint)
     assert request == CertificateRequestPayload(RAW, b'')
@@ -264,7 +264,7 @@ def test_a_raw_key_is_asked_for_and_sent_only_where_a_fingerprint_pins_it() -> N
     assert certificates(KEY, [x509_request]) == ()
 
 
-def test_the_cert_payload_of_rfc_7670_appendix_a_1() -> None:
+def test_cert_payload_matches_rfc_7670_appendix_a_1() -> None:
     spki = bytes.fromhex(
         '3059301306072a8648ce3d020106082a8648ce3d03010703420004cb28e0999b'
         '9c7715fd0a80d8e47a77079716cbbf917dd72e97566ea1c066957c2b57c0235f'
@@ -275,7 +275,7 @@ def test_the_cert_payload_of_rfc_7670_appendix_a_1() -> None:
     assert octets[5:] == spki
 
 
-def test_public_keys_are_read_from_pem_and_der() -> None:
+def test_public_key_loads_from_pem_and_der() -> None:
     pem = ed25519.Ed25519PublicKey.from_public_bytes(ED25519_PUBLIC).public_bytes(
         Encoding.PEM, PublicFormat.SubjectPublicKeyInfo
     )
@@ -285,12 +285,12 @@ def test_public_keys_are_read_from_pem_and_der() -> None:
 
 
 @pytest.mark.parametrize('data', [b'', b'nonsense', b'-----BEGIN PUBLIC KEY-----', SPKI[:-1]])
-def test_what_is_no_public_key_is_refused(data: bytes) -> None:
+def test_public_key_load_refuses_other_content(data: bytes) -> None:
     with pytest.raises(CredentialError, match='no public key'):
         PublicKey.load(data)
 
 
-def test_a_private_key_where_a_public_one_belongs_is_refused_without_quoting_it() -> None:
+def test_public_key_load_refuses_private_key_without_quoting() -> None:
     with pytest.raises(CredentialError) as caught:
         PublicKey.load(private_pem())
     assert str(caught.value) == (
@@ -298,17 +298,17 @@ def test_a_private_key_where_a_public_one_belongs_is_refused_without_quoting_it(
     )
 
 
-def test_a_certificate_where_a_public_key_belongs_is_named() -> None:
+def test_public_key_load_names_certificate() -> None:
     with pytest.raises(CredentialError, match='this is a certificate: name its CA as trust-anchor'):
         PublicKey.load(b'-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n')
 
 
-def test_a_private_key_where_a_pre_shared_one_belongs_is_refused() -> None:
+def test_preshared_key_load_refuses_private_key() -> None:
     with pytest.raises(CredentialError, match='a private key in PEM, not a pre-shared key'):
         PresharedKey.load(Secret(private_pem()))
 
 
-def test_keys_of_types_that_are_not_supported_are_refused() -> None:
+def test_key_load_refuses_unsupported_types() -> None:
     key = ec.generate_private_key(ec.SECP224R1())
     with pytest.raises(CredentialError, match='ed25519'):
         PrivateKey.load(Secret(private_pem(key)))
@@ -317,29 +317,29 @@ def test_keys_of_types_that_are_not_supported_are_refused() -> None:
         PublicKey.load(public)
 
 
-def test_a_private_key_file_without_its_final_newline_is_read() -> None:
+def test_private_key_loads_without_final_newline() -> None:
     # What keymaterial.read_secret_file hands over.
     assert PrivateKey.load(Secret(private_pem().rstrip())) == KEY
 
 
 @pytest.mark.parametrize('data', [b'', b'nonsense', SPKI])
-def test_what_is_no_private_key_is_refused(data: bytes) -> None:
+def test_private_key_load_refuses_other_content(data: bytes) -> None:
     with pytest.raises(CredentialError, match='no private key'):
         PrivateKey.load(Secret(data))
 
 
-def test_a_private_key_with_a_password_is_refused_with_the_reason() -> None:
+def test_private_key_load_names_password() -> None:
     with pytest.raises(CredentialError, match='password'):
         PrivateKey.load(Secret(private_pem(password=b'secret')))
 
 
 @pytest.mark.parametrize('content', [b'', b'0x'])
-def test_an_empty_preshared_key_is_refused(content: bytes) -> None:
+def test_preshared_key_load_refuses_when_empty(content: bytes) -> None:
     with pytest.raises(CredentialError, match='empty'):
         PresharedKey.load(Secret(content))
 
 
-def test_preshared_keys_are_read_as_octets_and_as_hex() -> None:
+def test_preshared_key_loads_octets_and_hex() -> None:
     # RFC 7296, 2.15: ASCII strings of at least 64 octets, and a hex encoding.
     long = b'a' * 64
     assert PresharedKey.load(Secret(long)).secret == Secret(long)
@@ -347,7 +347,7 @@ def test_preshared_keys_are_read_as_octets_and_as_hex() -> None:
 
 
 @pytest.mark.parametrize('content', [b'0xabc', b'0xzz', b'0x\xff'])
-def test_hex_that_is_none_is_refused_without_quoting_it(content: bytes) -> None:
+def test_preshared_key_load_refuses_bad_hex_without_quoting(content: bytes) -> None:
     with pytest.raises(CredentialError, match='not hex') as caught:
         PresharedKey.load(Secret(content))
     assert content.decode('latin-1') not in str(caught.value)
@@ -355,7 +355,7 @@ def test_hex_that_is_none_is_refused_without_quoting_it(content: bytes) -> None:
     assert caught.value.__suppress_context__
 
 
-def test_fingerprints() -> None:
+def test_fingerprint_parses_and_prints() -> None:
     text = 'sha256:' + sha256(SPKI).hexdigest()
     assert str(PUBLIC.fingerprint) == text
     assert Fingerprint.parse(text) == PUBLIC.fingerprint
@@ -375,12 +375,12 @@ def test_fingerprints() -> None:
         '0' * 64,
     ],
 )
-def test_what_is_no_fingerprint_is_refused(text: str) -> None:
+def test_fingerprint_parse_refuses_other_text(text: str) -> None:
     with pytest.raises(CredentialError):
         Fingerprint.parse(text)
 
 
-def test_credentials_never_print_or_leave_the_process() -> None:
+def test_credentials_never_print_or_leave_process() -> None:
     for credential in (KEY, PSK):
         assert ED25519_PRIVATE.hex() not in repr(credential)
         assert 'horse' not in repr(credential)
@@ -388,7 +388,7 @@ def test_credentials_never_print_or_leave_the_process() -> None:
             pickle.dumps(credential)
 
 
-def test_a_configuration_that_is_read_again_holds_equal_credentials() -> None:
+def test_credentials_are_equal_when_configuration_is_reread() -> None:
     assert PrivateKey.load(Secret(private_pem())) == KEY
     assert hash(PrivateKey.load(Secret(private_pem()))) == hash(KEY)
     assert KEY != OTHER
@@ -396,7 +396,7 @@ def test_a_configuration_that_is_read_again_holds_equal_credentials() -> None:
     assert KEY != 'a key'
 
 
-def test_credentials_survive_the_copying_of_a_configuration() -> None:
+def test_credentials_survive_deep_copy() -> None:
     # ExaBGP deep-copies its neighbors.
     assert copy.deepcopy(PSK) == PSK
     assert copy.deepcopy(KEY) is KEY

@@ -20,12 +20,12 @@ def notify(octets: str) -> NotifyPayload:
     return NotifyPayload(NotifyType.SUPPORTED_AUTH_METHODS, bytes.fromhex(octets))
 
 
-def test_a_pre_shared_key_is_announced_as_a_method_alone() -> None:
+def test_announce_names_method_alone_for_psk() -> None:
     # RFC 9593, 3.2.1: length 2, method.
     assert announce(PresharedKey(Secret(b'x'))) == notify('02 02')
 
 
-def test_a_key_is_announced_by_the_algorithms_that_it_can_sign_with() -> None:
+def test_announce_names_algorithms_of_known_key() -> None:
     # RFC 9593, 3.2.3: length, method 14, Cert Link 0, AlgorithmIdentifier.
     ed25519 = PrivateKey(keys('ed25519')).public_key
     assert announce(ed25519) == notify('0a 0e 00 300506032b6570')
@@ -37,7 +37,7 @@ def test_a_key_is_announced_by_the_algorithms_that_it_can_sign_with() -> None:
     )
 
 
-def test_where_the_kind_of_key_is_open_the_best_for_every_kind_is_announced() -> None:
+def test_announce_names_best_of_each_kind_when_key_is_open() -> None:
     announced = announce(root().trust())
     names = [
         scheme.name
@@ -62,14 +62,14 @@ def test_where_the_kind_of_key_is_open_the_best_for_every_kind_is_announced() ->
     assert len(announced.data) < 200
 
 
-def test_what_is_announced_is_what_the_peer_then_signs_with() -> None:
+def test_peer_signs_by_announced_algorithm() -> None:
     key = PrivateKey(keys('rsa'))
     announced = read_announcements(announce(key.public_key))
     method, data = key.sign(b'octets', {2, 3, 4, 5}, announced)
     key.public_key.verify(method, data, b'octets')
 
 
-def test_other_announcements_are_passed_over() -> None:
+def test_read_announcements_skips_other_methods() -> None:
     # A method alone, classic methods with a CA, one that nobody knows, one without algorithm.
     read = read_announcements(
         notify('02 02 02 0d 03 01 01 03 09 00 05 63 00 ffff 03 0e 00 0a 0e 02 300506032b6570')
@@ -80,13 +80,13 @@ def test_other_announcements_are_passed_over() -> None:
 
 
 @pytest.mark.parametrize('octets', ['00', '01', '02', '03 0e', 'ff 0e 00 30', '02 02 05 0e 00 30'])
-def test_announcements_that_do_not_fit_are_malformed(octets: str) -> None:
+def test_read_announcements_refuses_wrong_lengths(octets: str) -> None:
     with pytest.raises(MalformedMessage):
         read_announcements(notify(octets))
 
 
 @given(st.binary(max_size=80))
-def test_any_octets_are_read_or_malformed(octets: bytes) -> None:
+def test_read_announcements_returns_or_raises_when_octets_any(octets: bytes) -> None:
     try:
         read = read_announcements(NotifyPayload(NotifyType.SUPPORTED_AUTH_METHODS, octets))
     except MalformedMessage:

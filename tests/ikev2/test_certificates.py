@@ -57,17 +57,17 @@ LEAF = ROOT.leaf('CN=r1,O=lab', *NAMES)
         ('key-id', 'r1.lab', False),  # RFC 4945, 3.1.6: in no certificate
     ],
 )
-def test_a_certificate_is_for_the_identities_in_it(kind: str, value: str, named: bool) -> None:
+def test_certificate_names_identities_in_it(kind: str, value: str, named: bool) -> None:
     assert LEAF.certificate.names(Identity.parse(kind, value)) is named
 
 
-def test_a_wildcard_is_for_nobody() -> None:
+def test_certificate_wildcard_names_no_identity() -> None:
     # RFC 4945, 3.1.2 compares exactly.
     wildcard = ROOT.leaf('r1', x509.DNSName('*.lab')).certificate
     assert not wildcard.names(Identity.parse('fqdn', 'r1.lab'))
 
 
-def test_a_name_of_another_kind_is_not_compared() -> None:
+def test_certificate_names_compare_within_one_kind() -> None:
     # A URI or mail address that reads like a domain name is none.
     other = ROOT.leaf(
         'r1', x509.UniformResourceIdentifier('r1.lab'), x509.RFC822Name('r1.lab')
@@ -75,13 +75,13 @@ def test_a_name_of_another_kind_is_not_compared() -> None:
     assert not other.names(Identity.parse('fqdn', 'r1.lab'))
 
 
-def test_an_empty_subject_is_nobodys_name() -> None:
+def test_certificate_names_nothing_when_subject_is_empty() -> None:
     nameless = ROOT.leaf('', x509.DNSName('r1.lab')).certificate
     assert nameless.names(Identity.parse('fqdn', 'r1.lab'))
     assert not nameless.names(Identity(9, bytes.fromhex('3000')))
 
 
-def test_what_is_read_of_a_certificate() -> None:
+def test_certificate_read_returns_all_fields() -> None:
     read = LEAF.certificate
     assert (read.not_before, read.not_after) == (AT - DAY, AT + DAY)
     assert read.serial == LEAF.parsed.serial_number
@@ -97,7 +97,7 @@ def test_what_is_read_of_a_certificate() -> None:
 
 
 @pytest.mark.parametrize('kind', KIND_NAMES)
-def test_every_kind_of_key_certifies_and_is_certified(kind: str) -> None:
+def test_certificate_verifies_with_every_kind_of_key(kind: str) -> None:
     authority = root('CN=ca', kind=kind)
     leaf = authority.leaf('r1', kind=kind)
     assert leaf.certificate.issued_by(authority.certificate)
@@ -105,7 +105,7 @@ def test_every_kind_of_key_certifies_and_is_certified(kind: str) -> None:
 
 
 @pytest.mark.parametrize('algorithm', [hashes.SHA256(), hashes.SHA384(), hashes.SHA512()])
-def test_a_certificate_may_be_signed_by_rsassa_pss(algorithm: hashes.HashAlgorithm) -> None:
+def test_certificate_verifies_rsassa_pss(algorithm: hashes.HashAlgorithm) -> None:
     authority = root('CN=ca', kind='rsa')
     leaf = authority.leaf(
         'r1',
@@ -116,20 +116,20 @@ def test_a_certificate_may_be_signed_by_rsassa_pss(algorithm: hashes.HashAlgorit
 
 
 @pytest.mark.parametrize('algorithm', [hashes.SHA224(), hashes.SHA3_256()])
-def test_a_certificate_with_a_hash_that_we_do_not_take_is_refused(
+def test_certificate_is_refused_when_hash_is_weak(
     algorithm: hashes.HashAlgorithm,
 ) -> None:
     with pytest.raises(CertificateError, match='not good enough'):
         _ = ROOT.leaf('r1', hash_algorithm=algorithm).certificate
 
 
-def test_a_certificate_for_a_weak_key_is_refused() -> None:
+def test_certificate_is_refused_when_key_is_weak() -> None:
     for key in (rsa.generate_private_key(65537, 1024), ec.generate_private_key(ec.SECP256K1())):
         with pytest.raises(CertificateError, match=r'RSA keys|keys must be of type'):
             _ = ROOT.leaf('r1', key=key).certificate
 
 
-def test_a_signature_of_another_kind_than_the_issuers_key_is_none() -> None:
+def test_certificate_signature_fails_when_kind_differs() -> None:
     # Whatever the certificate says: the issuer's key decides.
     by_rsa = root('CN=ca', kind='rsa').leaf('r1').certificate
     by_ecdsa = root('CN=ca').leaf('r1').certificate
@@ -148,7 +148,7 @@ def test_a_signature_of_another_kind_than_the_issuers_key_is_none() -> None:
         ({'key_cert_sign': True}, False),
     ],
 )
-def test_key_usage_must_allow_to_sign(bits: dict[str, bool], good: bool) -> None:
+def test_certificate_may_sign_only_with_key_usage(bits: dict[str, bool], good: bool) -> None:
     # RFC 4945, 5.1.3.2.
     assert ROOT.issue('r1', usage(**bits)).certificate.may_authenticate is good
 
@@ -164,17 +164,19 @@ def test_key_usage_must_allow_to_sign(bits: dict[str, bool], good: bool) -> None
         ([ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.CODE_SIGNING], False),
     ],
 )
-def test_extended_key_usage_must_allow_ike(usages: list[x509.ObjectIdentifier], good: bool) -> None:
+def test_certificate_may_authenticate_only_with_ike_usage(
+    usages: list[x509.ObjectIdentifier], good: bool
+) -> None:
     # RFC 4945, 5.1.3.12: a web server's certificate is no router's.
     leaf = ROOT.issue('r1', LEAF_USAGE, x509.ExtendedKeyUsage(usages))
     assert leaf.certificate.may_authenticate is good
 
 
-def test_without_key_usages_everything_is_allowed() -> None:
+def test_certificate_may_do_all_without_key_usages() -> None:
     assert ROOT.issue('r1').certificate.may_authenticate
 
 
-def test_what_makes_a_ca() -> None:
+def test_certificate_is_ca_only_with_basic_constraints() -> None:
     # RFC 5280, 6.1.4 (k) and (n), 6.3.3 (f).
     def ca(*extensions: x509.ExtensionType) -> Certificate:
         return ROOT.issue('ca', *extensions).certificate
@@ -197,28 +199,30 @@ POLICY = x509.PolicyConstraints(require_explicit_policy=0, inhibit_policy_mappin
 
 
 @pytest.mark.parametrize('extension', [UNKNOWN, x509.OCSPNoCheck(), POLICY])
-def test_an_unknown_critical_extension_is_refused(extension: x509.ExtensionType) -> None:
+def test_certificate_is_refused_with_unknown_critical_extension(
+    extension: x509.ExtensionType,
+) -> None:
     # RFC 5280, 4.2.
     with pytest.raises(CertificateError, match='not supported'):
         _ = ROOT.issue('r1', extension, critical=(x509.ExtensionType,)).certificate
 
 
-def test_an_unknown_extension_that_is_not_critical_is_passed_over() -> None:
+def test_certificate_skips_unknown_extension() -> None:
     assert ROOT.issue('r1', UNKNOWN).certificate.name == 'CN=r1'
 
 
-def test_policy_constraints_are_refused_even_if_not_critical() -> None:
+def test_certificate_is_refused_with_policy_constraints() -> None:
     with pytest.raises(CertificateError, match='policy constraints'):
         _ = ROOT.issue('r1', POLICY).certificate
 
 
-def test_a_certificate_that_is_too_long_is_not_even_parsed() -> None:
+def test_certificate_is_not_parsed_when_too_long() -> None:
     long = ROOT.issue('r1', x509.UnrecognizedExtension(UNKNOWN.oid, bytes(LARGEST_CERTIFICATE)))
     with pytest.raises(CertificateError, match='a certificate of 16'):
         _ = long.certificate
 
 
-def test_names_that_would_garble_a_screen_are_escaped() -> None:
+def test_certificate_names_are_escaped_for_a_screen() -> None:
     # In the subject and in what the library says about it.
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, 'r1\x1b[2J\n')])
     builder = (
@@ -236,7 +240,7 @@ def test_names_that_would_garble_a_screen_are_escaped() -> None:
     assert read.described().isprintable()
 
 
-def test_files_are_read_in_pem_and_der() -> None:
+def test_read_file_accepts_pem_and_der() -> None:
     assert read_file(LEAF.der) == (LEAF.certificate,)
     assert read_file(b'a comment\n' + LEAF.pem + b'\n' + ROOT.pem) == (
         LEAF.certificate,
@@ -255,13 +259,13 @@ def test_files_are_read_in_pem_and_der() -> None:
         LEAF.der[:-1],
     ],
 )
-def test_what_is_no_certificate_is_refused(content: bytes) -> None:
+def test_read_file_refuses_other_content(content: bytes) -> None:
     with pytest.raises(CertificateError):
         read_file(content)
 
 
 @given(st.data())
-def test_mutated_certificates_are_read_or_refused(data: st.DataObject) -> None:
+def test_certificate_is_read_or_refused_when_mutated(data: st.DataObject) -> None:
     good = data.draw(st.sampled_from(SAMPLES)).der
     octets = bytearray(good)
     for _ in range(data.draw(st.integers(1, 4))):
@@ -298,7 +302,7 @@ def _tbs_of(der: bytes) -> bytes:
 
 
 @given(st.binary(max_size=200))
-def test_any_octets_are_read_or_refused(octets: bytes) -> None:
+def test_certificate_is_read_or_refused_when_octets_are_any(octets: bytes) -> None:
     with pytest.raises(CertificateError):
         Certificate.read(octets)
 

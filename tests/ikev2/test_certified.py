@@ -52,7 +52,7 @@ def bench(
     return made
 
 
-def test_both_sides_with_certificates() -> None:
+def test_both_sides_authenticate_with_certificates() -> None:
     up = bench()
     assert up.a.last(IkeSaUp)
     assert up.b.last(IkeSaUp)
@@ -64,7 +64,7 @@ def test_both_sides_with_certificates() -> None:
 
 
 @pytest.mark.parametrize('kind', KIND_NAMES)
-def test_every_kind_of_key_whatever_the_size_of_its_messages(kind: str) -> None:
+def test_certificates_authenticate_with_every_kind_of_key(kind: str) -> None:
     # Certificates with ML-DSA keys need IKE fragmentation: more than 10,000 octets.
     authority = root('CN=top', kind=kind, number=1)
     a = authority.leaf('a', x509.DNSName('a.example'), kind=kind, number=2).credential()
@@ -74,13 +74,13 @@ def test_every_kind_of_key_whatever_the_size_of_its_messages(kind: str) -> None:
     assert max(len(datagram.data) for datagram in up.wire) <= 1252
 
 
-def test_a_certificate_on_one_side_and_a_secret_on_the_other() -> None:
+def test_certificate_authenticates_beside_psk() -> None:
     up = Bench(b=peer_b(A, psk()), a=peer_a(psk(), TRUST))
     up.connect()
     assert up.b.last(IkeSaUp)
 
 
-def test_a_certificate_on_one_side_and_a_pinned_key_on_the_other() -> None:
+def test_certificate_authenticates_beside_pinned_key() -> None:
     raw = PrivateKey(keys('ed25519'))
     up = Bench(b=peer_b(A, raw.public_key.fingerprint), a=peer_a(raw, TRUST))
     up.connect()
@@ -98,7 +98,7 @@ def test_a_certificate_on_one_side_and_a_pinned_key_on_the_other() -> None:
     ],
     ids=['another CA', 'another name', 'expired', 'too early'],
 )
-def test_what_a_certificate_does_not_prove_ends_it_at_both_sides(
+def test_ike_sa_ends_at_both_sides_when_certificate_fails(
     guilty: str, why: str, credential: Callable[[x509.DNSName], CertifiedKey]
 ) -> None:
     bad = credential(x509.DNSName(f'{guilty}.example'))
@@ -119,21 +119,21 @@ def test_what_a_certificate_does_not_prove_ends_it_at_both_sides(
         assert down.b.last(IkeSaDown).cause == Cause.AUTHENTICATION_FAILED
 
 
-def test_a_revoked_certificate_is_refused() -> None:
+def test_peer_is_refused_when_certificate_is_revoked() -> None:
     leaf = CA.leaf('a', x509.DNSName('a.example'))
     down = bench(leaf.credential(CA), trusted_by_b=ROOT.trust(CA.crl(leaf)))
     assert 'was revoked' in down.b.last(IkeSaFailed).text
     assert down.a.last(IkeSaFailed).cause == Cause.AUTHENTICATION_FAILED
 
 
-def test_certificates_are_judged_by_the_wall_clock() -> None:
+def test_certificates_are_judged_by_wall_clock() -> None:
     down = Bench(b=peer_b(A, TRUST), a=peer_a(B, TRUST))
     down.wall += 2 * DAY
     down.connect()
     assert 'has expired' in down.b.last(IkeSaFailed).text
 
 
-def test_one_whose_own_certificate_has_expired_meanwhile_is_told_that_it_is_its_own() -> None:
+def test_failure_text_names_our_own_expired_certificate() -> None:
     old = CA.leaf('a', x509.DNSName('a.example'), not_after=AT - 1).credential(CA)
     down = bench(old)
     down.run(30)
@@ -142,7 +142,7 @@ def test_one_whose_own_certificate_has_expired_meanwhile_is_told_that_it_is_its_
     assert text.endswith('CN=a has expired, install a new one')
 
 
-def test_an_ike_sa_does_not_outlive_the_proof_that_it_rests_on() -> None:
+def test_ike_sa_ends_when_its_proof_ends() -> None:
     # The certificate ends in an hour: a new one must be shown before, or the IKE SA goes.
     short = CA.leaf('a', x509.DNSName('a.example'), not_after=AT + 3600).credential(CA)
     up = bench(short)
@@ -152,7 +152,7 @@ def test_an_ike_sa_does_not_outlive_the_proof_that_it_rests_on() -> None:
     assert not [sa for sa in sas_of(up.b) if sa.finished]
 
 
-def test_the_responder_names_its_authorities_in_ike_sa_init() -> None:
+def test_responder_names_authorities_in_ike_sa_init() -> None:
     assert named_by_responder(bench()) == ROOT.certificate.authority
 
 
@@ -165,14 +165,14 @@ def named_by_responder(up: Bench) -> bytes:
     return answer.require(CertificateRequestPayload).authorities
 
 
-def test_of_a_bundle_of_trust_anchors_ten_are_named_and_all_are_believed() -> None:
+def test_certreq_names_ten_anchors_when_bundle_is_large() -> None:
     others = tuple(root(f'CN=other {n}', number=n).certificate for n in range(40))
     up = bench(trusted_by_b=TrustAnchors((*others, ROOT.certificate)))
     assert up.b.last(IkeSaUp)
     assert len(named_by_responder(up)) == 10 * 20
 
 
-def test_the_responder_announces_what_it_takes_and_the_initiator_answers_in_kind() -> None:
+def test_initiator_signs_by_responders_announcement() -> None:
     # RFC 9593, 3.1: the initiator's announcement is in IKE_AUTH, and only after the responder's.
     up = bench()
     inits = [m.detail for m in up.a.all(IkeMessage) if m.exchange == 'IKE_SA_INIT']
@@ -180,7 +180,7 @@ def test_the_responder_announces_what_it_takes_and_the_initiator_answers_in_kind
     assert 'N(SUPPORTED_AUTH_METHODS)' in inits[1]
 
 
-def test_a_peer_without_announcements_gets_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_announcements_are_not_sent_when_peer_sent_none(monkeypatch: pytest.MonkeyPatch) -> None:
     silent = NotifyPayload(40_999)
     monkeypatch.setattr('ikev2.exchanges.ike_init_responder.announce', lambda credential: silent)
     up = bench()
@@ -189,7 +189,7 @@ def test_a_peer_without_announcements_gets_none(monkeypatch: pytest.MonkeyPatch)
     assert 'SUPPORTED_AUTH_METHODS' not in sent
 
 
-def test_an_announcement_changes_what_is_signed_with(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_signature_changes_with_announcement(monkeypatch: pytest.MonkeyPatch) -> None:
     # An RSA key of the initiator, and a responder that takes PKCS #1 v1.5 with SHA2-512 only.
     pkcs1 = bytes.fromhex('300d06092a864886f70d01010d0500')
     notify = NotifyPayload(
@@ -215,7 +215,7 @@ def test_an_announcement_changes_what_is_signed_with(monkeypatch: pytest.MonkeyP
     assert seen[0][1:16] == pkcs1
 
 
-def test_a_malformed_announcement_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_answer_is_dropped_when_announcement_is_malformed(monkeypatch: pytest.MonkeyPatch) -> None:
     bad = NotifyPayload(NotifyType.SUPPORTED_AUTH_METHODS, b'\x00')
     monkeypatch.setattr('ikev2.exchanges.ike_init_responder.announce', lambda credential: bad)
     down = bench()
@@ -223,14 +223,14 @@ def test_a_malformed_announcement_is_no_answer(monkeypatch: pytest.MonkeyPatch) 
     assert down.a.endpoint.snapshot().peer('b').counters.malformed
 
 
-def test_an_identity_that_is_in_no_certificate_is_a_configuration_error() -> None:
+def test_peer_is_refused_when_identity_fits_no_certificate() -> None:
     key_id = Identity.parse('key-id', 'r')
     with pytest.raises(LocalError, match='key-id r is in no certificate'):
         replace(peer_b(A, TRUST), remote_id=key_id)
     assert replace(peer_b(A, psk()), remote_id=key_id).remote_id == key_id
 
 
-def test_routing_protocol_sas_come_of_it() -> None:
+def test_rp_sa_is_negotiated_with_certificates() -> None:
     up = bench()
     up.negotiate(rp_request())
     assert up.b.accepted[0].master_key

@@ -26,16 +26,16 @@ REGISTRIES = [
 ]
 
 
-def test_the_vendor_id_is_the_beginning_of_a_hash() -> None:
+def test_vendor_id_is_beginning_of_hash() -> None:
     assert sha256(b'IKEv2 RP SA for TCP-AO, profile 1').digest()[:16] == VENDOR_ID
 
 
 @pytest.mark.parametrize('registry', REGISTRIES, ids=lambda registry: registry.__name__)
-def test_no_number_has_two_names(registry: type[enum.IntEnum]) -> None:
+def test_registries_name_each_number_once(registry: type[enum.IntEnum]) -> None:
     assert len(registry.__members__) == len({int(member) for member in registry})
 
 
-def test_our_numbers_are_in_the_ranges_for_private_use() -> None:
+def test_private_numbers_are_in_private_ranges() -> None:
     # IANA, "Internet Key Exchange Version 2 (IKEv2) Parameters".
     assert 201 <= ProtocolId.TCP_AO <= 255
     assert 241 <= TransformType.TCP_OPTIONS <= 255
@@ -58,11 +58,11 @@ def test_our_numbers_are_in_the_ranges_for_private_use() -> None:
         ('kmac256-128', 1024, 4, 32),
     ],
 )
-def test_the_suites_of_the_wire_profile(name: str, integ: int, kdf: int, length: int) -> None:
+def test_rp_suites_match_wire_profile(name: str, integ: int, kdf: int, length: int) -> None:
     assert RP_SUITES[name] == (integ, kdf, length)
 
 
-def test_only_the_two_algorithms_of_rfc_5926_imply_a_kdf() -> None:
+def test_implied_kdf_exists_only_for_rfc_5926() -> None:
     assert IMPLIED_KDF == {
         IntegrityId.HMAC_SHA1_96: TcpAoKdfId.KDF_HMAC_SHA1,
         IntegrityId.AES_CMAC_96: TcpAoKdfId.KDF_AES_128_CMAC,

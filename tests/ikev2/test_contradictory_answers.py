@@ -126,6 +126,6 @@ def test_attempt_ignores_init_answer_that_reports_an_error() -> None:
     assert sas_of(bench.a)
 
 
-def test_tolerated_errors_are_errors() -> None:
+def test_tolerated_errors_are_error_types() -> None:
     for kind, types in TOLERATED.items():
         assert max(types) < FIRST_STATUS_NOTIFY, kind

@@ -95,7 +95,7 @@ def up(**peers: object) -> Bench:
 # --- the keys ----------------------------------------------------------------------------------
 
 
-def test_the_master_key_is_keymat_of_sk_d_the_new_secret_and_the_new_nonces() -> None:
+def test_master_key_is_keymat_of_sk_d_secret_and_nonces() -> None:
     bench = up()
     bench.b.obliging = False
     exchange = KeyExchange.generate(KeyExchangeId.CURVE25519)
@@ -116,7 +116,7 @@ def test_the_master_key_is_keymat_of_sk_d_the_new_secret_and_the_new_nonces() ->
 @pytest.mark.parametrize(
     ('suite', 'length'), [('hmac-sha-1-96', 20), ('aes-128-cmac-96', 16), ('hmac-sha-256-128', 32)]
 )
-def test_a_master_key_is_as_long_as_its_suite_wants(suite: str, length: int) -> None:
+def test_master_key_has_length_of_its_suite(suite: str, length: int) -> None:
     bench = up()
     bench.negotiate(rp_request(suites=(suite,)))
     done = bench.a.last(RpSaNegotiated)
@@ -124,14 +124,14 @@ def test_a_master_key_is_as_long_as_its_suite_wants(suite: str, length: int) -> 
     assert done.keys.master_key == bench.b.accepted[0].master_key
 
 
-def test_tcp_options_covered_or_not_is_what_was_asked_for() -> None:
+def test_tcp_options_flag_is_that_of_the_request() -> None:
     bench = up()
     bench.negotiate(replace(rp_request(), tcp_options=False))
     assert bench.a.last(RpSaNegotiated).keys.tcp_options is False
     assert bench.b.accepted[0].tcp_options is False
 
 
-def test_the_keys_are_ready_before_the_answer_leaves() -> None:
+def test_keys_are_ready_before_answer_is_sent() -> None:
     bench = up()
     bench.b.obliging = False
     bench.negotiate()
@@ -159,7 +159,7 @@ def test_the_keys_are_ready_before_the_answer_leaves() -> None:
         (NotifyType.KEYID_IN_USE, b'\x01\x05', Cause.REFUSED),
     ],
 )
-def test_a_refusal_reaches_the_other_end_with_its_data(
+def test_refusal_reaches_initiator_with_its_data(
     notify: NotifyType, data: bytes, cause: Cause
 ) -> None:
     bench = up()
@@ -178,7 +178,7 @@ def test_a_refusal_reaches_the_other_end_with_its_data(
     assert not bench.a.all(IkeSaDown)
 
 
-def test_child_sa_not_found_names_protocol_and_keyid_of_the_rekey_sa() -> None:
+def test_child_sa_not_found_names_protocol_and_keyid() -> None:
     bench = up()
     bench.b.obliging = False
     rekey = NotifyPayload(NotifyType.REKEY_SA, b'', ProtocolId.TCP_AO, b'\x2a')
@@ -192,13 +192,13 @@ def test_child_sa_not_found_names_protocol_and_keyid_of_the_rekey_sa() -> None:
     assert notify == NotifyPayload(NotifyType.CHILD_SA_NOT_FOUND, b'', ProtocolId.TCP_AO, b'\x2a')
 
 
-def test_keyids_that_the_initiator_cannot_take_reach_the_responder() -> None:
+def test_keyids_in_use_reach_responder() -> None:
     bench = up()
     bench.negotiate(replace(rp_request(), keyids_in_use=(0x11, 0x12)))
     assert bench.b.last(RpSaRequested).offer.keyids_in_use == (0x11, 0x12)
 
 
-def test_keyids_that_are_said_again_and_again_are_told_once() -> None:
+def test_keyids_in_use_are_told_once_when_repeated() -> None:
     bench = up()
     bench.b.obliging = False
     notify = NotifyPayload(NotifyType.KEYID_IN_USE, b'\x12\x11' * 1000)
@@ -250,7 +250,7 @@ def test_keyids_that_are_said_again_and_again_are_told_once() -> None:
         'critical payload',
     ],
 )
-def test_what_ike_itself_refuses_leaves_the_ike_sa_up(
+def test_ike_sa_stays_up_when_ike_refuses_request(
     payloads: Callable[[], list[Payload]], notify: NotifyType | None
 ) -> None:
     bench = up()
@@ -284,7 +284,9 @@ def selectors(
     ],
     ids=['no nonce', 'no SA', 'no selectors', 'lifetime', 'REKEY_SA', 'zero point', 'short KE'],
 )
-def test_bad_syntax_ends_the_ike_sa_at_both_ends(payloads: Callable[[], list[Payload]]) -> None:
+def test_ike_sa_ends_at_both_sides_when_syntax_is_bad(
+    payloads: Callable[[], list[Payload]],
+) -> None:
     """RFC 7296, 2.21.3: INVALID_SYNTAX is fatal, without a Delete."""
     bench = up()
     asked = say(bench, bench.a, CHILD, payloads())
@@ -295,13 +297,13 @@ def test_bad_syntax_ends_the_ike_sa_at_both_ends(payloads: Callable[[], list[Pay
     assert not bench.b.all(RpSaRequested)
 
 
-def test_an_exchange_that_we_do_not_know_is_answered_too() -> None:
+def test_unknown_exchange_is_answered() -> None:
     bench = up()
     asked = say(bench, bench.a, ExchangeType.IKE_SESSION_RESUME, [])
     assert asked.notifies() == [NotifyType.INVALID_SYNTAX]
 
 
-def test_requests_beyond_the_limit_are_put_off() -> None:
+def test_requests_are_put_off_when_beyond_limit() -> None:
     bench = up(limits=Limits(child_requests=10, child_requests_within=1.0))
     bench.run(2)
     for keyid in range(1, 13):
@@ -318,7 +320,7 @@ def test_requests_beyond_the_limit_are_put_off() -> None:
 # --- the group ---------------------------------------------------------------------------------
 
 
-def test_a_responder_with_another_group_for_children_gets_a_second_request() -> None:
+def test_request_is_repeated_when_responder_wants_other_group() -> None:
     both = IkePolicy(groups=(KeyExchangeId.CURVE25519, KeyExchangeId.ECP_256))
     bench = Bench(b=replace(peer_b(), policy=both), a=replace(peer_a(), policy=both))
     bench.connect()
@@ -333,7 +335,7 @@ def test_a_responder_with_another_group_for_children_gets_a_second_request() -> 
     assert len(details) == 4
 
 
-def test_a_group_that_is_wanted_for_ever_fails() -> None:
+def test_request_fails_when_group_demands_never_end() -> None:
     bench = up()
     (association,) = bench.b.endpoint._associations.values()
     association.peer = replace(association.peer, policy=IkePolicy(groups=(KeyExchangeId.ECP_384,)))
@@ -341,7 +343,7 @@ def test_a_group_that_is_wanted_for_ever_fails() -> None:
     assert bench.a.last(RpSaFailed).notify == NotifyType.NO_PROPOSAL_CHOSEN
 
 
-def test_a_peer_that_never_likes_the_group_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_peer_is_given_up_when_no_group_suits(monkeypatch: pytest.MonkeyPatch) -> None:
     def serve(sa: IkeSa, message: Message, now: float) -> None:
         group = message.require(KeyExchangePayload).group
         raise WrongKeyExchangeGroup(19 if group == 31 else 31)
@@ -413,7 +415,7 @@ def swap(old: type[object], new: Payload | None) -> Callable[[list[Payload]], li
     ],
     ids=['TSi', 'TSr', 'no TSr', 'no nonce', 'no KE', 'zero KE', 'suite', 'options', 'group'],
 )
-def test_an_answer_to_another_question_fails_and_is_undone_at_the_peer(
+def test_request_is_undone_when_answer_does_not_fit(
     change: Callable[[list[Payload]], list[Payload]], cause: Cause
 ) -> None:
     bench = up()
@@ -427,7 +429,7 @@ def test_an_answer_to_another_question_fails_and_is_undone_at_the_peer(
 # --- cancelling --------------------------------------------------------------------------------
 
 
-def test_a_request_that_was_not_sent_is_cancelled_without_a_trace() -> None:
+def test_request_is_cancelled_without_trace_when_unsent() -> None:
     bench = Bench()
     number = bench.a.endpoint.request('b', rp_request(), bench.now)
     bench.a.endpoint.cancel('b', number, bench.now)
@@ -436,7 +438,7 @@ def test_a_request_that_was_not_sent_is_cancelled_without_a_trace() -> None:
     assert not bench.b.all(RpSaRequested)
 
 
-def test_a_request_on_its_way_is_cancelled_by_a_delete_for_its_answer() -> None:
+def test_request_is_cancelled_by_delete_when_on_its_way() -> None:
     bench = up()
     number = bench.a.endpoint.request('b', rp_request(6), bench.now)
     bench.a.endpoint.cancel('b', number, bench.now)
@@ -447,7 +449,7 @@ def test_a_request_on_its_way_is_cancelled_by_a_delete_for_its_answer() -> None:
     assert not bench.a.all(RpSaNegotiated)
 
 
-def test_the_delete_of_a_cancelled_request_goes_before_the_next_request() -> None:
+def test_delete_of_cancelled_request_precedes_next_request() -> None:
     bench = up()
     number = bench.a.endpoint.request('b', rp_request(6), bench.now)
     again = bench.a.endpoint.request('b', rp_request(6), bench.now)
@@ -458,7 +460,7 @@ def test_the_delete_of_a_cancelled_request_goes_before_the_next_request() -> Non
     assert bench.a.last(RpSaNegotiated).exchange == again
 
 
-def test_cancelling_what_has_ended_does_nothing() -> None:
+def test_cancel_does_nothing_when_request_has_ended() -> None:
     bench = up()
     number = bench.negotiate()
     bench.a.endpoint.cancel('b', number, bench.now)
@@ -469,7 +471,7 @@ def test_cancelling_what_has_ended_does_nothing() -> None:
 # --- loss --------------------------------------------------------------------------------------
 
 
-def test_a_request_repeated_while_our_user_thinks_is_swallowed_and_answered_once() -> None:
+def test_repeated_request_is_answered_once_when_user_is_slow() -> None:
     bench = up()
     bench.b.obliging = False
     bench.a.endpoint.request('b', rp_request(), bench.now)
@@ -484,7 +486,7 @@ def test_a_request_repeated_while_our_user_thinks_is_swallowed_and_answered_once
     assert len([d for d in bench.wire if is_kind(d, CHILD, response=True)]) == 1
 
 
-def test_a_lost_answer_is_repeated_octet_by_octet_and_nothing_is_made_twice() -> None:
+def test_lost_answer_is_repeated_without_second_effect() -> None:
     bench = up()
     lost: list[Datagram] = []
 
@@ -503,7 +505,7 @@ def test_a_lost_answer_is_repeated_octet_by_octet_and_nothing_is_made_twice() ->
     assert bench.b.endpoint.snapshot().peer('a').counters.repeated == 3
 
 
-def test_requests_wait_for_one_another_a_window_is_one() -> None:
+def test_requests_wait_for_window_of_one() -> None:
     bench = up()
     bench.b.obliging = False
     for keyid in (1, 2, 3):
@@ -515,7 +517,7 @@ def test_requests_wait_for_one_another_a_window_is_one() -> None:
     assert [e.offer.keyid for e in bench.b.all(RpSaRequested)] == [1, 2]
 
 
-def test_half_a_minute_without_an_answer_ends_request_and_ike_sa() -> None:
+def test_request_and_ike_sa_end_without_answer() -> None:
     bench = up()
     bench.fate = lambda datagram: []
     number = bench.a.endpoint.request('b', rp_request(), bench.now)
@@ -527,7 +529,7 @@ def test_half_a_minute_without_an_answer_ends_request_and_ike_sa() -> None:
     assert not is_kind(bench.wire[-1], ExchangeType.IKE_SA_INIT, response=False)
 
 
-def test_a_request_lost_with_its_ike_sa_is_undone_before_the_next_one() -> None:
+def test_lost_request_is_undone_before_next_one() -> None:
     """The peer may have made an MKT whose answer never came."""
     bench = up()
     bench.fate = lambda d: [] if d.local == B_ADDRESS else deliver(d)
@@ -555,14 +557,14 @@ def undone_in_vain() -> Bench:
     return bench
 
 
-def test_a_delete_lost_with_its_ike_sa_goes_over_the_one_that_is_left() -> None:
+def test_delete_goes_over_other_ike_sa_when_its_own_is_lost() -> None:
     """An MKT belongs to the two identities, not to an IKE SA."""
     bench = undone_in_vain()
     bench.run(40)
     assert [e.recv_ids for e in bench.b.all(KeysDeleted)] == [(9,)]
 
 
-def test_a_keyid_is_not_given_out_while_its_delete_is_in_flight() -> None:
+def test_keyid_is_withheld_while_its_delete_is_in_flight() -> None:
     """A repetition that comes late would hit the new MKT, of either side's making."""
     bench = undone_in_vain()
     assert bench.a.endpoint.send_ids_in_flight('b') == {9}
@@ -584,7 +586,7 @@ def test_a_keyid_is_not_given_out_while_its_delete_is_in_flight() -> None:
     assert len(bench.b.all(KeysDeleted)) == 1
 
 
-def test_a_keyid_is_in_flight_after_its_peer_was_changed() -> None:
+def test_keyid_is_withheld_when_peer_was_changed() -> None:
     """The DELETE goes on over the IKE SA of before until that has ended."""
     bench = up()
     bench.run(2)
@@ -602,7 +604,7 @@ def test_a_keyid_is_in_flight_after_its_peer_was_changed() -> None:
     assert bench.a.endpoint.send_ids_in_flight('b') == set()
 
 
-def test_deletes_that_wait_for_their_turn_go_together() -> None:
+def test_waiting_deletes_go_together() -> None:
     bench = up()
     bench.run(2)
     before = len(bench.wire)
@@ -615,7 +617,7 @@ def test_deletes_that_wait_for_their_turn_go_together() -> None:
     assert len(bench.wire) - before == 4
 
 
-def test_a_delete_lost_with_its_ike_sa_is_said_to_a_peer_that_was_changed() -> None:
+def test_lost_delete_is_repeated_to_changed_peer() -> None:
     bench = undone_in_vain()
     bench.a.endpoint.set_peer(replace(peer_b(), ike_lifetime=600), bench.now)
     bench.run(5)
@@ -624,7 +626,7 @@ def test_a_delete_lost_with_its_ike_sa_is_said_to_a_peer_that_was_changed() -> N
     assert [e.recv_ids for e in bench.b.all(KeysDeleted)] == [(9,)]
 
 
-def test_but_not_to_another_identity() -> None:
+def test_lost_delete_is_not_sent_to_another_identity() -> None:
     bench = undone_in_vain()
     other = replace(peer_b(), local_id=Identity.parse('fqdn', 'other.example'))
     bench.a.endpoint.set_peer(other, bench.now)
@@ -636,7 +638,7 @@ def test_but_not_to_another_identity() -> None:
     assert not bench.b.all(KeysDeleted)
 
 
-def test_a_request_under_way_when_the_peer_is_changed_is_undone() -> None:
+def test_request_is_undone_when_peer_is_changed() -> None:
     bench = up()
     bench.fate = lambda d: [] if d.local == B_ADDRESS else deliver(d)
     bench.a.endpoint.request('b', rp_request(9), bench.now)
@@ -650,7 +652,7 @@ def test_a_request_under_way_when_the_peer_is_changed_is_undone() -> None:
     assert [e.recv_ids for e in bench.b.all(KeysDeleted)] == [(9,)]
 
 
-def test_a_delete_that_nobody_waits_for_ends_with_the_peer() -> None:
+def test_undo_ends_with_the_peer() -> None:
     bench = undone_in_vain()
     bench.a.endpoint.remove_peer('b', bench.now)
     bench.a.endpoint.cancel('b', 1, bench.now)  # whoever still waits for something may say so
@@ -668,7 +670,7 @@ def without_vendor_id(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(f'{module}.speaks_profile', lambda message: False)
 
 
-def test_a_peer_without_the_vendor_id_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_peer_without_vendor_id_gets_no_request(monkeypatch: pytest.MonkeyPatch) -> None:
     without_vendor_id(monkeypatch)
     bench = up()
     bench.negotiate()
@@ -676,7 +678,7 @@ def test_a_peer_without_the_vendor_id_is_not_asked(monkeypatch: pytest.MonkeyPat
     assert not [d for d in bench.wire if is_kind(d, CHILD, response=False)]
 
 
-def test_a_probe_may_ask_it_and_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_probe_request_is_refused_when_peer_lacks_profile(monkeypatch: pytest.MonkeyPatch) -> None:
     without_vendor_id(monkeypatch)
     bench = up()
     bench.a.endpoint.request('b', rp_request(), bench.now, without_profile=True)
@@ -696,7 +698,7 @@ def test_a_probe_may_ask_it_and_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
         (NotifyType.TEMPORARY_FAILURE, Cause.REFUSED),
     ],
 )
-def test_what_it_refuses_with_tells_whether_it_lacks_the_profile(
+def test_refusal_tells_whether_peer_lacks_profile(
     monkeypatch: pytest.MonkeyPatch, notify: NotifyType, cause: Cause
 ) -> None:
     monkeypatch.setattr('ikev2.exchanges.ike_init_initiator.speaks_profile', lambda message: False)
@@ -710,7 +712,7 @@ def test_what_it_refuses_with_tells_whether_it_lacks_the_profile(
     assert (failed.cause, failed.notify) == (cause, notify)
 
 
-def test_it_is_sent_no_delete_either(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_peer_without_vendor_id_gets_no_delete(monkeypatch: pytest.MonkeyPatch) -> None:
     without_vendor_id(monkeypatch)
     bench = up()
     bench.a.endpoint.delete('b', (1,), bench.now)
@@ -721,7 +723,7 @@ def test_it_is_sent_no_delete_either(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- our own mistakes --------------------------------------------------------------------------
 
 
-def test_wrong_arguments_are_refused_and_change_nothing() -> None:
+def test_request_is_refused_unchanged_when_arguments_are_wrong() -> None:
     bench = up()
     endpoint = bench.a.endpoint
     for call in (
@@ -743,7 +745,7 @@ def test_wrong_arguments_are_refused_and_change_nothing() -> None:
     assert len(bench.wire) == before
 
 
-def test_a_suite_that_was_not_offered_cannot_be_chosen() -> None:
+def test_prepare_refuses_suite_that_was_not_offered() -> None:
     bench = up()
     bench.b.obliging = False
     bench.negotiate(rp_request(suites=('hmac-sha-1-96',)))
@@ -758,7 +760,7 @@ def test_a_suite_that_was_not_offered_cannot_be_chosen() -> None:
     assert bench.a.last(RpSaNegotiated)
 
 
-def test_a_request_whose_ike_sa_is_gone_makes_no_keys() -> None:
+def test_prepare_makes_no_keys_when_ike_sa_is_gone() -> None:
     bench = up()
     bench.b.obliging = False
     bench.a.endpoint.request('b', rp_request(), bench.now)
@@ -771,7 +773,7 @@ def test_a_request_whose_ike_sa_is_gone_makes_no_keys() -> None:
     assert not bench.a.all(RpSaNegotiated)
 
 
-def test_whoever_has_keys_for_a_request_is_told_that_its_ike_sa_is_gone() -> None:
+def test_answer_returns_false_when_ike_sa_is_gone() -> None:
     bench = up()
     bench.b.obliging = False
     bench.a.endpoint.request('b', rp_request(), bench.now)
@@ -784,7 +786,7 @@ def test_whoever_has_keys_for_a_request_is_told_that_its_ike_sa_is_gone() -> Non
     assert not bench.a.all(RpSaNegotiated)
 
 
-def test_a_request_that_is_open_when_the_peer_is_changed_is_abandoned() -> None:
+def test_open_request_is_abandoned_when_peer_is_changed() -> None:
     bench = up()
     bench.b.obliging = False
     bench.a.endpoint.request('b', rp_request(), bench.now)
@@ -798,7 +800,7 @@ def test_a_request_that_is_open_when_the_peer_is_changed_is_abandoned() -> None:
 
 
 @pytest.mark.parametrize('prepared', [False, True])
-def test_and_declined_while_the_old_ike_sa_waits_to_be_deleted(prepared: bool) -> None:
+def test_open_request_is_declined_while_old_ike_sa_waits(prepared: bool) -> None:
     bench = up()
     bench.b.obliging = False
     bench.a.endpoint.request('b', rp_request(), bench.now)
@@ -832,28 +834,28 @@ def test_crossing_requests_are_both_answered() -> None:
     assert len(ours) == 2
 
 
-def test_an_answer_that_cannot_be_read_is_undone_too() -> None:
+def test_request_is_undone_when_answer_is_unreadable() -> None:
     bench = up()
     answering(bench, lambda payloads: [UnknownPayload(200, b'', critical=True)])
     assert bench.a.last(RpSaFailed).cause == Cause.MALFORMED
     assert bench.b.last(KeysDeleted).recv_ids == (1,)
 
 
-def test_an_answer_with_neither_sa_nor_error_is_undone_too() -> None:
+def test_request_is_undone_when_answer_has_no_sa_and_no_error() -> None:
     bench = up()
     answering(bench, lambda payloads: [lifetime_notify(60)])
     assert bench.a.last(RpSaFailed).cause == Cause.MALFORMED
     assert bench.b.last(KeysDeleted).recv_ids == (1,)
 
 
-def test_an_answer_in_another_group_is_undone() -> None:
+def test_request_is_undone_when_answer_has_other_group() -> None:
     bench = up()
     wrong = KeyExchangePayload(KeyExchangeId.ECP_256, bytes(64))
     answering(bench, swap(KeyExchangePayload, wrong))
     assert bench.a.last(RpSaFailed).cause == Cause.MALFORMED
 
 
-def test_a_request_through_a_nat_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_request_is_refused_when_nat_is_on_path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         'ikev2.exchanges.ike_init_responder.on_path', lambda message, datagram: True
     )
@@ -863,7 +865,7 @@ def test_a_request_through_a_nat_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
     assert not bench.b.all(RpSaRequested)
 
 
-def test_a_request_can_be_prepared_once_and_with_a_possible_keyid() -> None:
+def test_request_is_prepared_once_and_with_possible_keyid() -> None:
     bench = up()
     bench.b.obliging = False
     bench.negotiate()
@@ -876,7 +878,7 @@ def test_a_request_can_be_prepared_once_and_with_a_possible_keyid() -> None:
         bench.b.endpoint.prepare(token, 'hmac-sha-1-96', True, 2, 60, bench.now)
 
 
-def test_the_window_of_an_ike_sa_holds_one_request() -> None:
+def test_ike_sa_refuses_second_request_in_window() -> None:
     bench = up()
     bench.a.endpoint.request('b', rp_request(), bench.now)
     (sa,) = sas_of(bench.a)
@@ -885,7 +887,7 @@ def test_the_window_of_an_ike_sa_holds_one_request() -> None:
         sa.ask(Anything(CHILD, []), bench.now)
 
 
-def test_a_request_cancelled_on_its_way_is_not_repeated_in_another_group(
+def test_cancelled_request_is_not_repeated_in_other_group(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def serve(sa: IkeSa, message: Message, now: float) -> None:

@@ -76,23 +76,23 @@ def refused(why: str, *args: object, **options: object) -> None:
 
 
 @pytest.mark.parametrize('kind', KIND_NAMES)
-def test_a_certificate_of_every_kind_of_key_proves_its_identity(kind: str) -> None:
+def test_prove_accepts_certificate_of_every_kind_of_key(kind: str) -> None:
     leaf = CA.leaf('r1', x509.DNSName('r1.lab'), kind=kind, number=1)
     assert verify(TRUST, leaf.credential(CA)) == AT + DAY
 
 
-def test_a_certificate_proves_no_other_identity() -> None:
+def test_prove_refuses_another_identity() -> None:
     refused('it is for CN=r1,O=lab .r1.lab., not for fqdn r2.lab', TRUST, OURS, identity=R2)
 
 
-def test_a_certificate_without_its_private_key_proves_nothing() -> None:
+def test_prove_refuses_certificate_without_private_key() -> None:
     # Anybody may send anybody's certificate.
     thief = CA.leaf('r2', x509.DNSName('r2.lab')).credential()
     auth = make_auth(thief, PRF, OCTETS, HASHES)
     refused('signature is wrong', TRUST, OURS, auth=auth)
 
 
-def test_only_the_first_certificate_is_the_peers() -> None:
+def test_prove_uses_only_first_certificate() -> None:
     # RFC 7296, 3.6: it holds the key that AUTH is checked with.
     mine = CA.leaf('r2', x509.DNSName('r2.lab'))
     received = [CertificatePayload(X509, holder.der) for holder in (mine, LEAF, CA)]
@@ -102,25 +102,25 @@ def test_only_the_first_certificate_is_the_peers() -> None:
     refused('signature is wrong', TRUST, OURS, received, auth=auth)
 
 
-def test_a_peer_must_send_a_certificate() -> None:
+def test_prove_needs_a_certificate() -> None:
     refused('sent no certificate', TRUST, OURS, [])
     raw = CertificatePayload(RAW, OURS.key.public_key.spki)
     refused('sent no certificate', TRUST, OURS, [raw])
 
 
-def test_a_certificate_of_another_ca_proves_nothing() -> None:
+def test_prove_refuses_certificate_of_another_ca() -> None:
     refused('not issued by a configured trust anchor', root('CN=other').trust(), OURS)
 
 
-def test_a_certificate_that_expired_proves_nothing() -> None:
+def test_prove_refuses_expired_certificate() -> None:
     refused('CN=r1,O=lab has expired', TRUST, OURS, when=AT + 2 * DAY)
 
 
-def test_a_revoked_certificate_proves_nothing() -> None:
+def test_prove_refuses_revoked_certificate() -> None:
     refused('CN=r1,O=lab was revoked', ROOT.trust(CA.crl(LEAF)), OURS)
 
 
-def test_a_crl_may_come_from_the_peer() -> None:
+def test_prove_accepts_crl_from_peer() -> None:
     # RFC 7296, 3.6: CERT encoding 7. It revokes, or is the one that is required.
     chain = certificates(OURS, ())
     lists = [CertificatePayload(CRL, crl) for crl in (CA.crl(), ROOT.crl())]
@@ -130,7 +130,7 @@ def test_a_crl_may_come_from_the_peer() -> None:
     refused('revoked', TRUST, OURS, [*chain, CertificatePayload(CRL, CA.crl(LEAF))])
 
 
-def test_what_can_not_be_read_is_passed_over_and_told() -> None:
+def test_prove_skips_and_tells_unreadable_certificates() -> None:
     junk = CertificatePayload(X509, b'junk')
     chain = certificates(OURS, ())
     assert verify(TRUST, OURS, [chain[0], junk, *chain[1:]]) == AT + DAY
@@ -139,7 +139,7 @@ def test_what_can_not_be_read_is_passed_over_and_told() -> None:
     refused('the certificate is refused', TRUST, OURS, [junk, *chain])
 
 
-def test_a_bounded_number_of_certificates_is_read() -> None:
+def test_prove_reads_limited_number_of_certificates() -> None:
     chain = certificates(OURS, ())
     stuffing = [CertificatePayload(X509, b'junk')] * MOST_CERTIFICATES
     refused('not issued', TRUST, OURS, [chain[0], *stuffing, *chain[1:]])
@@ -148,21 +148,21 @@ def test_a_bounded_number_of_certificates_is_read() -> None:
     assert verify(TRUST, OURS, [*chain, *many, revoked]) == AT + DAY
 
 
-def test_trust_anchors_want_to_know_who_and_when() -> None:
+def test_trust_anchors_need_identity_and_time() -> None:
     auth = make_auth(OURS, PRF, OCTETS, HASHES)
     for identity, at in ((None, AT), (R1, None)):
         with pytest.raises(ValueError, match='for an identity and at a time'):
             verify_auth(TRUST, PRF, OCTETS, auth, (), identity=identity, at=at)
 
 
-def test_the_two_sides_may_use_different_methods() -> None:
+def test_sides_authenticate_when_methods_differ() -> None:
     # RFC 7296, 2.15.
     psk = PresharedKey(Secret(b'a secret'))
     assert verify_auth(psk, PRF, OCTETS, make_auth(psk, PRF, OCTETS, HASHES)) is None
     assert verify(TRUST, OURS) == AT + DAY
 
 
-def test_a_peer_that_announced_hashes_must_use_method_14() -> None:
+def test_verify_auth_demands_method_14_when_hashes_announced() -> None:
     # RFC 7427, 3: both sides sent SIGNATURE_HASH_ALGORITHMS, so it MUST be used.
     classic = make_auth(OURS, PRF, OCTETS, ())
     assert classic.method == AuthMethod.ECDSA_SHA256_P256
@@ -174,7 +174,7 @@ def test_a_peer_that_announced_hashes_must_use_method_14() -> None:
 
 
 @pytest.mark.parametrize('method', [0, 2, 3, 12, 13, 255])
-def test_a_method_that_is_no_signature_proves_no_key(method: int) -> None:
+def test_verify_auth_refuses_method_that_is_no_signature(method: int) -> None:
     good = make_auth(OURS, PRF, OCTETS, HASHES)
     refused(
         f'method {method}, a signature is configured',
@@ -187,7 +187,7 @@ def test_a_method_that_is_no_signature_proves_no_key(method: int) -> None:
 # --- CERTREQ and CERT ----------------------------------------------------------------------------
 
 
-def test_trust_anchors_are_asked_for_by_the_hash_of_their_key() -> None:
+def test_certreq_names_anchors_by_hash_of_their_key() -> None:
     # RFC 7296, 3.7: SHA-1 of SubjectPublicKeyInfo, concatenated.
     other = root('CN=other')
     both = TrustAnchors((ROOT.certificate, other.certificate))
@@ -199,29 +199,29 @@ def sent(*requests: CertificateRequestPayload, credential: CertifiedKey = OURS) 
     return [payload.data for payload in certificates(credential, requests)]
 
 
-def test_our_certificate_goes_first_and_the_chain_after_it() -> None:
+def test_certificates_send_ours_first_then_chain() -> None:
     for requests in ([], [CertificateRequestPayload(X509, ROOT.certificate.authority)]):
         assert sent(*requests) == [LEAF.der, CA.der]
     assert all(payload.encoding == X509 for payload in certificates(OURS, []))
 
 
-def test_a_ca_that_the_peer_has_is_not_sent() -> None:
+def test_certificates_leave_out_ca_that_peer_has() -> None:
     both = ROOT.certificate.authority + CA.certificate.authority
     assert sent(CertificateRequestPayload(X509, both)) == [LEAF.der]
 
 
-def test_a_request_for_another_ca_is_a_hint_and_no_demand() -> None:
+def test_certificates_are_sent_when_request_names_other_ca() -> None:
     # RFC 7296, 3.7: not an error condition of the protocol.
     assert sent(CertificateRequestPayload(X509, bytes(20))) == [LEAF.der, CA.der]
 
 
-def test_a_raw_key_is_sent_to_one_who_wants_just_that() -> None:
+def test_raw_key_is_sent_when_peer_wants_just_that() -> None:
     raw = CertificateRequestPayload(RAW)
     assert certificates(OURS, [raw]) == (CertificatePayload(RAW, OURS.key.public_key.spki),)
     assert sent(raw, CertificateRequestPayload(X509)) == [LEAF.der, CA.der]
 
 
-def test_a_root_in_the_file_is_not_sent() -> None:
+def test_certificates_leave_out_root() -> None:
     key = PrivateKey(LEAF.key)
     loaded = CertifiedKey.load(key, LEAF.pem + CA.pem + ROOT.pem)
     assert loaded == OURS
@@ -233,7 +233,7 @@ def test_a_root_in_the_file_is_not_sent() -> None:
 # --- files ---------------------------------------------------------------------------------------
 
 
-def test_a_certificate_must_be_for_the_private_key() -> None:
+def test_certified_key_refuses_when_key_differs() -> None:
     with pytest.raises(CredentialError, match='not for the private key'):
         CertifiedKey.load(PrivateKey(keys('ecdsa-p256')), LEAF.pem)
     with pytest.raises(CredentialError, match='not for the private key'):
@@ -241,7 +241,7 @@ def test_a_certificate_must_be_for_the_private_key() -> None:
 
 
 @pytest.mark.parametrize('content', [b'', b'junk'])
-def test_files_that_hold_no_certificate_are_refused(content: bytes) -> None:
+def test_certified_key_refuses_files_without_certificate(content: bytes) -> None:
     with pytest.raises(CredentialError):
         CertifiedKey.load(PrivateKey(LEAF.key), content)
     with pytest.raises(CredentialError):
@@ -250,14 +250,14 @@ def test_files_that_hold_no_certificate_are_refused(content: bytes) -> None:
         TrustAnchors.load(ROOT.pem, content or b'junk')
 
 
-def test_a_trust_anchor_must_be_a_ca() -> None:
+def test_trust_anchors_refuse_certificate_that_is_no_ca() -> None:
     with pytest.raises(CredentialError, match='CN=r1,O=lab is not a CA'):
         TrustAnchors.load(ROOT.pem + LEAF.pem)
     with pytest.raises(CredentialError, match='no trust anchor'):
         TrustAnchors(())
 
 
-def test_trust_anchors_and_crls_come_from_files() -> None:
+def test_trust_anchors_load_anchors_and_crls() -> None:
     crl = CA.crl(LEAF)
     trust = TrustAnchors.load(ROOT.pem, crl)
     assert trust == ROOT.trust(crl)
@@ -265,14 +265,14 @@ def test_trust_anchors_and_crls_come_from_files() -> None:
     assert TrustAnchors.load(ROOT.der, crl_required=True).crl_required
 
 
-def test_a_chain_is_bounded() -> None:
+def test_certified_key_limits_chain() -> None:
     with pytest.raises(CredentialError, match='1 to 16'):
         CertifiedKey(PrivateKey(LEAF.key), ())
     with pytest.raises(CredentialError, match='1 to 16'):
         CertifiedKey(PrivateKey(LEAF.key), (LEAF.certificate,) * 17)
 
 
-def test_a_chain_that_fits_no_message_is_refused_when_it_is_configured() -> None:
+def test_certified_key_refuses_chain_that_fits_no_message() -> None:
     """Not when a peer asks for it: that would be our end, not the peer's."""
     ballast = x509.UnrecognizedExtension(x509.ObjectIdentifier('1.3.6.1.4.1.99999.1'), bytes(15000))
     below = [CA.ca(f'CN=large {number}', ballast) for number in range(3)]
@@ -282,7 +282,7 @@ def test_a_chain_that_fits_no_message_is_refused_when_it_is_configured() -> None
         leaf.credential(*below)
 
 
-def test_a_configuration_that_is_read_again_holds_equal_credentials() -> None:
+def test_certified_credentials_are_equal_when_reread() -> None:
     assert LEAF.credential(CA) == OURS
     assert hash(LEAF.credential(CA)) == hash(OURS)
     assert ROOT.trust(CA.crl()) != TRUST
@@ -295,7 +295,7 @@ def test_a_configuration_that_is_read_again_holds_equal_credentials() -> None:
 
 
 @given(st.data())
-def test_mutated_certificates_in_any_place_are_taken_or_the_peers_fault(
+def test_prove_accepts_or_blames_peer_when_certificate_mutated(
     data: st.DataObject,
 ) -> None:
     chain = [*certificates(OURS, ()), CertificatePayload(CRL, SAMPLE_CRL)]
@@ -322,7 +322,7 @@ def test_mutated_certificates_in_any_place_are_taken_or_the_peers_fault(
     st.integers(0, 255),
     st.binary(max_size=60),
 )
-def test_arbitrary_payloads_are_the_peers_fault(
+def test_prove_blames_peer_when_payloads_are_arbitrary(
     received: list[CertificatePayload], method: int, data: bytes
 ) -> None:
     with pytest.raises(AuthenticationFailed):

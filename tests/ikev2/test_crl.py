@@ -28,26 +28,26 @@ def check(*crls: bytes, chain: tuple[Holder, ...] = CHAIN, required: bool = Fals
     )
 
 
-def test_without_a_list_nothing_is_known() -> None:
+def test_check_revocation_accepts_without_list() -> None:
     assert check() == float('inf')
 
 
-def test_a_certificate_in_a_list_of_its_issuer_is_revoked() -> None:
+def test_check_revocation_refuses_certificate_in_issuers_list() -> None:
     with pytest.raises(CertificateError, match='CN=r1 was revoked'):
         check(CA.crl(OTHER, LEAF))
     assert check(CA.crl(OTHER)) == AT + DAY
 
 
-def test_a_ca_may_be_revoked_too() -> None:
+def test_check_revocation_refuses_revoked_ca() -> None:
     with pytest.raises(CertificateError, match='CN=ca was revoked'):
         check(ROOT.crl(CA))
 
 
-def test_the_same_serial_number_of_another_issuer_is_another_certificate() -> None:
+def test_check_revocation_compares_issuer_with_serial_number() -> None:
     assert check(ROOT.crl(LEAF)) == AT + DAY
 
 
-def test_a_certificate_on_hold_is_revoked() -> None:
+def test_check_revocation_refuses_certificate_on_hold() -> None:
     hold = CA.crl(
         LEAF, entry_extensions=[(x509.CRLReason(x509.ReasonFlags.certificate_hold), False)]
     )
@@ -55,29 +55,29 @@ def test_a_certificate_on_hold_is_revoked() -> None:
         check(hold)
 
 
-def test_a_list_that_is_out_of_date_or_not_yet_good_is_no_list() -> None:
+def test_check_revocation_refuses_when_list_is_not_current() -> None:
     for crl in (CA.crl(next_update=AT - 1), CA.crl(this_update=AT + 1)):
         with pytest.raises(CertificateError, match='no current CRL of the issuer of CN=r1'):
             check(crl)
         assert check(crl, CA.crl()) == AT + DAY
 
 
-def test_a_list_is_good_to_its_last_second() -> None:
+def test_check_revocation_accepts_list_to_its_last_second() -> None:
     assert check(CA.crl(this_update=AT, next_update=AT + 1)) == AT + 1
     assert check(CA.crl(next_update=AT)) == AT
 
 
-def test_what_an_old_list_revoked_stays_revoked() -> None:
+def test_check_revocation_believes_revocation_in_old_list() -> None:
     with pytest.raises(CertificateError, match='revoked'):
         check(CA.crl(LEAF, next_update=AT - 1), CA.crl())
 
 
-def test_the_newest_list_says_until_when_it_holds() -> None:
+def test_check_revocation_returns_end_of_newest_list() -> None:
     assert check(CA.crl(next_update=AT + 10), CA.crl(next_update=AT + 20)) == AT + 20
     assert check(CA.crl(next_update=AT + 10), ROOT.crl(next_update=AT + 5)) == AT + 5
 
 
-def test_a_forged_list_counts_for_nothing() -> None:
+def test_check_revocation_ignores_forged_list() -> None:
     # Signed by somebody else in the CA's name: neither revokes nor shows that nothing is revoked.
     forged = OTHER.crl(LEAF, issuer='CN=ca')
     with pytest.raises(CertificateError, match='no current CRL'):
@@ -85,7 +85,7 @@ def test_a_forged_list_counts_for_nothing() -> None:
     assert check(forged, CA.crl()) == AT + DAY
 
 
-def test_a_ca_that_may_not_sign_lists_signs_none() -> None:
+def test_check_revocation_ignores_list_of_ca_without_crl_sign() -> None:
     # RFC 5280, 6.3.3 (f).
     mute = ROOT.issue('mute', x509.BasicConstraints(True, None), usage(key_cert_sign=True))
     leaf = mute.leaf('r1')
@@ -93,13 +93,13 @@ def test_a_ca_that_may_not_sign_lists_signs_none() -> None:
         check(mute.crl(), chain=(leaf, mute, ROOT))
 
 
-def test_a_leaf_of_the_issuers_name_signs_no_list() -> None:
+def test_check_revocation_ignores_list_signed_by_leaf() -> None:
     leaf = CA.leaf('ca')
     with pytest.raises(CertificateError, match='no current CRL'):
         check(leaf.crl(), chain=(leaf, CA, ROOT))
 
 
-def test_every_issuer_needs_a_list_where_one_is_required() -> None:
+def test_check_revocation_needs_every_list_when_required() -> None:
     with pytest.raises(CertificateError, match='issuer of CN=r1'):
         check(required=True)
     with pytest.raises(CertificateError, match='issuer of CN=ca'):
@@ -108,7 +108,7 @@ def test_every_issuer_needs_a_list_where_one_is_required() -> None:
 
 
 @pytest.mark.parametrize('kind', KIND_NAMES)
-def test_a_list_may_be_signed_with_every_kind_of_key(kind: str) -> None:
+def test_crl_verifies_with_every_kind_of_key(kind: str) -> None:
     authority = root('CN=top', kind=kind, number=1)
     leaf = authority.leaf('r1')
     with pytest.raises(CertificateError, match='revoked'):
@@ -122,22 +122,22 @@ CRITICAL = [
 
 
 @pytest.mark.parametrize('extension', CRITICAL)
-def test_a_partial_list_is_refused(extension: x509.ExtensionType) -> None:
+def test_crl_is_refused_when_partial(extension: x509.ExtensionType) -> None:
     with pytest.raises(CertificateError, match='critical CRL extension'):
         RevocationList.read(CA.crl(extensions=[(extension, True)]))
 
 
-def test_an_entry_for_another_issuers_certificate_is_refused() -> None:
+def test_crl_is_refused_when_entry_has_other_issuer() -> None:
     indirect = x509.CertificateIssuer([x509.DirectoryName(ROOT.parsed.subject)])
     with pytest.raises(CertificateError, match='critical CRL extension'):
         RevocationList.read(CA.crl(LEAF, entry_extensions=[(indirect, True)]))
 
 
-def test_other_extensions_are_passed_over() -> None:
+def test_crl_skips_other_extensions() -> None:
     RevocationList.read(CA.crl(LEAF, extensions=[(x509.CRLNumber(7), False)]))
 
 
-def test_files_are_read_in_pem_and_der() -> None:
+def test_read_crl_file_accepts_pem_and_der() -> None:
     first, second = CA.crl(LEAF), ROOT.crl()
     pem = b''.join(
         x509.load_der_x509_crl(crl).public_bytes(Encoding.PEM) for crl in (first, second)
@@ -159,13 +159,13 @@ def test_files_are_read_in_pem_and_der() -> None:
     ],
     ids=range(7),
 )
-def test_what_is_no_crl_is_refused(content: bytes) -> None:
+def test_read_crl_file_refuses_other_content(content: bytes) -> None:
     with pytest.raises(CertificateError):
         read_crl_file(content)
 
 
 @given(st.data())
-def test_mutated_lists_are_read_or_refused_and_count_for_nothing(data: st.DataObject) -> None:
+def test_crl_is_refused_or_ignored_when_mutated(data: st.DataObject) -> None:
     octets = bytearray(SAMPLE)
     for _ in range(data.draw(st.integers(1, 4))):
         place = data.draw(st.integers(0, len(octets) - 1))

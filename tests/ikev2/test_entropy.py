@@ -42,7 +42,7 @@ GUESSABLE = [
 
 
 @pytest.mark.parametrize('key', GUESSABLE)
-def test_what_could_be_guessed_is_refused_with_the_way_out(key: bytes) -> None:
+def test_check_psk_refuses_guessable_keys_with_advice(key: bytes) -> None:
     with pytest.raises(CredentialError, match='gatekeeper keygen psk') as caught:
         check_psk(Secret(key))
     assert key.decode('latin-1') not in str(caught.value)
@@ -62,11 +62,11 @@ def test_what_could_be_guessed_is_refused_with_the_way_out(key: bytes) -> None:
         b'a good many words that nobody ever wrote in this order walrus teapot gravel seventeen',
     ],
 )
-def test_keys_from_a_generator_and_long_phrases_are_taken(key: bytes) -> None:
+def test_check_psk_accepts_generated_keys_and_long_phrases(key: bytes) -> None:
     check_psk(Secret(key))
 
 
-def test_a_post_quantum_key_must_be_worth_twice_as_much() -> None:
+def test_check_ppk_demands_twice_as_much() -> None:
     # RFC 8784, 6: 256 bits for 128 against a quantum computer.
     check_ppk(Secret(octets(32)))
     check_ppk(Secret(octets(32).hex().encode()))
@@ -76,7 +76,7 @@ def test_a_post_quantum_key_must_be_worth_twice_as_much() -> None:
 
 
 @given(st.integers(0, 2**32), st.sampled_from([str, bytes]))
-def test_no_random_key_of_256_bits_is_ever_refused(seed: int, form: type) -> None:
+def test_check_accepts_every_random_key_of_256_bits(seed: int, form: type) -> None:
     octets = random.Random(seed).randbytes(32)
     key = octets.hex().encode() if form is str else octets
     check_psk(Secret(key))
@@ -84,16 +84,16 @@ def test_no_random_key_of_256_bits_is_ever_refused(seed: int, form: type) -> Non
 
 
 @given(st.integers(0, 2**32))
-def test_digits_of_256_bits_hardly_ever_look_like_less(seed: int) -> None:
+def test_estimate_rarely_lowers_digits_of_256_bits(seed: int) -> None:
     """A few in a million have three runs and are refused as a PPK: `keygen` makes none of them."""
     assert estimate(random.Random(seed).randbytes(32).hex().encode()) >= 200
 
 
 @given(st.binary(max_size=100))
-def test_nothing_is_worth_more_than_its_bits(key: bytes) -> None:
+def test_estimate_never_exceeds_number_of_bits(key: bytes) -> None:
     assert 0 <= estimate(key) <= 8 * len(key)
 
 
 @given(st.binary(min_size=1, max_size=40), st.integers(2, 8))
-def test_repeating_a_key_adds_next_to_nothing(key: bytes, times: int) -> None:
+def test_estimate_adds_little_for_repetition(key: bytes, times: int) -> None:
     assert estimate(key * times) <= estimate(key) + 3

@@ -25,14 +25,14 @@ ALL = [
 
 
 @pytest.mark.parametrize('error', ALL, ids=lambda error: error.__name__)
-def test_an_error_is_the_peers_fault_or_ours_and_never_both(error: type[IkeError]) -> None:
+def test_errors_are_peers_or_ours_never_both(error: type[IkeError]) -> None:
     assert issubclass(error, PeerError) != issubclass(error, LocalError)
 
 
 @pytest.mark.parametrize(
     'error', [error for error in ALL if issubclass(error, PeerError)], ids=lambda e: e.__name__
 )
-def test_a_peer_is_told_an_error_and_no_status(error: type[PeerError]) -> None:
+def test_peer_errors_have_error_notifies(error: type[PeerError]) -> None:
     assert error.notify is None or error.notify < FIRST_STATUS_NOTIFY
 
 
@@ -45,10 +45,12 @@ def test_a_peer_is_told_an_error_and_no_status(error: type[PeerError]) -> None:
         (MalformedMessage('why'), NotifyType.INVALID_SYNTAX, ''),
     ],
 )
-def test_what_goes_with_the_notify(error: PeerError, notify: NotifyType, data: str) -> None:
+def test_peer_errors_have_their_notify_data(
+    error: PeerError, notify: NotifyType, data: str
+) -> None:
     assert error.notify == notify
     assert error.notify_data.hex() == data
 
 
-def test_a_forgery_is_not_answered() -> None:
+def test_integrity_failure_has_no_notify() -> None:
     assert IntegrityFailure.notify is None

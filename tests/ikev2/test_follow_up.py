@@ -76,7 +76,7 @@ def finished(bench: Bench) -> tuple[list[IkeSa], list[IkeSa]]:
 
 
 @pytest.mark.parametrize('policy', [HYBRID, OPTIONAL])
-def test_a_routing_protocol_sa_with_an_additional_key_exchange(policy: IkePolicy) -> None:
+def test_rp_sa_is_made_with_additional_key_exchange(policy: IkePolicy) -> None:
     bench = up(policy)
     bench.negotiate()
     assert bench.a.last(RpSaNegotiated).keys.master_key == bench.b.accepted[0].master_key
@@ -85,7 +85,7 @@ def test_a_routing_protocol_sa_with_an_additional_key_exchange(policy: IkePolicy
     assert details(bench, 'IKE_FOLLOWUP_KE') == ['KE, N(ADDITIONAL_KEY_EXCHANGE)', 'KE']
 
 
-def test_two_of_them() -> None:
+def test_rp_sa_is_made_with_two_additional_key_exchanges() -> None:
     bench = up(TWO)
     bench.negotiate()
     assert bench.a.last(RpSaNegotiated).keys.master_key == bench.b.accepted[0].master_key
@@ -97,14 +97,14 @@ def test_two_of_them() -> None:
     ]
 
 
-def test_a_peer_without_them_gets_one_without() -> None:
+def test_rp_sa_is_made_without_when_peer_lacks_them() -> None:
     bench = up(OPTIONAL, IkePolicy())
     bench.negotiate()
     assert bench.a.last(RpSaNegotiated)
     assert not details(bench, 'IKE_FOLLOWUP_KE')
 
 
-def test_keymat_is_made_of_all_secrets_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keymat_has_all_secrets_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     # RFC 9370, 2.2.4: KEYMAT = prf+ (SK_d, SK(0) | Ni | Nr | SK(1) | ... | SK(n)).
     seen: list[list[bytes]] = []
 
@@ -142,7 +142,7 @@ def waiting(policy: IkePolicy = HYBRID) -> tuple[Bench, int]:
     return bench, token
 
 
-def test_the_keys_come_in_an_event_and_the_answer_waits_for_our_user() -> None:
+def test_answer_waits_for_user_when_keys_come_in_event() -> None:
     bench, token = waiting()
     bench.fate = lambda d: [LATENCY]
     with pytest.raises(LocalError, match='prepared already'):
@@ -161,7 +161,7 @@ def test_the_keys_come_in_an_event_and_the_answer_waits_for_our_user() -> None:
         bench.b.endpoint.answer(token, bench.now)
 
 
-def test_our_user_may_refuse_with_the_keys_in_hand() -> None:
+def test_user_may_refuse_when_keys_are_prepared() -> None:
     bench, token = waiting()
     bench.fate = lambda d: [LATENCY]
     bench.run(2)
@@ -174,7 +174,7 @@ def test_our_user_may_refuse_with_the_keys_in_hand() -> None:
     assert not bench.b.all(RpSaAbandoned)
 
 
-def test_our_user_may_change_its_mind_while_the_peer_is_at_it() -> None:
+def test_user_may_refuse_while_peer_continues() -> None:
     bench, token = waiting()
     bench.b.endpoint.refuse(token, NotifyType.TEMPORARY_FAILURE, b'', bench.now)
     bench.fate = lambda d: [LATENCY]
@@ -186,7 +186,7 @@ def test_our_user_may_change_its_mind_while_the_peer_is_at_it() -> None:
     assert not bench.a.all(IkeSaDown)
 
 
-def test_a_peer_that_never_goes_on_is_waited_for_in_vain_but_not_for_long() -> None:
+def test_request_is_abandoned_when_peer_never_continues() -> None:
     # RFC 9370, 2.2.4: "5-20 seconds".
     bench, token = waiting()
     bench.run(18)
@@ -199,7 +199,7 @@ def test_a_peer_that_never_goes_on_is_waited_for_in_vain_but_not_for_long() -> N
         bench.b.endpoint.refuse(token, NotifyType.TEMPORARY_FAILURE, b'', bench.now)
 
 
-def test_a_peer_that_is_changed_meanwhile_gets_no_keys() -> None:
+def test_request_is_abandoned_when_peer_is_changed() -> None:
     """While its old IKE SA waits for an answer before it can be deleted."""
     bench, token = waiting()
     bench.fate = lambda d: [] if is_kind(d, INFORMATIONAL, response=True) else [LATENCY]
@@ -213,14 +213,14 @@ def test_a_peer_that_is_changed_meanwhile_gets_no_keys() -> None:
         bench.b.endpoint.answer(token, bench.now)
 
 
-def test_an_ike_sa_that_ends_meanwhile_abandons_it_too() -> None:
+def test_request_is_abandoned_when_ike_sa_ends() -> None:
     bench, token = waiting()
     bench.b.endpoint.replace_ike_sa('a', bench.now)
     bench.run(30)
     assert bench.b.last(RpSaAbandoned).token == token
 
 
-def test_a_request_that_was_cancelled_meanwhile_ends_with_a_delete() -> None:
+def test_request_ends_with_delete_when_cancelled_meanwhile() -> None:
     bench, _ = waiting()
     number = bench.a.endpoint.request('b', rp_request(2), bench.now)
     bench.fate = lambda d: [LATENCY]
@@ -234,7 +234,7 @@ def test_a_request_that_was_cancelled_meanwhile_ends_with_a_delete() -> None:
     assert bench.a.last(RpSaNegotiated).exchange == number
 
 
-def test_an_ike_sa_that_ends_fails_the_request() -> None:
+def test_request_fails_when_ike_sa_ends() -> None:
     bench, _ = waiting()
     bench.a.endpoint.replace_ike_sa('b', bench.now)
     bench.run(0.1)
@@ -244,7 +244,7 @@ def test_an_ike_sa_that_ends_fails_the_request() -> None:
 # --- what a peer may do wrong --------------------------------------------------------------------
 
 
-def test_a_link_that_means_nothing_is_answered_with_state_not_found() -> None:
+def test_unknown_link_is_answered_with_state_not_found() -> None:
     bench = up()
     for link in ([], [NotifyPayload(NotifyType.ADDITIONAL_KEY_EXCHANGE, b'nothing')]):
         payloads: list[Payload] = [KeyExchangePayload(K768, bytes(1184)), *link]
@@ -253,7 +253,7 @@ def test_a_link_that_means_nothing_is_answered_with_state_not_found() -> None:
     assert finished(bench)[0]
 
 
-def test_a_link_is_good_once() -> None:
+def test_link_is_good_once() -> None:
     bench = up()
     bench.negotiate()
     (sa,) = sas_of(bench.b)
@@ -269,7 +269,7 @@ def test_a_link_is_good_once() -> None:
         [KeyExchangePayload(K768, b'\xff' * 1184)],
     ],
 )
-def test_a_request_that_makes_no_sense_ends_the_ike_sa(
+def test_ike_sa_ends_when_follow_up_request_is_malformed(
     monkeypatch: pytest.MonkeyPatch, ke: list[Payload]
 ) -> None:
     original = FollowUp.request
@@ -297,7 +297,7 @@ def test_a_request_that_makes_no_sense_ends_the_ike_sa(
         ([NotifyPayload(40_000)], Cause.MALFORMED),
     ],
 )
-def test_an_answer_that_makes_no_sense_fails_the_request(
+def test_request_fails_when_follow_up_answer_is_malformed(
     monkeypatch: pytest.MonkeyPatch, answer: list[Payload], cause: Cause
 ) -> None:
     swap(monkeypatch, FOLLOW_UP, answer)
@@ -326,7 +326,7 @@ def swap(
 
 
 @pytest.mark.parametrize('kind', [ExchangeType.CREATE_CHILD_SA, FOLLOW_UP])
-def test_an_answer_without_a_link_to_the_next_one_is_malformed(
+def test_answer_is_malformed_without_link_to_next(
     monkeypatch: pytest.MonkeyPatch, kind: ExchangeType
 ) -> None:
     bench = up(TWO)
@@ -342,7 +342,7 @@ def _note(into: list[int], index: int, now: float) -> None:
     into.append(index)
 
 
-def test_a_peer_can_not_begin_without_end() -> None:
+def test_pending_follow_ups_are_limited() -> None:
     bench = up()
     bench.b.obliging = False
     bench.fate = lambda d: [] if is_kind(d, FOLLOW_UP, response=False) else [LATENCY]
@@ -365,7 +365,7 @@ def test_a_peer_can_not_begin_without_end() -> None:
 
 @pytest.mark.parametrize('policy', [HYBRID, TWO])
 @pytest.mark.parametrize('by', ['a', 'b'])
-def test_the_ike_sa_is_rekeyed_with_additional_key_exchanges(policy: IkePolicy, by: str) -> None:
+def test_ike_sa_is_rekeyed_with_additional_key_exchanges(policy: IkePolicy, by: str) -> None:
     bench = up(policy, policy)
     before = sas_of(bench.a)[0].origin.spis
     node, peer = (bench.a, 'b') if by == 'a' else (bench.b, 'a')
@@ -381,9 +381,7 @@ def test_the_ike_sa_is_rekeyed_with_additional_key_exchanges(policy: IkePolicy, 
 
 @pytest.mark.parametrize('seconds', [0.0, 0.015, 0.025, 0.035, 0.045, 0.055])
 @pytest.mark.parametrize('by', ['a', 'b'])
-def test_a_peer_that_is_removed_during_the_exchanges_of_a_rekey_leaves_no_successor(
-    seconds: float, by: str
-) -> None:
+def test_rekey_leaves_no_successor_when_peer_is_removed(seconds: float, by: str) -> None:
     bench = up(TWO, TWO)
     node, peer = (bench.a, 'b') if by == 'a' else (bench.b, 'a')
     node.endpoint.rekey_ike_sa(peer, bench.now)
@@ -393,7 +391,7 @@ def test_a_peer_that_is_removed_during_the_exchanges_of_a_rekey_leaves_no_succes
     assert finished(bench) == ([], [])
 
 
-def test_skeyseed_of_a_rekey_is_made_of_all_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_skeyseed_of_rekey_has_all_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     # RFC 9370, 2.2.4: SKEYSEED = prf(SK_d, SK(0) | Ni | Nr | SK(1) | ... | SK(n)).
     seen: list[list[bytes]] = []
 
@@ -416,7 +414,7 @@ def test_skeyseed_of_a_rekey_is_made_of_all_secrets(monkeypatch: pytest.MonkeyPa
     assert len(set(seen[0])) == 4
 
 
-def test_a_rekey_that_is_refused_half_way_is_tried_again() -> None:
+def test_rekey_is_retried_when_refused_half_way() -> None:
     bench = up()
     before = sas_of(bench.a)[0].origin.spis
     with pytest.MonkeyPatch.context() as patch:
@@ -434,7 +432,7 @@ def test_a_rekey_that_is_refused_half_way_is_tried_again() -> None:
     assert not bench.a.all(IkeSaDown)
 
 
-def test_a_rekey_with_an_answer_that_makes_no_sense_begins_from_nothing() -> None:
+def test_rekey_begins_anew_when_answer_is_malformed() -> None:
     bench = up()
     with pytest.MonkeyPatch.context() as patch:
         swap(patch, FOLLOW_UP, [])
@@ -447,7 +445,7 @@ def test_a_rekey_with_an_answer_that_makes_no_sense_begins_from_nothing() -> Non
     assert [sa.origin.spis for sa in a] == [sa.origin.spis for sa in b]
 
 
-def test_a_rekey_that_is_never_finished_leaves_the_ike_sa_up() -> None:
+def test_ike_sa_stays_up_when_rekey_is_never_finished() -> None:
     bench = up()
     (sa,) = sas_of(bench.b)
     lost = True
@@ -471,7 +469,7 @@ def test_a_rekey_that_is_never_finished_leaves_the_ike_sa_up() -> None:
     assert a[0].origin.spis != sa.origin.spis
 
 
-def test_both_may_rekey_at_once() -> None:
+def test_both_sides_may_rekey_at_once() -> None:
     for seed in range(4):
         bench = up(seed=seed)
         bench.a.endpoint.rekey_ike_sa('b', bench.now)
@@ -503,7 +501,7 @@ def lowest_nonces(bench: Bench) -> tuple[bytes, bytes]:
 
 @pytest.mark.parametrize('pause', [0.0, 0.05])
 @pytest.mark.parametrize('seed', range(6))
-def test_of_two_rekeys_at_once_the_one_with_the_lowest_nonce_stops(seed: int, pause: float) -> None:
+def test_rekey_with_lowest_nonce_stops_when_both_rekey(seed: int, pause: float) -> None:
     """RFC 9370, 2.2.4. After a pause B has answered A's request before it asks itself."""
     bench = up(TWO, TWO, seed=seed)
     bench.fate = lambda d: [0.1 if header_of(d).response else LATENCY]
@@ -523,7 +521,7 @@ def test_of_two_rekeys_at_once_the_one_with_the_lowest_nonce_stops(seed: int, pa
     assert not bench.b.all(IkeSaDown)
 
 
-def test_a_rekey_whose_answer_comes_after_the_successor_stops() -> None:
+def test_rekey_stops_when_answer_comes_after_successor() -> None:
     """RFC 9370, 2.2.4: the peer's is done before we learn what it answered to ours."""
     for seed in range(6):
         bench = up(seed=seed)
@@ -550,7 +548,7 @@ def test_a_rekey_whose_answer_comes_after_the_successor_stops() -> None:
 
 
 @pytest.mark.parametrize('done', [0, 1])
-def test_a_rekey_asked_for_during_the_additional_key_exchanges_of_ours_is_put_off(
+def test_rekey_is_put_off_during_our_key_exchanges(
     done: int,
 ) -> None:
     """RFC 9370, 2.2.4: B's request was late, A is past its own CREATE_CHILD_SA."""
@@ -590,7 +588,7 @@ def test_a_rekey_asked_for_during_the_additional_key_exchanges_of_ours_is_put_of
 
 
 @pytest.mark.parametrize('seed', range(8))
-def test_loss_duplication_and_reordering(seed: int) -> None:
+def test_follow_ups_survive_loss_duplication_and_reordering(seed: int) -> None:
     bench = up(seed=seed)
 
     def fate(datagram: Datagram) -> list[float]:

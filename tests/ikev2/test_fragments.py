@@ -75,7 +75,7 @@ def long_auth(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- sending (2.3, 2.4, 2.5) ---------------------------------------------------------------------
 
 
-def test_both_ends_announce_it_in_ike_sa_init() -> None:
+def test_fragmentation_is_announced_by_both_in_ike_sa_init() -> None:
     bench = up()
     for datagram in bench.wire[:2]:
         notify = Message.decode(datagram.data).notify(NotifyType.IKEV2_FRAGMENTATION_SUPPORTED)
@@ -84,7 +84,7 @@ def test_both_ends_announce_it_in_ike_sa_init() -> None:
 
 
 @pytest.mark.usefixtures('long_auth')
-def test_a_long_ike_auth_goes_in_fragments_and_the_ike_sa_comes_up() -> None:
+def test_ike_sa_comes_up_when_ike_auth_is_fragmented() -> None:
     bench = up()
     sent = pieces(bench, AUTH)
     assert len(sent) > 3
@@ -94,7 +94,7 @@ def test_a_long_ike_auth_goes_in_fragments_and_the_ike_sa_comes_up() -> None:
 
 @pytest.mark.parametrize(('a', 'b', 'headers'), [('10.0.0.1', '10.0.0.2', 28), ('::1', '::2', 48)])
 @pytest.mark.parametrize('longest', [576, 1280])
-def test_no_ip_datagram_is_longer_than_the_familys_limit(
+def test_datagrams_stay_below_limit_of_address_family(
     a: str, b: str, headers: int, longest: int
 ) -> None:
     pair = ip_address(a), ip_address(b)
@@ -112,14 +112,14 @@ def test_no_ip_datagram_is_longer_than_the_familys_limit(
     assert max(sizes) > longest - 40
 
 
-def test_a_short_message_is_never_cut() -> None:
+def test_short_message_is_not_fragmented() -> None:
     bench = up()
     bench.negotiate()
     assert bench.a.all(RpSaNegotiated)
     assert not pieces(bench, ExchangeType.CREATE_CHILD_SA)
 
 
-def test_a_peer_that_did_not_announce_it_gets_whole_messages(
+def test_message_is_whole_when_peer_did_not_announce(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr('ikev2.exchanges.ike_init_responder.fragments', lambda message: False)
@@ -129,7 +129,7 @@ def test_a_peer_that_did_not_announce_it_gets_whole_messages(
     assert not pieces(bench)
 
 
-def test_a_fragment_from_a_peer_that_did_not_announce_it_is_dropped(
+def test_fragment_is_dropped_when_peer_did_not_announce(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr('ikev2.exchanges.ike_init_responder.fragments', lambda message: False)
@@ -142,7 +142,7 @@ def test_a_fragment_from_a_peer_that_did_not_announce_it_is_dropped(
     assert bench.b.endpoint.snapshot().peer('a').counters.not_authentic >= len(pieces(bench)) // 2
 
 
-def test_the_successor_of_an_ike_sa_takes_fragments_too() -> None:
+def test_successor_accepts_fragments_too() -> None:
     bench = up()
     bench.a.endpoint.rekey_ike_sa('b', bench.now)
     bench.settle()
@@ -150,7 +150,7 @@ def test_the_successor_of_an_ike_sa_takes_fragments_too() -> None:
     assert pieces(bench)
 
 
-def test_every_fragment_has_an_iv_of_its_own() -> None:
+def test_fragments_have_ivs_of_their_own() -> None:
     bench = up()
     for _ in range(3):
         say(bench, bench.a, INFORMATIONAL, [LONG])
@@ -162,14 +162,14 @@ def test_every_fragment_has_an_iv_of_its_own() -> None:
 # --- receiving (2.6) -----------------------------------------------------------------------------
 
 
-def test_fragments_in_any_order_are_put_together() -> None:
+def test_fragments_are_assembled_in_any_order() -> None:
     bench = up()
     order = iter([0.09, 0.07, 0.08, 0.02, 0.05, 0.01])
     bench.fate = lambda d: [next(order, LATENCY)] if is_fragment(d.data) else [LATENCY]
     assert say(bench, bench.a, INFORMATIONAL, [LONG]).answer is not None
 
 
-def test_a_lost_fragment_costs_a_retransmission_of_all() -> None:
+def test_all_fragments_are_repeated_when_one_is_lost() -> None:
     bench = up()
     lost: list[Datagram] = []
 
@@ -189,7 +189,7 @@ def test_a_lost_fragment_costs_a_retransmission_of_all() -> None:
     assert set(seen.values()) == {2}
 
 
-def test_only_the_first_fragment_of_an_answered_request_brings_the_answer_again() -> None:
+def test_answer_is_repeated_only_for_first_fragment() -> None:
     """RFC 7383, 2.6.1."""
     bench = up()
     say(bench, bench.a, INFORMATIONAL, [LONG])
@@ -204,7 +204,7 @@ def test_only_the_first_fragment_of_an_answered_request_brings_the_answer_again(
 
 
 @pytest.mark.usefixtures('long_auth')
-def test_a_lost_refusal_of_a_long_request_is_repeated_although_the_ike_sa_is_gone() -> None:
+def test_refusal_of_fragmented_request_is_repeated_when_lost() -> None:
     """RFC 7296, 2.1: no keys are left to know fragment 1 by."""
     bench = Bench(b=peer_b(psk('wrong'), psk('wrong')))
     lost: list[Datagram] = []
@@ -226,7 +226,7 @@ def test_a_lost_refusal_of_a_long_request_is_repeated_although_the_ike_sa_is_gon
 
 @pytest.mark.usefixtures('long_auth')
 @pytest.mark.parametrize('last', [0, 1], ids=['fragment 1 last', 'fragment 2 last'])
-def test_only_the_very_first_fragment_asks_an_ike_sa_that_is_gone(last: int) -> None:
+def test_closed_ike_sa_answers_only_very_first_fragment(last: int) -> None:
     bench = Bench(b=peer_b(psk('wrong'), psk('wrong')))
     bench.fate = lambda d: [] if is_kind(d, AUTH, response=False) else [LATENCY]
     bench.a.endpoint.connect('b', bench.now)
@@ -247,7 +247,7 @@ def test_only_the_very_first_fragment_asks_an_ike_sa_that_is_gone(last: int) -> 
     assert [d.data for d in bench.wire[before:]] == [answers[0].data]
 
 
-def test_a_fragment_without_its_numbers_brings_nothing() -> None:
+def test_fragment_without_numbers_is_ignored() -> None:
     bench = up()
     say(bench, bench.a, INFORMATIONAL, [LONG])
     first, *_ = [d for d in pieces(bench) if d.local == A_ADDRESS]
@@ -258,7 +258,7 @@ def test_a_fragment_without_its_numbers_brings_nothing() -> None:
     assert len(bench.wire) == before
 
 
-def test_a_request_cut_anew_after_its_answer_was_lost_brings_the_answer_again() -> None:
+def test_answer_is_repeated_when_request_is_split_anew() -> None:
     """RFC 7383, 2.5.2: a sender that looks for the path's MTU."""
     bench = up()
     say(bench, bench.a, INFORMATIONAL, [LONG])
@@ -275,7 +275,7 @@ def test_a_request_cut_anew_after_its_answer_was_lost_brings_the_answer_again() 
     assert [d.data for d in bench.wire[before:]] == [answer.data]
 
 
-def test_a_replayed_or_forged_fragment_does_not_disturb_the_others() -> None:
+def test_assembly_survives_replayed_and_forged_fragments() -> None:
     bench = up()
     bench.fate = lambda d: [] if is_fragment(d.data) else [LATENCY]
     (sa,) = sas_of(bench.a)
@@ -294,7 +294,7 @@ def test_a_replayed_or_forged_fragment_does_not_disturb_the_others() -> None:
     assert exchange.answer is not None
 
 
-def test_an_incomplete_request_is_forgotten_after_a_while() -> None:
+def test_incomplete_request_is_forgotten_after_a_while() -> None:
     bench = up(Limits(reassembly=5))
     bench.fate = lambda d: [] if is_fragment(d.data) and d.data[33] > 2 else [LATENCY]
     (sa,) = sas_of(bench.a)
@@ -309,7 +309,7 @@ def test_an_incomplete_request_is_forgotten_after_a_while() -> None:
 
 
 @pytest.mark.usefixtures('long_auth')
-def test_an_unproven_initiator_cannot_make_us_keep_much() -> None:
+def test_memory_is_bounded_when_initiator_is_unproven() -> None:
     """RFC 7383, 5: it has keys, since anybody may do a key exchange."""
     bench = Bench(limits=Limits(reassembled_most=2000))
     bench.connect()
@@ -319,7 +319,7 @@ def test_an_unproven_initiator_cannot_make_us_keep_much() -> None:
     assert bench.b.endpoint._context.half_open == 0
 
 
-def test_an_unprotected_claim_of_many_fragments_reserves_nothing() -> None:
+def test_memory_is_not_reserved_for_unprotected_claims() -> None:
     bench = up()
     (sa,) = sas_of(bench.a)
     header = Header(sa.origin.spi_i, sa.origin.spi_r, INFORMATIONAL, 2, True, False)
@@ -356,7 +356,7 @@ def make_iv() -> bytes:
 
 @settings(max_examples=60)
 @given(st.data(), st.integers(200, 1200))
-def test_any_order_with_repetitions_gives_the_message_once(data: st.DataObject, size: int) -> None:
+def test_assembly_gives_message_once_in_any_order(data: st.DataObject, size: int) -> None:
     sent = cut(size)
     extra = data.draw(st.lists(st.sampled_from(sent), max_size=10))
     reassembly = Reassembly(5, Limits())
@@ -376,7 +376,7 @@ def test_any_order_with_repetitions_gives_the_message_once(data: st.DataObject, 
     assert [m.payloads for m in complete] == [(NotifyPayload(NotifyType.SESSION_ID, bytes(3000)),)]
 
 
-def test_smaller_pieces_begin_anew_and_larger_ones_come_too_late() -> None:
+def test_assembly_restarts_for_smaller_pieces_only() -> None:
     large, small = cut(1200), cut(600)
     reassembly = Reassembly(5, Limits())
     assert reassembly.add(large[0], IN) is None
@@ -388,7 +388,7 @@ def test_smaller_pieces_begin_anew_and_larger_ones_come_too_late() -> None:
     assert reassembly.first == small[0]
 
 
-def test_the_first_fragment_is_that_of_the_pieces_that_are_put_together() -> None:
+def test_first_fragment_belongs_to_assembled_pieces() -> None:
     large, small = cut(1200), cut(600)
     reassembly = Reassembly(5, Limits())
     assert reassembly.first == b''
@@ -398,7 +398,7 @@ def test_the_first_fragment_is_that_of_the_pieces_that_are_put_together() -> Non
     assert reassembly.first == b''
 
 
-def test_fragments_of_two_messages_with_the_same_id_are_not_mixed() -> None:
+def test_fragments_of_two_messages_are_not_mixed() -> None:
     """The same exchange can't send two; whose header differs doesn't belong here."""
     sent = cut(1200)
     header = Header(bytes([1]) * 8, bytes([2]) * 8, AUTH, 5, True, False)
@@ -411,19 +411,19 @@ def test_fragments_of_two_messages_with_the_same_id_are_not_mixed() -> None:
 
 
 @pytest.mark.parametrize('limits', [Limits(fragments_most=2), Limits(reassembled_most=500)])
-def test_a_set_that_is_too_large_is_the_peers_fault(limits: Limits) -> None:
+def test_assembly_blames_peer_when_set_is_too_large(limits: Limits) -> None:
     with pytest.raises(MalformedMessage):
         Reassembly(5, limits).add(cut(700)[0], IN)
 
 
-def test_a_whole_message_is_no_fragment() -> None:
+def test_whole_message_is_no_fragment() -> None:
     with pytest.raises(IntegrityFailure):
         Reassembly(5, Limits()).add(BENCH.wire[-1].data, IN)
     with pytest.raises(IntegrityFailure):
         Reassembly(5, Limits()).add(b'', IN)
 
 
-def test_long_requests_under_loss_end_like_any_others() -> None:
+def test_long_requests_end_when_datagrams_are_lost() -> None:
     bench = up()
     drops = iter([True, False, False] * 100)
     bench.fate = lambda d: [] if next(drops, False) else [LATENCY]

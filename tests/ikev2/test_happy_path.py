@@ -14,7 +14,7 @@ from ikev2.events import (
 from tests.ikev2.bench import SESSION_ID, Bench, header_of, rp_request
 
 
-def test_an_ike_sa_comes_up_at_both_ends_in_four_messages() -> None:
+def test_ike_sa_comes_up_at_both_ends_in_four_messages() -> None:
     bench = Bench()
     bench.connect()
     assert bench.a.last(IkeSaUp).initiator
@@ -29,7 +29,7 @@ def test_an_ike_sa_comes_up_at_both_ends_in_four_messages() -> None:
     ]
 
 
-def test_both_ends_get_the_same_key_and_mirrored_keyids() -> None:
+def test_ends_share_key_and_mirrored_keyids() -> None:
     bench = Bench()
     number = bench.negotiate(rp_request(1))
     done = bench.a.last(RpSaNegotiated)
@@ -43,7 +43,7 @@ def test_both_ends_get_the_same_key_and_mirrored_keyids() -> None:
     assert (done.keys.lifetime, theirs.lifetime) == (1800, 3600)
 
 
-def test_the_responder_sees_what_was_asked_for() -> None:
+def test_responder_sees_the_request() -> None:
     bench = Bench()
     request = rp_request(7, rekey=None)
     bench.negotiate(request)
@@ -55,7 +55,7 @@ def test_the_responder_sees_what_was_asked_for() -> None:
     assert offer.proposals == (('hmac-sha-1-96', True), ('aes-128-cmac-96', True))
 
 
-def test_a_successor_names_the_mkt_that_it_replaces_and_has_another_key() -> None:
+def test_successor_names_replaced_mkt_and_has_other_key() -> None:
     bench = Bench()
     bench.negotiate(rp_request(1))
     bench.negotiate(rp_request(2, rekey=1))
@@ -64,7 +64,7 @@ def test_a_successor_names_the_mkt_that_it_replaces_and_has_another_key() -> Non
     assert first.keys.master_key != second.keys.master_key
 
 
-def test_the_responder_may_ask_too_over_the_same_ike_sa() -> None:
+def test_responder_may_request_over_same_ike_sa() -> None:
     bench = Bench()
     bench.negotiate()
     request = rp_request(9, rekey=0x11)
@@ -74,7 +74,7 @@ def test_the_responder_may_ask_too_over_the_same_ike_sa() -> None:
     assert len(bench.a.all(IkeSaUp)) == 1
 
 
-def test_a_delete_names_the_senders_ids_and_is_answered() -> None:
+def test_delete_names_senders_ids_and_is_answered() -> None:
     bench = Bench()
     bench.negotiate(rp_request(1))
     number = bench.a.endpoint.delete('b', (1,), bench.now)
@@ -83,7 +83,7 @@ def test_a_delete_names_the_senders_ids_and_is_answered() -> None:
     assert bench.a.last(DeleteAnswered) == DeleteAnswered(number, 'b', True)
 
 
-def test_messages_are_told_without_secrets() -> None:
+def test_message_events_have_no_secrets() -> None:
     bench = Bench()
     bench.negotiate()
     told = [(m.exchange, m.sent, m.response) for m in bench.a.all(IkeMessage)]

@@ -55,7 +55,7 @@ RECORDED = recorded()
 
 
 @given(st.lists(st.binary(max_size=200), max_size=20), st.sampled_from([A_ADDRESS, STRANGER]))
-def test_arbitrary_octets_are_dropped(datagrams: list[bytes], source: object) -> None:
+def test_endpoint_drops_arbitrary_octets(datagrams: list[bytes], source: object) -> None:
     bench = Bench()
     bench.connect()
     for data in datagrams:
@@ -64,7 +64,7 @@ def test_arbitrary_octets_are_dropped(datagrams: list[bytes], source: object) ->
 
 
 @given(strategies.messages)
-def test_arbitrary_messages_are_dropped_or_answered(message: object) -> None:
+def test_endpoint_drops_or_answers_arbitrary_messages(message: object) -> None:
     bench = Bench()
     bench.connect()
     bench.inject(to_b(message.encode()))  # type: ignore[attr-defined]
@@ -77,7 +77,9 @@ def test_arbitrary_messages_are_dropped_or_answered(message: object) -> None:
     st.integers(0, 12),
     st.booleans(),
 )
-def test_a_mutated_message_at_any_moment_does_no_harm(data: bytes, moment: int, to_a: bool) -> None:
+def test_endpoint_survives_mutated_message_at_any_moment(
+    data: bytes, moment: int, to_a: bool
+) -> None:
     """The same conversation again, with the same SPIs and nonces, and one message that isn't."""
     bench = Bench()
     bench.a.endpoint.request('b', rp_request(1), bench.now)
@@ -103,7 +105,7 @@ def spliced(bench: Bench, position: int) -> Datagram:
 
 
 @given(st.lists(st.integers(0, 10_000), max_size=20))
-def test_spliced_messages_do_no_harm(positions: list[int]) -> None:
+def test_endpoint_survives_spliced_messages(positions: list[int]) -> None:
     bench = Bench()
     bench.negotiate(rp_request(1))
     for position in positions:
@@ -126,7 +128,7 @@ EXCHANGES = st.sampled_from(
 
 @settings(max_examples=300)
 @given(EXCHANGES, strategies.chains)
-def test_an_authentic_peer_may_send_any_payloads_in_any_exchange(
+def test_endpoint_survives_any_payloads_of_authentic_requests(
     kind: ExchangeType, payloads: list[Payload]
 ) -> None:
     bench = Bench()
@@ -146,7 +148,7 @@ def test_an_authentic_peer_may_send_any_payloads_in_any_exchange(
 
 @settings(max_examples=300)
 @given(strategies.chains)
-def test_an_authentic_peer_may_answer_with_any_payloads(payloads: list[Payload]) -> None:
+def test_endpoint_survives_any_payloads_of_authentic_answers(payloads: list[Payload]) -> None:
     bench = Bench()
     bench.connect()
     bench.b.obliging = False

@@ -34,7 +34,7 @@ from ikev2.wire.payloads import IdiPayload
         ),
     ],
 )
-def test_words_octets_and_print(
+def test_identity_parses_encodes_and_prints(
     kind: str, value: str, id_type: int, data: bytes, printed: str
 ) -> None:
     identity = Identity.parse(kind, value)
@@ -66,13 +66,13 @@ def test_words_octets_and_print(
         ('name', 'r1'),
     ],
 )
-def test_what_an_operator_can_not_mean_is_refused(kind: str, value: str) -> None:
+def test_identity_parse_refuses_impossible_values(kind: str, value: str) -> None:
     with pytest.raises(IdentityError) as caught:
         Identity.parse(kind, value)
     assert isinstance(caught.value, LocalError)
 
 
-def test_identities_are_equal_by_type_and_octets() -> None:
+def test_identity_equality_is_by_type_and_octets() -> None:
     assert Identity.parse('fqdn', 'r1.lab') == Identity(IdType.FQDN, b'r1.lab')
     assert Identity.parse('fqdn', 'r1.lab') != Identity.parse('key-id', 'r1.lab')
     assert Identity.parse('fqdn', 'r1.lab') != Identity(IdType.FQDN, b'r1.lab\0')
@@ -80,7 +80,7 @@ def test_identities_are_equal_by_type_and_octets() -> None:
     assert Identity(IdType.FQDN, b'\xc3\x84') != Identity(IdType.FQDN, b'\xc3\xa4')
 
 
-def test_domain_names_are_equal_in_whatever_case() -> None:
+def test_identity_ignores_case_of_domain_names() -> None:
     # RFC 4945, 3.1.2 and 3.1.3; RFC 5280, 7.2 and 7.5: the local part of a mail address isn't.
     assert Identity.parse('fqdn', 'r1.lab') == Identity.parse('fqdn', 'R1.Lab')
     assert hash(Identity.parse('fqdn', 'r1.lab')) == hash(Identity.parse('fqdn', 'R1.Lab'))
@@ -88,7 +88,7 @@ def test_domain_names_are_equal_in_whatever_case() -> None:
     assert Identity.parse('user-fqdn', 'noc@r1.lab') != Identity.parse('user-fqdn', 'NOC@r1.lab')
 
 
-def test_distinguished_names_are_equal_in_whatever_string_type_case_and_spacing() -> None:
+def test_identity_ignores_string_type_and_spacing_of_dn() -> None:
     # RFC 5280, 7.1. As strongSwan encodes it: PrintableString where that is possible.
     printable = bytes.fromhex('301b310c300a060355040a13036c6162310b300906035504031302 7231')
     other = bytes.fromhex('301b310c300a060355040a13036c6162310b300906035504031302 7232')
@@ -102,25 +102,25 @@ def test_distinguished_names_are_equal_in_whatever_string_type_case_and_spacing(
 
 
 @given(st.binary(max_size=60))
-def test_what_is_no_distinguished_name_equals_only_its_own_octets(octets: bytes) -> None:
+def test_identity_compares_octets_when_dn_is_malformed(octets: bytes) -> None:
     claimed = Identity(IdType.DER_ASN1_DN, octets)
     assert claimed != Identity.parse('dn', 'CN=r1,O=lab')
     assert claimed == Identity(IdType.DER_ASN1_DN, octets)
 
 
-def test_a_distinguished_name_from_the_wire_is_printed_in_words() -> None:
+def test_identity_prints_dn_in_words() -> None:
     assert str(Identity(IdType.DER_ASN1_DN, Identity.parse('dn', 'CN=r1,O=lab').data)) == (
         'dn CN=r1,O=lab'
     )
 
 
-def test_a_name_from_the_wire_equals_the_configured_one() -> None:
+def test_identity_from_wire_equals_configured_one() -> None:
     configured = Identity.parse('dn', 'CN=r1,O=lab')
     assert Identity.of(IdiPayload(configured.id_type, configured.data)) == configured
     assert hash(Identity(configured.id_type, configured.data)) == hash(configured)
 
 
-def test_an_identity_goes_into_either_payload() -> None:
+def test_identity_makes_either_payload() -> None:
     identity = Identity.parse('fqdn', 'r1.lab')
     assert identity.as_idi().encode(0) == bytes.fromhex('00 00 000e 02 000000') + b'r1.lab'
     assert identity.as_idi().payload_type == 35
@@ -129,7 +129,7 @@ def test_an_identity_goes_into_either_payload() -> None:
 
 
 @given(st.integers(0, 255), st.binary(max_size=40))
-def test_what_a_peer_claims_prints_on_one_line_of_plain_text(id_type: int, data: bytes) -> None:
+def test_identity_of_peer_prints_on_one_plain_line(id_type: int, data: bytes) -> None:
     text = str(Identity(id_type, data))
     assert text.isprintable()
 
@@ -145,13 +145,13 @@ def test_what_a_peer_claims_prints_on_one_line_of_plain_text(id_type: int, data:
         (13, b'', 'id-type-13 0x'),
     ],
 )
-def test_octets_that_are_no_plain_text_print_as_hex(
+def test_identity_prints_hex_when_octets_are_no_text(
     id_type: int, data: bytes, printed: str
 ) -> None:
     assert str(Identity(id_type, data)) == printed
 
 
-def test_octets_in_a_distinguished_name_are_compared_as_they_are() -> None:
+def test_identity_compares_octets_inside_dn() -> None:
     def named(octets: bytes) -> x509.Name:
         return x509.Name(
             [x509.NameAttribute(NameOID.X500_UNIQUE_IDENTIFIER, octets, _ASN1Type.BitString)]

@@ -72,7 +72,7 @@ def asking_with(monkeypatch: pytest.MonkeyPatch, *extra: Payload) -> None:
 # --- credentials -------------------------------------------------------------------------------
 
 
-def test_ed25519_keys_that_both_have_on_file() -> None:
+def test_ike_auth_succeeds_with_ed25519_keys_on_file() -> None:
     a, b = key(), key()
     bench = Bench(b=peer_b(a, b.public_key), a=peer_a(b, a.public_key))
     bench.connect()
@@ -82,7 +82,7 @@ def test_ed25519_keys_that_both_have_on_file() -> None:
     assert not any('CERT' in detail for detail in details)
 
 
-def test_keys_that_are_known_by_their_fingerprints_come_in_cert_payloads() -> None:
+def test_ike_auth_succeeds_with_fingerprints_and_cert_payloads() -> None:
     a, b = key(), key()
     bench = Bench(b=peer_b(a, b.public_key.fingerprint), a=peer_a(b, a.public_key.fingerprint))
     bench.connect()
@@ -93,7 +93,7 @@ def test_keys_that_are_known_by_their_fingerprints_come_in_cert_payloads() -> No
     assert received == 'IDr, CERT, AUTH, N(INITIAL_CONTACT)'
 
 
-def test_the_two_sides_may_use_different_methods() -> None:
+def test_ike_auth_succeeds_when_methods_differ() -> None:
     a = key()
     bench = Bench(b=peer_b(a, psk()), a=peer_a(psk(), a.public_key))
     bench.connect()
@@ -101,7 +101,7 @@ def test_the_two_sides_may_use_different_methods() -> None:
 
 
 @pytest.mark.parametrize('pinned', ['key', 'fingerprint'])
-def test_another_key_than_the_configured_one_is_refused(pinned: str) -> None:
+def test_ike_auth_fails_when_key_is_another(pinned: str) -> None:
     a, b, other = key(), key(), key().public_key
     credential = other if pinned == 'key' else other.fingerprint
     bench = Bench(b=peer_b(a, b.public_key), a=peer_a(b, credential))
@@ -117,7 +117,7 @@ def test_another_key_than_the_configured_one_is_refused(pinned: str) -> None:
     assert not sas_of(bench.b)
 
 
-def test_another_pre_shared_key_is_refused_and_both_ends_are_told() -> None:
+def test_ike_auth_fails_at_both_ends_when_psk_differs() -> None:
     bench = Bench(b=peer_b(psk('not what B has'), psk('not what B has')))
     number = bench.a.endpoint.request('b', rp_request(), bench.now)
     bench.settle()
@@ -129,7 +129,7 @@ def test_another_pre_shared_key_is_refused_and_both_ends_are_told() -> None:
     assert bench.a.last(RpSaFailed).cause == Cause.AUTHENTICATION_FAILED
 
 
-def test_a_responder_that_proves_nothing_is_told_so_and_its_half_ends() -> None:
+def test_responder_half_ends_when_its_proof_is_refused() -> None:
     bench = Bench(b=peer_b(psk(), psk('what B should have')))
     bench.connect()
     assert bench.a.last(IkeSaFailed).cause == Cause.AUTHENTICATION_FAILED
@@ -140,7 +140,7 @@ def test_a_responder_that_proves_nothing_is_told_so_and_its_half_ends() -> None:
 
 
 @pytest.mark.parametrize('who', ['initiator', 'responder'])
-def test_another_identity_than_the_configured_one_is_refused_by_its_name(who: str) -> None:
+def test_ike_auth_failure_names_other_identity(who: str) -> None:
     impostor = Identity.parse('fqdn', 'impostor.example')
     if who == 'initiator':
         bench = Bench(b=replace(peer_b(), local_id=impostor))
@@ -155,7 +155,7 @@ def test_another_identity_than_the_configured_one_is_refused_by_its_name(who: st
     assert not victim.all(IkeSaUp)
 
 
-def test_a_claimed_identity_does_not_fill_the_log() -> None:
+def test_ike_auth_failure_shortens_long_identity() -> None:
     bench = Bench(b=replace(peer_b(), local_id=Identity(IdType.KEY_ID, b'x' * 20000)))
     bench.connect()
     failed = bench.b.last(IkeSaFailed)
@@ -164,12 +164,12 @@ def test_a_claimed_identity_does_not_fill_the_log() -> None:
     assert len(failed.text) < 400
 
 
-def test_a_peer_with_our_own_identity_is_a_configuration_error() -> None:
+def test_peer_with_our_own_identity_is_refused() -> None:
     with pytest.raises(LocalError, match='identity are the same'):
         replace(peer_b(), remote_id=A_ID)
 
 
-def test_our_own_messages_sent_back_authenticate_nobody() -> None:
+def test_reflected_messages_authenticate_nobody() -> None:
     """Reflection: A's IKE_SA_INIT comes back as if B had begun one, and so on."""
     bench = Bench()
 
@@ -188,7 +188,7 @@ def test_our_own_messages_sent_back_authenticate_nobody() -> None:
 # --- children in IKE_AUTH ----------------------------------------------------------------------
 
 
-def test_esp_on_offer_in_ike_auth_is_refused_and_the_ike_sa_stays_up(
+def test_ike_sa_stays_up_when_esp_is_refused_in_ike_auth(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     esp = Proposal(
@@ -207,7 +207,7 @@ def test_esp_on_offer_in_ike_auth_is_refused_and_the_ike_sa_stays_up(
     assert bench.a.last(RpSaNegotiated)
 
 
-def test_a_critical_payload_that_is_unknown_ends_the_attempt(
+def test_attempt_ends_when_critical_payload_is_unknown(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asking_with(monkeypatch, UnknownPayload(200, b'', critical=True))
@@ -217,7 +217,7 @@ def test_a_critical_payload_that_is_unknown_ends_the_attempt(
     assert not sas_of(bench.b)
 
 
-def test_two_id_payloads_are_invalid_syntax(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ike_auth_is_invalid_syntax_with_two_id_payloads(monkeypatch: pytest.MonkeyPatch) -> None:
     asking_with(monkeypatch, IdiPayload(A_ID.id_type, A_ID.data))
     bench = Bench()
     bench.connect()
@@ -229,7 +229,7 @@ def test_two_id_payloads_are_invalid_syntax(monkeypatch: pytest.MonkeyPatch) -> 
 # --- INITIAL_CONTACT ---------------------------------------------------------------------------
 
 
-def test_a_side_without_mkts_says_initial_contact_and_the_other_hears_since_when() -> None:
+def test_initial_contact_is_sent_when_side_has_no_mkts() -> None:
     bench = Bench()
     begun = bench.now
     bench.connect()
@@ -237,7 +237,7 @@ def test_a_side_without_mkts_says_initial_contact_and_the_other_hears_since_when
     assert bench.a.last(InitialContact) == InitialContact('b', begun)
 
 
-def test_a_side_with_mkts_does_not_say_it() -> None:
+def test_initial_contact_is_not_sent_when_side_has_mkts() -> None:
     bench = Bench()
     bench.a.mkts = True
     bench.connect()
@@ -245,7 +245,7 @@ def test_a_side_with_mkts_does_not_say_it() -> None:
     assert bench.a.all(InitialContact)
 
 
-def test_a_side_with_another_finished_ike_sa_does_not_say_it() -> None:
+def test_initial_contact_is_not_sent_with_other_ike_sa() -> None:
     bench = Bench()
     bench.connect()
     again = bench.boot('b')
@@ -257,7 +257,7 @@ def test_a_side_with_another_finished_ike_sa_does_not_say_it() -> None:
     assert len(bench.a.all(InitialContact)) == 2
 
 
-def test_a_restarted_peer_is_known_by_it_and_its_old_ike_sas_are_forgotten() -> None:
+def test_initial_contact_ends_old_ike_sas() -> None:
     bench = Bench()
     bench.connect()
     old = bench.a.last(IkeSaUp).spis
@@ -273,7 +273,7 @@ def test_a_restarted_peer_is_known_by_it_and_its_old_ike_sas_are_forgotten() -> 
     assert not bench.a.all(IkeSaDown)
 
 
-def test_initial_contact_spares_an_ike_sa_that_came_up_after_its_ike_sa_init() -> None:
+def test_initial_contact_spares_newer_ike_sa() -> None:
     bench = Bench()
     held: list[Datagram] = []
 
@@ -295,7 +295,7 @@ def test_initial_contact_spares_an_ike_sa_that_came_up_after_its_ike_sa_init() -
 
 
 @pytest.mark.parametrize('seed', range(8))
-def test_of_two_crossing_ike_sas_the_one_with_the_lowest_nonce_goes_by_its_initiator(
+def test_crossing_ike_sa_with_lowest_nonce_is_deleted(
     seed: int,
 ) -> None:
     bench = Bench(seed=seed)
@@ -318,7 +318,7 @@ def test_of_two_crossing_ike_sas_the_one_with_the_lowest_nonce_goes_by_its_initi
     assert not bench.b.all(IkeSaDown)
 
 
-def test_crossing_ike_sas_both_serve_while_they_are_there() -> None:
+def test_crossing_ike_sas_both_serve() -> None:
     bench = Bench()
     bench.a.endpoint.request('b', rp_request(1), bench.now)
     bench.b.endpoint.request('a', rp_request(1), bench.now)
@@ -328,7 +328,7 @@ def test_crossing_ike_sas_both_serve_while_they_are_there() -> None:
 
 
 @pytest.mark.parametrize('seed', range(6))
-def test_one_of_two_ike_sas_that_the_peer_gives_up_goes_at_our_end_too(seed: int) -> None:
+def test_ike_sa_ends_here_when_peer_gives_it_up(seed: int) -> None:
     """B has seen that the winner lives, and leaves the loser to A: then A gives up the winner."""
     bench = Bench(seed=seed)
     bench.a.mkts = bench.b.mkts = True
@@ -346,7 +346,7 @@ def test_one_of_two_ike_sas_that_the_peer_gives_up_goes_at_our_end_too(seed: int
 
 
 @pytest.mark.parametrize('seed', range(8))
-def test_none_of_two_ike_sas_goes_while_one_is_in_use(seed: int) -> None:
+def test_crossing_ike_sas_stay_while_one_is_in_use(seed: int) -> None:
     bench = Bench(seed=seed)
     bench.a.endpoint.connect('b', bench.now)
     bench.b.endpoint.connect('a', bench.now)
@@ -361,7 +361,7 @@ def test_none_of_two_ike_sas_goes_while_one_is_in_use(seed: int) -> None:
     assert len(sas_of(bench.a)) == 1
 
 
-def test_an_own_attempt_that_nobody_answered_yet_ends_when_the_peers_is_up() -> None:
+def test_own_attempt_ends_when_peers_ike_sa_is_up() -> None:
     bench = Bench()
 
     def a_is_slow(datagram: Datagram) -> list[float]:
@@ -380,7 +380,7 @@ def test_an_own_attempt_that_nobody_answered_yet_ends_when_the_peers_is_up() -> 
 # --- loss --------------------------------------------------------------------------------------
 
 
-def test_a_lost_ike_auth_answer_is_repeated_octet_by_octet() -> None:
+def test_lost_ike_auth_answer_is_repeated() -> None:
     bench = Bench()
     lost: list[Datagram] = []
 
@@ -398,7 +398,7 @@ def test_a_lost_ike_auth_answer_is_repeated_octet_by_octet() -> None:
     assert len(bench.b.all(IkeSaUp)) == 1
 
 
-def test_a_lost_refusal_is_repeated_although_the_ike_sa_is_gone() -> None:
+def test_lost_refusal_is_repeated_when_ike_sa_is_gone() -> None:
     bench = Bench(b=peer_b(psk('wrong'), psk('wrong')))
     lost: list[Datagram] = []
 
@@ -415,7 +415,7 @@ def test_a_lost_refusal_is_repeated_although_the_ike_sa_is_gone() -> None:
     assert len(bench.b.all(IkeSaFailed)) == 1
 
 
-def test_an_initiator_that_falls_silent_after_ike_sa_init_is_forgotten() -> None:
+def test_half_open_ike_sa_is_forgotten_when_initiator_is_silent() -> None:
     bench = Bench()
     bench.fate = lambda d: [] if is_kind(d, ExchangeType.IKE_AUTH, response=False) else [LATENCY]
     bench.a.endpoint.connect('b', bench.now)
@@ -426,7 +426,7 @@ def test_an_initiator_that_falls_silent_after_ike_sa_init_is_forgotten() -> None
     assert not bench.b.all(IkeSaFailed)
 
 
-def test_the_peer_may_go_on_from_another_port() -> None:
+def test_ike_auth_may_come_from_another_port() -> None:
     """strongSwan sends IKE_AUTH from and to 4500 when MOBIKE is on."""
     bench = Bench()
     original = Bench.inject
@@ -445,7 +445,7 @@ def test_the_peer_may_go_on_from_another_port() -> None:
     assert bench.a.last(IkeSaUp)
 
 
-def test_a_notify_that_we_do_not_know_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_status_notify_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     asking_with(
         monkeypatch,
         NotifyPayload(NotifyType.MOBIKE_SUPPORTED),
@@ -468,7 +468,7 @@ def answering_with(monkeypatch: pytest.MonkeyPatch, *payloads: Payload) -> None:
     monkeypatch.setattr('ikev2.endpoint.serve_ike_auth', serve)
 
 
-def test_an_answer_with_neither_proof_nor_error_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_answer_without_proof_and_error_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     answering_with(monkeypatch)
     bench = Bench()
     bench.connect()
@@ -476,7 +476,7 @@ def test_an_answer_with_neither_proof_nor_error_fails(monkeypatch: pytest.Monkey
     assert not sas_of(bench.a)
 
 
-def test_another_error_than_a_failed_proof_is_told_by_its_name(
+def test_failure_names_other_error_of_peer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     answering_with(monkeypatch, NotifyPayload(NotifyType.NO_ADDITIONAL_SAS))
@@ -487,14 +487,14 @@ def test_another_error_than_a_failed_proof_is_told_by_its_name(
     assert 'NO_ADDITIONAL_SAS' in failed.text
 
 
-def test_an_answer_with_a_critical_payload_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_answer_with_critical_payload_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     answering_with(monkeypatch, UnknownPayload(200, b'', critical=True))
     bench = Bench()
     bench.connect()
     assert bench.a.last(IkeSaFailed).cause == Cause.MALFORMED
 
 
-def test_an_initiator_that_wants_eap_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_initiator_is_refused_when_it_wants_eap(monkeypatch: pytest.MonkeyPatch) -> None:
     """RFC 7296, 2.16: it leaves AUTH out."""
     original = Authenticate.request
 
@@ -510,7 +510,7 @@ def test_an_initiator_that_wants_eap_is_refused(monkeypatch: pytest.MonkeyPatch)
     assert 'EAP' in failed.text
 
 
-def test_a_signature_that_the_peer_cannot_check_is_not_made(
+def test_signature_is_not_made_when_peer_cannot_check_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """RFC 7427, 4: only with a hash that the peer announced."""
@@ -525,7 +525,7 @@ def test_a_signature_that_the_peer_cannot_check_is_not_made(
     assert not [d for d in bench.wire if is_kind(d, ExchangeType.IKE_AUTH, response=False)]
 
 
-def test_ike_sas_with_one_peer_have_a_limit() -> None:
+def test_ike_sas_with_one_peer_are_limited() -> None:
     bench = Bench(limits=Limits(established_most=3))
     bench.a.mkts = bench.b.mkts = True
     for _ in range(6):

@@ -77,7 +77,7 @@ def the_notify(message: Message) -> NotifyPayload:
 # --- who may ask -------------------------------------------------------------------------------
 
 
-def test_a_stranger_is_dropped_before_any_key_exchange(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_address_is_dropped_before_key_exchange(monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*_: object) -> None:
         raise AssertionError('a key exchange for a stranger')
 
@@ -89,13 +89,13 @@ def test_a_stranger_is_dropped_before_any_key_exchange(monkeypatch: pytest.Monke
     assert not sas_of(bench.b)
 
 
-def test_a_peer_may_ask_only_the_address_that_is_configured_for_it() -> None:
+def test_peer_is_served_only_at_its_configured_address() -> None:
     bench = Bench()
     bench.inject(replace(init_request(), remote=ip_address('10.0.0.9')))
     assert bench.b.endpoint.snapshot().strangers.unknown_address == 1
 
 
-def test_a_request_with_a_message_id_or_a_responder_spi_is_no_ike_sa_init() -> None:
+def test_request_with_message_id_or_spi_is_no_ike_sa_init() -> None:
     bench = Bench()
     for octet in (8, 23):
         request = bytearray(init_request().data)
@@ -108,7 +108,7 @@ def test_a_request_with_a_message_id_or_a_responder_spi_is_no_ike_sa_init() -> N
 # --- the cookie --------------------------------------------------------------------------------
 
 
-def test_an_initiator_that_is_asked_for_a_cookie_comes_back_with_it_first() -> None:
+def test_initiator_returns_cookie_first() -> None:
     bench = Bench(limits=Limits(half_open_before_cookies=0))
     bench.connect()
     assert bench.a.last(IkeSaUp)
@@ -124,7 +124,7 @@ def test_an_initiator_that_is_asked_for_a_cookie_comes_back_with_it_first() -> N
     assert the_notify(answers(bench)[0]) == cookie
 
 
-def test_nothing_is_kept_and_nothing_computed_for_an_initiator_before_its_cookie(
+def test_responder_keeps_nothing_before_cookie(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     computed: list[int] = []
@@ -161,7 +161,7 @@ def test_nothing_is_kept_and_nothing_computed_for_an_initiator_before_its_cookie
 
 
 @pytest.mark.parametrize('change', ['spi', 'nonce', 'address', 'cookie'])
-def test_a_cookie_is_good_for_one_spi_nonce_and_address(change: str) -> None:
+def test_cookie_is_good_for_one_spi_nonce_and_address(change: str) -> None:
     pair = (B_ADDRESS, STRANGER)
     a = replace(peer_a(), addresses=(*peer_a().addresses, pair))
     bench = Bench(a=a, limits=Limits(half_open_before_cookies=0))
@@ -179,7 +179,7 @@ def test_a_cookie_is_good_for_one_spi_nonce_and_address(change: str) -> None:
     assert not sas_of(bench.b)
 
 
-def test_a_cookie_of_the_last_secret_is_good_and_one_of_the_last_but_one_is_not() -> None:
+def test_cookie_is_good_for_last_two_secrets() -> None:
     for minutes, good in ((1.5, True), (2.5, False)):
         bench = Bench(limits=Limits(half_open_before_cookies=0, unprotected_errors_per_second=99))
         bench.inject(init_request())
@@ -191,7 +191,7 @@ def test_a_cookie_of_the_last_secret_is_good_and_one_of_the_last_but_one_is_not(
         assert bool(sas_of(bench.b)) is good
 
 
-def test_cookies_begin_at_the_threshold_and_beyond_the_limit_the_oldest_goes() -> None:
+def test_oldest_half_open_is_dropped_beyond_limit() -> None:
     bench = Bench(limits=Limits(half_open_before_cookies=2, half_open_most=3))
     for number in range(3):
         bench.inject(init_request(spi=SPI[:7] + bytes([number])))
@@ -207,7 +207,7 @@ def test_cookies_begin_at_the_threshold_and_beyond_the_limit_the_oldest_goes() -
     assert len(sas_of(bench.b)) == 3
 
 
-def test_half_open_ike_sas_go_after_a_while() -> None:
+def test_half_open_ike_sas_are_dropped_after_a_while() -> None:
     bench = Bench()
     bench.inject(init_request())
     assert len(sas_of(bench.b)) == 1
@@ -216,7 +216,7 @@ def test_half_open_ike_sas_go_after_a_while() -> None:
     assert bench.b.endpoint._context.half_open == 0
 
 
-def test_a_responder_that_wants_cookies_for_ever_is_given_up() -> None:
+def test_responder_is_given_up_when_cookies_never_end() -> None:
     bench = Bench()
 
     def always_a_cookie(datagram: Datagram) -> list[float]:
@@ -245,7 +245,7 @@ def policies(a_groups: tuple[int, ...], b_groups: tuple[int, ...]) -> Bench:
     return Bench(b=replace(peer_b(), policy=a_policy), a=replace(peer_a(), policy=b_policy))
 
 
-def test_a_responder_without_the_group_names_its_own_and_the_initiator_comes_again() -> None:
+def test_initiator_repeats_in_responders_group() -> None:
     bench = policies((31, 19), (19,))
     bench.connect()
     assert 'ecp-256' in bench.a.last(IkeSaUp).suite
@@ -263,14 +263,14 @@ def test_a_responder_without_the_group_names_its_own_and_the_initiator_comes_aga
     assert first.require(SaPayload) == again.require(SaPayload)
 
 
-def test_a_request_in_a_group_as_good_as_the_wanted_one_costs_no_round_trip() -> None:
+def test_group_as_good_as_wanted_costs_no_round_trip() -> None:
     bench = policies((19, 31), (31, 19))
     bench.connect()
     assert 'ecp-256' in bench.a.last(IkeSaUp).suite
     assert answers(bench)[0].require(KeyExchangePayload).group == KeyExchangeId.ECP_256
 
 
-def test_an_initiator_that_begins_with_a_weaker_group_is_asked_for_a_better_one() -> None:
+def test_initiator_with_weaker_group_is_asked_for_better() -> None:
     bench = policies((14, 31), (31, 19, 14))
     bench.connect()
     wrong = the_notify(answers(bench)[0])
@@ -279,7 +279,7 @@ def test_an_initiator_that_begins_with_a_weaker_group_is_asked_for_a_better_one(
 
 
 @pytest.mark.parametrize('asks', [(31, 19), (14, 31)])
-def test_cookie_and_group_together_end_well(asks: tuple[int, ...]) -> None:
+def test_handshake_succeeds_with_cookie_and_group_together(asks: tuple[int, ...]) -> None:
     bench = policies(asks, (31, 14) if 14 in asks else (19,))
     bench.b.endpoint._context.limits = Limits(half_open_before_cookies=0)
     bench.connect()
@@ -287,7 +287,7 @@ def test_cookie_and_group_together_end_well(asks: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize('group', [b'\0\x02', b'\0\x1f', b'\0', b''])
-def test_a_group_that_is_no_other_one_of_ours_is_not_taken(group: bytes) -> None:
+def test_demand_for_foreign_group_is_ignored(group: bytes) -> None:
     bench = Bench()
     bench.fate = lambda datagram: []
     bench.a.endpoint.connect('b', bench.now)
@@ -298,7 +298,7 @@ def test_a_group_that_is_no_other_one_of_ours_is_not_taken(group: bytes) -> None
     assert len(bench.wire) == 1
 
 
-def test_no_common_suite_is_told_at_both_ends() -> None:
+def test_both_ends_report_when_no_suite_is_common() -> None:
     b = replace(peer_b(), policy=IkePolicy(encryptions=(AES_128_GCM_16,)))
     bench = Bench(b=b)
     bench.a.endpoint.connect('b', bench.now)
@@ -311,7 +311,7 @@ def test_no_common_suite_is_told_at_both_ends() -> None:
 # --- repetition and forgery --------------------------------------------------------------------
 
 
-def test_a_repeated_request_gets_the_very_same_answer_and_no_second_ike_sa() -> None:
+def test_repeated_request_gets_same_answer_and_no_new_ike_sa() -> None:
     bench = Bench()
     bench.inject(init_request())
     bench.inject(init_request())
@@ -320,7 +320,7 @@ def test_a_repeated_request_gets_the_very_same_answer_and_no_second_ike_sa() -> 
     assert len(sas_of(bench.b)) == 1
 
 
-def test_a_request_repeated_after_ike_auth_is_ignored() -> None:
+def test_request_is_ignored_when_repeated_after_ike_auth() -> None:
     bench = Bench()
     bench.connect()
     before = len(bench.wire)
@@ -329,7 +329,7 @@ def test_a_request_repeated_after_ike_auth_is_ignored() -> None:
     assert len(sas_of(bench.b)) == 1
 
 
-def test_a_forged_refusal_does_not_stop_the_initiator() -> None:
+def test_initiator_continues_when_refusal_is_forged() -> None:
     bench = Bench()
     bench.fate = lambda datagram: []
     bench.a.endpoint.connect('b', bench.now)
@@ -343,7 +343,7 @@ def test_a_forged_refusal_does_not_stop_the_initiator() -> None:
 
 
 @pytest.mark.parametrize('octet', [18, 20, 40, 50])
-def test_a_garbled_answer_does_not_stop_the_initiator(octet: int) -> None:
+def test_initiator_continues_when_answer_is_garbled(octet: int) -> None:
     bench = Bench()
     garbled: list[Datagram] = []
 
@@ -363,7 +363,7 @@ def test_a_garbled_answer_does_not_stop_the_initiator(octet: int) -> None:
     assert bench.a.last(IkeSaUp)
 
 
-def test_an_answer_from_elsewhere_is_not_taken() -> None:
+def test_answer_is_dropped_when_it_comes_from_elsewhere() -> None:
     bench = Bench()
 
     def from_elsewhere(datagram: Datagram) -> list[float]:
@@ -378,7 +378,7 @@ def test_an_answer_from_elsewhere_is_not_taken() -> None:
     assert not bench.a.all(IkeSaUp)
 
 
-def test_nobody_there() -> None:
+def test_attempt_fails_when_nobody_answers() -> None:
     bench = Bench()
     bench.fate = lambda datagram: []
     number = bench.a.endpoint.request('b', rp_request(), bench.now)
@@ -394,7 +394,7 @@ def test_nobody_there() -> None:
 # --- form --------------------------------------------------------------------------------------
 
 
-def test_an_unknown_critical_payload_is_refused_by_its_number() -> None:
+def test_unknown_critical_payload_is_refused_by_number() -> None:
     bench = Bench()
     bench.inject(init_request(extra=(UnknownPayload(200, b'x', critical=True),)))
     refusal = the_notify(answers(bench)[0])
@@ -402,13 +402,13 @@ def test_an_unknown_critical_payload_is_refused_by_its_number() -> None:
     assert refusal.data == bytes([200])
 
 
-def test_an_unknown_payload_that_is_not_critical_is_skipped() -> None:
+def test_unknown_payload_is_skipped_when_not_critical() -> None:
     bench = Bench()
     bench.inject(init_request(extra=(UnknownPayload(200, b'x'),)))
     assert len(sas_of(bench.b)) == 1
 
 
-def test_a_newer_major_version_is_told_ours() -> None:
+def test_newer_major_version_is_answered_with_ours() -> None:
     bench = Bench()
     request = bytearray(init_request().data)
     request[17] = 0x30
@@ -418,7 +418,7 @@ def test_a_newer_major_version_is_told_ours() -> None:
     assert the_notify(answer) == NotifyPayload(NotifyType.INVALID_MAJOR_VERSION, b'\x02')
 
 
-def test_errors_without_protection_are_limited() -> None:
+def test_unprotected_errors_are_limited() -> None:
     bench = Bench()
     for number in range(50):
         request = bytearray(init_request(spi=SPI[:7] + bytes([number])).data)
@@ -427,7 +427,7 @@ def test_errors_without_protection_are_limited() -> None:
     assert len(answers(bench)) == Limits().unprotected_errors_per_second
 
 
-def test_malformed_requests_are_counted_and_get_no_answer() -> None:
+def test_malformed_requests_are_counted_and_not_answered() -> None:
     bench = Bench()
     bench.inject(altered(init_request(), init_request().data[:-1]))
     bench.inject(altered(init_request(), b'not IKE'))
@@ -436,7 +436,7 @@ def test_malformed_requests_are_counted_and_get_no_answer() -> None:
     assert bench.b.endpoint.snapshot().peer('a').counters.malformed == 3
 
 
-def test_a_peer_of_this_profile_is_known_by_its_vendor_id() -> None:
+def test_profile_is_known_by_vendor_id() -> None:
     assert VENDOR_ID.hex() == '666dabb99f967d6741fdf6774d5f6084'
     bench = Bench()
     bench.connect()
@@ -460,14 +460,14 @@ class NattingBench(Bench):
         super().inject(datagram)
 
 
-def test_without_a_nat_none_is_found() -> None:
+def test_nat_is_not_found_without_one() -> None:
     bench = Bench()
     bench.connect()
     assert not bench.a.last(IkeSaUp).nat
     assert not bench.b.last(IkeSaUp).nat
 
 
-def test_a_nat_is_found_at_both_ends_and_ike_moves_to_port_4500() -> None:
+def test_ike_moves_to_port_4500_when_nat_is_found() -> None:
     bench = NattingBench()
     bench.connect()
     assert bench.a.last(IkeSaUp).nat
@@ -476,7 +476,7 @@ def test_a_nat_is_found_at_both_ends_and_ike_moves_to_port_4500() -> None:
     assert (auth.local_port, auth.remote_port) == (4500, 4500)
 
 
-def test_no_rp_sa_is_asked_for_through_a_nat() -> None:
+def test_rp_sa_is_not_requested_through_nat() -> None:
     bench = NattingBench()
     bench.negotiate()
     assert bench.a.last(RpSaFailed).cause == Cause.NAT
@@ -492,7 +492,7 @@ def test_nat_is_looked_for_again_when_a_minute_is_over() -> None:
     assert len([sa for sa in sas_of(bench.a) if sa.finished]) == 1
 
 
-def test_without_childless_support_at_the_responder_the_attempt_fails(
+def test_attempt_fails_when_responder_needs_a_child(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     bench = Bench()
@@ -523,7 +523,7 @@ def test_without_childless_support_at_the_responder_the_attempt_fails(
 
 
 @pytest.mark.parametrize('cookie', [b'', bytes(65)])
-def test_a_cookie_of_an_impossible_length_is_not_taken(cookie: bytes) -> None:
+def test_cookie_of_impossible_length_is_ignored(cookie: bytes) -> None:
     bench = Bench()
     bench.fate = lambda datagram: []
     bench.a.endpoint.connect('b', bench.now)
@@ -535,7 +535,7 @@ def test_a_cookie_of_an_impossible_length_is_not_taken(cookie: bytes) -> None:
 
 
 @pytest.mark.parametrize('wrong', ['spi', 'group', 'chosen group', 'nothing'])
-def test_an_answer_that_does_not_fit_is_dropped(wrong: str) -> None:
+def test_answer_is_dropped_when_it_does_not_fit(wrong: str) -> None:
     bench = Bench()
     bench.fate = lambda d: [LATENCY] if d.local == A_ADDRESS else []
     bench.a.endpoint.connect('b', bench.now)
@@ -569,7 +569,7 @@ def test_cookies_go_on_when_errors_are_limited() -> None:
     assert len(answers(bench)) == 50
 
 
-def test_an_spi_of_ours_is_never_taken_for_a_non_esp_marker() -> None:
+def test_new_spi_never_begins_like_non_esp_marker() -> None:
     """RFC 7296, 2.23: four zero octets in front of a message mean something else."""
     drawn = iter([bytes(8), bytes(4) + b'spi!', b'good spi'])
     bench = Bench()

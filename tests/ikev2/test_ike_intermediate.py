@@ -79,7 +79,7 @@ def suite_of(made: Bench) -> str:
         (CBC, CBC, 'aes-256-cbc-hmac-sha2-256-128/hmac-sha2-256/curve25519+ml-kem-1024'),
     ],
 )
-def test_an_additional_exchange_takes_place_between_ike_sa_init_and_ike_auth(
+def test_additional_exchange_precedes_ike_auth(
     a: str | IkePolicy, b: str | IkePolicy, suite: str
 ) -> None:
     made = connected(a, b)
@@ -98,21 +98,21 @@ def test_an_additional_exchange_takes_place_between_ike_sa_init_and_ike_auth(
 @pytest.mark.parametrize(
     ('a', 'b'), [('hybrid-optional', 'default'), ('default', 'hybrid-optional')]
 )
-def test_where_it_is_only_wanted_a_peer_without_it_is_no_obstacle(a: str, b: str) -> None:
+def test_handshake_succeeds_without_preferred_exchange(a: str, b: str) -> None:
     made = connected(a, b)
     assert suite_of(made) == 'aes-256-gcm-16/hmac-sha2-256/curve25519'
     assert 'IKE_INTERMEDIATE' not in exchanges(made)
 
 
 @pytest.mark.parametrize(('a', 'b'), [('hybrid', 'default'), ('default', 'hybrid')])
-def test_where_it_is_required_nothing_else_will_do(a: str, b: str) -> None:
+def test_handshake_fails_without_required_exchange(a: str, b: str) -> None:
     made = connected(a, b)
     made.run(60)
     assert made.a.last(IkeSaFailed).cause == Cause.NO_PROPOSAL_CHOSEN
     assert not made.b.all(IkeSaUp)
 
 
-def test_a_peer_that_can_not_do_intermediate_exchanges_gets_none(
+def test_exchange_is_not_offered_when_peer_lacks_intermediate(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # RFC 9370, 2.2.1: without the notify there is no ADDKE.
@@ -123,7 +123,7 @@ def test_a_peer_that_can_not_do_intermediate_exchanges_gets_none(
     assert made.a.last(IkeSaFailed).cause == Cause.NO_PROPOSAL_CHOSEN
 
 
-def test_an_answer_that_chooses_it_without_the_notify_is_none(
+def test_answer_is_dropped_when_exchange_lacks_its_notify(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr('ikev2.exchanges.ike_init_initiator.intermediate', lambda message: False)
@@ -132,7 +132,7 @@ def test_an_answer_that_chooses_it_without_the_notify_is_none(
     assert made.a.endpoint.snapshot().peer('b').counters.malformed
 
 
-def test_the_notify_is_sent_where_it_is_of_use_and_nowhere_else() -> None:
+def test_intermediate_notify_is_sent_only_where_useful() -> None:
     def announced(made: Bench) -> list[bool]:
         return [
             'INTERMEDIATE_EXCHANGE_SUPPORTED' in m.detail
@@ -145,7 +145,7 @@ def test_the_notify_is_sent_where_it_is_of_use_and_nowhere_else() -> None:
     assert announced(connected('default', 'default')) == [False, False]
 
 
-def test_every_secret_goes_into_all_keys() -> None:
+def test_every_secret_changes_all_keys() -> None:
     # RFC 9370, 2.2.2: SKEYSEED(n) = prf(SK_d(n-1), SK(n) | Ni | Nr).
     made = bench()
     seeds: list[tuple[bytes, bytes]] = []
@@ -168,7 +168,7 @@ def test_every_secret_goes_into_all_keys() -> None:
     assert not after.sk_d.wiped
 
 
-def test_more_than_one_additional_exchange() -> None:
+def test_several_additional_exchanges_take_place() -> None:
     # Ours offers one type only, but a peer may offer more (RFC 9370, 2.2.1).
     two = TwoTypes(additional=(K768, K1024), additional_required=True)
     made = connected(two, 'hybrid')
@@ -185,7 +185,7 @@ class TwoTypes(IkePolicy):
         return ((Transform(TransformType.ADDKE2, K768), Transform(TransformType.ADDKE5, K1024)),)
 
 
-def test_long_messages_are_fragmented() -> None:
+def test_long_intermediate_messages_are_fragmented() -> None:
     # RFC 9242, 1: that is what the exchange is for.
     made = connected('cnsa-2', 'cnsa-2')
     assert suite_of(made)
@@ -194,7 +194,9 @@ def test_long_messages_are_fragmented() -> None:
     assert max(longest) <= 1252
 
 
-def test_and_sent_whole_to_a_peer_that_takes_no_fragments(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_intermediate_is_whole_when_peer_takes_no_fragments(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     for role in ('initiator', 'responder'):
         monkeypatch.setattr(f'ikev2.exchanges.ike_init_{role}.fragments', lambda message: False)
     made = connected('cnsa-2', 'cnsa-2')
@@ -207,7 +209,9 @@ def test_and_sent_whole_to_a_peer_that_takes_no_fragments(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize('response', [False, True])
-def test_what_was_exchanged_is_under_auth(monkeypatch: pytest.MonkeyPatch, response: bool) -> None:
+def test_auth_covers_intermediate_exchanges(
+    monkeypatch: pytest.MonkeyPatch, response: bool
+) -> None:
     # RFC 9242, 3.3.2: an IntAuth that differs breaks AUTH. Here one side counts another message.
     original = protection._message
 
@@ -224,7 +228,7 @@ def test_what_was_exchanged_is_under_auth(monkeypatch: pytest.MonkeyPatch, respo
     assert not made.b.all(IkeSaUp)
 
 
-def test_ike_auth_before_the_exchange_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ike_auth_is_refused_before_the_exchange(monkeypatch: pytest.MonkeyPatch) -> None:
     # RFC 9370, 2.2.2: all of them first. Whoever leaves one out proves himself with other keys.
     monkeypatch.setattr(Intermediate, 'request', lambda self, sa, now: None)
     made = connected()
@@ -259,7 +263,7 @@ def asking(monkeypatch: pytest.MonkeyPatch, payloads: Sequence[Payload]) -> Benc
         [KeyExchangePayload(K768, bytes(1184))] * 2,
     ],
 )
-def test_a_request_that_makes_no_sense_ends_it(
+def test_ike_sa_ends_when_intermediate_request_is_malformed(
     monkeypatch: pytest.MonkeyPatch, payloads: list[Payload]
 ) -> None:
     made = asking(monkeypatch, payloads)
@@ -280,7 +284,7 @@ def test_a_request_that_makes_no_sense_ends_it(
         ([NotifyPayload(NotifyType.TEMPORARY_FAILURE)], Cause.REFUSED),
     ],
 )
-def test_an_answer_that_makes_no_sense_ends_it(
+def test_ike_sa_ends_when_intermediate_answer_is_malformed(
     monkeypatch: pytest.MonkeyPatch, payloads: list[Payload], cause: Cause
 ) -> None:
     original = IkeSa.answer
@@ -297,7 +301,7 @@ def test_an_answer_that_makes_no_sense_ends_it(
     assert not made.b.all(IkeSaUp)
 
 
-def test_a_forged_ciphertext_makes_keys_that_nobody_shares() -> None:
+def test_keys_differ_when_ciphertext_is_forged() -> None:
     # ML-KEM's implicit rejection: the next message doesn't open (and it couldn't have been
     # forged before: it was under SK_er).
     made = bench()
@@ -313,14 +317,14 @@ def test_a_forged_ciphertext_makes_keys_that_nobody_shares() -> None:
     assert made.b.endpoint.snapshot().peer('a').counters.not_authentic
 
 
-def test_an_exchange_that_was_not_negotiated_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exchange_is_refused_when_not_negotiated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Authenticate, 'exchange_type', INTERMEDIATE)
     made = connected('default', 'default')
     assert made.b.last(IkeSaFailed).text == 'IKE_INTERMEDIATE where none was negotiated'
     assert not sas_of(made.b)
 
 
-def test_one_without_a_handshake_behind_it_is_refused_as_an_unknown_request() -> None:
+def test_exchange_is_refused_without_handshake() -> None:
     made = connected('default', 'default')
     asked = say(made, made.a, INTERMEDIATE, [KeyExchangePayload(K768, bytes(1184))])
     assert asked.notifies() == [NotifyType.INVALID_SYNTAX]
@@ -330,7 +334,7 @@ def test_one_without_a_handshake_behind_it_is_refused_as_an_unknown_request() ->
 
 
 @pytest.mark.parametrize('seed', range(6))
-def test_loss_duplication_and_reordering(seed: int) -> None:
+def test_handshake_survives_loss_duplication_and_reordering(seed: int) -> None:
     made = bench(seed=seed)
 
     def fate(datagram: Datagram) -> list[float]:
@@ -352,7 +356,7 @@ def test_loss_duplication_and_reordering(seed: int) -> None:
 
 
 @pytest.mark.parametrize('policy', ['cnsa-2', CBC], ids=['aead', 'cbc'])
-def test_a_request_that_comes_again_in_fragments_is_answered_again_after_the_change_of_keys(
+def test_fragmented_request_is_answered_again_after_key_change(
     policy: str | IkePolicy,
 ) -> None:
     # RFC 7383, 2.6.1, and RFC 9370, 2.2.2: the repetition is under the keys from before.
@@ -387,7 +391,7 @@ def test_a_request_that_comes_again_in_fragments_is_answered_again_after_the_cha
     assert made.b.last(IkeSaUp)
 
 
-def test_a_child_of_a_hybrid_ike_sa() -> None:
+def test_child_is_made_under_hybrid_ike_sa() -> None:
     made = connected('hybrid-optional', 'hybrid-optional')
     made.negotiate(rp_request())
     assert made.a.last(RpSaNegotiated).keys.master_key == made.b.accepted[0].master_key

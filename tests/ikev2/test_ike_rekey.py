@@ -57,7 +57,7 @@ def spis(bench: Bench) -> tuple[list[str], list[str]]:
 
 
 @pytest.mark.parametrize('by', ['a', 'b'])
-def test_either_end_can_replace_the_ike_sa_and_it_serves(by: str) -> None:
+def test_either_end_can_rekey_ike_sa(by: str) -> None:
     bench = up()
     before = spis(bench)
     peer = 'b' if by == 'a' else 'a'
@@ -78,7 +78,7 @@ def test_either_end_can_replace_the_ike_sa_and_it_serves(by: str) -> None:
     assert not bench.b.all(IkeSaDown)
 
 
-def test_message_ids_begin_at_zero_again() -> None:
+def test_rekeyed_ike_sa_begins_at_message_id_zero() -> None:
     bench = up()
     bench.a.endpoint.rekey_ike_sa('b', bench.now)
     bench.settle()
@@ -89,7 +89,7 @@ def test_message_ids_begin_at_zero_again() -> None:
     assert {header_of(d).message_id for d in bench.wire[sent:]} == {0}
 
 
-def test_the_keys_are_new() -> None:
+def test_rekeyed_ike_sa_has_new_keys() -> None:
     bench = up()
     (old,) = sas_of(bench.a)
     sk_d = old.keys.sk_d.reveal()
@@ -101,7 +101,7 @@ def test_the_keys_are_new() -> None:
     assert old.keys.sk_d.wiped
 
 
-def test_it_is_rekeyed_before_its_lifetime_ends_and_again_and_again() -> None:
+def test_ike_sa_is_rekeyed_before_each_lifetime_ends() -> None:
     bench = up(b=replace(peer_b(), ike_lifetime=600.0))
     seen = [spis(bench)[0][0]]
     for _ in range(5):
@@ -115,7 +115,7 @@ def test_it_is_rekeyed_before_its_lifetime_ends_and_again_and_again() -> None:
     assert len(bench.a.all(IkeSaUp)) == 1
 
 
-def test_one_that_cannot_be_rekeyed_is_deleted_at_its_end() -> None:
+def test_ike_sa_is_deleted_at_its_end_without_rekey() -> None:
     bench = up(b=replace(peer_b(), ike_lifetime=600.0))
     (association,) = bench.b.endpoint._associations.values()
     association.peer = replace(association.peer, policy=IkePolicy(groups=(KeyExchangeId.ECP_384,)))
@@ -125,7 +125,7 @@ def test_one_that_cannot_be_rekeyed_is_deleted_at_its_end() -> None:
     assert bench.b.last(IkeSaDown).cause == Cause.DELETED
 
 
-def test_a_lost_answer_is_repeated_and_one_successor_is_made() -> None:
+def test_lost_rekey_answer_is_repeated_for_one_successor() -> None:
     bench = up()
     lost: list[Datagram] = []
 
@@ -144,7 +144,7 @@ def test_a_lost_answer_is_repeated_and_one_successor_is_made() -> None:
 
 
 @pytest.mark.parametrize('seed', range(8))
-def test_when_both_rekey_at_once_one_successor_is_left(seed: int) -> None:
+def test_one_successor_stays_when_both_rekey_at_once(seed: int) -> None:
     bench = up(seed=seed)
     old = spis(bench)[0]
     bench.a.endpoint.rekey_ike_sa('b', bench.now)
@@ -161,7 +161,7 @@ def test_when_both_rekey_at_once_one_successor_is_left(seed: int) -> None:
     assert not bench.b.all(IkeSaDown)
 
 
-def test_when_only_one_end_notices_the_other_answers_temporary_failure() -> None:
+def test_rekey_gets_temporary_failure_when_one_end_notices() -> None:
     """RFC 7296, 2.8.2: A's request is late, B is done with its own."""
     bench = up()
 
@@ -181,7 +181,7 @@ def test_when_only_one_end_notices_the_other_answers_temporary_failure() -> None
     assert bench.a.last(RpSaNegotiated)
 
 
-def test_a_child_asked_for_while_we_rekey_the_ike_sa_is_put_off() -> None:
+def test_child_is_put_off_while_we_rekey_ike_sa() -> None:
     bench = up()
     bench.b.endpoint.rekey_ike_sa('a', bench.now)
     bench.a.endpoint.request('b', rp_request(), bench.now)
@@ -190,7 +190,7 @@ def test_a_child_asked_for_while_we_rekey_the_ike_sa_is_put_off() -> None:
     assert not bench.b.all(RpSaRequested)
 
 
-def test_a_rekey_asked_for_while_we_create_a_child_is_put_off_and_tried_again() -> None:
+def test_rekey_is_put_off_while_we_create_child() -> None:
     bench = up()
     bench.b.obliging = False
     bench.a.endpoint.request('b', rp_request(), bench.now)
@@ -204,7 +204,7 @@ def test_a_rekey_asked_for_while_we_create_a_child_is_put_off_and_tried_again() 
     assert asked.notifies() == [NotifyType.TEMPORARY_FAILURE]
 
 
-def test_a_rekey_waits_until_the_peer_has_its_answer() -> None:
+def test_rekey_waits_until_peer_has_its_answer() -> None:
     bench = up()
     bench.b.obliging = False
     bench.a.endpoint.request('b', rp_request(), bench.now)
@@ -221,7 +221,7 @@ def test_a_rekey_waits_until_the_peer_has_its_answer() -> None:
     assert spis(bench) != before
 
 
-def test_requests_made_during_a_rekey_go_over_the_successor() -> None:
+def test_requests_during_rekey_go_over_successor() -> None:
     bench = up()
     bench.a.endpoint.rekey_ike_sa('b', bench.now)
     bench.a.endpoint.request('b', rp_request(), bench.now)
@@ -230,7 +230,7 @@ def test_requests_made_during_a_rekey_go_over_the_successor() -> None:
     assert len(bench.a.all(IkeSaUp)) == 1
 
 
-def test_the_group_is_negotiated_in_a_rekey_too() -> None:
+def test_group_is_negotiated_in_rekey() -> None:
     both = IkePolicy(groups=(KeyExchangeId.CURVE25519, KeyExchangeId.ECP_256))
     bench = up(b=replace(peer_b(), policy=both), a=replace(peer_a(), policy=both))
     (association,) = bench.b.endpoint._associations.values()
@@ -251,7 +251,7 @@ def test_the_group_is_negotiated_in_a_rekey_too() -> None:
         [NotifyPayload(NotifyType.NO_PROPOSAL_CHOSEN)],
     ],
 )
-def test_an_answer_that_makes_no_sense_leaves_nothing_half_done(
+def test_rekey_leaves_nothing_when_answer_is_malformed(
     broken: list[Payload], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def serve(sa: IkeSa, message: Message, now: float) -> None:
@@ -267,7 +267,7 @@ def test_an_answer_that_makes_no_sense_leaves_nothing_half_done(
     assert bench.a.last(RpSaNegotiated)
 
 
-def test_an_answer_in_another_group_than_ours_makes_no_successor(
+def test_rekey_makes_no_successor_when_group_differs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     other = KeyExchange.generate(KeyExchangeId.ECP_256)
@@ -287,7 +287,7 @@ def test_an_answer_in_another_group_than_ours_makes_no_successor(
     assert len(bench.a.all(IkeSaUp)) == 1
 
 
-def test_of_two_rekeys_that_wait_for_the_window_one_is_done() -> None:
+def test_one_of_two_waiting_rekeys_is_done() -> None:
     bench = up()
     bench.a.endpoint.check_liveness('b', bench.now)
     bench.a.endpoint.rekey_ike_sa('b', bench.now)
@@ -298,7 +298,7 @@ def test_of_two_rekeys_that_wait_for_the_window_one_is_done() -> None:
     assert a == b
 
 
-def test_a_refused_rekey_is_tried_again() -> None:
+def test_refused_rekey_is_retried() -> None:
     bench = up()
     (association,) = bench.b.endpoint._associations.values()
     policy = association.peer.policy
@@ -314,7 +314,7 @@ def test_a_refused_rekey_is_tried_again() -> None:
     assert not bench.a.all(IkeSaDown)
 
 
-def test_a_peer_that_is_removed_during_a_rekey_leaves_no_successor() -> None:
+def test_rekey_leaves_nothing_when_peer_is_removed() -> None:
     bench = up()
     bench.a.endpoint.rekey_ike_sa('b', bench.now)
     bench.a.endpoint.remove_peer('b', bench.now)
@@ -322,7 +322,7 @@ def test_a_peer_that_is_removed_during_a_rekey_leaves_no_successor() -> None:
     assert spis(bench) == ([], [])
 
 
-def test_deleting_beats_rekeying() -> None:
+def test_delete_goes_before_rekey() -> None:
     """RFC 7296, 2.25.2: whoever is asked to close an IKE SA forgets that it was rekeying it."""
     bench = up()
     bench.fate = lambda d: [] if is_kind(d, CHILD, response=False) else deliver(d)
@@ -334,7 +334,7 @@ def test_deleting_beats_rekeying() -> None:
     assert bench.b.last(IkeSaDown).cause == Cause.DELETED
 
 
-def test_an_old_ike_sa_that_its_peer_never_deletes_is_deleted_by_us() -> None:
+def test_old_ike_sa_is_deleted_by_us_when_peer_does_not() -> None:
     bench = up()
     payloads = [
         IkePolicy().offer(b'\1\2\3\4\5\6\7\x08'),
@@ -351,7 +351,7 @@ def test_an_old_ike_sa_that_its_peer_never_deletes_is_deleted_by_us() -> None:
     assert len(deletes) == 1
 
 
-def test_an_ike_spi_of_zero_is_not_taken() -> None:
+def test_ike_spi_of_zero_is_refused() -> None:
     bench = up()
     payloads = [
         IkePolicy().offer(bytes(8)),

@@ -57,7 +57,7 @@ def up(bench: Bench | None = None) -> Bench:
 # --- Delete ------------------------------------------------------------------------------------
 
 
-def test_the_answer_to_a_delete_names_what_the_other_end_says() -> None:
+def test_delete_answer_names_peers_ids() -> None:
     bench = up()
     bench.b.obliging = False
     asked_payload = DeletePayload(ProtocolId.TCP_AO, (b'\x01', b'\x02'))
@@ -70,7 +70,7 @@ def test_the_answer_to_a_delete_names_what_the_other_end_says() -> None:
     assert asked.answer.payloads == (DeletePayload(ProtocolId.TCP_AO, (b'\x11',)),)
 
 
-def test_a_keyid_that_a_delete_repeats_is_told_once() -> None:
+def test_delete_reports_repeated_keyid_once() -> None:
     bench = up()
     bench.b.obliging = False
     payloads = [DeletePayload(ProtocolId.TCP_AO, (b'\x02', b'\x01', b'\x02') * 100)] * 2
@@ -78,7 +78,7 @@ def test_a_keyid_that_a_delete_repeats_is_told_once() -> None:
     assert bench.b.last(KeysDeleted).recv_ids == (2, 1)
 
 
-def test_the_answer_is_empty_if_nothing_is_named() -> None:
+def test_delete_answer_is_empty_without_names() -> None:
     bench = up()
     bench.b.obliging = False
     asked = say(bench, bench.a, INFORMATIONAL, [DeletePayload(ProtocolId.TCP_AO, (b'\x01',))])
@@ -99,7 +99,7 @@ def test_crossing_deletes_are_both_answered() -> None:
 
 
 @pytest.mark.parametrize('protocol', [ProtocolId.ESP, ProtocolId.AH, 77])
-def test_a_delete_for_another_protocol_is_answered_and_ignored(protocol: int) -> None:
+def test_delete_of_other_protocol_is_answered_and_ignored(protocol: int) -> None:
     bench = up()
     asked = say(bench, bench.a, INFORMATIONAL, [DeletePayload(protocol, (b'\1\2\3\4',))])
     assert asked.answer is not None
@@ -107,14 +107,14 @@ def test_a_delete_for_another_protocol_is_answered_and_ignored(protocol: int) ->
     assert not bench.b.all(KeysDeleted)
 
 
-def test_a_delete_whose_spis_are_no_keyids_is_bad_syntax() -> None:
+def test_delete_with_no_keyids_is_bad_syntax() -> None:
     bench = up()
     asked = say(bench, bench.a, INFORMATIONAL, [DeletePayload(ProtocolId.TCP_AO, (b'\1\2',))])
     assert asked.notifies() == [NotifyType.INVALID_SYNTAX]
     assert not sas_of(bench.b)
 
 
-def test_a_delete_whose_ike_sa_is_lost_goes_over_another_one() -> None:
+def test_delete_goes_over_other_ike_sa_when_its_is_lost() -> None:
     """There may be none to come up for hours that its user could wait for."""
     bench = up()
     bench.b.mkts = True  # no INITIAL_CONTACT
@@ -125,7 +125,7 @@ def test_a_delete_whose_ike_sa_is_lost_goes_over_another_one() -> None:
     assert [e.recv_ids for e in bench.b.all(KeysDeleted)] == [(7,)]
 
 
-def test_a_delete_that_meets_a_changed_peer_is_not_taken_for_done() -> None:
+def test_delete_is_unanswered_when_peer_was_changed() -> None:
     bench = up()
     bench.a.endpoint.set_peer(replace(peer_b(), ike_lifetime=7200), bench.now)
     number = bench.b.endpoint.delete('a', (7,), bench.now)
@@ -134,7 +134,7 @@ def test_a_delete_that_meets_a_changed_peer_is_not_taken_for_done() -> None:
     assert not bench.a.all(KeysDeleted)
 
 
-def test_a_delete_that_nobody_answers_ends_unanswered() -> None:
+def test_delete_ends_unanswered_without_answer() -> None:
     bench = up()
     bench.fate = lambda datagram: []
     number = bench.a.endpoint.delete('b', (1,), bench.now)
@@ -142,7 +142,7 @@ def test_a_delete_that_nobody_answers_ends_unanswered() -> None:
     assert bench.a.last(DeleteAnswered) == DeleteAnswered(number, 'b', False)
 
 
-def test_the_ike_sa_is_deleted_with_the_peer() -> None:
+def test_ike_sa_is_deleted_with_its_peer() -> None:
     bench = up()
     bench.a.endpoint.remove_peer('b', bench.now)
     bench.settle()
@@ -152,7 +152,7 @@ def test_the_ike_sa_is_deleted_with_the_peer() -> None:
     assert not sas_of(bench.b)
 
 
-def test_a_lost_delete_is_sent_again_after_the_peer_is_gone_from_the_configuration() -> None:
+def test_lost_delete_is_repeated_when_peer_was_removed() -> None:
     bench = up()
     bench.fate = lambda datagram: []
     bench.a.endpoint.remove_peer('b', bench.now)
@@ -163,7 +163,7 @@ def test_a_lost_delete_is_sent_again_after_the_peer_is_gone_from_the_configurati
     assert not sas_of(bench.a)
 
 
-def test_a_lost_answer_to_the_delete_of_an_ike_sa_is_repeated() -> None:
+def test_lost_answer_to_ike_sa_delete_is_repeated() -> None:
     bench = up()
     lost: list[Datagram] = []
 
@@ -182,7 +182,7 @@ def test_a_lost_answer_to_the_delete_of_an_ike_sa_is_repeated() -> None:
     assert len(set(answers)) == 1
 
 
-def test_crossing_deletes_of_the_ike_sa_end_it_at_both_ends() -> None:
+def test_crossing_ike_sa_deletes_end_it_at_both_ends() -> None:
     bench = up()
     bench.a.endpoint.close(bench.now)
     bench.b.endpoint.close(bench.now)
@@ -191,7 +191,7 @@ def test_crossing_deletes_of_the_ike_sa_end_it_at_both_ends() -> None:
     assert not sas_of(bench.b)
 
 
-def test_an_end_with_a_request_under_way_parts_once_it_is_answered() -> None:
+def test_ike_sa_is_deleted_after_pending_answer() -> None:
     bench = up()
     bench.a.endpoint.delete('b', (1,), bench.now)
     bench.a.endpoint.close(bench.now)
@@ -201,7 +201,7 @@ def test_an_end_with_a_request_under_way_parts_once_it_is_answered() -> None:
     assert bench.b.last(IkeSaDown).cause == Cause.DELETED
 
 
-def test_a_child_requested_while_we_delete_the_ike_sa_is_put_off() -> None:
+def test_child_is_put_off_while_we_delete_ike_sa() -> None:
     bench = up()
     bench.fate = lambda d: [] if is_kind(d, INFORMATIONAL, response=False) else deliver(d)
     bench.a.endpoint.remove_peer('b', bench.now)
@@ -213,7 +213,7 @@ def test_a_child_requested_while_we_delete_the_ike_sa_is_put_off() -> None:
     assert answer.detail == 'N(TEMPORARY_FAILURE)'
 
 
-def test_requests_that_wait_fail_when_the_peer_is_removed_and_no_event_comes_later() -> None:
+def test_waiting_requests_fail_when_peer_is_removed() -> None:
     bench = up()
     first = bench.a.endpoint.request('b', rp_request(1), bench.now)
     second = bench.a.endpoint.request('b', rp_request(2), bench.now)
@@ -233,7 +233,7 @@ def test_requests_that_wait_fail_when_the_peer_is_removed_and_no_event_comes_lat
 # --- liveness ----------------------------------------------------------------------------------
 
 
-def test_an_empty_request_is_answered_empty() -> None:
+def test_empty_request_is_answered_empty() -> None:
     bench = up()
     bench.a.endpoint.check_liveness('b', bench.now)
     bench.settle()
@@ -244,7 +244,7 @@ def test_an_empty_request_is_answered_empty() -> None:
     ]
 
 
-def test_a_peer_that_does_not_answer_is_lost() -> None:
+def test_ike_sa_is_lost_when_peer_does_not_answer() -> None:
     bench = up()
     bench.fate = lambda datagram: []
     bench.a.endpoint.check_liveness('b', bench.now)
@@ -253,7 +253,7 @@ def test_a_peer_that_does_not_answer_is_lost() -> None:
     assert not sas_of(bench.a)
 
 
-def test_silence_is_noticed_where_that_is_configured() -> None:
+def test_silence_is_noticed_when_configured() -> None:
     bench = up(Bench(b=replace(peer_b(), liveness_idle=60)))
     bench.run(59)
     sent = len(bench.wire)
@@ -264,7 +264,7 @@ def test_silence_is_noticed_where_that_is_configured() -> None:
     assert bench.a.last(IkeSaDown).cause == Cause.NO_ANSWER
 
 
-def test_a_silent_ike_sa_costs_no_wakeups_where_it_is_not() -> None:
+def test_silent_ike_sa_has_no_timer_when_not_configured() -> None:
     bench = up()
     bench.run(100)
     sent = len(bench.wire)
@@ -279,7 +279,7 @@ def test_a_silent_ike_sa_costs_no_wakeups_where_it_is_not() -> None:
 
 
 @pytest.mark.parametrize('notify', [NotifyType.INVALID_SYNTAX, NotifyType.AUTHENTICATION_FAILED])
-def test_a_fatal_notify_in_a_request_ends_the_ike_sa(notify: NotifyType) -> None:
+def test_ike_sa_ends_when_request_has_fatal_notify(notify: NotifyType) -> None:
     bench = up()
     asked = say(bench, bench.a, INFORMATIONAL, [NotifyPayload(notify)])
     assert asked.answer is not None
@@ -287,7 +287,7 @@ def test_a_fatal_notify_in_a_request_ends_the_ike_sa(notify: NotifyType) -> None
     assert bench.b.last(IkeSaDown)
 
 
-def test_another_notify_in_a_request_does_not() -> None:
+def test_ike_sa_stays_when_request_has_other_notify() -> None:
     bench = up()
     payloads: list[Payload] = [NotifyPayload(NotifyType.INVALID_SPI, b'\1\2\3\4')]
     asked = say(bench, bench.a, INFORMATIONAL, payloads)
@@ -295,7 +295,7 @@ def test_another_notify_in_a_request_does_not() -> None:
     assert sas_of(bench.b)
 
 
-def test_an_unprotected_notify_changes_nothing() -> None:
+def test_unprotected_notify_changes_nothing() -> None:
     """RFC 7296, 2.4 and 2.21.4: it might be a forgery."""
     bench = up()
     bench.a.endpoint.check_liveness('b', bench.now)
@@ -311,7 +311,7 @@ def test_an_unprotected_notify_changes_nothing() -> None:
     assert sas_of(bench.a)
 
 
-def test_our_own_messages_sent_back_to_us_are_dropped() -> None:
+def test_reflected_messages_are_dropped() -> None:
     bench = up()
     bench.a.endpoint.check_liveness('b', bench.now)
     bench.settle()
@@ -335,7 +335,7 @@ def test_replayed_messages_change_nothing() -> None:
     assert bench.b.story() == story_b
 
 
-def test_a_datagram_of_an_ike_sa_from_another_address_is_dropped() -> None:
+def test_datagram_is_dropped_when_address_is_another() -> None:
     bench = up()
     bench.a.endpoint.check_liveness('b', bench.now)
     (request,) = bench.a.endpoint.datagrams_to_send()
@@ -344,7 +344,7 @@ def test_a_datagram_of_an_ike_sa_from_another_address_is_dropped() -> None:
     assert len(bench.wire) == sent
 
 
-def test_every_flipped_bit_of_a_protected_message_is_noticed() -> None:
+def test_message_is_dropped_when_any_bit_is_flipped() -> None:
     bench = up()
     bench.a.endpoint.check_liveness('b', bench.now)
     (request,) = bench.a.endpoint.datagrams_to_send()
@@ -361,9 +361,7 @@ def test_every_flipped_bit_of_a_protected_message_is_noticed() -> None:
 
 
 @pytest.mark.parametrize('what', ['liveness', 'delete', 'undo'])
-def test_an_answer_that_makes_no_sense_ends_its_request(
-    what: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_request_ends_when_answer_is_malformed(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is authentic, so the peer lives, and has read the request."""
 
     def serve(sa: IkeSa, message: Message, now: float) -> None:
@@ -386,7 +384,7 @@ def test_an_answer_that_makes_no_sense_ends_its_request(
     assert sas_of(bench.a)
 
 
-def test_garbage_without_protection_for_an_ike_sa_is_dropped() -> None:
+def test_unprotected_garbage_is_dropped() -> None:
     bench = up()
     (sa,) = sas_of(bench.a)
     header = Header(sa.origin.spi_i, sa.origin.spi_r, INFORMATIONAL, 0, False, True)
@@ -398,7 +396,7 @@ def test_garbage_without_protection_for_an_ike_sa_is_dropped() -> None:
     assert len(bench.wire) == sent
 
 
-def test_an_ike_sa_is_deleted_once_whoever_wants_it() -> None:
+def test_ike_sa_is_deleted_once_when_both_want_it() -> None:
     """The end of its lifetime, and of the peer, while another request is under way."""
     bench = up()
     (sa,) = sas_of(bench.a)
@@ -410,7 +408,7 @@ def test_an_ike_sa_is_deleted_once_whoever_wants_it() -> None:
     assert [e.cause for e in bench.a.all(IkeSaDown)] == [Cause.STOPPED]
 
 
-def test_a_cancelled_request_is_the_one_that_is_named() -> None:
+def test_cancel_ends_only_the_named_request() -> None:
     bench = up()
     first = bench.a.endpoint.request('b', rp_request(1), bench.now)
     bench.a.endpoint.cancel('b', first + 1000, bench.now)
@@ -421,7 +419,7 @@ def test_a_cancelled_request_is_the_one_that_is_named() -> None:
 # --- configuration and loss --------------------------------------------------------------------
 
 
-def test_replacing_an_ike_sa_forgets_it_and_makes_another() -> None:
+def test_replace_ike_sa_forgets_it_and_makes_another() -> None:
     bench = up()
     first = bench.a.last(IkeSaUp).spis
     bench.fate = lambda datagram: []
@@ -438,7 +436,7 @@ def test_replacing_an_ike_sa_forgets_it_and_makes_another() -> None:
 
 
 @pytest.mark.parametrize('seed', range(8))
-def test_the_half_that_was_forgotten_goes_at_the_other_end_too(seed: int) -> None:
+def test_forgotten_half_ends_at_other_end_too(seed: int) -> None:
     bench = up(Bench(seed=seed))
     bench.a.mkts = bench.b.mkts = True  # so there is no INITIAL_CONTACT that would do it
     bench.a.endpoint.replace_ike_sa('b', bench.now)
@@ -448,7 +446,7 @@ def test_the_half_that_was_forgotten_goes_at_the_other_end_too(seed: int) -> Non
     assert [sa.origin.spis for sa in sas_of(bench.b)] == [sas_of(bench.a)[0].origin.spis]
 
 
-def test_requests_go_over_the_ike_sa_from_which_the_peer_was_heard_last() -> None:
+def test_requests_go_over_ike_sa_heard_last() -> None:
     bench = up()
     bench.a.mkts = True
     bench.run(5)
@@ -459,7 +457,7 @@ def test_requests_go_over_the_ike_sa_from_which_the_peer_was_heard_last() -> Non
     assert bench.a.last(RpSaRequested)
 
 
-def test_a_changed_peer_is_authenticated_anew_and_an_unchanged_one_is_not() -> None:
+def test_peer_is_authenticated_anew_only_when_changed() -> None:
     bench = up()
     bench.a.endpoint.set_peer(peer_b(), bench.now)
     bench.settle()
@@ -472,13 +470,13 @@ def test_a_changed_peer_is_authenticated_anew_and_an_unchanged_one_is_not() -> N
     assert len(bench.a.all(IkeSaUp)) == 2
 
 
-def test_an_address_belongs_to_one_peer() -> None:
+def test_address_belongs_to_one_peer() -> None:
     bench = Bench()
     with pytest.raises(LocalError, match=r'10\.0\.0\.2 belongs to peer b'):
         bench.a.endpoint.set_peer(replace(peer_b(), name='other'), bench.now)
 
 
-def test_connecting_twice_makes_one_ike_sa() -> None:
+def test_connect_twice_makes_one_ike_sa() -> None:
     bench = Bench()
     bench.a.endpoint.connect('b', bench.now)
     bench.a.endpoint.connect('b', bench.now)
@@ -488,7 +486,7 @@ def test_connecting_twice_makes_one_ike_sa() -> None:
     assert len(bench.a.all(IkeSaUp)) == 1
 
 
-def test_closing_stops_everything() -> None:
+def test_close_stops_everything() -> None:
     bench = Bench()
     bench.a.endpoint.request('b', rp_request(), bench.now)
     bench.a.endpoint.close(bench.now)
@@ -499,7 +497,7 @@ def test_closing_stops_everything() -> None:
     assert bench.a.endpoint.next_timer() is None
 
 
-def test_no_secret_stays_with_an_ike_sa_that_is_gone() -> None:
+def test_closed_ike_sa_keeps_no_secret() -> None:
     bench = up()
     (sa,) = sas_of(bench.a)
     bench.a.endpoint.close(bench.now)
@@ -508,7 +506,7 @@ def test_no_secret_stays_with_an_ike_sa_that_is_gone() -> None:
     assert sa.keys.sk_ei.wiped
 
 
-def test_nothing_is_left_of_ike_sas_that_ended_long_ago() -> None:
+def test_ended_ike_sas_leave_nothing_after_a_while() -> None:
     bench = Bench()
     for _ in range(5):
         bench.connect()
@@ -523,7 +521,7 @@ def test_nothing_is_left_of_ike_sas_that_ended_long_ago() -> None:
         assert node.endpoint.next_timer() is None
 
 
-def test_a_snapshot_shows_what_there_is_and_no_secret() -> None:
+def test_snapshot_shows_state_without_secrets() -> None:
     bench = up()
     bench.negotiate()
     peer = bench.a.endpoint.snapshot().peer('b')
@@ -540,7 +538,7 @@ def test_a_snapshot_shows_what_there_is_and_no_secret() -> None:
         assert repr(secret.reveal())[2:-1] not in text
 
 
-def test_memory_of_an_endpoint_is_its_own() -> None:
+def test_endpoints_share_no_memory() -> None:
     def build() -> Endpoint:
         return Endpoint(random=bytes, has_mkts=lambda peer: False)
 
@@ -552,7 +550,7 @@ def test_memory_of_an_endpoint_is_its_own() -> None:
 # --- the window --------------------------------------------------------------------------------
 
 
-def test_an_earlier_answer_is_not_taken_for_a_later_one() -> None:
+def test_late_answer_is_not_taken_for_next_request() -> None:
     bench = up()
     bench.a.endpoint.check_liveness('b', bench.now)
     bench.settle()
@@ -567,7 +565,7 @@ def test_an_earlier_answer_is_not_taken_for_a_later_one() -> None:
     assert bench.a.last(DeleteAnswered) == DeleteAnswered(number, 'b', False)
 
 
-def test_an_answer_of_another_exchange_is_not_taken() -> None:
+def test_answer_of_another_exchange_is_dropped() -> None:
     bench = up()
     bench.b.obliging = False
     bench.a.endpoint.request('b', rp_request(), bench.now)
@@ -579,7 +577,7 @@ def test_an_answer_of_another_exchange_is_not_taken() -> None:
     assert bench.a.endpoint.snapshot().peer('b').counters.unexpected == 1
 
 
-def test_no_two_messages_of_one_direction_have_the_same_iv() -> None:
+def test_messages_of_one_direction_have_distinct_ivs() -> None:
     """RFC 5282, 3.1: with AES-GCM that would give the key away."""
     bench = up()
     for keyid in range(1, 6):
@@ -592,7 +590,7 @@ def test_no_two_messages_of_one_direction_have_the_same_iv() -> None:
         assert len(ivs) == len(sealed) > 10
 
 
-def test_a_peer_that_is_removed_before_ike_auth_leaves_nothing() -> None:
+def test_peer_removed_before_ike_auth_leaves_nothing() -> None:
     bench = Bench()
     bench.fate = lambda d: [] if is_kind(d, ExchangeType.IKE_AUTH, response=False) else [LATENCY]
     bench.a.endpoint.connect('b', bench.now)
@@ -607,7 +605,7 @@ def test_a_peer_that_is_removed_before_ike_auth_leaves_nothing() -> None:
     assert not bench.a.all(IkeSaFailed)
 
 
-def test_a_peer_that_is_removed_just_after_its_proof_failed_leaves_nothing() -> None:
+def test_peer_removed_after_failed_proof_leaves_nothing() -> None:
     """While the true answer may still come."""
     bench = Bench(b=peer_b(remote_credential=psk('another secret that is long enough')))
     bench.a.endpoint.connect('b', bench.now)
@@ -619,7 +617,7 @@ def test_a_peer_that_is_removed_just_after_its_proof_failed_leaves_nothing() -> 
     assert bench.a.endpoint.next_timer() is None
 
 
-def test_a_failed_attempt_is_no_failure_while_another_ike_sa_serves() -> None:
+def test_failed_attempt_is_not_reported_while_ike_sa_serves() -> None:
     """A's IKE_AUTH is lost for good, B's own IKE SA comes up meanwhile."""
     bench = Bench()
     bench.fate = lambda d: (

@@ -61,14 +61,14 @@ def late_answer(bench: Bench) -> RpSaKeys:
     return bench.a.last(RpSaNegotiated).keys
 
 
-def test_an_rp_sa_that_the_old_self_had_just_answered_is_dead() -> None:
+def test_initial_contact_ends_rp_sa_of_old_self() -> None:
     bench = Bench()
     bench.connect()
     keys = late_answer(bench)
     assert is_dead(keys, bench.a.last(InitialContact))
 
 
-def test_so_is_one_under_an_ike_sa_that_was_rekeyed_before() -> None:
+def test_initial_contact_ends_rp_sa_of_rekeyed_ike_sa() -> None:
     """By a rekey nobody proves anything."""
     bench = Bench()
     bench.connect()
@@ -81,7 +81,7 @@ def test_so_is_one_under_an_ike_sa_that_was_rekeyed_before() -> None:
     assert first.authenticated == second.authenticated < bench.now - 10
 
 
-def test_an_rp_sa_of_the_new_self_is_not() -> None:
+def test_initial_contact_spares_rp_sa_of_new_self() -> None:
     bench = Bench()
     bench.connect()
     restart_b(bench)
@@ -94,7 +94,7 @@ def test_an_rp_sa_of_the_new_self_is_not() -> None:
 
 
 @pytest.mark.parametrize('late', [A_ADDRESS, B_ADDRESS])
-def test_of_two_ike_sas_that_cross_neither_ends_what_the_other_has_made(late: object) -> None:
+def test_initial_contact_spares_both_when_ike_sas_cross(late: object) -> None:
     """Both say it, one of them long after RP SAs were made under the other IKE SA."""
     bench = Bench()
 
@@ -116,7 +116,7 @@ def test_of_two_ike_sas_that_cross_neither_ends_what_the_other_has_made(late: ob
         assert not any(is_dead(keys, told) for keys in made for told in node.all(InitialContact))
 
 
-def test_a_successor_of_an_old_ike_sa_goes_too() -> None:
+def test_initial_contact_ends_successor_of_old_ike_sa() -> None:
     """One that was made after the new IKE_SA_INIT had come."""
     bench = Bench()
     bench.connect()
@@ -137,7 +137,7 @@ def test_a_successor_of_an_old_ike_sa_goes_too() -> None:
     assert [sa.origin.spis for sa in sas_of(bench.a)] == [bench.a.last(IkeSaUp).spis]
 
 
-def test_it_is_said_again_if_the_peer_may_not_have_heard_it() -> None:
+def test_initial_contact_is_repeated_when_perhaps_lost() -> None:
     """A gives up before B's answer has come, so nobody has told it that B is new."""
     bench = Bench()
     bench.fate = lambda datagram: (
@@ -154,7 +154,7 @@ def test_it_is_said_again_if_the_peer_may_not_have_heard_it() -> None:
     assert [sa.origin.spis for sa in sas_of(bench.b)] == [bench.a.last(IkeSaUp).spis]
 
 
-def test_what_the_peer_has_after_all_it_keeps() -> None:
+def test_initial_contact_spares_what_peer_still_has() -> None:
     """Somebody probes in its name: that must cost the router behind it nothing."""
     bench = Bench()
     bench.connect()
@@ -172,7 +172,7 @@ def test_what_the_peer_has_after_all_it_keeps() -> None:
     assert bench.a.last(RpSaNegotiated)
 
 
-def test_it_is_not_said_again_to_one_that_has_spoken_since() -> None:
+def test_initial_contact_is_not_repeated_when_peer_has_spoken() -> None:
     bench = Bench()
     bench.connect()
     bench.a.endpoint.check_liveness('b', bench.now)

@@ -37,7 +37,7 @@ def mac(key: bytes, octets: bytes) -> bytes:
     return hmac.digest(key, octets, sha256)
 
 
-def test_the_requests_and_the_responses_are_chained_apart() -> None:
+def test_int_auth_chains_requests_and_responses_separately() -> None:
     auth = IntAuth()
     auth = auth.request(PRF, SK_PI, b'request 1').response(PRF, SK_PR, b'response 1')
     newer_i, newer_r = Secret(b'newer sk_pi'), Secret(b'newer sk_pr')
@@ -47,11 +47,11 @@ def test_the_requests_and_the_responses_are_chained_apart() -> None:
     assert auth.octets == initiator + responder + b'\0\0\0\x03'
 
 
-def test_without_an_exchange_there_is_nothing_to_authenticate() -> None:
+def test_int_auth_is_empty_without_exchange() -> None:
     assert IntAuth().octets == b''
 
 
-def test_the_octets_of_a_message_are_in_the_clear_and_count_nothing_but_themselves() -> None:
+def test_authenticated_octets_are_decrypted_and_adjusted() -> None:
     # IKE header | generic header of SK | inner payloads, with both lengths adjusted.
     first, inner = encode_chain(PAYLOADS)
     length = HEADER_LENGTH + GENERIC_HEADER_LENGTH + len(inner)
@@ -73,7 +73,7 @@ def test_the_octets_of_a_message_are_in_the_clear_and_count_nothing_but_themselv
         assert authenticated_octets(associated, inner) == wanted
 
 
-def test_fragments_give_the_octets_of_the_whole_message() -> None:
+def test_whole_from_fragment_gives_octets_of_whole_message() -> None:
     # RFC 9242, 3.3.2: as if it were received unfragmented.
     keyed = cipher(AES_256_GCM_16)
     whole = seal_message(HEADER, PAYLOADS, keyed, bytes(8))
@@ -87,7 +87,7 @@ def test_fragments_give_the_octets_of_the_whole_message() -> None:
     )
 
 
-def test_flags_and_reserved_bits_are_authenticated_as_they_came() -> None:
+def test_authenticated_octets_keep_flags_and_reserved_bits() -> None:
     associated = bytes(range(32))
     octets = authenticated_octets(associated, b'inner')
     assert octets[:24] == associated[:24]

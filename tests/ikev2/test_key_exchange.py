@@ -69,7 +69,7 @@ PUBLIC_LENGTHS = {
 
 
 @pytest.mark.parametrize('source', VECTORS)
-def test_published_vectors(source: str) -> None:
+def test_key_exchange_matches_published_vectors(source: str) -> None:
     group, *octets = VECTORS[source]
     i, gi, r, gr, gir = (bytes.fromhex(value) for value in octets)
     initiator = KeyExchange.generate(group, Secret(i))
@@ -81,7 +81,7 @@ def test_published_vectors(source: str) -> None:
 
 
 @pytest.mark.parametrize('group', sorted(GROUPS))
-def test_both_roles_get_one_secret(group: int) -> None:
+def test_key_exchange_gives_both_roles_one_secret(group: int) -> None:
     initiator = KeyExchange.generate(group)
     public_value, secret = respond(group, initiator.public_value)
     assert initiator.group == group
@@ -89,18 +89,18 @@ def test_both_roles_get_one_secret(group: int) -> None:
     assert initiator.shared_secret(public_value) == secret
 
 
-def test_every_group_says_how_strong_it_is() -> None:
+def test_security_bits_cover_every_group() -> None:
     assert SECURITY_BITS.keys() == GROUPS
 
 
 @pytest.mark.parametrize('group', sorted(GROUPS))
-def test_every_key_pair_is_fresh(group: int) -> None:
+def test_key_exchange_makes_fresh_key_pairs(group: int) -> None:
     assert KeyExchange.generate(group).public_value != KeyExchange.generate(group).public_value
 
 
 @pytest.mark.parametrize('group', sorted(GROUPS))
 @pytest.mark.parametrize('change', [-1, 1])
-def test_a_public_value_of_another_length_is_refused(group: int, change: int) -> None:
+def test_key_exchange_refuses_value_of_another_length(group: int, change: int) -> None:
     length = PUBLIC_LENGTHS[KeyExchangeId(group)] + change
     with pytest.raises(InvalidKeyExchange, match='octets'):
         KeyExchange.generate(group).shared_secret(b'\x01' * length)
@@ -108,7 +108,7 @@ def test_a_public_value_of_another_length_is_refused(group: int, change: int) ->
 
 @pytest.mark.parametrize('group', sorted(GROUPS))
 @given(st.data())
-def test_any_public_value_gives_a_secret_or_is_the_peers_fault(
+def test_key_exchange_accepts_or_blames_peer_when_value_any(
     group: int, data: st.DataObject
 ) -> None:
     length = PUBLIC_LENGTHS[KeyExchangeId(group)]
@@ -123,14 +123,14 @@ def test_any_public_value_gives_a_secret_or_is_the_peers_fault(
 
 
 @pytest.mark.parametrize('value', ['00' * 32, '01' + '00' * 31, 'ec' + 'ff' * 30 + '7f'])
-def test_x25519_values_of_small_order_are_refused(value: str) -> None:
+def test_x25519_refuses_values_of_small_order(value: str) -> None:
     # RFC 7748, 6.1: all of them give the all-zero secret.
     exchange = KeyExchange.generate(KeyExchangeId.CURVE25519)
     with pytest.raises(InvalidKeyExchange, match='small order'):
         exchange.shared_secret(bytes.fromhex(value))
 
 
-def test_x25519_ignores_the_highest_bit() -> None:
+def test_x25519_ignores_highest_bit() -> None:
     # RFC 8031, 3.2: mask it, and accept non-canonical values.
     peer = bytearray(KeyExchange.generate(KeyExchangeId.CURVE25519).public_value)
     exchange = KeyExchange.generate(KeyExchangeId.CURVE25519)
@@ -140,7 +140,7 @@ def test_x25519_ignores_the_highest_bit() -> None:
 
 
 @pytest.mark.parametrize('group', [KeyExchangeId.ECP_256, KeyExchangeId.ECP_384])
-def test_a_point_that_is_not_on_the_curve_is_refused(group: int) -> None:
+def test_ecp_refuses_point_off_the_curve(group: int) -> None:
     # RFC 6989, 2.3.
     exchange = KeyExchange.generate(group)
     peer = bytearray(KeyExchange.generate(group).public_value)
@@ -153,7 +153,7 @@ def test_a_point_that_is_not_on_the_curve_is_refused(group: int) -> None:
 
 @pytest.mark.parametrize('group', PRIMES)
 @pytest.mark.parametrize('which', ['0', '1', 'p-1', 'p', 'p+1'])
-def test_modp_values_out_of_range_are_refused(group: KeyExchangeId, which: str) -> None:
+def test_modp_refuses_values_out_of_range(group: KeyExchangeId, which: str) -> None:
     # RFC 6989, 2.1: 1 < r < p-1.
     prime = PRIMES[group]
     value = {'0': 0, '1': 1, 'p-1': prime - 1, 'p': prime, 'p+1': prime + 1}[which]
@@ -163,7 +163,7 @@ def test_modp_values_out_of_range_are_refused(group: KeyExchangeId, which: str) 
 
 
 @pytest.mark.parametrize('group', PRIMES)
-def test_modp_secrets_and_values_are_as_long_as_the_prime(group: KeyExchangeId) -> None:
+def test_modp_values_are_as_long_as_the_prime(group: KeyExchangeId) -> None:
     # RFC 7296, 2.14 and 3.4: zeros in front. 3^5 leaves nearly all of them zero.
     exchange = KeyExchange.generate(group, Secret(b'\x05'))
     length = PUBLIC_LENGTHS[group]
@@ -181,9 +181,7 @@ def test_modp_secrets_and_values_are_as_long_as_the_prime(group: KeyExchangeId) 
         (KeyExchangeId.MODP_4096, 4096, 240904),
     ],
 )
-def test_the_modp_primes_are_those_of_the_rfc(
-    group: KeyExchangeId, bits: int, constant: int
-) -> None:
+def test_modp_primes_match_rfc(group: KeyExchangeId, bits: int, constant: int) -> None:
     pi = (_pi(bits + 64) >> (64 + 130)) + constant
     assert PRIMES[group] == 2**bits - 2 ** (bits - 64) - 1 + 2**64 * pi
 
@@ -205,6 +203,6 @@ def _pi(bits: int) -> int:
 
 
 @pytest.mark.parametrize('group', [0, 2, 5, KeyExchangeId.ML_KEM_512, 65535])
-def test_groups_that_are_not_supported_are_our_fault(group: int) -> None:
+def test_key_exchange_blames_us_when_group_is_unsupported(group: int) -> None:
     with pytest.raises(UnsupportedAlgorithm):
         KeyExchange.generate(group)

@@ -57,17 +57,17 @@ def test_wireshark_decrypts_ike_auth(encryption: Encryption, tmp_path: Path) -> 
     assert named(logged.seen(tmp_path)) == NAMES
 
 
-def test_without_the_log_it_decrypts_nothing(tmp_path: Path) -> None:
+def test_wireshark_decrypts_nothing_without_log(tmp_path: Path) -> None:
     assert named(Logged(IkePolicy()).seen(tmp_path, logged=False)) == set()
 
 
-def test_both_ends_log_the_same() -> None:
+def test_both_ends_log_the_same_keys() -> None:
     logs = Logged(IkePolicy()).logs
     assert logs['a'] == logs['b']
     assert len(logs['a']) == 1
 
 
-def test_a_cipher_that_wireshark_lacks_is_a_comment_without_keys_and_spoils_no_table(
+def test_key_log_writes_comment_when_wireshark_lacks_cipher(
     tmp_path: Path,
 ) -> None:
     lacking = Logged(only(CHACHA20_POLY1305))
@@ -80,7 +80,7 @@ def test_a_cipher_that_wireshark_lacks_is_a_comment_without_keys_and_spoils_no_t
     assert named(other.seen(tmp_path)) == NAMES
 
 
-def test_rekeyed_ike_sas_are_decrypted_too(tmp_path: Path) -> None:
+def test_wireshark_decrypts_rekeyed_ike_sas(tmp_path: Path) -> None:
     logged = Logged(IkePolicy())
     for by, peer in (('a', 'b'), ('b', 'a')):
         logged.bench.nodes[by].endpoint.rekey_ike_sa(peer, logged.bench.now)
@@ -95,20 +95,20 @@ def test_rekeyed_ike_sas_are_decrypted_too(tmp_path: Path) -> None:
     assert all(one.exchange == ExchangeType.INFORMATIONAL for one in deletes)
 
 
-def test_fragments_are_decrypted(tmp_path: Path) -> None:
+def test_wireshark_decrypts_fragments(tmp_path: Path) -> None:
     logged = Logged(IkePolicy(), Limits(fragment_ipv4=130))
     found = logged.seen(tmp_path)
     assert any(PayloadType.SKF in one.payloads for one in found)
     assert {name for one in found for name in one.names} >= NAMES
 
 
-def test_after_an_additional_key_exchange_the_last_keys_count(tmp_path: Path) -> None:
+def test_key_log_has_last_keys_after_additional_exchange(tmp_path: Path) -> None:
     logged = Logged(POLICIES['hybrid'])
     assert len(logged.logs['a']) == 2  # for IKE_INTERMEDIATE, and for all that comes after it
     assert named(logged.seen(tmp_path)) == NAMES
 
 
-def test_nothing_is_logged_unless_it_is_asked_for() -> None:
+def test_key_log_writes_nothing_unless_requested() -> None:
     bench = Bench()
     assert bench.a.endpoint._context.key_log is None
     assert Endpoint(random=bytes, has_mkts=bool)._context.key_log is None

@@ -48,22 +48,22 @@ KDF = {
         ),
     ],
 )
-def test_the_prfs_are_hmac_sha2(prf_id: PrfId, output: str) -> None:
+def test_prfs_are_hmac_sha2(prf_id: PrfId, output: str) -> None:
     assert prf(prf_id, Secret(b'\x0b' * 20), b'Hi There').hex() == output
     assert prf_length(prf_id) == len(output) // 2
 
 
-def test_a_prf_that_is_not_supported_is_our_fault() -> None:
+def test_prf_blames_us_when_unsupported() -> None:
     with pytest.raises(UnsupportedAlgorithm, match='2 is not supported'):
         prf(PrfId.HMAC_SHA1, b'key', b'data')
 
 
-def test_skeyseed_of_the_nist_vector() -> None:
+def test_skeyseed_matches_nist_vector() -> None:
     seed = skeyseed(SHA256, KDF['ni'], KDF['nr'], Secret(KDF['gir']))
     assert seed.reveal() == KDF['skeyseed']
 
 
-def test_prf_plus_of_the_nist_vector() -> None:
+def test_prf_plus_matches_nist_vector() -> None:
     seed = KDF['ni'] + KDF['nr'] + KDF['spi_i'] + KDF['spi_r']
     output = prf_plus(SHA256, Secret(KDF['skeyseed']), seed, len(KDF['dkm']))
     assert len(KDF['dkm']) * 8 == _FILE['dkm_bits']
@@ -71,7 +71,7 @@ def test_prf_plus_of_the_nist_vector() -> None:
 
 
 @pytest.mark.parametrize('encryption', ENCRYPTIONS.values(), ids=list(ENCRYPTIONS))
-def test_the_seven_keys_are_cut_from_the_nist_vector_in_order(encryption: Encryption) -> None:
+def test_derive_ike_keys_matches_nist_vector(encryption: Encryption) -> None:
     # RFC 7296, 2.14: SK_d | SK_ai | SK_ar | SK_ei | SK_er | SK_pi | SK_pr.
     keys = derive_ike_keys(
         encryption,
@@ -109,18 +109,20 @@ def test_the_seven_keys_are_cut_from_the_nist_vector_in_order(encryption: Encryp
         ('aes-256-cbc-hmac-sha2-256-128', 32, 32),
     ],
 )
-def test_key_lengths(name: str, encryption_key: int, integrity_key: int) -> None:
+def test_derive_ike_keys_has_lengths_of_suite(
+    name: str, encryption_key: int, integrity_key: int
+) -> None:
     assert ENCRYPTIONS[name].encryption_key_length == encryption_key
     assert ENCRYPTIONS[name].integrity_key_length == integrity_key
 
 
-def test_keymat_of_a_child_without_key_exchange_of_the_nist_vector() -> None:
+def test_child_keymat_matches_nist_vector_without_exchange() -> None:
     sk_d = Secret(KDF['dkm'][:32])
     keymat = child_keymat(SHA256, sk_d, KDF['ni'], KDF['nr'], len(KDF['dkm_child']))
     assert keymat.reveal() == KDF['dkm_child']
 
 
-def test_keymat_of_a_child_with_key_exchange_of_the_nist_vector() -> None:
+def test_child_keymat_matches_nist_vector_with_exchange() -> None:
     sk_d = Secret(KDF['dkm'][:32])
     shared = Secret(KDF['gir_new'])
     length = len(KDF['dkm_child_dh'])
@@ -129,19 +131,19 @@ def test_keymat_of_a_child_with_key_exchange_of_the_nist_vector() -> None:
 
 
 @pytest.mark.parametrize('length', [16, 20, 32])
-def test_a_master_key_is_the_beginning_of_keymat(length: int) -> None:
+def test_master_key_is_beginning_of_keymat(length: int) -> None:
     sk_d = Secret(KDF['dkm'][:32])
     keymat = child_keymat(SHA256, sk_d, KDF['ni'], KDF['nr'], length, Secret(KDF['gir_new']))
     assert keymat.reveal() == KDF['dkm_child_dh'][:length]
 
 
-def test_skeyseed_of_a_rekey_of_the_nist_vector() -> None:
+def test_skeyseed_rekey_matches_nist_vector() -> None:
     sk_d = Secret(KDF['dkm'][:32])
     seed = skeyseed_rekey(SHA256, sk_d, Secret(KDF['gir_new']), KDF['ni'], KDF['nr'])
     assert seed.reveal() == KDF['skeyseed_rekey']
 
 
-def test_additional_key_exchanges_follow_the_nonces() -> None:
+def test_child_keymat_puts_additional_secrets_after_nonces() -> None:
     # RFC 9370, 2.2.4: SK(0) | Ni | Nr | SK(1) | ... | SK(n).
     seed = skeyseed_rekey(
         SHA256, Secret(b'd'), Secret(b'zero'), b'i', b'r', (Secret(b'one'), Secret(b'two'))
@@ -153,12 +155,12 @@ def test_additional_key_exchanges_follow_the_nonces() -> None:
     assert keymat.reveal() == hmac.digest(b'd', b'zeroironetwo\x01', sha256)
 
 
-def test_additional_key_exchanges_need_a_first_one() -> None:
+def test_child_keymat_refuses_additional_without_first() -> None:
     with pytest.raises(ValueError, match='first'):
         child_keymat(SHA256, Secret(b'd'), b'i', b'r', 32, None, (Secret(b'one'),))
 
 
-def test_prf_plus_ends_at_255_blocks() -> None:
+def test_prf_plus_refuses_more_than_255_blocks() -> None:
     # RFC 7296, 2.13.
     longest = prf_plus(SHA256, Secret(b'k'), b's', 255 * 32)
     last = hmac.digest(b'k', longest.reveal()[-64:-32] + b's\xff', sha256)
@@ -167,7 +169,7 @@ def test_prf_plus_ends_at_255_blocks() -> None:
         prf_plus(SHA256, Secret(b'k'), b's', 255 * 32 + 1)
 
 
-def test_keys_are_wiped_together_and_never_print() -> None:
+def test_ike_keys_are_wiped_together_and_never_print() -> None:
     keys = derive_ike_keys(
         AES_256_GCM_16, SHA256, Secret(b'seed'), b'i' * 16, b'r' * 16, b'1' * 8, b'2' * 8
     )
@@ -188,7 +190,7 @@ def test_keys_are_wiped_together_and_never_print() -> None:
 
 
 @pytest.mark.parametrize('encryption', [AES_256_GCM_16, AES_128_CBC_HMAC_SHA2_256_128])
-def test_each_direction_has_its_own_cipher(encryption: Encryption) -> None:
+def test_ike_keys_give_each_direction_its_cipher(encryption: Encryption) -> None:
     keys = derive_ike_keys(
         encryption, SHA256, Secret(b'seed'), b'i' * 16, b'r' * 16, b'1' * 8, b'2' * 8
     )

@@ -43,7 +43,7 @@ def with_prf(prf: PrfId) -> Bench:
 
 
 @pytest.mark.parametrize(('prf', 'length'), HALF_A_KEY)
-def test_nonces_of_half_the_prfs_key_are_long_enough(prf: PrfId, length: int) -> None:
+def test_check_nonce_accepts_half_of_prf_key(prf: PrfId, length: int) -> None:
     """RFC 7296, 2.10; shorter than 16 octets there is none."""
     bench = with_prf(prf)
     for node in (bench.a, bench.b):
@@ -58,9 +58,7 @@ def test_nonces_of_half_the_prfs_key_are_long_enough(prf: PrfId, length: int) ->
 
 @both_ends
 @of_two_lengths
-def test_a_nonce_shorter_than_half_the_prfs_key_makes_no_ike_sa(
-    prf: PrfId, length: int, who: str
-) -> None:
+def test_ike_sa_is_refused_when_nonce_is_too_short(prf: PrfId, length: int, who: str) -> None:
     bench = with_prf(prf)
     shorten_nonces(bench.nodes[who], length)
     bench.connect()
@@ -74,9 +72,7 @@ def test_a_nonce_shorter_than_half_the_prfs_key_makes_no_ike_sa(
 
 @both_ends
 @of_two_lengths
-def test_a_nonce_shorter_than_half_the_prfs_key_makes_no_successor(
-    prf: PrfId, length: int, who: str
-) -> None:
+def test_successor_is_refused_when_nonce_is_too_short(prf: PrfId, length: int, who: str) -> None:
     bench = with_prf(prf)
     bench.connect()
     shorten_nonces(bench.nodes[who], length)
@@ -90,9 +86,7 @@ def test_a_nonce_shorter_than_half_the_prfs_key_makes_no_successor(
 
 @both_ends
 @of_two_lengths
-def test_a_nonce_shorter_than_half_the_prfs_key_makes_no_rp_sa(
-    prf: PrfId, length: int, who: str
-) -> None:
+def test_rp_sa_is_refused_when_nonce_is_too_short(prf: PrfId, length: int, who: str) -> None:
     bench = with_prf(prf)
     bench.connect()
     shorten_nonces(bench.nodes[who], length)

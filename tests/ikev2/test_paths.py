@@ -46,13 +46,13 @@ def refused(why: str, leaf: Holder, *intermediates: Holder, when: float = AT) ->
         find(leaf, *intermediates, when=when)
 
 
-def test_a_certificate_of_the_anchor_itself() -> None:
+def test_find_path_accepts_certificate_of_anchor() -> None:
     leaf = ROOT.leaf('r1', R1)
     assert find(leaf).certificates == (leaf.certificate, ROOT.certificate)
 
 
 @pytest.mark.parametrize('kind', KIND_NAMES)
-def test_a_path_over_an_intermediate_of_every_kind_of_key(kind: str) -> None:
+def test_find_path_accepts_intermediate_of_every_kind_of_key(kind: str) -> None:
     anchor = root('CN=top', kind=kind, number=1)
     authority = anchor.ca('ca', kind=kind, number=2)
     leaf = authority.leaf('r1', R1, kind=kind, number=3)
@@ -60,7 +60,7 @@ def test_a_path_over_an_intermediate_of_every_kind_of_key(kind: str) -> None:
     assert path.certificates == (leaf.certificate, authority.certificate, anchor.certificate)
 
 
-def test_the_order_of_intermediates_does_not_matter_nor_do_strangers() -> None:
+def test_find_path_ignores_order_and_foreign_certificates() -> None:
     below = CA.ca('below')
     leaf = below.leaf('r1', R1)
     stranger = root('CN=stranger')
@@ -68,19 +68,19 @@ def test_the_order_of_intermediates_does_not_matter_nor_do_strangers() -> None:
         assert len(find(leaf, *order).certificates) == 4
 
 
-def test_without_the_intermediate_there_is_no_path() -> None:
+def test_find_path_fails_without_intermediate() -> None:
     refused('CN=r1 .* not issued by a configured trust anchor', CA.leaf('r1'))
 
 
-def test_an_anchor_of_the_same_name_with_another_key_is_no_anchor() -> None:
+def test_find_path_refuses_anchor_name_with_other_key() -> None:
     refused('not issued by a configured trust anchor', root().leaf('r1'))
 
 
-def test_a_self_signed_certificate_vouches_for_nothing() -> None:
+def test_find_path_refuses_self_signed_certificate() -> None:
     refused('not issued', root('CN=r1'))
 
 
-def test_a_certificate_is_valid_from_its_first_to_its_last_second() -> None:
+def test_check_validity_includes_first_and_last_second() -> None:
     leaf = ROOT.leaf('r1', not_before=AT, not_after=AT + 10)
     find(leaf, when=AT)
     find(leaf, when=AT + 10)
@@ -95,7 +95,7 @@ def test_check_validity_names_the_dates_and_the_clock() -> None:
     refused(f'the clock of this host says {clock} ', leaf, when=AT + 86400)
 
 
-def test_every_certificate_of_a_path_must_be_valid() -> None:
+def test_find_path_needs_every_certificate_valid() -> None:
     old = ROOT.ca('old', not_after=AT - 1)
     refused('CN=old has expired', old.leaf('r1'), old)
     anchor = root('CN=expired', not_after=AT - 1)
@@ -103,24 +103,24 @@ def test_every_certificate_of_a_path_must_be_valid() -> None:
         find(anchor.leaf('r1'), anchor=anchor)
 
 
-def test_a_path_holds_until_the_first_of_its_certificates_expires() -> None:
+def test_path_ends_when_first_certificate_expires() -> None:
     soon = ROOT.ca('soon', not_after=AT + 5)
     assert find(soon.leaf('r1'), soon).until == AT + 5
     assert find(ROOT.leaf('r1', not_after=AT + 3)).until == AT + 3
     assert find(ROOT.leaf('r1')).until == AT + DAY
 
 
-def test_a_leaf_issues_nothing() -> None:
+def test_find_path_refuses_leaf_as_issuer() -> None:
     # The classic attack on careless verifiers.
     router = ROOT.leaf('r2')
     refused('CN=r2 is not a CA', router.leaf('r1'), router)
 
 
-def test_a_leaf_must_be_allowed_to_sign() -> None:
+def test_find_path_needs_leaf_that_may_sign() -> None:
     refused('key usage of CN=ca2 does not allow IKE', ROOT.ca('ca2'))
 
 
-def test_a_path_length_counts_the_cas_below() -> None:
+def test_path_length_counts_cas_below() -> None:
     # RFC 5280, 4.2.1.9.
     none = ROOT.ca('none', length=0)
     find(none.leaf('r1'), none)
@@ -131,14 +131,14 @@ def test_a_path_length_counts_the_cas_below() -> None:
     find(below.leaf('r1'), one, below)
 
 
-def test_an_anchors_own_constraints_hold() -> None:
+def test_find_path_applies_constraints_of_anchor() -> None:
     anchor = root('CN=top', x509.NameConstraints([x509.DNSName('lab')], None))
     find(anchor.leaf('r1', R1), anchor=anchor)
     with pytest.raises(CertificateError, match='CN=top may not issue certificates for CN=r1'):
         find(anchor.leaf('r1', x509.DNSName('r1.example')), anchor=anchor)
 
 
-def test_name_constraints_on_addresses() -> None:
+def test_name_constraints_apply_to_addresses() -> None:
     # RFC 5280, 4.2.1.10; NIST's suite has no such test.
     def allowed(address: str, permitted: list[str], excluded: list[str]) -> bool:
         authority = ROOT.ca(
@@ -175,7 +175,7 @@ def test_name_constraints_on_addresses() -> None:
         ('http://[/', None, 'lab'),
     ],
 )
-def test_a_uri_without_a_host_name_fails_any_constraint(
+def test_name_constraints_refuse_uri_without_host(
     uri: str, permitted: str | None, excluded: str | None
 ) -> None:
     # RFC 5280, 4.2.1.10: MUST reject.
@@ -188,26 +188,26 @@ def test_a_uri_without_a_host_name_fails_any_constraint(
     find(authority.leaf('r1', R1), authority)
 
 
-def test_constraints_of_a_kind_that_we_can_not_check_are_refused() -> None:
+def test_name_constraints_refuse_unsupported_kind() -> None:
     constraints = x509.NameConstraints([x509.RegisteredID(x509.ObjectIdentifier('1.2.3'))], None)
     with pytest.raises(CertificateError, match='name constraints of kind RegisteredID'):
         _ = ROOT.ca('odd', constraints).certificate
 
 
-def test_a_mail_address_in_the_subject_is_constrained_too() -> None:
+def test_name_constraints_apply_to_mail_in_subject() -> None:
     # RFC 5280, 4.2.1.10: where there is no alternative name.
     authority = ROOT.ca('net', x509.NameConstraints([x509.RFC822Name('lab')], None))
     find(authority.leaf('1.2.840.113549.1.9.1=noc@lab'), authority)
     refused('may not issue', authority.leaf('1.2.840.113549.1.9.1=noc@example'), authority)
 
 
-def test_one_mailbox_may_be_all_that_is_allowed() -> None:
+def test_name_constraints_may_allow_one_mailbox() -> None:
     authority = ROOT.ca('net', x509.NameConstraints([x509.RFC822Name('noc@LAB')], None))
     find(authority.leaf('1.2.840.113549.1.9.1=noc@lab'), authority)
     refused('may not issue', authority.leaf('1.2.840.113549.1.9.1=NOC@lab'), authority)
 
 
-def test_a_path_that_is_too_long_is_not_followed() -> None:
+def test_find_path_refuses_too_long_path() -> None:
     chain = [ROOT]
     for number in range(LONGEST_PATH - 2):
         chain.append(chain[-1].ca(f'ca{number}', number=number))
@@ -216,7 +216,7 @@ def test_a_path_that_is_too_long_is_not_followed() -> None:
     refused('not issued', chain[-1].leaf('r1'), *chain[1:])
 
 
-def test_certificates_that_lead_in_circles_come_to_an_end() -> None:
+def test_find_path_ends_when_certificates_form_circles() -> None:
     # Two CAs that certify each other, and no anchor in sight.
     a, b = root('CN=a', number=1), root('CN=b', number=2)
     crossed = [a.ca('b', number=2), b.ca('a', number=1)]
@@ -307,7 +307,7 @@ def test_search_finds_the_path_when_an_anchor_has_a_new_key(checked: list[bool])
     assert checked.count(False) <= 1
 
 
-def test_a_second_path_is_tried_where_the_first_is_broken() -> None:
+def test_find_path_tries_second_path_when_first_is_broken() -> None:
     # A CA with an old certificate and a new one.
     old = ROOT.ca('twice', number=7, not_after=AT - 1)
     new = ROOT.ca('twice', number=7)
@@ -317,7 +317,7 @@ def test_a_second_path_is_tried_where_the_first_is_broken() -> None:
     refused('CN=twice has expired', leaf, old)
 
 
-def test_a_path_is_checked_from_the_leaf_up() -> None:
+def test_check_path_goes_from_leaf_up() -> None:
     # What an operator reads first is about the peer's own certificate.
     old = ROOT.ca('old', not_after=AT - 1)
     leaf = old.leaf('r1', not_after=AT - 1)
@@ -327,7 +327,7 @@ def test_a_path_is_checked_from_the_leaf_up() -> None:
 
 
 @given(st.permutations(range(6)), st.sets(st.integers(0, 5)))
-def test_what_a_path_needs_is_what_decides(order: list[int], missing: set[int]) -> None:
+def test_check_path_fails_without_each_requirement(order: list[int], missing: set[int]) -> None:
     """Five CAs in a row and a stranger: the path is found exactly if none of the five lacks."""
     offered = [ROW[number] for number in order if number not in missing]
     try:

@@ -30,7 +30,7 @@ DRAFT_EXAMPLE = bytes.fromhex(
 
 
 @given(known_payloads)
-def test_decoding_what_was_encoded_gives_the_same_payload(payload: Payload) -> None:
+def test_payload_round_trip_gives_same_payload(payload: Payload) -> None:
     assert isinstance(payload, KnownPayload)
     octets = payload.encode_body()
     decoded = type(payload).decode_body(octets)
@@ -39,9 +39,7 @@ def test_decoding_what_was_encoded_gives_the_same_payload(payload: Payload) -> N
 
 
 @given(known_payloads, st.data())
-def test_a_mutated_payload_decodes_or_is_the_peers_fault(
-    payload: Payload, draw: st.DataObject
-) -> None:
+def test_payload_decodes_or_blames_peer_when_mutated(payload: Payload, draw: st.DataObject) -> None:
     assert isinstance(payload, KnownPayload)
     octets = draw.draw(mutated(st.just(payload.encode_body())))
     try:
@@ -53,12 +51,12 @@ def test_a_mutated_payload_decodes_or_is_the_peers_fault(
 
 
 @pytest.mark.parametrize('known', PAYLOAD_CLASSES.values())
-def test_payloads_of_every_class_are_tried(known: type[KnownPayload]) -> None:
+def test_payload_strategies_cover_every_class(known: type[KnownPayload]) -> None:
     find(known_payloads, lambda payload: type(payload) is known)  # raises NoSuchExample
 
 
 @given(st.sampled_from(sorted(PAYLOAD_CLASSES)), st.binary(max_size=80))
-def test_arbitrary_octets_decode_or_are_the_peers_fault(kind: int, octets: bytes) -> None:
+def test_payload_decodes_or_blames_peer_when_octets_are_any(kind: int, octets: bytes) -> None:
     known = PAYLOAD_CLASSES[kind]
     try:
         decoded = known.decode_body(octets)
@@ -68,7 +66,7 @@ def test_arbitrary_octets_decode_or_are_the_peers_fault(kind: int, octets: bytes
 
 
 @given(known_payloads)
-def test_no_payload_survives_losing_its_end_and_meaning_the_same(payload: Payload) -> None:
+def test_payload_changes_meaning_when_its_end_is_lost(payload: Payload) -> None:
     assert isinstance(payload, KnownPayload)
     octets = payload.encode_body()
     for end in range(len(octets)):
@@ -76,42 +74,42 @@ def test_no_payload_survives_losing_its_end_and_meaning_the_same(payload: Payloa
             assert type(payload).decode_body(octets[:end]) != payload
 
 
-def test_the_generic_header_holds_next_payload_and_length() -> None:
+def test_generic_header_has_next_payload_and_length() -> None:
     assert VendorIdPayload(b'abc').encode(41) == b'\x29\x00\x00\x07abc'
 
 
-def test_a_payload_longer_than_its_length_field_is_refused() -> None:
+def test_payload_is_refused_when_too_long_for_length_field() -> None:
     assert len(VendorIdPayload(bytes(LARGEST_BODY)).encode(0)) == 0xFFFF
     with pytest.raises(ValueError, match='length field'):
         VendorIdPayload(bytes(LARGEST_BODY + 1)).encode(0)
 
 
 @pytest.mark.parametrize('size', [16, 256])
-def test_nonces_have_16_to_256_octets(size: int) -> None:
+def test_nonce_payload_accepts_16_to_256_octets(size: int) -> None:
     assert NoncePayload.decode_body(bytes(size)).data == bytes(size)
 
 
 @pytest.mark.parametrize('size', [0, 15, 257])
-def test_other_nonces_are_malformed(size: int) -> None:
+def test_nonce_payload_refuses_other_lengths(size: int) -> None:
     with pytest.raises(MalformedMessage):
         NoncePayload.decode_body(bytes(size))
     with pytest.raises(ValueError, match='16 to 256'):
         NoncePayload(bytes(size))
 
 
-def test_the_reserved_field_of_an_id_is_kept_since_auth_covers_it() -> None:
+def test_id_payload_keeps_reserved_field_for_auth() -> None:
     body = bytes.fromhex('02 010203') + b'r1.lab'
     payload = IdiPayload.decode_body(body)
     assert payload.data == b'r1.lab'
     assert payload.encode_body() == body
 
 
-def test_a_notify_about_a_child_sa_carries_its_spi() -> None:
+def test_notify_payload_has_spi_of_child_sa() -> None:
     payload = NotifyPayload(16393, b'', ProtocolId.TCP_AO, b'\x11')
     assert payload.encode_body() == bytes.fromhex('c9 01 4009 11')
 
 
-def test_a_delete_of_the_ike_sa_has_no_spi() -> None:
+def test_delete_payload_of_ike_sa_has_no_spi() -> None:
     assert DeletePayload(ProtocolId.IKE).encode_body() == bytes.fromhex('01 00 0000')
 
 
@@ -123,24 +121,24 @@ def test_a_delete_of_the_ike_sa_has_no_spi() -> None:
         'c9 00 ffff',  # 65535 SPIs of nothing
     ],
 )
-def test_a_delete_whose_spis_do_not_fill_it_is_malformed(body: str) -> None:
+def test_delete_payload_is_malformed_when_spis_do_not_fill_it(body: str) -> None:
     with pytest.raises(MalformedMessage):
         DeletePayload.decode_body(bytes.fromhex(body))
 
 
 @pytest.mark.parametrize('spis', [(b'',), (b'a', b'bc')])
-def test_a_delete_has_spis_of_one_length(spis: tuple[bytes, ...]) -> None:
+def test_delete_payload_has_spis_of_one_length(spis: tuple[bytes, ...]) -> None:
     with pytest.raises(ValueError, match='one length'):
         DeletePayload(ProtocolId.TCP_AO, spis)
 
 
 @pytest.mark.parametrize('numbers', ['0000 0001', '0001 0000', '0003 0002'])
-def test_fragment_numbers_count_from_one_to_the_total(numbers: str) -> None:
+def test_fragment_payload_counts_from_one_to_total(numbers: str) -> None:
     with pytest.raises(MalformedMessage):
         EncryptedFragmentPayload.decode_body(bytes.fromhex(numbers) + bytes(40))
 
 
-def test_the_wire_profiles_example_of_a_proposal() -> None:
+def test_proposal_matches_example_of_wire_profile() -> None:
     decoded = SaPayload.decode_body(DRAFT_EXAMPLE)
     assert decoded == SaPayload(
         (
@@ -160,18 +158,18 @@ def test_the_wire_profiles_example_of_a_proposal() -> None:
     assert decoded.encode_body() == DRAFT_EXAMPLE
 
 
-def test_a_key_length_is_sent_in_two_octets() -> None:
+def test_key_length_attribute_has_two_octets() -> None:
     # RFC 7296, 3.3.5: the TV form, AF bit set.
     transform = Transform.make(TransformType.ENCR, 20, 256)
     assert transform.encode(last=True) == bytes.fromhex('00 00 000c 01 00 0014 800e 0100')
 
 
-def test_an_attribute_of_variable_length_is_kept() -> None:
+def test_attribute_of_variable_length_is_kept() -> None:
     body = bytes.fromhex('01 00 0014 0011 0003 aabbcc')
     assert Transform.decode(body).attributes == (Attribute(17, b'\xaa\xbb\xcc'),)
 
 
-def test_two_attributes_of_one_type_are_malformed() -> None:
+def test_transform_refuses_two_attributes_of_one_type() -> None:
     # RFC 7296, 3.3: a transform MUST NOT have multiple attributes of the same type.
     with pytest.raises(MalformedMessage, match='two attributes'):
         Transform.decode(bytes.fromhex('01 00 0014 800e 0100 800e 0080'))
@@ -192,21 +190,19 @@ def test_two_attributes_of_one_type_are_malformed() -> None:
         (12, 9, 'transform length too large'),
     ],
 )
-def test_counts_lengths_and_marks_of_an_sa_payload_must_agree(
-    offset: int, value: int, why: str
-) -> None:
+def test_sa_payload_is_malformed_when_counts_disagree(offset: int, value: int, why: str) -> None:
     octets = bytearray(DRAFT_EXAMPLE)
     octets[offset] = value
     with pytest.raises(MalformedMessage):
         SaPayload.decode_body(bytes(octets))
 
 
-def test_an_sa_payload_without_a_proposal_is_malformed() -> None:
+def test_sa_payload_is_malformed_without_proposal() -> None:
     with pytest.raises(MalformedMessage):
         SaPayload.decode_body(b'')
 
 
-def test_no_list_is_longer_than_an_octet_can_count() -> None:
+def test_sa_payload_limits_lists_to_one_octet() -> None:
     def many(count: int) -> bytes:
         empty = Proposal(1, ProtocolId.IKE, b'', ())
         return empty.encode(last=False) * (count - 1) + empty.encode(last=True)
@@ -217,17 +213,17 @@ def test_no_list_is_longer_than_an_octet_can_count() -> None:
 
 
 @pytest.mark.parametrize('size', [2, 4])
-def test_the_reserved_field_of_an_id_has_three_octets(size: int) -> None:
+def test_id_payload_refuses_other_reserved_length(size: int) -> None:
     with pytest.raises(ValueError, match='three octets'):
         IdiPayload(2, b'r1.lab', bytes(size))
 
 
 @pytest.mark.parametrize(('number', 'total'), [(0, 1), (2, 1), (1, 0x10000)])
-def test_we_make_no_impossible_fragment(number: int, total: int) -> None:
+def test_fragment_payload_refuses_impossible_number(number: int, total: int) -> None:
     with pytest.raises(ValueError, match='there is no fragment'):
         EncryptedFragmentPayload(number, total, b'')
 
 
-def test_a_substructure_shorter_than_its_own_header_is_malformed() -> None:
+def test_substructure_shorter_than_header_is_malformed() -> None:
     with pytest.raises(MalformedMessage):
         SaPayload.decode_body(bytes.fromhex('00000003'))

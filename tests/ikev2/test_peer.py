@@ -24,14 +24,14 @@ from tests.ikev2.bench import A_ADDRESS, A_ID, Bench, peer_b
         ({'liveness_idle': 0.0}, 'more than 0'),
     ],
 )
-def test_what_cannot_work_is_refused_with_the_peers_name(
+def test_peer_is_refused_by_name_when_it_cannot_work(
     change: dict[str, object], complaint: str
 ) -> None:
     with pytest.raises(LocalError, match=f'peer b.*{complaint}'):
         replace(peer_b(), **change)  # type: ignore[arg-type]
 
 
-def test_a_peer_may_have_several_address_pairs_and_begins_with_the_first() -> None:
+def test_peer_begins_with_first_address_pair() -> None:
     pairs = (
         (ip_address('10.0.0.1'), ip_address('10.0.0.2')),
         (ip_address('fd00::1'), ip_address('fd00::2')),
@@ -41,12 +41,12 @@ def test_a_peer_may_have_several_address_pairs_and_begins_with_the_first() -> No
     assert {d.remote for d in bench.sent_by(bench.a)} == {pairs[0][1]}
 
 
-def test_a_snapshot_of_an_unknown_peer_is_an_error() -> None:
+def test_snapshot_raises_when_peer_is_unknown() -> None:
     with pytest.raises(KeyError):
         Bench().a.endpoint.snapshot().peer('nobody')
 
 
-def test_a_rate_is_counted_in_a_sliding_second() -> None:
+def test_rate_counts_in_sliding_window() -> None:
     rate = Rate(2, 1.0)
     assert [rate.allow(t) for t in (0.0, 0.6, 0.9, 1.0, 1.5, 1.6)] == [
         True,
@@ -58,26 +58,26 @@ def test_a_rate_is_counted_in_a_sliding_second() -> None:
     ]
 
 
-def test_every_state_can_end_and_nothing_follows_the_end() -> None:
+def test_transitions_end_every_state_finally() -> None:
     for state in State:
         if state != State.CLOSED:
             assert follow(state, Happening.ENDED) == State.CLOSED
     assert not [state for state, _ in TRANSITIONS if state == State.CLOSED]
 
 
-def test_what_is_not_in_the_table_cannot_happen() -> None:
+def test_follow_raises_when_transition_is_not_in_table() -> None:
     with pytest.raises(ValueError, match='half open meets: we asked to rekey'):
         follow(State.HALF_OPEN, Happening.REKEY_SENT)
 
 
-def test_every_state_says_what_it_serves() -> None:
+def test_served_has_every_state() -> None:
     assert set(SERVED) == set(State)
     for state, deferred in DEFERRED.items():
         assert state in FINISHED
         assert not deferred & SERVED[state]
 
 
-def test_before_authentication_nothing_is_served_but_what_leads_to_it() -> None:
+def test_served_has_only_handshakes_before_authentication() -> None:
     # RFC 7296, 2.21.2: nor after it has failed.
     leading = {ExchangeType.IKE_INTERMEDIATE, ExchangeType.IKE_AUTH}
     unproven = set(State) - FINISHED

@@ -133,28 +133,28 @@ def _why_not(name: str) -> str:
 TESTS = sorted(name.removesuffix('EE') for name in _files() if name.endswith('EE'))
 
 
-def test_the_suite_is_whole() -> None:
+def test_pkits_suite_is_complete() -> None:
     assert len(TESTS) == 223
     assert set(REFUSED) | set(TAKEN) <= set(TESTS)
 
 
 @pytest.mark.parametrize('name', [n for n in TESTS if n.startswith('Invalid') and n not in TAKEN])
-def test_what_must_be_refused_is_refused(name: str) -> None:
+def test_pkits_invalid_paths_are_refused(name: str) -> None:
     assert _why_not(name)
 
 
 @pytest.mark.parametrize(
     'name', [n for n in TESTS if not n.startswith('Invalid') and n not in REFUSED]
 )
-def test_what_is_valid_is_taken(name: str) -> None:
+def test_pkits_valid_paths_are_accepted(name: str) -> None:
     assert _why_not(name) == ''
 
 
 @pytest.mark.parametrize('name', REFUSED)
-def test_what_we_do_not_support_is_refused(name: str) -> None:
+def test_pkits_unsupported_paths_are_refused(name: str) -> None:
     assert _why_not(name), REFUSED[name]
 
 
 @pytest.mark.parametrize('name', TAKEN)
-def test_what_we_take_though_the_suite_does_not(name: str) -> None:
+def test_pkits_paths_we_accept_beyond_suite_are_listed(name: str) -> None:
     assert _why_not(name) == ''

@@ -24,12 +24,12 @@ STRANGE = NotifyPayload(NotifyType.PPK_IDENTITY, b'\x02other')
 NO_PPK_AUTH = NotifyPayload(NotifyType.NO_PPK_AUTH, b'auth data')
 
 
-def test_the_identity_is_a_fixed_ppk_id() -> None:
+def test_ppk_identity_is_fixed_ppk_id() -> None:
     # RFC 8784, 5.1: PPK_ID_FIXED is 2.
     assert PPK.notify() == NotifyPayload(NotifyType.PPK_IDENTITY, b'\x02lab')
 
 
-def test_three_keys_are_mixed_and_four_are_not() -> None:
+def test_ppk_mixes_three_keys_only() -> None:
     # RFC 8784, 3: SK_d = prf+ (PPK, SK_d'), SK_pi and SK_pr likewise; no published vector.
     keys = derive_ike_keys(AES_256_GCM_16, PRF, Secret(b'seed'), b'ni', b'nr', bytes(8), bytes(8))
     mixed = PPK.mixed(PRF, keys)
@@ -42,7 +42,7 @@ def test_three_keys_are_mixed_and_four_are_not() -> None:
 
 
 @pytest.mark.parametrize('prf_id', [PrfId.HMAC_SHA2_384, PrfId.HMAC_SHA2_512])
-def test_mixed_keys_are_as_long_as_before(prf_id: PrfId) -> None:
+def test_ppk_mixed_keys_keep_their_length(prf_id: PrfId) -> None:
     keys = derive_ike_keys(
         AES_256_GCM_16, prf_id, Secret(b'seed'), b'ni', b'nr', bytes(8), bytes(8)
     )
@@ -50,17 +50,17 @@ def test_mixed_keys_are_as_long_as_before(prf_id: PrfId) -> None:
 
 
 @pytest.mark.parametrize('identity', ['', 'l\u00e4b', 'x' * 201])
-def test_an_identity_that_can_not_be_sent_is_refused(identity: str) -> None:
+def test_ppk_refuses_identity_that_cannot_be_sent(identity: str) -> None:
     with pytest.raises(CredentialError, match='identity of a PPK'):
         Ppk(identity, Secret(b'x'))
 
 
-def test_an_empty_key_is_refused() -> None:
+def test_ppk_refuses_empty_key() -> None:
     with pytest.raises(CredentialError, match='empty'):
         Ppk('lab', Secret(b''))
 
 
-def test_the_initiator() -> None:
+def test_initiator_uses_follows_rfc_8784_table() -> None:
     # RFC 8784, 3: without USE_PPK in the answer it goes on without, or not at all.
     assert initiator_uses(None, supported=False) is Use.WITHOUT
     assert initiator_uses(None, supported=True) is Use.WITHOUT
@@ -95,7 +95,7 @@ ROWS: list[tuple[bool, bool, Ppk | None, bool | None, str]] = [
 
 
 @pytest.mark.parametrize(('used', 'fallback', 'ppk', 'known', 'use'), ROWS)
-def test_the_responder(
+def test_responder_uses_follows_rfc_8784_table(
     used: bool, fallback: bool, ppk: Ppk | None, known: bool | None, use: str
 ) -> None:
     def decide() -> Use:
@@ -119,7 +119,7 @@ def test_the_responder(
         product([None, OPTIONAL, PPK], [False, True], [None, NAMED, STRANGE], [None, NO_PPK_AUTH])
     ),
 )
-def test_whatever_a_peer_sends_a_required_key_is_used_or_nothing(
+def test_required_ppk_is_used_or_fails_when_peer_sends_any(
     ppk: Ppk | None,
     negotiated: bool,
     identity: NotifyPayload | None,

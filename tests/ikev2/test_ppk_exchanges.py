@@ -76,7 +76,7 @@ def details(made: Bench, exchange: str) -> list[str]:
         (OPTIONAL, STRANGE_OPTIONAL, False),
     ],
 )
-def test_where_both_can_agree(a: Ppk | None, b: Ppk | None, with_it: bool) -> None:
+def test_handshake_succeeds_when_ppks_agree(a: Ppk | None, b: Ppk | None, with_it: bool) -> None:
     assert used(connected(a, b)) is with_it
 
 
@@ -94,7 +94,7 @@ def test_where_both_can_agree(a: Ppk | None, b: Ppk | None, with_it: bool) -> No
         (OPTIONAL, OTHER_OPTIONAL),
     ],
 )
-def test_where_they_can_not(a: Ppk | None, b: Ppk | None) -> None:
+def test_handshake_fails_when_ppks_disagree(a: Ppk | None, b: Ppk | None) -> None:
     made = connected(a, b)
     made.run(60)
     assert not made.a.all(IkeSaUp)
@@ -104,7 +104,7 @@ def test_where_they_can_not(a: Ppk | None, b: Ppk | None) -> None:
     assert made.a.last(IkeSaFailed).cause in (Cause.REFUSED, Cause.AUTHENTICATION_FAILED)
 
 
-def test_what_goes_over_the_wire() -> None:
+def test_ppk_notifies_are_as_in_rfc_8784() -> None:
     # RFC 8784, 3: USE_PPK both ways, PPK_IDENTITY both ways, NO_PPK_AUTH if it isn't mandatory.
     mandatory, optional = connected(PPK, PPK), connected(OPTIONAL, PPK)
     for made, fallback in ((mandatory, False), (optional, True)):
@@ -118,7 +118,7 @@ def test_what_goes_over_the_wire() -> None:
     assert 'PPK' not in everything
 
 
-def test_the_operator_is_told_what_is_missing() -> None:
+def test_failure_tells_what_ppk_is_missing() -> None:
     made = connected(PPK, None)
     made.run(60)
     assert 'does not know PPKs' in made.a.last(IkeSaFailed).text
@@ -128,7 +128,7 @@ def test_the_operator_is_told_what_is_missing() -> None:
     assert 'names a PPK that is not configured' in made.b.last(IkeSaFailed).text
 
 
-def test_a_responder_that_drops_a_required_key_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_responder_is_refused_when_it_drops_required_ppk(monkeypatch: pytest.MonkeyPatch) -> None:
     # It answers without PPK_IDENTITY, as if it had taken NO_PPK_AUTH.
     monkeypatch.setattr(
         'ikev2.exchanges.ike_auth._keys_and_auth', lambda sa, message, auth: (sa.keys, auth)
@@ -141,7 +141,7 @@ def test_a_responder_that_drops_a_required_key_is_refused(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize('ppk', [PPK, OPTIONAL], ids=['required', 'optional'])
-def test_an_initiator_that_agreed_to_one_and_names_none_is_refused(
+def test_initiator_is_refused_when_it_names_no_ppk(
     ppk: Ppk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # RFC 8784, 3: AUTHENTICATION_FAILED, whether or not it is mandatory.
@@ -163,7 +163,7 @@ def test_an_initiator_that_agreed_to_one_and_names_none_is_refused(
     assert not made.b.all(IkeSaUp)
 
 
-def test_it_stands_beside_every_kind_of_credential() -> None:
+def test_ppk_works_beside_every_credential() -> None:
     authority = root()
     a = authority.leaf('a', x509.DNSName('a.example'), kind='rsa', number=1).credential()
     b = PrivateKey(keys('ed25519'))
@@ -185,12 +185,12 @@ def test_it_stands_beside_every_kind_of_credential() -> None:
     assert not used(made)
 
 
-def test_it_goes_with_an_additional_key_exchange() -> None:
+def test_ppk_works_with_additional_key_exchange() -> None:
     # RFC 9242, 3.3.2: IntAuth is made with the keys from before the PPK is mixed in.
     assert used(connected(PPK, PPK, policy='hybrid'))
 
 
-def test_it_is_in_the_keys_of_children_and_of_the_rekeyed_ike_sa() -> None:
+def test_ppk_is_in_keys_of_children_and_successors() -> None:
     made, plain = connected(PPK, PPK), connected(None, None)
     assert sas_of(made.a)[0].keys.sk_d != sas_of(plain.a)[0].keys.sk_d
     made.negotiate(rp_request())
@@ -201,7 +201,7 @@ def test_it_is_in_the_keys_of_children_and_of_the_rekeyed_ike_sa() -> None:
     assert a[0].keys.sk_d == b[0].keys.sk_d
 
 
-def test_the_keys_without_it_are_dropped() -> None:
+def test_keys_without_ppk_are_wiped() -> None:
     made = Bench(b=with_ppk(peer_b(), PPK), a=with_ppk(peer_a(), PPK))
     made.a.endpoint.connect('b', made.now)
     while not sas_of(made.a):

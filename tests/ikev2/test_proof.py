@@ -42,7 +42,7 @@ def bench() -> Bench:
     return made
 
 
-def test_what_a_peer_sent_is_kept_where_a_ca_vouches_for_it() -> None:
+def test_sent_certificates_are_kept_when_ca_vouches() -> None:
     received = [
         CertificatePayload(CertificateEncoding.X509_SIGNATURE, b'own'),
         CertificatePayload(CertificateEncoding.CRL, b'list'),
@@ -56,7 +56,7 @@ def test_what_a_peer_sent_is_kept_where_a_ca_vouches_for_it() -> None:
     assert sent_certificates(peer_a().remote_credential, received) is None
 
 
-def test_our_user_is_told_until_when_a_proof_holds_and_what_it_was() -> None:
+def test_user_is_told_proof_and_its_end() -> None:
     up = bench()
     told = up.b.last(IkeSaUp)
     assert told.proof.sent == SENT
@@ -75,7 +75,7 @@ def test_our_user_is_told_until_when_a_proof_holds_and_what_it_was() -> None:
         (PrivateKey(A.key).public_key.fingerprint, AT + 5),
     ],
 )
-def test_only_certificates_can_be_judged_again(
+def test_proof_is_judged_again_only_with_certificates(
     credential: PeerCredential, until: float | None
 ) -> None:
     proof = proof_of_a()
@@ -93,14 +93,12 @@ def test_only_certificates_can_be_judged_again(
         (root('CN=other').trust(), 'not issued by'),
     ],
 )
-def test_a_proof_that_would_not_do_any_more_is_an_error(
-    credential: PeerCredential, why: str
-) -> None:
+def test_judge_raises_when_proof_fails_now(credential: PeerCredential, why: str) -> None:
     with pytest.raises(AuthenticationFailed, match=why):
         proof_of_a().judge(credential, AT)
 
 
-def test_an_ike_sa_stays_and_holds_as_long_as_the_new_judgement() -> None:
+def test_ike_sa_holds_as_long_as_new_judgement() -> None:
     up = bench()
     (sa,) = sas_of(up.b)
     crl = ROOT.crl(next_update=AT + 600)
@@ -115,7 +113,7 @@ def test_an_ike_sa_stays_and_holds_as_long_as_the_new_judgement() -> None:
     assert up.b.all(IkeSaDown)
 
 
-def test_a_rekey_under_way_inherits_the_new_judgement() -> None:
+def test_rekey_under_way_inherits_new_judgement() -> None:
     up = bench()
     up.b.endpoint.rekey_ike_sa('a', up.now)
     crl = ROOT.crl(next_update=AT + 600)
@@ -183,7 +181,7 @@ def test_revocation_ends_only_what_the_revoked_proof_made(monkeypatch: pytest.Mo
     assert second.proven_by.until <= (until or 0)
 
 
-def test_no_proof_prolongs_another_ike_sas(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proof_prolongs_no_other_ike_sa(monkeypatch: pytest.MonkeyPatch) -> None:
     up, first, second = two_proofs(monkeypatch)
     before = first.proven_by.until
     assert before == AT + 3600
@@ -193,7 +191,7 @@ def test_no_proof_prolongs_another_ike_sas(monkeypatch: pytest.MonkeyPatch) -> N
     assert second.proven_by.until != before
 
 
-def test_a_rekey_of_a_revoked_ike_sa_is_revoked_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rekey_of_revoked_ike_sa_is_revoked(monkeypatch: pytest.MonkeyPatch) -> None:
     up, first, second = two_proofs(monkeypatch)
     old = next(sa for sa in sas_of(up.a) if sa.origin.spis == first.origin.spis)
     rekey(old, up.now)
@@ -206,7 +204,7 @@ def test_a_rekey_of_a_revoked_ike_sa_is_revoked_too(monkeypatch: pytest.MonkeyPa
     assert second.state == State.ESTABLISHED
 
 
-def test_a_revoked_ike_sa_ends_though_it_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_revoked_ike_sa_ends_though_busy(monkeypatch: pytest.MonkeyPatch) -> None:
     """A peer could leave our request unanswered, and a Delete would wait for its turn."""
     up, first, _ = two_proofs(monkeypatch)
     first.queue(Liveness(), up.now)
@@ -215,7 +213,7 @@ def test_a_revoked_ike_sa_ends_though_it_is_busy(monkeypatch: pytest.MonkeyPatch
     assert first.state == State.CLOSED
 
 
-def test_the_newer_proof_wins_a_race_with_a_rekey() -> None:
+def test_newer_proof_wins_race_with_rekey() -> None:
     for seed in range(1, 9):
         up = Bench(seed=seed)
         up.connect()
@@ -236,7 +234,7 @@ def test_the_newer_proof_wins_a_race_with_a_rekey() -> None:
 
 
 @pytest.mark.parametrize(('step', 'stays'), [(3600, True), (2 * DAY, False), (-40 * DAY, False)])
-def test_proofs_follow_a_clock_that_was_set(step: float, stays: bool) -> None:
+def test_proofs_follow_clock_that_was_set(step: float, stays: bool) -> None:
     up = bench()
     (sa,) = sas_of(up.b)
     up.wall += step
@@ -246,7 +244,7 @@ def test_proofs_follow_a_clock_that_was_set(step: float, stays: bool) -> None:
     assert bool(up.b.all(IkeSaDistrusted)) is not stays
 
 
-def test_a_proof_ends_by_the_clock_as_it_was_set() -> None:
+def test_proof_ends_by_clock_as_set() -> None:
     up = bench()
     (sa,) = sas_of(up.b)
     up.wall += DAY - 100
@@ -259,7 +257,7 @@ def test_a_proof_ends_by_the_clock_as_it_was_set() -> None:
     assert sa.state in (State.DELETING, State.CLOSED)
 
 
-def test_who_comes_afterwards_is_judged_by_the_new_one() -> None:
+def test_later_peer_is_judged_by_new_credential() -> None:
     up = bench()
     revoked = ROOT.trust(ROOT.crl(A))
     up.b.endpoint.change_trust(peer_a(B.credential(), revoked), up.now)
@@ -268,7 +266,7 @@ def test_who_comes_afterwards_is_judged_by_the_new_one() -> None:
     assert 'revoked' in up.b.last(IkeSaFailed).text
 
 
-def test_nothing_else_may_change_with_it() -> None:
+def test_change_trust_refuses_other_changes() -> None:
     up = bench()
     changed = replace(peer_a(B.credential(), ROOT.trust(LATER)), ike_lifetime=600.0)
     with pytest.raises(LocalError, match='more than the credential of peer a'):

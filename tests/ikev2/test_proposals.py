@@ -43,7 +43,7 @@ def sa(*transforms: Transform, number: int = 1, spi: bytes = b'') -> SaPayload:
     return SaPayload((Proposal(number, ProtocolId.IKE, spi, transforms),))
 
 
-def test_the_default_offer_octet_by_octet() -> None:
+def test_default_offer_matches_octet_by_octet() -> None:
     assert POLICY.offer().encode_body().hex(' ', 4) == (
         bytes.fromhex(
             '0000 003c 01 01 00 06'
@@ -57,7 +57,7 @@ def test_the_default_offer_octet_by_octet() -> None:
     )
 
 
-def test_aead_and_cbc_are_offered_apart() -> None:
+def test_offer_separates_aead_and_cbc() -> None:
     # RFC 7296, 3.3: an AEAD with no integrity algorithm.
     combined, separate = BOTH_KINDS.offer().proposals
     assert combined.of_type(TransformType.ENCR) == (GCM,)
@@ -67,14 +67,14 @@ def test_aead_and_cbc_are_offered_apart() -> None:
     assert (combined.number, separate.number) == (1, 2)
 
 
-def test_what_is_offered_is_chosen_and_the_choice_verified() -> None:
+def test_offered_suite_is_chosen_and_verified() -> None:
     offer = POLICY.offer()
     choice = select_ike(offer, POLICY, KeyExchangeId.CURVE25519)
     assert choice.suite == GOOD
     assert verify_ike_answer(offer, choice.answer(), POLICY).suite == GOOD
 
 
-def test_a_rekey_carries_the_new_spis() -> None:
+def test_rekey_offer_has_new_spis() -> None:
     offer = POLICY.offer(b'newspi_i')
     choice = select_ike(offer, POLICY, KeyExchangeId.CURVE25519, rekey=True)
     assert choice.peer_spi == b'newspi_i'
@@ -83,59 +83,59 @@ def test_a_rekey_carries_the_new_spis() -> None:
 
 
 @pytest.mark.parametrize('rekey', [False, True])
-def test_a_proposal_with_an_spi_of_the_wrong_size_is_passed_over(rekey: bool) -> None:
+def test_select_ike_skips_spi_of_wrong_size(rekey: bool) -> None:
     spi = b'' if rekey else b'initiatr'
     with pytest.raises(NoProposalChosen):
         select_ike(sa(GCM, PRF, X25519, spi=spi), POLICY, None, rekey=rekey)
 
 
 @pytest.mark.parametrize('rekey', [False, True])
-def test_an_answer_with_an_spi_of_the_wrong_size_is_invalid(rekey: bool) -> None:
+def test_verify_answer_refuses_spi_of_wrong_size(rekey: bool) -> None:
     offer = POLICY.offer(b'newspi_i' if rekey else b'')
     answer = sa(GCM, PRF, X25519, spi=b'' if rekey else b'responde')
     with pytest.raises(InvalidAnswer, match='SPI'):
         verify_ike_answer(offer, answer, POLICY, rekey=rekey)
 
 
-def test_the_group_of_the_ke_payload_is_taken_if_it_is_as_strong_as_the_wanted_one() -> None:
+def test_select_ike_takes_ke_group_as_strong_as_wanted() -> None:
     offer = sa(GCM, PRF, X25519, P256)
     assert select_ike(offer, POLICY, KeyExchangeId.ECP_256).suite.group == KeyExchangeId.ECP_256
 
 
-def test_a_stronger_group_of_the_ke_payload_is_taken() -> None:
+def test_select_ike_takes_stronger_ke_group() -> None:
     policy = IkePolicy(groups=(KeyExchangeId.CURVE25519, KeyExchangeId.ECP_384))
     chosen = select_ike(policy.offer(), policy, KeyExchangeId.ECP_384)
     assert chosen.suite.group == KeyExchangeId.ECP_384
 
 
-def test_a_weaker_group_of_the_ke_payload_is_not_taken() -> None:
+def test_select_ike_refuses_weaker_ke_group() -> None:
     # The offer is in AUTH, but a KE payload may be in the group that an attacker demanded.
     assert select_ike(POLICY.offer(), POLICY, KeyExchangeId.MODP_2048).suite == GOOD
 
 
-def test_a_weak_group_is_taken_from_a_peer_that_offers_no_better_one() -> None:
+def test_select_ike_takes_weak_group_without_better_offer() -> None:
     offer = sa(GCM, PRF, MODP)
     assert select_ike(offer, POLICY, KeyExchangeId.MODP_2048).suite.group == MODP.transform_id
 
 
-def test_in_a_rekey_the_group_of_the_ke_payload_is_taken_if_it_is_acceptable() -> None:
+def test_select_ike_takes_acceptable_ke_group_in_rekey() -> None:
     # It comes under the keys of an IKE SA that has proved itself.
     offer = POLICY.offer(b'newspi_i')
     choice = select_ike(offer, POLICY, KeyExchangeId.MODP_2048, rekey=True)
     assert choice.suite.group == KeyExchangeId.MODP_2048
 
 
-def test_a_group_that_we_refuse_is_not_taken_for_its_ke_payload() -> None:
+def test_select_ike_refuses_ke_group_outside_policy() -> None:
     offer = sa(GCM, PRF, X25519, Transform(TransformType.KE, 2))
     assert select_ike(offer, POLICY, 2).suite == GOOD
 
 
-def test_our_order_of_algorithms_counts_within_a_proposal() -> None:
+def test_select_ike_follows_our_order_within_proposal() -> None:
     chacha = Transform(TransformType.ENCR, EncryptionId.CHACHA20_POLY1305)
     assert select_ike(sa(chacha, GCM, PRF, X25519), POLICY, None).suite == GOOD
 
 
-def test_the_peers_order_of_proposals_counts() -> None:
+def test_select_ike_follows_peers_order_of_proposals() -> None:
     first = Proposal(1, ProtocolId.IKE, b'', (CBC, PRF, SHA256_128, X25519))
     second = Proposal(2, ProtocolId.IKE, b'', (GCM, PRF, X25519))
     choice = select_ike(SaPayload((first, second)), BOTH_KINDS, None)
@@ -146,14 +146,14 @@ def test_the_peers_order_of_proposals_counts() -> None:
 
 
 @pytest.mark.parametrize('missing', [GCM, PRF, X25519])
-def test_every_mandatory_type_must_be_there(missing: Transform) -> None:
+def test_select_ike_needs_every_mandatory_type(missing: Transform) -> None:
     transforms = [t for t in (GCM, PRF, X25519) if t != missing]
     with pytest.raises(NoProposalChosen):
         select_ike(sa(*transforms), POLICY, None)
 
 
 @pytest.mark.parametrize('kind', [5, 13, 99, 241])
-def test_a_transform_type_that_is_not_understood_spoils_its_proposal(kind: int) -> None:
+def test_select_ike_skips_proposal_with_unknown_type(kind: int) -> None:
     # RFC 7296, 3.3.6: this proposal is unacceptable, others are processed as usual.
     spoiled = Proposal(1, ProtocolId.IKE, b'', (GCM, PRF, X25519, Transform(kind, 1)))
     good = Proposal(2, ProtocolId.IKE, b'', (GCM, PRF, X25519))
@@ -162,7 +162,7 @@ def test_a_transform_type_that_is_not_understood_spoils_its_proposal(kind: int) 
     assert select_ike(SaPayload((spoiled, good)), POLICY, None).proposal.number == 2
 
 
-def test_a_transform_with_an_attribute_that_is_not_understood_is_passed_over() -> None:
+def test_select_ike_skips_transform_with_unknown_attribute() -> None:
     odd = Transform(TransformType.PRF, PrfId.HMAC_SHA2_256, (Attribute(99, 1),))
     with pytest.raises(NoProposalChosen):
         select_ike(sa(GCM, odd, X25519), POLICY, None)
@@ -170,46 +170,46 @@ def test_a_transform_with_an_attribute_that_is_not_understood_is_passed_over() -
 
 
 @pytest.mark.parametrize('key_bits', [None, 128, 192, 0])
-def test_the_key_length_must_be_there_and_right(key_bits: int | None) -> None:
+def test_select_ike_needs_right_key_length(key_bits: int | None) -> None:
     # RFC 7296, 3.3.5: proposals that omit a mandatory Key Length MUST be rejected.
     other = Transform.make(TransformType.ENCR, EncryptionId.AES_GCM_16, key_bits)
     with pytest.raises(NoProposalChosen):
         select_ike(sa(other, PRF, X25519), POLICY, None)
 
 
-def test_chacha20_takes_no_key_length() -> None:
+def test_select_ike_refuses_key_length_of_chacha20() -> None:
     # RFC 7634, 4.
     odd = Transform.make(TransformType.ENCR, EncryptionId.CHACHA20_POLY1305, 256)
     with pytest.raises(NoProposalChosen):
         select_ike(sa(odd, PRF, X25519), POLICY, None)
 
 
-def test_an_aead_goes_with_the_integrity_algorithm_none() -> None:
+def test_select_ike_takes_aead_with_integrity_none() -> None:
     offer = sa(GCM, PRF, NO_INTEG, X25519)
     choice = select_ike(offer, POLICY, None)
     assert choice.suite == GOOD
     assert NO_INTEG in choice.proposal.transforms
 
 
-def test_an_aead_does_not_go_with_another_integrity_algorithm() -> None:
+def test_select_ike_refuses_aead_with_integrity() -> None:
     with pytest.raises(NoProposalChosen):
         select_ike(sa(GCM, PRF, SHA256_128, X25519), POLICY, None)
 
 
-def test_cbc_needs_its_integrity_algorithm() -> None:
+def test_select_ike_needs_integrity_for_cbc() -> None:
     for integ in ((), (NO_INTEG,)):
         with pytest.raises(NoProposalChosen):
             select_ike(sa(CBC, PRF, *integ, X25519), BOTH_KINDS, None)
 
 
-def test_no_key_exchange_is_not_acceptable() -> None:
+def test_select_ike_refuses_key_exchange_none() -> None:
     # RFC 7296, 2.18: a responder MUST NOT accept NONE in a rekey of an IKE SA.
     none = Transform(TransformType.KE, KeyExchangeId.NONE)
     with pytest.raises(NoProposalChosen):
         select_ike(sa(GCM, PRF, none), POLICY, None)
 
 
-def test_an_additional_key_exchange_is_refused_unless_none_is_on_offer() -> None:
+def test_select_ike_refuses_additional_exchange_without_none() -> None:
     # RFC 9370, 2.2.1.
     kem = Transform(TransformType.ADDKE1, KeyExchangeId.ML_KEM_768)
     none = Transform(TransformType.ADDKE1, KeyExchangeId.NONE)
@@ -219,14 +219,14 @@ def test_an_additional_key_exchange_is_refused_unless_none_is_on_offer() -> None
     assert choice.proposal.transforms == (GCM, PRF, X25519, none)
 
 
-def test_another_protocol_is_passed_over() -> None:
+def test_select_ike_skips_other_protocol() -> None:
     esp = Proposal(1, ProtocolId.ESP, b'1234', (GCM, PRF, X25519))
     with pytest.raises(NoProposalChosen):
         select_ike(SaPayload((esp,)), POLICY, None)
 
 
 @given(sa_payloads)
-def test_any_offer_is_chosen_from_or_refused(offer: SaPayload) -> None:
+def test_select_ike_chooses_or_refuses_any_offer(offer: SaPayload) -> None:
     with pytest.raises(NoProposalChosen):
         select_ike(offer, POLICY, None)
 
@@ -278,19 +278,19 @@ def answer_with(change: str) -> SaPayload:
         'an attribute added',
     ],
 )
-def test_an_answer_that_was_not_offered_is_invalid(change: str) -> None:
+def test_verify_answer_refuses_what_was_not_offered(change: str) -> None:
     with pytest.raises(InvalidAnswer):
         verify_ike_answer(BOTH_KINDS.offer(), answer_with(change), BOTH_KINDS)
 
 
-def test_an_answer_has_one_proposal() -> None:
+def test_verify_answer_needs_one_proposal() -> None:
     offer = POLICY.offer()
     chosen = select_ike(offer, POLICY, None).answer().proposals[0]
     with pytest.raises(InvalidAnswer, match='2 proposals'):
         verify_ike_answer(offer, SaPayload((chosen, chosen)), POLICY)
 
 
-def test_an_answer_within_a_careless_offer_must_still_be_a_suite() -> None:
+def test_verify_answer_needs_suite_when_offer_is_careless() -> None:
     careless = sa(GCM, CBC, PRF, SHA256_128, X25519)
     with pytest.raises(InvalidAnswer, match='no complete IKE suite'):
         verify_ike_answer(careless, sa(GCM, PRF, SHA256_128, X25519), BOTH_KINDS)
@@ -299,16 +299,16 @@ def test_an_answer_within_a_careless_offer_must_still_be_a_suite() -> None:
     assert choice.suite.encryption == AES_256_CBC_HMAC_SHA2_256_128
 
 
-def test_an_answer_may_list_the_types_in_another_order() -> None:
+def test_verify_answer_accepts_types_in_other_order() -> None:
     answer = sa(X25519, PRF, GCM)
     assert verify_ike_answer(POLICY.offer(), answer, POLICY).suite == GOOD
 
 
-def test_a_suite_prints_in_words() -> None:
+def test_suite_prints_in_words() -> None:
     assert str(GOOD) == 'aes-256-gcm-16/hmac-sha2-256/curve25519'
 
 
-def test_the_defaults_are_what_the_profile_says() -> None:
+def test_policy_defaults_match_profile() -> None:
     assert POLICY.encryptions == (AES_256_GCM_16, CHACHA20_POLY1305)
     assert AES_128_GCM_16 not in POLICY.encryptions
     assert POLICY.prfs == (PrfId.HMAC_SHA2_256,)

@@ -63,14 +63,14 @@ RFC7634_HEADER = Header(
 RFC7634_PAYLOADS = (NotifyPayload(NotifyType.SET_WINDOW_SIZE, bytes.fromhex('0000000a')),)
 
 
-def test_sealing_the_message_of_rfc_7634_appendix_b() -> None:
+def test_seal_matches_rfc_7634_appendix_b() -> None:
     sealed = seal_message(
         RFC7634_HEADER, RFC7634_PAYLOADS, RFC7634_CIPHER, bytes(range(0x10, 0x18))
     )
     assert sealed == RFC7634_MESSAGE
 
 
-def test_opening_the_message_of_rfc_7634_appendix_b() -> None:
+def test_open_matches_rfc_7634_appendix_b() -> None:
     assert open_message(RFC7634_MESSAGE, RFC7634_CIPHER) == Message(
         RFC7634_HEADER, RFC7634_PAYLOADS
     )
@@ -103,9 +103,7 @@ GCM_ASSOCIATED = bytes.fromhex('feedfacedeadbeeffeedfacedeadbeefabaddad2')
         ),
     ],
 )
-def test_aes_gcm_with_the_salt_at_the_end_of_the_key(
-    encryption: Encryption, key: str, output: str
-) -> None:
+def test_aes_gcm_takes_salt_from_end_of_key(encryption: Encryption, key: str, output: str) -> None:
     # RFC 5282, 7.1: the key material's last four octets are the salt, the nonce's first four.
     subject = make_cipher(encryption, Secret(bytes.fromhex(key + 'cafebabe')), Secret(b''))
     sealed = subject.seal(bytes.fromhex('facedbaddecaf888'), GCM_PLAINTEXT, GCM_ASSOCIATED)
@@ -113,7 +111,7 @@ def test_aes_gcm_with_the_salt_at_the_end_of_the_key(
     assert subject.open(sealed, GCM_ASSOCIATED) == GCM_PLAINTEXT
 
 
-def test_aes_cbc_and_its_check_value() -> None:
+def test_aes_cbc_appends_check_value() -> None:
     # RFC 3602, 4, case 1 for the cipher; the check value covers IV and header as well.
     subject = make_cipher(
         AES_128_CBC_HMAC_SHA2_256_128,
@@ -131,7 +129,7 @@ def test_aes_cbc_and_its_check_value() -> None:
 
 @EACH
 @given(headers, chains)
-def test_opening_what_was_sealed_gives_the_same_message(
+def test_open_returns_sealed_message(
     encryption: Encryption, header: Header, chain: list[Payload]
 ) -> None:
     subject = cipher(encryption)
@@ -141,9 +139,7 @@ def test_opening_what_was_sealed_gives_the_same_message(
 
 @EACH
 @given(st.data())
-def test_every_octet_of_a_sealed_message_is_protected(
-    encryption: Encryption, data: st.DataObject
-) -> None:
+def test_open_fails_when_any_octet_is_changed(encryption: Encryption, data: st.DataObject) -> None:
     subject = cipher(encryption)
     datagram = bytearray(seal_message(HEADER, (NoncePayload(bytes(20)),), subject, iv(encryption)))
     place = data.draw(st.integers(0, len(datagram) - 1))
@@ -154,7 +150,7 @@ def test_every_octet_of_a_sealed_message_is_protected(
 
 @EACH
 @given(st.data())
-def test_a_mutated_sealed_message_never_opens(encryption: Encryption, data: st.DataObject) -> None:
+def test_open_fails_when_message_is_mutated(encryption: Encryption, data: st.DataObject) -> None:
     subject = cipher(encryption)
     original = seal_message(HEADER, (NoncePayload(bytes(20)),), subject, iv(encryption))
     datagram = data.draw(mutated(st.just(original)).filter(lambda found: found != original))
@@ -168,7 +164,7 @@ def test_a_mutated_sealed_message_never_opens(encryption: Encryption, data: st.D
 
 @EACH
 @given(st.binary(max_size=120))
-def test_arbitrary_octets_never_open(encryption: Encryption, datagram: bytes) -> None:
+def test_open_fails_when_octets_are_arbitrary(encryption: Encryption, datagram: bytes) -> None:
     with pytest.raises(IntegrityFailure):
         open_message(datagram, cipher(encryption))
     with pytest.raises(IntegrityFailure):
@@ -177,7 +173,7 @@ def test_arbitrary_octets_never_open(encryption: Encryption, datagram: bytes) ->
 
 @EACH
 @given(st.integers(0, 255), st.binary(min_size=1, max_size=120))
-def test_authentic_nonsense_is_malformed_and_nothing_else(
+def test_open_raises_malformed_only_for_authentic_nonsense(
     encryption: Encryption, first: int, plaintext: bytes
 ) -> None:
     subject = cipher(encryption)
@@ -197,7 +193,7 @@ def _sealed(subject: Cipher, first: int, plaintext: bytes) -> bytes:
 
 
 @EACH
-def test_any_padding_that_is_aligned_is_accepted(encryption: Encryption) -> None:
+def test_open_accepts_any_aligned_padding(encryption: Encryption) -> None:
     # RFC 7296, 3.14: "the recipient MUST accept any length that results in proper alignment".
     subject = cipher(encryption)
     first, content = encode_chain((NoncePayload(bytes(16)),))
@@ -209,20 +205,20 @@ def test_any_padding_that_is_aligned_is_accepted(encryption: Encryption) -> None
 
 
 @EACH
-def test_padding_longer_than_the_plaintext_is_malformed(encryption: Encryption) -> None:
+def test_open_refuses_padding_longer_than_plaintext(encryption: Encryption) -> None:
     subject = cipher(encryption)
     with pytest.raises(MalformedMessage, match='padding'):
         open_message(_sealed(subject, 0, bytes(15) + b'\x10'), subject)
 
 
 @EACH
-def test_a_plaintext_without_even_a_pad_length_is_refused(encryption: Encryption) -> None:
+def test_open_refuses_plaintext_without_pad_length(encryption: Encryption) -> None:
     subject = cipher(encryption)
     with pytest.raises(IntegrityFailure, match='octets'):
         open_message(_sealed(subject, 0, b''), subject)
 
 
-def test_authentic_ciphertext_that_is_no_whole_number_of_blocks_is_refused() -> None:
+def test_open_refuses_ciphertext_of_partial_blocks() -> None:
     encryption = AES_128_CBC_HMAC_SHA2_256_128
     integrity_key = bytes(range(100, 132))
     body = iv(encryption) + bytes(17)
@@ -232,7 +228,7 @@ def test_authentic_ciphertext_that_is_no_whole_number_of_blocks_is_refused() -> 
 
 
 @EACH
-def test_padding_is_as_short_as_it_can_be(encryption: Encryption) -> None:
+def test_seal_uses_shortest_padding(encryption: Encryption) -> None:
     subject = cipher(encryption)
     datagram = seal_message(HEADER, (VendorIdPayload(b'123'),), subject, iv(encryption))
     # Seven octets of payload, one of Pad Length.
@@ -241,7 +237,7 @@ def test_padding_is_as_short_as_it_can_be(encryption: Encryption) -> None:
 
 
 @EACH
-def test_an_empty_message_is_sealed_too(encryption: Encryption) -> None:
+def test_seal_accepts_empty_message(encryption: Encryption) -> None:
     # Liveness: INFORMATIONAL without payloads (RFC 7296, 2.4).
     subject = cipher(encryption)
     datagram = seal_message(HEADER, (), subject, iv(encryption))
@@ -249,7 +245,7 @@ def test_an_empty_message_is_sealed_too(encryption: Encryption) -> None:
 
 
 @EACH
-def test_a_message_under_another_key_does_not_open(encryption: Encryption) -> None:
+def test_open_fails_under_another_key(encryption: Encryption) -> None:
     other = make_cipher(
         encryption,
         Secret(bytes(encryption.encryption_key_length)),
@@ -260,14 +256,14 @@ def test_a_message_under_another_key_does_not_open(encryption: Encryption) -> No
         open_message(datagram, cipher(encryption))
 
 
-def test_a_plain_message_does_not_open() -> None:
+def test_open_fails_for_plain_message() -> None:
     subject = cipher(AES_256_GCM_16)
     for payloads in ((), (NoncePayload(bytes(16)),)):
         with pytest.raises(IntegrityFailure, match='no encrypted payload'):
             open_message(Message(HEADER, payloads).encode(), subject)
 
 
-def test_a_critical_payload_inside_is_told_apart_from_a_forgery() -> None:
+def test_open_distinguishes_critical_payload_from_forgery() -> None:
     subject = cipher(AES_256_GCM_16)
     datagram = seal_message(
         HEADER, (UnknownPayload(200, b'', critical=True),), subject, iv(AES_256_GCM_16)
@@ -276,7 +272,7 @@ def test_a_critical_payload_inside_is_told_apart_from_a_forgery() -> None:
         open_message(datagram, subject)
 
 
-def test_the_ivs_of_an_aead_count_and_those_of_cbc_are_random() -> None:
+def test_ivs_count_for_aead_and_are_random_for_cbc() -> None:
     def no_random(length: int) -> bytes:
         raise AssertionError('an AEAD takes no randomness')
 
@@ -288,7 +284,7 @@ def test_the_ivs_of_an_aead_count_and_those_of_cbc_are_random() -> None:
 
 
 @EACH
-def test_a_cipher_outlives_the_secrets_that_it_is_made_of(encryption: Encryption) -> None:
+def test_cipher_outlives_wiped_secrets(encryption: Encryption) -> None:
     key = Secret(bytes(encryption.encryption_key_length))
     integrity_key = Secret(bytes(encryption.integrity_key_length))
     made = make_cipher(encryption, key, integrity_key)
@@ -297,13 +293,13 @@ def test_a_cipher_outlives_the_secrets_that_it_is_made_of(encryption: Encryption
     assert made.open(made.seal(iv(encryption), bytes(16), b'header'), b'header') == bytes(16)
 
 
-def test_an_aead_counter_never_wraps() -> None:
+def test_aead_counter_never_wraps() -> None:
     with pytest.raises(OverflowError):
         cipher(AES_256_GCM_16).make_iv(2**64, bytes)
 
 
 @EACH
-def test_keys_of_another_length_are_refused(encryption: Encryption) -> None:
+def test_make_cipher_refuses_keys_of_other_length(encryption: Encryption) -> None:
     key = Secret(bytes(encryption.encryption_key_length))
     integrity_key = Secret(bytes(encryption.integrity_key_length))
     with pytest.raises(ValueError, match='key'):
@@ -324,7 +320,7 @@ class _Ivs:
 
 @EACH
 @given(chains, st.integers(100, 600))
-def test_fragments_fit_and_give_the_message_back(
+def test_fragments_fit_and_give_message_back(
     encryption: Encryption, chain: list[Payload], largest: int
 ) -> None:
     subject = cipher(encryption)
@@ -338,13 +334,13 @@ def test_fragments_fit_and_give_the_message_back(
 
 
 @EACH
-def test_fragments_fill_what_they_are_given(encryption: Encryption) -> None:
+def test_fragments_fill_given_room(encryption: Encryption) -> None:
     subject = cipher(encryption)
     datagrams = seal_fragments(HEADER, (VendorIdPayload(bytes(3000)),), subject, _Ivs(subject), 576)
     assert all(576 - len(d) < encryption.block_length for d in datagrams[:-1])
 
 
-def test_the_number_of_a_fragment_is_under_its_check_value() -> None:
+def test_fragment_number_is_under_check_value() -> None:
     subject = cipher(AES_256_GCM_16)
     datagrams = seal_fragments(HEADER, (VendorIdPayload(bytes(300)),), subject, _Ivs(subject), 200)
     forged = bytearray(datagrams[1])
@@ -354,13 +350,13 @@ def test_the_number_of_a_fragment_is_under_its_check_value() -> None:
         open_fragment(bytes(forged), subject)
 
 
-def test_only_the_first_fragment_names_the_first_payload() -> None:
+def test_first_fragment_alone_names_first_payload() -> None:
     subject = cipher(AES_256_GCM_16)
     datagrams = seal_fragments(HEADER, (VendorIdPayload(bytes(300)),), subject, _Ivs(subject), 200)
     assert [datagram[28] for datagram in datagrams] == [43, 0, 0]
 
 
-def test_a_fragment_is_no_message_and_a_message_no_fragment() -> None:
+def test_open_refuses_fragment_as_message_and_reverse() -> None:
     subject = cipher(AES_256_GCM_16)
     (fragment,) = seal_fragments(HEADER, (), subject, _Ivs(subject), 200)
     message = seal_message(HEADER, (), subject, iv(AES_256_GCM_16))
@@ -371,7 +367,7 @@ def test_a_fragment_is_no_message_and_a_message_no_fragment() -> None:
         open_fragment(message, subject)
 
 
-def test_an_incomplete_set_of_fragments_is_not_assembled() -> None:
+def test_assemble_refuses_incomplete_set() -> None:
     subject = cipher(AES_256_GCM_16)
     datagrams = seal_fragments(HEADER, (VendorIdPayload(bytes(300)),), subject, _Ivs(subject), 200)
     fragments = [open_fragment(datagram, subject) for datagram in datagrams]
@@ -380,7 +376,7 @@ def test_an_incomplete_set_of_fragments_is_not_assembled() -> None:
             assemble(wrong)
 
 
-def test_a_limit_without_room_for_content_is_refused() -> None:
+def test_seal_fragments_refuses_limit_without_room() -> None:
     subject = cipher(AES_256_GCM_16)
     with pytest.raises(ValueError, match='no room'):
         seal_fragments(HEADER, (), subject, _Ivs(subject), 60)

@@ -12,7 +12,7 @@ from ikev2.errors import MalformedMessage
 from ikev2.wire.reader import Reader
 
 
-def test_reading_from_front_to_back() -> None:
+def test_reader_reads_from_front_to_back() -> None:
     reader = Reader(bytes.fromhex('01 0203 0405 06'), 'test')
     assert reader.uint8() == 1
     assert reader.unpack(Struct('>H')) == (0x0203,)
@@ -23,7 +23,7 @@ def test_reading_from_front_to_back() -> None:
 
 
 @given(st.binary(max_size=10), st.integers(-20, 20))
-def test_nothing_is_read_beyond_the_end_or_backwards(data: bytes, length: int) -> None:
+def test_reader_refuses_to_read_beyond_end(data: bytes, length: int) -> None:
     reader = Reader(data, 'test')
     if 0 <= length <= len(data):
         assert reader.take(length) == data[:length]
@@ -33,12 +33,12 @@ def test_nothing_is_read_beyond_the_end_or_backwards(data: bytes, length: int) -
     assert reader.remaining == len(data)
 
 
-def test_fields_that_are_not_all_there_are_malformed() -> None:
+def test_reader_refuses_partial_fields() -> None:
     reader = Reader(b'abc', 'test')
     with pytest.raises(MalformedMessage, match='4 octets wanted, 3 are there'):
         reader.unpack(Struct('>I'))
 
 
-def test_octets_that_are_left_over_are_malformed() -> None:
+def test_reader_refuses_octets_left_over() -> None:
     with pytest.raises(MalformedMessage, match='1 octets too many'):
         Reader(b'x', 'test').expect_end()

@@ -37,7 +37,7 @@ def finished(bench: Bench) -> tuple[list[str], list[str]]:
     return a, b
 
 
-def test_the_new_ike_sa_is_there_before_the_old_one_goes() -> None:
+def test_reauthentication_makes_new_ike_sa_first() -> None:
     bench = up()
     bench.a.endpoint.check_liveness('b', bench.now)
     bench.settle()
@@ -55,7 +55,7 @@ def test_the_new_ike_sa_is_there_before_the_old_one_goes() -> None:
         assert not node.all(IkeSaDown)
 
 
-def test_it_says_no_initial_contact() -> None:
+def test_reauthentication_sends_no_initial_contact() -> None:
     """That would tell the peer that all connections are dead."""
     bench = up()
     before = len(bench.b.all(InitialContact))
@@ -64,7 +64,7 @@ def test_it_says_no_initial_contact() -> None:
     assert len(bench.b.all(InitialContact)) == before
 
 
-def test_requests_meanwhile_are_served() -> None:
+def test_reauthentication_serves_requests_meanwhile() -> None:
     bench = up()
     bench.a.endpoint.reauthenticate('b', bench.now)
     for keyid in range(1, 6):
@@ -75,7 +75,7 @@ def test_requests_meanwhile_are_served() -> None:
     assert not bench.a.all(RpSaFailed)
 
 
-def test_a_peer_that_refuses_leaves_the_old_ike_sa_up() -> None:
+def test_old_ike_sa_stays_when_reauthentication_is_refused() -> None:
     bench = up()
     (old,) = sas_of(bench.a)
     bench.fate = lambda d: [] if is_kind(d, ExchangeType.IKE_SA_INIT, response=False) else [LATENCY]
@@ -85,7 +85,7 @@ def test_a_peer_that_refuses_leaves_the_old_ike_sa_up() -> None:
     assert not bench.a.all(IkeSaFailed)
 
 
-def test_both_at_once_leave_one_ike_sa() -> None:
+def test_both_reauthenticating_leave_one_ike_sa() -> None:
     for seed in range(4):
         bench = Bench(seed=seed)
         bench.a.mkts = bench.b.mkts = True
@@ -98,7 +98,7 @@ def test_both_at_once_leave_one_ike_sa() -> None:
         assert a == b
 
 
-def test_it_happens_in_time_where_it_is_configured_and_rekeys_do_not_put_it_off() -> None:
+def test_reauthentication_is_on_time_despite_rekeys() -> None:
     bench = up(after=1000)
     bench.run(400)
     bench.a.endpoint.rekey_ike_sa('b', bench.now)
@@ -113,7 +113,7 @@ def test_it_happens_in_time_where_it_is_configured_and_rekeys_do_not_put_it_off(
     assert a == b
 
 
-def test_a_rekey_that_is_refused_in_that_moment_only_puts_it_off() -> None:
+def test_refused_rekey_only_delays_reauthentication() -> None:
     bench = up(after=1000)
     (sa,) = sas_of(bench.a)
     begin = sa.reauthentication[0].when
@@ -135,7 +135,7 @@ def test_a_rekey_that_is_refused_in_that_moment_only_puts_it_off() -> None:
     assert not bench.a.all(IkeSaDown)
 
 
-def test_a_proof_is_not_used_for_longer_than_it_holds() -> None:
+def test_proof_is_not_used_beyond_its_end() -> None:
     bench = up(after=1000)
     bench.fate = lambda d: [] if is_kind(d, ExchangeType.IKE_SA_INIT, response=False) else [LATENCY]
     bench.run(1001)
@@ -143,7 +143,7 @@ def test_a_proof_is_not_used_for_longer_than_it_holds() -> None:
     assert not [sa for sa in sas_of(bench.a) if sa.finished]
 
 
-def test_the_end_of_a_certificate_is_the_end_of_the_proof(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proof_ends_with_certificate(monkeypatch: pytest.MonkeyPatch) -> None:
     """`verify_auth` tells it by the wall clock."""
     seen: list[float] = []
 
@@ -164,7 +164,7 @@ def test_the_end_of_a_certificate_is_the_end_of_the_proof(monkeypatch: pytest.Mo
     assert sa.state == State.CLOSED
 
 
-def test_a_peer_that_is_removed_is_not_asked_again() -> None:
+def test_removed_peer_is_not_reauthenticated() -> None:
     bench = up()
     association = bench.a.endpoint._associations['b']
     bench.a.endpoint.remove_peer('b', bench.now)
@@ -172,12 +172,12 @@ def test_a_peer_that_is_removed_is_not_asked_again() -> None:
     assert association.attempt is None
 
 
-def test_less_than_a_minute_is_a_mistake() -> None:
+def test_peer_refuses_reauthentication_below_a_minute() -> None:
     with pytest.raises(LocalError, match='at least a minute'):
         replace(peer_a(), reauthenticate_after=5)
 
 
-def test_an_ike_sa_that_is_being_refused_does_not_stand_for_the_one_that_has_ended() -> None:
+def test_refused_ike_sa_does_not_hide_end_of_last_one() -> None:
     """Else the peer would be shown as up, and nobody would try again."""
     bench = Bench()
     bench.connect()

@@ -93,7 +93,7 @@ def test_ike_sa_and_rp_sa_come_up_together(ask: Ask) -> None:
     assert bench.b.all(IkeSaUp)
 
 
-def test_its_key_is_keymat_of_sk_d_and_the_nonces_of_ike_sa_init(ask: Ask) -> None:
+def test_first_rp_sa_key_is_keymat_of_ike_sa_init_nonces(ask: Ask) -> None:
     bench = ask(child())
     bench.connect()
     (sa,) = sas_of(bench.a)
@@ -105,7 +105,7 @@ def test_its_key_is_keymat_of_sk_d_and_the_nonces_of_ike_sa_init(ask: Ask) -> No
     assert (keys.send_id, keys.recv_id, keys.lifetime) == (0x11, 9, 777)
 
 
-def test_the_user_sees_the_same_offer_as_later(ask: Ask) -> None:
+def test_first_rp_sa_offer_is_like_later_ones(ask: Ask) -> None:
     bench = ask(child())
     bench.connect()
     assert bench.b.last(RpSaRequested).offer == RpSaOffer(
@@ -120,7 +120,7 @@ def test_the_user_sees_the_same_offer_as_later(ask: Ask) -> None:
     )
 
 
-def test_initial_contact_comes_before_the_request_that_came_with_it(ask: Ask) -> None:
+def test_initial_contact_precedes_request_in_ike_auth(ask: Ask) -> None:
     """Else what it just made would be taken for one of the dead connections."""
     bench = ask(child())
     bench.connect()
@@ -128,7 +128,7 @@ def test_initial_contact_comes_before_the_request_that_came_with_it(ask: Ask) ->
     assert kinds.index(InitialContact) < kinds.index(RpSaRequested)
 
 
-def test_the_answer_waits_for_the_user(ask: Ask) -> None:
+def test_ike_auth_answer_waits_for_user(ask: Ask) -> None:
     bench = ask(child())
     bench.b.obliging = False
     bench.connect()
@@ -141,7 +141,7 @@ def test_the_answer_waits_for_the_user(ask: Ask) -> None:
     assert len(bench.b.all(RpSaRequested)) == 1
 
 
-def test_a_refused_child_leaves_the_ike_sa_up(ask: Ask) -> None:
+def test_ike_sa_stays_when_first_child_is_refused(ask: Ask) -> None:
     bench = ask(child())
     bench.b.obliging = False
     bench.connect()
@@ -160,16 +160,14 @@ def with_key_exchange() -> SaPayload:
     return SaPayload((Proposal(proposal.number, proposal.protocol, proposal.spi, transforms),))
 
 
-def test_a_proposal_with_a_key_exchange_is_not_for_ike_auth(ask: Ask) -> None:
+def test_first_child_with_key_exchange_is_refused(ask: Ask) -> None:
     bench = ask(child(with_key_exchange()))
     bench.connect()
     assert errors() == [NotifyType.NO_PROPOSAL_CHOSEN]
     assert bench.a.all(IkeSaUp)
 
 
-def test_a_peer_without_the_profile_gets_no_rp_sa(
-    ask: Ask, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_first_child_is_refused_without_profile(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr('ikev2.exchanges.ike_init_responder.speaks_profile', lambda message: False)
     bench = ask(child())
     bench.connect()
@@ -177,7 +175,7 @@ def test_a_peer_without_the_profile_gets_no_rp_sa(
     assert bench.b.all(IkeSaUp)
 
 
-def test_a_child_through_a_nat_is_refused(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_first_child_is_refused_through_nat(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         'ikev2.exchanges.ike_init_responder.on_path', lambda message, datagram: True
     )
@@ -186,7 +184,7 @@ def test_a_child_through_a_nat_is_refused(ask: Ask, monkeypatch: pytest.MonkeyPa
     assert errors() == [NotifyType.TS_UNACCEPTABLE]
 
 
-def test_a_child_without_selectors_is_bad_syntax_and_ends_the_ike_sa(ask: Ask) -> None:
+def test_first_child_without_selectors_ends_ike_sa(ask: Ask) -> None:
     bench = ask([OFFER])
     bench.connect()
     bench.settle()
@@ -194,7 +192,7 @@ def test_a_child_without_selectors_is_bad_syntax_and_ends_the_ike_sa(ask: Ask) -
     assert not bench.a.all(IkeSaUp)
 
 
-def test_a_user_that_has_keys_too_late_is_told(ask: Ask) -> None:
+def test_user_is_told_when_its_keys_come_too_late(ask: Ask) -> None:
     bench = ask(child())
     bench.b.obliging = False
     bench.connect()
@@ -205,7 +203,7 @@ def test_a_user_that_has_keys_too_late_is_told(ask: Ask) -> None:
     assert not bench.b.all(IkeSaUp)
 
 
-def test_a_user_that_decides_too_late_harms_nobody(ask: Ask) -> None:
+def test_late_decision_of_user_changes_nothing(ask: Ask) -> None:
     bench = ask(child())
     bench.b.obliging = False
     bench.connect()

@@ -53,7 +53,7 @@ def choose(offer: SaPayload, suites: tuple[str, ...] = ALL) -> RpChoice:
     return select_rp(offer, suites, (True, False), (X25519, P256), X25519)
 
 
-def test_the_offer_octet_by_octet() -> None:
+def test_rp_offer_matches_octet_by_octet() -> None:
     offer = offer_rp(1, [SHA1], [True], [X25519])
     assert offer.encode_body() == bytes.fromhex(
         '0000 0029 01 c9 01 04 01'
@@ -64,7 +64,7 @@ def test_the_offer_octet_by_octet() -> None:
     )
 
 
-def test_the_answer_octet_by_octet() -> None:
+def test_rp_answer_matches_octet_by_octet() -> None:
     # Responder SPI 0x11, initiator SPI 0x01: the example of draft-mahesh-karp-rkmp-06, 6.1.1.2.
     choice = choose(offer_rp(1, [SHA1], [True], [X25519]))
     assert choice.peer_keyid == 1
@@ -76,7 +76,7 @@ def test_the_answer_octet_by_octet() -> None:
 
 @pytest.mark.parametrize('name', ALL)
 @pytest.mark.parametrize('covered', [False, True])
-def test_every_suite_is_offered_chosen_and_verified(name: str, covered: bool) -> None:
+def test_every_rp_suite_is_offered_chosen_and_verified(name: str, covered: bool) -> None:
     offer = offer_rp(7, [name], [covered], [X25519])
     choice = choose(offer)
     assert (choice.suite, choice.tcp_options, choice.group) == (name, covered, X25519)
@@ -98,7 +98,7 @@ def test_every_suite_is_offered_chosen_and_verified(name: str, covered: bool) ->
         ((SHA1, SHA1), [[(2, 1)]]),
     ],
 )
-def test_a_proposal_offers_no_pair_that_is_no_suite(
+def test_rp_offer_has_no_pair_that_is_no_suite(
     suites: tuple[str, ...], expected: list[list[tuple[int, int]]]
 ) -> None:
     offer = offer_rp(1, suites, [True], [X25519])
@@ -106,7 +106,7 @@ def test_a_proposal_offers_no_pair_that_is_no_suite(
 
 
 @given(st.lists(st.sampled_from(ALL), min_size=1, unique=True))
-def test_an_offer_means_just_the_suites_it_was_made_of(suites: list[str]) -> None:
+def test_rp_offer_means_just_its_suites(suites: list[str]) -> None:
     offer = offer_rp(9, suites, [True], [X25519])
     offered = [pair for proposal in offer.proposals for pair in pairs(proposal)]
     assert sorted(offered) == sorted((RP_SUITES[s].integ, RP_SUITES[s].kdf) for s in suites)
@@ -119,9 +119,7 @@ def test_an_offer_means_just_the_suites_it_was_made_of(suites: list[str]) -> Non
     st.lists(st.sampled_from(ALL), min_size=1, unique=True),
     st.lists(st.sampled_from(ALL), min_size=1, unique=True),
 )
-def test_the_responders_first_suite_that_is_on_offer_wins(
-    offered: list[str], acceptable: list[str]
-) -> None:
+def test_select_rp_takes_responders_first_suite(offered: list[str], acceptable: list[str]) -> None:
     offer = offer_rp(9, offered, [True], [X25519])
     common = [name for name in acceptable if name in offered]
     if not common:
@@ -133,7 +131,7 @@ def test_the_responders_first_suite_that_is_on_offer_wins(
     assert verify_rp_answer(offer, choice.answer(1)).suite == common[0]
 
 
-def test_the_offered_suites_come_in_the_peers_order() -> None:
+def test_offered_suites_are_in_peers_order() -> None:
     offer = offer_rp(1, [CMAC, SHA1], [False, True], [X25519])
     assert offered_suites(offer) == (
         (CMAC, False),
@@ -143,7 +141,7 @@ def test_the_offered_suites_come_in_the_peers_order() -> None:
     )
 
 
-def test_an_offer_that_repeats_itself_is_not_read_as_a_product(
+def test_offered_suites_ignore_repetitions(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Else an authenticated peer could keep us busy for a second with a single request."""
@@ -165,7 +163,7 @@ def test_an_offer_that_repeats_itself_is_not_read_as_a_product(
     assert len(looks) == looks_once
 
 
-def test_the_draft_example_is_understood_where_policy_lets_it() -> None:
+def test_select_rp_accepts_draft_example_by_policy() -> None:
     offer = SaPayload.decode_body(DRAFT_EXAMPLE)
     assert offered_suites(offer) == ((SHA1, True), (SHA1, False), (CMAC, True), (CMAC, False))
     choice = select_rp(offer, (CMAC, SHA1), (True,), (X25519,), None, require_key_exchange=False)
@@ -176,13 +174,13 @@ def test_the_draft_example_is_understood_where_policy_lets_it() -> None:
     )
 
 
-def test_a_proposal_without_a_key_exchange_is_refused_by_default() -> None:
+def test_select_rp_refuses_missing_key_exchange_by_default() -> None:
     with pytest.raises(NoProposalChosen):
         choose(SaPayload.decode_body(DRAFT_EXAMPLE))
 
 
 @pytest.mark.parametrize('name', [n for n in ALL if n not in (SHA1, CMAC)])
-def test_without_a_kdf_only_the_algorithms_of_rfc_5926_are_understood(name: str) -> None:
+def test_select_rp_needs_kdf_beyond_rfc_5926(name: str) -> None:
     offer = edited(offer_rp(1, [name], [True], [X25519]), drop=TransformType.TCP_AO_KDF)
     assert offered_suites(offer) == ()
     with pytest.raises(NoProposalChosen):
@@ -190,7 +188,7 @@ def test_without_a_kdf_only_the_algorithms_of_rfc_5926_are_understood(name: str)
 
 
 @pytest.mark.parametrize('name', [SHA1, CMAC])
-def test_a_key_exchange_without_a_kdf_is_answered_without_one(name: str) -> None:
+def test_rp_answer_has_no_kdf_when_offer_had_none(name: str) -> None:
     offer = edited(offer_rp(1, [name], [True], [X25519]), drop=TransformType.TCP_AO_KDF)
     choice = choose(offer)
     assert choice.suite == name
@@ -199,19 +197,19 @@ def test_a_key_exchange_without_a_kdf_is_answered_without_one(name: str) -> None
 
 
 @pytest.mark.parametrize('drop', [TransformType.INTEG, TransformType.TCP_OPTIONS])
-def test_integ_and_tcp_options_are_mandatory(drop: int) -> None:
+def test_select_rp_needs_integ_and_tcp_options(drop: int) -> None:
     with pytest.raises(NoProposalChosen):
         choose(edited(offer_rp(1, ALL, [True], [X25519]), drop=drop))
 
 
 @pytest.mark.parametrize('kind', [1, 2, 5, 13, 240, 243])
-def test_a_transform_type_that_is_not_understood_spoils_its_proposal(kind: int) -> None:
+def test_select_rp_skips_proposal_with_unknown_type(kind: int) -> None:
     with pytest.raises(NoProposalChosen):
         choose(edited(offer_rp(1, ALL, [True], [X25519]), add=Transform(kind, 1)))
 
 
 @pytest.mark.parametrize('kind', [3, 4, 241, 242])
-def test_a_transform_with_an_attribute_is_passed_over(kind: int) -> None:
+def test_select_rp_skips_transform_with_attribute(kind: int) -> None:
     offer = offer_rp(1, [SHA1], [True], [X25519])
     (proposal,) = offer.proposals
     odd = tuple(
@@ -223,7 +221,7 @@ def test_a_transform_with_an_attribute_is_passed_over(kind: int) -> None:
 
 
 @pytest.mark.parametrize('spi', [b'', b'\0', b'\x01\x02', b'\0\0\0\x01'])
-def test_the_spi_is_a_keyid_from_1_to_255(spi: bytes) -> None:
+def test_select_rp_needs_keyid_from_1_to_255(spi: bytes) -> None:
     offer = offer_rp(1, [SHA1], [True], [X25519])
     bad = SaPayload((replace(offer.proposals[0], spi=spi),))
     with pytest.raises(NoProposalChosen):
@@ -233,18 +231,18 @@ def test_the_spi_is_a_keyid_from_1_to_255(spi: bytes) -> None:
 
 
 @pytest.mark.parametrize('keyid', [0, 256, -1])
-def test_we_offer_no_other_keyid(keyid: int) -> None:
+def test_offer_rp_refuses_other_keyid(keyid: int) -> None:
     with pytest.raises(ValueError, match='KeyID'):
         offer_rp(keyid, [SHA1], [True], [X25519])
 
 
-def test_all_proposals_carry_one_keyid() -> None:
+def test_select_rp_needs_one_keyid_in_all_proposals() -> None:
     first, second = offer_rp(1, [SHA1, CMAC], [True], [X25519]).proposals
     with pytest.raises(NoProposalChosen, match='different'):
         choose(SaPayload((first, replace(second, spi=b'\x02'))))
 
 
-def test_another_protocol_is_passed_over() -> None:
+def test_select_rp_skips_other_protocol() -> None:
     esp = Proposal(1, ProtocolId.ESP, b'1234', (Transform(1, 20), Transform(5, 0)))
     (ours,) = offer_rp(1, [SHA1], [True], [X25519]).proposals
     with pytest.raises(NoProposalChosen):
@@ -252,7 +250,7 @@ def test_another_protocol_is_passed_over() -> None:
     assert choose(SaPayload((esp, replace(ours, number=2)))).proposal.number == 2
 
 
-def test_the_flag_about_tcp_options_is_by_policy() -> None:
+def test_select_rp_follows_policy_about_tcp_options() -> None:
     offer = offer_rp(1, [SHA1], [True], [X25519])
     with pytest.raises(NoProposalChosen):
         select_rp(offer, ALL, (False,), (X25519,), X25519)
@@ -262,7 +260,7 @@ def test_the_flag_about_tcp_options_is_by_policy() -> None:
     assert select_rp(both, ALL, (True, False), (X25519,), X25519).tcp_options is True
 
 
-def test_the_group_of_the_ke_payload_is_taken_if_it_is_acceptable() -> None:
+def test_select_rp_takes_acceptable_ke_group() -> None:
     offer = offer_rp(1, [SHA1], [True], [X25519, P256])
     assert select_rp(offer, ALL, (True,), (X25519, P256), P256).group == P256
     assert select_rp(offer, ALL, (True,), (X25519,), P256).group == X25519
@@ -270,7 +268,7 @@ def test_the_group_of_the_ke_payload_is_taken_if_it_is_acceptable() -> None:
         select_rp(offer, ALL, (True,), (KeyExchangeId.ECP_384,), P256)
 
 
-def test_no_key_exchange_is_taken_only_where_policy_lets_it() -> None:
+def test_select_rp_takes_none_only_by_policy() -> None:
     none = Transform(TransformType.KE, KeyExchangeId.NONE)
     offer = edited(offer_rp(1, [SHA1], [True], []), add=none)
     with pytest.raises(NoProposalChosen):
@@ -281,20 +279,20 @@ def test_no_key_exchange_is_taken_only_where_policy_lets_it() -> None:
     assert verify_rp_answer(offer, choice.answer(1)).group is None
 
 
-def test_in_ike_auth_a_proposal_that_wants_a_key_exchange_is_refused() -> None:
+def test_select_rp_refuses_key_exchange_in_ike_auth() -> None:
     # RFC 7296, 1.2: no group but NONE there.
     offer = offer_rp(1, [SHA1], [True], [X25519])
     with pytest.raises(NoProposalChosen):
         select_rp(offer, ALL, (True,), (), None, require_key_exchange=False)
 
 
-def test_in_ike_auth_a_proposal_without_ke_is_taken() -> None:
+def test_select_rp_takes_proposal_without_ke_in_ike_auth() -> None:
     offer = offer_rp(1, [SHA1], [True], [])
     choice = select_rp(offer, ALL, (True,), (), None, require_key_exchange=False)
     assert verify_rp_answer(offer, choice.answer(1)).suite == SHA1
 
 
-def test_an_additional_key_exchange_is_refused_unless_none_is_on_offer() -> None:
+def test_select_rp_refuses_additional_exchange_without_none() -> None:
     offer = edited(
         offer_rp(1, [SHA1], [True], [X25519]),
         add=Transform(TransformType.ADDKE1, KeyExchangeId.ML_KEM_768),
@@ -305,7 +303,7 @@ def test_an_additional_key_exchange_is_refused_unless_none_is_on_offer() -> None
     assert none in choose(edited(offer, add=none)).proposal.transforms
 
 
-def test_an_answer_that_pairs_an_integ_with_a_foreign_kdf_is_invalid() -> None:
+def test_verify_rp_answer_refuses_foreign_kdf() -> None:
     # Only a careless offer allows it: SHA-1 and AES-CMAC in one proposal.
     (first, second) = offer_rp(1, [SHA1, CMAC], [True], [X25519]).proposals
     careless = SaPayload((replace(first, transforms=first.transforms + second.transforms[:2]),))
@@ -317,13 +315,13 @@ def test_an_answer_that_pairs_an_integ_with_a_foreign_kdf_is_invalid() -> None:
 
 
 @pytest.mark.parametrize('drop', [3, 4, 241, 242])
-def test_an_answer_without_a_type_that_was_offered_is_invalid(drop: int) -> None:
+def test_verify_rp_answer_needs_every_offered_type(drop: int) -> None:
     offer = offer_rp(1, [SHA1], [True], [X25519])
     with pytest.raises(InvalidAnswer, match='other transform types'):
         verify_rp_answer(offer, edited(choose(offer).answer(1), drop=drop))
 
 
-def test_an_answer_with_another_number_is_invalid() -> None:
+def test_verify_rp_answer_refuses_other_number() -> None:
     offer = offer_rp(1, [SHA1, CMAC], [True], [X25519])
     (chosen,) = choose(offer).answer(1).proposals
     assert chosen.number == 1
@@ -332,7 +330,7 @@ def test_an_answer_with_another_number_is_invalid() -> None:
 
 
 @given(sa_payloads)
-def test_any_offer_and_any_answer_is_refused_or_chosen(payload: SaPayload) -> None:
+def test_rp_negotiation_chooses_or_refuses_any_offer(payload: SaPayload) -> None:
     offered_suites(payload)
     with pytest.raises(NoProposalChosen):
         choose(payload)
@@ -341,6 +339,6 @@ def test_any_offer_and_any_answer_is_refused_or_chosen(payload: SaPayload) -> No
 
 
 @pytest.mark.parametrize(('suites', 'options'), [([], [True]), ([SHA1], [])])
-def test_an_empty_offer_is_our_own_fault(suites: list[str], options: list[bool]) -> None:
+def test_offer_rp_refuses_empty_lists(suites: list[str], options: list[bool]) -> None:
     with pytest.raises(ValueError, match='needs a suite'):
         offer_rp(1, suites, options, [X25519])

@@ -63,11 +63,11 @@ def used(key: Any, hashes_of_peer: set[SignatureHash], announced: tuple[bytes, .
 
 
 @pytest.mark.parametrize('name', PUBLISHED_IDENTIFIERS)
-def test_the_algorithm_identifiers_are_the_published_ones(name: str) -> None:
+def test_algorithm_identifiers_match_published_ones(name: str) -> None:
     assert bytes.fromhex(PUBLISHED_IDENTIFIERS[name]) in scheme(name).identifiers
 
 
-def test_what_we_send_for_pss_is_der_without_the_default_trailer() -> None:
+def test_pss_identifier_is_der_without_default_trailer() -> None:
     # X.690, 11.5: a default value isn't encoded. RFC 7427, A.4.3 shows it and must be accepted.
     assert scheme('rsa-pss-sha256').identifier.hex() == (
         '304106092a864886f70d01010a3034a00f300d06096086480165030402010500'
@@ -75,18 +75,18 @@ def test_what_we_send_for_pss_is_der_without_the_default_trailer() -> None:
     )
 
 
-def test_no_identifier_stands_for_two_schemes() -> None:
+def test_algorithm_identifiers_name_one_scheme_each() -> None:
     everything = [identifier for one in SCHEMES for identifier in one.identifiers]
     assert len(set(everything)) == len(everything)
 
 
-def test_sha1_is_nowhere() -> None:
+def test_schemes_have_no_sha1() -> None:
     # RFC 8247, 3.2: MUST NOT.
     assert SignatureHash.SHA1 not in SUPPORTED_HASHES
 
 
 @pytest.mark.parametrize('kind', KIND_NAMES)
-def test_every_kind_of_key_signs_and_verifies_by_method_14(kind: str) -> None:
+def test_every_kind_of_key_signs_by_method_14(kind: str) -> None:
     key = PrivateKey(keys(kind))
     method, data = key.sign(OCTETS, EVERYTHING)
     assert method == DIGITAL_SIGNATURE
@@ -96,7 +96,7 @@ def test_every_kind_of_key_signs_and_verifies_by_method_14(kind: str) -> None:
 
 
 @pytest.mark.parametrize('kind', KIND_NAMES)
-def test_another_key_of_the_kind_does_not_verify(kind: str) -> None:
+def test_verify_fails_with_another_key_of_kind(kind: str) -> None:
     method, data = PrivateKey(keys(kind, 1)).sign(OCTETS, EVERYTHING)
     with pytest.raises(AuthenticationFailed, match='signature is wrong'):
         PrivateKey(keys(kind)).public_key.verify(method, data, OCTETS)
@@ -104,7 +104,7 @@ def test_another_key_of_the_kind_does_not_verify(kind: str) -> None:
 
 @pytest.mark.parametrize('kind', KIND_NAMES)
 @pytest.mark.parametrize('other', KIND_NAMES)
-def test_a_signature_for_another_kind_of_key_does_not_fit(kind: str, other: str) -> None:
+def test_verify_fails_with_another_kind_of_key(kind: str, other: str) -> None:
     if kind.startswith('ecdsa') and other.startswith('ecdsa'):
         return  # RFC 7427 ties no curve to a hash
     if kind == other:
@@ -128,14 +128,14 @@ def test_a_signature_for_another_kind_of_key_does_not_fit(kind: str, other: str)
         ('ml-dsa-65', {SHA256, IDENTITY}, 'ml-dsa-65'),
     ],
 )
-def test_we_sign_with_the_best_hash_that_the_peer_announced(
+def test_sign_uses_best_announced_hash(
     kind: str, hashes_of_peer: set[SignatureHash], name: str
 ) -> None:
     assert used(keys(kind), hashes_of_peer) == name
 
 
 @pytest.mark.parametrize('kind', ['ed25519', 'ed448', 'ml-dsa-44', 'ml-dsa-65', 'ml-dsa-87'])
-def test_a_key_that_hashes_for_itself_wants_a_peer_that_knows_the_identity_hash(kind: str) -> None:
+def test_sign_needs_identity_hash_for_self_hashing_key(kind: str) -> None:
     # RFC 8420, 2.
     with pytest.raises(AuthenticationFailed, match=f"didn't announce that it takes {kind}"):
         PrivateKey(keys(kind)).sign(OCTETS, {SHA256, SHA384, SHA512})
@@ -143,12 +143,12 @@ def test_a_key_that_hashes_for_itself_wants_a_peer_that_knows_the_identity_hash(
         PrivateKey(keys(kind)).sign(OCTETS, ())
 
 
-def test_a_hash_that_we_do_not_use_is_no_help() -> None:
+def test_sign_ignores_unknown_hash() -> None:
     with pytest.raises(AuthenticationFailed, match="didn't announce"):
         PrivateKey(keys('rsa')).sign(OCTETS, {SignatureHash.SHA1})
 
 
-def test_an_announced_algorithm_goes_before_our_own_order() -> None:
+def test_sign_prefers_announced_algorithm() -> None:
     # RFC 9593: what the peer said it takes, if it said so.
     pkcs1 = scheme('rsa-pkcs1-sha512').identifier
     assert used(keys('rsa'), set(EVERYTHING), (pkcs1,)) == 'rsa-pkcs1-sha512'
@@ -163,7 +163,7 @@ def test_an_announced_algorithm_goes_before_our_own_order() -> None:
 
 
 @pytest.mark.parametrize('name', [one.name for one in SCHEMES])
-def test_every_way_to_write_an_identifier_is_accepted(name: str) -> None:
+def test_verify_accepts_every_form_of_identifier(name: str) -> None:
     one = scheme(name)
     for kind in one.kinds:
         key = keys(kind.name)
@@ -172,7 +172,7 @@ def test_every_way_to_write_an_identifier_is_accepted(name: str) -> None:
             PrivateKey(key).public_key.verify(DIGITAL_SIGNATURE, data, OCTETS)
 
 
-def test_pss_has_a_salt_as_long_as_the_hash() -> None:
+def test_pss_salt_is_as_long_as_hash() -> None:
     # RFC 8247, 3.2 and RFC 7427, A.4.3: what the identifier says, and nothing else.
     key: rsa.RSAPrivateKey = keys('rsa')
     long_salt = key.sign(
@@ -188,7 +188,7 @@ def test_pss_has_a_salt_as_long_as_the_hash() -> None:
 # --- Published signatures ------------------------------------------------------------------------
 
 
-def test_ed448_of_rfc_8032() -> None:
+def test_ed448_matches_rfc_8032() -> None:
     # RFC 8032, 7.4, "1 octet".
     private = ed448.Ed448PrivateKey.from_private_bytes(
         bytes.fromhex(
@@ -232,7 +232,7 @@ RFC_4754 = {
 
 
 @pytest.mark.parametrize('section', RFC_4754)
-def test_ecdsa_of_rfc_4754(section: str) -> None:
+def test_ecdsa_matches_rfc_4754(section: str) -> None:
     method, curve, point, signature = RFC_4754[section]
     key = ec.EllipticCurvePublicKey.from_encoded_point(curve, b'\x04' + bytes.fromhex(point))
     public = PublicKey(_spki(key))
@@ -253,7 +253,7 @@ LENGTHS = {'ecdsa-p256': 64, 'ecdsa-p384': 96, 'ecdsa-p521': 132}
 
 
 @pytest.mark.parametrize('kind', CLASSIC)
-def test_without_announced_hashes_the_classic_method_is_used(kind: str) -> None:
+def test_sign_uses_classic_method_without_hashes(kind: str) -> None:
     # RFC 7427, 3: method 14 only if both sides sent SIGNATURE_HASH_ALGORITHMS.
     key = PrivateKey(keys(kind))
     method, data = key.sign(OCTETS, ())
@@ -266,7 +266,7 @@ def test_without_announced_hashes_the_classic_method_is_used(kind: str) -> None:
 
 @pytest.mark.parametrize('kind', KIND_NAMES)
 @pytest.mark.parametrize('method', [0, 1, 2, 3, 9, 10, 11, 12, 13, 255])
-def test_a_classic_method_goes_with_one_kind_of_key(kind: str, method: int) -> None:
+def test_classic_method_fits_one_kind_of_key(kind: str, method: int) -> None:
     if CLASSIC.get(kind) == method:
         return
     with pytest.raises(AuthenticationFailed, match='does not fit'):
@@ -274,7 +274,7 @@ def test_a_classic_method_goes_with_one_kind_of_key(kind: str, method: int) -> N
 
 
 @pytest.mark.parametrize('kind', LENGTHS)
-def test_a_classic_ecdsa_signature_has_one_length(kind: str) -> None:
+def test_classic_ecdsa_signature_has_one_length(kind: str) -> None:
     # RFC 4754, 3: r | s, each as long as the curve's order.
     key = PrivateKey(keys(kind))
     method, data = key.sign(OCTETS, ())
@@ -286,13 +286,13 @@ def test_a_classic_ecdsa_signature_has_one_length(kind: str) -> None:
 
 
 @pytest.mark.parametrize('algorithm', [hashes.SHA256(), hashes.SHA384(), hashes.SHA512()])
-def test_a_classic_rsa_signature_may_have_any_sha2(algorithm: hashes.HashAlgorithm) -> None:
+def test_classic_rsa_signature_may_use_any_sha2(algorithm: hashes.HashAlgorithm) -> None:
     # RFC 7296, 3.8 leaves the hash to the signer.
     signature = keys('rsa').sign(OCTETS, padding.PKCS1v15(), algorithm)
     PrivateKey(keys('rsa')).public_key.verify(1, signature, OCTETS)
 
 
-def test_a_classic_rsa_signature_with_sha1_is_refused() -> None:
+def test_classic_rsa_signature_with_sha1_is_refused() -> None:
     signature = keys('rsa').sign(OCTETS, padding.PKCS1v15(), hashes.SHA1())
     with pytest.raises(AuthenticationFailed, match='signature is wrong'):
         PrivateKey(keys('rsa')).public_key.verify(1, signature, OCTETS)
@@ -328,7 +328,7 @@ WEAK: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize('name', WEAK)
-def test_keys_that_are_weak_or_of_another_kind_are_refused(name: str) -> None:
+def test_kind_of_refuses_weak_and_other_keys(name: str) -> None:
     # RFC 8247, 3.1.1 for RSA.
     key, why = WEAK[name]
     with pytest.raises(CredentialError, match=why):
@@ -340,7 +340,7 @@ def test_keys_that_are_weak_or_of_another_kind_are_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize('data', [b'', b'\0', b'\x05abc', b'\xff' * 20])
-def test_authentication_data_without_an_identifier_is_refused(data: bytes) -> None:
+def test_verify_refuses_data_without_identifier(data: bytes) -> None:
     with pytest.raises(AuthenticationFailed):
         PrivateKey(keys('rsa')).public_key.verify(DIGITAL_SIGNATURE, data, OCTETS)
 
@@ -352,7 +352,7 @@ def _signed(kind: str, classic: bool) -> tuple[int, bytes]:
 
 @pytest.mark.parametrize('kind', KIND_NAMES)
 @given(st.data())
-def test_any_other_signature_is_refused(kind: str, data: st.DataObject) -> None:
+def test_verify_refuses_any_other_signature(kind: str, data: st.DataObject) -> None:
     key = PrivateKey(keys(kind))
     classic = kind in CLASSIC and data.draw(st.booleans())
     method, good = _signed(kind, classic)
@@ -366,13 +366,11 @@ def test_any_other_signature_is_refused(kind: str, data: st.DataObject) -> None:
 
 
 @given(st.binary(max_size=300), st.integers(0, 255), st.binary(max_size=300))
-def test_any_octets_as_a_public_key_are_the_peers_fault(
-    spki: bytes, method: int, data: bytes
-) -> None:
+def test_public_key_blames_peer_when_octets_are_any(spki: bytes, method: int, data: bytes) -> None:
     with pytest.raises(AuthenticationFailed):
         PublicKey(spki).verify(method, data, OCTETS)
 
 
-def test_a_public_key_of_absurd_length_is_not_even_read() -> None:
+def test_public_key_is_not_read_when_too_long() -> None:
     with pytest.raises(AuthenticationFailed, match="can't be read"):
         PublicKey(bytes(5000)).verify(DIGITAL_SIGNATURE, b'', OCTETS)

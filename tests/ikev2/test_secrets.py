@@ -188,7 +188,7 @@ def left(made: list[Secret]) -> list[Secret]:
 
 @pytest.mark.parametrize('policy', [PLAIN, HYBRID, TWO], ids=['plain', 'hybrid', 'two'])
 @pytest.mark.parametrize('life', LIVES)
-def test_what_is_left_is_what_is_needed(
+def test_secrets_left_are_those_needed(
     life: Callable[[Bench], None], policy: IkePolicy, made: list[Secret]
 ) -> None:
     bench = Bench(a=replace(peer_a(), policy=policy), b=replace(peer_b(), policy=policy))
@@ -249,7 +249,7 @@ def ends(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize('which', UP)
-def test_of_the_keys_with_and_without_a_ppk_one_set_is_left(which: str, made: list[Secret]) -> None:
+def test_keys_are_left_either_with_or_without_ppk(which: str, made: list[Secret]) -> None:
     bench = UP[which]()
     made.clear()
     ends(bench)
@@ -260,7 +260,7 @@ def test_of_the_keys_with_and_without_a_ppk_one_set_is_left(which: str, made: li
 
 
 @pytest.mark.parametrize('which', FAILING)
-def test_a_failed_ike_auth_leaves_no_secret(which: str, made: list[Secret]) -> None:
+def test_secrets_are_wiped_when_ike_auth_fails(which: str, made: list[Secret]) -> None:
     bench = FAILING[which]()
     made.clear()
     ends(bench)
@@ -271,7 +271,7 @@ def test_a_failed_ike_auth_leaves_no_secret(which: str, made: list[Secret]) -> N
     assert not left(made)
 
 
-def test_an_ike_auth_that_is_not_answered_leaves_no_secret(made: list[Secret]) -> None:
+def test_secrets_are_wiped_when_ike_auth_is_unanswered(made: list[Secret]) -> None:
     bench = with_ppk(PPK, PPK)
     made.clear()
     bench.fate = lambda d: [] if is_kind(d, ExchangeType.IKE_AUTH, response=False) else [LATENCY]
@@ -281,7 +281,7 @@ def test_an_ike_auth_that_is_not_answered_leaves_no_secret(made: list[Secret]) -
     assert not left(made)
 
 
-def test_an_ike_auth_that_we_cannot_ask_leaves_no_secret(
+def test_secrets_are_wiped_when_ike_auth_cannot_be_sent(
     made: list[Secret], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sha256_only = NotifyPayload(NotifyType.SIGNATURE_HASH_ALGORITHMS, b'\0\2')
@@ -298,7 +298,7 @@ def test_an_ike_auth_that_we_cannot_ask_leaves_no_secret(
 
 
 @pytest.mark.parametrize('responder', [False, True], ids=['request', 'answer'])
-def test_an_ike_auth_that_is_malformed_leaves_no_secret(
+def test_secrets_are_wiped_when_ike_auth_is_malformed(
     responder: bool, made: list[Secret], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(*_: object, **__: object) -> float | None:

@@ -45,7 +45,7 @@ def works(bench: Bench) -> str:
 
 @pytest.mark.parametrize('name', sorted(ENCRYPTIONS))
 @pytest.mark.parametrize('prf', [PrfId.HMAC_SHA2_256, PrfId.HMAC_SHA2_384, PrfId.HMAC_SHA2_512])
-def test_every_encryption_with_every_prf(name: str, prf: PrfId) -> None:
+def test_ike_sa_comes_up_with_every_encryption_and_prf(name: str, prf: PrfId) -> None:
     policy = IkePolicy(encryptions=(ENCRYPTIONS[name],), prfs=(prf,))
     assert name in works(between(policy))
 
@@ -54,7 +54,7 @@ def test_every_encryption_with_every_prf(name: str, prf: PrfId) -> None:
     'group', [K.CURVE25519, K.ECP_256, K.ECP_384, K.MODP_2048, K.MODP_3072, K.MODP_4096]
 )
 @pytest.mark.parametrize('additional', [None, K.ML_KEM_768, K.ML_KEM_1024])
-def test_every_group_alone_and_with_ml_kem(group: K, additional: K | None) -> None:
+def test_ike_sa_comes_up_with_every_group_and_ml_kem(group: K, additional: K | None) -> None:
     policy = IkePolicy(
         groups=(group,),
         additional=(additional,) if additional is not None else (),
@@ -64,7 +64,7 @@ def test_every_group_alone_and_with_ml_kem(group: K, additional: K | None) -> No
 
 
 @pytest.mark.parametrize('name', POLICIES)
-def test_every_policy_with_itself(name: str) -> None:
+def test_ike_sa_comes_up_with_every_policy(name: str) -> None:
     assert works(between(POLICIES[name]))
 
 
@@ -81,7 +81,7 @@ def test_every_policy_with_itself(name: str) -> None:
     ],
 )
 @pytest.mark.parametrize('turned', [False, True])
-def test_which_policies_meet(one: str, other: str, meet: bool, turned: bool) -> None:
+def test_policies_meet_as_documented(one: str, other: str, meet: bool, turned: bool) -> None:
     pair = (other, one) if turned else (one, other)
     bench = between(*(POLICIES[name] for name in pair))
     if meet:
@@ -117,7 +117,7 @@ def methods(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, bytes]]:
 
 
 @pytest.mark.parametrize('kind', KIND_NAMES)
-def test_every_kind_of_raw_key_pinned_by_fingerprint(
+def test_ike_sa_comes_up_with_every_raw_key_by_fingerprint(
     kind: str, methods: list[tuple[int, bytes]]
 ) -> None:
     works(pinned(keys(kind, 1), keys('ed25519', 2)))
@@ -128,7 +128,7 @@ def test_every_kind_of_raw_key_pinned_by_fingerprint(
 
 
 @pytest.mark.parametrize('scheme', [s.name for s in SCHEMES if s.name.startswith(('rsa', 'ecdsa'))])
-def test_every_way_to_sign_that_a_peer_announces(
+def test_ike_sa_comes_up_with_every_announced_scheme(
     scheme: str, methods: list[tuple[int, bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (wanted,) = (one for one in SCHEMES if one.name == scheme)
@@ -155,7 +155,7 @@ def test_every_way_to_sign_that_a_peer_announces(
         ('ecdsa-p521', AuthMethod.ECDSA_SHA512_P521),
     ],
 )
-def test_the_classic_methods_between_ends_that_announce_no_hashes(
+def test_ike_sa_comes_up_with_classic_methods_without_hashes(
     kind: str,
     method: AuthMethod,
     methods: list[tuple[int, bytes]],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ikev2.timers import Timers
 
 
-def test_what_is_due_runs_in_the_order_of_the_deadlines() -> None:
+def test_timers_run_in_order_of_deadlines() -> None:
     timers = Timers()
     ran: list[str] = []
     timers.at(2.0, lambda now: ran.append('second'))
@@ -16,7 +16,7 @@ def test_what_is_due_runs_in_the_order_of_the_deadlines() -> None:
     assert timers.next() == 3.0
 
 
-def test_a_cancelled_timer_never_runs_and_wakes_nobody() -> None:
+def test_timer_never_runs_when_cancelled() -> None:
     timers = Timers()
     ran: list[str] = []
     timers.at(1.0, lambda now: ran.append('x')).cancel()
@@ -25,7 +25,7 @@ def test_a_cancelled_timer_never_runs_and_wakes_nobody() -> None:
     assert ran == []
 
 
-def test_an_action_may_cancel_one_that_is_due_in_the_same_round() -> None:
+def test_timer_may_be_cancelled_in_same_round() -> None:
     timers = Timers()
     ran: list[str] = []
     first = timers.at(1.0, lambda now: second.cancel())
@@ -35,7 +35,7 @@ def test_an_action_may_cancel_one_that_is_due_in_the_same_round() -> None:
     assert ran == []
 
 
-def test_an_action_that_is_due_again_at_once_waits_for_the_next_round() -> None:
+def test_timer_waits_for_next_round_when_due_at_once() -> None:
     timers = Timers()
     rounds: list[float] = []
 
@@ -49,7 +49,7 @@ def test_an_action_that_is_due_again_at_once_waits_for_the_next_round() -> None:
     assert timers.next() == 1.0
 
 
-def test_cancelled_timers_are_released_and_the_others_still_run() -> None:
+def test_timers_release_cancelled_ones() -> None:
     timers = Timers()
     ran: list[int] = []
     kept = [timers.at(float(i), lambda now, i=i: ran.append(i)) for i in range(5)]  # type: ignore[misc]

@@ -19,13 +19,13 @@ PAYLOAD = TsiPayload.of(SELECTOR)
 (ONE,) = PAYLOAD.selectors
 
 
-def test_an_ipv4_selector_octet_by_octet() -> None:
+def test_ipv4_selector_matches_octet_by_octet() -> None:
     assert PAYLOAD.encode_body() == bytes.fromhex(
         '01 000000  07 06 0010  9c41 9c41  c0000201 c0000201'
     )
 
 
-def test_an_ipv6_selector_octet_by_octet() -> None:
+def test_ipv6_selector_matches_octet_by_octet() -> None:
     payload = TsrPayload.of(Selector(ip_address('2001:db8::1'), 179))
     address = '20010db8000000000000000000000001'
     assert payload.encode_body() == bytes.fromhex(
@@ -34,7 +34,7 @@ def test_an_ipv6_selector_octet_by_octet() -> None:
 
 
 @given(st.ip_addresses(), st.integers(1, 65535))
-def test_any_end_of_a_connection_comes_back(address: object, port: int) -> None:
+def test_selector_round_trip_gives_same_end(address: object, port: int) -> None:
     selector = Selector(address, port)  # type: ignore[arg-type]
     assert TsiPayload.decode_body(TsiPayload.of(selector).encode_body()).single() == selector
 
@@ -55,7 +55,7 @@ def unacceptable() -> dict[str, TsiPayload]:
 
 
 @pytest.mark.parametrize('what', unacceptable())
-def test_anything_else_is_unacceptable(what: str) -> None:
+def test_single_refuses_anything_else(what: str) -> None:
     payload = unacceptable()[what]
     assert TsiPayload.decode_body(payload.encode_body()) == payload
     with pytest.raises(TrafficSelectorsUnacceptable) as caught:
@@ -77,12 +77,12 @@ def test_anything_else_is_unacceptable(what: str) -> None:
         '01 0000',
     ],
 )
-def test_counts_and_lengths_must_agree(body: str) -> None:
+def test_ts_payload_is_malformed_when_counts_disagree(body: str) -> None:
     with pytest.raises(MalformedMessage):
         TsiPayload.decode_body(bytes.fromhex(body))
 
 
 @pytest.mark.parametrize(('start', 'end'), [(4, 16), (5, 5), (0, 0)])
-def test_a_selector_has_two_addresses_of_one_family(start: int, end: int) -> None:
+def test_selector_refuses_two_address_families(start: int, end: int) -> None:
     with pytest.raises(ValueError, match='4 or of 16'):
         TrafficSelector(6, 1, 1, bytes(start), bytes(end))

@@ -58,9 +58,7 @@ def receive(sockets: UdpSockets) -> list[Datagram]:
     return []
 
 
-def test_the_address_that_was_asked_is_known_and_the_answer_leaves_from_it(
-    sockets: UdpSockets, peer: socket.socket
-) -> None:
+def test_answer_leaves_from_asked_address(sockets: UdpSockets, peer: socket.socket) -> None:
     port = sockets.ports[0]
     peer.sendto(b'hello there', ('127.0.0.2', port))
     (datagram,) = receive(sockets)
@@ -90,7 +88,7 @@ def test_receive_puts_handshakes_last_when_a_rekey_waits(
     assert [d.data for d in receive(sockets)] == [*sent[2:], *sent[:2]]
 
 
-def test_the_same_over_ipv6(sockets: UdpSockets) -> None:
+def test_answer_leaves_from_asked_address_over_ipv6(sockets: UdpSockets) -> None:
     port = sockets.ports[1]
     with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as peer:
         peer.bind(('::1', 0))
@@ -103,9 +101,7 @@ def test_the_same_over_ipv6(sockets: UdpSockets) -> None:
         assert peer.recvfrom(100)[1][:2] == ('::1', port)
 
 
-def test_a_marker_is_taken_on_any_port_and_one_datagram_may_lack_it(
-    sockets: UdpSockets, peer: socket.socket
-) -> None:
+def test_receive_accepts_marker_on_any_port(sockets: UdpSockets, peer: socket.socket) -> None:
     for port in sockets.ports:
         peer.sendto(bytes(4) + b'message', ('127.0.0.1', port))
         assert [d.data for d in receive(sockets)] == [b'message']
@@ -133,22 +129,22 @@ def test_no_marker_is_sent_when_one_port_is_500(
     assert peer.recv(100) == b'message'
 
 
-def test_a_nat_keepalive_is_nothing(sockets: UdpSockets, peer: socket.socket) -> None:
+def test_receive_ignores_nat_keepalive(sockets: UdpSockets, peer: socket.socket) -> None:
     peer.sendto(b'\xff', ('127.0.0.1', sockets.ports[1]))
     peer.sendto(b'then', ('127.0.0.1', sockets.ports[1]))
     assert [d.data for d in receive(sockets)] == [b'then']
 
 
-def test_large_messages_pass(sockets: UdpSockets, peer: socket.socket) -> None:
+def test_send_passes_large_messages(sockets: UdpSockets, peer: socket.socket) -> None:
     sockets.send(Datagram(bytes(9000), HOME, sockets.ports[0], HOME, peer.getsockname()[1]))
     assert len(peer.recv(65535)) == 9004
 
 
-def test_nothing_there_is_no_error(sockets: UdpSockets) -> None:
+def test_receive_returns_nothing_without_datagrams(sockets: UdpSockets) -> None:
     assert sockets.receive() == []
 
 
-def test_what_the_kernel_refuses_is_counted_with_its_reason(sockets: UdpSockets) -> None:
+def test_send_counts_refusals_with_reason(sockets: UdpSockets) -> None:
     nowhere = ip_address('198.51.100.1')
     sockets.send(Datagram(b'x', nowhere, sockets.ports[0], HOME, 500))
     sockets.send(Datagram(b'x', HOME, 1, HOME, 500))
@@ -158,19 +154,19 @@ def test_what_the_kernel_refuses_is_counted_with_its_reason(sockets: UdpSockets)
     assert not sockets.take_failures()
 
 
-def test_a_port_in_use_is_told_with_what_to_do(sockets: UdpSockets) -> None:
+def test_open_explains_port_in_use(sockets: UdpSockets) -> None:
     with pytest.raises(UdpError, match=rf'UDP port {sockets.ports[0]}.*other IKE daemon'):
         UdpSockets(sockets.ports)
 
 
-def test_descriptors_are_gone_after_close() -> None:
+def test_close_leaves_no_descriptors() -> None:
     sockets = UdpSockets(free_ports())
     assert len(sockets.filenos()) == 2 * len(sockets.families)
     sockets.close()
     assert sockets.filenos() == []
 
 
-def test_a_host_without_ipv6_does_without(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_open_works_on_host_without_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:
     class OnlyIpv4(socket.socket):
         def __init__(self, family: int, kind: int) -> None:
             if family == socket.AF_INET6:
@@ -190,7 +186,7 @@ def test_a_host_without_ipv6_does_without(monkeypatch: pytest.MonkeyPatch) -> No
     ('number', 'advice'),
     [(errno.EACCES, 'CAP_NET_BIND_SERVICE'), (errno.EADDRNOTAVAIL, 'UDP port')],
 )
-def test_why_a_port_cannot_be_used_is_told(
+def test_open_explains_unusable_port(
     number: int, advice: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Refused(socket.socket):
@@ -232,7 +228,7 @@ def test_an_icmp_error_does_not_cost_the_next_datagram(
 # --- by one interface ---------------------------------------------------------------------------
 
 
-def test_sockets_of_a_device_get_what_comes_by_it(sockets: UdpSockets) -> None:
+def test_device_sockets_get_datagrams_of_their_device(sockets: UdpSockets) -> None:
     with sockets.sharing():
         bound = UdpSockets(sockets.ports, sockets.families, 'lo')
     datagram = Datagram(b'x' * 28, HOME, sockets.ports[1], OTHER, sockets.ports[1])
@@ -254,6 +250,6 @@ def test_ports_are_nobody_elses_when_they_were_shared(sockets: UdpSockets) -> No
     bound.close()
 
 
-def test_a_device_that_there_is_not_is_told(sockets: UdpSockets) -> None:
+def test_open_explains_missing_device(sockets: UdpSockets) -> None:
     with sockets.sharing(), pytest.raises(UdpError, match='No such device'):
         UdpSockets(sockets.ports, sockets.families, 'nowhere')

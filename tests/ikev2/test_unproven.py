@@ -93,7 +93,7 @@ def _answers(datagram: Datagram, asked: Anything) -> bool:
 
 
 @pytest.mark.parametrize('request_', REQUESTS)
-def test_a_responder_that_we_refuse_is_served_nothing(request_: str) -> None:
+def test_refused_responder_is_served_nothing(request_: str) -> None:
     bench = impostor_answers()
     kind, payloads = REQUESTS[request_]
     before = bench.a.endpoint.snapshot().peer('b').counters.unexpected
@@ -108,7 +108,7 @@ def test_a_responder_that_we_refuse_is_served_nothing(request_: str) -> None:
 
 @pytest.mark.parametrize('when', ['before its AUTH', 'after its AUTH was refused'])
 @pytest.mark.parametrize('request_', [r for r in REQUESTS if r not in LEADING])
-def test_an_initiator_without_proof_is_served_nothing(request_: str, when: str) -> None:
+def test_unproven_initiator_is_served_nothing(request_: str, when: str) -> None:
     proves = when != 'before its AUTH'
     bench = Bench(b=peer_b(psk('what no A has')))
     bench.fate = lambda d: [] if is_kind(d, AUTH, response=proves) else [LATENCY]
@@ -126,7 +126,7 @@ def test_an_initiator_without_proof_is_served_nothing(request_: str, when: str) 
     heard_nothing(bench, bench.b, asked, before)
 
 
-def test_a_refused_responder_is_told_until_it_has_heard_it() -> None:
+def test_refusal_is_repeated_until_responder_answers() -> None:
     bench = Bench(a=peer_a(psk('what no B has')))
     lost: list[Datagram] = []
 
@@ -150,7 +150,7 @@ def test_a_refused_responder_is_told_until_it_has_heard_it() -> None:
     assert not sas_of(bench.b)
 
 
-def test_a_refused_responder_that_never_answers_is_given_up() -> None:
+def test_refused_responder_is_given_up_without_answer() -> None:
     bench = impostor_answers()
     bench.run(40)
     sent = [d for d in bench.wire if _refusal(d)]
@@ -161,7 +161,7 @@ def test_a_refused_responder_that_never_answers_is_given_up() -> None:
     assert not bench.a.all(IkeSaDown)
 
 
-def test_a_peer_that_is_removed_while_we_refuse_it_leaves_nothing() -> None:
+def test_peer_removed_while_refused_leaves_nothing() -> None:
     bench = impostor_answers()
     bench.a.endpoint.remove_peer('b', bench.now)
     assert not sas_of(bench.a)

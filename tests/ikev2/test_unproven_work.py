@@ -160,7 +160,7 @@ def test_answer_that_gave_way_is_tried_again_when_it_is_repeated() -> None:
     assert sum(map(len, bench.a.endpoint._context.sas.values())) == 2
 
 
-def test_repetitions_of_ike_auth_are_few_when_many_answers_are_forged() -> None:
+def test_repetitions_of_ike_auth_are_few_when_answers_are_forged() -> None:
     bench = Bench()
     bench.fate = lambda datagram: []
     bench.a.endpoint.connect('b', bench.now)
@@ -228,7 +228,7 @@ def test_next_attempt_uses_the_other_addresses_when_one_failed() -> None:
     assert sas_of(bench.a)[0].path.remote == B6
 
 
-def test_next_attempt_uses_the_other_addresses_when_auth_was_lost() -> None:
+def test_next_attempt_uses_other_addresses_when_auth_was_lost() -> None:
     bench = two_paths()
     bench.fate = lambda d: (
         [] if d.local.version == 4 and is_kind(d, AUTH, response=False) else [LATENCY]
@@ -240,7 +240,7 @@ def test_next_attempt_uses_the_other_addresses_when_auth_was_lost() -> None:
     assert sas_of(bench.a)[0].path.remote == B6
 
 
-def test_next_attempt_keeps_its_addresses_when_a_stranger_gave_up() -> None:
+def test_next_attempt_keeps_addresses_when_a_stranger_gave_up() -> None:
     """A half-open IKE SA that expires says nothing of a path."""
     bench = two_paths()
     bench.inject(init_request(1))
@@ -263,7 +263,7 @@ def test_next_attempt_uses_the_addresses_that_worked() -> None:
         assert {sa.path.remote.version for sa in sas_of(node) if sa.finished} == {6}
 
 
-def test_next_attempt_uses_the_other_addresses_when_a_path_breaks() -> None:
+def test_next_attempt_uses_other_addresses_when_a_path_breaks() -> None:
     bench = two_paths()
     bench.connect()
     bench.fate = lambda datagram: [] if datagram.local.version == 4 else [LATENCY]
@@ -318,7 +318,7 @@ def many_anchors(number: int) -> Bench:
     return bench
 
 
-def test_cookie_comes_first_when_the_answer_is_three_times_as_long() -> None:
+def test_cookie_comes_first_when_answer_is_three_times_as_long() -> None:
     bench = many_anchors(10)
     request = init_request(1)
     bench.inject(request)

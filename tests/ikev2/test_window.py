@@ -11,7 +11,7 @@ from ikev2.sa.window import AnswerWindow, Retransmission, Verdict
 from ikev2.timers import Timers
 
 
-def test_a_request_is_new_once_and_then_waits_for_its_answer() -> None:
+def test_request_is_new_once_and_then_pending() -> None:
     window = AnswerWindow()
     assert window.judge(0, b'request') is Verdict.NEW
     window.accept(b'request')
@@ -21,20 +21,20 @@ def test_a_request_is_new_once_and_then_waits_for_its_answer() -> None:
     assert window.answer == (b'answer',)
 
 
-def test_a_request_that_was_not_accepted_changes_nothing() -> None:
+def test_request_changes_nothing_until_accepted() -> None:
     window = AnswerWindow()
     window.judge(0, b'forged')
     assert window.judge(0, b'request') is Verdict.NEW
 
 
-def test_an_answered_id_with_other_octets_gets_nothing() -> None:
+def test_answered_id_with_other_octets_is_outside() -> None:
     window = AnswerWindow()
     window.accept(b'request')
     window.answered((b'answer',))
     assert window.judge(0, b'another') is Verdict.OUTSIDE
 
 
-def test_ids_outside_a_window_of_one_are_refused() -> None:
+def test_ids_outside_window_of_one_are_refused() -> None:
     window = AnswerWindow(expected=5)
     assert window.judge(6, b'x') is Verdict.OUTSIDE
     assert window.judge(4, b'x') is Verdict.OUTSIDE
@@ -72,7 +72,7 @@ class _Sender:
             self.timers.run(when)
 
 
-def test_waits_double_up_to_the_longest_and_end_after_half_a_minute() -> None:
+def test_waits_double_and_end_after_half_a_minute() -> None:
     sender = _Sender(b'\x7f\xff')
     sender.run()
     waits = [b - a for a, b in pairwise([0.0, *sender.sent])]
@@ -82,7 +82,7 @@ def test_waits_double_up_to_the_longest_and_end_after_half_a_minute() -> None:
     assert sender.lost == [30.0]
 
 
-def test_jitter_makes_two_senders_drift_apart() -> None:
+def test_jitter_makes_senders_drift_apart() -> None:
     early, late = _Sender(b'\x00\x00'), _Sender(b'\xff\xff')
     early.run()
     late.run()
@@ -91,7 +91,7 @@ def test_jitter_makes_two_senders_drift_apart() -> None:
     assert early.lost == late.lost == [30.0]
 
 
-def test_an_answered_request_is_not_sent_again() -> None:
+def test_answered_request_is_not_repeated() -> None:
     sender = _Sender(b'\x7f\xff')
     sender.retransmission.stop()
     sender.run()
@@ -99,7 +99,7 @@ def test_an_answered_request_is_not_sent_again() -> None:
     assert sender.lost == []
 
 
-def test_giving_up_may_be_hurried_but_not_put_off() -> None:
+def test_give_up_by_may_hurry_but_not_delay() -> None:
     sender = _Sender(b'\x7f\xff')
     sender.retransmission.give_up_by(3.0)
     sender.retransmission.give_up_by(20.0)
@@ -107,7 +107,7 @@ def test_giving_up_may_be_hurried_but_not_put_off() -> None:
     assert sender.lost == [3.0]
 
 
-def test_an_earlier_end_holds_at_once_whatever_the_wait() -> None:
+def test_give_up_by_holds_at_once_when_wait_is_long() -> None:
     sender = _Sender(b'\x7f\xff', replace(Limits(), retransmit_first=8.0))
     sender.retransmission.give_up_by(5.0)
     sender.run()

@@ -23,12 +23,12 @@ def written(tmp_path: Path, octets: bytes = OCTETS, mode: int = 0o600) -> Path:
 
 
 @pytest.mark.parametrize('mode', [0o600, 0o400, 0o700])
-def test_a_private_file_is_read(tmp_path: Path, mode: int) -> None:
+def test_read_secret_file_returns_secret_when_private(tmp_path: Path, mode: int) -> None:
     assert read_secret_file(written(tmp_path, mode=mode)).reveal() == OCTETS
 
 
 @pytest.mark.parametrize('as_type', [str, Path])
-def test_paths_of_both_types(tmp_path: Path, as_type: type) -> None:
+def test_read_secret_file_accepts_both_path_types(tmp_path: Path, as_type: type) -> None:
     assert read_secret_file(as_type(written(tmp_path))).reveal() == OCTETS
 
 
@@ -43,14 +43,14 @@ def test_paths_of_both_types(tmp_path: Path, as_type: type) -> None:
         (b'\x00\xff\n\x00', b'\x00\xff\n\x00'),
     ],
 )
-def test_one_final_newline_is_not_part_of_the_secret(
+def test_read_secret_file_drops_one_final_newline(
     tmp_path: Path, octets: bytes, secret: bytes
 ) -> None:
     assert read_secret_file(written(tmp_path, octets)).reveal() == secret
 
 
 @pytest.mark.parametrize('mode', [0o640, 0o604, 0o620, 0o602, 0o610, 0o644, 0o666])
-def test_a_file_that_others_may_use_is_refused(tmp_path: Path, mode: int) -> None:
+def test_read_secret_file_refuses_when_others_may_use_it(tmp_path: Path, mode: int) -> None:
     path = written(tmp_path, mode=mode)
     with pytest.raises(KeyFileError, match=f'{path} has mode {mode:04o}.*chmod 0600') as caught:
         read_secret_file(path)
@@ -58,7 +58,7 @@ def test_a_file_that_others_may_use_is_refused(tmp_path: Path, mode: int) -> Non
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason='giving a file away takes root')
-def test_a_file_of_another_user_is_refused(tmp_path: Path) -> None:
+def test_read_secret_file_refuses_when_owner_is_another_user(tmp_path: Path) -> None:
     path = written(tmp_path)
     os.chown(path, 12345, -1)
     with pytest.raises(KeyFileError, match=r'belongs to user 12345.*chown'):
@@ -66,7 +66,7 @@ def test_a_file_of_another_user_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason='giving a file away takes root')
-def test_a_file_of_a_user_who_may_own_it_is_read_if_it_is_private(tmp_path: Path) -> None:
+def test_read_secret_file_accepts_named_owner_when_private(tmp_path: Path) -> None:
     path = written(tmp_path)
     os.chown(path, 12345, -1)
     assert read_secret_file(path, owners=(12345,)).reveal() == OCTETS
@@ -77,41 +77,41 @@ def test_a_file_of_a_user_who_may_own_it_is_read_if_it_is_private(tmp_path: Path
 
 
 @pytest.mark.parametrize('octets', [b'', b'\n', b'\r\n'])
-def test_an_empty_file_is_refused(tmp_path: Path, octets: bytes) -> None:
+def test_read_secret_file_refuses_when_empty(tmp_path: Path, octets: bytes) -> None:
     with pytest.raises(KeyFileError, match='is empty'):
         read_secret_file(written(tmp_path, octets))
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+def test_read_secret_file_refuses_when_missing(tmp_path: Path) -> None:
     with pytest.raises(KeyFileError, match='No such file'):
         read_secret_file(tmp_path / 'nothing')
 
 
-def test_a_file_that_is_too_large(tmp_path: Path) -> None:
+def test_read_secret_file_refuses_when_too_large(tmp_path: Path) -> None:
     assert len(read_secret_file(written(tmp_path, b'k' * LARGEST_FILE))) == LARGEST_FILE
     with pytest.raises(KeyFileError, match='larger than 65536 octets'):
         read_secret_file(written(tmp_path, b'k' * (LARGEST_FILE + 1)))
 
 
-def test_the_caller_may_allow_more(tmp_path: Path) -> None:
+def test_read_secret_file_accepts_larger_when_caller_allows(tmp_path: Path) -> None:
     path = written(tmp_path, b'k' * (LARGEST_FILE + 1))
     assert len(read_secret_file(path, largest=LARGEST_FILE + 1)) == LARGEST_FILE + 1
 
 
-def test_a_directory_is_refused(tmp_path: Path) -> None:
+def test_read_secret_file_refuses_directory(tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
     with pytest.raises(KeyFileError, match='not a regular file'):
         read_secret_file(tmp_path)
 
 
-def test_a_fifo_is_refused_and_does_not_hang(tmp_path: Path) -> None:
+def test_read_secret_file_refuses_fifo_without_hanging(tmp_path: Path) -> None:
     path = tmp_path / 'fifo'
     os.mkfifo(path, 0o600)
     with pytest.raises(KeyFileError, match='not a regular file'):
         read_secret_file(path)
 
 
-def test_a_socket_is_refused(tmp_path: Path) -> None:
+def test_read_secret_file_refuses_socket(tmp_path: Path) -> None:
     path = tmp_path / 's'
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
@@ -119,7 +119,7 @@ def test_a_socket_is_refused(tmp_path: Path) -> None:
             read_secret_file(path)
 
 
-def test_a_symbolic_link_is_judged_by_its_target(tmp_path: Path) -> None:
+def test_read_secret_file_judges_target_when_symbolic_link(tmp_path: Path) -> None:
     target = written(tmp_path, mode=0o644)
     link = tmp_path / 'link'
     link.symlink_to(target)
@@ -129,7 +129,7 @@ def test_a_symbolic_link_is_judged_by_its_target(tmp_path: Path) -> None:
     assert read_secret_file(link).reveal() == OCTETS
 
 
-def test_no_descriptor_stays_open(tmp_path: Path) -> None:
+def test_read_secret_file_leaves_no_descriptor_open(tmp_path: Path) -> None:
     before = descriptors()
     read_secret_file(written(tmp_path))
     with pytest.raises(KeyFileError):
@@ -139,7 +139,7 @@ def test_no_descriptor_stays_open(tmp_path: Path) -> None:
     assert descriptors() == before
 
 
-def test_a_private_file_is_made_private_whatever_the_umask(tmp_path: Path) -> None:
+def test_create_private_file_sets_mode_when_umask_is_any(tmp_path: Path) -> None:
     before = os.umask(0o277)
     try:
         descriptor = create_private_file(tmp_path / 'key')
@@ -149,7 +149,7 @@ def test_a_private_file_is_made_private_whatever_the_umask(tmp_path: Path) -> No
     assert (tmp_path / 'key').stat().st_mode & 0o7777 == 0o600
 
 
-def test_a_file_that_is_there_is_kept_unless_it_may_be_replaced(tmp_path: Path) -> None:
+def test_create_private_file_keeps_existing_unless_replacing(tmp_path: Path) -> None:
     path = written(tmp_path, mode=0o644)
     with path.open('rb') as reader:
         with pytest.raises(FileExistsError):
@@ -166,9 +166,7 @@ def test_a_file_that_is_there_is_kept_unless_it_may_be_replaced(tmp_path: Path) 
 
 @pytest.mark.parametrize('replace', [False, True])
 @pytest.mark.parametrize('dangling', [False, True])
-def test_no_link_is_followed_when_a_file_is_made(
-    replace: bool, dangling: bool, tmp_path: Path
-) -> None:
+def test_create_private_file_follows_no_link(replace: bool, dangling: bool, tmp_path: Path) -> None:
     target = tmp_path / 'target'
     if not dangling:
         target.write_bytes(OCTETS)
@@ -189,7 +187,7 @@ def test_no_link_is_followed_when_a_file_is_made(
         ('CERTIFICATE REQUEST', 'a certificate request'),
     ],
 )
-def test_what_is_no_secret_is_refused_for_that_and_not_for_its_mode(
+def test_read_secret_file_names_public_content_before_mode(
     label: str, what: str, mode: int, tmp_path: Path
 ) -> None:
     """To make a public key private mends nothing."""
@@ -199,13 +197,13 @@ def test_what_is_no_secret_is_refused_for_that_and_not_for_its_mode(
         read_secret_file(path)
 
 
-def test_a_private_key_in_pem_is_a_secret(tmp_path: Path) -> None:
+def test_read_secret_file_accepts_private_key_in_pem(tmp_path: Path) -> None:
     path = written(tmp_path)
     path.write_text('-----BEGIN PRIVATE KEY-----\nMC4C\n-----END PRIVATE KEY-----\n')
     assert read_secret_file(path)
 
 
-def test_a_text_with_a_byte_order_mark_is_refused(tmp_path: Path) -> None:
+def test_read_secret_file_refuses_text_with_byte_order_mark(tmp_path: Path) -> None:
     with pytest.raises(KeyFileError, match=r'begins with a byte order mark \(BOM\)'):
         read_secret_file(written(tmp_path, b'\xef\xbb\xbf0123456789abcdef\n'))
     octets = b'\xef\xbb\xbf\xf0 is a random key'

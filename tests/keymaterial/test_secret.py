@@ -48,18 +48,18 @@ def discloses(text: str) -> bool:
         lambda secret: str(ValueError(secret)),
     ],
 )
-def test_nothing_that_formats_discloses_it(show: Callable[[Secret], str]) -> None:
+def test_secret_is_hidden_when_formatted(show: Callable[[Secret], str]) -> None:
     text = show(Secret(OCTETS))
     assert not discloses(text)
     assert '28 octets' in text, 'its length may be known'
 
 
-def test_a_log_does_not_disclose_it(caplog: pytest.LogCaptureFixture) -> None:
+def test_secret_is_hidden_when_logged(caplog: pytest.LogCaptureFixture) -> None:
     logging.getLogger('test').error('key %s of %r', Secret(OCTETS), Holder('n', Secret(OCTETS)))
     assert not discloses(caplog.text)
 
 
-def test_a_traceback_with_locals_does_not_disclose_it() -> None:
+def test_secret_is_hidden_when_traceback_shows_locals() -> None:
     secret = Secret(OCTETS)
     with pytest.raises(ZeroDivisionError) as caught:
         _ = len(secret) / 0
@@ -68,7 +68,7 @@ def test_a_traceback_with_locals_does_not_disclose_it() -> None:
 
 
 @pytest.mark.parametrize('protocol', range(pickle.HIGHEST_PROTOCOL + 1))
-def test_it_is_never_pickled(protocol: int) -> None:
+def test_secret_refuses_when_pickled(protocol: int) -> None:
     with pytest.raises(TypeError, match='never serialised'):
         pickle.dumps(Secret(OCTETS), protocol)
     with pytest.raises(TypeError, match='never serialised'):
@@ -76,18 +76,18 @@ def test_it_is_never_pickled(protocol: int) -> None:
 
 
 @pytest.mark.parametrize('way', [vars, iter, bytes, list])
-def test_there_is_no_other_way_to_its_octets(way: Callable[[Secret], object]) -> None:
+def test_secret_octets_have_no_other_way_out(way: Callable[[Secret], object]) -> None:
     with pytest.raises(TypeError):
         way(Secret(OCTETS))
 
 
 @pytest.mark.parametrize('other', [7, 'text', None, [1, 2]])
-def test_it_is_made_of_octets_only(other: Any) -> None:
+def test_secret_refuses_when_made_of_no_octets(other: Any) -> None:
     with pytest.raises(TypeError, match='made of octets'):
         Secret(other)
 
 
-def test_what_was_wiped_equals_nothing_but_itself() -> None:
+def test_secret_equals_only_itself_when_wiped() -> None:
     wiped, again = Secret(OCTETS), Secret(OCTETS)
     wiped.wipe()
     again.wipe()
@@ -97,19 +97,19 @@ def test_what_was_wiped_equals_nothing_but_itself() -> None:
     assert wiped == copy.copy(wiped)
 
 
-def test_reveal_is_the_way_out() -> None:
+def test_secret_reveal_returns_octets() -> None:
     assert Secret(OCTETS).reveal() == OCTETS
     assert Secret(bytearray(OCTETS)).reveal() == OCTETS
 
 
-def test_it_keeps_its_own_copy() -> None:
+def test_secret_keeps_its_own_copy() -> None:
     octets = bytearray(OCTETS)
     secret = Secret(octets)
     octets[:] = bytes(len(octets))
     assert secret.reveal() == OCTETS
 
 
-def test_wiping_overwrites_the_octets_in_place() -> None:
+def test_secret_wipe_overwrites_octets_in_place() -> None:
     secret = Secret(OCTETS)
     held = secret._octets
     secret.wipe()
@@ -121,7 +121,7 @@ def test_wiping_overwrites_the_octets_in_place() -> None:
     assert not discloses(str(caught.value))
 
 
-def test_copies_are_wiped_with_it() -> None:
+def test_secret_copies_are_wiped_with_it() -> None:
     holder = Holder('name', Secret(OCTETS))
     copies = [copy.copy(holder.secret), copy.deepcopy(holder.secret), copy.deepcopy(holder).secret]
     holder.secret.wipe()
@@ -129,12 +129,12 @@ def test_copies_are_wiped_with_it() -> None:
 
 
 @given(st.binary(max_size=64), st.binary(max_size=64))
-def test_equality_is_that_of_the_octets(one: bytes, other: bytes) -> None:
+def test_secret_equality_follows_octets(one: bytes, other: bytes) -> None:
     assert (Secret(one) == Secret(other)) == (one == other)
     assert Secret(one) == Secret(one)
 
 
-def test_comparison_is_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secret_comparison_takes_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
     compared = []
 
     def compare_digest(one: bytes, other: bytes) -> bool:
@@ -146,15 +146,15 @@ def test_comparison_is_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None
     assert compared == [(b'a', b'a')]
 
 
-def test_it_equals_nothing_but_secrets() -> None:
+def test_secret_differs_from_other_types() -> None:
     assert Secret(OCTETS) != OCTETS
     assert Secret(OCTETS) != None  # noqa: E711
 
 
-def test_it_is_not_hashable() -> None:
+def test_secret_is_not_hashable() -> None:
     with pytest.raises(TypeError):
         hash(Secret(OCTETS))
 
 
-def test_its_length_is_that_of_the_octets() -> None:
+def test_secret_length_is_that_of_its_octets() -> None:
     assert len(Secret(OCTETS)) == 28

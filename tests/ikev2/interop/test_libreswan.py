@@ -64,7 +64,9 @@ both_roles = pytest.mark.parametrize('role', ROLES)
 
 @both_roles
 @pytest.mark.parametrize(('words', 'auth', 'said'), PROOFS)
-def test_authentication(pair: Pair, role: str, words: str, auth: str, said: str) -> None:
+def test_libreswan_authenticates_with_each_credential(
+    pair: Pair, role: str, words: str, auth: str, said: str
+) -> None:
     ours, theirs = proofs(words)
     with pair.row(role, 'authentication', str(ours)):
         driver = pair.bring_up(Setup(ours, theirs, their_auth=auth), role)
@@ -74,7 +76,7 @@ def test_authentication(pair: Pair, role: str, words: str, auth: str, said: str)
 
 
 @both_roles
-def test_a_chain_in_fragments(pair: Pair, role: str) -> None:
+def test_libreswan_accepts_chain_in_fragments(pair: Pair, role: str) -> None:
     ours, theirs = both_certified('rsa', 4)
     with pair.row(role, 'chain in fragmented IKE_AUTH', str(ours)):
         driver = pair.bring_up(Setup(ours, theirs, their_auth='rsa-sha2_256'), role)
@@ -82,7 +84,7 @@ def test_a_chain_in_fragments(pair: Pair, role: str) -> None:
 
 
 @pytest.mark.parametrize('kind', ['ed25519', 'ml-dsa-65'])
-def test_keys_that_it_does_not_know(pair: Pair, pluto: Pluto, kind: str) -> None:
+def test_libreswan_refuses_keys_it_does_not_know(pair: Pair, pluto: Pluto, kind: str) -> None:
     ours, theirs = both_certified(kind)
     with pair.row('responder', 'authentication', str(ours)) as row:
         refusal = pluto.refusal(Setup(ours, theirs, their_auth='ecdsa'))
@@ -96,7 +98,7 @@ PPK = Ppk('lab', Secret(bytes(range(32))))
 
 
 @both_roles
-def test_a_post_quantum_pre_shared_key(pair: Pair, role: str) -> None:
+def test_libreswan_agrees_with_post_quantum_psk(pair: Pair, role: str) -> None:
     with pair.row(role, 'PPK (RFC 8784)', 'required at both ends'):
         driver = pair.bring_up(Setup(shared(), shared(), ppk=PPK), role)
         assert driver.proves_alive()
@@ -105,14 +107,14 @@ def test_a_post_quantum_pre_shared_key(pair: Pair, role: str) -> None:
 
 @both_roles
 @pytest.mark.parametrize('kind', IDENTITIES)
-def test_identities(pair: Pair, role: str, kind: str) -> None:
+def test_libreswan_accepts_each_identity_type(pair: Pair, role: str, kind: str) -> None:
     our_id, their_id = IDENTITIES[kind]
     with pair.row(role, 'identity with a PSK', kind):
         setup = Setup(shared(), shared(), our_id=(kind, our_id), their_id=(kind, their_id))
         pair.bring_up(setup, role)
 
 
-def test_whether_it_asks_if_we_live(pair: Pair) -> None:
+def test_libreswan_liveness_check_is_answered(pair: Pair) -> None:
     with pair.row('responder', 'liveness (DPD)', 'it asks') as row:
         options = 'dpddelay=1s\ndpdtimeout=5s\ndpdaction=clear'
         driver = pair.bring_up(Setup(shared(), shared(), options=options), 'responder')
@@ -122,7 +124,7 @@ def test_whether_it_asks_if_we_live(pair: Pair) -> None:
             row.unsupported('it asks for CHILD_SAs only: with dpddelay=1s nothing came in 2.5 s')
 
 
-def test_another_secret_is_refused(pair: Pair, pluto: Pluto) -> None:
+def test_libreswan_is_refused_when_secret_differs(pair: Pair, pluto: Pluto) -> None:
     other = shared('not what they have, but as long')
     with pair.row('responder', 'authentication refused', 'PSK, not the right one'):
         pair.configure(Setup(other, shared(), believed=other))
@@ -133,7 +135,7 @@ def test_another_secret_is_refused(pair: Pair, pluto: Pluto) -> None:
         assert not pluto.sas()
 
 
-def test_a_child_that_it_asks_for_is_refused(pair: Pair) -> None:
+def test_libreswan_child_is_refused(pair: Pair) -> None:
     with pair.row('responder', 'ESP in IKE_AUTH', 'refused by us, the IKE SA stays up'):
         driver = pair.bring_up(PSK, 'responder')
         assert 'rejected Child SA with NO_PROPOSAL_CHOSEN' in pair.other.log_text()
@@ -173,7 +175,9 @@ SUITES = [
 @pytest.mark.parametrize(
     ('policy', 'proposal', 'listed'), SUITES, ids=[words for _, words, _ in SUITES]
 )
-def test_suites(pair: Pair, role: str, policy: IkePolicy, proposal: str, listed: str) -> None:
+def test_libreswan_agrees_on_each_suite(
+    pair: Pair, role: str, policy: IkePolicy, proposal: str, listed: str
+) -> None:
     with pair.row(role, 'suite', proposal):
         setup = Setup(shared(), shared(), policy=policy, proposal=proposal)
         driver = pair.bring_up(setup, role)
@@ -182,7 +186,7 @@ def test_suites(pair: Pair, role: str, policy: IkePolicy, proposal: str, listed:
 
 
 @both_roles
-def test_invalid_ke_payload(pair: Pair, role: str) -> None:
+def test_libreswan_gets_invalid_ke_payload_when_group_differs(pair: Pair, role: str) -> None:
     who = 'we ask for another' if role == 'responder' else 'it asks for another'
     groups, proposal = (
         ((KeyExchangeId.ECP_256,), 'dh31+dh19')
@@ -202,7 +206,7 @@ def test_invalid_ke_payload(pair: Pair, role: str) -> None:
 
 
 @pytest.mark.parametrize('method', sorted(ADDITIONAL_METHODS), ids=lambda method: method.name)
-def test_additional_key_exchange(pair: Pair, method: KeyExchangeId) -> None:
+def test_libreswan_does_additional_key_exchange(pair: Pair, method: KeyExchangeId) -> None:
     with pair.row('initiator', 'additional key exchange', method.name) as row:
         policy = IkePolicy(additional=(method,), additional_required=True)
         found = pair.outcome(Setup(shared(), shared(), policy=policy), 'initiator')
@@ -213,7 +217,7 @@ def test_additional_key_exchange(pair: Pair, method: KeyExchangeId) -> None:
             assert found.suite.endswith(method.name.lower().replace('_', '-'))
 
 
-def test_we_demand_a_cookie(pair: Pair) -> None:
+def test_libreswan_returns_our_cookie(pair: Pair) -> None:
     with pair.row('responder', 'COOKIE', 'we demand it'):
         limits = Limits(half_open_before_cookies=0)
         driver = pair.bring_up(Setup(shared(), shared(), limits=limits), 'responder')
@@ -222,7 +226,7 @@ def test_we_demand_a_cookie(pair: Pair) -> None:
         assert request.startswith('N(COOKIE), SA(IKE)')
 
 
-def test_it_demands_a_cookie(pair: Pair, pluto: Pluto) -> None:
+def test_libreswan_cookie_is_returned(pair: Pair, pluto: Pluto) -> None:
     with pair.row('initiator', 'COOKIE', 'it demands it'):
         driver = pair.configure(PSK)
         pluto.control('--ddos-busy')
@@ -243,7 +247,7 @@ def replaced(pair: Pair, driver: Driver, before: str) -> None:
 
 
 @both_roles
-def test_we_rekey(pair: Pair, role: str) -> None:
+def test_libreswan_accepts_our_rekey(pair: Pair, role: str) -> None:
     with pair.row(role, 'IKE SA rekey', 'we begin'):
         driver = pair.bring_up(PSK, role)
         before = driver.only_sa().spis
@@ -252,7 +256,7 @@ def test_we_rekey(pair: Pair, role: str) -> None:
 
 
 @both_roles
-def test_it_rekeys(pair: Pair, pluto: Pluto, role: str) -> None:
+def test_libreswan_rekey_is_accepted(pair: Pair, pluto: Pluto, role: str) -> None:
     with pair.row(role, 'IKE SA rekey', 'it begins'):
         driver = pair.bring_up(PSK, role)
         before = driver.only_sa().spis
@@ -262,7 +266,7 @@ def test_it_rekeys(pair: Pair, pluto: Pluto, role: str) -> None:
 
 
 @both_roles
-def test_we_ask_whether_it_lives(pair: Pair, role: str) -> None:
+def test_libreswan_answers_our_liveness_check(pair: Pair, role: str) -> None:
     with pair.row(role, 'liveness', 'we ask'):
         driver = pair.bring_up(PSK, role)
         assert driver.proves_alive()
@@ -270,7 +274,7 @@ def test_we_ask_whether_it_lives(pair: Pair, role: str) -> None:
 
 
 @both_roles
-def test_we_delete(pair: Pair, pluto: Pluto, role: str) -> None:
+def test_libreswan_accepts_our_delete(pair: Pair, pluto: Pluto, role: str) -> None:
     with pair.row(role, 'Delete', 'we begin'):
         driver = pair.bring_up(PSK, role)
         driver.endpoint.remove_peer('theirs', driver.now())
@@ -278,7 +282,7 @@ def test_we_delete(pair: Pair, pluto: Pluto, role: str) -> None:
 
 
 @both_roles
-def test_it_deletes(pair: Pair, pluto: Pluto, role: str) -> None:
+def test_libreswan_delete_is_accepted(pair: Pair, pluto: Pluto, role: str) -> None:
     with pair.row(role, 'Delete', 'it begins'):
         pair.bring_up(PSK, role)
         pluto.start('--terminate', '--name', 'ours').wait(30)
@@ -288,7 +292,7 @@ def test_it_deletes(pair: Pair, pluto: Pluto, role: str) -> None:
 
 
 @both_roles
-def test_a_routing_protocol_sa_is_refused_and_the_ike_sa_stays_up(pair: Pair, role: str) -> None:
+def test_libreswan_refuses_rp_sa_and_keeps_ike_sa(pair: Pair, role: str) -> None:
     with pair.row(role, 'RP SA', 'forced: it refuses, the IKE SA stays up') as row:
         driver = pair.bring_up(PSK, role)
         driver.endpoint.request('theirs', RP_SA, driver.now(), without_profile=True)
@@ -301,7 +305,7 @@ def test_a_routing_protocol_sa_is_refused_and_the_ike_sa_stays_up(pair: Pair, ro
 
 
 @both_roles
-def test_two_of_ten_datagrams_are_lost(pair: Pair, role: str) -> None:
+def test_libreswan_agrees_when_two_of_ten_datagrams_are_lost(pair: Pair, role: str) -> None:
     ours, theirs = both_certified('rsa', 1)
     with (
         pair.row(role, '20 % loss', 'IKE_SA_INIT, fragmented IKE_AUTH, liveness'),

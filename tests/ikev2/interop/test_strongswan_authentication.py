@@ -52,14 +52,14 @@ def proven(pair: Pair, ours: str, theirs: str) -> None:
         assert f'{line}{with_}' in log, log
 
 
-def test_a_pre_shared_key(pair: Pair, role: str) -> None:
+def test_strongswan_authenticates_with_psk(pair: Pair, role: str) -> None:
     with pair.row(role, 'authentication', 'PSK'):
         pair.bring_up(Setup(shared(), shared()), role)
         proven(pair, 'pre-shared key', 'pre-shared key')
 
 
 @pytest.mark.parametrize('kind', KINDS)
-def test_certificates(pair: Pair, role: str, kind: str) -> None:
+def test_strongswan_authenticates_with_certificates(pair: Pair, role: str, kind: str) -> None:
     ours, theirs = both_certified(kind)
     with pair.row(role, 'authentication', str(ours)):
         pair.bring_up(Setup(ours, theirs), role)
@@ -67,7 +67,7 @@ def test_certificates(pair: Pair, role: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize('kind', KINDS)
-def test_raw_keys_by_key_file(pair: Pair, role: str, kind: str) -> None:
+def test_strongswan_authenticates_with_raw_keys(pair: Pair, role: str, kind: str) -> None:
     ours, theirs = both_raw(kind)
     with pair.row(role, 'authentication', str(ours)):
         pair.bring_up(Setup(ours, theirs), role)
@@ -75,7 +75,7 @@ def test_raw_keys_by_key_file(pair: Pair, role: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize('scheme', ['RSA_EMSA_PSS_SHA2_256', 'RSA_EMSA_PKCS1_SHA2_384'])
-def test_rsa_by_each_scheme(pair: Pair, role: str, scheme: str) -> None:
+def test_strongswan_verifies_each_rsa_scheme(pair: Pair, role: str, scheme: str) -> None:
     ours, theirs = both_certified('rsa')
     word = {'RSA_EMSA_PSS_SHA2_256': 'rsa/pss-sha256', 'RSA_EMSA_PKCS1_SHA2_384': 'rsa-sha384'}
     with pair.row(role, 'authentication', f'it signs by {scheme}'):
@@ -87,7 +87,9 @@ CLASSIC = {'ecdsa-p256': 'ECDSA-256', 'ecdsa-p384': 'ECDSA-384', 'ecdsa-p521': '
 
 
 @pytest.mark.parametrize('kind', CLASSIC)
-def test_ecdsa_as_before_rfc_7427(pair: Pair, swan: Swan, role: str, kind: str) -> None:
+def test_strongswan_verifies_ecdsa_without_rfc_7427(
+    pair: Pair, swan: Swan, role: str, kind: str
+) -> None:
     ours, theirs = both_certified(kind)
     with (
         swan.settings('signature_authentication = no'),
@@ -97,7 +99,7 @@ def test_ecdsa_as_before_rfc_7427(pair: Pair, swan: Swan, role: str, kind: str) 
         proven(pair, f'{CLASSIC[kind]} signature', f'{CLASSIC[kind]} signature')
 
 
-def test_rsa_as_before_rfc_7427(pair: Pair, swan: Swan, role: str) -> None:
+def test_strongswan_verifies_rsa_without_rfc_7427(pair: Pair, swan: Swan, role: str) -> None:
     # It has SHA-1 there and nothing else, and takes nothing else; we have no SHA-1 at all.
     ours, theirs = both_certified('rsa')
     with (
@@ -119,7 +121,7 @@ def test_rsa_as_before_rfc_7427(pair: Pair, swan: Swan, role: str) -> None:
         ('certified ed25519', 'raw ecdsa-p384'),
     ],
 )
-def test_the_two_ends_differ_in_method(
+def test_strongswan_agrees_when_methods_differ(
     pair: Pair, role: str, our_words: str, their_words: str
 ) -> None:
     ours, theirs = proof(our_words, OUR_NAME), proof(their_words, PEER_NAME)
@@ -128,7 +130,7 @@ def test_the_two_ends_differ_in_method(
 
 
 @pytest.mark.parametrize('between', [1, 4])
-def test_a_chain_in_fragments(pair: Pair, role: str, between: int) -> None:
+def test_strongswan_accepts_chain_in_fragments(pair: Pair, role: str, between: int) -> None:
     ours, theirs = both_certified('rsa', between)
     with pair.row(role, 'chain in fragmented IKE_AUTH', str(ours)):
         pair.bring_up(Setup(ours, theirs), role)
@@ -155,7 +157,7 @@ ALTERNATIVES: dict[str, Callable[[str], x509.GeneralName | None]] = {
 
 
 @pytest.mark.parametrize('kind', IDENTITIES)
-def test_identities_in_certificates(pair: Pair, role: str, kind: str) -> None:
+def test_strongswan_accepts_identities_in_certificates(pair: Pair, role: str, kind: str) -> None:
     ids = IDENTITIES[kind]
     ours, theirs = (
         certified('ecdsa-p256', end, 0, ALTERNATIVES[kind](value))
@@ -166,7 +168,7 @@ def test_identities_in_certificates(pair: Pair, role: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize('kind', ['ip', 'user-fqdn', 'key-id'])
-def test_identities_with_a_pre_shared_key(pair: Pair, role: str, kind: str) -> None:
+def test_strongswan_accepts_identities_with_psk(pair: Pair, role: str, kind: str) -> None:
     our_id, their_id = IDENTITIES.get(kind, ('router-1', 'router-2'))
     with pair.row(role, 'identity with a PSK', kind):
         pair.bring_up(
@@ -174,7 +176,7 @@ def test_identities_with_a_pre_shared_key(pair: Pair, role: str, kind: str) -> N
         )
 
 
-def test_ipv6(pair: Pair, role: str) -> None:
+def test_strongswan_agrees_over_ipv6(pair: Pair, role: str) -> None:
     with pair.row(role, 'IPv6', 'PSK'):
         pair.bring_up(Setup(shared(), shared(), addresses=(OUR_ADDRESS_6, PEER_ADDRESS_6)), role)
 
@@ -182,13 +184,13 @@ def test_ipv6(pair: Pair, role: str) -> None:
 PPK = Ppk('lab', Secret(bytes(range(32))))
 
 
-def test_a_post_quantum_pre_shared_key(pair: Pair, role: str) -> None:
+def test_strongswan_agrees_with_post_quantum_psk(pair: Pair, role: str) -> None:
     with pair.row(role, 'PPK (RFC 8784)', 'required at both ends'):
         pair.bring_up(Setup(shared(), shared(), ppk=PPK, options='ppk_required = yes'), role)
         assert "using PPK for PPK_ID 'lab'" in pair.other.log_text()
 
 
-def test_another_ppk_is_refused(pair: Pair, role: str) -> None:
+def test_strongswan_is_refused_when_ppk_differs(pair: Pair, role: str) -> None:
     other = Ppk('lab', Secret(bytes(32)))
     with pair.row(role, 'PPK (RFC 8784)', 'they differ: refused'):
         setup = Setup(shared(), shared(), ppk=PPK, our_ppk=other, options='ppk_required = yes')
@@ -196,7 +198,7 @@ def test_another_ppk_is_refused(pair: Pair, role: str) -> None:
 
 
 @pytest.mark.parametrize('words', ['PSK', 'raw ed25519', 'certified ecdsa-p256'])
-def test_a_wrong_proof_is_refused(pair: Pair, role: str, words: str) -> None:
+def test_strongswan_is_refused_when_proof_is_wrong(pair: Pair, role: str, words: str) -> None:
     # Whoever answers refuses what comes first, the initiator's proof.
     ours, theirs = proofs(words)
     wrong = shared('not theirs, but as long') if words == 'PSK' else proof(words, 'else.example')
@@ -212,7 +214,7 @@ def test_a_wrong_proof_is_refused(pair: Pair, role: str, words: str) -> None:
         assert refusal in pair.other.log_text()
 
 
-def test_ml_dsa(pair: Pair, swan: Swan, role: str) -> None:
+def test_strongswan_verifies_ml_dsa(pair: Pair, swan: Swan, role: str) -> None:
     ours, theirs = both_certified('ml-dsa-65')
     with pair.row(role, 'authentication', str(ours)) as row:
         refusal = swan.refusal(Setup(ours, theirs))

@@ -41,7 +41,7 @@ def replaced(pair: Pair, driver: Driver, before: str) -> None:
 
 
 @both_roles
-def test_we_rekey(pair: Pair, role: str) -> None:
+def test_strongswan_accepts_our_rekey(pair: Pair, role: str) -> None:
     with pair.row(role, 'IKE SA rekey', 'we begin'):
         driver = pair.bring_up(PSK, role)
         before = driver.only_sa().spis
@@ -50,7 +50,7 @@ def test_we_rekey(pair: Pair, role: str) -> None:
 
 
 @both_roles
-def test_it_rekeys(pair: Pair, swan: Swan, role: str) -> None:
+def test_strongswan_rekey_is_accepted(pair: Pair, swan: Swan, role: str) -> None:
     with pair.row(role, 'IKE SA rekey', 'it begins'):
         driver = pair.bring_up(PSK, role)
         before = driver.only_sa().spis
@@ -59,7 +59,7 @@ def test_it_rekeys(pair: Pair, swan: Swan, role: str) -> None:
 
 
 @both_roles
-def test_we_reauthenticate(pair: Pair, role: str) -> None:
+def test_strongswan_accepts_our_reauthentication(pair: Pair, role: str) -> None:
     with pair.row(role, 'reauthentication', 'we begin, make before break'):
         driver = pair.bring_up(PSK, role)
         before = driver.only_sa().spis
@@ -69,7 +69,9 @@ def test_we_reauthenticate(pair: Pair, role: str) -> None:
 
 @both_roles
 @pytest.mark.parametrize('make_before_break', ['yes', 'no'])
-def test_it_reauthenticates(pair: Pair, swan: Swan, role: str, make_before_break: str) -> None:
+def test_strongswan_reauthentication_is_accepted(
+    pair: Pair, swan: Swan, role: str, make_before_break: str
+) -> None:
     how = 'make before break' if make_before_break == 'yes' else 'break before make'
     with (
         swan.settings(f'make_before_break = {make_before_break}'),
@@ -87,7 +89,7 @@ def test_it_reauthenticates(pair: Pair, swan: Swan, role: str, make_before_break
 
 
 @both_roles
-def test_we_delete(pair: Pair, swan: Swan, role: str) -> None:
+def test_strongswan_accepts_our_delete(pair: Pair, swan: Swan, role: str) -> None:
     with pair.row(role, 'Delete', 'we begin'):
         driver = pair.bring_up(PSK, role)
         driver.endpoint.remove_peer('theirs', driver.now())
@@ -96,7 +98,7 @@ def test_we_delete(pair: Pair, swan: Swan, role: str) -> None:
 
 
 @both_roles
-def test_it_deletes(pair: Pair, swan: Swan, role: str) -> None:
+def test_strongswan_delete_is_accepted(pair: Pair, swan: Swan, role: str) -> None:
     with pair.row(role, 'Delete', 'it begins'):
         driver = pair.bring_up(PSK, role)
         command = swan.start('--terminate', '--ike', 'ours', '--timeout', '20')
@@ -107,7 +109,7 @@ def test_it_deletes(pair: Pair, swan: Swan, role: str) -> None:
 
 
 @both_roles
-def test_we_ask_whether_it_lives(pair: Pair, role: str) -> None:
+def test_strongswan_answers_our_liveness_check(pair: Pair, role: str) -> None:
     with pair.row(role, 'liveness', 'we ask'):
         driver = pair.bring_up(PSK, role)
         assert driver.proves_alive()
@@ -115,7 +117,7 @@ def test_we_ask_whether_it_lives(pair: Pair, role: str) -> None:
 
 
 @both_roles
-def test_it_asks_whether_we_live(pair: Pair, role: str) -> None:
+def test_strongswan_liveness_check_is_answered(pair: Pair, role: str) -> None:
     with pair.row(role, 'liveness (DPD)', 'it asks'):
         driver = pair.bring_up(with_options('dpd_delay = 1s'), role)
         assert driver.run_until(lambda: len(driver.messages('INFORMATIONAL')) >= 2)
@@ -126,7 +128,7 @@ def test_it_asks_whether_we_live(pair: Pair, role: str) -> None:
 
 
 @both_roles
-def test_we_notice_that_it_is_gone(pair: Pair, role: str) -> None:
+def test_liveness_check_fails_when_strongswan_is_gone(pair: Pair, role: str) -> None:
     with pair.row(role, 'liveness', 'we notice that it is gone'):
         driver = pair.bring_up(Setup(shared(), shared(), limits=Limits(give_up=3.0)), role)
         with pair.wire.cut():
@@ -135,7 +137,7 @@ def test_we_notice_that_it_is_gone(pair: Pair, role: str) -> None:
 
 
 @both_roles
-def test_it_notices_that_we_are_gone(pair: Pair, swan: Swan, role: str) -> None:
+def test_strongswan_notices_when_we_are_gone(pair: Pair, swan: Swan, role: str) -> None:
     with (
         swan.settings('retransmit_tries = 3'),
         pair.row(role, 'liveness (DPD)', 'it notices that we are gone'),
@@ -147,7 +149,9 @@ def test_it_notices_that_we_are_gone(pair: Pair, swan: Swan, role: str) -> None:
 
 
 @both_roles
-def test_two_of_ten_datagrams_are_lost(pair: Pair, swan: Swan, role: str) -> None:
+def test_strongswan_agrees_when_two_of_ten_datagrams_are_lost(
+    pair: Pair, swan: Swan, role: str
+) -> None:
     ours, theirs = both_certified('rsa', 1)
     with (
         pair.row(role, '20 % loss', 'IKE_SA_INIT, fragmented IKE_AUTH, rekeys by both, liveness'),
@@ -183,14 +187,14 @@ def successor(pair: Pair, driver: Driver, before: str) -> str:
 
 
 @both_roles
-def test_childless(pair: Pair, role: str) -> None:
+def test_strongswan_makes_childless_ike_sa(pair: Pair, role: str) -> None:
     with pair.row(role, 'childless (RFC 6023)', 'childless = force'):
         pair.bring_up(with_options('childless = force'), role)
         assert 'N(CHDLESS_SUP)' in pair.other.log_text()
 
 
 @both_roles
-def test_a_child_that_it_asks_for_is_refused(pair: Pair, swan: Swan, role: str) -> None:
+def test_strongswan_child_is_refused(pair: Pair, swan: Swan, role: str) -> None:
     where = 'IKE_AUTH' if role == 'responder' else 'CREATE_CHILD_SA'
     with pair.row(role, f'ESP in {where}', 'refused by us, the IKE SA stays up'):
         driver = pair.configure(with_options('childless = allow'))
@@ -205,7 +209,7 @@ def test_a_child_that_it_asks_for_is_refused(pair: Pair, swan: Swan, role: str) 
         pair.same_at_both_ends()
 
 
-def test_it_wants_a_child(pair: Pair) -> None:
+def test_strongswan_initiates_ike_sa_when_it_wants_a_child(pair: Pair) -> None:
     with pair.row('initiator', 'childless (RFC 6023)', 'childless = never') as row:
         failed = pair.refused(with_options('childless = never'), 'initiator')
         assert failed.step == 'IKE_SA_INIT'
@@ -213,7 +217,7 @@ def test_it_wants_a_child(pair: Pair) -> None:
 
 
 @both_roles
-def test_a_routing_protocol_sa_is_not_asked_for(pair: Pair, role: str) -> None:
+def test_rp_sa_is_not_requested_when_peer_is_strongswan(pair: Pair, role: str) -> None:
     with pair.row(role, 'RP SA', 'not asked for: it lacks our Vendor ID'):
         driver = pair.bring_up(PSK, role)
         driver.endpoint.request('theirs', RP_SA, driver.now())
@@ -224,7 +228,7 @@ def test_a_routing_protocol_sa_is_not_asked_for(pair: Pair, role: str) -> None:
 
 
 @both_roles
-def test_a_routing_protocol_sa_is_refused_and_the_ike_sa_stays_up(pair: Pair, role: str) -> None:
+def test_strongswan_refuses_rp_sa_and_keeps_ike_sa(pair: Pair, role: str) -> None:
     with pair.row(role, 'RP SA', 'forced: it refuses, the IKE SA stays up'):
         driver = pair.bring_up(PSK, role)
         driver.endpoint.request('theirs', RP_SA, driver.now(), without_profile=True)
@@ -238,7 +242,7 @@ def test_a_routing_protocol_sa_is_refused_and_the_ike_sa_stays_up(pair: Pair, ro
 
 @both_roles
 @pytest.mark.parametrize('mobike', ['yes', 'no'])
-def test_ports(pair: Pair, role: str, mobike: str) -> None:
+def test_strongswan_agrees_on_other_ports(pair: Pair, role: str, mobike: str) -> None:
     moved = role == 'responder' and mobike == 'yes'
     port = 4500 if moved else 500
     with pair.row(role, f'MOBIKE {mobike}', f'IKE_AUTH on port {port}'):
@@ -249,7 +253,7 @@ def test_ports(pair: Pair, role: str, mobike: str) -> None:
         assert last.count(f'[{port}]') == 2
 
 
-def test_we_demand_a_cookie(pair: Pair) -> None:
+def test_strongswan_returns_our_cookie(pair: Pair) -> None:
     with pair.row('responder', 'COOKIE', 'we demand it'):
         setup = Setup(shared(), shared(), limits=Limits(half_open_before_cookies=0))
         driver = pair.bring_up(setup, 'responder')
@@ -259,7 +263,7 @@ def test_we_demand_a_cookie(pair: Pair) -> None:
         assert 'parsed IKE_SA_INIT response 0 [ N(COOKIE) ]' in pair.other.log_text()
 
 
-def test_it_demands_a_cookie(tmp_path: Path) -> None:
+def test_strongswan_cookie_is_returned(tmp_path: Path) -> None:
     with wired() as wire, closing_swan(wire, tmp_path, 'cookie_threshold = 1') as swan:
         pair = Pair(wire, swan)
         with pair.row('initiator', 'COOKIE', 'it demands it'):

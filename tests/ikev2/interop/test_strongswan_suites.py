@@ -75,14 +75,16 @@ def agreed(pair: Pair, role: str, policy: IkePolicy, proposal: str, listed: str)
     assert driver.proves_alive()
 
 
-def test_the_tables_have_all_that_we_have() -> None:
+def test_suite_tables_cover_all_our_algorithms() -> None:
     assert {prf for prf, *_ in PSEUDORANDOM} == PRFS
     assert {group for group, *_ in EXCHANGES} == GROUPS
 
 
 @both_roles
 @pytest.mark.parametrize(('encryption', 'word', 'listed'), ENCRYPTIONS, ids=words(ENCRYPTIONS))
-def test_encryption(pair: Pair, role: str, encryption: Encryption, word: str, listed: str) -> None:
+def test_strongswan_agrees_on_each_encryption(
+    pair: Pair, role: str, encryption: Encryption, word: str, listed: str
+) -> None:
     with pair.row(role, 'encryption', encryption.name):
         policy = IkePolicy(encryptions=(encryption,))
         suite = f'{listed} PRF_HMAC_SHA2_256 CURVE_25519'
@@ -91,7 +93,9 @@ def test_encryption(pair: Pair, role: str, encryption: Encryption, word: str, li
 
 @both_roles
 @pytest.mark.parametrize(('prf', 'word', 'listed'), PSEUDORANDOM, ids=words(PSEUDORANDOM))
-def test_prf(pair: Pair, role: str, prf: PrfId, word: str, listed: str) -> None:
+def test_strongswan_agrees_on_each_prf(
+    pair: Pair, role: str, prf: PrfId, word: str, listed: str
+) -> None:
     with pair.row(role, 'PRF', prf.name):
         suite = f'AES_GCM_16 256 {listed} CURVE_25519'
         agreed(pair, role, IkePolicy(prfs=(prf,)), f'aes256gcm16-{word}-x25519', suite)
@@ -99,7 +103,9 @@ def test_prf(pair: Pair, role: str, prf: PrfId, word: str, listed: str) -> None:
 
 @both_roles
 @pytest.mark.parametrize(('group', 'word', 'listed'), EXCHANGES, ids=words(EXCHANGES))
-def test_key_exchange(pair: Pair, role: str, group: KeyExchangeId, word: str, listed: str) -> None:
+def test_strongswan_agrees_on_each_key_exchange(
+    pair: Pair, role: str, group: KeyExchangeId, word: str, listed: str
+) -> None:
     with pair.row(role, 'key exchange', group.name):
         suite = f'AES_GCM_16 256 PRF_HMAC_SHA2_256 {listed}'
         agreed(pair, role, IkePolicy(groups=(group,)), f'aes256gcm16-prfsha256-{word}', suite)
@@ -107,7 +113,7 @@ def test_key_exchange(pair: Pair, role: str, group: KeyExchangeId, word: str, li
 
 @both_roles
 @pytest.mark.parametrize('name', ['default', 'compatible', 'high', 'hybrid-optional'])
-def test_policies_by_name(pair: Pair, role: str, name: str) -> None:
+def test_strongswan_agrees_on_each_policy(pair: Pair, role: str, name: str) -> None:
     # With all that it offers by default.
     with pair.row(role, 'policy', name):
         setup = Setup(shared(), shared(), policy=policy_named(name), proposal='default')
@@ -116,7 +122,7 @@ def test_policies_by_name(pair: Pair, role: str, name: str) -> None:
 
 
 @both_roles
-def test_invalid_ke_payload(pair: Pair, role: str) -> None:
+def test_strongswan_gets_invalid_ke_payload_when_group_differs(pair: Pair, role: str) -> None:
     who = 'we ask for another' if role == 'responder' else 'it asks for another'
     offer, groups = OTHER_GROUP[who]
     with pair.row(role, 'INVALID_KE_PAYLOAD', who):
@@ -134,7 +140,7 @@ def test_invalid_ke_payload(pair: Pair, role: str) -> None:
 
 
 @both_roles
-def test_nothing_in_common_is_refused(pair: Pair, role: str) -> None:
+def test_strongswan_is_refused_when_nothing_is_in_common(pair: Pair, role: str) -> None:
     with pair.row(role, 'nothing in common', 'refused with NO_PROPOSAL_CHOSEN'):
         policy = IkePolicy(groups=(KeyExchangeId.ECP_384,))
         pair.nothing_in_common(Setup(shared(), shared(), policy=policy), role)
@@ -142,7 +148,9 @@ def test_nothing_in_common_is_refused(pair: Pair, role: str) -> None:
 
 @both_roles
 @pytest.mark.parametrize('method', sorted(ADDITIONAL_METHODS), ids=lambda method: method.name)
-def test_additional_key_exchange(pair: Pair, swan: Swan, role: str, method: KeyExchangeId) -> None:
+def test_strongswan_does_additional_key_exchange(
+    pair: Pair, swan: Swan, role: str, method: KeyExchangeId
+) -> None:
     word = method.name.lower().replace('ml_kem_', 'mlkem')
     proposal = f'aes256gcm16-prfsha256-x25519-ke1_{word}'
     with pair.row(role, 'additional key exchange', method.name) as row:
