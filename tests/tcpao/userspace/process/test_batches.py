@@ -143,7 +143,7 @@ def test_guards_without_rules_are_none() -> None:
         installer.submit(GuardAll(guards))
         (event,) = installer.events()
         assert isinstance(event, Failed)
-        assert (event.cause, event.text) == (Cause.REFUSED, 'no rule: no room')
+        assert (event.cause, event.text) == (Cause.NO_RULE, 'no rule: no room')
         rules.broken = False
         # Nothing of them is left that would refuse the same ids.
         installer.submit(GuardAll(guards))
