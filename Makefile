@@ -20,7 +20,7 @@ TEST_PACKAGES := strongswan-charon strongswan-swanctl \
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .PHONY: help setup kernel libreswan promtool lint check coverage sizes test demo dist manuals clean \
-    soak-ike upstream-suites
+    flood soak-ike upstream-suites
 .DELETE_ON_ERROR:
 
 help:
@@ -31,6 +31,7 @@ help:
 	@echo 'make check  lint, and every test that needs no root, kernel or other daemon'
 	@echo 'make coverage  branches of the cores, with a floor'
 	@echo 'make sizes  files, folders and functions that are large, with their reasons'
+	@echo 'make flood  forged segments against live sessions, a minute of each kind'
 	@echo 'make soak-ike  hostile peers and networks against IKE, for a quarter of an hour'
 	@echo 'make upstream-suites  ExaBGP'"'"'s own suites and examples, plain and with our hooks'
 	@echo 'make manuals  manual pages and shell completion in build/manuals'
@@ -111,6 +112,11 @@ test: packages-test libreswan promtool lint kernel
 
 # What needs no root, no kernel of ours and no other daemon: by anybody, before each commit.
 WITHOUT := not kernel and not netns and not native
+
+# The long form of tests/e2e/test_flood.py; its table is build/interop/flood.md.
+flood: packages-test setup
+	@FLOOD_SECONDS=60 $(PYTHON) -m pytest -q -s -m native tests/e2e/test_flood.py
+	@cat build/interop/flood.md
 
 check: lint
 	@$(VENV)/bin/codespell
