@@ -1,6 +1,6 @@
 """From the credential directives of a section to the PAD's credentials: the files are read.
 
-`gatekeeper.policy.credentials` decides which directives go together, and what is wrong with a key
+`gatekeeper.configuration.credentials` decides which directives go together, and what is wrong with a key
 or a certificate; this module knows where a file is, and on which line it is named.
 """
 
@@ -10,10 +10,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from gatekeeper.configuration.credentials import CREDENTIAL, Credentials, DirectiveError, load
 from gatekeeper.configuration.key_files import KeyFiles
 from gatekeeper.configuration.location import ConfigurationError
 from gatekeeper.configuration.statements import SectionStatements, Statement
-from gatekeeper.policy.credentials import CREDENTIAL, Credentials, DirectiveError, load
 from ikev2.authentication.identity import Identity
 from keymaterial import Secret
 

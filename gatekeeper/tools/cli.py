@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from gatekeeper.policy.credentials import LARGEST_CERTIFICATES
+from gatekeeper.configuration.credentials import LARGEST_CERTIFICATES
 from gatekeeper.tools import verify as verifying
 from gatekeeper.tools.doctor import command as doctor
 from gatekeeper.tools.errors import ANY_OWNER, ToolError

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, Final, TypeVar
 
-from gatekeeper.policy.credentials import CREDENTIAL, Credentials, DirectiveError, load
+from gatekeeper.configuration.credentials import CREDENTIAL, Credentials, DirectiveError, load
 from gatekeeper.policy.sessions import SHORTEST_LIFETIME, SessionId
 from gatekeeper.tools.errors import ANY_OWNER, ToolError
 from ikev2.authentication.identity import Identity
