@@ -1,7 +1,7 @@
 """From the credential directives of a section to the PAD's credentials: the files are read.
 
-`gatekeeper.configuration.credentials` decides which directives go together, and what is wrong with a key
-or a certificate; this module knows where a file is, and on which line it is named.
+`gatekeeper.configuration.credentials` decides which directives go together, and what is wrong with
+a key or a certificate; this module knows where a file is, and on which line it is named.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from gatekeeper.configuration.credentials import CREDENTIAL, Credentials, DirectiveError, load
+from gatekeeper.configuration.credentials import Credentials, DirectiveError, load
+from gatekeeper.configuration.directive_table import Role, of_role
 from gatekeeper.configuration.key_files import KeyFiles
 from gatekeeper.configuration.location import ConfigurationError
 from gatekeeper.configuration.statements import SectionStatements, Statement
@@ -23,7 +24,8 @@ def credentials(
 ) -> Credentials:
     """Return our credential and the peer's. Raises ConfigurationError."""
     directives = draft.directives
-    said = {name: entry.value for name, entry in directives.items() if name in CREDENTIAL}
+    named = of_role(Role.CREDENTIAL)
+    said = {name: entry.value for name, entry in directives.items() if name in named}
     try:
         return load(said, _Files(draft, files), local_id=local_id, peer_id=peer_id, at=time.time())
     except DirectiveError as fault:

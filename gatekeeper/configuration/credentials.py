@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, Protocol, TypeVar
 
+from gatekeeper.configuration.directive_table import TABLE, Role, of_role
 from ikev2.authentication.auth import LocalCredential, PeerCredential, PresharedKey
 from ikev2.authentication.credentials import CertifiedKey, TrustAnchors
 from ikev2.authentication.identity import Identity
@@ -33,32 +34,8 @@ LARGEST_PUBLIC_KEY: Final = 16 * 1024
 LARGEST_CERTIFICATES: Final = 1024 * 1024
 """Octets of one file: the bundle of a system has a quarter of that."""
 
-CREDENTIAL: Final = frozenset(
-    {
-        'psk-file',
-        'private-key',
-        'certificate',
-        'peer-key',
-        'peer-fingerprint',
-        'trust-anchor',
-        'crl',
-        'crl-required',
-        'ppk-file',
-        'ppk-id',
-        'ppk-required',
-    }
-)
-"""Every directive that names a file or value read here."""
 _WAYS: Final = ('peer-key', 'peer-fingerprint', 'trust-anchor')
 """Directives that identify a peer's key."""
-_NEEDS: Final = (
-    ('certificate', 'private-key'),
-    ('crl', 'trust-anchor'),
-    ('crl-required', 'trust-anchor'),
-    ('ppk-file', 'ppk-id'),
-    ('ppk-id', 'ppk-file'),
-    ('ppk-required', 'ppk-file'),
-)
 EXPECTED: Final = (
     'psk-file, or private-key (with its certificate, where there is one) and peer-key, '
     'peer-fingerprint or trust-anchor'
@@ -142,8 +119,9 @@ def _check_choice(said: Mapping[str, Any]) -> None:
     if keys and not ways:
         names = f'{", ".join(_WAYS[:-1])} or {_WAYS[-1]}'
         raise DirectiveError(None, f'incomplete, {names} is missing', EXPECTED)
-    for name, needed in _NEEDS:
-        if name in said and needed not in said:
+    for name in of_role(Role.CREDENTIAL):
+        needed = TABLE[name].needs
+        if name in said and needed is not None and needed not in said:
             raise DirectiveError(name, f'it means nothing without {needed}', f'{needed} too')
 
 

@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from math import inf
 
-from gatekeeper.configuration.directives import (
+from gatekeeper.configuration.directives import StatementsBuilder
+from gatekeeper.configuration.location import ConfigurationError, Location
+from gatekeeper.configuration.statements import SectionStatements
+from gatekeeper.configuration.values import (
     Parser,
-    StatementsBuilder,
     WordError,
     Words,
     choice,
@@ -22,8 +24,6 @@ from gatekeeper.configuration.directives import (
     one,
     path,
 )
-from gatekeeper.configuration.location import ConfigurationError, Location
-from gatekeeper.configuration.statements import SectionStatements
 from gatekeeper.policy.keychain import ALWAYS, Lifetime
 from tcpao.mkt import ALGORITHMS, Algorithm
 

@@ -8,29 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from gatekeeper.configuration.directive_table import Role, default_of, of_ike, of_role
 from gatekeeper.configuration.location import ConfigurationError, Location
-from gatekeeper.configuration.statements import IKE_ONLY, NEGOTIATED, SectionStatements, Statement
-from gatekeeper.policy.sessions import IKE_LIFETIME
+from gatekeeper.configuration.statements import SectionStatements, Statement
 from ikev2.authentication.identity import Identity
 from ikev2.errors import UnsupportedAlgorithm
 from ikev2.proposals.ike import IkePolicy
 from ikev2.proposals.policies import policy_named
-
-DEFAULTS: dict[str, Any] = {
-    'algorithm': ('hmac-sha-1-96', 'aes-128-cmac-96'),
-    'tcp-options': 'included',
-    'lifetime': 3600,
-    'grace': 60,
-    'timeout': 30,
-    'ike-port': 500,
-    'ike-policy': 'default',
-    'ike-lifetime': IKE_LIFETIME,
-    'ike-reauthentication': None,
-    'ike-liveness': None,
-    'tcp-ao-backend': 'auto',
-    'source-port': None,
-    'peer-port': None,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +42,7 @@ def ike_policy(draft: SectionStatements) -> IkePolicy:
 
 def check_no_ike(draft: SectionStatements) -> None:
     for name, directive in draft.directives.items():
-        if name in IKE_ONLY:
+        if name in of_ike():
             raise ConfigurationError(
                 directive.place,
                 f'ikev2 {name}',
@@ -92,7 +76,7 @@ def _keychain(draft: SectionStatements, block: SectionStatements | None) -> Stat
         if chain is None:
             continue
         assert said is not None
-        for name in NEGOTIATED:
+        for name in of_role(Role.NEGOTIATED):
             extra = said.directives.get(name)
             if extra is not None:
                 raise ConfigurationError(
@@ -135,4 +119,4 @@ def mandatory(draft: SectionStatements, name: str) -> Identity:
 
 def value_of(draft: SectionStatements, name: str) -> Any:
     directive = draft.directives.get(name)
-    return DEFAULTS[name] if directive is None else directive.value
+    return default_of(name) if directive is None else directive.value

@@ -15,7 +15,8 @@ from exabgp.configuration.core import Section
 from exabgp.configuration.neighbor import ParseNeighbor
 from exabgp.configuration.neighbor.family import ParseFamily
 
-from gatekeeper.configuration.directives import SECTION, SESSION, StatementsBuilder
+from gatekeeper.configuration.directive_table import TABLE
+from gatekeeper.configuration.directives import StatementsBuilder
 from gatekeeper.configuration.location import ConfigurationError, Location
 from gatekeeper.configuration.statements import Family, SectionStatements
 from plugin.configuration.line_numbers import place_of
@@ -66,7 +67,7 @@ def misplaced(
     """Return our error in place of ExaBGP's, if one of our words is outside the section."""
     word = words[0] if words else ''
     unknown = 'invalid keyword' in cause or ' is invalid in ' in cause
-    if not unknown or word.lower() not in {SCOPE, 'session', *SECTION, *SESSION}:
+    if not unknown or word.lower() not in {SCOPE, 'session', *TABLE}:
         return None
     expected = 'it inside ikev2 { ... } or one of its session blocks'
     if word.lower() == SCOPE:

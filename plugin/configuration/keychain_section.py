@@ -11,10 +11,11 @@ from typing import Any
 from exabgp.configuration.configuration import Configuration
 from exabgp.configuration.core import Section
 
-from gatekeeper.configuration.directives import StatementsBuilder, WordError, chain_name
+from gatekeeper.configuration.directives import StatementsBuilder
 from gatekeeper.configuration.keychain_directives import ChainBuilder
 from gatekeeper.configuration.keychains import Defined, build
 from gatekeeper.configuration.location import ConfigurationError, Location
+from gatekeeper.configuration.values import WordError, chain_name
 from plugin.configuration import neighbors
 from plugin.configuration.ikev2_section import add_section
 from plugin.configuration.line_numbers import place_of

@@ -14,7 +14,7 @@ from typing import Any
 from exabgp.bgp.neighbor import Neighbor, NeighborTemplate
 from exabgp.configuration.neighbor import ParseNeighbor
 
-from gatekeeper.configuration.directives import QUOTED
+from gatekeeper.configuration.directive_table import TABLE
 from gatekeeper.configuration.key_files import KeyFiles
 from gatekeeper.configuration.location import ConfigurationError
 from gatekeeper.configuration.session_settings import SessionSettings
@@ -244,7 +244,7 @@ def _words(name: str, directive: Statement) -> str:
     if name in ('local-id', 'peer-id'):
         kind, _, text = str(value).partition(' ')
         return f'{kind} "{text}"'
-    if name in QUOTED:
+    if TABLE[name].quoted:
         texts = value if isinstance(value, tuple) else (value,)
         quoted = ' '.join(f'"{text}"' for text in texts)
         return f'[ {quoted} ]' if len(texts) > 1 else quoted

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gatekeeper.configuration.directives import SECTION
+from gatekeeper.configuration.directive_table import TABLE
 from lab import tcpao_backend
 from lab.demo import __main__ as demo
 from lab.demo import attacks, where
@@ -135,7 +135,7 @@ def test_both_routers_are_told_in_the_words_of_the_configuration(
 ) -> None:
     folder = Path(shutil.copytree(CONFIGURATION, tmp_path / 'copy'))
     tcpao_backend.put_under(folder, backend)
-    assert 'tcp-ao-backend' in SECTION
+    assert 'tcp-ao-backend' in TABLE
     for router in ('r1', 'r2'):
         text = (folder / f'{router}.conf').read_text()
         assert text.count(f'ikev2 {{ tcp-ao-backend {backend};') == text.count('ikev2 {') == 1

@@ -20,9 +20,8 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from gatekeeper.configuration.directives import SECTION, SESSION
+from gatekeeper.configuration.directive_table import TABLE
 from gatekeeper.configuration.keychain_directives import CHAIN, KEY
-from gatekeeper.configuration.session_settings import DEFAULTS
 from gatekeeper.tools.keygen import make_psk
 from ikev2.proposals.policies import POLICIES
 from lab.certificates import Authority
@@ -46,7 +45,7 @@ def rows_of(name: str) -> list[list[str]]:
 
 
 @pytest.mark.parametrize(
-    'name', sorted({*SECTION, *SESSION, *CHAIN, *KEY, *POLICIES, *ALGORITHMS, 'exabgp.ikev2.port'})
+    'name', sorted({*TABLE, *CHAIN, *KEY, *POLICIES, *ALGORITHMS, 'exabgp.ikev2.port'})
 )
 def test_every_word_is_explained(name: str) -> None:
     assert rows_of(name)
@@ -57,9 +56,9 @@ def test_every_setting_of_the_environment_is_explained(name: str) -> None:
     assert rows_of(f'exabgp.ikev2.{name}')
 
 
-@pytest.mark.parametrize('name', [n for n, value in DEFAULTS.items() if value is not None])
+@pytest.mark.parametrize('name', [n for n, row in TABLE.items() if row.default is not None])
 def test_defaults_are_the_true_ones(name: str) -> None:
-    value: Any = DEFAULTS[name]
+    value: Any = TABLE[name].default
     text = f'[ {" ".join(value)} ]' if isinstance(value, tuple) else str(value)
     assert rows_of(name)[0][-1] == f'`{text}`'
 

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, Final, TypeVar
 
-from gatekeeper.configuration.credentials import CREDENTIAL, Credentials, DirectiveError, load
-from gatekeeper.policy.sessions import SHORTEST_LIFETIME, SessionId
+from gatekeeper.configuration.credentials import Credentials, DirectiveError, load
+from gatekeeper.configuration.directive_table import TABLE, Directive, Role, default_of, of_role
+from gatekeeper.configuration.values import WordError
+from gatekeeper.policy.sessions import SessionId
 from gatekeeper.tools.errors import ANY_OWNER, ToolError
+from gatekeeper.tools.probe.families import family_codes
 from ikev2.authentication.identity import Identity
-from ikev2.authentication.signatures.keys import Fingerprint
-from ikev2.constants import RP_SUITES
 from ikev2.errors import LocalError
 from ikev2.events import RpSaRequest, Selector
 from ikev2.peer import Peer
@@ -26,24 +27,6 @@ IPAddress = IPv4Address | IPv6Address
 
 SERVICE: Final = 'bgp'
 LONGEST_TIMEOUT: Final = 600
-DEFAULT_ALGORITHMS: Final = ('hmac-sha-1-96', 'aes-128-cmac-96')
-# IANA's Address Family Numbers and SAFI Values, by their names in configurations.
-_AFI: Final = {'ipv4': 1, 'ipv6': 2, 'l2vpn': 25, 'bgp-ls': 16388}
-_SAFI: Final = {
-    'unicast': 1,
-    'multicast': 2,
-    'nlri-mpls': 4,
-    'mcast-vpn': 5,
-    'vpls': 65,
-    'evpn': 70,
-    'bgp-ls': 71,
-    'bgp-ls-vpn': 72,
-    'mup': 85,
-    'mpls-vpn': 128,
-    'rtc': 132,
-    'flow': 133,
-    'flow-vpn': 134,
-}
 _NUMBER: Final = re.compile(r'[0-9]{1,10}', re.ASCII)
 
 _Value = TypeVar('_Value')
@@ -116,7 +99,11 @@ def _add_ike(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument('--ike-policy', choices=tuple(POLICIES), default='default')
     group.add_argument(
-        '--ike-port', type=_typed(_port), default=500, metavar='PORT', help="the peer's; 500"
+        '--ike-port',
+        type=_typed(_port),
+        default=default_of('ike-port'),
+        metavar='PORT',
+        help="the peer's; 500",
     )
     group.add_argument(
         '--local-ports',
@@ -136,27 +123,37 @@ def _add_ike(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_credentials(group: argparse._ArgumentGroup) -> None:
-    for name, what in (
-        ('psk-file', 'the pre-shared key'),
-        ('private-key', 'our private key'),
-        ('certificate', 'our certificate, and the chain behind it'),
-        ('peer-key', "the peer's public key"),
-    ):
-        group.add_argument(f'--{name}', metavar='FILE', help=what)
-    group.add_argument(
-        '--peer-fingerprint',
-        type=_typed(Fingerprint.parse),
-        metavar='sha256:HEX',
-        help="of the peer's public key",
-    )
-    for name, what in (('trust-anchor', 'a CA of the peer'), ('crl', 'its revocation list')):
+    for name in of_role(Role.CREDENTIAL):
+        _add_directive(group, TABLE[name])
+
+
+def _add_directive(group: argparse._ArgumentGroup, row: Directive) -> None:
+    """Add the option of a directive, which takes the same words."""
+
+    def parse(word: str) -> object:
+        try:
+            return row.parse((word,))
+        except WordError as error:
+            raise ValueError(f'{error.cause}; expected {error.expected}') from None
+
+    option, placeholder, offer = f'--{row.name}', row.placeholder, row.offer
+    if row.listed:
+        offer += '; may be given several times'
         group.add_argument(
-            f'--{name}', action='append', metavar='FILE', help=f'{what}; may be given several times'
+            option, type=_typed(parse), action='append', metavar=placeholder, help=offer
         )
-    group.add_argument('--crl-required', choices=('true', 'false'))
-    group.add_argument('--ppk-file', metavar='FILE', help='a post-quantum pre-shared key')
-    group.add_argument('--ppk-id', metavar='NAME')
-    group.add_argument('--ppk-required', choices=('true', 'false'))
+    else:
+        if row.default is not None:
+            offer += f'; {row.default}'
+        group.add_argument(option, type=_typed(parse), metavar=placeholder, help=offer)
+
+
+def _said(arguments: argparse.Namespace, row: Directive) -> Any:
+    """Return the value of an option, as the directive's; None if it is missing."""
+    value = getattr(arguments, row.name.replace('-', '_'))
+    if value is not None and row.listed:
+        return tuple(one for several in value for one in several)
+    return value
 
 
 def _add_session(group: argparse._ArgumentGroup) -> None:
@@ -177,17 +174,11 @@ def _add_session(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         '--service-port', type=_typed(_port), metavar='PORT', help="the peer's BGP port; 179"
     )
-    group.add_argument(
-        '--algorithm',
-        action='append',
-        choices=tuple(RP_SUITES),
-        help='may be given several times, the most wanted first',
-    )
-    group.add_argument('--tcp-options', choices=('included', 'excluded'))
-    group.add_argument('--lifetime', type=_typed(_lifetime), metavar='SECONDS', help='3600')
+    for name in of_role(Role.NEGOTIATED):
+        _add_directive(group, TABLE[name])
 
 
-_OF_SESSIONS: Final = ('source_port', 'service_port', 'algorithm', 'tcp_options', 'lifetime')
+_OF_SESSIONS: Final = ('source-port', 'service-port', *of_role(Role.NEGOTIATED))
 
 
 def wanted(arguments: argparse.Namespace, at: float) -> Wanted:
@@ -240,10 +231,10 @@ def _credentials(
     arguments: argparse.Namespace, local_id: Identity, peer_id: Identity, at: float
 ) -> Credentials:
     said: dict[str, Any] = {}
-    for name in CREDENTIAL:
-        value = getattr(arguments, name.replace('-', '_'))
+    for name in of_role(Role.CREDENTIAL):
+        value = _said(arguments, TABLE[name])
         if value is not None:
-            said[name] = tuple(value) if isinstance(value, list) else value
+            said[name] = value
     try:
         return load(said, _Files(), local_id=local_id, peer_id=peer_id, at=at)
     except DirectiveError as fault:
@@ -258,41 +249,32 @@ def _request(
 ) -> Callable[[Selector], RpSaRequest] | None:
     if arguments.session is None:
         for name in _OF_SESSIONS:
-            if getattr(arguments, name) is not None:
-                option = f'--{name.replace("_", "-")}'
-                raise ToolError(f'{option} means nothing without --session')
+            if getattr(arguments, name.replace('-', '_')) is not None:
+                raise ToolError(f'--{name} means nothing without --session')
         return None
-    families = tuple(sorted({_pair(words) for words in arguments.session}))
+    families = tuple(sorted({family_codes(words) for words in arguments.session}))
     session = SessionId(SERVICE, '', families)
     service = Selector(remote, arguments.service_port or 179)
     if arguments.source_port == service.port:
         raise ToolError('--source-port is the service port, where nothing connects from')
 
+    negotiated: dict[str, Any] = {
+        name: default_of(name) if (value := _said(arguments, TABLE[name])) is None else value
+        for name in of_role(Role.NEGOTIATED)
+    }
+
     def make(ours: Selector) -> RpSaRequest:
         return RpSaRequest(
             keyid=1,
-            suites=tuple(arguments.algorithm or DEFAULT_ALGORITHMS),
-            tcp_options=arguments.tcp_options != 'excluded',
+            suites=negotiated['algorithm'],
+            tcp_options=negotiated['tcp-options'] == 'included',
             tsi=ours,
             tsr=service,
             session_id=session.encode(),
-            lifetime=arguments.lifetime or 3600,
+            lifetime=negotiated['lifetime'],
         )
 
     return make
-
-
-def _pair(words: list[str]) -> tuple[int, int]:
-    return _code('AFI', words[0], _AFI, 65535), _code('SAFI', words[1], _SAFI, 255)
-
-
-def _code(what: str, word: str, names: dict[str, int], highest: int) -> int:
-    known = names.get(word.lower())
-    if known is not None:
-        return known
-    if _NUMBER.fullmatch(word) and 0 < int(word) <= highest:
-        return int(word)
-    raise ToolError(f'--session: {word!r} is no {what}; it is a number or {", ".join(names)}')
 
 
 def _identity(option: str, words: list[str]) -> Identity:
@@ -350,7 +332,3 @@ def _port(word: str) -> int:
 
 def _timeout(word: str) -> int:
     return _whole(word, 1, LONGEST_TIMEOUT, 'number of seconds')
-
-
-def _lifetime(word: str) -> int:
-    return _whole(word, SHORTEST_LIFETIME, 2**32 - 1, 'number of seconds')

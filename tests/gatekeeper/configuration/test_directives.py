@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatekeeper.configuration.directives import SECTION, SESSION, StatementsBuilder
+from gatekeeper.configuration.directive_table import TABLE, Where, words_of
+from gatekeeper.configuration.directives import StatementsBuilder
 from gatekeeper.configuration.location import ConfigurationError, Location
 from ikev2.authentication.identity import Identity
 from ikev2.authentication.signatures.keys import Fingerprint
@@ -141,7 +142,7 @@ def test_what_is_no_value_is_refused_with_cause_and_expectation(statement: str, 
     assert '; expected ' in text
 
 
-@pytest.mark.parametrize('name', sorted(SECTION))
+@pytest.mark.parametrize('name', sorted(words_of(Where.SECTION)))
 def test_no_directive_may_stand_twice(name: str) -> None:
     values = {
         'local-id': 'fqdn r1.lab',
@@ -218,7 +219,7 @@ def test_a_family_has_one_session_block() -> None:
 
 WORDS = st.lists(
     st.one_of(
-        st.sampled_from([*SECTION, *SESSION, '[', ']', ',', 'fqdn', 'ip', 'dn', 'key-id', '']),
+        st.sampled_from([*TABLE, '[', ']', ',', 'fqdn', 'ip', 'dn', 'key-id', '']),
         # Surrogates too: ExaBGP's escapes can make them.
         st.text(st.characters(exclude_categories=()), max_size=40),
         st.integers(-(10**12), 10**12).map(str),

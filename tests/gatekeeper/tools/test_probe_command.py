@@ -53,8 +53,8 @@ def command(psk_file: str) -> list[str]:
         (['--local-address', 'r1'], "'r1' does not appear to be an IPv4 or IPv6 address"),
         (['--ike-policy', 'weak'], "invalid choice: 'weak'"),
         (['--peer-fingerprint', 'md5:00'], 'a fingerprint begins with sha256:'),
-        ([*SESSION, '--lifetime', '5'], "'5' is no number of seconds"),
-        ([*SESSION, '--algorithm', 'md5'], "invalid choice: 'md5'"),
+        ([*SESSION, '--lifetime', '5'], '5 is too small; expected seconds from'),
+        ([*SESSION, '--algorithm', 'md5'], "'md5' is unknown; expected one of"),
         (['--session', 'ipv4'], 'expected 2 arguments'),
     ],
 )

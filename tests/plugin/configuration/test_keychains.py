@@ -13,8 +13,8 @@ import pytest
 from exabgp.bgp.neighbor import NeighborTemplate
 from exabgp.configuration.configuration import Configuration
 
-from gatekeeper.configuration.directives import WordError
 from gatekeeper.configuration.keychain_directives import lifetime
+from gatekeeper.configuration.values import WordError
 from gatekeeper.policy.keychain import ALWAYS, ChainKey, Keychain, Lifetime
 from gatekeeper.policy.sessions import SessionPolicy
 from plugin.configuration.session_policies import policies_of
