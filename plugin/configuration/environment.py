@@ -6,11 +6,16 @@ ExaBGP reads its environment lazily, after it has looked at --env-file: so must 
 
 from __future__ import annotations
 
+import os
 import pwd
+import sys
+from pathlib import Path
 from typing import Any
 
+import exabgp
 from exabgp.environment import Env, getenv, parsing
 
+from gatekeeper.adapter.helper_access import closed_to
 from plugin.patching import replace
 
 DEFAULT_PORTS = (500, 4500)
@@ -44,6 +49,32 @@ def daemon_user() -> int | None:
         return pwd.getpwnam(getenv().daemon.user).pw_uid
     except KeyError:
         return None
+
+
+def helper_obstacle() -> str | None:
+    """Return what keeps ExaBGP's helper from starting once the privileges are dropped, or None.
+
+    Without it ExaBGP stops every peer, and says only that it lost the helper of "this peer".
+    """
+    settings = getenv().daemon
+    try:
+        user = pwd.getpwnam(settings.user)
+    except KeyError:
+        return None
+    if os.geteuid() != 0 or not settings.drop or user.pw_uid == 0:
+        return None
+    programs = (sys.executable, sys.argv[0], os.__file__, exabgp.__file__)
+    closed = closed_to(
+        user.pw_uid, {user.pw_gid, *os.getgroups()}, [Path(one) for one in programs if one]
+    )
+    if closed is None:
+        return None
+    return (
+        f'user {settings.user}, which the daemon becomes, may not use {closed}, so its helper for '
+        f'the command line cannot start and ExaBGP stops every peer: install it in an environment '
+        f'outside, from a Python outside (/usr/bin/python3 -m venv /opt/gatekeeper), or set '
+        f'exabgp.daemon.user'
+    )
 
 
 def _text(name: str) -> dict[str, Any]:

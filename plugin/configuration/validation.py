@@ -18,7 +18,7 @@ from exabgp.configuration.configuration import Configuration
 from gatekeeper.errors import PolicyError
 from gatekeeper.policy.doubts import doubts_about
 from gatekeeper.policy.sessions import SessionPolicy
-from plugin.configuration.environment import SECTION
+from plugin.configuration.environment import SECTION, helper_obstacle
 from plugin.configuration.session_policies import backend_of, policies_of, unreachable
 from plugin.patching import replace
 
@@ -49,6 +49,7 @@ def warnings_about(
     yield from map(str, unreachable(policies))
     yield from doubts_about(policies, wall)
     yield from unknown_settings(environment)
+    yield from filter(None, [helper_obstacle()])
 
 
 def unknown_settings(environment: Mapping[str, str]) -> Iterator[str]:

@@ -29,6 +29,7 @@ from gatekeeper.reporting.ike_key_log import IkeKeyLog
 from gatekeeper.reporting.keys_json import KeyTable
 from gatekeeper.reporting.metrics import Metrics
 from gatekeeper.service.gatekeeper import Gatekeeper, GatekeeperError
+from plugin.configuration.environment import helper_obstacle
 from plugin.configuration.loading import set_commit
 from plugin.configuration.neighbors import protection_of
 from plugin.configuration.session_policies import backend_of, unreachable
@@ -177,6 +178,9 @@ def _warn(policies: list[SessionPolicy]) -> None:
     doubts = doubts_about([one for one in policies if one.keychain is None], time.time())
     for warning in (*doubts, *unknown_settings(os.environ)):
         log.warning(lambda warning=warning: warning, LOG)
+    obstacle = helper_obstacle()
+    if obstacle is not None:
+        log.critical(lambda: obstacle, LOG)
 
 
 def _clear_once(reactor: Any, running: Runtime | None) -> None:

@@ -77,6 +77,9 @@ class Host:
     iptables."""
     rules_unknown: str | None = None
     """The reason why rules of other programs could not be read; None if they could."""
+    closed_to_nobody: str | None = None
+    """A folder or file of this Python that user `nobody` may not use; None if there is none, or if
+    this process may not become another user."""
 
 
 def judge(host: Host) -> list[Finding]:
@@ -84,6 +87,7 @@ def judge(host: Host) -> list[Finding]:
     return [
         *_backends(host),
         *_privileges(host),
+        *_python(host.closed_to_nobody),
         *_ports(host.ports),
         *_rules(host),
         *_clock(host),
@@ -132,6 +136,17 @@ def _privileges(host: Host) -> Iterable[Finding]:
             Verdict.WARNING,
             f'this process lacks {name}, needed for {use}',
             'start as root, or give it in the unit: AmbientCapabilities=' + name,
+        )
+
+
+def _python(closed: str | None) -> Iterable[Finding]:
+    if closed is not None:
+        yield Finding(
+            'python',
+            Verdict.WARNING,
+            f'user nobody may not use {closed}: a router that becomes nobody cannot start its '
+            f'helper for the command line, and stops every peer',
+            'install with a Python outside: /usr/bin/python3 -m venv /opt/gatekeeper',
         )
 
 

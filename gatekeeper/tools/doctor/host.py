@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import ctypes
 import os
+import pwd
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+from gatekeeper.adapter.helper_access import closed_to
 from gatekeeper.tools.doctor.checks import BGP_PORT, IKE_PORTS, Host, PortUser
 from tcpao.kernel.backend import why_no_kernel
 from tcpao.userspace.process.startup import why_unable
@@ -42,7 +45,21 @@ def look() -> Host:
         mtus=tuple(mtus(Path('/sys/class/net'))),
         foreign_accepts=accepts,
         rules_unknown=unknown,
+        closed_to_nobody=closed_to_nobody(),
     )
+
+
+def closed_to_nobody() -> str | None:
+    """Return what of this Python user `nobody` may not use, if this process is root's."""
+    try:
+        nobody = pwd.getpwnam('nobody')
+    except KeyError:
+        return None
+    if os.geteuid() != 0:
+        return None
+    files = [Path(one) for one in (sys.executable, os.__file__, __file__)]
+    closed = closed_to(nobody.pw_uid, {nobody.pw_gid, *os.getgroups()}, files)
+    return None if closed is None else str(closed)
 
 
 def capabilities(status: str) -> int:

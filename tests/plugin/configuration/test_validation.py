@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from plugin.configuration import environment, validation
 from plugin.configuration.validation import unknown_settings
 from tests.plugin.texts import SECTION, neighbor
 
@@ -41,6 +42,19 @@ def test_validate_warns_of_nothing_when_all_is_well(write: Write) -> None:
 def test_validate_warns_of_an_unknown_setting(write: Write) -> None:
     done = validate(write(neighbor()), exabgp_ikev2_timelime='/var/log/x')
     assert 'warning: exabgp_ikev2_timelime is no setting' in done.stderr
+
+
+def test_validate_warns_when_the_helper_cannot_start(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = tmp_path / 'root'
+    closed.mkdir(0o700)
+    monkeypatch.setattr(sys, 'executable', str(closed / 'python'))
+    monkeypatch.setattr(os, 'geteuid', lambda: 0)
+    obstacle = environment.helper_obstacle()
+    assert obstacle is not None
+    assert 'so its helper for the command line cannot start' in obstacle
+    assert list(validation.warnings_about([], {}, 0.0)) == [obstacle]
 
 
 def test_validate_refuses_two_backends_as_a_daemon_does(write: Write) -> None:
