@@ -44,6 +44,9 @@ def handle(state: Store, event: ike.Event, now: float) -> None:
             state.deadlines.cancel(Due.IKE, peer)
             reproving.proven(state, peer, now)
             state.delete_again(peer, now)
+        case ike.IkeSaDown(cause=ike.Cause.STOPPED):
+            # A reload replaces the peer at the endpoint: no failure, and its successor connects.
+            peer.up = False
         case ike.IkeSaDown():
             peer.up = False
             refused = event.cause is ike.Cause.AUTHENTICATION_FAILED

@@ -370,3 +370,11 @@ def test_identities_are_proven_anew_as_often_as_is_configured() -> None:
     assert len(r1.noted('ike_auth')) - before >= 10
     assert not r1.closed
     assert not r2.closed
+
+
+def test_no_failure_is_told_when_both_get_another_secret() -> None:
+    _, one, two = up(shared(b'a' * 32), shared(b'a' * 32))
+    for router in (one, two):
+        reload(router, **shared(b'b' * 32))
+    one.world.run(30)
+    assert [*one.noted('refused'), *two.noted('refused')] == []
