@@ -57,6 +57,8 @@ class _Protocol(IntEnum):
 
 
 _EXTENSIONS = {_Protocol.HOP_BY_HOP, _Protocol.ROUTING, _Protocol.DESTINATION_OPTIONS}
+_MAY_HOLD_TCP = {_Protocol.TCP, *_EXTENSIONS}
+"""What a fragmented packet may have next if a TCP segment is in it."""
 
 _IPV4_HEADER = 20
 _IPV6_HEADER = 40
@@ -185,9 +187,9 @@ class Segment:
 def parse_ip(packet: bytes) -> Segment | None:
     """Return the TCP segment of an IPv4 or IPv6 packet; None if the packet is whole but not TCP.
 
-    A fragment counts as not TCP unless it carries the first octets of a TCP header: such a fragment
-    raises MalformedSegmentError, as does a packet that was cut short. Octets after the packet's end
-    (Ethernet padding) are ignored.
+    A fragment counts as not TCP unless its header says TCP, or an extension header that TCP may
+    follow: such a fragment raises MalformedSegmentError, as does a packet that was cut short.
+    Octets after the packet's end (Ethernet padding) are ignored.
     """
     version = packet[0] >> 4 if packet else 0
     if version == 4:
@@ -227,7 +229,7 @@ def _parse_ipv6(packet: bytes) -> Segment | None:
             source, destination = IPv6Address(packet[8:24]), IPv6Address(packet[24:40])
             return _parse_tcp(source, destination, packet[offset:end])
         if protocol == _Protocol.FRAGMENT:
-            if offset < end and packet[offset] == _Protocol.TCP:
+            if offset < end and packet[offset] in _MAY_HOLD_TCP:
                 raise MalformedSegmentError('a TCP segment in IPv6 fragments')
             return None
         if protocol not in _EXTENSIONS:

@@ -105,6 +105,10 @@ def test_not_tcp(packet: bytes) -> None:
         (ipv4(tcp(), total=19), 'IPv4 packet cut short'),
         (ipv6(tcp(), length=21), 'IPv6 packet cut short'),
         (ipv6(b'\x06\0' + bytes(6) + tcp(), next_header=44), 'IPv6 fragments'),
+        (
+            ipv6(b'\x3c\0' + bytes(6) + b'\x06\0' + bytes(6) + tcp(), next_header=44),
+            'IPv6 fragments',
+        ),
         (ipv6(b'\x06', next_header=0), 'extension header cut short'),
         (ipv6(b'\x00\x00' * 100, next_header=0), 'too many'),
         (ipv4(tcp()[:19]), 'TCP header cut short'),
