@@ -53,6 +53,10 @@ def close(runtime: Context, link: ProtectedSocket, cause: str) -> None:
         # Its next turn, which comes at once, sends the NOTIFICATION and closes.
         peer.teardown(ADMINISTRATIVE_RESET)
         return
+    if not runtime.driver.may_use():
+        # The command has waited while this process was paused, and the key may have ended since.
+        abort(runtime, link, cause)
+        return
     with suppress(OSError):
         link.sock.send(Notify(CEASE, ADMINISTRATIVE_RESET).message())
     link.notification_sent = True

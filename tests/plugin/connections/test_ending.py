@@ -153,6 +153,18 @@ def test_what_was_read_stays_when_a_deadline_comes_then(daemon: Start) -> None:
         one.gatekeeper.settled = True
 
 
+def test_close_sends_nothing_when_it_has_waited_past_a_deadline(daemon: Start) -> None:
+    """As after a pause: the key may have ended meanwhile, and not all goes by the generators."""
+    with session(daemon) as running:
+        one = running.one
+        assert one.peer().fsm != FSM.ESTABLISHED
+        one.gatekeeper.settled = False
+        one.gatekeeper.command(Close(running.pair, 'its lifetime ends'))
+        one.until(running.is_gone)
+        assert running.told() == b''
+        assert received(ready(running.end)) is None
+
+
 def test_abort_is_at_once_and_without_an_octet(daemon: Start) -> None:
     with session(daemon) as running:
         one = running.one
