@@ -85,6 +85,9 @@ class SocketState:
     keys: tuple[InstalledKey, ...]
     not_found: int
     unsigned: int
+    of_removed: int = 0
+    """Good segments under keys that are gone; Linux may count some of other keys, which were
+    received during the read."""
 
 
 class KeySocket(Protocol):

@@ -47,6 +47,9 @@ from tcpao.mkt import Mkt, PeerPairs, SocketPair
 
 Handle = TypeVar('Handle')
 
+_READS = 8
+"""Reads until the counters of a socket that receives meanwhile are of one moment."""
+
 
 class SocketInstaller(ABC, Generic[Handle]):
     """An executor of the installer's commands; `Handle` is the socket type of the owner."""
@@ -280,6 +283,7 @@ class SocketInstaller(ABC, Generic[Handle]):
             raise InstallError(
                 Cause.REFUSED, f'{keep.pair} still has {len(left)} keys after pruning'
             )
+        _refuse_if_used(socket, keep.pair)
 
 
 def _keys(socket: KeySocket, pair: SocketPair) -> tuple[InstalledKey, ...]:
@@ -297,6 +301,18 @@ def _find(keys: tuple[InstalledKey, ...], mkt: Mkt) -> InstalledKey:
         Cause.GONE,
         f'{mkt.pair} has no key with SendID {mkt.send_id} and RecvID {mkt.recv_id}',
     )
+
+
+def _refuse_if_used(socket: KeySocket, pair: SocketPair) -> None:
+    """Raise InstallError (REFUSED) if segments were good under a key that was pruned.
+
+    Their octets wait for the reader, and the key is another session's, or has ended since the SYN.
+    """
+    for _ in range(_READS):
+        state = socket.read()
+        if state is None or not state.of_removed:
+            return
+    raise InstallError(Cause.REFUSED, f'{pair} has taken segments under a key that is not its own')
 
 
 def _awaits(socket: KeySocket, mkt: Mkt) -> bool:

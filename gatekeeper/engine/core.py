@@ -39,6 +39,7 @@ from tcpao.installer import (
     Failed,
     Install,
     KeyState,
+    Prune,
     Read,
     Remove,
     SetRNext,
@@ -223,6 +224,10 @@ class Core:
                 conn = state.connections.get(pair)
                 if conn is not None and conn.phase is Phase.PROVING:
                     proving.refuse(state, conn, f'the socket is not readable: {event.text}', now)
+            case Failed(Prune(mkt)):
+                conn = state.connections.get(mkt.pair)
+                if conn is not None and conn.phase is Phase.PROVING:
+                    proving.refuse(state, conn, f'pruning its keys: {event.text}', now)
             case KeyState(pair=pair):
                 self._read(pair, event, now)
             case ConnectionGone(pair):
@@ -231,7 +236,7 @@ class Core:
                 for conn in list(state.connections.values()):
                     ending.abort(state, conn, cause, now)
             case Done() | Failed() | ConnectionUp():
-                # A failed Probe, Prune, SetRNext or Abort means that the socket is gone:
+                # A failed Probe, SetRNext or Abort means that the socket is gone:
                 # ConnectionGone reports it, or the next Read shows it.
                 pass
         ike_events.drain(self.state, now)

@@ -33,7 +33,7 @@ from tcpao.kernel.abi import (
     peer_sockaddr,
 )
 from tcpao.kernel.errors import refusal
-from tcpao.kernel.saved_syn import refuse_cookies, save_syns
+from tcpao.kernel.saved_syn import refuse_cookies, refuse_unfinished, save_syns
 from tcpao.key_socket import InstalledKey, InstallError, Key, SocketState
 from tcpao.mkt import ALGORITHMS, IPAddress, IPNetwork, SocketPair
 from tcpao.socket_installer import SocketInstaller
@@ -184,6 +184,8 @@ class LinuxSocket:
         if info is None:
             return None
         keys = self._keys()
+        # After the keys' own, so that no segment under a removed key is missed.
+        good = self._good()
         # Current may change between two calls; the keys' own flags are of one moment.
         return SocketState(
             current=next((key.send_id for key in keys if key.is_current), None),
@@ -191,6 +193,7 @@ class LinuxSocket:
             keys=keys,
             not_found=info.pkt_key_not_found,
             unsigned=info.pkt_ao_required,
+            of_removed=max(0, good - sum(key.good for key in keys)),
         )
 
     def set_rnext(self, recv_id: int) -> None:
@@ -202,6 +205,11 @@ class LinuxSocket:
         info.set_rnext = 1
         info.rnext = recv_id
         self._set(Option.INFO, info, f'setting RNext to RecvID {recv_id}')
+
+    def _good(self) -> int:
+        """Return the number of good segments on this socket, whatever their key."""
+        info = self._info()
+        return 0 if info is None else info.pkt_good
 
     def _info(self) -> TcpAoInfoOpt | None:
         info = TcpAoInfoOpt()
@@ -321,8 +329,11 @@ class LinuxInstaller(SocketInstaller[socket.socket]):
         super().add_listener(handle)
 
     def add_accepted(self, pair: SocketPair, handle: socket.socket) -> None:
-        """Manage an accepted socket's keys; raises InstallError too if made from a SYN cookie."""
+        """Manage an accepted socket's keys; raises InstallError too if made from a SYN cookie, or
+        from a SYN alone.
+        """
         refuse_cookies(handle)
+        refuse_unfinished(handle)
         super().add_accepted(pair, handle)
 
     def capabilities(self) -> Capabilities:

@@ -1,9 +1,13 @@
-"""Detection of connections that were made from a SYN cookie.
+"""Detection of connections that were made without a whole handshake, so that a recording may pass.
 
 With a cookie the kernel takes both initial sequence numbers from a bare ACK (`cookie_v4_check`), so
 a recorded ACK, and the data after it, make a connection again wherever their key is still on the
 listening socket. A listener with TCP_SAVE_SYN hands each child the SYN that it was made from
 (tcp(7), `tcp_reqsk_record_syn`); a child made from a cookie has none.
+
+With TCP Fast Open for all listeners (bits 0x402 of net.ipv4.tcp_fastopen) a SYN with data makes a
+child at once (RFC 7413 4.2.2), and a recorded SYN does the same. Such a child is in SYN-RECEIVED
+until the peer has answered our own initial sequence number.
 """
 
 from __future__ import annotations
@@ -19,6 +23,8 @@ from tcpao.key_socket import InstallError
 # include/uapi/linux/tcp.h
 _TCP_SAVE_SYN: Final = 27
 _TCP_SAVED_SYN: Final = 28
+# include/net/tcp_states.h; the first octet of TCP_INFO.
+_TCP_SYN_RECV: Final = 3
 # Python takes no larger buffer. IP and TCP headers have 60 octets each, extension headers aside.
 _LONGEST_SYN: Final = 1024
 
@@ -28,6 +34,10 @@ _ALWAYS: Final = '2'
 NO_SYN: Final = (
     'it was made from a SYN cookie, which a recorded session passes too: the queue of half-open '
     'connections was full (is somebody flooding the port?), or net.ipv4.tcp_syncookies is 2'
+)
+ONLY_A_SYN: Final = (
+    'it was made from a SYN alone, which may be a recorded one: net.ipv4.tcp_fastopen is on for '
+    'all listening sockets (0x402); set it to 1'
 )
 ALWAYS_COOKIES: Final = (
     'net.ipv4.tcp_syncookies is 2, and connections that are made from cookies are refused: no '
@@ -57,6 +67,16 @@ def refuse_cookies(child: socket.socket) -> None:
         raise refusal(error.errno, 'asking for the SYN of a connection') from None
     if not syn:
         raise InstallError(Cause.REFUSED, NO_SYN)
+
+
+def refuse_unfinished(child: socket.socket) -> None:
+    """Raise InstallError (REFUSED) if the handshake of an accepted socket is not finished."""
+    try:
+        state = child.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+    except OSError as error:
+        raise refusal(error.errno, 'asking for the TCP state') from None
+    if state == _TCP_SYN_RECV:
+        raise InstallError(Cause.REFUSED, ONLY_A_SYN)
 
 
 def warning() -> str | None:

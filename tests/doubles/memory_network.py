@@ -155,6 +155,7 @@ class MemorySocket:
         self._rnext: StoredKey | None = None
         self._not_found = 0
         self._unsigned = 0
+        self._of_removed = 0
         self._probing = False
         self._unacknowledged = bytearray()
         self._snd_una = 0
@@ -271,6 +272,7 @@ class MemorySocket:
         if key in (self._current, self._rnext):
             raise InstallError(Cause.BUSY, f'SendID {send_id} is Current or RNext')
         self._keys.remove(key)
+        self._of_removed += key.good
 
     def read(self) -> SocketState | None:
         if not self._protected:
@@ -292,6 +294,7 @@ class MemorySocket:
             ),
             not_found=self._not_found,
             unsigned=self._unsigned,
+            of_removed=self._of_removed,
         )
 
     def set_rnext(self, recv_id: int) -> None:

@@ -398,6 +398,25 @@ def test_pruning_proves_nothing_for_another_key_than_the_one_in_use(bench: Bench
     assert ids(bench.server, server.pair) == {(2, 1), (4, 3)}, 'and changes nothing'
 
 
+def test_pruning_fails_when_a_pruned_key_was_used(bench: Bench) -> None:
+    """What came under it waits for the reader."""
+    listener = listening(bench)
+    other_client, other = mkts(pair_of(bench), (3, 4), b'other')
+    do(bench.server, Install(other, Where.LISTENER))
+    client, server = mkts(pair_of(bench))
+    do(bench.server, Install(server, Where.LISTENER))
+    near = bound(bench, client.pair)
+    # The last one is Current and RNext.
+    do(bench.client, Install(other_client, Where.CONNECTION), Install(client, Where.CONNECTION))
+    assert near.connect()
+    far = accepted(bench, listener, client.pair)
+    for asked in (other, server):
+        do(bench.server, SetRNext(asked))
+        talk(near, far)
+    assert good(bench.server, server.pair, other.send_id)
+    assert refused(bench.server, Prune(server)) is Cause.REFUSED
+
+
 def test_pruning_to_a_key_that_is_not_there_changes_nothing(bench: Bench) -> None:
     _, _, _, server = established(bench)
     absent = Mkt('absent', server.pair, server.algorithm, True, 8, 8, Secret(b'x'), 0.0)

@@ -70,6 +70,8 @@ class Keyring:
     """Segments with an unknown KeyID."""
     unsigned: int = 0
     """Segments without TCP-AO where it is required."""
+    of_removed: int = 0
+    """Good segments under keys that were deleted."""
     _by_peer: Prefixes[StoredKey] = field(default_factory=Prefixes)
 
     def __post_init__(self) -> None:
@@ -125,6 +127,7 @@ class Keyring:
             )
         self.current, self.rnext = current, rnext
         self._remove(key)
+        self.of_removed += key.good
         return key
 
     def take_back(self, key: StoredKey) -> None:
@@ -171,6 +174,7 @@ class Keyring:
             ),
             not_found=self.not_found,
             unsigned=self.unsigned,
+            of_removed=self.of_removed,
         )
 
     def wipe(self) -> None:

@@ -150,8 +150,8 @@ def test_what_getsockopt_is_given_is_zero_but_for_the_request(
     fake: FakeLibc, tcp: Callable[[], socket.socket]
 ) -> None:
     LinuxSocket(tcp()).read()
-    (_, _, info), (_, _, keys) = fake.buffers
-    assert info == bytes(ctypes.sizeof(TcpAoInfoOpt))
+    (_, _, info), (_, _, keys), (_, _, again) = fake.buffers
+    assert info == again == bytes(ctypes.sizeof(TcpAoInfoOpt))
     request = TcpAoGetsockopt(nkeys=4, get_all=1)
     assert keys == bytes(request) + bytes(3 * ctypes.sizeof(TcpAoGetsockopt))
 

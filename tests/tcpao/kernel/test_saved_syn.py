@@ -6,6 +6,7 @@ SYN cookies are older than TCP-AO: any Linux will do.
 from __future__ import annotations
 
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -23,6 +24,10 @@ from tcpao.mkt import SocketPair
 
 pytestmark = pytest.mark.skipif(sys.platform != 'linux', reason='Linux only')
 
+FASTOPEN = Path('/proc/sys/net/ipv4/tcp_fastopen')
+FOR_ALL_LISTENERS = 0x607
+"""Client, server, data in a SYN without a cookie, for all listening sockets (ip-sysctl.rst)."""
+PATIENCE = 10.0
 SYNCOOKIES = Path('/proc/sys/net/ipv4/tcp_syncookies')
 
 
@@ -69,6 +74,35 @@ def test_installer_refuses_a_child_when_cookies_are_always_on(
     pair, child = accept(stack, installer)
     with pytest.raises(InstallError, match='SYN cookie'):
         installer.add_accepted(pair, child)
+
+
+@pytest.mark.netns
+def test_installer_refuses_a_child_when_its_peer_has_sent_only_a_syn(
+    stack: ExitStack, own_namespace: None
+) -> None:
+    """As a recorded one would be played back: what answers ours doesn't come."""
+    FASTOPEN.write_text(str(FOR_ALL_LISTENERS))
+    installer = LinuxInstaller()
+    listener = stack.enter_context(socket.socket())
+    listener.bind(('127.0.0.1', 0))
+    installer.add_listener(listener)
+    listener.listen()
+    for line in (
+        'add table inet one_way',
+        'add chain inet one_way in { type filter hook input priority 0; }',
+        f'add rule inet one_way in tcp sport {listener.getsockname()[1]} drop',
+    ):
+        subprocess.run(['nft', line], check=True)
+    client = stack.enter_context(socket.socket())
+    client.setblocking(False)
+    client.sendto(b'OPEN', socket.MSG_FASTOPEN, listener.getsockname())
+    listener.settimeout(PATIENCE)
+    child = stack.enter_context(listener.accept()[0])
+    assert child.recv(4) == b'OPEN'
+    pair = SocketPair(*endpoint_of(child.getsockname()), *endpoint_of(child.getpeername()))
+    with pytest.raises(InstallError, match='tcp_fastopen') as refused:
+        installer.add_accepted(pair, child)
+    assert refused.value.cause is Cause.REFUSED
 
 
 @pytest.mark.netns
