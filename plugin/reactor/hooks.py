@@ -35,6 +35,9 @@ from plugin.patching import replace, wrap
 from plugin.reactor import deferred_reload as postponing
 from plugin.reactor import listeners
 
+LONG_QUEUE = 4096
+"""Connections that wait on a listening socket, half-open ones too: what net.core.somaxconn permits
+by default."""
 UNSUPPORTED_CAPABILITY = (2, 7)
 
 # --- connections --------------------------------------------------------------------------------
@@ -187,11 +190,20 @@ class GuardedListener(socket.socket):
         if self.fileno() == -1:
             # Closed while it waited.
             return
-        super().listen(*self.backlog)
+        self._listen_long()
         self.listens = True
         running = runtime.of(self.reactor)
         if running is not None:
             running.listens(self)
+
+    def _listen_long(self) -> None:
+        """Listen, with a long queue where a neighbor is protected: the kernel answers with SYN
+        cookies once it is full, and connections that are made from them are refused.
+        """
+        if runtime.of(self.reactor) is None:
+            super().listen(*self.backlog)
+        else:
+            super().listen(LONG_QUEUE)
 
     def accept(self) -> tuple[socket.socket, Any]:
         if not self.listens:
@@ -205,7 +217,7 @@ class GuardedListener(socket.socket):
         """
         if self.listens:
             self.shutdown(socket.SHUT_RD)
-            super().listen(*self.backlog)
+            self._listen_long()
 
     def close(self) -> None:
         running = runtime.of(self.reactor)

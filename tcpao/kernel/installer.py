@@ -33,7 +33,12 @@ from tcpao.kernel.abi import (
     peer_sockaddr,
 )
 from tcpao.kernel.errors import refusal
-from tcpao.kernel.saved_syn import refuse_cookies, refuse_unfinished, save_syns
+from tcpao.kernel.saved_syn import (
+    forget_half_open_soon,
+    refuse_cookies,
+    refuse_unfinished,
+    save_syns,
+)
 from tcpao.key_socket import InstalledKey, InstallError, Key, SocketState
 from tcpao.mkt import ALGORITHMS, IPAddress, IPNetwork, SocketPair
 from tcpao.socket_installer import SocketInstaller
@@ -326,6 +331,7 @@ class LinuxInstaller(SocketInstaller[socket.socket]):
         if handle.fileno() == -1 or endpoint_of(handle.getsockname())[1] == 0:
             raise InstallError(Cause.REFUSED, 'a listening socket must be bound to a port first')
         save_syns(handle)
+        forget_half_open_soon(handle)
         super().add_listener(handle)
 
     def add_accepted(self, pair: SocketPair, handle: socket.socket) -> None:

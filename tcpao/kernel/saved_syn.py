@@ -25,6 +25,8 @@ _TCP_SAVE_SYN: Final = 27
 _TCP_SAVED_SYN: Final = 28
 # include/net/tcp_states.h; the first octet of TCP_INFO.
 _TCP_SYN_RECV: Final = 3
+# After 1 and 3 s. A peer that has not got one of the three repeats its SYN.
+_SYN_ACKS_REPEATED: Final = 2
 # Python takes no larger buffer. IP and TCP headers have 60 octets each, extension headers aside.
 _LONGEST_SYN: Final = 1024
 
@@ -54,6 +56,21 @@ def save_syns(listener: socket.socket) -> None:
         listener.setsockopt(socket.IPPROTO_TCP, _TCP_SAVE_SYN, 1)
     except OSError as error:
         raise refusal(error.errno, 'having a listening socket save SYNs') from None
+
+
+def forget_half_open_soon(listener: socket.socket) -> None:
+    """Have a listening socket forget an unanswered SYN after 7 s, not after more than a minute.
+
+    Its queue is full sooner or later, and with it SYN cookies begin, when strangers send more SYNs
+    than are forgotten. Also, a recorded SYN blocks its socket pair for that long. Raises
+    InstallError.
+    """
+    try:
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_SYNCNT, _SYN_ACKS_REPEATED)
+    except OSError as error:
+        raise refusal(
+            error.errno, 'having a listening socket forget half-open connections'
+        ) from None
 
 
 def refuse_cookies(child: socket.socket) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import socket
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from exabgp.environment import getenv
@@ -11,11 +13,13 @@ from exabgp.protocol.ip import IP
 
 from plugin.connections import runtime
 from plugin.reactor import listeners
+from plugin.reactor.hooks import LONG_QUEUE
 from tests.plugin.doubles import Daemon
 from tests.plugin.peers import OURS, PEER, connected, free_port
 from tests.plugin.texts import neighbor
 
 Start = Callable[..., Daemon]
+SOMAXCONN = Path('/proc/sys/net/core/somaxconn')
 PASSIVE = '    passive;\n'
 
 
@@ -52,6 +56,27 @@ def test_daemon_does_not_start_when_another_listens_by_then(daemon: Start) -> No
         other.listen()
         assert not one.reactor.reload()
     assert f'cannot listen on {OURS} port {port}' in str(one.configuration.error)
+
+
+@pytest.mark.parametrize('protected_by_reload', [False, True])
+def test_queue_is_long_when_a_neighbor_is_protected(
+    daemon: Start, protected_by_reload: bool
+) -> None:
+    """A full one means SYN cookies, and connections from those are refused."""
+    protected, plain = neighbor(more=PASSIVE), neighbor(section='', more=PASSIVE)
+    one, _ = bound(daemon, plain if protected_by_reload else protected)
+    assert one.begin()
+    if protected_by_reload:
+        assert queue_of(one) == one.reactor.listener._backlog
+        assert one.reload(protected)
+    assert queue_of(one) == min(LONG_QUEUE, int(SOMAXCONN.read_text()))
+
+
+def queue_of(one: Daemon) -> int:
+    """The backlog of its listening socket: tcpi_sacked, of one that listens (tcp_get_info())."""
+    (sock,) = one.reactor.listener._sockets
+    info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
+    return int.from_bytes(info[28:32], sys.byteorder)
 
 
 def test_half_open_connections_go_when_a_reload_protects_their_peer(daemon: Start) -> None:

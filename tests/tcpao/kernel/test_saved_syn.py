@@ -57,6 +57,13 @@ def test_installer_takes_a_child_when_it_has_its_syn(stack: ExitStack) -> None:
     installer.add_accepted(*accept(stack, installer))
 
 
+def test_installer_has_a_listener_forget_half_open_connections_soon(stack: ExitStack) -> None:
+    listener = stack.enter_context(socket.socket())
+    listener.bind(('127.0.0.1', 0))
+    LinuxInstaller().add_listener(listener)
+    assert listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_SYNCNT) == 2
+
+
 def test_installer_refuses_a_child_when_no_syn_was_saved(stack: ExitStack) -> None:
     installer = LinuxInstaller()
     pair, child = accept(stack, installer, guarded=False)
