@@ -9,11 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Final
 
-from gatekeeper.configuration.directive_table import Where, words_of
+from gatekeeper.configuration.directive_table import TABLE, Where, words_of
 from gatekeeper.configuration.location import ConfigurationError, Location
 from gatekeeper.configuration.statements import Family, SectionStatements, Statement
 from gatekeeper.configuration.values import Parser, WordError, Words
+
+_CLOSE: Final = 0.75
+"""Of difflib's ratios: a letter missing, two exchanged."""
 
 
 @dataclass(slots=True)
@@ -34,12 +39,7 @@ class StatementsBuilder:
         label = f'{self.name} {keyword}'
         parser = self.parsers.get(keyword)
         if parser is None:
-            choices = ', '.join(sorted(self.parsers))
-            if self.block:
-                choices += f', or a block: {self.block}'
-            raise ConfigurationError(
-                place, self.name, f'{keyword!r} is unknown', f'one of {choices}'
-            )
+            raise ConfigurationError(place, self.name, *self._unknown(keyword))
         if keyword in self.directives:
             first = self.directives[keyword].place.line
             raise ConfigurationError(place, label, f'repeated, it stands on line {first} already')
@@ -48,6 +48,18 @@ class StatementsBuilder:
         except WordError as error:
             raise ConfigurationError(place, label, error.cause, error.expected) from None
         self.directives[keyword] = Statement(value, place)
+
+    def _unknown(self, keyword: str) -> tuple[str, str]:
+        """Return cause and expectation: few words where a few explain it."""
+        if keyword in TABLE and self.parsers.keys() <= TABLE.keys():
+            home = f'in a block: {self.block}' if self.block else 'directly inside ikev2 { ... }'
+            return f'{keyword!r} is unknown here', f'it {home}'
+        close = get_close_matches(keyword.lower(), self.parsers, cutoff=_CLOSE)
+        choices = ' or '.join(close) if close else f'one of {", ".join(sorted(self.parsers))}'
+        if self.block and not close:
+            choices += f', or a block: {self.block}'
+        question = f': did you mean {close[0]}?' if close else ''
+        return f'{keyword!r} is unknown{question}', choices
 
     def begin_session(
         self, words: Words, place: Location, known: Sequence[Family]

@@ -142,6 +142,26 @@ def test_what_is_no_value_is_refused_with_cause_and_expectation(statement: str, 
     assert '; expected ' in text
 
 
+@pytest.mark.parametrize(
+    ('word', 'meant'),
+    [('lifetme', 'lifetime'), ('pskfile', 'psk-file'), ('PEER-ID', 'peer-id'), ('crls', 'crl')],
+)
+def test_error_names_the_word_that_was_meant_and_no_other(word: str, meant: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        section().add([word, 'x'], HERE)
+    text = str(caught.value)
+    assert f'did you mean {meant}?; expected {meant}' in text
+    assert 'one of' not in text
+
+
+def test_error_names_the_block_when_the_word_is_of_another() -> None:
+    with pytest.raises(ConfigurationError, match=r'expected it in a block: session AFI SAFI'):
+        section().add(['source-port', '40001'], HERE)
+    session = section().begin_session(['ipv4', 'unicast'], HERE, FAMILIES)
+    with pytest.raises(ConfigurationError, match='expected it directly inside ikev2'):
+        session.add(['psk-file', 'x'], HERE)
+
+
 @pytest.mark.parametrize('name', sorted(words_of(Where.SECTION)))
 def test_no_directive_may_stand_twice(name: str) -> None:
     values = {
