@@ -1,18 +1,20 @@
 """The numbers of tables in use: a running keeper holds an abstract socket named by its number.
 
 Such a socket belongs to a network namespace, as tables do, and ends with its process, however that
-ends (unix(7)).
+ends (unix(7)). Any user may bind one: numbers are random, so that nobody can hold those to come.
 """
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from secrets import randbelow
 from typing import Final
 
 from tcpao.second_net.ruleset import PREFIX
 
-MOST: Final = 256
+NUMBERS: Final = 1_000_000_000
+_TRIES: Final = 16
 
 
 def hold(number: int) -> socket.socket | None:
@@ -26,17 +28,20 @@ def hold(number: int) -> socket.socket | None:
     return held
 
 
-def hold_a_free_one(taken: Iterable[int] = ()) -> tuple[int, socket.socket]:
-    """Return the first free number, and the socket that holds it. Skips `taken`.
+def hold_a_free_one(
+    taken: Iterable[int] = (), below: Callable[[int], int] = randbelow
+) -> tuple[int, socket.socket]:
+    """Return a free number, and the socket that holds it. Skips `taken`.
 
-    Raises OSError if all are held.
+    Raises OSError if none is found.
     """
     passed = set(taken)
-    for number in (one for one in range(MOST) if one not in passed):
-        held = hold(number)
+    for _ in range(_TRIES):
+        number = below(NUMBERS)
+        held = hold(number) if number not in passed else None
         if held is not None:
             return number, held
-    raise OSError(f'all {MOST} numbers are held')
+    raise OSError(f'{_TRIES} numbers in succession are held')
 
 
 def nobody_holds(numbers: Iterable[int]) -> list[int]:

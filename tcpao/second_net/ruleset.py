@@ -21,7 +21,7 @@ COUNTERS: Final = ('dropped_in', 'dropped_out')
 Service = tuple[IPAddress, int]
 """A peer's address, and a TCP port, at either end."""
 
-_NAME: Final = re.compile(re.escape(PREFIX) + r'(\d{1,5})')
+_NAME: Final = re.compile(re.escape(PREFIX) + r'(\d{1,9})')
 _FAMILIES: Final = {4: ('peers4', 'ipv4_addr', 'ip'), 6: ('peers6', 'ipv6_addr', 'ip6')}
 # Priorities (include/uapi/linux/netfilter_ipv4.h): in before any queue, out after any.
 _IN: Final = -310
