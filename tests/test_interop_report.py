@@ -25,7 +25,7 @@ def fail_after_all(report: Report) -> None:
         raise AssertionError
 
 
-def test_a_row_is_good_only_if_nothing_was_raised(tmp_path: Path) -> None:
+def test_row_is_good_only_when_nothing_was_raised(tmp_path: Path) -> None:
     report = Report('t', 'T', COLUMNS, tmp_path)
     with report.row('x', 'works'):
         pass
@@ -61,7 +61,7 @@ def test_markdown_and_json_say_the_same(tmp_path: Path) -> None:
     ]
 
 
-def test_a_run_that_breaks_off_leaves_what_it_has(tmp_path: Path) -> None:
+def test_run_leaves_its_rows_when_it_breaks_off(tmp_path: Path) -> None:
     report = Report('t', 'T', COLUMNS, tmp_path)
     with report.row('x', 'first'):
         pass

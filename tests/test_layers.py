@@ -172,7 +172,7 @@ def test_imports_go_down(base: str) -> None:
     assert [one for one in _upward(base, ORDERS[base]) if one not in UPWARD] == []
 
 
-def test_tools_stand_on_state_and_below() -> None:
+def test_tools_import_only_state_and_below() -> None:
     tools = 'gatekeeper.tools'
     above = ('gatekeeper.engine', 'gatekeeper.service')
     importing = {

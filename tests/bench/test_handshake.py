@@ -43,7 +43,7 @@ def _library_calls(work: Callable[[], object]) -> Counter[str]:
 
 
 @pytest.mark.parametrize('kind', KINDS, ids=lambda kind: kind.name)
-def test_the_floor_is_all_that_a_handshake_asks_the_library_for(kind: Kind) -> None:
+def test_floor_is_all_that_a_handshake_asks_the_library_for(kind: Kind) -> None:
     population = kind.population()
     for spoke in (0, 1):
         population.add(spoke)
@@ -60,7 +60,7 @@ def test_the_floor_is_all_that_a_handshake_asks_the_library_for(kind: Kind) -> N
 
 
 @pytest.mark.parametrize('kind', KINDS, ids=lambda kind: kind.name)
-def test_a_primitive_calls_what_it_says(kind: Kind) -> None:
+def test_primitive_calls_what_it_says(kind: Kind) -> None:
     for primitive in kind.primitives():
         assert _library_calls(primitive.work) == primitive.library
 
@@ -92,11 +92,11 @@ def _lines_of_a_handshake(idle: int) -> int:
     return lines
 
 
-def test_nothing_walks_through_all_ike_sas() -> None:
+def test_handshake_walks_through_no_list_of_ike_sas() -> None:
     assert _lines_of_a_handshake(200) == _lines_of_a_handshake(1)
 
 
-def test_it_runs(capsys: pytest.CaptureFixture[str]) -> None:
+def test_benchmark_of_handshakes_runs(capsys: pytest.CaptureFixture[str]) -> None:
     parser = argparse.ArgumentParser()
     handshake.options(parser)
     found = handshake.run(parser.parse_args(['--idle', '2', '--rounds', '1', '--calls', '1']))

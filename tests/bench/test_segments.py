@@ -7,7 +7,7 @@ import argparse
 from bench import segments
 
 
-def test_it_runs() -> None:
+def test_benchmark_of_segments_runs() -> None:
     parser = argparse.ArgumentParser()
     segments.options(parser)
     found = segments.run(parser.parse_args(['--rounds', '1', '--calls', '1']))

@@ -17,7 +17,7 @@ CONFIGURATIONS = sorted((PROJECT / 'configs').glob('*/*.conf'))
 
 
 @pytest.mark.parametrize('path', CONFIGURATIONS, ids=lambda p: f'{p.parent.name}/{p.name}')
-def test_it_loads(path: Path, tmp_path: Path) -> None:
+def test_configuration_loads(path: Path, tmp_path: Path) -> None:
     make_keys(tmp_path / 'all')
     # As its topology has it in the router.
     (tmp_path / 'all' / path.stem).rename(tmp_path / 'keys')

@@ -18,7 +18,7 @@ class Line(CommandLine):
         return []
 
 
-def test_both_sessions_get_a_change_each_time_and_nothing_piles_up() -> None:
+def test_sessions_get_a_change_each_time_and_nothing_piles_up() -> None:
     line = Line()
     changes = RouteChanges(line)
     for _ in range(4):
@@ -27,5 +27,5 @@ def test_both_sessions_get_a_change_each_time_and_nothing_piles_up() -> None:
     assert line.asked == [f'{verb} route {route}' for verb in verbs for route in CHANGING]
 
 
-def test_the_routes_that_must_stay_are_others() -> None:
+def test_changed_routes_are_not_those_that_must_stay() -> None:
     assert not {route.split()[0] for route in CHANGING} & set(PREFIXES.values())

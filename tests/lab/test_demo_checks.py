@@ -35,7 +35,7 @@ def test_good_evidence_passes_every_check(tmp_path: Path) -> None:
     assert len(outcomes) == len(checks.CHECKS)
 
 
-def test_evidence_that_lacks_a_file_fails(tmp_path: Path) -> None:
+def test_evidence_fails_when_it_lacks_a_file(tmp_path: Path) -> None:
     folder = good().leave(tmp_path)
     (folder / 'keys.json').unlink()
     ((passed, text),) = checks.judge(folder)
@@ -212,7 +212,7 @@ def a_master_key_as_octets(demo: Demo) -> None:
         (checks.nothing_secret_is_told, a_master_key_as_octets),
     ],
 )
-def test_each_check_notices(check: checks.Check, spoil: Spoil, tmp_path: Path) -> None:
+def test_each_check_notices_its_fault(check: checks.Check, spoil: Spoil, tmp_path: Path) -> None:
     demo = good()
     spoil(demo)
     evidence = Evidence.read(demo.leave(tmp_path))
@@ -220,7 +220,7 @@ def test_each_check_notices(check: checks.Check, spoil: Spoil, tmp_path: Path) -
         check(evidence)
 
 
-def test_what_the_routers_say_to_each_other_on_a_stolen_path_is_not_the_impostors(
+def test_router_segments_on_a_stolen_path_are_not_the_impostors(
     tmp_path: Path,
 ) -> None:
     demo = good()

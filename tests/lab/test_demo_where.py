@@ -44,7 +44,7 @@ def host(monkeypatch: pytest.MonkeyPatch) -> Host:
         (False, 'userspace', True, 'guest, userspace'),
     ],
 )
-def test_it_runs_where_what_is_wanted_can_be_had(
+def test_demo_runs_where_its_backend_is_available(
     kernel: bool, wanted: str, guest: bool, expected: str, host: Host
 ) -> None:
     host(kernel)
@@ -58,7 +58,7 @@ def said(decided: Where) -> str:
     return f'{"guest" if decided.guest else "here"}, {backend}'
 
 
-def test_a_kernel_that_has_none_is_an_error_that_names_the_guest(host: Host) -> None:
+def test_error_names_the_guest_when_the_kernel_has_no_tcp_ao(host: Host) -> None:
     host(False)
     with pytest.raises(NowhereError, match=r'no TCP-AO .*DEMO=--guest'):
         decide(Preference.KERNEL, guest=False)
@@ -91,21 +91,21 @@ def no_queue(
     return begin
 
 
-def test_where_packets_cannot_be_queued_the_guest_takes_over_and_says_why(
+def test_guest_is_used_when_packets_cannot_be_queued(
     no_queue: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert no_queue() == ['here', 'guest']
     assert f'{where.IN_GUEST}, since here {NO_QUEUE}' in capsys.readouterr().out
 
 
-def test_user_space_that_cannot_be_had_is_an_error_with_the_reason(
+def test_error_has_the_reason_when_user_space_is_unavailable(
     no_queue: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert no_queue('--tcp-ao-backend', 'userspace') == ['here']
     assert re.search(rf'{NO_QUEUE}.*DEMO=--guest', capsys.readouterr().err)
 
 
-def test_what_cannot_be_had_ends_the_demo_before_it_has_changed_anything(
+def test_demo_changes_nothing_when_its_backend_is_unavailable(
     host: Host,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -121,7 +121,7 @@ def test_what_cannot_be_had_ends_the_demo_before_it_has_changed_anything(
     assert (tmp_path / 'wire.pcap').exists()
 
 
-def test_a_word_that_is_no_backend_is_refused_with_those_that_are(
+def test_unknown_backend_is_refused_with_the_known_ones(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with pytest.raises(SystemExit):
@@ -130,7 +130,7 @@ def test_a_word_that_is_no_backend_is_refused_with_those_that_are(
 
 
 @pytest.mark.parametrize('backend', Preference)
-def test_both_routers_are_told_in_the_words_of_the_configuration(
+def test_both_routers_have_the_backend_in_their_configuration(
     backend: Preference, tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(CONFIGURATION, tmp_path / 'copy'))
@@ -141,7 +141,7 @@ def test_both_routers_are_told_in_the_words_of_the_configuration(
         assert text.count(f'ikev2 {{ tcp-ao-backend {backend};') == text.count('ikev2 {') == 1
 
 
-def test_an_impostor_signs_with_the_same_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_impostor_signs_with_the_same_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     keys: list[TcpKey] = []
 
     def speak(*_: object, key: TcpKey | None, **__: object) -> Heard:

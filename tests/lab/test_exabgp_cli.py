@@ -45,7 +45,7 @@ def helper(folder: Path, answers: Mapping[str, str], first: str = '') -> Iterato
         os.close(replies)
 
 
-def test_an_answer_is_the_lines_before_done(tmp_path: Path) -> None:
+def test_answer_is_the_lines_before_done(tmp_path: Path) -> None:
     answers = {'version': VERSION, 'show': 'one\ntwo\ndone\n', 'nothing': 'done\n'}
     with helper(tmp_path, answers), CommandLine(tmp_path) as line:
         assert line.ask('show') == ['one', 'two']
@@ -53,13 +53,13 @@ def test_an_answer_is_the_lines_before_done(tmp_path: Path) -> None:
         assert line.ask('show') == ['one', 'two']
 
 
-def test_a_late_answer_to_the_helper_itself_is_not_ours(tmp_path: Path) -> None:
+def test_late_answer_to_the_helper_is_not_ours(tmp_path: Path) -> None:
     answers = {'version': VERSION, 'show': 'one\ndone\n'}
     with helper(tmp_path, answers, first='done\n'), CommandLine(tmp_path) as line:
         assert line.ask('show') == ['one']
 
 
-def test_a_refused_command_is_an_error(tmp_path: Path) -> None:
+def test_refused_command_is_an_error(tmp_path: Path) -> None:
     answers = {'version': VERSION, 'bogus': 'unknown\nerror\n'}
     with (
         helper(tmp_path, answers),
@@ -69,7 +69,7 @@ def test_a_refused_command_is_an_error(tmp_path: Path) -> None:
         line.ask('bogus')
 
 
-def test_a_daemon_that_does_not_answer_is_an_error(tmp_path: Path) -> None:
+def test_command_fails_when_the_daemon_does_not_answer(tmp_path: Path) -> None:
     with (
         helper(tmp_path, {'version': ''}),
         CommandLine(tmp_path) as line,

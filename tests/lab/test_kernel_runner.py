@@ -28,11 +28,11 @@ class Output:
 
 
 @pytest.mark.parametrize('status', [0, 7])
-def test_the_exit_status_is_the_commands(status: int) -> None:
+def test_exit_status_is_the_commands(status: int) -> None:
     assert run(['sh', '-c', f'exit {status}'], Guest(timeout=60), Output()) == status
 
 
-def test_a_guest_that_leaves_no_result_has_failed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_guest_has_failed_when_it_leaves_no_result(capsys: pytest.CaptureFixture[str]) -> None:
     status = run(['sh', '-c', f'echo last words; {POWER_OFF}'], Guest(timeout=60), Output())
     assert status == NO_RESULT
     complaint = capsys.readouterr().err
@@ -40,7 +40,7 @@ def test_a_guest_that_leaves_no_result_has_failed(capsys: pytest.CaptureFixture[
     assert 'last words' in complaint
 
 
-def test_a_guest_that_does_not_end_is_ended(capsys: pytest.CaptureFixture[str]) -> None:
+def test_guest_is_ended_when_it_does_not_end(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(['sleep', '1000'], Guest(timeout=3), Output()) == TIMED_OUT
     assert 'did not end within 3 s' in capsys.readouterr().err
 
@@ -59,7 +59,7 @@ def test_arguments_directory_and_environment_arrive(monkeypatch: pytest.MonkeyPa
     assert output.octets.decode() == f"a 'b' $c\n{Path.cwd()}\nit is \"so\" it's\n"
 
 
-def test_a_working_folder_below_tmp_is_the_hosts(
+def test_working_folder_below_tmp_is_the_hosts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -68,14 +68,14 @@ def test_a_working_folder_below_tmp_is_the_hosts(
     assert not Path('/tmp/scratch').exists()
 
 
-def test_the_guest_has_tcp_ao() -> None:
+def test_guest_has_tcp_ao() -> None:
     output = Output()
     probe = [sys.executable, '-m', 'lab.tcpao_kernel', 'probe']
     assert run(probe, Guest(timeout=60), output) == 0
     assert output.octets == b'TCP-AO\n'
 
 
-def test_time_travels_while_everything_sleeps() -> None:
+def test_time_travels_when_everything_sleeps() -> None:
     output = Output()
     guest = Guest(timeout=100, time_travel=True)
     assert run(['sh', '-c', 'date +%s; sleep 86400; date +%s'], guest, output) == 0
@@ -83,19 +83,19 @@ def test_time_travels_while_everything_sleeps() -> None:
     assert after - before >= 86400
 
 
-def test_the_command_line_passes_the_exit_status_on() -> None:
+def test_command_line_passes_the_exit_status_on() -> None:
     command = [sys.executable, '-m', 'lab.uml', 'run', '--timeout', '60', '--', 'sh', '-c']
     done = subprocess.run([*command, 'echo hello; exit 3'], capture_output=True, check=False)
     assert (done.returncode, done.stdout) == (3, b'hello\n')
 
 
-def test_an_option_that_the_source_does_not_take_is_noticed() -> None:
+def test_option_is_noticed_when_the_source_does_not_take_it() -> None:
     fragment = '# why\nCONFIG_A=y\nCONFIG_B=y\n# CONFIG_C is not set\n# CONFIG_D is not set\n'
     configuration = 'CONFIG_A=y\n# CONFIG_B is not set\nCONFIG_C=y\n'
     assert unmet_options(fragment, configuration) == ['CONFIG_B=y', '# CONFIG_C is not set']
 
 
-def test_no_job_is_left_in_the_cache(tmp_path: Path) -> None:
+def test_job_is_not_left_in_the_cache(tmp_path: Path) -> None:
     output = Output()
     run(['sh', '-c', 'tr "\\0" "\\n" < /proc/1/environ'], Guest(timeout=60), output)
     (job,) = [

@@ -89,7 +89,7 @@ def test_both_places_are_reported_as_one_session(project: Path) -> None:
     assert 'printed by the test' in done.stdout
 
 
-def test_a_test_without_a_report_has_failed(project: Path) -> None:
+def test_test_has_failed_when_it_left_no_report(project: Path) -> None:
     done = pytest_in(project, ENDS_EARLY)
     # Where the host has TCP-AO this is the host's pytest, and it has gone without a summary.
     assert done.returncode == 1 or '::test_never_reached' not in done.stdout
@@ -98,7 +98,7 @@ def test_a_test_without_a_report_has_failed(project: Path) -> None:
         assert 'FAILED test_it.py::test_never_reached' in done.stdout
 
 
-def test_the_first_failure_ends_the_session_if_asked(project: Path) -> None:
+def test_first_failure_ends_the_session_when_asked(project: Path) -> None:
     done = pytest_in(project, INNER, '--maxfail=1')
     assert done.returncode != 0
     assert 'test_named' not in done.stdout

@@ -41,7 +41,7 @@ def test_keys_are_new_every_time(tmp_path: Path) -> None:
     assert (tmp_path / 'r1' / 'private.pem').read_bytes() != before
 
 
-def test_a_staged_configuration_is_complete(tmp_path: Path) -> None:
+def test_staged_configuration_is_complete(tmp_path: Path) -> None:
     topology = stage(TWO_ROUTERS, tmp_path / 'copy')
     assert topology.read_bytes() == (TWO_ROUTERS / topology.name).read_bytes()
     assert (tmp_path / 'copy' / 'keys' / 'r2' / 'private.pem').exists()

@@ -35,19 +35,19 @@ def expressions() -> list[str]:
 
 
 @pytest.mark.parametrize('expression', expressions())
-def test_expression_asks_for_metrics_that_there_are(expression: str) -> None:
+def test_expression_asks_only_for_existing_metrics(expression: str) -> None:
     names = set(re.findall(r'gatekeeper_\w+', expression))
     assert names
     assert names <= families().keys()
     assert set(re.findall(r'event="(\w+)"', expression)) <= {event.value for event in EventName}
 
 
-def test_documented_metrics_are_those_that_there_are() -> None:
+def test_documented_metrics_are_the_existing_ones() -> None:
     rows = re.findall(r'^\| `(gatekeeper_\w+)`', (FOLDER / 'README.md').read_text(), re.MULTILINE)
     assert set(rows) == families().keys()
 
 
-def test_dashboard_is_one_that_grafana_can_import() -> None:
+def test_dashboard_can_be_imported_by_grafana() -> None:
     assert {'title', 'uid', 'schemaVersion', 'panels', 'templating', 'time'} <= DASHBOARD.keys()
     numbers = [panel['id'] for panel in DASHBOARD['panels']]
     assert len(set(numbers)) == len(numbers)
@@ -71,7 +71,7 @@ def test_dashboard_is_one_that_grafana_can_import() -> None:
     [['check', 'rules', 'alerts.yml'], ['test', 'rules', 'alerts-test.yml']],
     ids=' '.join,
 )
-def test_promtool_finds_the_rules_good(command: list[str]) -> None:
+def test_rules_are_good_for_promtool(command: list[str]) -> None:
     assert PROMTOOL.exists(), 'promtool is not there: run `make promtool`'
     done = subprocess.run(
         [PROMTOOL, *command], cwd=FOLDER, capture_output=True, text=True, timeout=60

@@ -5,7 +5,7 @@ from __future__ import annotations
 from lab.sizes import reasons, too_large
 
 
-def test_what_is_large_has_a_reason() -> None:
+def test_large_file_has_a_reason() -> None:
     without = too_large().keys() - reasons().keys()
     assert not without, 'make it smaller, or give a reason in lab/sizes.toml'
 

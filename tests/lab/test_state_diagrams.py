@@ -21,5 +21,5 @@ def test_every_state_is_drawn(text: str, states: type[MktState] | type[State]) -
     assert all(state.name in text for state in states)
 
 
-def test_a_changed_table_changes_the_diagram() -> None:
+def test_diagram_changes_when_the_table_does() -> None:
     assert mkt({MktState.REQUESTED: frozenset({MktState.GONE})}) != mkt()

@@ -68,7 +68,7 @@ def test_command_line_has_the_privileges_of_the_unit() -> None:
     assert '--no-new-privs' in line
 
 
-def test_readme_installs_files_that_are_there() -> None:
+def test_readme_installs_only_existing_files() -> None:
     commands = (FOLDER / 'README.md').read_text()
     for name in re.findall(r'configs/systemd/[\w./-]+', commands):
         assert (PROJECT / name).is_file(), name

@@ -50,7 +50,7 @@ def refusal(folder: Path, text: str) -> str:
     return str(caught.value).removeprefix(f'{folder}/')
 
 
-def test_a_node_is_read_as_it_is_written(tmp_path: Path) -> None:
+def test_node_is_read_as_it_is_written(tmp_path: Path) -> None:
     node = load(tmp_path, GOOD).nodes[0]
     assert node.name == 'a'
     assert node.command == ('/bin/sh', '-c', 'exec sleep infinity')
@@ -58,12 +58,12 @@ def test_a_node_is_read_as_it_is_written(tmp_path: Path) -> None:
     assert node.environment == {'WORD': 'yes'}
 
 
-def test_a_bind_is_relative_to_the_file(tmp_path: Path) -> None:
+def test_bind_is_relative_to_the_file(tmp_path: Path) -> None:
     bind = load(tmp_path, GOOD).nodes[0].binds[0]
     assert (bind.source, bind.target, bind.read_only) == (tmp_path / 'note', '/etc/note', True)
 
 
-def test_a_link_has_two_named_ends(tmp_path: Path) -> None:
+def test_link_has_two_named_ends(tmp_path: Path) -> None:
     ((first, second),) = load(tmp_path, GOOD).links
     assert (first.node, first.interface) == ('a', 'eth1')
     assert (second.node, second.interface) == ('b', 'eth1')
@@ -97,23 +97,23 @@ def test_a_link_has_two_named_ends(tmp_path: Path) -> None:
         ('"b:eth1"]', '"b:eth1"', ':19: not YAML'),
     ],
 )
-def test_what_is_not_supported_is_refused_with_line_and_key(
+def test_unsupported_key_is_refused_with_line_and_key(
     tmp_path: Path, old: str, new: str, complaint: str
 ) -> None:
     assert old in GOOD
     assert complaint in refusal(tmp_path, GOOD.replace(old, new, 1))
 
 
-def test_an_empty_file_is_refused(tmp_path: Path) -> None:
+def test_empty_file_is_refused(tmp_path: Path) -> None:
     assert refusal(tmp_path, '') == 'pair.clab.yml: empty'
 
 
-def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+def test_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TopologyError, match='No such file'):
         Topology.load(tmp_path / 'none.clab.yml')
 
 
-def test_there_are_topologies_of_ours() -> None:
+def test_our_topologies_are_found() -> None:
     assert OURS
 
 

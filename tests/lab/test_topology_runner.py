@@ -53,7 +53,7 @@ def test_linked_nodes_reach_each_other(pair: Topology, tmp_path: Path) -> None:
         lab.node('a').run(['ping', '-c', '1', '10.0.0.2'])
 
 
-def test_a_bind_shows_the_file_and_leaves_the_host_as_it_is(pair: Topology, tmp_path: Path) -> None:
+def test_bind_shows_the_file_and_leaves_the_host_as_it_is(pair: Topology, tmp_path: Path) -> None:
     with pair.up(tmp_path / 'logs') as lab:
         shown = lab.node('a').run(['cat', '/etc/gatekeeper-lab-test/note']).stdout
         # What was in /etc is still there, and for everybody.
@@ -63,20 +63,20 @@ def test_a_bind_shows_the_file_and_leaves_the_host_as_it_is(pair: Topology, tmp_
     assert mode == '755\n644\n'
 
 
-def test_a_read_only_bind_cannot_be_written(pair: Topology, tmp_path: Path) -> None:
+def test_read_only_bind_cannot_be_written(pair: Topology, tmp_path: Path) -> None:
     with pair.up(tmp_path / 'logs') as lab:
         tried = lab.node('a').run(['touch', '/etc/gatekeeper-lab-test/note'], check=False)
     assert tried.returncode != 0
     assert 'Read-only' in tried.stdout
 
 
-def test_a_folder_that_is_bound_writable_takes_files(pair: Topology, tmp_path: Path) -> None:
+def test_folder_takes_files_when_it_is_bound_writable(pair: Topology, tmp_path: Path) -> None:
     with pair.up(tmp_path / 'logs') as lab:
         lab.node('a').run(['sh', '-c', 'echo done > /etc/gatekeeper-lab-test/out/file'])
     assert (tmp_path / 'out' / 'file').read_text() == 'done\n'
 
 
-def test_a_missing_bind_source_is_named(pair: Topology, tmp_path: Path) -> None:
+def test_missing_bind_source_is_named(pair: Topology, tmp_path: Path) -> None:
     (tmp_path / 'note').unlink()
     with (
         pytest.raises(LabError, match=r'node a: bind source .*/note is not there'),
@@ -93,19 +93,19 @@ def test_each_node_has_a_run_folder_of_its_own(pair: Topology, tmp_path: Path) -
     assert not Path('/run/mine').exists()
 
 
-def test_the_main_process_sees_its_links_and_logs(pair: Topology, tmp_path: Path) -> None:
+def test_main_process_sees_its_links_and_logs(pair: Topology, tmp_path: Path) -> None:
     with pair.up(tmp_path / 'logs') as lab:
         lab.node('a').run(['sh', '-c', 'until [ -e /run/greeted ]; do sleep 0.1; done'])
         log = lab.node('a').log
     assert log.read_text() == 'hello\n'
 
 
-def test_a_node_has_no_other_interfaces_than_its_links(pair: Topology, tmp_path: Path) -> None:
+def test_node_has_no_other_interfaces_than_its_links(pair: Topology, tmp_path: Path) -> None:
     with pair.up(tmp_path / 'logs') as lab:
         assert lab.node('a').run(['ls', '/sys/class/net']).stdout == 'eth1\nlo\n'
 
 
-def test_a_killed_main_process_can_be_started_again(pair: Topology, tmp_path: Path) -> None:
+def test_killed_main_process_can_be_started_again(pair: Topology, tmp_path: Path) -> None:
     with pair.up(tmp_path / 'logs') as lab:
         first = lab.node('a').pid
         lab.node('a').restart()
@@ -113,7 +113,7 @@ def test_a_killed_main_process_can_be_started_again(pair: Topology, tmp_path: Pa
         assert not Path(f'/proc/{first}').exists()
 
 
-def test_a_node_without_a_main_process_says_so(pair: Topology, tmp_path: Path) -> None:
+def test_start_is_refused_when_a_node_has_no_main_process(pair: Topology, tmp_path: Path) -> None:
     with (
         pair.up(tmp_path / 'logs') as lab,
         pytest.raises(LabError, match='node b runs no main process'),
@@ -121,7 +121,7 @@ def test_a_node_without_a_main_process_says_so(pair: Topology, tmp_path: Path) -
         lab.node('b').kill()
 
 
-def test_a_failed_command_shows_its_output(pair: Topology, tmp_path: Path) -> None:
+def test_failed_command_shows_its_output(pair: Topology, tmp_path: Path) -> None:
     with (
         pair.up(tmp_path / 'logs') as lab,
         pytest.raises(LabError, match=r'(?s)node a: ls /none ended with 2:.*No such file'),
@@ -160,7 +160,7 @@ def is_alive(pid: str) -> bool:
     return status.rpartition(')')[2].split()[0] not in ('Z', 'X')
 
 
-def test_what_a_killed_run_left_is_removed_by_the_next(pair: Topology, tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_run_are_removed_by_the_next(pair: Topology, tmp_path: Path) -> None:
     script = (
         'import os, signal, sys; from lab.topology import Topology\n'
         'with Topology.load(sys.argv[1]).up(sys.argv[2]) as lab:\n'
@@ -180,7 +180,7 @@ def test_what_a_killed_run_left_is_removed_by_the_next(pair: Topology, tmp_path:
         lab.node('a').run(['ping', '-c', '1', '10.0.0.2'])
 
 
-def test_a_lab_that_is_up_is_not_touched_by_another_run(pair: Topology, tmp_path: Path) -> None:
+def test_running_lab_is_not_touched_by_another_run(pair: Topology, tmp_path: Path) -> None:
     with pair.up(tmp_path / 'logs') as lab:
         with pytest.raises(LabError, match='is up in another process'), pair.up(tmp_path / 'two'):
             pass

@@ -20,16 +20,16 @@ def home(tmp_path: Path) -> Path:
     return folder
 
 
-def test_an_open_folder_is_within_reach(home: Path) -> None:
+def test_open_folder_is_within_reach(home: Path) -> None:
     assert unprivileged.unreadable([home]) is None
 
 
-def test_a_private_home_is_named(home: Path) -> None:
+def test_private_home_is_named(home: Path) -> None:
     home.parent.chmod(0o700)
     assert unprivileged.unreadable([home]) == home.parent
 
 
-def test_behind_a_private_home_the_daemon_stays_root_and_says_so(
+def test_daemon_stays_root_and_says_so_behind_a_private_home(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     home.parent.chmod(0o700)

@@ -24,7 +24,7 @@ def complete(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backend, 'why_unsupported', lambda name: None)
 
 
-def test_the_kernel_is_chosen_where_it_can(complete: None) -> None:
+def test_kernel_is_chosen_when_it_can(complete: None) -> None:
     chosen: Backend = choose()
     assert (chosen.name, chosen.why) == ('kernel', 'this kernel has TCP-AO')
     chosen.start()
@@ -33,30 +33,30 @@ def test_the_kernel_is_chosen_where_it_can(complete: None) -> None:
     chosen.stop()
 
 
-def test_user_space_is_chosen_where_it_cannot_and_says_why(without: None) -> None:
+def test_user_space_is_chosen_with_a_reason_when_it_cannot(without: None) -> None:
     chosen = choose(Preference.AUTO)
     assert (chosen.name, chosen.why) == ('userspace', NO)
 
 
-def test_half_a_kernel_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kernel_is_not_chosen_when_it_has_half_of_tcp_ao(monkeypatch: pytest.MonkeyPatch) -> None:
     # RFC 5926: both suites are mandatory.
     lacking = {'aes-128-cmac-96': 'no cmac(aes128)'}
     monkeypatch.setattr(backend, 'why_unsupported', lacking.get)
     assert choose().why == 'no cmac(aes128)'
 
 
-def test_asked_for_user_space_it_is_user_space(complete: None) -> None:
+def test_user_space_is_chosen_when_it_is_asked_for(complete: None) -> None:
     assert choose(Preference('userspace')).name == 'userspace'
 
 
-def test_asked_for_a_kernel_that_cannot_it_is_an_error(without: None) -> None:
+def test_choice_fails_when_the_kernel_asked_for_cannot(without: None) -> None:
     chosen = choose(Preference('kernel'))
     with pytest.raises(BackendError, match=f'{NO}; try tcp-ao-backend userspace'):
         chosen.start()
 
 
 @pytest.mark.kernel
-def test_the_kernel_of_the_guest_is_chosen() -> None:
+def test_kernel_is_chosen_in_the_guest() -> None:
     chosen = choose()
     chosen.start()
     capabilities = chosen.capabilities()
@@ -67,7 +67,7 @@ def test_the_kernel_of_the_guest_is_chosen() -> None:
 
 
 @pytest.mark.native
-def test_user_space_can_do_every_suite(own_namespace: None) -> None:
+def test_user_space_supports_every_suite(own_namespace: None) -> None:
     chosen: Backend = choose(Preference.USERSPACE)
     chosen.start()
     try:

@@ -165,7 +165,7 @@ def talk(one: Connection, other: Connection, octets: bytes = b'route') -> None:
 # --- opening --------------------------------------------------------------------------------
 
 
-def test_a_connection_comes_up_under_the_key_of_both_ends(bench: Bench) -> None:
+def test_connection_comes_up_when_both_ends_have_the_key(bench: Bench) -> None:
     near, far, client, server = established(bench)
     talk(near, far)
     for installer, mkt in ((bench.client, client), (bench.server, server)):
@@ -176,7 +176,7 @@ def test_a_connection_comes_up_under_the_key_of_both_ends(bench: Bench) -> None:
         assert seen.keys[0].bad == seen.not_found == seen.unsigned == 0
 
 
-def test_what_is_installed_on_a_closed_socket_becomes_current_and_rnext(bench: Bench) -> None:
+def test_key_becomes_current_when_the_socket_is_closed(bench: Bench) -> None:
     pair = pair_of(bench)
     first, second = mkts(pair)[0], mkts(pair, (3, 4))[0]
     bound(bench, pair)
@@ -198,7 +198,9 @@ def test_what_is_installed_on_a_closed_socket_becomes_current_and_rnext(bench: B
         pytest.param({'ids': (7, 2)}, id='SendID'),
     ],
 )
-def test_a_wrong_key_never_comes_up(bench: Bench, wrong: dict[str, object]) -> None:
+def test_connection_does_not_come_up_when_a_key_is_wrong(
+    bench: Bench, wrong: dict[str, object]
+) -> None:
     listener = listening(bench)
     do(bench.server, Install(mkts(pair_of(bench))[1], Where.LISTENER))
     impostor = bound(bench, pair_of(bench))
@@ -207,7 +209,7 @@ def test_a_wrong_key_never_comes_up(bench: Bench, wrong: dict[str, object]) -> N
     assert not listener.has_connections()
 
 
-def test_every_algorithm_that_a_backend_claims_works(bench: Bench) -> None:
+def test_algorithm_works_when_the_backend_claims_it(bench: Bench) -> None:
     listener = listening(bench)
     claimed = bench.server.capabilities().algorithms
     assert claimed >= {'hmac-sha-1-96', 'aes-128-cmac-96'}
@@ -220,7 +222,7 @@ def test_every_algorithm_that_a_backend_claims_works(bench: Bench) -> None:
         talk(near, far)
 
 
-def test_an_algorithm_that_it_does_not_claim_is_refused(bench: Bench) -> None:
+def test_algorithm_is_refused_when_the_backend_lacks_it(bench: Bench) -> None:
     claimed = bench.client.capabilities().algorithms
     pair = pair_of(bench)
     bound(bench, pair)
@@ -246,7 +248,7 @@ def test_two_sessions_of_one_peer_each_have_their_own_key(bench: Bench) -> None:
 # --- the deny key ---------------------------------------------------------------------------
 
 
-def test_a_guard_refuses_unsigned_syns_before_and_after_the_first_mkt(bench: Bench) -> None:
+def test_guard_refuses_unsigned_syns_before_and_after_an_mkt(bench: Bench) -> None:
     listener = listening(bench)
     do(bench.server, Guard(host(bench), PORT))
     keeps_out(bench, pair_of(bench, 40001))
@@ -257,7 +259,7 @@ def test_a_guard_refuses_unsigned_syns_before_and_after_the_first_mkt(bench: Ben
     assert not listener.has_connections()
 
 
-def test_without_a_guard_or_key_an_unsigned_syn_is_accepted_and_seen_as_such(bench: Bench) -> None:
+def test_unsigned_syn_is_seen_when_there_is_no_guard_or_key(bench: Bench) -> None:
     listener = listening(bench)
     pair = pair_of(bench)
     assert bench.bind(pair).connect()
@@ -266,21 +268,21 @@ def test_without_a_guard_or_key_an_unsigned_syn_is_accepted_and_seen_as_such(ben
     assert state(bench.server, pair.reversed()) == unprotected
 
 
-def test_a_guard_leaves_other_peers_alone(bench: Bench) -> None:
+def test_guard_leaves_other_peers_alone(bench: Bench) -> None:
     listener = listening(bench)
     do(bench.server, Guard(host(bench), PORT))
     assert bench.bind(SocketPair(bench.c, 40001, bench.b, PORT)).connect()
     assert listener.accept().is_established()
 
 
-def test_unguard_takes_the_deny_key_off(bench: Bench) -> None:
+def test_unguard_removes_the_deny_key(bench: Bench) -> None:
     listener = listening(bench)
     do(bench.server, Guard(host(bench), PORT), Unguard(host(bench), PORT))
     assert bench.bind(pair_of(bench)).connect()
     assert listener.accept().is_established()
 
 
-def test_guarding_twice_is_guarding(bench: Bench) -> None:
+def test_second_guard_changes_nothing(bench: Bench) -> None:
     listening(bench)
     do(bench.server, Guard(host(bench), PORT), Guard(host(bench), PORT))
     do(bench.server, Unguard(host(bench), PORT))
@@ -301,14 +303,14 @@ def test_guards_come_and_go_together(bench: Bench) -> None:
     assert bench.bind(pair_of(bench, 40003)).connect(), 'none of them'
 
 
-def test_overlapping_guards_are_refused(bench: Bench) -> None:
+def test_guards_are_refused_when_they_overlap(bench: Bench) -> None:
     listening(bench)
     do(bench.server, Guard(host(bench), PORT))
     wider = ip_network((bench.a.packed[:-1] + b'\0', bench.a.max_prefixlen - 8))
     assert refused(bench.server, Guard(wider, PORT)) is Cause.KEYID_IN_USE
 
 
-def test_a_guard_may_cover_a_prefix_and_is_pruned_from_a_child(bench: Bench) -> None:
+def test_guard_of_a_prefix_is_pruned_from_a_child(bench: Bench) -> None:
     listener = listening(bench)
     wider = ip_network((bench.a.packed[:-1] + b'\0', bench.a.max_prefixlen - 8))
     do(bench.server, Guard(wider, PORT))
@@ -320,7 +322,7 @@ def test_a_guard_may_cover_a_prefix_and_is_pruned_from_a_child(bench: Bench) -> 
     assert ids(bench.server, server.pair) == {(2, 1)}
 
 
-def test_a_listener_that_comes_later_gets_the_guards_and_the_mkts(bench: Bench) -> None:
+def test_later_listener_gets_the_guards_and_the_mkts(bench: Bench) -> None:
     client, server = mkts(pair_of(bench))
     first = listening(bench)
     do(bench.server, Guard(host(bench), PORT), Install(server, Where.LISTENER))
@@ -334,13 +336,13 @@ def test_a_listener_that_comes_later_gets_the_guards_and_the_mkts(bench: Bench) 
     assert later.accept().is_established()
 
 
-def test_a_guard_without_a_listener_waits_for_one(bench: Bench) -> None:
+def test_guard_waits_when_there_is_no_listener(bench: Bench) -> None:
     do(bench.server, Guard(host(bench), PORT))
     listening(bench)
     keeps_out(bench, pair_of(bench))
 
 
-def test_a_listener_that_cannot_be_guarded_is_refused_and_left_as_it_was(bench: Bench) -> None:
+def test_listener_is_as_it_was_when_it_cannot_be_guarded(bench: Bench) -> None:
     # It already has a key of somebody else's with the deny key's ids.
     do(bench.server, Guard(ip_network(bench.c), PORT), Guard(host(bench), PORT))
     listener = bench.listen(bench.b, PORT)
@@ -359,7 +361,7 @@ def test_a_listener_that_cannot_be_guarded_is_refused_and_left_as_it_was(bench: 
 # --- listener and connection ----------------------------------------------------------------
 
 
-def test_a_child_inherits_every_key_of_its_peer_and_pruning_leaves_one(bench: Bench) -> None:
+def test_child_inherits_every_key_and_pruning_leaves_one(bench: Bench) -> None:
     listener = listening(bench)
     do(bench.server, Guard(host(bench), PORT))
     _, other = mkts(pair_of(bench, 40002), (3, 4), b'other')
@@ -385,7 +387,7 @@ def test_a_child_inherits_every_key_of_its_peer_and_pruning_leaves_one(bench: Be
     talk(near, far)
 
 
-def test_pruning_proves_nothing_for_another_key_than_the_one_in_use(bench: Bench) -> None:
+def test_pruning_proves_nothing_when_another_key_is_in_use(bench: Bench) -> None:
     listener = listening(bench)
     _, other = mkts(pair_of(bench), (3, 4), b'other')
     do(bench.server, Install(other, Where.LISTENER))
@@ -417,27 +419,27 @@ def test_pruning_fails_when_a_pruned_key_was_used(bench: Bench) -> None:
     assert refused(bench.server, Prune(server)) is Cause.REFUSED
 
 
-def test_pruning_to_a_key_that_is_not_there_changes_nothing(bench: Bench) -> None:
+def test_pruning_changes_nothing_when_its_key_is_not_there(bench: Bench) -> None:
     _, _, _, server = established(bench)
     absent = Mkt('absent', server.pair, server.algorithm, True, 8, 8, Secret(b'x'), 0.0)
     assert refused(bench.server, Prune(absent)) is Cause.GONE
     assert ids(bench.server, server.pair) == {(2, 1)}
 
 
-def test_a_key_taken_off_the_listener_stays_with_the_child(bench: Bench) -> None:
+def test_child_keeps_a_key_when_the_listener_loses_it(bench: Bench) -> None:
     near, far, _, server = established(bench)
     assert refused(bench.server, Remove(server, Where.LISTENER)) is Cause.GONE
     talk(near, far)
 
 
-def test_a_key_put_on_the_listener_later_does_not_reach_the_child(bench: Bench) -> None:
+def test_child_does_not_get_a_key_that_the_listener_gets_later(bench: Bench) -> None:
     near, far, _, server = established(bench)
     do(bench.server, Install(mkts(pair_of(bench, 40002), (3, 4))[1], Where.LISTENER))
     assert ids(bench.server, server.pair) == {(2, 1)}
     talk(near, far)
 
 
-def test_no_listener_for_the_syn(bench: Bench) -> None:
+def test_child_is_refused_when_no_listener_heard_the_syn(bench: Bench) -> None:
     _, server = mkts(pair_of(bench))
     assert refused(bench.server, Install(server, Where.LISTENER)) is Cause.NO_LISTENER
     listener = bench.listen(bench.b, PORT + 1)
@@ -448,7 +450,7 @@ def test_no_listener_for_the_syn(bench: Bench) -> None:
     assert refused(bench.server, Install(server, Where.LISTENER)) is Cause.NO_LISTENER
 
 
-def test_a_wildcard_listener_takes_the_syn(bench: Bench) -> None:
+def test_wildcard_listener_takes_the_syn(bench: Bench) -> None:
     listener = bench.listen(bench.any, PORT)
     bench.server.add_listener(listener.handle)
     do(bench.server, Guard(host(bench), PORT))
@@ -458,7 +460,7 @@ def test_a_wildcard_listener_takes_the_syn(bench: Bench) -> None:
     talk(near, far)
 
 
-def test_ids_that_are_taken_are_refused_and_change_nothing(bench: Bench) -> None:
+def test_install_changes_nothing_when_its_ids_are_taken(bench: Bench) -> None:
     listener = listening(bench)
     client, server = mkts(pair_of(bench))
     do(bench.server, Install(server, Where.LISTENER))
@@ -472,7 +474,7 @@ def test_ids_that_are_taken_are_refused_and_change_nothing(bench: Bench) -> None
     assert ids(bench.server, server.pair) == {(2, 1)}
 
 
-def test_an_install_that_fails_on_one_of_two_listeners_is_on_neither(bench: Bench) -> None:
+def test_install_is_on_no_listener_when_one_of_two_fails(bench: Bench) -> None:
     specific, general = bench.listen(bench.b, PORT), bench.listen(bench.any, PORT)
     bench.server.add_listener(specific.handle)
     bench.server.add_listener(general.handle)
@@ -514,7 +516,7 @@ def test_rotation_loses_nothing(bench: Bench) -> None:
     talk(near, far, b'four')
 
 
-def test_probes_alone_complete_a_rotation(bench: Bench) -> None:
+def test_rotation_completes_when_only_probes_pass(bench: Bench) -> None:
     _, _, client, server = established(bench)
     new_client, new_server = mkts(client.pair, (5, 6), b'successor')
     do(bench.server, Install(new_server, Where.CONNECTION), Probe(server.pair, True))
@@ -526,7 +528,7 @@ def test_probes_alone_complete_a_rotation(bench: Bench) -> None:
     do(bench.server, Probe(server.pair, False))
 
 
-def test_an_rnext_that_the_peer_does_not_know_does_no_harm(bench: Bench) -> None:
+def test_rnext_does_no_harm_when_the_peer_does_not_know_it(bench: Bench) -> None:
     near, far, client, server = established(bench)
     lonely, _ = mkts(client.pair, (5, 6), b'successor')
     do(bench.client, Install(lonely, Where.CONNECTION), SetRNext(lonely))
@@ -535,7 +537,7 @@ def test_an_rnext_that_the_peer_does_not_know_does_no_harm(bench: Bench) -> None
     assert state(bench.client, client.pair).rnext == 6
 
 
-def test_segments_under_an_unknown_key_id_are_dropped_and_counted(bench: Bench) -> None:
+def test_segment_is_counted_when_its_key_id_is_unknown(bench: Bench) -> None:
     near, _, client, server = established(bench)
     new_client, _ = mkts(client.pair, (5, 6), b'successor')
     do(bench.client, Install(new_client, Where.CONNECTION))
@@ -545,7 +547,7 @@ def test_segments_under_an_unknown_key_id_are_dropped_and_counted(bench: Bench) 
     bench.wait_until(lambda: state(bench.server, server.pair).not_found > 0)
 
 
-def test_segments_that_fail_the_mac_are_counted_under_their_key(bench: Bench) -> None:
+def test_segment_is_counted_under_its_key_when_its_mac_is_bad(bench: Bench) -> None:
     near, _, client, server = established(bench)
     new_client, _ = mkts(client.pair, (5, 6), b'one secret')
     _, new_server = mkts(client.pair, (5, 6), b'another')
@@ -561,7 +563,7 @@ def test_segments_that_fail_the_mac_are_counted_under_their_key(bench: Bench) ->
     assert good(bench.server, server.pair, 6) == 0
 
 
-def test_a_hard_switch_on_both_ends_keeps_the_connection(bench: Bench) -> None:
+def test_connection_stays_when_both_ends_switch_hard(bench: Bench) -> None:
     near, far, client, server = established(bench)
     new_client, new_server = mkts(client.pair, (5, 6), b'successor')
     do(bench.server, Install(new_server, Where.CONNECTION))
@@ -572,7 +574,7 @@ def test_a_hard_switch_on_both_ends_keeps_the_connection(bench: Bench) -> None:
     assert ids(bench.server, server.pair) == {(6, 5)}
 
 
-def test_a_key_in_use_is_not_removed(bench: Bench) -> None:
+def test_remove_refuses_a_key_in_use(bench: Bench) -> None:
     near, far, client, _ = established(bench)
     new_client, _ = mkts(client.pair, (5, 6), b'successor')
     do(bench.client, Install(new_client, Where.CONNECTION), SetRNext(new_client))
@@ -582,7 +584,7 @@ def test_a_key_in_use_is_not_removed(bench: Bench) -> None:
     talk(near, far)
 
 
-def test_a_successor_given_up_can_be_removed(bench: Bench) -> None:
+def test_remove_takes_a_successor_that_was_given_up(bench: Bench) -> None:
     near, far, client, _ = established(bench)
     new_client, _ = mkts(client.pair, (5, 6), b'successor')
     do(bench.client, Install(new_client, Where.CONNECTION), SetRNext(new_client))
@@ -590,19 +592,19 @@ def test_a_successor_given_up_can_be_removed(bench: Bench) -> None:
     talk(near, far)
 
 
-def test_the_last_key_of_a_connection_stays(bench: Bench) -> None:
+def test_remove_refuses_the_last_key_of_a_connection(bench: Bench) -> None:
     _, _, client, _ = established(bench)
     assert refused(bench.client, Remove(client, Where.CONNECTION)) is Cause.BUSY
 
 
-def test_an_mkt_is_not_its_own_successor(bench: Bench) -> None:
+def test_mkt_is_refused_as_its_own_successor(bench: Bench) -> None:
     _, _, client, _ = established(bench)
     switch = Remove(client, Where.CONNECTION, switch_to=client)
     assert refused(bench.client, switch) is Cause.REFUSED
     assert ids(bench.client, client.pair) == {(1, 2)}
 
 
-def test_what_is_not_there_is_gone(bench: Bench) -> None:
+def test_remove_answers_gone_when_nothing_is_there(bench: Bench) -> None:
     _, _, client, _ = established(bench)
     absent, _ = mkts(client.pair, (5, 6))
     assert refused(bench.client, SetRNext(absent)) is Cause.GONE
@@ -636,7 +638,7 @@ def test_abort_frees_the_port_at_once(bench: Bench) -> None:
     assert again.connect()
 
 
-def test_commands_for_a_connection_that_is_not_there(bench: Bench) -> None:
+def test_command_answers_gone_when_there_is_no_connection(bench: Bench) -> None:
     client, _ = mkts(pair_of(bench))
     for command in (
         Install(client, Where.CONNECTION),
@@ -650,7 +652,7 @@ def test_commands_for_a_connection_that_is_not_there(bench: Bench) -> None:
         assert refused(bench.client, command) is Cause.GONE
 
 
-def test_a_dropped_connection_is_not_touched(bench: Bench) -> None:
+def test_dropped_connection_is_not_touched(bench: Bench) -> None:
     near, far, client, _ = established(bench)
     bench.client.drop_connection(client.pair)
     assert refused(bench.client, Abort(client.pair, 'too late')) is Cause.GONE
@@ -659,13 +661,13 @@ def test_a_dropped_connection_is_not_touched(bench: Bench) -> None:
     assert near.receive(5) == b'route'
 
 
-def test_a_closed_descriptor_is_gone(bench: Bench) -> None:
+def test_descriptor_is_gone_when_it_was_closed(bench: Bench) -> None:
     near, _, client, _ = established(bench)
     near.close()
     assert refused(bench.client, Read(client.pair)) is Cause.GONE
 
 
-def test_no_key_goes_on_a_connection_that_has_ended(bench: Bench) -> None:
+def test_key_is_refused_when_the_connection_has_ended(bench: Bench) -> None:
     near, _, client, server = established(bench)
     do(bench.server, Abort(server.pair, 'end'))
     assert near.was_reset()
@@ -674,7 +676,7 @@ def test_no_key_goes_on_a_connection_that_has_ended(bench: Bench) -> None:
     assert refused(bench.client, SetRNext(client)) is Cause.GONE
 
 
-def test_a_connection_that_is_up_without_tcp_ao_gets_no_key(bench: Bench) -> None:
+def test_key_is_refused_when_the_connection_is_up_without_ao(bench: Bench) -> None:
     listening(bench)
     client, _ = mkts(pair_of(bench))
     connection = bound(bench, client.pair)
@@ -683,20 +685,20 @@ def test_a_connection_that_is_up_without_tcp_ao_gets_no_key(bench: Bench) -> Non
     assert refused(bench.client, Prune(client)) is Cause.GONE
 
 
-def test_a_socket_that_is_not_this_connection_is_refused(bench: Bench) -> None:
+def test_socket_is_refused_when_it_is_another_connection(bench: Bench) -> None:
     connection = bench.bind(pair_of(bench, 40002))
     with pytest.raises(InstallError) as caught:
         bench.client.add_connection(pair_of(bench, 40001), connection.handle)
     assert caught.value.cause is Cause.GONE
 
 
-def test_close_is_not_a_backends_business(bench: Bench) -> None:
+def test_backend_does_not_close_the_socket(bench: Bench) -> None:
     near, far, client, _ = established(bench)
     assert refused(bench.client, Close(client.pair, 'cease')) is Cause.UNSUPPORTED
     talk(near, far)
 
 
-def test_a_counter_says_why_nothing_comes_up(bench: Bench) -> None:
+def test_counter_tells_why_nothing_comes_up(bench: Bench) -> None:
     # The server signs its SYN-ACK with a key that the client has under the same ids, but not
     # with the same secret: the client sees segments that fail the MAC.
     listening(bench)

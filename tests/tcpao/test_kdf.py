@@ -23,7 +23,7 @@ def test_linux_sha256_is_rfc_5926_counter_mode(name: str) -> None:
     assert derive_traffic_key(ALGORITHMS[name], Secret(b'master'), CONTEXT).reveal() == expected
 
 
-def test_the_two_suites_called_hmac_sha256_128_differ() -> None:
+def test_hmac_sha256_128_suites_differ() -> None:
     keys = [
         derive_traffic_key(ALGORITHMS[name], Secret(bytes(32)), CONTEXT).reveal()
         for name in ('hmac-sha-256-128', 'hmac-sha256-128-hkdf')
@@ -31,7 +31,9 @@ def test_the_two_suites_called_hmac_sha256_128_differ() -> None:
     assert keys[0] != keys[1]
 
 
-def test_kmac_without_pycryptodome_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kmac_names_the_package_when_pycryptodome_is_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setitem(sys.modules, 'Crypto.Hash', None)
     with pytest.raises(KmacUnavailableError, match='exabgp-gatekeeper'):
         derive_traffic_key(ALGORITHMS['kmac256-128'], Secret(bytes(32)), CONTEXT)

@@ -49,7 +49,7 @@ def connected(bench: Bench, listener: Listener, port: int) -> tuple[Connection, 
     return near, accepted(bench, listener, client.pair)
 
 
-def test_a_manual_key_is_for_every_connection_of_its_peer(bench: Bench) -> None:
+def test_manual_key_is_for_every_connection_of_its_peer(bench: Bench) -> None:
     listener = listening(bench)
     do(bench.server, Install(manual(bench), Where.LISTENER))
     for port in (40001, 40002, 40003):
@@ -57,21 +57,21 @@ def test_a_manual_key_is_for_every_connection_of_its_peer(bench: Bench) -> None:
         talk(near, far)
 
 
-def test_a_manual_key_waits_for_listening_sockets(bench: Bench) -> None:
+def test_manual_key_waits_for_listening_sockets(bench: Bench) -> None:
     do(bench.server, Install(manual(bench), Where.LISTENER))
     listener = listening(bench)
     talk(*connected(bench, listener, 40001))
     assert not bench.bind(pair_of(bench, 40002)).connect(), 'without the key'
 
 
-def test_a_manual_key_leaves_other_peers_alone(bench: Bench) -> None:
+def test_manual_key_leaves_other_peers_alone(bench: Bench) -> None:
     listener = listening(bench)
     do(bench.server, Install(manual(bench), Where.LISTENER))
     assert bench.bind(SocketPair(bench.c, 40001, bench.b, PORT)).connect()
     assert listener.accept().is_established()
 
 
-def test_a_manual_key_may_be_for_a_prefix(bench: Bench) -> None:
+def test_manual_key_covers_a_prefix(bench: Bench) -> None:
     listener = listening(bench)
     prefix = ip_network((bench.a.packed[:-1] + b'\0', bench.a.max_prefixlen - 8))
     do(bench.server, Install(manual(bench, prefix=prefix), Where.LISTENER))
@@ -79,7 +79,7 @@ def test_a_manual_key_may_be_for_a_prefix(bench: Bench) -> None:
     assert not bench.bind(SocketPair(bench.c, 40001, bench.b, PORT)).connect()
 
 
-def test_a_manual_key_that_was_removed_lets_nobody_in(bench: Bench) -> None:
+def test_manual_key_admits_no_peer_when_it_was_removed(bench: Bench) -> None:
     listener = listening(bench)
     do(bench.server, Guard(host(bench), PORT), Install(manual(bench), Where.LISTENER))
     near, far = connected(bench, listener, 40001)
@@ -91,7 +91,7 @@ def test_a_manual_key_that_was_removed_lets_nobody_in(bench: Bench) -> None:
     talk(near, far)
 
 
-def test_the_keys_of_a_chain_stay_when_a_child_is_pruned(bench: Bench) -> None:
+def test_chain_keys_stay_when_a_child_is_pruned(bench: Bench) -> None:
     listener = listening(bench)
     chain = [manual(bench), manual(bench, (4, 3))]
     do(bench.server, Guard(host(bench), PORT))
@@ -105,7 +105,7 @@ def test_the_keys_of_a_chain_stay_when_a_child_is_pruned(bench: Bench) -> None:
     talk(near, far)
 
 
-def test_a_child_moves_to_another_key_of_its_chain(bench: Bench) -> None:
+def test_child_moves_to_another_key_of_its_chain(bench: Bench) -> None:
     listener = listening(bench)
     do(bench.server, Install(manual(bench), Where.LISTENER))
     do(bench.server, Install(manual(bench, (4, 3)), Where.LISTENER))
@@ -124,14 +124,14 @@ def test_a_child_moves_to_another_key_of_its_chain(bench: Bench) -> None:
 # --- the deny key's ids ---------------------------------------------------------------------
 
 
-def test_a_deny_key_with_other_ids_denies_as_well(bench: Bench) -> None:
+def test_deny_key_denies_when_it_has_other_ids(bench: Bench) -> None:
     listener = listening(bench)
     do(bench.server, Guard(host(bench), PORT, 255, 254))
     assert not bench.bind(pair_of(bench)).connect()
     assert not listener.has_connections()
 
 
-def test_a_chain_may_use_0(bench: Bench) -> None:
+def test_chain_may_use_id_0(bench: Bench) -> None:
     listener = listening(bench)
     do(bench.server, Guard(host(bench), PORT, 255, 255))
     do(bench.server, Install(manual(bench, (0, 0)), Where.LISTENER))
@@ -145,7 +145,7 @@ def test_a_chain_may_use_0(bench: Bench) -> None:
     talk(near, far)
 
 
-def test_a_chain_that_uses_the_ids_of_the_deny_key_is_refused(bench: Bench) -> None:
+def test_chain_is_refused_when_it_uses_the_deny_keys_ids(bench: Bench) -> None:
     listening(bench)
     do(bench.server, Guard(host(bench), PORT))
     assert refused(bench.server, Install(manual(bench, (0, 5)), Where.LISTENER)) is (
@@ -153,7 +153,7 @@ def test_a_chain_that_uses_the_ids_of_the_deny_key_is_refused(bench: Bench) -> N
     )
 
 
-def test_the_ids_of_a_deny_key_change_without_a_gap(bench: Bench) -> None:
+def test_deny_key_changes_ids_without_a_gap(bench: Bench) -> None:
     listener = listening(bench)
     do(bench.server, Guard(host(bench), PORT), Guard(host(bench), PORT, 9, 9))
     do(bench.server, Unguard(host(bench), PORT))
@@ -165,7 +165,7 @@ def test_the_ids_of_a_deny_key_change_without_a_gap(bench: Bench) -> None:
     assert listener.accept().is_established()
 
 
-def test_pairs_of_a_peer_name_no_port_of_it() -> None:
+def test_pairs_of_a_peer_name_none_of_its_ports() -> None:
     pairs = PeerPairs.of(ip_network('10.0.0.2/32'), 179)
     assert str(pairs) == '10.0.0.2/32 -> port 179'
     assert pairs != SocketPair(pairs.local, 179, pairs.remote, 1)

@@ -22,7 +22,7 @@ networks = st.builds(_network, st.integers(0, 7), st.integers(0, 8), st.booleans
 
 
 @given(st.lists(networks), networks, st.data())
-def test_it_finds_what_a_look_at_everything_finds(
+def test_prefixes_find_what_a_full_search_finds(
     there: list[IPNetwork], asked: IPNetwork, data: st.DataObject
 ) -> None:
     prefixes: Prefixes[int] = Prefixes()
@@ -42,7 +42,7 @@ def test_it_finds_what_a_look_at_everything_finds(
     }
 
 
-def test_the_newest_of_a_prefix_comes_first() -> None:
+def test_newest_of_a_prefix_comes_first() -> None:
     prefixes: Prefixes[str] = Prefixes()
     for word in ('older', 'newer'):
         prefixes.add(ip_network('10.0.0.1/32'), word)

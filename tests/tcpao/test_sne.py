@@ -36,7 +36,7 @@ def test_sne_rises_when_the_sequence_wraps() -> None:
     assert follower.sne == 1
 
 
-def test_segments_reordered_across_the_wrap_keep_their_own_sne() -> None:
+def test_sne_is_right_when_segments_are_reordered_at_the_wrap() -> None:
     follower = SneFollower(SPACE - 3000)
     follower.advance(1000, 500)
     assert follower.sne_of(SPACE - 1460) == 0, 'late, from before the wrap'
@@ -45,13 +45,13 @@ def test_segments_reordered_across_the_wrap_keep_their_own_sne() -> None:
     assert follower.sne_of(1500) == 1, 'a retransmission moves nothing back'
 
 
-def test_a_forged_segment_that_is_not_good_moves_nothing() -> None:
+def test_sne_stays_when_a_forged_segment_is_bad() -> None:
     follower = SneFollower(100)
     follower.sne_of(HALF)
     assert follower.sne_of(200) == 0
 
 
-def test_many_wraps() -> None:
+def test_sne_rises_with_each_of_many_wraps() -> None:
     follower = SneFollower(7)
     step = 1 << 30
     for n in range(40):
@@ -61,17 +61,17 @@ def test_many_wraps() -> None:
     assert follower.sne == (7 + 40 * step) // SPACE == 10
 
 
-def test_a_keepalive_probe_before_the_first_octet_has_the_sne_before() -> None:
+def test_sne_is_the_one_before_when_a_probe_precedes_octet_one() -> None:
     # ISN 0: the octet before it has SEG.SEQ 2**32 - 1.
     assert sne_of(0, SPACE - 1) == SPACE - 1
 
 
 @given(st.integers(0, SPACE - 1), st.integers(0, SPACE - 1), st.integers(0, SPACE - 1))
-def test_agrees_with_the_kernels_rule(sne: int, expected: int, sequence: int) -> None:
+def test_sne_agrees_with_the_kernels_rule(sne: int, expected: int, sequence: int) -> None:
     assert sne_of(sne * SPACE + expected, sequence) == kernel(sne, expected, sequence)
 
 
 @given(st.integers(0, 1 << 40), st.integers(-HALF, HALF - 1))
-def test_true_for_all_within_2_gib(expected: int, distance: int) -> None:
+def test_sne_is_right_within_2_gib(expected: int, distance: int) -> None:
     true = expected + distance
     assert sne_of(expected, true % SPACE) == (true // SPACE) % SPACE

@@ -64,7 +64,7 @@ def deny(socket: MemorySocket, monkeypatch: pytest.MonkeyPatch, method: str) -> 
     monkeypatch.setattr(socket, method, refuse)
 
 
-def test_the_deny_key_is_random_for_each_socket_and_forgotten(
+def test_deny_key_is_random_for_each_socket_and_forgotten(
     installer: MemoryInstaller, listeners: list[MemorySocket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: list[tuple[Key, bytes]] = []
@@ -80,7 +80,7 @@ def test_the_deny_key_is_random_for_each_socket_and_forgotten(
         assert (key.send_id, key.recv_id, key.peer) == (0, 0, PEER)
 
 
-def test_a_guard_that_fails_on_the_second_listener_is_on_none(
+def test_guard_is_on_none_when_the_second_listener_fails(
     installer: MemoryInstaller, listeners: list[MemorySocket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deny(listeners[1], monkeypatch, 'add')
@@ -93,7 +93,7 @@ def test_a_guard_that_fails_on_the_second_listener_is_on_none(
     assert [keys(socket) for socket in listeners] == [{(0, 0)}] * 2
 
 
-def test_an_unguard_that_fails_half_way_leaves_every_listener_guarded(
+def test_unguard_leaves_every_listener_guarded_when_it_fails(
     installer: MemoryInstaller, listeners: list[MemorySocket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     installer.submit(GUARD)
@@ -123,7 +123,7 @@ def test_many_guards_are_one_command(
 @pytest.mark.parametrize(
     'wrong', [Guard(ip_network('10.0.1.0/24'), 179), Guard(ip_network('10.0.1.2/31'), 179)]
 )
-def test_of_many_guards_all_are_put_on_or_none(
+def test_guards_are_all_put_on_or_none(
     installer: MemoryInstaller, listeners: list[MemorySocket], wrong: Guard
 ) -> None:
     for guards in ((*OTHERS, wrong), (wrong, *OTHERS)):
@@ -136,7 +136,7 @@ def test_of_many_guards_all_are_put_on_or_none(
     assert [type(event) for event in installer.events()] == [Done]
 
 
-def test_of_many_guards_that_one_socket_refuses_none_is_on(
+def test_guards_are_all_off_when_one_socket_refuses(
     installer: MemoryInstaller, listeners: list[MemorySocket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deny(listeners[1], monkeypatch, 'add')
@@ -145,7 +145,7 @@ def test_of_many_guards_that_one_socket_refuses_none_is_on(
     assert keys(listeners[0]) == set()
 
 
-def test_of_many_guards_all_are_taken_off_or_none(
+def test_guards_are_all_taken_off_or_none(
     installer: MemoryInstaller, listeners: list[MemorySocket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     installer.submit(GuardAll(OTHERS))
@@ -160,7 +160,7 @@ def test_of_many_guards_all_are_taken_off_or_none(
         assert {key.peer for key in state.keys} == {guard.peer for guard in OTHERS}
 
 
-def test_the_first_refusal_is_told_even_if_the_roll_back_is_refused_too(
+def test_first_refusal_is_told_when_the_roll_back_fails_too(
     installer: MemoryInstaller, listeners: list[MemorySocket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command = Install(mkt(), Where.LISTENER)
@@ -177,7 +177,7 @@ def test_the_first_refusal_is_told_even_if_the_roll_back_is_refused_too(
     assert event.cause is Cause.NO_MEMORY
 
 
-def test_what_is_gone_from_a_listener_already_is_removed(
+def test_unguard_works_when_a_listener_lost_its_key(
     installer: MemoryInstaller, listeners: list[MemorySocket]
 ) -> None:
     install, remove = Install(mkt(), Where.LISTENER), Remove(mkt(), Where.LISTENER)
@@ -188,7 +188,7 @@ def test_what_is_gone_from_a_listener_already_is_removed(
     assert keys(listeners[1]) == set()
 
 
-def test_a_closed_listener_is_passed_over(
+def test_closed_listener_is_passed_over(
     installer: MemoryInstaller, listeners: list[MemorySocket]
 ) -> None:
     listeners[0].close()

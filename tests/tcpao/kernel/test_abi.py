@@ -26,7 +26,7 @@ AF_INET6 = 10
     ('structure', 'size'),
     [(TcpAoAdd, 288), (TcpAoDel, 144), (TcpAoInfoOpt, 48), (TcpAoGetsockopt, 304)],
 )
-def test_sizes(structure: type[ctypes.Structure], size: int) -> None:
+def test_structs_have_the_kernels_sizes(structure: type[ctypes.Structure], size: int) -> None:
     assert ctypes.sizeof(structure) == size
     assert size % 8 == 0, 'aligned(8), so no hidden padding at the end'
 
@@ -55,7 +55,9 @@ def test_sizes(structure: type[ctypes.Structure], size: int) -> None:
         (TcpAoGetsockopt, 'pkt_good', 288),
     ],
 )
-def test_offsets(structure: type[ctypes.Structure], field: str, offset: int) -> None:
+def test_fields_have_the_kernels_offsets(
+    structure: type[ctypes.Structure], field: str, offset: int
+) -> None:
     assert getattr(structure, field).offset == offset
 
 
@@ -78,14 +80,16 @@ def test_offsets(structure: type[ctypes.Structure], field: str, offset: int) -> 
         (TcpAoGetsockopt, 'get_all', 276, 4),
     ],
 )
-def test_bits(structure: type[ctypes.Structure], field: str, offset: int, octet: int) -> None:
+def test_flags_have_the_kernels_bits(
+    structure: type[ctypes.Structure], field: str, offset: int, octet: int
+) -> None:
     instance = structure(**{field: 1})
     expected = bytearray(ctypes.sizeof(structure))
     expected[offset] = octet
     assert bytes(instance) == bytes(expected)
 
 
-def test_option_numbers() -> None:
+def test_options_have_the_kernels_numbers() -> None:
     assert [option.value for option in linux_abi.Option] == [38, 39, 40, 41, 42]
 
 
@@ -97,7 +101,7 @@ def test_option_numbers() -> None:
         ('10.0.0.0/24', AF_INET6, bytes(6) + bytes(10) + b'\xff\xff\x0a\0\0\0'),
     ],
 )
-def test_peer_addresses_without_a_port(peer: str, family: int, start: bytes) -> None:
+def test_peer_address_has_no_port_when_it_is_packed(peer: str, family: int, start: bytes) -> None:
     network = ip_network(peer)
     sockaddr = peer_sockaddr(network, family)
     octets = bytes(sockaddr)
@@ -106,6 +110,6 @@ def test_peer_addresses_without_a_port(peer: str, family: int, start: bytes) -> 
     assert peer_network(sockaddr, network.prefixlen) == network
 
 
-def test_an_ipv4_socket_has_no_ipv6_peer() -> None:
+def test_ipv6_peer_is_refused_when_the_socket_is_ipv4() -> None:
     with pytest.raises(ValueError, match='fd00::1'):
         peer_sockaddr(ip_network('fd00::1/128'), AF_INET)

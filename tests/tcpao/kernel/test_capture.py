@@ -115,7 +115,7 @@ def kernel(request: pytest.FixtureRequest, kernel_namespace: None) -> Iterator[K
 @pytest.mark.parametrize(
     'algorithm', [name for name, suite in ALGORITHMS.items() if suite.linux_name]
 )
-def test_every_segment_that_the_kernel_signs_verifies(
+def test_segment_verifies_when_the_kernel_signed_it(
     kernel: KernelBench, tmp_path: Path, algorithm: str, tcp_options: bool
 ) -> None:
     client, server = mkts(pair_of(kernel), (1, 2), b'k' * 40, algorithm, tcp_options)
@@ -139,9 +139,7 @@ def test_every_segment_that_the_kernel_signs_verifies(
 
 
 @pytest.mark.kernel
-def test_a_rotation_over_the_wrap_of_the_sequence_space_verifies(
-    kernel: KernelBench, tmp_path: Path
-) -> None:
+def test_rotation_verifies_when_the_sequence_wraps(kernel: KernelBench, tmp_path: Path) -> None:
     pair = pair_of(kernel)
     client, server = mkts(pair)
     new_client, new_server = mkts(pair, (5, 6), b'successor', 'aes-128-cmac-96')
@@ -173,7 +171,7 @@ def test_a_rotation_over_the_wrap_of_the_sequence_space_verifies(
 
 
 @pytest.mark.kernel
-def test_an_unsigned_syn_that_the_kernel_drops_is_seen_as_unsigned(
+def test_dropped_syn_is_seen_as_unsigned_in_the_capture(
     kernel: KernelBench, tmp_path: Path
 ) -> None:
     client, server = mkts(pair_of(kernel))

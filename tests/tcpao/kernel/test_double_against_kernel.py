@@ -212,9 +212,7 @@ def _steps(chance: random.Random) -> Callable[[World], object]:
 @pytest.mark.kernel
 @pytest.mark.parametrize('version', [4, 6])
 @pytest.mark.parametrize('seed', range(40))
-def test_the_double_answers_as_the_kernel_does(
-    kernel_namespace: None, seed: int, version: int
-) -> None:
+def test_double_answers_as_the_kernel_does(kernel_namespace: None, seed: int, version: int) -> None:
     chance = random.Random(seed)
     kernel_bench = KernelBench(version)
     kernel, double = World.on(kernel_bench), World.on(MemoryBench(version))

@@ -125,7 +125,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> FakeLibc:
 
 
 @pytest.mark.parametrize('number', [0, errno.EEXIST])
-def test_the_buffer_that_held_a_key_is_wiped(
+def test_buffer_is_wiped_when_it_held_a_key(
     fake: FakeLibc, tcp: Callable[[], socket.socket], number: int
 ) -> None:
     fake.number = number
@@ -136,7 +136,7 @@ def test_the_buffer_that_held_a_key_is_wiped(
     assert bytes(buffer) == bytes(ctypes.sizeof(TcpAoAdd))
 
 
-def test_the_keys_that_the_kernel_hands_back_are_wiped(
+def test_keys_are_wiped_when_the_kernel_handed_them_back(
     fake: FakeLibc, tcp: Callable[[], socket.socket]
 ) -> None:
     state = LinuxSocket(tcp()).read()
@@ -146,7 +146,7 @@ def test_the_keys_that_the_kernel_hands_back_are_wiped(
     assert not any(bytes(buffer))
 
 
-def test_what_getsockopt_is_given_is_zero_but_for_the_request(
+def test_getsockopt_gets_zeros_except_for_the_request(
     fake: FakeLibc, tcp: Callable[[], socket.socket]
 ) -> None:
     LinuxSocket(tcp()).read()
@@ -156,9 +156,7 @@ def test_what_getsockopt_is_given_is_zero_but_for_the_request(
     assert keys == bytes(request) + bytes(3 * ctypes.sizeof(TcpAoGetsockopt))
 
 
-def test_what_the_kernel_is_given_for_a_key(
-    fake: FakeLibc, tcp: Callable[[], socket.socket]
-) -> None:
+def test_kernel_gets_the_fields_of_a_key(fake: FakeLibc, tcp: Callable[[], socket.socket]) -> None:
     options_excluded = Key(
         ip_network('10.0.0.0/24'), 5, 6, ALGORITHMS['hmac-sha-256-128'], False, Secret(SECRET)
     )
@@ -186,7 +184,7 @@ def test_what_the_kernel_is_given_for_a_key(
         (errno.EIO, Cause.REFUSED, 'unexpected'),
     ],
 )
-def test_what_the_kernel_says_becomes_a_cause_and_a_reason(
+def test_error_becomes_a_cause_and_a_reason(
     fake: FakeLibc, tcp: Callable[[], socket.socket], number: int, cause: Cause, reason: str
 ) -> None:
     fake.number = number
@@ -197,7 +195,7 @@ def test_what_the_kernel_says_becomes_a_cause_and_a_reason(
     assert SECRET.decode() not in caught.value.text
 
 
-def test_why_a_suite_is_unsupported_names_the_reason_and_no_key_for_nobody(fake: FakeLibc) -> None:
+def test_reason_names_no_key_when_a_suite_is_unsupported(fake: FakeLibc) -> None:
     fake.number = errno.ENOPROTOOPT
     assert why_unsupported('hmac-sha-1-96') == (
         'this kernel is built without TCP-AO (it takes Linux 6.7 or later with CONFIG_TCP_AO=y); '
@@ -206,22 +204,24 @@ def test_why_a_suite_is_unsupported_names_the_reason_and_no_key_for_nobody(fake:
 
 
 @pytest.mark.parametrize('length', [0, 81])
-def test_master_keys_that_linux_cannot_hold(tcp: Callable[[], socket.socket], length: int) -> None:
+def test_master_key_is_refused_when_linux_cannot_hold_it(
+    tcp: Callable[[], socket.socket], length: int
+) -> None:
     with pytest.raises(InstallError, match=f'this one has {length}'):
         LinuxSocket(tcp()).add(key(secret=bytes(length)), select=False)
 
 
-def test_an_ipv6_peer_on_an_ipv4_socket(tcp: Callable[[], socket.socket]) -> None:
+def test_ipv6_peer_is_refused_on_an_ipv4_socket(tcp: Callable[[], socket.socket]) -> None:
     with pytest.raises(InstallError, match='no peer fd00::1'):
         LinuxSocket(tcp()).add(key(peer='fd00::1/128'), select=False)
 
 
-def test_a_listener_must_be_bound(tcp: Callable[[], socket.socket]) -> None:
+def test_listener_is_refused_when_it_is_not_bound(tcp: Callable[[], socket.socket]) -> None:
     with pytest.raises(InstallError, match='bound to a port'):
         LinuxInstaller().add_listener(tcp())
 
 
-def test_probing_is_undone_as_it_was(
+def test_probing_is_restored_as_it_was(
     plain_connection: tuple[socket.socket, socket.socket, SocketPair],
 ) -> None:
     client, _, pair = plain_connection
@@ -253,7 +253,7 @@ class Dawdling(socket.socket):
             time.sleep(1.2)
 
 
-def test_a_probe_that_leaves_while_the_options_are_being_set_is_followed_by_others(
+def test_probe_is_followed_when_it_leaves_during_the_options(
     plain_connection: tuple[socket.socket, socket.socket, SocketPair],
 ) -> None:
     client, _, _ = plain_connection
@@ -273,7 +273,7 @@ def test_a_probe_that_leaves_while_the_options_are_being_set_is_followed_by_othe
             time.sleep(0.05)
 
 
-def test_abort_resets_and_leaves_the_owner_a_valid_descriptor(
+def test_abort_resets_and_leaves_the_descriptor_valid(
     plain_connection: tuple[socket.socket, socket.socket, SocketPair],
 ) -> None:
     client, server, _ = plain_connection
@@ -288,7 +288,7 @@ def test_abort_resets_and_leaves_the_owner_a_valid_descriptor(
         client.send(b'never again')
 
 
-def test_a_descriptor_number_used_again_is_not_the_connection(
+def test_connection_is_gone_when_its_descriptor_is_reused(
     plain_connection: tuple[socket.socket, socket.socket, SocketPair],
     tcp: Callable[[], socket.socket],
 ) -> None:
@@ -307,7 +307,7 @@ def test_a_descriptor_number_used_again_is_not_the_connection(
     del server
 
 
-def test_a_fresh_socket_is_told_from_a_dead_one(
+def test_fresh_socket_differs_from_a_dead_one(
     plain_connection: tuple[socket.socket, socket.socket, SocketPair],
     tcp: Callable[[], socket.socket],
 ) -> None:
@@ -335,7 +335,9 @@ def test_a_fresh_socket_is_told_from_a_dead_one(
         ('::ffff:127.0.0.1', 0, {'10.0.0.1'}),
     ],
 )
-def test_whose_syns_a_listener_hears(bound: str, v6only: int | None, hears: set[str]) -> None:
+def test_listener_hears_the_syns_of_its_addresses(
+    bound: str, v6only: int | None, hears: set[str]
+) -> None:
     family = socket.AF_INET if v6only is None else socket.AF_INET6
     with socket.socket(family, socket.SOCK_STREAM) as sock:
         if v6only is not None:
@@ -348,7 +350,7 @@ def test_whose_syns_a_listener_hears(bound: str, v6only: int | None, hears: set[
             assert not listener.hears(ip_network(peer), None, port % 65535 + 1)
 
 
-def test_a_specific_listener_hears_its_own_address_only() -> None:
+def test_specific_listener_hears_only_its_own_address() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
         sock.bind(('127.0.0.1', 0))
         listener, port = LinuxSocket(sock), sock.getsockname()[1]
@@ -368,7 +370,7 @@ def kernel(kernel_namespace: None) -> Iterator[KernelBench]:
 
 
 @pytest.mark.kernel
-def test_the_kernel_is_asked_which_suites_it_has(kernel: KernelBench) -> None:
+def test_suites_are_those_that_the_kernel_claims(kernel: KernelBench) -> None:
     capabilities = LinuxInstaller().capabilities()
     assert capabilities.backend == 'kernel'
     assert {'hmac-sha-1-96', 'aes-128-cmac-96'} <= capabilities.algorithms
@@ -380,7 +382,7 @@ def test_the_kernel_is_asked_which_suites_it_has(kernel: KernelBench) -> None:
 
 
 @pytest.mark.kernel
-def test_setting_rnext_leaves_ao_required_as_it_was(kernel: KernelBench) -> None:
+def test_ao_required_stays_when_rnext_is_set(kernel: KernelBench) -> None:
     pair = SocketPair(kernel.a, 40001, kernel.b, 179)
     sock = kernel.bound(kernel.a, 40001)
     kernel.client.add_connection(pair, sock)
@@ -396,7 +398,7 @@ def test_setting_rnext_leaves_ao_required_as_it_was(kernel: KernelBench) -> None
 
 
 @pytest.mark.kernel
-def test_a_busy_key_is_not_even_tried(kernel: KernelBench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_busy_key_is_not_tried(kernel: KernelBench, monkeypatch: pytest.MonkeyPatch) -> None:
     pair = SocketPair(kernel.a, 40001, kernel.b, 179)
     sock = kernel.bound(kernel.a, 40001)
     kernel.client.add_connection(pair, sock)
@@ -413,7 +415,7 @@ def test_a_busy_key_is_not_even_tried(kernel: KernelBench, monkeypatch: pytest.M
 
 
 @pytest.mark.kernel
-def test_a_full_option_memory_is_explained_and_changes_nothing(kernel: KernelBench) -> None:
+def test_full_option_memory_is_explained_and_changes_nothing(kernel: KernelBench) -> None:
     sock = LinuxSocket(kernel.bound(kernel.b, 179))
     added: list[Key] = []
 
@@ -432,7 +434,7 @@ def test_a_full_option_memory_is_explained_and_changes_nothing(kernel: KernelBen
 
 
 @pytest.mark.kernel
-def test_a_peer_with_an_md5_key_gets_no_tcp_ao(kernel: KernelBench) -> None:
+def test_peer_gets_no_tcp_ao_when_it_has_an_md5_key(kernel: KernelBench) -> None:
     sock = kernel.bound(kernel.b, 179)
     address = socket.AF_INET.to_bytes(2, 'little') + bytes(2) + kernel.a.packed
     md5 = address.ljust(128, b'\0') + bytes(2) + (3).to_bytes(2, 'little') + bytes(4) + b'md5'
@@ -442,7 +444,7 @@ def test_a_peer_with_an_md5_key_gets_no_tcp_ao(kernel: KernelBench) -> None:
 
 
 @pytest.mark.kernel
-def test_a_child_with_more_keys_than_expected_is_read_and_pruned(kernel: KernelBench) -> None:
+def test_child_is_pruned_when_it_has_more_keys_than_expected(kernel: KernelBench) -> None:
     listener = kernel.listen(kernel.b, 179)
     kernel.server.add_listener(listener.handle)
     pair = SocketPair(kernel.a, 40001, kernel.b, 179)
@@ -462,7 +464,7 @@ def test_a_child_with_more_keys_than_expected_is_read_and_pruned(kernel: KernelB
 
 
 @pytest.mark.kernel
-def test_a_dual_stack_listener_guards_and_serves_both_families(kernel: KernelBench) -> None:
+def test_dual_stack_listener_guards_and_serves_both_families(kernel: KernelBench) -> None:
     sock = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
     sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
     sock.bind(('::', 179))

@@ -57,7 +57,7 @@ def test_installer_takes_a_child_when_it_has_its_syn(stack: ExitStack) -> None:
     installer.add_accepted(*accept(stack, installer))
 
 
-def test_installer_has_a_listener_forget_half_open_connections_soon(stack: ExitStack) -> None:
+def test_installer_shortens_half_open_time_of_a_listener(stack: ExitStack) -> None:
     listener = stack.enter_context(socket.socket())
     listener.bind(('127.0.0.1', 0))
     LinuxInstaller().add_listener(listener)
@@ -84,7 +84,7 @@ def test_installer_refuses_a_child_when_cookies_are_always_on(
 
 
 @pytest.mark.netns
-def test_installer_refuses_a_child_when_its_peer_has_sent_only_a_syn(
+def test_installer_refuses_a_child_when_only_a_syn_has_come(
     stack: ExitStack, own_namespace: None
 ) -> None:
     """As a recorded one would be played back: what answers ours doesn't come."""
@@ -119,7 +119,7 @@ def test_backend_warns_when_cookies_are_always_on(own_namespace: None) -> None:
     assert KernelBackend().warnings() == (saved_syn.ALWAYS_COOKIES,)
 
 
-def test_backend_warns_of_nothing_when_the_kernel_has_no_cookies(
+def test_backend_does_not_warn_when_the_kernel_has_no_cookies(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(saved_syn, '_SYNCOOKIES', tmp_path / 'missing')

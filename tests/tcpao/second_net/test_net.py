@@ -149,14 +149,14 @@ def test_two_daemons_have_a_net_each(hosts: Hosts, net: SecondNet) -> None:
     assert len(tables(hosts[1])) == 1
 
 
-def test_net_is_made_anew_when_somebody_flushes_the_firewall(hosts: Hosts, net: SecondNet) -> None:
+def test_net_is_made_anew_when_the_firewall_is_flushed(hosts: Hosts, net: SecondNet) -> None:
     net.keep(services(4))
     for _ in range(3):
         hosts[1].run('nft', 'flush', 'ruleset')
         wait_until(lambda: len(tables(hosts[1])) == 1)
 
 
-def test_stop_takes_the_net_away_and_may_be_said_twice(hosts: Hosts, net: SecondNet) -> None:
+def test_stop_removes_the_net_when_called_twice(hosts: Hosts, net: SecondNet) -> None:
     net.keep(services(4))
     net.stop()
     net.stop()
@@ -164,7 +164,7 @@ def test_stop_takes_the_net_away_and_may_be_said_twice(hosts: Hosts, net: Second
     assert net.missing == 'it has ended'
 
 
-def test_a_host_without_nft_says_so(hosts: Hosts, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_net_is_refused_when_there_is_no_nft(hosts: Hosts, monkeypatch: pytest.MonkeyPatch) -> None:
     net = SecondNet()
     with hosts[1].inside():
         # An ordinary program is started, which finds nothing of that name.
@@ -175,7 +175,7 @@ def test_a_host_without_nft_says_so(hosts: Hosts, monkeypatch: pytest.MonkeyPatc
     assert tables(hosts[1]) == []
 
 
-def test_without_privileges_it_says_so(hosts: Hosts) -> None:
+def test_net_is_refused_when_privileges_are_missing(hosts: Hosts) -> None:
     script = (
         'import ctypes; assert ctypes.CDLL(None).prctl(24, 12, 0, 0, 0) == 0\n'
         'from tcpao.second_net.client import SecondNet\n'

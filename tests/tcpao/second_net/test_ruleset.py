@@ -12,21 +12,21 @@ V4: Service = (ip_address('10.0.0.2'), 179)
 V6: Service = (ip_address('fd00::2'), 179)
 
 
-def test_every_service_is_an_element_of_its_familys_set() -> None:
+def test_service_is_an_element_of_its_familys_set() -> None:
     text = script(3, [V6, V4, (V4[0], 1179)])
     assert 'elements = { 10.0.0.2 . 179, 10.0.0.2 . 1179 }' in text
     assert 'elements = { fd00::2 . 179 }' in text
 
 
-def test_a_family_without_services_has_no_rules() -> None:
+def test_family_has_no_rules_when_it_has_no_services() -> None:
     assert 'ip6' not in script(3, [V4])
 
 
-def test_no_service_leaves_no_table() -> None:
+def test_table_is_deleted_when_there_is_no_service() -> None:
     assert script(3, ()).splitlines() == removal([3])
 
 
-def test_tables_left_behind_go_in_the_same_transaction() -> None:
+def test_leftover_tables_go_in_the_same_transaction() -> None:
     text = script(3, [V4], without=[7])
     assert f'delete table inet {table_name(7)}' in text
     assert text.index(table_name(7)) < text.index('elements')

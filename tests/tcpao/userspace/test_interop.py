@@ -129,7 +129,7 @@ VERSIONS = pytest.mark.parametrize('version', [4, 6], ids='ipv{}'.format)
 @VERSIONS
 @pytest.mark.parametrize('algorithm', COMMON)
 @pytest.mark.parametrize('tcp_options', [True, False], ids=['covered', 'not-covered'])
-def test_every_common_suite(
+def test_every_common_suite_works_with_the_kernel(
     shared: Wire, report: Table, client: str, version: int, algorithm: str, tcp_options: bool
 ) -> None:
     with report.row(client, other(client), version, 'a session', algorithm, tcp_options):
@@ -166,7 +166,9 @@ def rotate(one: Session, first: str) -> None:
 
 @VERSIONS
 @pytest.mark.parametrize('first', ['ours', 'theirs'], ids=['by-client', 'by-server'])
-def test_rotation(shared: Wire, report: Table, client: str, version: int, first: str) -> None:
+def test_rotation_works_with_the_kernel(
+    shared: Wire, report: Table, client: str, version: int, first: str
+) -> None:
     by = 'the client' if first == 'ours' else 'the server'
     with report.row(client, other(client), version, f'rotation by {by}'):
         one = shared.session(client, version)
@@ -178,7 +180,9 @@ def test_rotation(shared: Wire, report: Table, client: str, version: int, first:
 
 
 @VERSIONS
-def test_the_sequence_space_wraps(shared: Wire, report: Table, client: str, version: int) -> None:
+def test_connection_stays_when_the_sequence_wraps(
+    shared: Wire, report: Table, client: str, version: int
+) -> None:
     with report.row(client, other(client), version, 'wrap of the sequence space, reordered'):
         one = shared.session(client, version, isn=2**32 - 40_000)
         with shared.netem('delay', '4ms', 'reorder', '25%', '50%', 'duplicate', '2%'):
@@ -201,7 +205,7 @@ def test_the_sequence_space_wraps(shared: Wire, report: Table, client: str, vers
     ids=['loss-1', 'loss-10', 'reorder', 'duplicate', 'all'],
 )
 @VERSIONS
-def test_a_bad_network(
+def test_transfer_is_whole_when_the_network_is_bad(
     shared: Wire,
     report: Table,
     client: str,
@@ -220,7 +224,7 @@ def test_a_bad_network(
 
 
 @pytest.mark.parametrize('mtu', [1280, 9000])
-def test_mtu(report: Table, client: str, mtu: int) -> None:
+def test_segments_fit_the_mtu_with_the_kernel(report: Table, client: str, mtu: int) -> None:
     with wire(mtu) as made:
         for version in (4, 6):
             with report.row(client, other(client), version, f'MTU {mtu}'):
@@ -236,7 +240,7 @@ def test_mtu(report: Table, client: str, mtu: int) -> None:
 
 
 @VERSIONS
-def test_acknowledgments_full_of_sack_blocks(
+def test_transfer_is_whole_when_sack_blocks_fill_the_header(
     shared: Wire, report: Table, client: str, version: int
 ) -> None:
     with report.row(client, other(client), version, 'SACK-heavy'):
@@ -257,7 +261,7 @@ def test_acknowledgments_full_of_sack_blocks(
 
 
 @pytest.mark.timeout(600)
-def test_a_full_table_arrives_intact(shared: Wire, report: Table, client: str) -> None:
+def test_full_table_arrives_intact(shared: Wire, report: Table, client: str) -> None:
     with report.row(client, other(client), 4, '64 MiB intact by hash'):
         one = shared.session(client, 4)
         one.transfer(64 * MIB)
@@ -266,7 +270,7 @@ def test_a_full_table_arrives_intact(shared: Wire, report: Table, client: str) -
 
 
 @VERSIONS
-def test_a_rst_of_either_is_believed(
+def test_rst_of_either_end_is_believed(
     shared: Wire, report: Table, client: str, version: int
 ) -> None:
     for ending in ('client', 'server'):
@@ -287,7 +291,9 @@ def test_a_rst_of_either_is_believed(
 
 
 @VERSIONS
-def test_an_orderly_end(shared: Wire, report: Table, client: str, version: int) -> None:
+def test_orderly_end_closes_both_ends(
+    shared: Wire, report: Table, client: str, version: int
+) -> None:
     with report.row(client, other(client), version, 'FIN both ways'):
         one = shared.session(client, version)
         one.talk()
@@ -299,7 +305,7 @@ def test_an_orderly_end(shared: Wire, report: Table, client: str, version: int) 
 
 
 @VERSIONS
-def test_a_wrong_key_is_seen_by_the_other_end(
+def test_wrong_key_is_seen_by_the_other_end(
     shared: Wire, report: Table, client: str, version: int
 ) -> None:
     with report.row(client, other(client), version, 'segments under a wrong key are dropped'):
@@ -335,7 +341,7 @@ def verified(path: Path, *keys: Mkt) -> Report:
 
 @VERSIONS
 @pytest.mark.parametrize('algorithm', COMMON)
-def test_a_capture_verifies_as_both_ends_did(
+def test_capture_verifies_as_both_ends_did(
     shared: Wire, report: Table, tmp_path: Path, client: str, version: int, algorithm: str
 ) -> None:
     path = tmp_path / 'wire.pcap'
@@ -401,7 +407,7 @@ def settled(one: Session) -> dict[str, int]:
 
 
 @VERSIONS
-def test_a_capture_of_a_bad_network_agrees_with_both_ends(
+def test_capture_of_a_bad_network_agrees_with_both_ends(
     shared: Wire, report: Table, tmp_path: Path, client: str, version: int
 ) -> None:
     """Loss, reordering and duplication around the wrap: at each end the capture holds as many
@@ -429,7 +435,7 @@ def test_a_capture_of_a_bad_network_agrees_with_both_ends(
 
 
 @VERSIONS
-def test_what_the_ends_drop_is_bad_in_the_capture(
+def test_dropped_segment_is_bad_in_the_capture(
     shared: Wire, report: Table, tmp_path: Path, client: str, version: int
 ) -> None:
     path = tmp_path / 'wire.pcap'

@@ -84,7 +84,7 @@ def rotate(session: Session) -> None:
 @pytest.mark.parametrize('version', [4, 6])
 @pytest.mark.parametrize('algorithm', sorted(ALGORITHMS))
 @row('a session')
-def test_every_suite_between_two_packet_processes(
+def test_every_suite_works_between_two_packet_processes(
     ends: tuple[End, End], version: int, algorithm: str
 ) -> None:
     one = session(ends, version, algorithm=algorithm)
@@ -94,7 +94,7 @@ def test_every_suite_between_two_packet_processes(
 
 
 @row('64 MiB intact by hash')
-def test_a_full_table_arrives_intact(ends: tuple[End, End]) -> None:
+def test_full_table_arrives_intact(ends: tuple[End, End]) -> None:
     one = session(ends)
     one.transfer(64 * MIB)
     one.transfer(8 * MIB, back=True)
@@ -139,7 +139,7 @@ def test_loss_costs_time_and_nothing_else(
 
 
 @row('SACK-heavy')
-def test_acknowledgments_full_of_sack_blocks(ends: tuple[End, End]) -> None:
+def test_transfer_is_whole_when_sack_blocks_fill_the_header(ends: tuple[End, End]) -> None:
     # Every eighth segment is lost, in a long window: the receiver's ACKs are full of blocks.
     one = session(ends)
     ends[1].site.run(
@@ -156,7 +156,7 @@ def test_acknowledgments_full_of_sack_blocks(ends: tuple[End, End]) -> None:
 
 @pytest.mark.parametrize('version', [4, 6])
 @row('wrap of the sequence space, 3 % lost')
-def test_the_sequence_space_wraps_on_the_wire(ends: tuple[End, End], version: int) -> None:
+def test_connection_stays_when_the_sequence_wraps(ends: tuple[End, End], version: int) -> None:
     one = session(ends, version, isn=2**32 - 100_000)
     # What is lost comes again after its successors: on this side of the wrap and on that.
     lose(ends, version, 3)
@@ -168,7 +168,7 @@ def test_the_sequence_space_wraps_on_the_wire(ends: tuple[End, End], version: in
 
 @pytest.mark.parametrize('version', [4, 6])
 @row('wrap of the sequence space both ways, 3 % lost')
-def test_the_sequence_space_wraps_both_ways_on_the_wire(
+def test_connection_stays_when_both_sequences_wrap(
     ends: tuple[End, End], tmp_path: Path, version: int
 ) -> None:
     path = tmp_path / 'wire.pcap'
@@ -190,7 +190,7 @@ def test_the_sequence_space_wraps_both_ways_on_the_wire(
 
 @pytest.mark.parametrize('version', [4, 6])
 @row('SYN cookies')
-def test_syn_cookies_change_nothing(ends: tuple[End, End], version: int) -> None:
+def test_connection_comes_up_when_syn_cookies_are_on(ends: tuple[End, End], version: int) -> None:
     ends[1].site.set('ipv4/tcp_syncookies', 2)
     one = session(ends, version)
     one.transfer(MIB)
@@ -200,7 +200,7 @@ def test_syn_cookies_change_nothing(ends: tuple[End, End], version: int) -> None
 
 
 @row('rotations under load')
-def test_rotation_under_load(ends: tuple[End, End]) -> None:
+def test_rotation_works_under_load(ends: tuple[End, End]) -> None:
     one = session(ends)
     for number in range(5):
         one.transfer(MIB)

@@ -47,7 +47,7 @@ def test_rules_are_those_that_nothing_covers(changes: list[tuple[bool, Selector]
         assert selectors.rules() == needed(wanted)
 
 
-def test_a_connection_costs_the_same_when_there_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_connection_costs_the_same_when_there_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
     compared = 0
     covers = Selector.covers
 

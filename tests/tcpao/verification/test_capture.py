@@ -56,7 +56,7 @@ def written(tmp_path: Path, octets: bytes) -> Path:
         (LinkType.IPV4, V4),
     ],
 )
-def test_link_types(tmp_path: Path, link: LinkType, frame: bytes) -> None:
+def test_every_link_type_is_read(tmp_path: Path, link: LinkType, frame: bytes) -> None:
     ((number, time, octets),) = read_packets(write_pcap(tmp_path / 'c', [frame], link))
     assert (number, time, octets) == (1, 1000.0, V4)
 
@@ -72,14 +72,14 @@ def test_link_types(tmp_path: Path, link: LinkType, frame: bytes) -> None:
         (LinkType.RAW, b''),
     ],
 )
-def test_what_is_not_ip_is_passed_over(tmp_path: Path, link: LinkType, frame: bytes) -> None:
+def test_frames_other_than_ip_are_passed_over(tmp_path: Path, link: LinkType, frame: bytes) -> None:
     path = write_pcap(tmp_path / 'c', [frame, MAC + b'\x08\x00' + V4], link)
     assert [p.number for p in read_packets(path) if p.octets == V4] in ([], [2])
     assert all(p.number == 2 for p in read_packets(path))
 
 
 @pytest.mark.parametrize('order', '<>')
-def test_pcap_of_both_byte_orders_and_resolutions(tmp_path: Path, order: str) -> None:
+def test_pcap_is_read_in_both_byte_orders_and_resolutions(tmp_path: Path, order: str) -> None:
     for magic, fraction in ((0xA1B2C3D4, 500_000), (0xA1B23C4D, 500_000_000)):
         head = struct.pack(f'{order}IHHiIII', magic, 2, 4, 0, 0, 65535, LinkType.RAW)
         record = struct.pack(f'{order}IIII', 7, fraction, len(V4), len(V4)) + V4
@@ -88,14 +88,14 @@ def test_pcap_of_both_byte_orders_and_resolutions(tmp_path: Path, order: str) ->
 
 
 @pytest.mark.parametrize('order', '<>')
-def test_pcapng_of_both_byte_orders(tmp_path: Path, order: str) -> None:
+def test_pcapng_is_read_in_both_byte_orders(tmp_path: Path, order: str) -> None:
     path = written(tmp_path, section(order) + interface(LinkType.RAW, order) + packet(V4, order))
     ((number, time, octets),) = read_packets(path)
     assert (number, octets) == (1, V4)
     assert time == pytest.approx(5.0)
 
 
-def test_pcapng_written_by_dpkt(tmp_path: Path) -> None:
+def test_pcapng_written_by_dpkt_is_read(tmp_path: Path) -> None:
     path = tmp_path / 'c'
     with path.open('wb') as file:
         dpkt.pcapng.Writer(file).writepkt(MAC + b'\x08\x00' + V4, ts=1000.25)
@@ -123,7 +123,7 @@ def test_pcapng_interfaces_have_their_own_link_type_and_clock(tmp_path: Path) ->
     assert [p.time for p in packets] == pytest.approx([102.5, 5.0, 5.0])
 
 
-def test_an_empty_capture(tmp_path: Path) -> None:
+def test_empty_capture_has_no_packets(tmp_path: Path) -> None:
     assert list(read_packets(write_pcap(tmp_path / 'c', []))) == []
 
 
@@ -151,7 +151,7 @@ RECORD = struct.pack('<IIII', 7, 0, len(V4), len(V4)) + V4
         (section()[:9], 'breaks off|damaged|block of'),
     ],
 )
-def test_damaged_files(tmp_path: Path, octets: bytes, reason: str) -> None:
+def test_damaged_file_is_refused(tmp_path: Path, octets: bytes, reason: str) -> None:
     with pytest.raises(CaptureError, match=reason):
         list(read_packets(written(tmp_path, octets)))
 
@@ -162,7 +162,7 @@ NG = section() + interface(LinkType.RAW)
 @pytest.mark.parametrize(
     ('head', 'record'), [(PCAP, RECORD), (NG, packet(V4))], ids=['pcap', 'pcapng']
 )
-def test_a_last_packet_that_is_cut_anywhere_is_told_after_the_whole_ones(
+def test_cut_last_packet_is_told_after_the_whole_ones(
     tmp_path: Path, head: bytes, record: bytes
 ) -> None:
     for kept in range(1, len(record)):
@@ -189,7 +189,7 @@ def test_other_ends_are_no_cut_packets(tmp_path: Path, octets: bytes) -> None:
     assert not isinstance(raised.value, CutOffError)
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+def test_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CaptureError, match='No such file'):
         list(read_packets(tmp_path / 'nothing'))
 
@@ -199,7 +199,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     st.sampled_from([PCAP, section(), section() + interface(LinkType.RAW), section('>')]),
     st.binary(max_size=80),
 )
-def test_files_of_anybody_raise_nothing_else(tmp_path: Path, head: bytes, rest: bytes) -> None:
+def test_any_file_is_read_or_refused(tmp_path: Path, head: bytes, rest: bytes) -> None:
     with suppress(CaptureError):
         list(read_packets(written(tmp_path, head + rest)))
 
@@ -208,7 +208,7 @@ def test_files_of_anybody_raise_nothing_else(tmp_path: Path, head: bytes, rest: 
 @given(kind=st.sampled_from([1, 9, 14]), value=st.binary(max_size=9), cut=st.integers(0, 4))
 @example(kind=9, value=b'', cut=0)
 @example(kind=14, value=b'\xff' * 8, cut=0)
-def test_options_of_anybody_raise_nothing_else(
+def test_any_pcapng_options_are_read_or_refused(
     tmp_path: Path, kind: int, value: bytes, cut: int
 ) -> None:
     """Resolution and offset of time stamps, of any length."""

@@ -70,13 +70,13 @@ def one_wrong(**how: Any) -> Talk:
         ),
     ],
 )
-def test_the_mistake_is_named(tmp_path: Path, how: dict[str, Any], words: str) -> None:
+def test_diagnosis_names_the_mistake(tmp_path: Path, how: dict[str, Any], words: str) -> None:
     talk = one_wrong(**how)
     assert counts(verified(tmp_path, talk.packets, GIVEN)) == (3, 1, 0, 0)
     assert remedies(tmp_path, talk, GIVEN) == [words]
 
 
-def test_the_options_flag_the_other_way_round_is_named_too(tmp_path: Path) -> None:
+def test_diagnosis_names_the_inverted_options_flag(tmp_path: Path) -> None:
     talk = Talk(key=KEY).open()
     given = KEY.known(send_id=1, recv_id=17, tcp_options=False)
     assert (
@@ -105,7 +105,7 @@ def test_the_options_flag_the_other_way_round_is_named_too(tmp_path: Path) -> No
         ),
     ],
 )
-def test_the_two_suites_of_one_name_are_told_apart(
+def test_diagnosis_tells_the_two_suites_of_one_name_apart(
     tmp_path: Path, given: str, used: str, words: str
 ) -> None:
     """Two incompatible suites answer to HMAC-SHA256-128."""
@@ -114,7 +114,7 @@ def test_the_two_suites_of_one_name_are_told_apart(
     assert remedies(tmp_path, talk, key) == [words] * 3
 
 
-def test_another_id_is_named(tmp_path: Path) -> None:
+def test_diagnosis_names_another_id(tmp_path: Path) -> None:
     other = Key(5, 6, b'other')
     talk = one_wrong(key=Key(1, 17, b'other'))
     given = other.known(send_id=5, recv_id=6, tcp_options=True)
@@ -123,7 +123,7 @@ def test_another_id_is_named(tmp_path: Path) -> None:
     ]
 
 
-def test_ids_taken_the_other_way_round_are_named(tmp_path: Path) -> None:
+def test_diagnosis_names_ids_in_the_wrong_direction(tmp_path: Path) -> None:
     """The list of keys as the side that accepted the connection sees it."""
     talk = Talk(key=KEY).open()
     report = verified(tmp_path, talk.packets, KEY.known(send_id=17, recv_id=1, tcp_options=True))
@@ -133,7 +133,7 @@ def test_ids_taken_the_other_way_round_are_named(tmp_path: Path) -> None:
     }
 
 
-def test_a_key_for_other_ends_is_named(tmp_path: Path) -> None:
+def test_diagnosis_names_a_key_for_other_ends(tmp_path: Path) -> None:
     talk = Talk(key=KEY).open()
     given = KEY.known(local='10.0.0.2:179', remote='10.0.0.1:40001')
     assert set(remedies(tmp_path, talk, given)) == {
@@ -141,29 +141,29 @@ def test_a_key_for_other_ends_is_named(tmp_path: Path) -> None:
     }
 
 
-def test_an_sne_that_was_never_counted_up_is_named(tmp_path: Path) -> None:
+def test_diagnosis_names_an_sne_that_was_never_counted_up(tmp_path: Path) -> None:
     talk = Talk(client_isn=SPACE - 3, key=KEY).open().say(True, b'over the wrap')
     talk.segment(True, Flag.ACK, b'more', mistake=Mistake(sne=0))
     assert remedies(tmp_path, talk, GIVEN) == ['would be good with SNE 0 instead of 1']
 
 
-def test_a_segment_before_the_first_octet_does_not_upset_the_search(tmp_path: Path) -> None:
+def test_search_is_right_when_a_segment_precedes_octet_one(tmp_path: Path) -> None:
     """Its SNE is 2**32 - 1, and there is no next one."""
     talk = Talk(key=KEY).open()
     talk.segment(True, Flag.ACK, b'x', sequence=1001 + (1 << 31), mistake=Mistake(sne=7))
     assert remedies(tmp_path, talk, GIVEN) == [None]
 
 
-def test_a_forged_segment_has_no_remedy(tmp_path: Path) -> None:
+def test_forged_segment_has_no_remedy(tmp_path: Path) -> None:
     assert remedies(tmp_path, one_wrong(key=Key(1, 17, b'guess')), GIVEN) == [None]
 
 
-def test_a_few_octets_of_mac_are_no_evidence(tmp_path: Path) -> None:
+def test_few_octets_of_mac_are_no_evidence(tmp_path: Path) -> None:
     assert remedies(tmp_path, one_wrong(mistake=Mistake(mac_length=4)), GIVEN) == [None]
     assert remedies(tmp_path, one_wrong(mistake=Mistake(mac_length=0)), GIVEN) == [None]
 
 
-def test_a_remedy_changes_no_verdict(tmp_path: Path) -> None:
+def test_remedy_changes_no_verdict(tmp_path: Path) -> None:
     talk = one_wrong(mistake=Mistake(other_direction=True))
     report = verified(tmp_path, talk.packets, GIVEN)
     report.to_json()
@@ -171,7 +171,7 @@ def test_a_remedy_changes_no_verdict(tmp_path: Path) -> None:
     assert not report.passed()
 
 
-def test_the_search_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_search_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A capture full of garbage and a long list of keys can't keep the tool busy for ever."""
     tried = 0
 

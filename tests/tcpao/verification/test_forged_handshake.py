@@ -35,7 +35,7 @@ ENDINGS = pytest.mark.parametrize('end', [finish, reset])
 
 
 @ENDINGS
-def test_an_unprotected_connection_after_a_protected_one_is_not_laid_to_it(
+def test_unprotected_connection_is_its_own_after_a_protected_one(
     tmp_path: Path, end: Callable[[Talk], Talk]
 ) -> None:
     first = end(Talk().open())
@@ -47,7 +47,7 @@ def test_an_unprotected_connection_after_a_protected_one_is_not_laid_to_it(
 
 
 @ENDINGS
-def test_an_unprotected_connection_that_is_refused_is_not_laid_to_the_one_before(
+def test_refused_unprotected_connection_is_its_own(
     tmp_path: Path, end: Callable[[Talk], Talk]
 ) -> None:
     first, second = end(Talk().open()), Talk(key=None, client_isn=77, server_isn=88)
@@ -77,7 +77,7 @@ def handshake(**talk: Any) -> list[bytes]:
     [(77, 88), (1001, 2001), (0xDEADBEEF, 0x8BADF00D)],
     ids=['near', 'next', 'far'],
 )
-def test_a_forged_handshake_is_no_cover_for_unsigned_segments(
+def test_unsigned_segments_are_bad_when_a_handshake_is_forged(
     tmp_path: Path, held: int, client_isn: int, server_isn: int
 ) -> None:
     talk = Talk().open().say(True).say(False)
@@ -92,7 +92,7 @@ def test_a_forged_handshake_is_no_cover_for_unsigned_segments(
     assert connection.client[1] == 40001
 
 
-def test_a_handshake_that_is_forged_the_other_way_round_is_no_cover(tmp_path: Path) -> None:
+def test_forged_handshake_the_other_way_round_hides_nothing(tmp_path: Path) -> None:
     talk = Talk().open()
     forger = Talk(key=None, client_isn=77, server_isn=88)
     forger.segment(False, Flag.SYN)
@@ -103,7 +103,7 @@ def test_a_handshake_that_is_forged_the_other_way_round_is_no_cover(tmp_path: Pa
     assert counts(report) == (3, 2 + injected, 0, 0)
 
 
-def test_a_handshake_that_was_forged_before_is_no_cover(tmp_path: Path) -> None:
+def test_earlier_forged_handshake_hides_nothing(tmp_path: Path) -> None:
     forged = handshake(client_isn=77, server_isn=88)
     talk = Talk(packets=list(forged)).open()
     # And its SYN once more, as if it had been lost.
@@ -114,9 +114,7 @@ def test_a_handshake_that_was_forged_before_is_no_cover(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize('moment', [1, 2])
-def test_a_handshake_that_is_forged_during_the_real_one_is_no_cover(
-    tmp_path: Path, moment: int
-) -> None:
+def test_forged_handshake_during_the_real_one_hides_nothing(tmp_path: Path, moment: int) -> None:
     talk = Talk().open().say(True)
     talk.packets[moment:moment] = handshake(client_isn=77, server_isn=88)
     injected = inject(talk)
@@ -125,7 +123,7 @@ def test_a_handshake_that_is_forged_during_the_real_one_is_no_cover(
 
 
 @pytest.mark.parametrize('flags', [Flag.FIN | Flag.ACK, Flag.RST, Flag.RST | Flag.ACK])
-def test_a_forged_end_does_not_let_another_connection_begin(tmp_path: Path, flags: Flag) -> None:
+def test_forged_end_does_not_let_another_connection_begin(tmp_path: Path, flags: Flag) -> None:
     talk = Talk().open()
     for from_client in (True, False):
         talk.segment(from_client, flags, sequence=talk.sent[from_client], unsigned=True)
@@ -134,7 +132,7 @@ def test_a_forged_end_does_not_let_another_connection_begin(tmp_path: Path, flag
     assert counts(report) == (3, 5, 0, 0)
 
 
-def test_a_connection_that_one_end_has_finished_goes_on(tmp_path: Path) -> None:
+def test_connection_goes_on_when_one_end_has_finished(tmp_path: Path) -> None:
     talk = Talk().open()
     talk.segment(True, Flag.FIN | Flag.ACK)
     talk.packets.append(talk.packets[-1])
@@ -144,7 +142,7 @@ def test_a_connection_that_one_end_has_finished_goes_on(tmp_path: Path) -> None:
     assert counts(report) == (6, 3, 0, 0)
 
 
-def test_a_signed_connection_takes_the_pair_over_though_the_end_was_not_captured(
+def test_signed_connection_takes_the_pair_when_the_end_is_lost(
     tmp_path: Path,
 ) -> None:
     first = Talk().open().say(True)
@@ -158,7 +156,7 @@ def test_a_signed_connection_takes_the_pair_over_though_the_end_was_not_captured
     assert [c['good'] for c in report.to_json()['connections']] == [4, 5, 0]
 
 
-def test_a_forged_syn_with_a_mac_does_not_make_an_unprotected_connection_bad(
+def test_forged_signed_syn_makes_no_plain_connection_bad(
     tmp_path: Path,
 ) -> None:
     plain = Talk(key=None).open().say(True)
@@ -169,9 +167,7 @@ def test_a_forged_syn_with_a_mac_does_not_make_an_unprotected_connection_bad(
 
 
 @pytest.mark.parametrize('answered', [False, True])
-def test_a_flood_of_syns_with_a_forged_mac_does_not_hide_the_connection(
-    tmp_path: Path, answered: bool
-) -> None:
+def test_flood_of_syns_with_forged_macs_hides_no_connection(tmp_path: Path, answered: bool) -> None:
     talk = Talk().open()
     forged = 0
     for isn in range(20):
@@ -185,7 +181,7 @@ def test_a_flood_of_syns_with_a_forged_mac_does_not_hide_the_connection(
     assert counts(report) == (3, forged + injected, 0, 0)
 
 
-def test_a_flood_of_forged_syns_does_not_hide_the_connection(tmp_path: Path) -> None:
+def test_flood_of_forged_syns_hides_no_connection(tmp_path: Path) -> None:
     talk = Talk().open()
     forged = []
     for isn in range(20):
@@ -201,9 +197,7 @@ def test_a_flood_of_forged_syns_does_not_hide_the_connection(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize('given', [True, False])
-def test_a_forged_handshake_is_no_cover_in_a_capture_from_mid_connection(
-    tmp_path: Path, given: bool
-) -> None:
+def test_forged_handshake_hides_nothing_from_mid_connection(tmp_path: Path, given: bool) -> None:
     talk = Talk().open()
     held = len(talk.packets)
     talk.say(True).say(False)

@@ -31,7 +31,7 @@ def parse(*entries: Any) -> Any:
     return parse_known_keys(json.dumps(entries).encode())
 
 
-def test_everything_given() -> None:
+def test_every_field_is_read() -> None:
     (key,) = parse(WHOLE)
     assert key.session == 'ipv4 unicast'
     assert key.local == (ip_address('10.0.0.1'), 40001)
@@ -47,7 +47,7 @@ def test_only_algorithm_and_master_key_must_be_there() -> None:
     assert key.local is key.remote is key.tcp_options is key.send_id is key.session is None
 
 
-def test_null_is_missing() -> None:
+def test_null_counts_as_missing() -> None:
     (key,) = parse({**WHOLE, 'session': None, 'recv_id': None})
     assert key.session is key.recv_id is None
 
@@ -71,26 +71,26 @@ def test_null_is_missing() -> None:
         ({'key': 1}, "unknown member 'key'"),
     ],
 )
-def test_mistakes(change: dict[str, Any], reason: str) -> None:
+def test_mistake_is_refused_with_its_place(change: dict[str, Any], reason: str) -> None:
     with pytest.raises(KnownKeyError, match=reason.replace('[', r'\[')) as caught:
         parse(WHOLE, {**WHOLE, **change})
     assert 'secret' not in str(caught.value)
 
 
 @pytest.mark.parametrize('octets', [b'', b'{}', b'[1]', b'nonsense', b'[' * 100_000, b'\xff'])
-def test_not_a_list_of_objects(octets: bytes) -> None:
+def test_file_is_refused_when_it_is_no_list_of_objects(octets: bytes) -> None:
     with pytest.raises(KnownKeyError):
         parse_known_keys(octets)
 
 
 @given(st.none() | st.booleans() | st.integers() | st.text() | st.lists(st.integers()))
-def test_anything_else_raises_nothing_else(value: object) -> None:
+def test_any_file_is_read_or_refused(value: object) -> None:
     for entries in ([value], [{**WHOLE, 'local': value}], [{**WHOLE, 'algorithm': value}]):
         with suppress(KnownKeyError):
             parse(*entries)
 
 
-def test_the_file_must_be_private(tmp_path: Path) -> None:
+def test_file_is_refused_when_others_may_read_it(tmp_path: Path) -> None:
     path = tmp_path / 'keys.json'
     path.write_text(json.dumps([WHOLE]))
     path.chmod(0o644)
@@ -100,7 +100,7 @@ def test_the_file_must_be_private(tmp_path: Path) -> None:
     assert len(read_known_keys(path)) == 1
 
 
-def test_a_file_with_thousands_of_keys(tmp_path: Path) -> None:
+def test_file_with_thousands_of_keys_is_read(tmp_path: Path) -> None:
     path = tmp_path / 'keys.json'
     path.touch(mode=0o600)
     path.write_text(json.dumps([WHOLE] * 2000))

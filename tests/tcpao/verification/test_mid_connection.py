@@ -32,7 +32,7 @@ def verified(tmp_path: Path, packets: list[bytes], *given: GivenIsns) -> Report:
 
 @pytest.mark.parametrize('version', [4, 6])
 @pytest.mark.parametrize('server_first', [True, False])
-def test_the_given_isns_make_it_verifiable(
+def test_segment_verifies_when_the_isns_are_given(
     tmp_path: Path, version: int, server_first: bool
 ) -> None:
     talk = Talk(version).open()
@@ -44,12 +44,12 @@ def test_the_given_isns_make_it_verifiable(
     assert connection['client'].endswith(':40001'), 'who opened it is as given'
 
 
-def test_without_them_nothing_can_be_said(tmp_path: Path) -> None:
+def test_segment_is_unverifiable_when_isns_are_missing(tmp_path: Path) -> None:
     talk = Talk().open().say(True)
     assert counts(verified(tmp_path, talk.packets[2:])) == (0, 0, 0, 2)
 
 
-def test_wrong_isns_are_not_good(tmp_path: Path) -> None:
+def test_segment_is_not_good_when_the_isns_are_wrong(tmp_path: Path) -> None:
     talk = Talk().open().say(True)
     report = verified(tmp_path, talk.packets[2:], isns(talk, client_isn=7))
     assert counts(report) == (0, 2, 0, 0)
@@ -71,7 +71,7 @@ def test_wraps_before_the_capture_are_found(tmp_path: Path) -> None:
     assert report.to_json()['connections'][0]['sne_wraps'] == {'client': 3, 'server': 0}
 
 
-def test_a_forged_segment_does_not_end_the_search(tmp_path: Path) -> None:
+def test_forged_segment_does_not_end_the_search(tmp_path: Path) -> None:
     talk = Talk().open()
     talk.sent[True] = 1001 + 2 * SPACE
     talk.segment(True, Flag.ACK, b'x', key=Key(1, 2, b'guess'))
@@ -80,7 +80,7 @@ def test_a_forged_segment_does_not_end_the_search(tmp_path: Path) -> None:
     assert counts(report) == (1, 1, 0, 0)
 
 
-def test_once_found_an_sne_is_held_to(tmp_path: Path) -> None:
+def test_sne_is_kept_when_it_was_found(tmp_path: Path) -> None:
     talk = Talk().open()
     talk.sent[True] = 1001 + 2 * SPACE
     talk.say(True)
@@ -89,7 +89,7 @@ def test_once_found_an_sne_is_held_to(tmp_path: Path) -> None:
     assert counts(report) == (1, 1, 0, 0)
 
 
-def test_a_syn_ack_tells_the_isn_of_the_syn(tmp_path: Path) -> None:
+def test_syn_ack_tells_the_isn_of_the_syn(tmp_path: Path) -> None:
     talk = Talk().open().say(True).say(False)
     report = verified(tmp_path, talk.packets[1:])
     assert counts(report) == (4, 0, 0, 0)
@@ -97,14 +97,14 @@ def test_a_syn_ack_tells_the_isn_of_the_syn(tmp_path: Path) -> None:
     assert connection['client'] == '10.0.0.1:40001'
 
 
-def test_the_syn_alone_with_the_isn_of_its_answer(tmp_path: Path) -> None:
+def test_syn_verifies_when_the_isn_of_its_answer_is_given(tmp_path: Path) -> None:
     talk = Talk().open().say(True)
     lacking = [talk.packets[0], *talk.packets[2:]]
     assert counts(verified(tmp_path, lacking)) == (1, 0, 0, 2)
     assert counts(verified(tmp_path, lacking, isns(talk))) == (3, 0, 0, 0)
 
 
-def test_a_later_connection_of_the_pair_has_its_own_isns(tmp_path: Path) -> None:
+def test_later_connection_of_the_pair_has_its_own_isns(tmp_path: Path) -> None:
     first, second = Talk().open().say(True), Talk(client_isn=77, server_isn=88).open()
     report = verified(tmp_path, first.packets[2:] + second.packets, isns(first))
     assert counts(report) == (5, 0, 0, 0)

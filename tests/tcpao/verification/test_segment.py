@@ -45,7 +45,7 @@ def parsed(packet: bytes) -> Segment:
 
 
 @pytest.mark.parametrize('wrap', [ipv4, ipv6])
-def test_fields(wrap: Callable[[bytes], bytes]) -> None:
+def test_segment_has_its_fields(wrap: Callable[[bytes], bytes]) -> None:
     segment = parsed(wrap(tcp(b'\x01\x01' + AO, b'payload', flags=0x12)))
     assert (segment.source_port, segment.destination_port) == (40001, 179)
     assert (segment.sequence, segment.acknowledgment) == (1000, 2000)
@@ -72,7 +72,7 @@ def test_ipv6_extension_headers_are_passed_over() -> None:
     assert parsed(packet).payload == b'x'
 
 
-def test_no_option() -> None:
+def test_segment_has_no_option_when_there_is_none() -> None:
     assert parsed(ipv4(tcp(b'\x02\x04\x05\xb4'))).ao_option() is None
 
 
@@ -88,7 +88,7 @@ def test_option_after_the_end_of_options_does_not_count() -> None:
         pytest.param(ipv6(b'\x11\0' + bytes(6), next_header=44), id='IPv6 fragment of UDP'),
     ],
 )
-def test_not_tcp(packet: bytes) -> None:
+def test_packet_is_passed_over_when_it_is_not_tcp(packet: bytes) -> None:
     assert parse_ip(packet) is None
 
 
@@ -116,7 +116,7 @@ def test_not_tcp(packet: bytes) -> None:
         (ipv4(tcp(offset=6)), 'data offset'),
     ],
 )
-def test_malformed_packets(packet: bytes, reason: str) -> None:
+def test_malformed_packet_is_refused(packet: bytes, reason: str) -> None:
     with pytest.raises(MalformedSegmentError, match=reason):
         parse_ip(packet)
 
@@ -132,7 +132,7 @@ def test_malformed_packets(packet: bytes, reason: str) -> None:
         (AO + b'\x13\x12' + bytes(16) + b'\1\1', 'MD5'),
     ],
 )
-def test_malformed_options(options: bytes, reason: str) -> None:
+def test_malformed_options_are_refused(options: bytes, reason: str) -> None:
     segment = parsed(ipv4(tcp(options)))
     with pytest.raises(MalformedSegmentError, match=reason):
         segment.ao_option()
@@ -147,10 +147,10 @@ def take_apart(octets: bytes) -> None:
 
 
 @given(st.binary(max_size=120))
-def test_packets_from_anybody_raise_nothing_else(octets: bytes) -> None:
+def test_any_packet_is_parsed_or_refused(octets: bytes) -> None:
     take_apart(octets)
 
 
 @given(st.binary(max_size=40), st.binary(max_size=8), st.integers(0, 15))
-def test_options_from_anybody_raise_nothing_else(options: bytes, rest: bytes, words: int) -> None:
+def test_any_options_are_parsed_or_refused(options: bytes, rest: bytes, words: int) -> None:
     take_apart(ipv4(tcp(options, rest, offset=words)))

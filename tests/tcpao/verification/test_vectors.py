@@ -70,7 +70,7 @@ def test_no_vector_is_missing() -> None:
 
 
 @pytest.mark.parametrize('vector', ALL)
-def test_traffic_key(vector: Vector) -> None:
+def test_traffic_key_is_that_of_the_vector(vector: Vector) -> None:
     key = derive_traffic_key(
         suite(vector), Secret(octets(vector, 'master_key_hex')), octets(vector, 'kdf_context_hex')
     )
@@ -78,14 +78,14 @@ def test_traffic_key(vector: Vector) -> None:
 
 
 @pytest.mark.parametrize('vector', ALL)
-def test_mac_input(vector: Vector) -> None:
+def test_mac_input_is_that_of_the_vector(vector: Vector) -> None:
     segment, option = taken_apart(vector)
     message = mac_input(segment, option, 0, tcp_options=vector['options_covered'])
     assert message == octets(vector, 'mac_message_hex')
 
 
 @pytest.mark.parametrize('vector', ALL)
-def test_mac(vector: Vector) -> None:
+def test_mac_is_that_of_the_vector(vector: Vector) -> None:
     traffic_key = Secret(octets(vector, 'traffic_key_hex'))
     mac = compute_mac(suite(vector), traffic_key, octets(vector, 'mac_message_hex'))
     assert mac == octets(vector, 'mac_hex')
@@ -106,7 +106,7 @@ def test_packet_verifies_only_as_it_was_signed(vector: Vector) -> None:
 
 
 @pytest.mark.parametrize('vector', [pytest.param(v, id=v['section']) for v in RFC_9235])
-def test_context_and_ids(vector: Vector) -> None:
+def test_context_and_ids_are_those_of_the_vector(vector: Vector) -> None:
     segment, option = taken_apart(vector)
     assert option.key_id == vector['key_id']
     assert option.rnext_key_id == vector['rnext_key_id']
@@ -121,7 +121,7 @@ def test_context_and_ids(vector: Vector) -> None:
 
 
 @pytest.mark.parametrize('vector', [pytest.param(v, id=v['section']) for v in RFC_9235])
-def test_scapy_agrees(vector: Vector) -> None:
+def test_scapy_agrees_with_the_vectors(vector: Vector) -> None:
     packet = octets(vector, 'packet_hex')
     parsed = IP(packet) if vector['ip_version'] == 4 else IPv6(packet)
     algorithm = oracle.get_alg(vector['mac_algorithm'])

@@ -42,7 +42,7 @@ def problems(report: Report) -> list[str]:
 @pytest.mark.parametrize('algorithm', ALGORITHMS)
 @pytest.mark.parametrize('tcp_options', [True, False])
 @pytest.mark.parametrize('version', [4, 6])
-def test_a_connection_verifies(
+def test_connection_verifies(
     tmp_path: Path, algorithm: str, tcp_options: bool, version: int
 ) -> None:
     key = Key(1, 17, b'k' * 32, algorithm, tcp_options)
@@ -71,7 +71,7 @@ def test_a_connection_verifies(
 
 
 @pytest.mark.parametrize('vectors', [RFC_9235, DRAFT_ALGS], ids=['rfc9235', 'draft07'])
-def test_the_published_packets_verify_as_captures(tmp_path: Path, vectors: list[Vector]) -> None:
+def test_published_packets_verify_as_captures(tmp_path: Path, vectors: list[Vector]) -> None:
     """Each section's four packets are a connection: SYN, SYN-ACK, and one segment each way."""
     sections: dict[str, list[Vector]] = {}
     for vector in vectors:
@@ -93,7 +93,7 @@ def test_the_published_packets_verify_as_captures(tmp_path: Path, vectors: list[
         assert counts(report) == (4, 0, 0, 0)
 
 
-def test_the_key_that_fits_is_found_among_many(tmp_path: Path) -> None:
+def test_fitting_key_is_found_among_many(tmp_path: Path) -> None:
     key = Key(1, 2, b'the one', 'aes-128-cmac-96', tcp_options=False)
     others = [Key(0, 0, bytes([n + 1]) * 16, name).known() for n, name in enumerate(ALGORITHMS)]
     report = verified(tmp_path, Talk(key=key).open().say(True).packets, *others, key.known())
@@ -102,7 +102,7 @@ def test_the_key_that_fits_is_found_among_many(tmp_path: Path) -> None:
     assert (use['algorithm'], use['tcp_options']) == ('aes-128-cmac-96', False)
 
 
-def test_two_connections_under_their_own_keys(tmp_path: Path) -> None:
+def test_two_connections_verify_under_their_own_keys(tmp_path: Path) -> None:
     one, other = Key(1, 17, b'one'), Key(2, 18, b'other', 'aes-128-cmac-96')
     first = Talk(key=one).open().say(True)
     second = Talk(client_port=40002, client_isn=5, server_isn=6, key=other).open().say(False)
@@ -125,7 +125,7 @@ def test_two_connections_under_their_own_keys(tmp_path: Path) -> None:
     assert [c['algorithm'] for c in connections] == ['hmac-sha-1-96', 'aes-128-cmac-96']
 
 
-def test_a_key_of_other_ends_is_not_used(tmp_path: Path) -> None:
+def test_key_of_other_ends_is_not_used(tmp_path: Path) -> None:
     key = Key(1, 2)
     report = verified(
         tmp_path,
@@ -155,7 +155,7 @@ def test_key_changes_are_told_with_their_time(tmp_path: Path) -> None:
     assert '00:16:44.000 server to client: KeyID 17 to 18' in report.to_text()
 
 
-def test_ids_used_again_after_a_rekey_find_the_right_key(tmp_path: Path) -> None:
+def test_right_key_is_found_when_ids_are_used_again(tmp_path: Path) -> None:
     old, new = Key(1, 2, b'old'), Key(1, 2, b'new')
     talk = Talk(key=old).open().say(True)
     talk.key = new
@@ -183,7 +183,7 @@ def test_retransmissions_are_counted(tmp_path: Path) -> None:
 # --- the sequence space ---------------------------------------------------------------------
 
 
-def test_the_wrap_of_the_sequence_space_is_followed(tmp_path: Path) -> None:
+def test_segments_verify_when_the_sequence_wraps(tmp_path: Path) -> None:
     talk = Talk(client_isn=SPACE - 3).open().say(True, b'over the wrap')
     talk.say(True).say(False)
     report = verified(tmp_path, talk.packets, Key(1, 2).known())
@@ -191,13 +191,13 @@ def test_the_wrap_of_the_sequence_space_is_followed(tmp_path: Path) -> None:
     assert report.to_json()['connections'][0]['sne_wraps'] == {'client': 1, 'server': 0}
 
 
-def test_segments_reordered_across_the_wrap(tmp_path: Path) -> None:
+def test_segments_verify_when_reordered_at_the_wrap(tmp_path: Path) -> None:
     talk = Talk(server_isn=SPACE - 3).open().say(False, b'first').say(False, b'second')
     talk.packets[-2:] = talk.packets[:-3:-1]
     assert counts(verified(tmp_path, talk.packets, Key(1, 2).known())) == (5, 0, 0, 0)
 
 
-def test_many_wraps_in_one_connection(tmp_path: Path) -> None:
+def test_segments_verify_when_the_sequence_wraps_often(tmp_path: Path) -> None:
     talk = Talk().open()
     for gigabytes in range(1, 12):
         talk.segment(True, Flag.ACK, b'x', sequence=1001 + gigabytes * (1 << 30))
@@ -206,7 +206,7 @@ def test_many_wraps_in_one_connection(tmp_path: Path) -> None:
     assert report.to_json()['connections'][0]['sne_wraps'] == {'client': 2, 'server': 0}
 
 
-def test_a_segment_whose_sne_is_wrong_is_bad(tmp_path: Path) -> None:
+def test_segment_is_bad_when_its_sne_is_wrong(tmp_path: Path) -> None:
     talk = Talk().open()
     # The same 32 bits, signed with an SNE one too high.
     talk.segment(True, Flag.ACK, b'x', sequence=1001 + SPACE)
@@ -220,7 +220,7 @@ PAYLOAD, SEQUENCE, WINDOW, SOURCE_ADDRESS = -1, 20 + 7, 20 + 14, 12
 
 
 @pytest.mark.parametrize('octet', [PAYLOAD, SEQUENCE, WINDOW])
-def test_one_wrong_bit_is_bad(tmp_path: Path, octet: int) -> None:
+def test_segment_is_bad_when_one_bit_is_wrong(tmp_path: Path, octet: int) -> None:
     talk = Talk().open().say(True)
     talk.packets[-1] = flipped(talk.packets[-1], octet)
     report = verified(tmp_path, talk.packets, Key(1, 2).known())
@@ -229,7 +229,7 @@ def test_one_wrong_bit_is_bad(tmp_path: Path, octet: int) -> None:
     assert not report.passed()
 
 
-def test_a_wrong_address_is_another_connection(tmp_path: Path) -> None:
+def test_wrong_address_is_another_connection(tmp_path: Path) -> None:
     talk = Talk().open().say(True)
     talk.packets[-1] = flipped(talk.packets[-1], SOURCE_ADDRESS)
     assert counts(verified(tmp_path, talk.packets, Key(1, 2).known())) == (3, 0, 0, 1)
@@ -241,20 +241,20 @@ def flipped(packet: bytes, octet: int) -> bytes:
     return bytes(octets)
 
 
-def test_the_checksum_is_not_in_the_mac(tmp_path: Path) -> None:
+def test_checksum_is_not_in_the_mac(tmp_path: Path) -> None:
     talk = Talk().open().say(True)
     talk.packets[-1] = flipped(talk.packets[-1], 20 + 16)
     assert counts(verified(tmp_path, talk.packets, Key(1, 2).known())) == (4, 0, 0, 0)
 
 
-def test_a_mac_of_another_length_is_bad(tmp_path: Path) -> None:
+def test_mac_of_another_length_is_bad(tmp_path: Path) -> None:
     talk = Talk(key=Key(1, 2, algorithm='hmac-sha-256-96')).open()
     known = Key(1, 2, algorithm='hmac-sha-256-128').known()
     assert counts(verified(tmp_path, talk.packets, known)) == (0, 3, 0, 0)
 
 
 @pytest.mark.parametrize('flags', [Flag.RST, Flag.ACK, Flag.FIN | Flag.ACK])
-def test_an_unsigned_segment_in_a_signed_connection_is_bad(tmp_path: Path, flags: Flag) -> None:
+def test_unsigned_segment_in_a_signed_connection_is_bad(tmp_path: Path, flags: Flag) -> None:
     talk = Talk().open()
     talk.segment(False, flags, unsigned=True)
     report = verified(tmp_path, talk.packets, Key(1, 2).known())
@@ -262,14 +262,14 @@ def test_an_unsigned_segment_in_a_signed_connection_is_bad(tmp_path: Path, flags
     assert problems(report) == ['without TCP-AO']
 
 
-def test_an_unsigned_segment_before_the_first_signed_one_is_bad_too(tmp_path: Path) -> None:
+def test_unsigned_segment_is_bad_before_the_first_signed_one(tmp_path: Path) -> None:
     talk = Talk()
     talk.segment(True, Flag.SYN, unsigned=True)
     talk.segment(False, Flag.SYN | Flag.ACK)
     assert counts(verified(tmp_path, talk.packets, Key(1, 2).known())) == (1, 1, 0, 0)
 
 
-def test_a_connection_without_any_tcp_ao_is_unsigned(tmp_path: Path) -> None:
+def test_connection_is_unsigned_when_it_has_no_tcp_ao(tmp_path: Path) -> None:
     signed, plain = Talk().open(), Talk(client_port=50000, key=None).open().say(True)
     report = verified(tmp_path, signed.packets + plain.packets, Key(1, 2).known())
     assert counts(report) == (3, 0, 4, 0)
@@ -277,12 +277,12 @@ def test_a_connection_without_any_tcp_ao_is_unsigned(tmp_path: Path) -> None:
     assert not report.passed(require_all=True)
 
 
-def test_nothing_verified_is_not_passed(tmp_path: Path) -> None:
+def test_capture_does_not_pass_when_nothing_verified(tmp_path: Path) -> None:
     assert not verified(tmp_path, [], Key(1, 2).known()).passed()
     assert not verified(tmp_path, Talk(key=None).open().packets, Key(1, 2).known()).passed()
 
 
-def test_without_the_key_a_segment_is_unverifiable(tmp_path: Path) -> None:
+def test_segment_is_unverifiable_when_its_key_is_missing(tmp_path: Path) -> None:
     talk = Talk().open()
     talk.segment(True, Flag.ACK, b'x', key=Key(9, 9))
     report = verified(tmp_path, talk.packets, Key(1, 2).known(send_id=1, recv_id=2))
@@ -291,14 +291,14 @@ def test_without_the_key_a_segment_is_unverifiable(tmp_path: Path) -> None:
     assert not report.passed()
 
 
-def test_a_capture_from_mid_connection_is_unverifiable(tmp_path: Path) -> None:
+def test_capture_from_mid_connection_is_unverifiable(tmp_path: Path) -> None:
     talk = Talk().open().say(True).say(False)
     report = verified(tmp_path, talk.packets[2:], Key(1, 2).known())
     assert counts(report) == (0, 0, 0, 3)
     assert problems(report)[0] == "the capture doesn't hold the SYN and SYN-ACK"
 
 
-def test_a_segment_cut_short_is_unverifiable(tmp_path: Path) -> None:
+def test_segment_is_unverifiable_when_cut_short(tmp_path: Path) -> None:
     talk = Talk().open().say(True)
     talk.packets[-1] = talk.packets[-1][:-1]
     report = verified(tmp_path, talk.packets, Key(1, 2).known())
@@ -306,7 +306,7 @@ def test_a_segment_cut_short_is_unverifiable(tmp_path: Path) -> None:
     assert 'packet 4: an IPv4 packet cut short' in report.to_text()
 
 
-def test_options_that_break_off_are_bad(tmp_path: Path) -> None:
+def test_segment_is_bad_when_its_options_break_off(tmp_path: Path) -> None:
     talk = Talk().open()
     talk.segment(True, Flag.ACK, options=b'\x1d\x03\x01\x00', unsigned=True)
     report = verified(tmp_path, talk.packets, Key(1, 2).known())
@@ -317,7 +317,7 @@ def test_options_that_break_off_are_bad(tmp_path: Path) -> None:
 # --- one socket pair, several connections ---------------------------------------------------
 
 
-def test_connections_in_succession_on_one_pair(tmp_path: Path) -> None:
+def test_connections_in_succession_on_one_pair_are_told_apart(tmp_path: Path) -> None:
     one, other = Key(1, 2, b'one'), Key(3, 4, b'other')
     first = Talk(key=one).open().say(True)
     first.segment(False, Flag.RST | Flag.ACK)
@@ -327,7 +327,7 @@ def test_connections_in_succession_on_one_pair(tmp_path: Path) -> None:
     assert [c['good'] for c in report.to_json()['connections']] == [5, 4]
 
 
-def test_a_late_segment_of_the_connection_before(tmp_path: Path) -> None:
+def test_late_segment_belongs_to_the_connection_before(tmp_path: Path) -> None:
     first = Talk().open().say(True)
     second = Talk(client_isn=77, server_isn=88).open()
     packets = first.packets[:-1] + second.packets + first.packets[-1:]
@@ -336,7 +336,7 @@ def test_a_late_segment_of_the_connection_before(tmp_path: Path) -> None:
     assert [c['good'] for c in report.to_json()['connections']] == [4, 3]
 
 
-def test_a_syn_tried_again_with_another_isn(tmp_path: Path) -> None:
+def test_syn_verifies_when_tried_again_with_another_isn(tmp_path: Path) -> None:
     first = Talk(client_isn=5)
     first.segment(True, Flag.SYN)
     second = Talk(client_isn=6).open()
@@ -344,7 +344,7 @@ def test_a_syn_tried_again_with_another_isn(tmp_path: Path) -> None:
     assert counts(report) == (4, 0, 0, 0)
 
 
-def test_a_forged_syn_ack_does_not_spoil_the_isn(tmp_path: Path) -> None:
+def test_forged_syn_ack_does_not_spoil_the_isn(tmp_path: Path) -> None:
     talk = Talk()
     talk.segment(True, Flag.SYN)
     forger = Talk(server_isn=666, key=Key(1, 2, b'guess'))
@@ -387,7 +387,7 @@ def test_scapy_agrees_on_every_segment(
         assert mac == verdict.option.mac
 
 
-def test_the_table_and_the_json_hold_no_secret(tmp_path: Path) -> None:
+def test_table_and_json_hold_no_secret(tmp_path: Path) -> None:
     talk = Talk().open()
     talk.segment(True, Flag.ACK, b'x', key=Key(1, 2, b'wrong'))
     report = verified(tmp_path, talk.packets, Key(1, 2).known(session='ipv4 unicast'))
@@ -425,7 +425,7 @@ def test_the_table_and_the_json_hold_no_secret(tmp_path: Path) -> None:
         max_size=12,
     )
 )
-def test_packets_of_anybody_raise_nothing(changes: list[tuple[int, int, int, int]]) -> None:
+def test_any_packets_are_judged(changes: list[tuple[int, int, int, int]]) -> None:
     """Packets of a real connection, in any order, with octets changed and ends cut off."""
     talk = Talk().open().say(True).say(False)
     talk.segment(True, Flag.RST)

@@ -86,7 +86,7 @@ def test_read_returns_at_once_when_the_process_is_stuck(
         assert state == KeyState(pair, None, None, (), 0, 0)
 
 
-def test_abort_is_done_at_once_when_the_process_is_stuck(
+def test_abort_returns_at_once_when_the_process_is_stuck(
     installer: BackgroundInstaller, process: tuple[socket.socket, Stuck]
 ) -> None:
     with bound() as (pair, sock):
@@ -100,7 +100,7 @@ def test_abort_is_done_at_once_when_the_process_is_stuck(
             sock.getpeername()
 
 
-def test_dropping_returns_at_once_when_the_process_is_stuck(
+def test_drop_returns_at_once_when_the_process_is_stuck(
     installer: BackgroundInstaller, process: tuple[socket.socket, Stuck]
 ) -> None:
     with bound() as (pair, sock):
@@ -109,7 +109,7 @@ def test_dropping_returns_at_once_when_the_process_is_stuck(
         assert isinstance(process[1].hear(), messages.Release)
 
 
-def test_an_answer_is_not_taken_for_the_socket_that_came_after(
+def test_answer_is_not_used_for_the_socket_that_came_after(
     installer: BackgroundInstaller, process: tuple[socket.socket, Stuck]
 ) -> None:
     with bound() as (pair, sock), closing(sock.dup()) as other:
@@ -124,7 +124,7 @@ def test_an_answer_is_not_taken_for_the_socket_that_came_after(
         assert event.cause is Cause.GONE
 
 
-def test_a_process_is_killed_when_it_gives_no_sign_of_life(
+def test_process_is_killed_when_it_gives_no_sign_of_life(
     installer: BackgroundInstaller,
     process: tuple[socket.socket, Stuck],
     killed: threading.Event,
@@ -139,7 +139,7 @@ def test_a_process_is_killed_when_it_gives_no_sign_of_life(
     assert killed.is_set()
 
 
-def test_a_process_is_not_killed_when_it_waits_for_rules(
+def test_process_is_not_killed_when_it_waits_for_rules(
     installer: BackgroundInstaller,
     process: tuple[socket.socket, Stuck],
     killed: threading.Event,

@@ -97,7 +97,9 @@ def nothing_was_bare(path: Path) -> None:
 
 
 @VERSIONS
-def test_in_the_middle_of_a_transfer(ends: tuple[End, End], tmp_path: Path, version: int) -> None:
+def test_transfer_is_ended_when_the_socket_is_dropped(
+    ends: tuple[End, End], tmp_path: Path, version: int
+) -> None:
     client, server = ends
     path, until_then = tmp_path / 'wire.pcap', tmp_path / 'until-then.pcap'
     with captured(client.site, path):
@@ -125,7 +127,7 @@ def test_in_the_middle_of_a_transfer(ends: tuple[End, End], tmp_path: Path, vers
 
 
 @VERSIONS
-def test_when_the_rst_was_lost_and_the_peer_goes_on(
+def test_peer_is_ended_when_the_rst_was_lost(
     ends: tuple[End, End], tmp_path: Path, version: int
 ) -> None:
     path = tmp_path / 'wire.pcap'
@@ -143,7 +145,7 @@ def test_when_the_rst_was_lost_and_the_peer_goes_on(
 
 
 @VERSIONS
-def test_when_the_peer_s_answer_comes_too_late(
+def test_peer_is_ended_when_its_answer_comes_too_late(
     ends: tuple[End, End], tmp_path: Path, version: int
 ) -> None:
     client, server = ends

@@ -57,7 +57,7 @@ def add(end: End, cookie: int, ids: tuple[int, int], secret: bytes = b'successor
 @VERSIONS
 @pytest.mark.parametrize('algorithm', sorted(ALGORITHMS))
 @pytest.mark.parametrize('tcp_options', [True, False], ids=['covered', 'not covered'])
-def test_a_conversation(version: int, algorithm: str, tcp_options: bool) -> None:
+def test_conversation_passes_both_ways(version: int, algorithm: str, tcp_options: bool) -> None:
     client, server = connected(version, algorithm=algorithm, tcp_options=tcp_options)
     talk(client, server)
     talk(server, client, b'x' * 1300)
@@ -68,7 +68,7 @@ def test_a_conversation(version: int, algorithm: str, tcp_options: bool) -> None
 
 
 @VERSIONS
-def test_on_the_wire_every_packet_is_signed_and_whole(version: int) -> None:
+def test_every_packet_on_the_wire_is_signed_and_whole(version: int) -> None:
     client, server = connected(version)
     for end in (client, server):
         sent = end.make(PSH | ACK, payload=b'some octets')
@@ -96,7 +96,7 @@ def test_both_ends_see_a_lower_mss(version: int) -> None:
         assert mss_of(end.seen[0].header[20:]) == min(1460, LARGEST_MSS[version]) - 20
 
 
-def test_the_mss_heeds_what_our_own_syn_said() -> None:
+def test_mss_is_no_more_than_our_own_syn_said() -> None:
     client, server = ends()
     narrow = b'\x02\x04\x04\xd8' + SYN_OPTIONS[4:]
     assert server.take(client.make(SYN, narrow))
@@ -104,7 +104,7 @@ def test_the_mss_heeds_what_our_own_syn_said() -> None:
     assert mss_of(client.seen[0].header[20:]) == 0x04D8 - 20
 
 
-def test_a_retransmitted_syn_is_the_same_connection() -> None:
+def test_retransmitted_syn_is_the_same_connection() -> None:
     client, server = ends()
     first = client.make(SYN, SYN_OPTIONS)
     client.sent = 0
@@ -124,7 +124,7 @@ def test_syn_is_not_signed_when_its_isn_is_another() -> None:
     assert client.make(SYN, SYN_OPTIONS) is None
 
 
-def test_both_ends_may_open_at_once() -> None:
+def test_connection_comes_up_when_both_ends_open_at_once() -> None:
     one, other = ends()
     key = stored(other.pair, (2, 1), secret=b'k' * 32)
     other.core = type(other.core)(lambda local, remote: None, TRUSTING)
@@ -140,7 +140,7 @@ def test_both_ends_may_open_at_once() -> None:
     talk(other, one)
 
 
-def test_a_syn_ack_for_another_syn_is_refused() -> None:
+def test_syn_ack_is_refused_when_it_answers_another_syn() -> None:
     client, server = ends()
     assert server.take(client.make(SYN, SYN_OPTIONS))
     late = server.make(SYN | ACK, SYN_OPTIONS)
@@ -158,7 +158,7 @@ def test_retransmissions_carry_the_same_octets() -> None:
     assert server.take(first), 'and are verified again'
 
 
-def test_a_retransmission_after_a_change_of_current_is_signed_with_the_new_one() -> None:
+def test_retransmission_has_the_new_key_when_current_changed() -> None:
     client, server = connected()
     add(client, 1, (5, 6))
     add(server, 3, (6, 5))
@@ -186,7 +186,7 @@ def unsigned_from(end: End, flags: int = ACK, payload: bytes = b'') -> bytes:
 
 @VERSIONS
 @pytest.mark.parametrize('flags', [ACK, PSH | ACK, RST, RST | ACK, FIN | ACK, SYN])
-def test_an_unsigned_segment_is_dropped_and_counted(version: int, flags: int) -> None:
+def test_unsigned_segment_is_dropped_and_counted(version: int, flags: int) -> None:
     client, server = connected(version)
     assert server.core.incoming(unsigned_from(client, flags)) is None
     assert state(server, 3).unsigned == 1
@@ -195,7 +195,7 @@ def test_an_unsigned_segment_is_dropped_and_counted(version: int, flags: int) ->
 
 
 @VERSIONS
-def test_an_unknown_key_id_is_dropped_and_counted(version: int) -> None:
+def test_unknown_key_id_is_dropped_and_counted(version: int) -> None:
     client, server = connected(version)
     add(client, 1, (5, 6))
     name = connection_name(client.pair, 1)
@@ -205,7 +205,7 @@ def test_an_unknown_key_id_is_dropped_and_counted(version: int) -> None:
 
 
 @VERSIONS
-def test_a_wrong_mac_is_dropped_and_counted_under_its_key(version: int) -> None:
+def test_wrong_mac_is_dropped_and_counted_under_its_key(version: int) -> None:
     client, server = connected(version)
     sent = client.make(PSH | ACK, payload=b'route')
     assert sent is not None
@@ -213,7 +213,7 @@ def test_a_wrong_mac_is_dropped_and_counted_under_its_key(version: int) -> None:
     assert [(key.good, key.bad) for key in state(server, 3).keys] == [(0, 1)]
 
 
-def test_a_truncated_mac_is_wrong() -> None:
+def test_truncated_mac_is_dropped() -> None:
     client, server = connected()
     sent = client.make(PSH | ACK)
     assert sent is not None
@@ -225,7 +225,7 @@ def test_a_truncated_mac_is_wrong() -> None:
     assert server.core.incoming(bytes(shorter)) is None
 
 
-def test_our_own_packet_reflected_is_refused() -> None:
+def test_our_own_packet_is_refused_when_it_is_reflected() -> None:
     client, _ = connected()
     sent = client.make(PSH | ACK, payload=b'route')
     assert sent is not None
@@ -236,14 +236,14 @@ def test_our_own_packet_reflected_is_refused() -> None:
     assert client.core.incoming(bytes(reflected)) is None
 
 
-def test_a_broken_option_is_refused() -> None:
+def test_broken_option_is_refused() -> None:
     client, server = connected()
     broken = packet(client.pair, 1, 2, ACK, bytes((29, 3, 1, 1)))
     assert server.core.incoming(broken) is None
     assert server.core.tally.malformed == 1
 
 
-def test_before_the_handshake_only_what_belongs_to_it_goes_either_way() -> None:
+def test_only_the_handshake_passes_before_it_has_ended() -> None:
     client, server = ends()
     client.make(SYN, SYN_OPTIONS)
     assert client.make(PSH | ACK, payload=b'too early') is None
@@ -251,7 +251,7 @@ def test_before_the_handshake_only_what_belongs_to_it_goes_either_way() -> None:
     assert server.make(PSH | ACK, payload=b'too early') is None
 
 
-def test_without_a_key_nothing_leaves() -> None:
+def test_nothing_leaves_when_there_is_no_key() -> None:
     client, _ = connected()
     connection = next(client.core.connections())
     connection.keyring.current = None
@@ -264,14 +264,14 @@ def test_without_a_key_nothing_leaves() -> None:
 
 @VERSIONS
 @pytest.mark.parametrize('ahead', [1, 2, 1000, 5000])
-def test_the_sequence_space_wraps_both_ways(version: int, ahead: int) -> None:
+def test_connection_stays_when_the_sequence_wraps_both_ways(version: int, ahead: int) -> None:
     client, server = connected(version, isns=(SPACE - ahead, SPACE - ahead - 1))
     for _ in range(8):
         talk(client, server, b'c' * 900)
         talk(server, client, b's' * 900)
 
 
-def test_it_wraps_more_than_once() -> None:
+def test_connection_stays_when_the_sequence_wraps_twice() -> None:
     client, server = connected()
     step = (1 << 31) - 20_000
     for _ in range(7):
@@ -286,7 +286,7 @@ def test_it_wraps_more_than_once() -> None:
     assert (client.isn + client.sent) // SPACE >= 3
 
 
-def test_a_segment_of_before_the_last_wrap_is_no_longer_good() -> None:
+def test_segment_of_before_the_last_wrap_is_refused() -> None:
     client, server = connected()
     recorded = client.make(PSH | ACK, payload=b'route')
     assert server.take(recorded)
@@ -299,7 +299,7 @@ def test_a_segment_of_before_the_last_wrap_is_no_longer_good() -> None:
 
 
 @pytest.mark.parametrize('seed', range(5))
-def test_reordering_around_the_wrap(seed: int) -> None:
+def test_segments_pass_when_reordered_at_the_wrap(seed: int) -> None:
     shuffle = random.Random(seed)
     client, server = connected(isns=(SPACE - 6000, SPACE - 300))
     sent = [client.make(PSH | ACK, payload=bytes(500)) for _ in range(24)]
@@ -313,7 +313,7 @@ def test_reordering_around_the_wrap(seed: int) -> None:
     assert good(server, 3, 1) >= 24
 
 
-def test_an_old_segment_is_sent_again_across_the_wrap() -> None:
+def test_old_segment_is_signed_when_sent_again_after_the_wrap() -> None:
     client, server = connected(isns=(SPACE - 1000, 5000))
     early = client.make(PSH | ACK, payload=bytes(600))
     client.make(PSH | ACK, payload=bytes(600))
@@ -323,14 +323,14 @@ def test_an_old_segment_is_sent_again_across_the_wrap() -> None:
     assert server.take(again)
 
 
-def test_a_keepalive_probe_before_the_wrap() -> None:
+def test_keepalive_probe_passes_before_the_wrap() -> None:
     # One octet back: the last one of the old space.
     client, server = connected(isns=(SPACE - 1, 5000))
     assert client.isn + client.sent == SPACE
     assert server.take(client.make(ACK, back=1))
 
 
-def test_a_forged_segment_far_ahead_moves_nothing() -> None:
+def test_forged_segment_far_ahead_moves_nothing() -> None:
     client, server = connected()
     far = packet(client.pair, client.isn + (1 << 31) - 5, 1, ACK, bytes((29, 16, 1, 2)) + bytes(12))
     for _ in range(3):
@@ -363,7 +363,7 @@ def test_current_follows_the_peers_rnext() -> None:
     talk(server, client)
 
 
-def test_an_rnext_that_we_do_not_know_moves_nothing() -> None:
+def test_unknown_rnext_moves_nothing() -> None:
     client, server = connected()
     add(client, 1, (5, 6))
     client.core.set_rnext(connection_name(client.pair, 1), 6)
@@ -371,7 +371,7 @@ def test_an_rnext_that_we_do_not_know_moves_nothing() -> None:
     assert state(server, 3).current == 2
 
 
-def test_a_forged_rnext_moves_nothing() -> None:
+def test_forged_rnext_moves_nothing() -> None:
     client, server = connected()
     add(server, 3, (6, 5))
     sent = client.make(ACK)
@@ -382,7 +382,7 @@ def test_a_forged_rnext_moves_nothing() -> None:
     assert state(server, 3).current == 2
 
 
-def test_a_successor_may_have_a_longer_mac_and_another_flag() -> None:
+def test_successor_may_have_a_longer_mac_and_another_flag() -> None:
     client, server = connected()
     for end, cookie, ids in ((client, 1, (5, 6)), (server, 3, (6, 5))):
         name = connection_name(end.pair, cookie)
@@ -394,7 +394,7 @@ def test_a_successor_may_have_a_longer_mac_and_another_flag() -> None:
     assert (state(client, 1).current, state(server, 3).current) == (5, 6)
 
 
-def test_deleting_a_key_in_use_is_busy() -> None:
+def test_delete_answers_busy_when_a_key_is_in_use() -> None:
     client, _ = connected()
     name = connection_name(client.pair, 1)
     with pytest.raises(InstallError) as caught:
@@ -405,7 +405,7 @@ def test_deleting_a_key_in_use_is_busy() -> None:
 # --- ends -----------------------------------------------------------------------------------
 
 
-def test_a_rst_is_signed_and_ends_it() -> None:
+def test_rst_is_signed_and_ends_the_connection() -> None:
     client, server = connected()
     assert server.take(client.make(RST | ACK))
     assert next(server.core.connections()).is_over
@@ -428,7 +428,7 @@ def test_fins_are_signed_and_so_is_what_follows_them() -> None:
 
 @pytest.mark.parametrize('algorithm', ['hmac-sha-1-96', 'hmac-sha-256-128'])
 @pytest.mark.parametrize('tcp_options', [True, False])
-def test_a_full_header_of_sack_blocks_is_trimmed_and_verifies(
+def test_full_header_of_sack_blocks_is_trimmed_and_verifies(
     algorithm: str, tcp_options: bool
 ) -> None:
     client, server = connected(algorithm=algorithm, tcp_options=tcp_options)
@@ -441,13 +441,13 @@ def test_a_full_header_of_sack_blocks_is_trimmed_and_verifies(
     assert bytes((5, 10)) + blocks[2:10] in seen.header
 
 
-def test_options_that_leave_no_room_are_not_sent_without_a_signature() -> None:
+def test_packet_is_dropped_when_its_options_leave_no_room() -> None:
     client, _ = connected()
     assert client.make(ACK, bytes((77, 40)) + bytes(38)) is None
     assert client.core.tally.unsendable == 1
 
 
-def test_a_partial_checksum_is_completed() -> None:
+def test_partial_checksum_is_completed() -> None:
     client, server = connected()
     made = packet(
         client.pair,
@@ -468,7 +468,7 @@ def test_a_partial_checksum_is_completed() -> None:
 
 
 @pytest.mark.parametrize('partial', [False, True])
-def test_a_checksum_is_never_zero_on_the_wire(partial: bool) -> None:
+def test_checksum_is_never_zero_on_the_wire(partial: bool) -> None:
     # Linux's TCP-AO takes a segment with a checksum of 0 for its own (seen on 6.12).
     client, server = connected()
     sequence, acknowledgment = client.isn + client.sent, server.isn + server.sent
@@ -487,7 +487,7 @@ def test_a_checksum_is_never_zero_on_the_wire(partial: bool) -> None:
     assert b'\0\0' not in fields
 
 
-def test_a_packet_that_would_outgrow_netlink_is_dropped() -> None:
+def test_packet_is_dropped_when_it_would_outgrow_netlink() -> None:
     client, _ = connected()
     assert client.make(ACK, payload=bytes(65531 - 20 - 32 - 16)) is not None
     assert client.make(ACK, payload=bytes(65531 - 20 - 32 - 15)) is None

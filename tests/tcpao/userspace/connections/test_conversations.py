@@ -95,11 +95,11 @@ def cores(vectors: list[Vector]) -> tuple[PacketPath, PacketPath]:
     return client, server
 
 
-def test_each_has_four_packets(conversation: list[Vector]) -> None:
+def test_each_conversation_has_four_packets(conversation: list[Vector]) -> None:
     assert len(conversation) == 4
 
 
-def test_what_is_sent_is_the_published_packet(conversation: list[Vector]) -> None:
+def test_sent_packet_is_the_published_one(conversation: list[Vector]) -> None:
     client, server = cores(conversation)
     for number, vector in enumerate(conversation):
         sender, receiver = (client, server) if number % 2 == 0 else (server, client)
@@ -108,7 +108,7 @@ def test_what_is_sent_is_the_published_packet(conversation: list[Vector]) -> Non
         assert receiver.incoming(sent) is not None
 
 
-def test_what_is_received_reaches_tcp_without_the_option(conversation: list[Vector]) -> None:
+def test_received_packet_reaches_tcp_without_the_option(conversation: list[Vector]) -> None:
     client, server = cores(conversation)
     for number, vector in enumerate(conversation):
         sender, receiver = (client, server) if number % 2 == 0 else (server, client)
@@ -127,7 +127,7 @@ def test_what_is_received_reaches_tcp_without_the_option(conversation: list[Vect
         sender.outgoing(unsigned(published(vector)))
 
 
-def test_the_published_checksum_stays_as_wrong_as_it_was(conversation: list[Vector]) -> None:
+def test_published_checksum_stays_as_wrong_as_it_was(conversation: list[Vector]) -> None:
     vector = conversation[0]
     packet = octets(vector, 'packet_hex')
     place = locate(packet)
@@ -141,7 +141,7 @@ def test_the_published_checksum_stays_as_wrong_as_it_was(conversation: list[Vect
 
 
 @pytest.mark.parametrize('at', [4, 12, 13, 14, -1])
-def test_a_changed_octet_is_refused(conversation: list[Vector], at: int) -> None:
+def test_packet_is_refused_when_an_octet_is_changed(conversation: list[Vector], at: int) -> None:
     _, server = cores(conversation)
     packet = bytearray(published(conversation[0]))
     start = 20 if packet[0] >> 4 == 4 else 40
@@ -149,7 +149,7 @@ def test_a_changed_octet_is_refused(conversation: list[Vector], at: int) -> None
     assert server.incoming(bytes(packet)) is None
 
 
-def test_a_changed_option_is_refused_if_options_are_covered(conversation: list[Vector]) -> None:
+def test_packet_is_refused_when_a_covered_option_is_changed(conversation: list[Vector]) -> None:
     _, server = cores(conversation)
     packet = bytearray(published(conversation[0]))
     # The MSS.

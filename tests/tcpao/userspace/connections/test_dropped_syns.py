@@ -97,7 +97,7 @@ def signed_as(ids: tuple[int, int], secret: bytes) -> Callable[[End, End], bytes
     ],
     ids=['unsigned', 'TCP MD5', 'unknown KeyID', 'another key'],
 )
-def test_a_syn_that_is_dropped_is_told_with_the_reason(
+def test_dropped_syn_is_told_with_the_reason(
     wire: Wire, make: Callable[[End, End], bytes], reason: Reason, key_id: int | None, version: int
 ) -> None:
     client, server = ends(version)
@@ -105,7 +105,7 @@ def test_a_syn_that_is_dropped_is_told_with_the_reason(
     assert wire.read() == [DroppedSyn(reason, server.pair, key_id, is_answer=False)]
 
 
-def test_an_answer_without_tcp_ao_is_told_to_who_connects(wire: Wire) -> None:
+def test_answer_without_tcp_ao_is_told_to_the_active_end(wire: Wire) -> None:
     """A peer that knows nothing of TCP-AO ignores the option."""
     client, _ = ends()
     assert client.make(SYN, SYN_OPTIONS)
@@ -114,14 +114,14 @@ def test_an_answer_without_tcp_ao_is_told_to_who_connects(wire: Wire) -> None:
     assert wire.read() == [DroppedSyn(Reason.UNSIGNED, client.pair, None, is_answer=True)]
 
 
-def test_the_same_is_told_once_a_minute(wire: Wire) -> None:
+def test_same_drop_is_told_once_a_minute(wire: Wire) -> None:
     client, server = ends()
     for seconds in range(int(2 * AGAIN_AFTER)):
         wire.arrive(server.core, unsigned(client, server), float(seconds))
     assert len(wire.read()) == 2
 
 
-def test_what_came_too_early_is_not_told(wire: Wire) -> None:
+def test_early_syn_is_not_told(wire: Wire) -> None:
     """While one of the two daemons starts."""
     client, server = ends()
     wire.arrive(server.core, unsigned(client, server), 0.0, CONFIRMED_AFTER - 0.1)
@@ -137,13 +137,13 @@ def test_segments_of_connections_are_not_told(wire: Wire) -> None:
     assert wire.read() == []
 
 
-def test_what_is_dropped_for_anything_else_is_not_told(wire: Wire) -> None:
+def test_drop_is_not_told_when_it_has_another_reason(wire: Wire) -> None:
     client, server = ends()
     wire.arrive(server.core, unsigned(client, server)[:-3])
     assert wire.read() == []
 
 
-def test_a_flood_of_addresses_has_an_end(wire: Wire) -> None:
+def test_memory_is_bounded_when_addresses_flood(wire: Wire) -> None:
     client, server = ends()
     octets = unsigned(client, server)
     pair = client.pair
@@ -157,7 +157,7 @@ def test_a_flood_of_addresses_has_an_end(wire: Wire) -> None:
     assert all(one.pair.local == pair.remote for one in told)
 
 
-def test_a_pipe_that_nobody_empties_stops_nothing() -> None:
+def test_processing_goes_on_when_the_pipe_is_full() -> None:
     reading, writing = os.pipe2(os.O_NONBLOCK)
     while True:
         try:
@@ -171,13 +171,13 @@ def test_a_pipe_that_nobody_empties_stops_nothing() -> None:
     os.close(writing)
 
 
-def test_without_a_pipe_nothing_is_told() -> None:
+def test_drop_is_not_told_when_there_is_no_pipe() -> None:
     client, server = ends()
     server.core.incoming(unsigned(client, server))
     Refusals(None).dropped(unsigned(client, server), server.core.tally, 0.0)
 
 
-def test_a_line_is_what_it_was(wire: Wire) -> None:
+def test_line_comes_back_as_it_was(wire: Wire) -> None:
     for version in (4, 6):
         refusal = DroppedSyn(Reason.BAD_MAC, a_pair(version), 255, is_answer=True)
         assert decode(encode(refusal)) == refusal

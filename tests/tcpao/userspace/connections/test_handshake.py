@@ -65,13 +65,13 @@ def children(core: PacketPath) -> list[SocketPair]:
 # --- which SYN passes -----------------------------------------------------------------------
 
 
-def test_a_deny_key_refuses_every_syn_of_its_peer() -> None:
+def test_deny_key_refuses_every_syn_of_its_peer() -> None:
     core = guarded(deny())
     assert core.incoming(syn()) is None
     assert core.tally.unsigned == 1
 
 
-def test_a_deny_key_leaves_other_peers_and_ports_alone() -> None:
+def test_deny_key_leaves_other_peers_and_ports_alone() -> None:
     core = guarded(deny())
     stranger = SocketPair(ip_address('10.0.1.1'), 40001, PAIR.remote, 179)
     other_port = SocketPair(PAIR.local, 40001, PAIR.remote, 180)
@@ -81,7 +81,7 @@ def test_a_deny_key_leaves_other_peers_and_ports_alone() -> None:
         assert core.outgoing(answer) == answer
 
 
-def test_an_mkt_is_for_its_own_socket_pair_only() -> None:
+def test_mkt_is_for_its_own_socket_pair_only() -> None:
     # RFC 5925 3.1: ports too, which Linux's TCP-AO can't.
     client, server = ends()
     other = a_pair(port=40002)
@@ -121,7 +121,7 @@ def test_two_sessions_of_one_peer_have_a_key_each() -> None:
     assert [(key.send_id, key.recv_id) for key in state.keys] == [(4, 3)]
 
 
-def test_a_child_inherits_the_keys_for_its_pair_with_counters_from_zero() -> None:
+def test_child_inherits_the_keys_of_its_pair_and_counts_from_0() -> None:
     client, server = ends()
     server.core.add(listener_name(PAIR.remote, 2), deny(), select=False, fresh=False)
     server.core.add(listener_name(PAIR.remote, 2), stored(BACK, (7, 7)), select=False, fresh=False)
@@ -133,7 +133,7 @@ def test_a_child_inherits_the_keys_for_its_pair_with_counters_from_zero() -> Non
     assert (state.current, state.rnext) == (2, 1)
 
 
-def test_the_most_specific_listener_takes_the_syn() -> None:
+def test_most_specific_listener_takes_the_syn() -> None:
     client, server = ends()
     # Another socket of the same port on every address, without that key.
     server.core.listen(listener_name(ip_address('0.0.0.0'), 4))
@@ -144,7 +144,7 @@ def test_the_most_specific_listener_takes_the_syn() -> None:
     assert core.incoming(syn()) == syn()
 
 
-def test_an_ipv6_wildcard_hears_ipv4_unless_it_is_ipv6_only() -> None:
+def test_ipv6_wildcard_hears_ipv4_unless_it_is_ipv6_only() -> None:
     core = PacketPath(no_mtu, TRUSTING)
     core.add(listener_name(ip_address('::'), 4), deny(), select=False, fresh=False)
     assert core.incoming(syn()) is None
@@ -155,7 +155,7 @@ def test_an_ipv6_wildcard_hears_ipv4_unless_it_is_ipv6_only() -> None:
 
 
 @pytest.mark.parametrize('what', ['secret', 'KeyID', 'options flag', 'algorithm'])
-def test_a_syn_signed_otherwise_is_refused_and_counted(what: str) -> None:
+def test_syn_is_refused_and_counted_when_signed_otherwise(what: str) -> None:
     _, server = ends()
     wrong = {
         'secret': stored(PAIR, secret=b'w' * 32),
@@ -175,7 +175,7 @@ def test_a_syn_signed_otherwise_is_refused_and_counted(what: str) -> None:
 # --- answers --------------------------------------------------------------------------------
 
 
-def test_the_answer_is_signed_as_the_syn_asks_for() -> None:
+def test_answer_is_signed_as_the_syn_asks_for() -> None:
     # RFC 5925 7.4: the SYN's RNextKeyID names the MKT for the SYN-ACK.
     client, server = ends()
     client.core.add(
@@ -198,7 +198,7 @@ def test_the_answer_is_signed_as_the_syn_asks_for() -> None:
     assert (state.current, state.rnext) == (6, 1)
 
 
-def test_no_answer_rather_than_one_that_was_not_asked_for() -> None:
+def test_answer_is_dropped_when_its_key_was_not_asked_for() -> None:
     client, server = ends()
     client.core.add(
         connection_name(PAIR, 1), stored(PAIR, (5, 6), secret=b'x'), select=False, fresh=True
@@ -208,14 +208,14 @@ def test_no_answer_rather_than_one_that_was_not_asked_for() -> None:
     assert server.make(SYN | ACK, SYN_OPTIONS) is None
 
 
-def test_a_syn_without_an_answer_is_answered_by_nothing_else() -> None:
+def test_nothing_else_answers_when_a_syn_has_no_answer() -> None:
     client, server = ends()
     assert server.take(client.make(SYN, SYN_OPTIONS))
     assert server.make(RST | ACK) is None
     assert server.make(SYN, SYN_OPTIONS) is None
 
 
-def test_a_rst_in_place_of_a_child_is_signed() -> None:
+def test_rst_is_signed_when_it_replaces_a_child() -> None:
     client, server = ends()
     assert server.take(client.make(SYN, SYN_OPTIONS))
     assert client.take(server.make(SYN | ACK, SYN_OPTIONS))
@@ -224,7 +224,7 @@ def test_a_rst_in_place_of_a_child_is_signed() -> None:
     assert next(client.core.connections()).is_over
 
 
-def test_a_child_sees_a_lower_mss_that_also_fits_our_link() -> None:
+def test_child_sees_a_lower_mss_that_also_fits_our_link() -> None:
     asked = []
 
     def mtu(local: object, remote: object) -> int:
@@ -237,7 +237,7 @@ def test_a_child_sees_a_lower_mss_that_also_fits_our_link() -> None:
     assert asked == [(PAIR.remote, PAIR.local)]
 
 
-def test_the_mtu_is_not_asked_for_what_does_not_verify() -> None:
+def test_mtu_is_not_looked_up_when_a_syn_does_not_verify() -> None:
     def mtu(local: object, remote: object) -> int:
         raise AssertionError
 
@@ -248,7 +248,7 @@ def test_the_mtu_is_not_asked_for_what_does_not_verify() -> None:
 # --- what an attacker may try ---------------------------------------------------------------
 
 
-def test_a_bare_ack_makes_no_connection() -> None:
+def test_bare_ack_makes_no_connection() -> None:
     # Linux with SYN cookies takes both ISNs from it, and with them a recorded connection.
     client, _ = connected()
     recorded = [client.make(ACK), client.make(PSH | ACK, payload=b'route')]
@@ -259,7 +259,7 @@ def test_a_bare_ack_makes_no_connection() -> None:
     assert fresh.core.tally.not_found == 2
 
 
-def test_a_recorded_connection_cannot_be_replayed() -> None:
+def test_recorded_connection_cannot_be_replayed() -> None:
     client, server = ends()
     recorded = [client.make(SYN, SYN_OPTIONS)]
     assert server.take(recorded[0])
@@ -274,7 +274,7 @@ def test_a_recorded_connection_cannot_be_replayed() -> None:
     assert children(again.core) == []
 
 
-def test_a_replayed_syn_does_not_disturb_a_handshake() -> None:
+def test_replayed_syn_does_not_disturb_a_handshake() -> None:
     old, server = ends(isns=(111, 5000))
     replayed = old.make(SYN, SYN_OPTIONS)
     client = End(PacketPath(no_mtu, TRUSTING), PAIR, 1000)
@@ -289,7 +289,7 @@ def test_a_replayed_syn_does_not_disturb_a_handshake() -> None:
     assert children(server.core) == [BACK]
 
 
-def test_with_syn_cookies_each_answer_may_have_another_isn() -> None:
+def test_answers_may_have_other_isns_when_cookies_are_on() -> None:
     client, server = ends()
     first = client.make(SYN, SYN_OPTIONS)
     assert server.take(first)
@@ -304,7 +304,7 @@ def test_with_syn_cookies_each_answer_may_have_another_isn() -> None:
     talk(client, server)
 
 
-def test_what_is_remembered_of_one_pair_has_an_end() -> None:
+def test_syns_of_one_pair_are_remembered_up_to_a_limit() -> None:
     _, server = ends()
     for number in range(3 * REMEMBERED):
         client, _ = ends(isns=(1000 * number + 7, 0))
@@ -316,7 +316,7 @@ def test_what_is_remembered_of_one_pair_has_an_end() -> None:
     assert len(handshake._syns) == len(handshake._answers) == REMEMBERED  # type: ignore[union-attr]
 
 
-def test_what_waits_to_be_accepted_has_an_end() -> None:
+def test_handshakes_wait_up_to_a_limit() -> None:
     key = stored(a_pair().reversed(), (2, 1), any_port=True)
     server = PacketPath(no_mtu, TRUSTING)
     server.add(listener_name(PAIR.remote, 2), key, select=False, fresh=False)
@@ -347,7 +347,7 @@ def test_handshake_goes_on_when_another_peer_begins_too_many() -> None:
 # --- keys that come and go ------------------------------------------------------------------
 
 
-def test_a_key_taken_off_the_listener_breaks_an_unfinished_handshake() -> None:
+def test_handshake_breaks_when_the_listener_loses_its_key() -> None:
     client, server = ends()
     server.core.add(listener_name(PAIR.remote, 2), deny(), select=False, fresh=False)
     assert server.take(client.make(SYN, SYN_OPTIONS))
@@ -357,7 +357,7 @@ def test_a_key_taken_off_the_listener_breaks_an_unfinished_handshake() -> None:
     assert server.make(SYN | ACK, SYN_OPTIONS) is None
 
 
-def test_and_not_even_without_a_deny_key_does_it_open_up() -> None:
+def test_handshake_breaks_when_there_is_no_deny_key_either() -> None:
     client, server = ends()
     assert server.take(client.make(SYN, SYN_OPTIONS))
     server.core.delete(listener_name(PAIR.remote, 2), ip_network('10.0.0.1'), 2, 1, None)
@@ -366,7 +366,7 @@ def test_and_not_even_without_a_deny_key_does_it_open_up() -> None:
     assert server.make(SYN | ACK, SYN_OPTIONS) is None
 
 
-def test_a_key_taken_off_the_listener_stays_with_the_child() -> None:
+def test_child_keeps_its_key_when_the_listener_loses_it() -> None:
     client, server = connected()
     server.core.delete(listener_name(PAIR.remote, 2), ip_network('10.0.0.1'), 2, 1, None)
     talk(client, server)
@@ -374,14 +374,14 @@ def test_a_key_taken_off_the_listener_stays_with_the_child() -> None:
     talk(client, server)
 
 
-def test_what_a_guard_finds_open_is_shut() -> None:
+def test_open_connection_is_shut_when_a_guard_comes() -> None:
     core = guarded(deny())
     older = packet(BACK, 5, 6, PSH | ACK, DATA_OPTIONS, b'of a connection before')
     assert core.outgoing(older) is None
     assert core.incoming(packet(PAIR, 6, 5, PSH | ACK, DATA_OPTIONS, b'too')) is None
 
 
-def test_what_a_guard_finds_open_may_say_that_it_ends() -> None:
+def test_open_connection_may_send_its_end_when_a_guard_comes() -> None:
     core = guarded(deny())
     reset = packet(BACK, 5, 6, RST | ACK)
     assert core.outgoing(reset) == reset
@@ -392,7 +392,7 @@ def test_what_a_guard_finds_open_may_say_that_it_ends() -> None:
 
 
 @VERSIONS
-def test_after_a_rst_the_peer_may_open_anew(version: int) -> None:
+def test_peer_may_open_anew_when_it_has_sent_a_rst(version: int) -> None:
     client, server = connected(version)
     assert server.take(client.make(RST))
     again, _ = ends(version, isns=(424242, 0))
@@ -401,7 +401,7 @@ def test_after_a_rst_the_peer_may_open_anew(version: int) -> None:
     talk(again, server)
 
 
-def test_while_the_old_connection_lives_a_new_syn_needs_its_key() -> None:
+def test_new_syn_needs_the_old_key_while_the_connection_lives() -> None:
     client, server = connected()
     server.core.add(
         listener_name(PAIR.remote, 2), stored(BACK, (8, 9), secret=b'n'), select=False, fresh=False
@@ -418,7 +418,7 @@ def test_while_the_old_connection_lives_a_new_syn_needs_its_key() -> None:
     assert server.core.incoming(signed) is not None
 
 
-def test_a_delayed_syn_of_the_same_connection_is_verified_with_its_key() -> None:
+def test_delayed_syn_is_verified_with_its_connections_key() -> None:
     client, server = ends()
     first = client.make(SYN, SYN_OPTIONS)
     assert server.take(first)
@@ -430,7 +430,7 @@ def test_a_delayed_syn_of_the_same_connection_is_verified_with_its_key() -> None
 
 
 @VERSIONS
-def test_a_connection_that_our_tcp_lost_does_not_stand_in_the_way_of_the_next(version: int) -> None:
+def test_new_connection_comes_up_when_our_tcp_lost_the_old_one(version: int) -> None:
     # Where the queue of what waits for accept() is full, TCP drops the last ACK and, in the end,
     # what it knew of the handshake, without a word.
     client, server = ends(version)
@@ -447,7 +447,7 @@ def test_a_connection_that_our_tcp_lost_does_not_stand_in_the_way_of_the_next(ve
     talk(again, server)
 
 
-def test_a_syn_that_comes_twice_does_not_end_its_connection() -> None:
+def test_connection_stays_when_its_syn_comes_twice() -> None:
     # Under SYN cookies TCP, whose queue is full, answers it with another ISN.
     client, server = ends()
     first = client.make(SYN, SYN_OPTIONS)
@@ -459,7 +459,7 @@ def test_a_syn_that_comes_twice_does_not_end_its_connection() -> None:
     talk(client, server)
 
 
-def test_the_old_socket_does_not_get_the_new_connection() -> None:
+def test_old_socket_does_not_get_the_new_connection() -> None:
     client, server = connected()
     assert server.take(client.make(RST))
     again, _ = ends(isns=(424242, 0))

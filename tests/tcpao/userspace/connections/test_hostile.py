@@ -24,7 +24,7 @@ OPTIONS = st.binary(max_size=10).map(lambda octets: octets * 4)
 
 
 @given(BINARY)
-def test_any_octets_in_and_out(octets: bytes) -> None:
+def test_table_survives_any_octets_in_and_out(octets: bytes) -> None:
     client, server = connected()
     for core in (client.core, server.core):
         core.incoming(octets)
@@ -34,7 +34,7 @@ def test_any_octets_in_and_out(octets: bytes) -> None:
 
 @settings(max_examples=300)
 @given(st.sampled_from([4, 6]), NUMBER, NUMBER, FLAGS, OPTIONS, st.binary(max_size=20))
-def test_nothing_that_is_not_signed_reaches_a_connection(
+def test_unsigned_packet_reaches_no_connection(
     version: int, sequence: int, acknowledgment: int, flags: int, options: bytes, payload: bytes
 ) -> None:
     client, server = connected(version)
@@ -46,7 +46,7 @@ def test_nothing_that_is_not_signed_reaches_a_connection(
 
 @settings(max_examples=300)
 @given(st.sampled_from([4, 6]), NUMBER, NUMBER, FLAGS, OPTIONS, st.binary(max_size=20))
-def test_nothing_that_is_not_signed_reaches_a_listener(
+def test_unsigned_packet_reaches_no_listener(
     version: int, sequence: int, acknowledgment: int, flags: int, options: bytes, payload: bytes
 ) -> None:
     client, server = ends(version)
@@ -56,9 +56,7 @@ def test_nothing_that_is_not_signed_reaches_a_listener(
 
 
 @given(st.sampled_from([4, 6]), st.data())
-def test_one_wrong_bit_anywhere_is_refused_or_was_not_covered(
-    version: int, data: st.DataObject
-) -> None:
+def test_changed_bit_is_refused_or_was_not_covered(version: int, data: st.DataObject) -> None:
     client, server = connected(version)
     sent = client.make(PSH | ACK, DATA_OPTIONS, b'route')
     assert sent is not None
@@ -75,7 +73,7 @@ def test_one_wrong_bit_anywhere_is_refused_or_was_not_covered(
 
 
 @given(st.sampled_from([4, 6]), NUMBER, NUMBER, FLAGS, OPTIONS, st.binary(max_size=20))
-def test_what_leaves_a_protected_connection_is_signed(
+def test_packet_is_signed_when_it_leaves_a_connection(
     version: int, sequence: int, acknowledgment: int, flags: int, options: bytes, payload: bytes
 ) -> None:
     client, _ = connected(version)

@@ -92,7 +92,7 @@ def heir(*selectors: Selector) -> PacketPath:
 
 
 @pytest.mark.parametrize('left', [only(PAIR), WIDE], ids=['a connection', 'a guard'])
-def test_what_was_protected_is_dropped_both_ways(left: Selector) -> None:
+def test_inherited_connection_is_dropped_both_ways(left: Selector) -> None:
     core = heir(left)
     assert core.selectors() == {left}
     assert core.incoming(packet(BACK, 1, 1, ACK, payload=b'route')) is None
@@ -101,7 +101,7 @@ def test_what_was_protected_is_dropped_both_ways(left: Selector) -> None:
         assert core.outgoing(packet(PAIR, 1, 1, flags)) is None
 
 
-def test_what_was_not_protected_goes_on() -> None:
+def test_unprotected_connection_goes_on() -> None:
     core = heir(only(PAIR))
     others = a_pair(port=40002)
     for one in (packet(others, 1, 0, SYN), packet(others, 1, 1, ACK)):
@@ -110,7 +110,7 @@ def test_what_was_not_protected_goes_on() -> None:
     assert core.incoming(back) == back
 
 
-def test_a_socket_with_a_key_has_what_is_its_own() -> None:
+def test_inherited_rule_yields_when_the_socket_has_a_key() -> None:
     core = heir(only(PAIR), WIDE)
     client, server = ends(cores=(core, PacketPath(no_mtu, TRUSTING)))
     assert server.take(client.make(SYN))
@@ -118,7 +118,7 @@ def test_a_socket_with_a_key_has_what_is_its_own() -> None:
     assert server.take(client.make(ACK, payload=b'route'))
 
 
-def test_who_is_not_protected_any_more_is_free() -> None:
+def test_peer_is_free_when_it_is_not_protected_any_more() -> None:
     other = only(SocketPair(PAIR.local, 40002, ip_address('10.0.0.9'), 179))
     core = heir(only(PAIR), WIDE, other)
     core.heritage.keep({ip_address('10.0.0.9')})
@@ -130,7 +130,7 @@ def test_who_is_not_protected_any_more_is_free() -> None:
     assert core.next_deadline() is None
 
 
-def test_it_is_forgotten_when_its_peers_have_noticed() -> None:
+def test_inherited_pair_is_forgotten_when_its_peers_noticed() -> None:
     core = heir(only(PAIR))
     assert core.next_deadline() == 100.0 + LASTING
     assert not core.expire(99.0 + LASTING)
@@ -146,7 +146,7 @@ def test_it_is_forgotten_when_its_peers_have_noticed() -> None:
 @pytest.mark.parametrize(
     'selector', [only(PAIR), WIDE, only(a_pair(6)), only(a_pair(6).reversed())]
 )
-def test_a_rule_says_what_it_is_for(selector: Selector) -> None:
+def test_rule_comment_names_its_purpose(selector: Selector) -> None:
     text = comment_of(20007, selector)
     assert queue_of(text) == 20007
     assert selector_of(text) == selector
@@ -154,7 +154,7 @@ def test_a_rule_says_what_it_is_for(selector: Selector) -> None:
 
 
 @pytest.mark.parametrize('text', ['', f'{NAME} queue 7', f'{NAME} queue 7: x 1, y any port'])
-def test_a_rule_may_say_nothing_that_we_know(text: str) -> None:
+def test_rule_is_passed_over_when_its_comment_is_unknown(text: str) -> None:
     assert selector_of(text) is None
 
 
@@ -203,7 +203,7 @@ def unsigned(path: Path, sender: object) -> list[Segment]:
 
 
 @pytest.mark.native
-def test_the_capture_would_show_an_answer(tmp_path: Path) -> None:
+def test_capture_shows_an_answer_when_there_is_one(tmp_path: Path) -> None:
     with (
         wired() as sites,
         captured(sites[1], tmp_path / 'wire.pcap'),
@@ -226,7 +226,7 @@ def test_the_capture_would_show_an_answer(tmp_path: Path) -> None:
         pytest.param(Kind.NFTABLES, 0, marks=pytest.mark.kernel, id='nftables-who opened it'),
     ],
 )
-def test_no_segment_of_an_old_connection_is_answered_during_a_restart(
+def test_old_connection_gets_no_answer_during_a_restart(
     kind: Kind, dead: int, tmp_path: Path
 ) -> None:
     with ExitStack() as stack:
@@ -254,7 +254,7 @@ def test_no_segment_of_an_old_connection_is_answered_during_a_restart(
 
 
 @pytest.mark.parametrize('kind', KINDS)
-def test_a_guarded_port_is_shut_until_it_is_guarded_again(kind: Kind) -> None:
+def test_guarded_port_is_shut_until_it_is_guarded_again(kind: Kind) -> None:
     with wired() as sites:
         with protected(sites[1], ForkedBackend((kind,))) as server:
             guarded(server)
@@ -275,7 +275,7 @@ def test_a_guarded_port_is_shut_until_it_is_guarded_again(kind: Kind) -> None:
 
 @pytest.mark.native
 @pytest.mark.parametrize('quicker', [True, False])
-def test_what_somebody_else_who_starts_has_removed_is_no_reason_not_to(
+def test_start_goes_on_when_another_removed_the_leftovers(
     quicker: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (kind,) = rule_kinds()
@@ -299,7 +299,7 @@ def test_what_somebody_else_who_starts_has_removed_is_no_reason_not_to(
 
 
 @pytest.mark.native
-def test_a_command_that_may_not_be_run_shows_no_rules(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rules_are_empty_when_the_command_may_not_be_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """As an unprivileged daemon's, where iptables are root's."""
 
     def forbidden(*_: object, **__: object) -> None:
@@ -312,7 +312,7 @@ def test_a_command_that_may_not_be_run_shows_no_rules(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize('kind', KINDS)
-def test_what_is_left_is_left_in_peace_by_who_only_asks(kind: Kind) -> None:
+def test_leftovers_stay_when_a_process_only_asks(kind: Kind) -> None:
     with wired() as sites:
         with protected(sites[1], ForkedBackend((kind,))) as server:
             guarded(server)
@@ -324,7 +324,7 @@ def test_what_is_left_is_left_in_peace_by_who_only_asks(kind: Kind) -> None:
 
 
 @pytest.mark.parametrize('kind', IPTABLES)
-def test_killed_twice_it_is_still_shut_and_then_nothing_is_left(kind: Kind) -> None:
+def test_port_stays_shut_when_killed_twice_and_nothing_is_left(kind: Kind) -> None:
     with wired() as sites:
         for _ in range(2):
             with protected(sites[1], ForkedBackend((kind,))) as server:

@@ -64,7 +64,7 @@ class Calls:
         monkeypatch.setattr(owner, name, counted)
 
 
-def test_a_syn_is_held_against_its_own_peers_keys_only(
+def test_syn_is_compared_with_its_own_peers_keys_only(
     core: PacketPath, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = Calls(monkeypatch, StoredKey, 'matches')
@@ -73,7 +73,7 @@ def test_a_syn_is_held_against_its_own_peers_keys_only(
     assert calls.count == 1
 
 
-def test_a_key_more_or_less_asks_only_its_own_peers_selectors(
+def test_added_key_recomputes_only_its_peers_selectors(
     core: PacketPath, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = Calls(monkeypatch, Selector, 'covers')
@@ -84,7 +84,7 @@ def test_a_key_more_or_less_asks_only_its_own_peers_selectors(
     assert calls.count < 10
 
 
-def test_a_guard_more_is_not_held_against_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_added_guard_is_not_compared_with_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
     installer = MemoryInstaller(Network())
     guards = [Guard(ip_network(FIRST + number), 179) for number in range(PEERS + 1)]
     for one in guards[:-1]:
@@ -97,7 +97,7 @@ def test_a_guard_more_is_not_held_against_all_others(monkeypatch: pytest.MonkeyP
     assert calls.count + overlaps.count < 10
 
 
-def test_those_that_linger_go_in_their_order() -> None:
+def test_lingering_connections_go_in_their_order() -> None:
     core = PacketPath(no_mtu, TRUSTING)
     names = [connection_name(pair_with(FIRST + number), number + 1) for number in range(3)]
     for number, name in enumerate(names):
@@ -126,7 +126,7 @@ selectors = st.builds(
 
 
 @given(st.lists(selectors), st.data())
-def test_a_rule_for_each_that_no_wider_one_covers(
+def test_each_has_a_rule_unless_a_wider_one_covers_it(
     wanted: list[Selector], data: st.DataObject
 ) -> None:
     kept = Selectors()

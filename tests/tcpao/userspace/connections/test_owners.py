@@ -76,7 +76,7 @@ def test_syn_is_dropped_when_another_socket_has_the_pair(
     assert client.core.tally.unsendable == 1
 
 
-def test_the_daemon_connects_when_a_strangers_syn_was_dropped(
+def test_daemon_connects_when_another_processes_syn_was_dropped(
     two: tuple[End, End], kernel: Sockets
 ) -> None:
     client, server = two
@@ -136,7 +136,7 @@ def test_lingering_signs_nothing_when_there_are_octets(two: tuple[End, End], fla
 
 
 @pytest.mark.parametrize(('owner', 'passes'), [(DAEMON, True), (None, True), (STRANGER, False)])
-def test_good_segment_reaches_no_stranger_when_lingering(
+def test_good_segment_reaches_no_other_socket_when_lingering(
     two: tuple[End, End], kernel: Sockets, owner: int | None, passes: bool
 ) -> None:
     client, server = up(two)
@@ -146,7 +146,7 @@ def test_good_segment_reaches_no_stranger_when_lingering(
     assert (client.take(octets) is not None) is passes
 
 
-def test_good_syn_reaches_no_stranger_when_it_listens(kernel: Sockets) -> None:
+def test_good_syn_reaches_no_other_socket_when_it_listens(kernel: Sockets) -> None:
     """A socket has the listener's keys before it listens; somebody else may be faster."""
     kernel.owner = None
     client, server = ends(cores=(PacketPath(no_mtu, Sockets(DAEMON)), PacketPath(no_mtu, kernel)))

@@ -66,7 +66,7 @@ def refused(cause: Cause) -> pytest.RaisesExc[InstallError]:
 # --- adding ---------------------------------------------------------------------------------
 
 
-def test_a_connection_that_is_up_without_tcp_ao_gets_no_key() -> None:
+def test_key_is_refused_when_the_connection_is_up_without_ao() -> None:
     core = PacketPath(no_mtu, TRUSTING)
     with refused(Cause.REFUSED):
         core.add(CLIENT, stored(PAIR), select=False, fresh=False)
@@ -74,7 +74,7 @@ def test_a_connection_that_is_up_without_tcp_ao_gets_no_key() -> None:
     assert core.selectors() == set()
 
 
-def test_a_key_for_another_peer_or_pair_is_refused() -> None:
+def test_key_is_refused_when_it_is_for_another_peer_or_pair() -> None:
     core = PacketPath(no_mtu, TRUSTING)
     for wrong in (stored(a_pair(port=40002)), guard('192.0.2.1/32')):
         with refused(Cause.REFUSED):
@@ -83,7 +83,7 @@ def test_a_key_for_another_peer_or_pair_is_refused() -> None:
 
 
 @pytest.mark.parametrize('ids', [(1, 9), (9, 2), (1, 2)])
-def test_ids_that_are_taken_are_refused(ids: tuple[int, int]) -> None:
+def test_key_is_refused_when_its_ids_are_taken(ids: tuple[int, int]) -> None:
     core = PacketPath(no_mtu, TRUSTING)
     core.add(CLIENT, stored(PAIR), select=True, fresh=True)
     with refused(Cause.KEYID_IN_USE):
@@ -91,14 +91,14 @@ def test_ids_that_are_taken_are_refused(ids: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize('length', [0, LONGEST_MASTER_KEY + 1])
-def test_a_master_key_has_a_length(length: int) -> None:
+def test_key_is_refused_when_its_length_is_wrong(length: int) -> None:
     with refused(Cause.REFUSED):
         PacketPath(no_mtu, TRUSTING).add(
             CLIENT, stored(PAIR, secret=bytes(length)), select=True, fresh=True
         )
 
 
-def test_a_new_socket_takes_the_pair_from_the_old_one() -> None:
+def test_new_socket_takes_the_pair_from_the_old_one() -> None:
     client, _ = connected()
     newer = connection_name(PAIR, 77)
     client.core.add(newer, stored(PAIR, (5, 6)), select=True, fresh=True)
@@ -108,7 +108,7 @@ def test_a_new_socket_takes_the_pair_from_the_old_one() -> None:
     assert client.core.read(CLIENT) is None
 
 
-def test_taking_back_undoes_an_add() -> None:
+def test_undo_reverts_an_add() -> None:
     core = PacketPath(no_mtu, TRUSTING)
     key = stored(PAIR)
     core.add(CLIENT, key, select=True, fresh=True)
@@ -120,7 +120,7 @@ def test_taking_back_undoes_an_add() -> None:
 # --- closing --------------------------------------------------------------------------------
 
 
-def test_a_socket_that_never_connected_is_forgotten_at_once() -> None:
+def test_unconnected_socket_is_forgotten_at_once() -> None:
     core = PacketPath(no_mtu, TRUSTING)
     core.add(CLIENT, stored(PAIR), select=True, fresh=True)
     core.release(CLIENT, 0.0)
@@ -128,7 +128,7 @@ def test_a_socket_that_never_connected_is_forgotten_at_once() -> None:
     assert core.next_deadline() is None
 
 
-def test_what_the_peer_had_sent_before_our_rst_is_answered_signed() -> None:
+def test_segments_before_our_rst_are_answered_signed() -> None:
     client, server = connected()
     under_way = server.make(PSH | ACK, payload=b'route')
     assert server.take(client.make(RST))
@@ -138,7 +138,7 @@ def test_what_the_peer_had_sent_before_our_rst_is_answered_signed() -> None:
     assert signed(server, client.make(RST)), 'our TCP knows no such connection any more'
 
 
-def test_a_rst_that_was_lost_is_said_again_and_believed() -> None:
+def test_lost_rst_is_sent_again_and_believed() -> None:
     client, server = connected()
     client.core.release(CLIENT, 100.0)
     assert client.make(RST) is not None
@@ -146,7 +146,7 @@ def test_a_rst_that_was_lost_is_said_again_and_believed() -> None:
     assert signed(server, client.make(RST))
 
 
-def test_after_a_rst_of_the_peer_what_it_overtook_is_answered_signed() -> None:
+def test_segments_that_a_peers_rst_overtook_get_signed_answers() -> None:
     client, server = connected()
     overtaken = server.make(PSH | ACK, payload=b'route')
     assert client.take(server.make(RST))
@@ -155,7 +155,7 @@ def test_after_a_rst_of_the_peer_what_it_overtook_is_answered_signed() -> None:
     assert signed(server, client.make(RST))
 
 
-def test_after_a_rst_what_is_forged_gets_no_answer() -> None:
+def test_forged_segment_gets_no_answer_when_a_rst_was_sent() -> None:
     client, server = connected()
     assert server.take(client.make(RST))
     client.core.release(CLIENT, 100.0)
@@ -164,7 +164,7 @@ def test_after_a_rst_what_is_forged_gets_no_answer() -> None:
     assert client.core.tally.unsigned == 1
 
 
-def test_a_syn_ack_after_the_close_is_answered_signed() -> None:
+def test_syn_ack_is_answered_signed_when_the_socket_closed() -> None:
     client, server = ends()
     assert server.take(client.make(SYN, SYN_OPTIONS))
     client.core.release(CLIENT, 100.0)
@@ -180,7 +180,7 @@ def test_a_syn_ack_after_the_close_is_answered_signed() -> None:
     assert segment_of(client.make(RST) or b'').ao_option() is not None
 
 
-def test_a_forged_syn_ack_after_the_close_gets_no_answer() -> None:
+def test_forged_syn_ack_gets_no_answer_when_the_socket_closed() -> None:
     client, server = ends()
     assert server.take(client.make(SYN, SYN_OPTIONS))
     client.core.release(CLIENT, 100.0)
@@ -189,7 +189,7 @@ def test_a_forged_syn_ack_after_the_close_gets_no_answer() -> None:
 
 
 @pytest.mark.parametrize('rst_first', [True, False])
-def test_a_connection_that_was_reset_is_forgotten_in_time(rst_first: bool) -> None:
+def test_reset_connection_is_forgotten_in_time(rst_first: bool) -> None:
     client, _ = connected()
     if rst_first:
         client.make(RST)
@@ -203,7 +203,7 @@ def test_a_connection_that_was_reset_is_forgotten_in_time(rst_first: bool) -> No
     assert client.core.next_deadline() is None
 
 
-def test_a_connection_that_never_came_up_is_forgotten_in_time() -> None:
+def test_unfinished_connection_is_forgotten_in_time() -> None:
     client, _ = ends()
     client.make(SYN, SYN_OPTIONS)
     client.core.release(CLIENT, 100.0)
@@ -212,7 +212,7 @@ def test_a_connection_that_never_came_up_is_forgotten_in_time() -> None:
     assert client.core.next_deadline() is None
 
 
-def test_a_pair_that_is_used_again_at_once_is_the_new_socket_s() -> None:
+def test_pair_is_the_new_sockets_when_it_is_used_again() -> None:
     # A pinned source port, and a peer that refuses: one entry, one rule, however often.
     client, server = ends()
     for cookie in range(10, 20):
@@ -238,7 +238,7 @@ def test_a_pair_that_is_used_again_at_once_is_the_new_socket_s() -> None:
     talk(client, server)
 
 
-def test_not_more_linger_than_a_machine_can_bear(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lingering_connections_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sockets_table, 'MOST_LINGERING', 2)
     core = PacketPath(no_mtu, TRUSTING)
     for number in range(3):
@@ -251,7 +251,7 @@ def test_not_more_linger_than_a_machine_can_bear(monkeypatch: pytest.MonkeyPatch
     assert core.next_deadline() == 1 + LINGER
 
 
-def test_an_orderly_close_is_protected_through_time_wait() -> None:
+def test_orderly_close_is_protected_through_time_wait() -> None:
     client, server = connected()
     client.core.release(CLIENT, 100.0)
     assert server.take(client.make(FIN | ACK))
@@ -262,7 +262,7 @@ def test_an_orderly_close_is_protected_through_time_wait() -> None:
     assert client.core.selectors() == set()
 
 
-def test_releasing_twice_counts_from_the_first_time() -> None:
+def test_second_release_counts_from_the_first() -> None:
     client, _ = connected()
     client.core.release(CLIENT, 100.0)
     client.core.release(CLIENT, 150.0)
@@ -284,7 +284,7 @@ def test_secrets_are_wiped_when_a_socket_is_forgotten() -> None:
     assert not talk_key.master_key.wiped, 'a child has its own copy'
 
 
-def test_a_removed_key_is_wiped() -> None:
+def test_removed_key_is_wiped() -> None:
     core = PacketPath(no_mtu, TRUSTING)
     old, new = stored(PAIR), stored(PAIR, (5, 6))
     core.add(CLIENT, old, select=True, fresh=True)
@@ -293,7 +293,7 @@ def test_a_removed_key_is_wiped() -> None:
     assert old.master_key.wiped
 
 
-def test_a_mac_of_a_removed_key_is_not_kept() -> None:
+def test_mac_of_a_removed_key_is_not_kept() -> None:
     client, server = connected()
     for end, name, ids in ((client, CLIENT, (5, 6)), (server, connection_name(BACK, 3), (6, 5))):
         end.core.add(name, stored(end.pair, ids), select=False, fresh=False)
@@ -307,7 +307,7 @@ def test_a_mac_of_a_removed_key_is_not_kept() -> None:
     talk(client, server)
 
 
-def test_last_words_are_a_rst_and_nothing_else() -> None:
+def test_only_a_rst_leaves_when_the_socket_was_aborted() -> None:
     client, server = connected()
     data = packet(PAIR, client.isn + client.sent, server.isn + 1, PSH | ACK, payload=b'x')
     assert client.core.last_words(data) is None
@@ -318,26 +318,26 @@ def test_last_words_are_a_rst_and_nothing_else() -> None:
 # --- what is sent to the queue --------------------------------------------------------------
 
 
-def test_a_connection_is_selected_by_its_whole_pair() -> None:
+def test_connection_is_selected_by_its_whole_pair() -> None:
     core = PacketPath(no_mtu, TRUSTING)
     core.add(CLIENT, stored(PAIR), select=True, fresh=True)
     assert core.selectors() == {Selector(PAIR.local, 40001, PEER, 179)}
 
 
-def test_a_guard_is_selected_by_prefix_and_service_port() -> None:
+def test_guard_is_selected_by_prefix_and_service_port() -> None:
     core = PacketPath(no_mtu, TRUSTING)
     core.add(listener_name(PAIR.remote, 2), guard('10.0.0.0/24'), select=False, fresh=False)
     assert core.selectors() == {Selector(PAIR.remote, 179, ip_network('10.0.0.0/24'), None)}
 
 
-def test_a_wildcard_listener_is_selected_on_every_address() -> None:
+def test_wildcard_listener_is_selected_on_every_address() -> None:
     core = PacketPath(no_mtu, TRUSTING)
     name = listener_name(ip_address('0.0.0.0'), 2)
     core.add(name, guard('10.0.0.0/24'), select=False, fresh=False)
     assert core.selectors() == {Selector(None, 179, ip_network('10.0.0.0/24'), None)}
 
 
-def test_what_a_guard_covers_needs_nothing_of_its_own() -> None:
+def test_selector_is_not_added_when_a_guard_covers_it() -> None:
     client, server = ends()
     name = listener_name(PAIR.remote, 2)
     server.core.add(name, guard('10.0.0.0/24'), select=False, fresh=False)
@@ -363,7 +363,7 @@ def test_what_a_guard_covers_needs_nothing_of_its_own() -> None:
         (('0.0.0.0/0', None), ('fd00::1/128', None), False),
     ],
 )
-def test_covering(
+def test_selector_covers_narrower_ones(
     one: tuple[str, int | None], other: tuple[str, int | None], covered: bool
 ) -> None:
     def selector(of: tuple[str, int | None]) -> Selector:

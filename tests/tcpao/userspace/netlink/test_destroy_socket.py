@@ -43,7 +43,7 @@ def cookie_of(sock: socket.socket) -> int:
 
 
 @pytest.mark.parametrize('known', [True, False], ids=['by cookie', 'by pair'])
-def test_a_connection_is_reset(listener: socket.socket, known: bool) -> None:
+def test_destroy_resets_a_connection(listener: socket.socket, known: bool) -> None:
     client, server = connected(listener)
     with client, server:
         assert orphans.destroy(pair_of(server), cookie_of(server) if known else None)
@@ -51,7 +51,7 @@ def test_a_connection_is_reset(listener: socket.socket, known: bool) -> None:
             client.recv(1)
 
 
-def test_another_socket_on_the_pair_is_not_touched(listener: socket.socket) -> None:
+def test_destroy_leaves_another_socket_on_the_pair(listener: socket.socket) -> None:
     client, server = connected(listener)
     with client, server:
         assert orphans.destroy(pair_of(server), cookie_of(client))
@@ -59,7 +59,7 @@ def test_another_socket_on_the_pair_is_not_touched(listener: socket.socket) -> N
         assert server.recv(6) == b'octets'
 
 
-def test_where_there_is_no_connection_the_listener_lives(listener: socket.socket) -> None:
+def test_destroy_leaves_the_listener_when_there_is_no_connection(listener: socket.socket) -> None:
     client, server = connected(listener)
     with client, server:
         pair = pair_of(server)
@@ -70,7 +70,7 @@ def test_where_there_is_no_connection_the_listener_lives(listener: socket.socket
     server.close()
 
 
-def test_where_nobody_listens_either_nothing_is_left(listener: socket.socket) -> None:
+def test_destroy_leaves_nothing_when_there_is_no_listener(listener: socket.socket) -> None:
     client, server = connected(listener)
     with client, server:
         pair = pair_of(server)

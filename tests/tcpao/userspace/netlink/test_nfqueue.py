@@ -30,7 +30,7 @@ def packet_message(*attributes: bytes, kind: int = 0x0300) -> bytes:
 HEADER = attribute(Attribute.PACKET_HEADER, struct.pack('!IHB', 77, 0x0800, 3))
 
 
-def test_a_packet_is_taken_out_of_its_message() -> None:
+def test_packet_is_taken_out_of_its_message() -> None:
     octets = packet_message(
         HEADER, attribute(6, bytes(4)), attribute(Attribute.PAYLOAD, b'E packet')
     )
@@ -43,19 +43,19 @@ def test_a_packet_is_taken_out_of_its_message() -> None:
     )
 
 
-def test_the_kernel_does_not_pad_the_last_attribute() -> None:
+def test_parser_accepts_the_last_attribute_without_padding() -> None:
     octets = packet_message(HEADER) + struct.pack('=HH', 4 + 5, Attribute.PAYLOAD) + b'octet'
     octets = struct.pack('=I', len(octets)) + octets[4:]
     assert parse(octets)[0].packet == b'octet'
 
 
-def test_several_messages_in_one_read() -> None:
+def test_parser_reads_several_messages_in_one_read() -> None:
     octets = packet_message(HEADER, attribute(Attribute.PAYLOAD, b'one'))
     assert [queued.packet for queued in parse(octets + octets)] == [b'one', b'one']
 
 
 @pytest.mark.parametrize(('info', 'partial'), [(0, False), (1, True), (3, True), (4, False)])
-def test_an_offloaded_checksum_is_told(info: int, partial: bool) -> None:
+def test_offloaded_checksum_is_told(info: int, partial: bool) -> None:
     flags = attribute(Attribute.SKB_INFO, struct.pack('!I', info))
     assert parse(packet_message(HEADER, flags))[0].partial is partial
 
@@ -67,7 +67,7 @@ def test_other_messages_are_passed_over() -> None:
 
 
 @given(st.binary(max_size=200))
-def test_anything_is_parsed_or_passed_over(octets: bytes) -> None:
+def test_any_octets_are_parsed_or_passed_over(octets: bytes) -> None:
     parse(octets)
     acknowledgment(octets)
 
@@ -77,7 +77,7 @@ def test_any_attributes_are_parsed_or_passed_over(octets: bytes) -> None:
     parse(packet_message(octets))
 
 
-def test_a_bare_verdict() -> None:
+def test_verdict_is_encoded_without_a_packet() -> None:
     for packet, decision in ((None, 0), (b'as it came', 1)):
         octets = verdict(20000, 77, packet, changed=False)
         assert octets == struct.pack('=IHHII', 32, 0x0301, 1, 0, 0) + struct.pack(
@@ -86,7 +86,7 @@ def test_a_bare_verdict() -> None:
 
 
 @given(st.binary(min_size=1, max_size=200))
-def test_a_verdict_with_another_packet(packet: bytes) -> None:
+def test_verdict_is_encoded_with_another_packet(packet: bytes) -> None:
     octets = verdict(20000, 77, packet, changed=True)
     assert len(octets) % 4 == 0, 'the next one begins on a boundary'
     assert struct.unpack_from('=I', octets)[0] == len(octets)
@@ -96,20 +96,20 @@ def test_a_verdict_with_another_packet(packet: bytes) -> None:
     assert struct.unpack_from('!II', octets, 24) == (1, 77)
 
 
-def test_the_largest_packet_has_a_verdict() -> None:
+def test_largest_packet_has_a_verdict() -> None:
     verdict(20000, 77, bytes(65531), changed=True)
     with pytest.raises(struct.error):
         verdict(20000, 77, bytes(65532), changed=True)
 
 
-def test_a_configuration_asks_for_its_acknowledgment() -> None:
+def test_configuration_asks_for_its_acknowledgment() -> None:
     octets = configuration(7, 3, (ConfigAttribute.PARAMETERS, b'\0\0\xff\xff\x02'))
     length, kind, flags, sequence, _ = struct.unpack_from('=IHHII', octets)
     assert (length, kind, flags, sequence) == (len(octets), 0x0302, 5, 3)
     assert octets[20:] == struct.pack('=HH', 9, 2) + b'\0\0\xff\xff\x02' + bytes(3)
 
 
-def test_acknowledgments() -> None:
+def test_acknowledgments_are_told_from_errors() -> None:
     def answer(number: int) -> bytes:
         return struct.pack('=IHHII', 36, 2, 0, 9, 0) + struct.pack('=i', number) + bytes(16)
 

@@ -49,7 +49,7 @@ def as_nobody(do: Callable[[], object]) -> str:
         return end.read()
 
 
-def test_one_that_is_taken_is_told_from_the_lack_of_privileges() -> None:
+def test_taken_queue_is_told_from_the_lack_of_privileges() -> None:
     """The kernel says EPERM to both."""
     with closing(Queue(QUEUE)):
         with pytest.raises(QueueTakenError, match='belongs to another process'):
@@ -59,7 +59,7 @@ def test_one_that_is_taken_is_told_from_the_lack_of_privileges() -> None:
         pass
 
 
-def test_who_comes_second_has_the_next_one() -> None:
+def test_second_process_has_the_next_queue() -> None:
     with closing(_free_queue(())) as first, closing(_free_queue(())) as second:
         assert first.number != second.number
         left = (second.number + 1,)
@@ -68,7 +68,7 @@ def test_who_comes_second_has_the_next_one() -> None:
         assert bound_queues() == {first.number, second.number}
 
 
-def test_who_may_not_see_which_are_listened_on_does_not_take_them_for_free() -> None:
+def test_queue_is_not_taken_for_free_when_proc_is_unreadable() -> None:
     """With CAP_NET_ADMIN alone one may remove rules, and not see whose they are."""
     with closing(Queue(QUEUE)):
         assert bound_queues() == {QUEUE}
@@ -115,7 +115,7 @@ class OutOfMemory:
         return getattr(self._real, name)
 
 
-def test_its_send_buffer_is_not_what_the_host_has_for_a_default() -> None:
+def test_send_buffer_is_not_the_hosts_default() -> None:
     with closing(Queue(QUEUE)) as queue:
         # The kernel doubles it.
         size = queue._socket.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
@@ -124,21 +124,21 @@ def test_its_send_buffer_is_not_what_the_host_has_for_a_default() -> None:
         assert taken(queue) == [(1, ACCEPT)] * 4
 
 
-def test_what_is_too_much_at_once_is_handed_over_one_by_one_and_each_once() -> None:
+def test_verdicts_go_one_by_one_when_they_are_too_many_at_once() -> None:
     with closing(Queue(QUEUE)) as queue:
         queue._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         queue.send([signed(identity) for identity in range(50)])
         assert taken(queue) == [(identity, ACCEPT) for identity in range(50)]
 
 
-def test_a_packet_that_there_is_no_room_for_is_dropped_and_the_others_go_on() -> None:
+def test_packet_is_dropped_when_there_is_no_room_for_it() -> None:
     with closing(Queue(QUEUE)) as queue:
         queue._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         queue.send([signed(1), signed(2, 20000), signed(3)])
         assert taken(queue) == [(1, ACCEPT), (2, DROP), (3, ACCEPT)]
 
 
-def test_without_any_memory_for_a_while_packets_are_dropped_later() -> None:
+def test_packets_are_dropped_later_when_memory_was_short() -> None:
     with closing(Queue(QUEUE)) as queue:
         short = OutOfMemory(queue._socket, largest=0)
         queue._socket = cast(socket.socket, short)
@@ -152,7 +152,7 @@ def test_without_any_memory_for_a_while_packets_are_dropped_later() -> None:
         assert taken(queue) == [(5, ACCEPT)]
 
 
-def test_another_error_is_not_taken_for_a_lack_of_room() -> None:
+def test_other_error_is_not_taken_for_a_lack_of_room() -> None:
     queue = Queue(QUEUE)
     queue.close()
     with pytest.raises(OSError, match='Bad file descriptor'):

@@ -96,7 +96,7 @@ def processing(rules: NoRules, buffer: int | None = None) -> Iterator[UserspaceI
         theirs.close()
 
 
-def test_a_thousand_guards_are_one_change_of_the_rules() -> None:
+def test_thousand_guards_are_one_change_of_the_rules() -> None:
     rules = NoRules()
     with processing(rules) as installer, closing(socket.create_server(('127.0.0.1', 0))) as one:
         port = one.getsockname()[1]
@@ -118,7 +118,7 @@ def test_a_thousand_guards_are_one_change_of_the_rules() -> None:
         assert rules.changes == 4
 
 
-def test_a_load_is_not_limited_by_what_a_socket_has_room_for() -> None:
+def test_load_is_not_limited_by_a_sockets_room() -> None:
     buffer = 64 * 1024
     assert len(encode(AddAll(tuple((NAME, KEY) for _ in GUARDS)))) > buffer
     rules = NoRules()
@@ -133,7 +133,7 @@ def test_a_load_is_not_limited_by_what_a_socket_has_room_for() -> None:
         assert len(rules.made) == NEIGHBORS
 
 
-def test_guards_without_rules_are_none() -> None:
+def test_guards_are_refused_when_there_are_no_rules() -> None:
     rules = NoRules()
     with processing(rules) as installer, closing(socket.create_server(('127.0.0.1', 0))) as one:
         port = one.getsockname()[1]
@@ -151,7 +151,7 @@ def test_guards_without_rules_are_none() -> None:
         assert len(rules.made) == NEIGHBORS
 
 
-def test_a_load_is_one_command_and_the_next_one_what_differs() -> None:
+def test_second_load_sends_only_what_differs() -> None:
     installer = MemoryInstaller(Network())
     listeners = Listeners(cast(Any, installer))
     policies = neighbors([key(1)])
@@ -168,7 +168,7 @@ def test_a_load_is_one_command_and_the_next_one_what_differs() -> None:
 
 
 @pytest.mark.parametrize('kind', [GuardAll, UnguardAll])
-def test_what_is_refused_leaves_the_guards_as_they_were(kind: type) -> None:
+def test_guards_stay_as_they_were_when_a_load_is_refused(kind: type) -> None:
     installer = MemoryInstaller(Network())
     listeners = Listeners(cast(Any, installer))
     policies = neighbors([key(1)])

@@ -116,7 +116,7 @@ def sent(path: Path, pair: SocketPair) -> list[Segment]:
 
 
 @VERSIONS
-def test_strangers_syn_stays_here_when_a_session_has_ended(
+def test_other_sockets_syn_stays_here_when_a_session_has_ended(
     ends: tuple[End, End], tmp_path: Path, version: int
 ) -> None:
     one = session(ends, version)
@@ -133,7 +133,7 @@ def test_strangers_syn_stays_here_when_a_session_has_ended(
 
 
 @VERSIONS
-def test_strangers_syn_stays_here_when_the_daemon_is_about_to_connect(
+def test_other_sockets_syn_stays_here_before_the_daemon_connects(
     ends: tuple[End, End], tmp_path: Path, version: int
 ) -> None:
     near, ours = prepared(ends, version)
@@ -175,7 +175,7 @@ def test_forked_child_says_nothing_when_the_daemon_has_closed(
         held.setsockopt(*AT_ONCE)
 
 
-def test_good_syn_reaches_nobody_when_a_stranger_listens(ends: tuple[End, End]) -> None:
+def test_good_syn_reaches_no_socket_when_another_listens(ends: tuple[End, End]) -> None:
     """The daemon's socket is guarded and bound, and somebody is faster with listen()."""
     client, server = ends
     pair = a_pair()

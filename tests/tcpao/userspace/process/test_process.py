@@ -170,7 +170,7 @@ def test_rules_name_us_and_the_queue(ends: tuple[End, End]) -> None:
     assert 'bypass' not in text, 'nobody on the queue: dropped'
 
 
-def test_a_stopped_process_leaves_no_rules(sites: tuple[Site, Site]) -> None:
+def test_stopped_process_leaves_no_rules(sites: tuple[Site, Site]) -> None:
     with protected(sites[1], UserspaceBackend(rule_kinds())) as server:
         guarded(server)
     assert rules(sites[1]) == []
@@ -178,7 +178,7 @@ def test_a_stopped_process_leaves_no_rules(sites: tuple[Site, Site]) -> None:
         assert can_connect(sites[0], 179)
 
 
-def test_the_rules_of_others_stay(sites: tuple[Site, Site]) -> None:
+def test_rules_of_others_stay(sites: tuple[Site, Site]) -> None:
     mine = ('-t', 'mangle', '-A', 'INPUT', '-p', 'tcp', '--dport', '7777', '-j', 'ACCEPT')
     sites[1].run('iptables', *mine)
     before = sites[1].run('iptables', '-t', 'mangle', '-S')
@@ -197,7 +197,7 @@ def test_other_traffic_is_not_touched(ends: tuple[End, End]) -> None:
     wait_until(lambda: process_of(ends[1]).tally().unsigned > 0)
 
 
-def test_a_syn_that_is_dropped_is_told_to_the_daemon_which_is_woken(
+def test_dropped_syn_is_told_to_the_daemon_which_is_woken(
     ends: tuple[End, End],
 ) -> None:
     backend = process_of(ends[1])
@@ -219,7 +219,7 @@ def test_a_syn_that_is_dropped_is_told_to_the_daemon_which_is_woken(
 
 @pytest.mark.parametrize('kind', IPTABLES)
 @pytest.mark.parametrize('version', [4, 6])
-def test_each_way_to_make_rules(sites: tuple[Site, Site], kind: Kind, version: int) -> None:
+def test_each_way_to_make_rules_works(sites: tuple[Site, Site], kind: Kind, version: int) -> None:
     with (
         protected(sites[0], ForkedBackend((kind,))) as client,
         protected(sites[1], ForkedBackend((kind,))) as server,
@@ -242,7 +242,7 @@ def test_every_way_is_tried_until_one_works(sites: tuple[Site, Site]) -> None:
 
 
 @pytest.mark.skipif(has_tcp_ao(), reason='that kernel has CONFIG_NFT_QUEUE; test_interop uses it')
-def test_a_way_that_does_not_work_says_why(sites: tuple[Site, Site]) -> None:
+def test_way_that_does_not_work_tells_why(sites: tuple[Site, Site]) -> None:
     with sites[0].inside(), pytest.raises(BackendError, match='nftables: the kernel said'):
         UserspaceBackend((Kind.NFTABLES,)).start()
     with sites[0].inside():
@@ -251,14 +251,14 @@ def test_a_way_that_does_not_work_says_why(sites: tuple[Site, Site]) -> None:
         )
 
 
-def test_whether_it_can_serve_is_asked_without_leaving_anything(sites: tuple[Site, Site]) -> None:
+def test_probe_leaves_nothing_when_it_asks_if_it_can_serve(sites: tuple[Site, Site]) -> None:
     with sites[0].inside():
         assert why_unable() is None
         assert not bound_queues()
     assert rules(sites[0]) == []
 
 
-def test_two_processes_in_one_namespace_do_not_disturb_each_other(
+def test_two_processes_in_one_namespace_are_independent(
     sites: tuple[Site, Site],
 ) -> None:
     with (
@@ -277,7 +277,7 @@ def test_two_processes_in_one_namespace_do_not_disturb_each_other(
 
 
 @pytest.mark.parametrize('kind', IPTABLES)
-def test_rules_that_somebody_flushes_come_back_and_sessions_are_reset(
+def test_rules_return_and_sessions_reset_when_they_are_flushed(
     sites: tuple[Site, Site], kind: Kind
 ) -> None:
     with (
@@ -298,9 +298,7 @@ def test_rules_that_somebody_flushes_come_back_and_sessions_are_reset(
 
 
 @pytest.mark.parametrize('kind', IPTABLES)
-def test_a_firewall_that_loads_its_own_rules_anew_keeps_them(
-    sites: tuple[Site, Site], kind: Kind
-) -> None:
+def test_rules_stay_when_a_firewall_reloads_its_own(sites: tuple[Site, Site], kind: Kind) -> None:
     """As `iptables-restore` does: its tables are as its file says, ours not among it."""
     firewall = '*mangle\n-A INPUT -p tcp -m tcp --dport 7777 -j ACCEPT\nCOMMIT\n'
     with (
@@ -321,7 +319,7 @@ def test_a_firewall_that_loads_its_own_rules_anew_keeps_them(
 
 
 @pytest.mark.parametrize('kind', IPTABLES)
-def test_a_firewall_that_loads_what_it_has_saved_does_not_pass_old_rules_for_ours(
+def test_old_rules_are_not_ours_when_a_firewall_restores_them(
     sites: tuple[Site, Site], kind: Kind
 ) -> None:
     """As many as there are, and for another port."""
@@ -343,7 +341,7 @@ def test_a_firewall_that_loads_what_it_has_saved_does_not_pass_old_rules_for_our
 
 
 @pytest.mark.parametrize('kind', IPTABLES)
-def test_a_firewall_that_leaves_our_rules_alone_resets_nothing(
+def test_nothing_is_reset_when_a_firewall_keeps_our_rules(
     sites: tuple[Site, Site], kind: Kind
 ) -> None:
     with (
@@ -380,7 +378,7 @@ def lasting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures('lasting')
-def test_flushed_rules_come_back_and_stay_shut_for_sessions_that_cannot_be_reset(
+def test_flushed_rules_shut_sessions_that_cannot_be_reset(
     sites: tuple[Site, Site], capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Nobody knows what came in between."""
@@ -399,7 +397,7 @@ def test_flushed_rules_come_back_and_stay_shut_for_sessions_that_cannot_be_reset
 
 
 @pytest.mark.usefixtures('lasting')
-def test_a_process_that_ends_leaves_its_rules_to_sessions_that_cannot_be_reset(
+def test_rules_stay_for_sessions_that_cannot_be_reset_at_end(
     sites: tuple[Site, Site], capfd: pytest.CaptureFixture[str]
 ) -> None:
     with (
@@ -413,7 +411,7 @@ def test_a_process_that_ends_leaves_its_rules_to_sessions_that_cannot_be_reset(
         stays_shut(one, before, capfd.readouterr().err)
 
 
-def test_looking_at_its_rules_is_nothing_to_look_at_them_for(
+def test_look_at_the_rules_causes_no_further_look(
     sites: tuple[Site, Site], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """What its own iptables do is noticed too: once, for the look itself takes no lock."""
@@ -432,7 +430,7 @@ def test_looking_at_its_rules_is_nothing_to_look_at_them_for(
         assert not watch.removals()
 
 
-def test_without_a_watch_there_are_no_rules(
+def test_rules_are_not_made_when_there_is_no_watch(
     sites: tuple[Site, Site], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused() -> LockWatch:
@@ -447,7 +445,7 @@ def test_without_a_watch_there_are_no_rules(
     assert rules(sites[0]) == []
 
 
-def test_a_watch_that_notices_nothing_makes_no_rules(
+def test_rules_are_not_made_when_the_watch_notices_nothing(
     sites: tuple[Site, Site], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """As where the iptables have another lock than the one that is known."""
@@ -461,7 +459,7 @@ def test_a_watch_that_notices_nothing_makes_no_rules(
 # --- its death ------------------------------------------------------------------------------
 
 
-def test_killed_it_leaves_everything_shut(ends: tuple[End, End]) -> None:
+def test_everything_stays_shut_when_the_process_is_killed(ends: tuple[End, End]) -> None:
     client, server = ends
     listener = guarded(server)
     one = connect(client, server, listener, 4)
@@ -485,7 +483,7 @@ def test_killed_it_leaves_everything_shut(ends: tuple[End, End]) -> None:
     assert not any(isinstance(event, AdapterDied) for event in server.installer.events()), 'once'
 
 
-def test_one_that_hangs_is_killed(ends: tuple[End, End], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hanging_process_is_killed(ends: tuple[End, End], monkeypatch: pytest.MonkeyPatch) -> None:
     process = process_of(ends[1])
     process._channels[0]._socket.settimeout(0.3)
     os.kill(process.pid, signal.SIGSTOP)
@@ -497,7 +495,7 @@ def test_one_that_hangs_is_killed(ends: tuple[End, End], monkeypatch: pytest.Mon
     assert 'does not answer' in (process.died or '')
 
 
-def test_both_ends_of_the_channel_have_room_for_the_largest_message() -> None:
+def test_channel_has_room_for_the_largest_message_at_both_ends() -> None:
     """Whatever the host has for a default."""
     for end in channel.both_ends():
         with end:
@@ -505,7 +503,7 @@ def test_both_ends_of_the_channel_have_room_for_the_largest_message() -> None:
             assert end.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == 2 * LARGEST
 
 
-def test_a_send_buffer_for_few_packets_loses_no_session(
+def test_session_stays_when_the_send_buffer_is_small(
     sites: tuple[Site, Site], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(nfqueue, 'SEND_BUFFER', 4096)
@@ -574,7 +572,7 @@ WITH_AN_HEIR = f'{SESSION}\n    os.fork(); sys.stdin.read()'
 
 @pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGTERM])
 @pytest.mark.parametrize('lines', [ALONE, WITH_AN_HEIR], ids=['alone', 'a child holds its sockets'])
-def test_when_the_daemon_dies_its_sessions_are_reset_and_its_rules_go(
+def test_sessions_are_reset_and_rules_go_when_the_daemon_dies(
     sites: tuple[Site, Site], lines: str, number: signal.Signals
 ) -> None:
     (kind,) = rule_kinds()
@@ -606,7 +604,7 @@ def test_when_the_daemon_dies_its_sessions_are_reset_and_its_rules_go(
 # --- privacy and privileges -----------------------------------------------------------------
 
 
-def test_nothing_about_keys_is_to_be_seen_from_outside(ends: tuple[End, End]) -> None:
+def test_keys_are_not_visible_from_outside(ends: tuple[End, End]) -> None:
     secret = b'a secret that is nowhere to be seen'
     listener = ends[1].listen(ADDRESSES[4][1])
     _, theirs = mkts(a_pair(), secret=secret)
@@ -627,7 +625,7 @@ def test_nothing_about_keys_is_to_be_seen_from_outside(ends: tuple[End, End]) ->
     listener.close()
 
 
-def test_without_privileges_it_says_so(sites: tuple[Site, Site]) -> None:
+def test_process_is_refused_when_privileges_are_missing(sites: tuple[Site, Site]) -> None:
     # Root as in a container: a program that it starts has no CAP_NET_ADMIN.
     script = textwrap.dedent("""
         import ctypes
@@ -643,7 +641,7 @@ def test_without_privileges_it_says_so(sites: tuple[Site, Site]) -> None:
     assert 'CAP_NET_ADMIN' in sites[0].run(sys.executable, '-c', script)
 
 
-def test_a_process_that_cannot_be_started_is_an_error_with_its_reason(
+def test_start_fails_with_the_reason_when_it_cannot_start(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # As a Python below a home that a daemon may not enter.
@@ -682,7 +680,7 @@ def behind_extension(octets: bytes, extension: int, header: bytes) -> bytes:
     ],
     ids=['hop-by-hop', 'destination-options', 'atomic-fragment'],
 )
-def test_an_extension_header_is_no_way_around(
+def test_extension_header_is_no_bypass(
     ends: tuple[End, End], extension: int, header: bytes
 ) -> None:
     server = ends[1]
@@ -694,7 +692,7 @@ def test_an_extension_header_is_no_way_around(
     assert 'SYN-RECV' not in server.site.run('ss', '-tan')
 
 
-def test_fragments_are_no_way_around(ends: tuple[End, End]) -> None:
+def test_fragments_are_no_bypass(ends: tuple[End, End]) -> None:
     server = ends[1]
     server.listen(ADDRESSES[6][1])
     server.do(Guard(ip_network(ADDRESSES[6][0]), 179))
@@ -773,7 +771,7 @@ def test_process_judges_an_error_when_its_quote_is_unusual(
     one.close()
 
 
-def test_an_ipv6_listener_that_hears_ipv4_is_guarded_for_both(ends: tuple[End, End]) -> None:
+def test_ipv6_listener_is_guarded_for_ipv4_when_it_hears_both(ends: tuple[End, End]) -> None:
     server = ends[1]
     with server.site.inside():
         both = socket.create_server(('::', 179), family=socket.AF_INET6, dualstack_ipv6=True)

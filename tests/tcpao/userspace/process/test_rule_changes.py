@@ -78,7 +78,7 @@ def world() -> Iterator[World]:
     made.changes.close()
 
 
-def test_a_key_is_answered_when_its_rules_are_there(world: World) -> None:
+def test_key_is_answered_when_its_rules_are_there(world: World) -> None:
     world.want(ONE)
     assert world.said == [], 'not before'
     world.rules.lock.set()
@@ -87,7 +87,7 @@ def test_a_key_is_answered_when_its_rules_are_there(world: World) -> None:
     assert world.rules.made == {ONE}
 
 
-def test_what_needs_no_rule_is_answered_at_once(world: World) -> None:
+def test_command_is_answered_at_once_when_it_needs_no_rule(world: World) -> None:
     world.changes.adjust(world.said.append)
     assert world.said == [None]
 
@@ -119,7 +119,7 @@ def test_rules_are_made_again_when_they_were_removed(world: World) -> None:
     assert world.rules.made == {ONE}
 
 
-def test_what_comes_meanwhile_goes_into_the_next_change(world: World) -> None:
+def test_commands_go_into_the_next_change_when_one_is_running(world: World) -> None:
     world.want(ONE)
     world.want(OTHER)
     world.rules.lock.set()
@@ -135,7 +135,7 @@ def test_every_key_is_refused_when_rules_cannot_be_made(world: World) -> None:
     assert world.said == [world.rules.error]
 
 
-def test_a_look_does_not_wait_behind_a_locked_change(world: World) -> None:
+def test_look_does_not_wait_behind_a_locked_change(world: World) -> None:
     world.want(ONE)
     found: list[object] = []
     world.changes.look(lambda complete, error: found.append(complete))

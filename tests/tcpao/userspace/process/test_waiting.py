@@ -160,7 +160,7 @@ STUCK = """
     """
 
 
-def test_a_stuck_process_is_gone_when_its_daemon_is_nobody(sites: tuple[Site, Site]) -> None:
+def test_stuck_process_is_gone_when_its_daemon_runs_as_nobody(sites: tuple[Site, Site]) -> None:
     (kind,) = rule_kinds()
     with daemon(sites[1], kind, STUCK) as it:
         assert it.stdout is not None
@@ -178,7 +178,7 @@ def test_a_stuck_process_is_gone_when_its_daemon_is_nobody(sites: tuple[Site, Si
             assert not bound_queues()
 
 
-def test_a_stuck_process_is_gone_when_its_daemon_was_killed(sites: tuple[Site, Site]) -> None:
+def test_stuck_process_is_gone_when_its_daemon_was_killed(sites: tuple[Site, Site]) -> None:
     (kind,) = rule_kinds()
     with daemon(sites[1], kind, STUCK) as it:
         assert it.stdout is not None

@@ -59,14 +59,14 @@ def status_of(pid: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def test_a_status_is_told_when_the_process_ends() -> None:
+def test_status_is_told_when_the_process_ends() -> None:
     with watched(_end) as (control, pid):
         assert control.recv(16) == b'7'
         assert status_of(pid) == 7
 
 
 @pytest.mark.usefixtures('clearing')
-def test_a_killed_one_keeps_its_rules_while_the_daemon_lives() -> None:
+def test_rules_stay_when_the_process_is_killed() -> None:
     with watched(_hang) as (control, pid):
         control.send(KILL)
         assert control.recv(16) == b'-9'
@@ -77,7 +77,7 @@ def test_a_killed_one_keeps_its_rules_while_the_daemon_lives() -> None:
         assert status_of(pid) == CLEARED
 
 
-def test_it_ends_when_the_daemon_is_gone_and_has_not_read() -> None:
+def test_process_ends_when_the_daemon_is_gone_and_has_not_read() -> None:
     with watched(_hang) as (control, pid):
         control.send(KILL)
         assert select.select([control], [], [], PATIENCE)[0]
@@ -86,7 +86,7 @@ def test_it_ends_when_the_daemon_is_gone_and_has_not_read() -> None:
 
 
 @pytest.mark.usefixtures('clearing')
-def test_a_stuck_one_and_its_rules_go_when_the_daemon_stops() -> None:
+def test_stuck_process_and_rules_go_when_the_daemon_stops() -> None:
     with watched(_hang) as (control, pid):
         began = time.monotonic()
         control.send(END)
@@ -95,13 +95,13 @@ def test_a_stuck_one_and_its_rules_go_when_the_daemon_stops() -> None:
 
 
 @pytest.mark.usefixtures('clearing')
-def test_a_stuck_one_leaves_its_rules_when_the_daemon_is_killed() -> None:
+def test_stuck_process_leaves_rules_when_the_daemon_is_killed() -> None:
     with watched(_hang) as (control, pid):
         control.shutdown(socket.SHUT_RDWR)
         assert status_of(pid) == -signal.SIGKILL
 
 
-def test_the_process_sees_its_end_when_the_watchdog_is_killed() -> None:
+def test_process_sees_its_end_when_the_watchdog_is_killed() -> None:
     reading, writing = os.pipe()
 
     def work(parents: tuple[int, ...]) -> int:

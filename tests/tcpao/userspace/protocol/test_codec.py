@@ -66,19 +66,19 @@ REPLIES: list[messages.Reply] = [
 
 
 @pytest.mark.parametrize('request_', REQUESTS, ids=lambda one: type(one).__name__)
-def test_a_request_comes_back_as_it_was(request_: Request) -> None:
+def test_request_comes_back_as_it_was(request_: Request) -> None:
     octets = codec.encode(request_)
     assert len(octets) <= messages.LARGEST
     assert codec.decode(octets) == request_
 
 
 @pytest.mark.parametrize('reply', REPLIES, ids=lambda one: type(one).__name__)
-def test_a_reply_comes_back_as_it_was(reply: messages.Reply) -> None:
+def test_reply_comes_back_as_it_was(reply: messages.Reply) -> None:
     assert codec.decode_reply(codec.encode_reply(reply)) == reply
 
 
 @pytest.mark.parametrize('size', [1, messages.PIECE, messages.PIECE + 1, 3 * messages.PIECE])
-def test_a_request_of_any_size_goes_in_pieces(size: int) -> None:
+def test_request_of_any_size_goes_in_pieces(size: int) -> None:
     octets = bytes(range(256)) * (size // 256) + bytes(size % 256)
     pieces = list(codec.pieces(octets))
     assert b''.join(piece[1:] for piece in pieces) == octets
@@ -86,7 +86,7 @@ def test_a_request_of_any_size_goes_in_pieces(size: int) -> None:
     assert max(map(len, pieces)) <= 1 + messages.PIECE
 
 
-def test_the_largest_state_fits() -> None:
+def test_largest_state_fits() -> None:
     keys = tuple(
         InstalledKey(ip_network('fd00::/64'), i, i, False, False, 2**63, 2**63) for i in range(256)
     )
@@ -94,7 +94,7 @@ def test_the_largest_state_fits() -> None:
     assert len(codec.encode_reply(reply)) <= messages.LARGEST
 
 
-def test_a_secret_is_never_text() -> None:
+def test_secret_is_never_text() -> None:
     octets = codec.encode(messages.Add(NAME, KEY, True, True))
     text = octets[4 : 4 + int.from_bytes(octets[:4], 'big')]
     json.loads(text)
@@ -103,6 +103,6 @@ def test_a_secret_is_never_text() -> None:
 
 
 @pytest.mark.parametrize('octets', [b'{"reply": "Nonsense"}', b'{}', b'nonsense', b'[]'])
-def test_what_is_no_reply_is_refused(octets: bytes) -> None:
+def test_reply_is_refused_when_it_is_none(octets: bytes) -> None:
     with pytest.raises((ValueError, KeyError, TypeError)):
         codec.decode_reply(octets)

@@ -90,7 +90,7 @@ def selectors(draw: Any) -> Selector:
 
 
 @given(st.sets(selectors(), max_size=80))
-def test_every_packet_that_a_rule_is_for_finds_it(wanted: set[Selector]) -> None:
+def test_every_packet_finds_its_rule(wanted: set[Selector]) -> None:
     layout = lay_out(wanted)
     for one in wanted:
         local = one.local or next(end for end in ENDS if end.version == one.remote.version)
@@ -101,7 +101,7 @@ def test_every_packet_that_a_rule_is_for_finds_it(wanted: set[Selector]) -> None
 
 
 @given(st.sets(selectors(), max_size=80))
-def test_the_same_rules_always_stand_in_the_same_chains(wanted: set[Selector]) -> None:
+def test_same_rules_always_stand_in_the_same_chains(wanted: set[Selector]) -> None:
     assert lay_out(wanted) == lay_out(sorted(wanted, key=str, reverse=True))
     standing = [one for members in lay_out(wanted).values() for one in members]
     assert sorted(str(one) for one in standing if isinstance(one, Selector)) == sorted(
@@ -110,7 +110,7 @@ def test_the_same_rules_always_stand_in_the_same_chains(wanted: set[Selector]) -
 
 
 @given(st.sets(selectors(), max_size=80))
-def test_a_chain_that_leads_to_others_comes_after_them(wanted: set[Selector]) -> None:
+def test_chain_comes_after_those_that_it_leads_to(wanted: set[Selector]) -> None:
     seen: set[Chain] = set()
     for chain, members in lay_out(wanted).items():
         assert all(
@@ -122,7 +122,7 @@ def test_a_chain_that_leads_to_others_comes_after_them(wanted: set[Selector]) ->
 
 
 @pytest.mark.parametrize('version', [4, 6])
-def test_of_a_thousand_neighbors_a_packet_meets_a_few(version: int) -> None:
+def test_packet_meets_few_rules_when_there_are_a_thousand(version: int) -> None:
     layout = lay_out(neighbors(1000, version))
     local = ADDRESSES[version][0]
     for n in (0, 500, 999):
@@ -131,7 +131,7 @@ def test_of_a_thousand_neighbors_a_packet_meets_a_few(version: int) -> None:
     assert list(met(layout, SocketPair(local, 80, FIRST[version], 50000))) == []
 
 
-def test_addresses_that_end_alike_are_told_apart_where_they_differ() -> None:
+def test_addresses_differ_by_chain_when_they_end_alike() -> None:
     """As at exchanges, where the neighbor's AS number stands in the middle."""
     peers = {
         Selector(None, 179, ip_network(f'2001:db8::{number:x}:0:1'), None)
@@ -140,11 +140,11 @@ def test_addresses_that_end_alike_are_told_apart_where_they_differ() -> None:
     assert max(map(len, lay_out(peers).values())) == 16
 
 
-def test_a_few_neighbors_take_no_chains_for_digits() -> None:
+def test_few_neighbors_take_no_chains_for_digits() -> None:
     assert list(lay_out(neighbors(MOST))) == [Chain(4, Service(ours=True, port=179))]
 
 
-def test_a_name_fits_into_an_iptables_rule() -> None:
+def test_name_fits_into_an_iptables_rule() -> None:
     chain = Chain(6, Service(ours=False, port=65535), Digit(31, 15))
     assert {len(chain.name(20255, way)) for way in TrafficKind} == {27}
 
@@ -153,7 +153,7 @@ def test_a_name_fits_into_an_iptables_rule() -> None:
 
 
 @pytest.mark.parametrize('kind', IPTABLES)
-def test_a_thousand_rules_take_one_transaction(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_thousand_rules_take_one_transaction(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[object] = []
     restore = rules_iptables._restore
 
@@ -200,7 +200,7 @@ def test_rules_are_complete_when_several_changes_outrun_a_look(
 
 
 @pytest.mark.kernel
-def test_a_hundred_rules_of_nftables_take_a_few_transactions(
+def test_hundred_rules_of_nftables_take_a_few_transactions(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from tcpao.userspace.rules import nftables as rules_nftables
@@ -235,7 +235,7 @@ def test_a_hundred_rules_of_nftables_take_a_few_transactions(
 
 
 @pytest.mark.parametrize('kind', KINDS)
-def test_among_many_neighbors_each_is_guarded_and_has_its_sessions(kind: Kind) -> None:
+def test_each_neighbor_is_guarded_when_there_are_many(kind: Kind) -> None:
     guards = tuple(
         GuardOf(ip_network(ADDRESSES[version][0] + 2 * n), 179)
         for n in range(40)
@@ -262,6 +262,6 @@ def test_among_many_neighbors_each_is_guarded_and_has_its_sessions(kind: Kind) -
         assert rules(sites[0]) == rules(sites[1]) == []
 
 
-def test_an_old_pair_is_found_by_the_port_that_others_have_too() -> None:
+def test_old_pair_is_found_by_the_port_that_others_have_too() -> None:
     assert Service.of(only(a_pair())) == Service(ours=False, port=179)
     assert Service.of(only(a_pair().reversed())) == Service(ours=True, port=179)

@@ -34,15 +34,13 @@ def readable(watch: LockWatch) -> bool:
     return bool(select.select([watch], [], [], 0)[0])
 
 
-def test_a_lock_that_is_not_there_yet_is_made_as_iptables_would(
-    watch: LockWatch, lock: Path
-) -> None:
+def test_lock_is_made_as_iptables_would_when_it_is_missing(watch: LockWatch, lock: Path) -> None:
     assert lock.stat().st_mode & 0o777 == 0o600
     assert lock.stat().st_size == 0
     assert not readable(watch), 'that was us'
 
 
-def test_it_is_noticed_when_somebody_is_done(watch: LockWatch, lock: Path) -> None:
+def test_watch_notices_when_a_lock_is_released(watch: LockWatch, lock: Path) -> None:
     descriptor = take(lock)
     assert not readable(watch), 'whoever holds it has not changed anything yet'
     os.close(descriptor)
@@ -52,21 +50,19 @@ def test_it_is_noticed_when_somebody_is_done(watch: LockWatch, lock: Path) -> No
     assert not watch.removals(), 'once'
 
 
-def test_many_are_noticed_together(watch: LockWatch, lock: Path) -> None:
+def test_watch_notices_many_releases_together(watch: LockWatch, lock: Path) -> None:
     for _ in range(100):
         os.close(take(lock))
     assert watch.removals()
     assert not watch.removals()
 
 
-def test_what_others_do_in_the_folder_is_nothing(watch: LockWatch, lock: Path) -> None:
+def test_watch_passes_over_other_events_of_the_folder(watch: LockWatch, lock: Path) -> None:
     lock.with_name('other').write_text('')
     assert not readable(watch)
 
 
-def test_a_lock_that_was_removed_is_watched_when_it_comes_back(
-    watch: LockWatch, lock: Path
-) -> None:
+def test_removed_lock_is_watched_when_it_comes_back(watch: LockWatch, lock: Path) -> None:
     lock.unlink()
     assert watch.removals(), 'nobody knows what was missed'
     assert lock.exists()
@@ -75,7 +71,7 @@ def test_a_lock_that_was_removed_is_watched_when_it_comes_back(
     assert watch.removals()
 
 
-def test_a_lock_that_is_replaced_is_the_one_that_is_watched(watch: LockWatch, lock: Path) -> None:
+def test_replaced_lock_is_watched(watch: LockWatch, lock: Path) -> None:
     other = lock.with_name('other')
     other.touch()
     other.replace(lock)
@@ -86,21 +82,21 @@ def test_a_lock_that_is_replaced_is_the_one_that_is_watched(watch: LockWatch, lo
     assert watch.removals()
 
 
-def test_a_lock_that_somebody_moves_away_is_made_anew(watch: LockWatch, lock: Path) -> None:
+def test_moved_lock_is_made_anew(watch: LockWatch, lock: Path) -> None:
     lock.rename(lock.with_name('old'))
     assert watch.removals()
     os.close(take(lock))
     assert watch.removals()
 
 
-def test_no_folder_no_watch(tmp_path: Path) -> None:
+def test_watch_is_refused_when_there_is_no_folder(tmp_path: Path) -> None:
     before = descriptors()
     with pytest.raises(FileNotFoundError, match='nowhere/lock'):
         LockWatch(str(tmp_path / 'nowhere' / 'lock'))
     assert descriptors() == before
 
 
-def test_a_folder_that_goes_ends_the_watching_loudly(tmp_path: Path) -> None:
+def test_watch_ends_with_an_error_when_its_folder_goes(tmp_path: Path) -> None:
     folder = tmp_path / 'run'
     folder.mkdir()
     with closing(LockWatch(str(folder / 'lock'))) as watch:

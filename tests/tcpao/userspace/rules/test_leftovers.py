@@ -56,7 +56,7 @@ def left_by_one_that_was_killed(site: Site, kind: Kind) -> None:
 
 
 @pytest.mark.parametrize('kind', KINDS)
-def test_what_is_left_is_removed_and_told_and_the_port_is_open(
+def test_leftovers_are_removed_and_told_and_the_port_is_open(
     sites: tuple[Site, Site], kind: Kind
 ) -> None:
     left_by_one_that_was_killed(sites[1], kind)
@@ -71,7 +71,7 @@ def test_what_is_left_is_removed_and_told_and_the_port_is_open(
 
 
 @native
-def test_a_table_of_nftables_is_removed_and_those_of_others_stay(sites: tuple[Site, Site]) -> None:
+def test_leftover_table_is_removed_and_those_of_others_stay(sites: tuple[Site, Site]) -> None:
     sites[1].run('nft', '-f', '-', text=f'table ip mine {{ }}\ntable ip6 mine {{ }}\n{DROPPING}')
     with plain_listener(sites[1], 179):
         assert not can_connect(sites[0], 179, timeout=0.2)
@@ -81,7 +81,7 @@ def test_a_table_of_nftables_is_removed_and_those_of_others_stay(sites: tuple[Si
 
 
 @native
-def test_the_rules_of_one_that_lives_stay(sites: tuple[Site, Site]) -> None:
+def test_rules_of_a_living_process_stay(sites: tuple[Site, Site]) -> None:
     with (
         protected(sites[0], ForkedBackend(rule_kinds())) as client,
         protected(sites[1], ForkedBackend(rule_kinds())) as server,
@@ -113,7 +113,7 @@ def do_by_hand(site: Site, failure: str | None) -> None:
 
 
 @pytest.mark.parametrize('kind', IPTABLES)
-def test_rules_that_can_not_be_removed_are_told_with_what_does_it(
+def test_unremovable_rules_are_told_with_the_command(
     sites: tuple[Site, Site], kind: Kind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     others = ('-t', 'mangle', '-A', 'INPUT', '-p', 'tcp', '--dport', '7777', '-j', 'ACCEPT')
@@ -131,7 +131,7 @@ def test_rules_that_can_not_be_removed_are_told_with_what_does_it(
 
 
 @native
-def test_a_table_that_can_not_be_removed_is_told_with_what_does_it(
+def test_unremovable_table_is_told_with_the_command(
     sites: tuple[Site, Site], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sites[1].run('nft', '-f', '-', text=DROPPING)
@@ -141,7 +141,7 @@ def test_a_table_that_can_not_be_removed_is_told_with_what_does_it(
 
 
 @native
-def test_one_way_that_fails_does_not_keep_the_others_from_being_cleared(
+def test_other_ways_are_cleared_when_one_fails(
     sites: tuple[Site, Site], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     left_by_one_that_was_killed(sites[1], Kind.IPTABLES_LEGACY)
@@ -154,7 +154,7 @@ def test_one_way_that_fails_does_not_keep_the_others_from_being_cleared(
 
 
 @native
-def test_somebody_who_was_quicker_is_no_failure(
+def test_clearing_succeeds_when_another_was_quicker(
     sites: tuple[Site, Site], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def too_late(*_: object) -> None:
@@ -167,7 +167,7 @@ def test_somebody_who_was_quicker_is_no_failure(
 
 
 @native
-def test_where_it_can_not_be_seen_who_lives_nothing_is_removed(
+def test_nothing_is_removed_when_the_living_cannot_be_seen(
     sites: tuple[Site, Site], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With CAP_NET_ADMIN and without root one may change rules, and not see the queues."""
@@ -195,14 +195,14 @@ print('pyroute2' in sys.modules)
 
 
 @native
-def test_a_look_at_nothing_imports_nothing_big(sites: tuple[Site, Site]) -> None:
+def test_clearing_imports_nothing_big_when_nothing_is_left(sites: tuple[Site, Site]) -> None:
     sites[1].run('nft', 'add table inet mine')
     said = sites[1].run(sys.executable, '-c', LOOK)
     assert said.splitlines() == [str(Cleared()), 'False']
 
 
 @native
-def test_tables_are_found_by_the_beginning_of_their_names_whatever_there_is(
+def test_tables_are_found_by_prefix_among_any_others(
     own_namespace: None,
 ) -> None:
     def nft(text: str) -> None:
@@ -222,7 +222,7 @@ def test_tables_are_found_by_the_beginning_of_their_names_whatever_there_is(
 
 
 @native
-def test_who_may_not_look_says_nothing(sites: tuple[Site, Site]) -> None:
+def test_clearing_says_nothing_when_it_may_not_look(sites: tuple[Site, Site]) -> None:
     left_by_one_that_was_killed(sites[1], Kind.IPTABLES)
     sites[1].run('nft', '-f', '-', text=DROPPING)
     before = rules(sites[1])

@@ -47,7 +47,7 @@ def test_rules_come_with_keys_and_go_with_them(sites: tuple[Site, Site]) -> None
     assert ruleset(sites[1]) == ''
 
 
-def test_a_prefix_is_matched_as_a_prefix(sites: tuple[Site, Site]) -> None:
+def test_prefix_is_matched_as_a_prefix(sites: tuple[Site, Site]) -> None:
     with protected(sites[1], ForkedBackend(ONLY)) as server:
         server.listen(ADDRESSES[4][1])
         server.do(Guard(ip_network('10.0.0.0/25'), 179))
@@ -58,7 +58,7 @@ def test_a_prefix_is_matched_as_a_prefix(sites: tuple[Site, Site]) -> None:
         assert can_connect(sites[0], 179)
 
 
-def test_the_tables_of_others_stay(sites: tuple[Site, Site]) -> None:
+def test_tables_of_others_stay(sites: tuple[Site, Site]) -> None:
     sites[1].run('nft', 'add table inet mine { comment "a table"; }')
     sites[1].run('nft', 'add chain inet mine c')
     sites[1].run('nft', 'add rule inet mine c accept comment "a rule"')
@@ -68,7 +68,7 @@ def test_the_tables_of_others_stay(sites: tuple[Site, Site]) -> None:
     assert ruleset(sites[1]) == before
 
 
-def test_rules_that_somebody_flushes_come_back_and_sessions_are_reset(
+def test_rules_return_and_sessions_reset_when_they_are_flushed(
     sites: tuple[Site, Site],
 ) -> None:
     with (
@@ -85,7 +85,7 @@ def test_rules_that_somebody_flushes_come_back_and_sessions_are_reset(
         one.close()
 
 
-def test_a_living_process_is_not_cleared(sites: tuple[Site, Site]) -> None:
+def test_living_process_is_not_cleared(sites: tuple[Site, Site]) -> None:
     with (
         protected(sites[0], ForkedBackend(ONLY)) as client,
         protected(sites[1], ForkedBackend(ONLY)) as server,

@@ -30,27 +30,27 @@ def test_removals_are_told_from_other_events() -> None:
 
 
 @pytest.mark.parametrize('kind', [2, 5, 8])
-def test_removals_from_other_tables_are_none_of_ours(kind: int) -> None:
+def test_removals_from_other_tables_are_passed_over(kind: int) -> None:
     theirs = event(kind, b'theirs')
     assert not has_removal(theirs, OURS)
     assert has_removal(theirs + event(kind), OURS)
 
 
-def test_what_we_remove_ourselves_is_no_news() -> None:
+def test_our_own_removal_is_passed_over() -> None:
     ours = struct.pack('=IHHII', 20, 10 << 8 | 8, 0, 0, 4711) + bytes(4)
     assert has_removal(ours, OURS)
     assert not has_removal(ours, OURS, own=4711)
     assert has_removal(ours + event(8), OURS, own=4711)
 
 
-def test_a_removal_that_does_not_say_where_may_be_ours() -> None:
+def test_removal_without_a_table_may_be_ours() -> None:
     assert has_removal(event(2, None), OURS)
 
 
-def test_events_of_other_subsystems_are_none() -> None:
+def test_events_of_other_subsystems_are_passed_over() -> None:
     assert not has_removal(struct.pack('=IHHII', 16, 3 << 8 | 2, 0, 0, 0), OURS)
 
 
 @given(st.binary(max_size=100))
-def test_anything_is_read(octets: bytes) -> None:
+def test_any_octets_are_read(octets: bytes) -> None:
     has_removal(octets, OURS)

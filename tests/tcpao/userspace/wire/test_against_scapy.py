@@ -32,7 +32,7 @@ ORACLES = {'hmac-sha-1-96': 'HMAC-SHA-1-96', 'aes-128-cmac-96': 'AES-128-CMAC-96
         [b'', b'\x01\x01' + TIMESTAMPS, b'\x01\x01' + TIMESTAMPS + b'\x01' * 28]
     ),
 )
-def test_every_segment_of_a_conversation(
+def test_conversation_agrees_with_scapy(
     version: int,
     algorithm: str,
     isns: tuple[int, int],

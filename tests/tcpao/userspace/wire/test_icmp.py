@@ -51,7 +51,7 @@ def quoted_of(version: int) -> tuple[PacketPath, bytes]:
 
 
 @pytest.mark.parametrize(('version', 'kind', 'code'), HARD)
-def test_a_hard_error_about_an_established_connection_is_ignored(
+def test_hard_error_is_ignored_when_a_connection_is_established(
     version: int, kind: int, code: int
 ) -> None:
     core, sent = quoted_of(version)
@@ -67,9 +67,7 @@ def test_other_errors_pass(version: int, kind: int, code: int) -> None:
 
 
 @pytest.mark.parametrize(('version', 'kind', 'code'), HARD)
-def test_before_the_handshake_is_over_a_hard_error_passes(
-    version: int, kind: int, code: int
-) -> None:
+def test_hard_error_passes_before_the_handshake_is_over(version: int, kind: int, code: int) -> None:
     client, _ = ends(version)
     sent = client.make(SYN, SYN_OPTIONS)
     assert sent is not None
@@ -78,14 +76,14 @@ def test_before_the_handshake_is_over_a_hard_error_passes(
 
 
 @pytest.mark.parametrize(('version', 'kind', 'code'), HARD)
-def test_errors_about_anything_else_pass(version: int, kind: int, code: int) -> None:
+def test_error_passes_when_it_is_about_anything_else(version: int, kind: int, code: int) -> None:
     core, _ = quoted_of(version)
     message = error(packet(a_pair(version, port=50000), 1), kind, code)
     assert core.incoming(message) == message
 
 
 @given(st.sampled_from([4, 6]), st.data())
-def test_an_error_cut_short_passes_or_is_dropped(version: int, data: st.DataObject) -> None:
+def test_error_passes_or_is_dropped_when_cut_short(version: int, data: st.DataObject) -> None:
     core, sent = quoted_of(version)
     message = error(sent, 3 if version == 4 else 1, 4)
     at = data.draw(st.integers(0, len(message)))

@@ -57,11 +57,11 @@ def kinds(options: bytes) -> list[int]:
         (b'\x00' + AO_16, -1),
     ],
 )
-def test_the_option_is_found_where_it_is(options: bytes, at: int) -> None:
+def test_option_is_found_where_it_is(options: bytes, at: int) -> None:
     assert find_ao(options) == at
 
 
-def test_what_looks_like_it_inside_another_option_is_none() -> None:
+def test_option_is_not_found_inside_another_option() -> None:
     assert find_ao(bytes((8, 10)) + AO_16[:8]) == -1
 
 
@@ -85,7 +85,7 @@ def test_broken_options_are_refused(options: bytes) -> None:
 
 
 @given(st.binary(max_size=40))
-def test_anything_is_found_or_refused(options: bytes) -> None:
+def test_any_options_are_parsed_or_refused(options: bytes) -> None:
     try:
         at = find_ao(options)
     except MalformedError:
@@ -94,7 +94,7 @@ def test_anything_is_found_or_refused(options: bytes) -> None:
 
 
 @pytest.mark.parametrize('before', [b'', b'\x01\x01' + TIMESTAMPS, b'\x01', b'\x01\x01\x01'])
-def test_taken_out_the_rest_stays_a_multiple_of_four(before: bytes) -> None:
+def test_rest_is_a_multiple_of_four_when_the_option_is_out(before: bytes) -> None:
     options = before + AO_16 + b'\x01' * (-len(before) % 4)
     left = without_ao(options, len(before))
     assert len(left) % 4 == 0
@@ -106,12 +106,12 @@ def test_taken_out_the_rest_stays_a_multiple_of_four(before: bytes) -> None:
 
 
 @pytest.mark.parametrize('taken', [16, 20])
-def test_a_full_syn_of_linux_has_room_as_it_is(taken: int) -> None:
+def test_full_syn_of_linux_has_room_as_it_is(taken: int) -> None:
     assert make_room(SYN_OPTIONS, taken, syn=True) == SYN_OPTIONS
 
 
 @pytest.mark.parametrize('taken', [16, 20])
-def test_of_three_sack_blocks_the_most_recent_stays(taken: int) -> None:
+def test_most_recent_of_three_sack_blocks_stays(taken: int) -> None:
     full = b'\x01\x01' + TIMESTAMPS + b'\x01\x01' + sack(3)
     assert len(full) == 40
     cut = make_room(full, taken, syn=False)
@@ -124,19 +124,21 @@ def test_of_three_sack_blocks_the_most_recent_stays(taken: int) -> None:
 @pytest.mark.parametrize(
     ('blocks', 'taken', 'left'), [(4, 16, 2), (4, 20, 2), (3, 16, 2), (2, 20, 2), (1, 20, 1)]
 )
-def test_without_timestamps_more_blocks_stay(blocks: int, taken: int, left: int) -> None:
+def test_more_sack_blocks_stay_when_there_are_no_timestamps(
+    blocks: int, taken: int, left: int
+) -> None:
     cut = make_room(b'\x01\x01' + sack(blocks), taken, syn=False)
     assert cut is not None
     assert sack(left) in cut
     assert sack(left + 1) not in cut
 
 
-def test_padding_goes_before_blocks_do() -> None:
+def test_padding_goes_before_sack_blocks() -> None:
     options = b'\x01\x01' + TIMESTAMPS + b'\x01\x01' + sack(1)
     assert make_room(options, 20, syn=False) == TIMESTAMPS + sack(1)
 
 
-def test_a_syn_does_without_what_needs_no_answer() -> None:
+def test_syn_loses_options_that_need_no_answer() -> None:
     fast_open = bytes((34, 10)) + b'cookie!!'
     multipath = bytes((30, 12)) + bytes(10)
     cut = make_room(SYN_OPTIONS + fast_open + b'\x01\x01', 16, syn=True)
@@ -145,7 +147,7 @@ def test_a_syn_does_without_what_needs_no_answer() -> None:
     assert 30 not in kinds(make_room(SYN_OPTIONS + multipath, 20, syn=True) or b'')
 
 
-def test_what_fits_in_no_way_is_refused() -> None:
+def test_options_are_refused_when_they_cannot_fit() -> None:
     unknown = bytes((77, 38)) + bytes(36)
     assert make_room(unknown + b'\x01\x01', 16, syn=False) is None
 
@@ -153,7 +155,7 @@ def test_what_fits_in_no_way_is_refused() -> None:
 @given(
     st.binary(max_size=10).map(lambda words: words * 4), st.sampled_from([16, 20]), st.booleans()
 )
-def test_whatever_is_made_room_in_fits(options: bytes, taken: int, syn: bool) -> None:
+def test_any_options_fit_when_room_was_made(options: bytes, taken: int, syn: bool) -> None:
     try:
         cut = make_room(options, taken, syn)
     except MalformedError:
@@ -164,25 +166,25 @@ def test_whatever_is_made_room_in_fits(options: bytes, taken: int, syn: bool) ->
 # --- MSS ------------------------------------------------------------------------------------
 
 
-def test_our_tcp_sees_an_mss_that_leaves_room_for_the_longest_option() -> None:
+def test_mss_leaves_room_for_the_longest_option() -> None:
     seen = with_lower_mss(SYN_OPTIONS, 4, None)
     assert mss_of(seen) == 1460 - LONGEST_AO_OPTION
     assert seen[4:] == SYN_OPTIONS[4:], 'nothing else changes'
 
 
-def test_our_own_link_may_be_the_narrower_one() -> None:
+def test_mss_fits_our_own_link_when_it_is_narrower() -> None:
     assert mss_of(with_lower_mss(SYN_OPTIONS, 4, 1240)) == 1240 - LONGEST_AO_OPTION
 
 
 @pytest.mark.parametrize(('version', 'mss'), [(4, 536), (6, 1220)])
-def test_without_an_mss_option_one_is_put_in(version: int, mss: int) -> None:
+def test_mss_option_is_added_when_there_is_none(version: int, mss: int) -> None:
     seen = with_lower_mss(SACK_PERMITTED + b'\x01\x01', version, None)
     assert mss_of(seen) == mss - LONGEST_AO_OPTION
     assert SACK_PERMITTED in seen
     assert len(seen) % 4 == 0
 
 
-def test_a_segment_never_outgrows_a_netlink_attribute() -> None:
+def test_segment_never_outgrows_a_netlink_attribute() -> None:
     largest = bytes((2, 4, 0xFF, 0xFF))
     assert mss_of(with_lower_mss(largest, 4, 65495)) == LARGEST_MSS[4] - LONGEST_AO_OPTION
     assert 40 + 40 + LARGEST_MSS[4] <= 65531
@@ -195,12 +197,12 @@ def test_segment_fits_every_path_when_it_is_ipv6() -> None:
     assert 40 + 20 + LONGEST_AO_OPTION + mss == 1280
 
 
-def test_a_tiny_mss_is_not_made_an_attack() -> None:
+def test_tiny_mss_is_not_lowered_to_an_attack() -> None:
     assert mss_of(with_lower_mss(bytes((2, 4, 0, 60)), 4, None)) == 48
 
 
 @given(st.binary(max_size=36), st.sampled_from([4, 6]), st.none() | st.integers(0, 70000))
-def test_any_options_of_a_syn_are_lowered_or_refused(
+def test_any_syn_options_are_lowered_or_refused(
     options: bytes, version: int, ceiling: int | None
 ) -> None:
     try:

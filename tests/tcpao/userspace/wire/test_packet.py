@@ -49,13 +49,13 @@ def test_ip_options_are_passed_over() -> None:
 
 
 @VERSIONS
-def test_the_flow_names_both_ends_as_on_the_wire(version: int) -> None:
+def test_flow_names_both_ends_as_on_the_wire(version: int) -> None:
     pair = a_pair(version)
     expected = pair.local.packed + pair.remote.packed + struct.pack('!HH', pair.local_port, 179)
     assert flow_of(packet(pair, 1), 20 if version == 4 else 40) == expected
 
 
-def test_the_flow_of_a_packet_with_ip_options() -> None:
+def test_flow_is_found_when_there_are_ip_options() -> None:
     plain = packet(a_pair(), 1)
     assert flow_of(with_ip_options(plain), 24) == flow_of(plain, 20)
 
@@ -79,7 +79,7 @@ def test_ten_words_of_ipv4_header_are_not_taken_for_ipv6() -> None:
         (32, 0xF0, 'a data offset behind the end'),
     ],
 )
-def test_ipv4_that_is_not_one_whole_segment_is_refused(at: int, value: int, what: str) -> None:
+def test_ipv4_is_refused_when_it_is_not_one_whole_segment(at: int, value: int, what: str) -> None:
     octets = bytearray(packet(a_pair(), 1))
     assert locate(bytes(octets)) is not None
     octets[at] = value
@@ -98,13 +98,13 @@ def test_ipv6_extension_headers_are_refused(extension: int) -> None:
 
 @VERSIONS
 @pytest.mark.parametrize('change', [-1, 1])
-def test_octets_missing_or_too_many_are_refused(version: int, change: int) -> None:
+def test_packet_is_refused_when_its_length_is_wrong(version: int, change: int) -> None:
     octets = packet(a_pair(version), 1, 2, ACK, b'', b'payload')
     assert locate(octets[:-1] if change < 0 else octets + b'\0') is None
 
 
 @given(st.binary(max_size=200))
-def test_whatever_comes_is_found_or_refused(octets: bytes) -> None:
+def test_any_octets_are_parsed_or_refused(octets: bytes) -> None:
     place = locate(octets)
     if place is not None:
         start, data = place
@@ -112,7 +112,7 @@ def test_whatever_comes_is_found_or_refused(octets: bytes) -> None:
 
 
 @given(st.sampled_from([4, 6]), OPTIONS, OPTIONS, st.binary(max_size=100), st.booleans())
-def test_other_options_leave_everything_right(
+def test_checksum_is_right_when_options_are_replaced(
     version: int, old: bytes, new: bytes, payload: bytes, partial: bool
 ) -> None:
     octets = packet(a_pair(version), 7, 9, ACK, old, payload, partial=partial)
@@ -127,7 +127,7 @@ def test_other_options_leave_everything_right(
 
 
 @VERSIONS
-def test_a_wrong_checksum_stays_wrong(version: int) -> None:
+def test_wrong_checksum_stays_wrong(version: int) -> None:
     octets = bytearray(packet(a_pair(version), 7, 9, ACK, SYN_OPTIONS, b'payload'))
     octets[-1] ^= 1
     place = locate(bytes(octets))
@@ -136,7 +136,7 @@ def test_a_wrong_checksum_stays_wrong(version: int) -> None:
 
 
 @given(st.sampled_from([4, 6]), st.binary(max_size=99))
-def test_the_full_checksum_is_that_of_rfc_1071(version: int, payload: bytes) -> None:
+def test_full_checksum_is_that_of_rfc_1071(version: int, payload: bytes) -> None:
     octets = packet(a_pair(version), 7, 9, ACK, b'', payload)
     start = 20 if version == 4 else 40
     computed = full_checksum(octets, start)

@@ -23,7 +23,7 @@ ALL = [
 
 
 @pytest.mark.parametrize('vector', ALL)
-def test_vector(vector: Vector) -> None:
+def test_mac_is_that_of_the_vector(vector: Vector) -> None:
     message = octets(vector, 'mac_message_hex')
     # SNE and addresses, and for IPv4 the protocol.
     prefix = (
@@ -47,7 +47,7 @@ def test_vector(vector: Vector) -> None:
     st.integers(0, 2**32 - 1),
     st.binary(max_size=100),
 )
-def test_it_is_the_mac_that_verification_of_captures_computes(
+def test_mac_is_the_one_that_verification_computes(
     name: str, secret: bytes, context: bytes, sne: int, rest: bytes
 ) -> None:
     algorithm, master = ALGORITHMS[name], Secret(secret)
@@ -63,7 +63,7 @@ def test_every_suite_works_with_the_extra() -> None:
     assert supported() == set(ALGORITHMS)
 
 
-def test_without_pycryptodome_there_is_no_kmac(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kmac_is_missing_when_there_is_no_pycryptodome(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in sys.modules if name.startswith('Crypto')]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, 'Crypto', None)
