@@ -137,17 +137,25 @@ def _post(original: Any, self: Any) -> Any:
 
 def _init_neighbor(original: Any, self: Any, neighbor: Any, local: Any) -> Any:
     protection = protection_of(neighbor)
-    if protection is not None:
-        if neighbor['capability']['multi-session'] and len(neighbor.families()) > 1:
-            _narrow(neighbor)
-        if neighbor.name() in self.neighbors:
-            raise ConfigurationError(
-                protection.place,
-                'ikev2',
-                f'another neighbor block has the session {session_name(neighbor)} with '
-                f'{neighbor["peer-address"]} already',
-                'each session once',
-            )
+    if (
+        protection is not None
+        and neighbor['capability']['multi-session']
+        and len(neighbor.families()) > 1
+    ):
+        _narrow(neighbor)
+    before = self.neighbors.get(neighbor.name())
+    # Upstream's own check misses blocks with different listen ports: the later one would take the
+    # earlier one's place, plain or not.
+    if before is not None and protection is None:
+        protection = protection_of(before)
+    if before is not None and protection is not None:
+        raise ConfigurationError(
+            protection.place,
+            'ikev2',
+            f'another neighbor block has the session {session_name(neighbor)} with '
+            f'{neighbor["peer-address"]} already',
+            'each session once',
+        )
     return original(self, neighbor, local)
 
 

@@ -22,6 +22,7 @@ from tcpao.backend import Preference
 
 SERVICE = 'bgp'
 BGP_PORT = 179
+_IPV4_MAPPED = 0xFFFF << 32
 
 
 def policies_of(neighbors: Mapping[str, Any], chains: Chains) -> list[SessionPolicy]:
@@ -52,10 +53,10 @@ def _check_gating(neighbors: Iterable[Any]) -> None:
         protection = protection_of(neighbor)
         if protection is None:
             continue
-        address = neighbor['peer-address'].address()
+        address = _on_the_wire(neighbor)
         for other in open_ones:
-            start = other['peer-address'].address()
-            if start <= address < start + other.range_size and _same_family(neighbor, other):
+            start = _on_the_wire(other)
+            if start <= address < start + other.range_size:
                 raise ConfigurationError(
                     protection.place,
                     'ikev2',
@@ -64,8 +65,10 @@ def _check_gating(neighbors: Iterable[Any]) -> None:
                 )
 
 
-def _same_family(one: Any, other: Any) -> bool:
-    return bool(one['peer-address'].afi == other['peer-address'].afi)
+def _on_the_wire(neighbor: Any) -> int:
+    """Return the peer's address as an IPv6 address: an IPv4-mapped one is that of an IPv4 peer."""
+    address: int = neighbor['peer-address'].address()
+    return address + _IPV4_MAPPED if neighbor['peer-address'].ipv4() else address
 
 
 def _blame(policies: list[SessionPolicy], gated: Mapping[str, Any]) -> None:

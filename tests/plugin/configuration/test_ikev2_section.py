@@ -387,6 +387,21 @@ FAULTS: dict[str, tuple[str, str, str]] = {
         'ikev2',
         'another neighbor block covers 127.0.0.2 without protection',
     ),
+    'one address open in IPv6 form': (
+        neighbor() + neighbor(section='', peer='::ffff:127.0.0.2', local='::ffff:127.0.0.1'),
+        'ikev2',
+        'without protection',
+    ),
+    'a later open block in its place': (
+        neighbor() + neighbor(section='', more='    listen 1799;\n'),
+        'ikev2',
+        'already; expected each session once',
+    ),
+    'an earlier open block in its place': (
+        neighbor(section='', more='    listen 1799;\n') + neighbor(),
+        'ikev2',
+        'already; expected each session once',
+    ),
     'one pair of identities, two credentials': (
         neighbor()
         + neighbor(section=with_ids('psk-file s.psk; # second'), peer='127.0.0.3').replace(
