@@ -299,8 +299,7 @@ class Core:
         elif conn.phase is Phase.PROVING:
             proving.read(self.state, conn, seen, now)
         elif conn.phase is Phase.PROVEN:
-            if conn.doubt is not None:
-                rekeying.read(self.state, conn, seen, now)
+            rekeying.read(self.state, conn, seen, now)
             if conn.rotation is not None and conn.phase is Phase.PROVEN:
                 rotation.read(self.state, conn, seen, now)
 

@@ -60,6 +60,16 @@ class Rotation:
     """When we answered the DELETE of the old MKT."""
 
 
+@dataclass(slots=True)
+class Doubt:
+    """A doubt, after CHILD_SA_NOT_FOUND, that the peer still sends under the key in use."""
+
+    good: int | None = None
+    """Good segments at the first reading; None until then."""
+    until: float = 0.0
+    """Readings between the first one and this time decide nothing."""
+
+
 @dataclass(slots=True, eq=False)
 class Connection:
     """One socket pair: its MKT, the successor, and retiring MKTs."""
@@ -90,10 +100,7 @@ class Connection:
     began_last: bool = False
     rekey_failures: int = 0
     rekeys: int = 0
-    doubt: int | None = None
-    """After CHILD_SA_NOT_FOUND: good segments at that time; -1 until they have been read."""
-    doubt_until: float = 0.0
-    """Readings before this time don't count."""
+    doubt: Doubt | None = None
     manual: KeychainKeys | None = None
     """Its keys, if they come from a keychain."""
     replacement: RpSaRequested | None = None

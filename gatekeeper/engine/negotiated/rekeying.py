@@ -12,7 +12,7 @@ from gatekeeper.engine.negotiated.opening import offered
 from gatekeeper.reporting.events import EventName
 from gatekeeper.reporting.explanations import Explanation, explain
 from gatekeeper.reporting.reasons import BY_INSTALLER, Reason
-from gatekeeper.state.connection import Connection, Phase
+from gatekeeper.state.connection import Connection, Doubt, Phase
 from gatekeeper.state.deadlines import Due
 from gatekeeper.state.key_ids import NoKeyIdError
 from gatekeeper.state.limits import CEASE_BEFORE, DOUBT_FOR, rekey_patience, wait_before
@@ -289,21 +289,24 @@ def deleted(state: Store, conn: Connection, life: MktRecord, now: float) -> None
 def _doubt(state: Store, conn: Connection) -> None:
     """Check whether good segments still come: CHILD_SA_NOT_FOUND alone removes nothing."""
     if conn.doubt is None:
-        conn.doubt = -1
+        conn.doubt = Doubt()
         state.command(Probe(conn.pair, on=True))
         state.command(Read(conn.pair))
 
 
 def read(state: Store, conn: Connection, seen: KeyState, now: float) -> None:
     """Compare two readings after CHILD_SA_NOT_FOUND: the first, and the one after DOUBT_FOR."""
+    doubt = conn.doubt
+    if doubt is None:
+        return
     good = sum(key.good for key in seen.keys)
-    if conn.doubt == -1:
-        conn.doubt, conn.doubt_until = good, now + DOUBT_FOR
-        state.deadlines.set(Due.DOUBT, conn, conn.doubt_until)
-    elif conn.doubt is not None and now >= conn.doubt_until:
-        before, conn.doubt = conn.doubt, None
+    if doubt.good is None:
+        doubt.good, doubt.until = good, now + DOUBT_FOR
+        state.deadlines.set(Due.DOUBT, conn, doubt.until)
+    elif now >= doubt.until:
+        conn.doubt = None
         if conn.rotation is None:
             state.command(Probe(conn.pair, on=False))
-        if good <= before:
+        if good <= doubt.good:
             cause = 'the peer does not know the key and sends nothing under it'
             ending.abort(state, conn, cause, now)
