@@ -37,7 +37,7 @@ def main(role: str, mode: str, algorithm: str, version: int, octets: int) -> Non
     here = pair if role == 'client' else pair.reversed()
     mkt = Mkt(
         identity='bench',
-        pair=here,
+        protects=here,
         algorithm=ALGORITHMS[algorithm],
         tcp_options=True,
         send_id=1,

@@ -89,7 +89,7 @@ class UnguardAll:
 class Install:
     """Install an MKT; on a still closed connection it becomes Current and RNext.
 
-    A manual key (its pair is PeerPairs) goes on listening sockets only: on those that are open and,
+    A manual key (it protects PeerPairs) goes on listening sockets only: on those that are open and,
     until it is removed, on every new one.
     """
 

@@ -52,7 +52,7 @@ class Key:
             algorithm=mkt.algorithm,
             tcp_options=mkt.tcp_options,
             master_key=mkt.master_key,
-            pair=None if isinstance(mkt.pair, PeerPairs) else mkt.pair,
+            pair=None if isinstance(mkt.protects, PeerPairs) else mkt.protects,
         )
 
 

@@ -41,27 +41,21 @@ class SocketPair:
 
 
 @dataclass(frozen=True, slots=True)
-class PeerPairs(SocketPair):
+class PeerPairs:
     """Every connection from a peer's prefix to one of our service ports.
 
-    The peer's port and our address are arbitrary: the pair of a manual key on listening sockets.
-    Made by `of`.
+    The peer's port and our address are arbitrary: for a manual key on listening sockets.
     """
 
     prefix: IPNetwork
+    service_port: int
 
     def __post_init__(self) -> None:
-        if not 0 < self.local_port < 65536:
-            raise ValueError(f'{self.local_port} is not a TCP port')
-
-    @classmethod
-    def of(cls, prefix: IPNetwork, service_port: int) -> PeerPairs:
-        """Return all connections from `prefix` to `service_port`."""
-        anywhere: IPAddress = IPv4Address(0) if prefix.version == 4 else IPv6Address(0)
-        return cls(anywhere, service_port, prefix.network_address, 0, prefix)
+        if not 0 < self.service_port < 65536:
+            raise ValueError(f'{self.service_port} is not a TCP port')
 
     def __str__(self) -> str:
-        return f'{self.prefix} -> port {self.local_port}'
+        return f'{self.prefix} -> port {self.service_port}'
 
 
 def endpoint(address: IPAddress, port: int) -> str:
@@ -111,7 +105,8 @@ class Mkt:
 
     identity: str
     """AdminKeyName (RFC 7210): unique in this process, without secrets."""
-    pair: SocketPair
+    protects: SocketPair | PeerPairs
+    """The TCP connection identifier (RFC 5925 3.1)."""
     algorithm: Algorithm
     tcp_options: bool
     """True if the MAC covers TCP options other than TCP-AO (RFC 5925 3.1)."""
@@ -122,11 +117,17 @@ class Mkt:
     """End of the hard lifetime, seconds of CLOCK_BOOTTIME."""
 
     @property
+    def pair(self) -> SocketPair:
+        """Return the connection of an MKT that is for one only."""
+        assert isinstance(self.protects, SocketPair)
+        return self.protects
+
+    @property
     def peer(self) -> IPNetwork:
         """Return the peer's address as a host prefix; for a manual key its prefix."""
-        if isinstance(self.pair, PeerPairs):
-            return self.pair.prefix
-        return ip_network(self.pair.remote)
+        if isinstance(self.protects, PeerPairs):
+            return self.protects.prefix
+        return ip_network(self.protects.remote)
 
     def __eq__(self, other: object) -> bool:
         return self.identity == other.identity if isinstance(other, Mkt) else NotImplemented

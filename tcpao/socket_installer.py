@@ -180,7 +180,7 @@ class SocketInstaller(ABC, Generic[Handle]):
 
     def _install_on_listeners(self, mkt: Mkt) -> None:
         sockets = [socket for socket in self._open_listeners() if _awaits(socket, mkt)]
-        if not sockets and not isinstance(mkt.pair, PeerPairs):
+        if not sockets and not isinstance(mkt.protects, PeerPairs):
             raise InstallError(
                 Cause.NO_LISTENER,
                 f'no listening socket takes a SYN from {mkt.pair.remote} to '
@@ -316,8 +316,9 @@ def _refuse_if_used(socket: KeySocket, pair: SocketPair) -> None:
 
 
 def _awaits(socket: KeySocket, mkt: Mkt) -> bool:
-    anywhere = isinstance(mkt.pair, PeerPairs)
-    return socket.hears(mkt.peer, None if anywhere else mkt.pair.local, mkt.pair.local_port)
+    if isinstance(mkt.protects, PeerPairs):
+        return socket.hears(mkt.peer, None, mkt.protects.service_port)
+    return socket.hears(mkt.peer, mkt.protects.local, mkt.protects.local_port)
 
 
 def _refuse_if_in_use(pair: SocketPair, key: InstalledKey) -> None:

@@ -249,7 +249,7 @@ class Core:
         return conn, next((life for life in lives if life.name == mkt.identity), None)
 
     def _installed(self, mkt: Mkt, where: Where, now: float) -> None:
-        if isinstance(mkt.pair, PeerPairs):
+        if isinstance(mkt.protects, PeerPairs):
             chains.posted(self.state, mkt)
             return
         conn, life = self._find(mkt)
@@ -267,7 +267,7 @@ class Core:
             rekeying.installed(self.state, conn, life, now)
 
     def _not_installed(self, event: Failed, mkt: Mkt, where: Where, now: float) -> None:
-        if isinstance(mkt.pair, PeerPairs):
+        if isinstance(mkt.protects, PeerPairs):
             chains.not_posted(self.state, event, mkt, now)
             return
         conn, life = self._find(mkt)
@@ -283,7 +283,7 @@ class Core:
             rekeying.not_installed(self.state, conn, life, event, now)
 
     def _removed(self, mkt: Mkt, where: Where) -> None:
-        if isinstance(mkt.pair, PeerPairs):
+        if isinstance(mkt.protects, PeerPairs):
             mkt.master_key.wipe()
             return
         conn, life = self._find(mkt)

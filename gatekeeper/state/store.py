@@ -236,7 +236,7 @@ class Store:
         life.hard_at = now + life.lifetime
         life.mkt = Mkt(
             identity=life.name,
-            pair=life.pair,
+            protects=life.pair,
             algorithm=ALGORITHMS[keys.suite],
             tcp_options=keys.tcp_options,
             send_id=life.send_id,

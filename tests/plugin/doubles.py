@@ -42,7 +42,7 @@ from tests.plugin.peers import SECONDS
 def an_mkt(pair: SocketPair) -> Mkt:
     return Mkt(
         identity=f'test {pair}',
-        pair=pair,
+        protects=pair,
         algorithm=ALGORITHMS['hmac-sha-1-96'],
         tcp_options=True,
         send_id=1,

@@ -55,7 +55,7 @@ def mkts(
     def end(name: str, pair: SocketPair, send_id: int, recv_id: int) -> Mkt:
         return Mkt(
             identity=f'{name} {pair} {ids} {secret!r} {algorithm} {tcp_options}',
-            pair=pair,
+            protects=pair,
             algorithm=ALGORITHMS[algorithm],
             tcp_options=tcp_options,
             send_id=send_id,

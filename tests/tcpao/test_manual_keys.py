@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 
 import pytest
 
@@ -30,7 +30,7 @@ def manual(bench: Bench, numbers: tuple[int, int] = (2, 1), prefix: IPNetwork | 
     """The server's side of the key that `mkts` makes, for every connection of the peer."""
     return Mkt(
         identity=f'manual {numbers}',
-        pair=PeerPairs.of(prefix or host(bench), PORT),
+        protects=PeerPairs(prefix or host(bench), PORT),
         algorithm=ALGORITHMS['hmac-sha-1-96'],
         tcp_options=True,
         send_id=numbers[0],
@@ -166,10 +166,8 @@ def test_deny_key_changes_ids_without_a_gap(bench: Bench) -> None:
 
 
 def test_pairs_of_a_peer_name_none_of_its_ports() -> None:
-    pairs = PeerPairs.of(ip_network('10.0.0.2/32'), 179)
-    assert str(pairs) == '10.0.0.2/32 -> port 179'
-    assert pairs != SocketPair(pairs.local, 179, pairs.remote, 1)
+    assert str(PeerPairs(ip_network('10.0.0.2/32'), 179)) == '10.0.0.2/32 -> port 179'
     with pytest.raises(ValueError, match='not a TCP port'):
-        PeerPairs.of(ip_network('10.0.0.2/32'), 0)
+        PeerPairs(ip_network('10.0.0.2/32'), 0)
     with pytest.raises(ValueError, match='not a TCP port'):
-        SocketPair(pairs.remote, 179, pairs.remote, 0)
+        SocketPair(ip_address('10.0.0.1'), 179, ip_address('10.0.0.2'), 0)

@@ -34,7 +34,7 @@ from gatekeeper.state.mkt_record import MktRecord, MktState
 from gatekeeper.state.store import Store
 from keymaterial import Secret
 from tcpao.installer import Failed, Install, KeyState, Where
-from tcpao.mkt import Mkt, SocketPair
+from tcpao.mkt import Mkt, PeerPairs, SocketPair
 
 _ON_SOCKET = frozenset({MktState.INSTALLED, MktState.IN_USE, MktState.RETIRING})
 
@@ -367,22 +367,32 @@ def _name(key: ChainKey) -> str:
 def begin_life(
     state: Store, policy: SessionPolicy, pair: SocketPair, key: ChainKey, now: float
 ) -> MktRecord:
-    """Return the record of an operator's MKT for this pair, with its own copy of the secret."""
-    assert policy.keychain is not None
+    """Return the record of an operator's MKT for this connection."""
+    mkt = mkt_of(state, policy, pair, key)
     life = MktRecord(
-        name=f'{policy.keychain.name}/key {key.number}/{state.next_name()}',
+        name=mkt.identity,
         peer='',
         session_key=policy.key,
         pair=pair,
         send_id=key.send_id,
         initiator=True,
         recv_id=key.recv_id,
+        mkt=mkt,
         installed_at=now,
         hard_at=inf,
     )
-    life.mkt = Mkt(
-        identity=life.name,
-        pair=pair,
+    life.move(MktState.NEGOTIATING)
+    return life
+
+
+def mkt_of(
+    state: Store, policy: SessionPolicy, protects: SocketPair | PeerPairs, key: ChainKey
+) -> Mkt:
+    """Return the MKT of an operator's key, with its own copy of the secret."""
+    assert policy.keychain is not None
+    return Mkt(
+        identity=f'{policy.keychain.name}/key {key.number}/{state.next_name()}',
+        protects=protects,
         algorithm=key.algorithm,
         tcp_options=key.tcp_options,
         send_id=key.send_id,
@@ -390,5 +400,3 @@ def begin_life(
         master_key=Secret(key.master_key.reveal()),
         not_after=inf,
     )
-    life.move(MktState.NEGOTIATING)
-    return life

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from ipaddress import ip_network
 
-from gatekeeper.engine.keychains.connection_keys import KeychainKeys, begin_life
+from gatekeeper.engine.keychains.connection_keys import KeychainKeys, begin_life, mkt_of
 from gatekeeper.errors import PolicyError
 from gatekeeper.policy.deny_ids import chains_of, deny_ids, keys_towards
 from gatekeeper.policy.keychain import ChainKey
@@ -82,7 +82,7 @@ def renew(state: Store, subject: object, now: float) -> None:
     """Make listeners and connections what the chains require now (Due.CHAINS)."""
     wall = state.wall(now)
     chains = chains_of(state.policies.values())
-    _post_all(state, now)
+    _post_all(state, wall)
     for conn in list(state.connections.values()):
         if conn.manual is not None:
             conn.manual.sync(state, conn, now)
@@ -97,12 +97,12 @@ def renew(state: Store, subject: object, now: float) -> None:
 # --- listening sockets --------------------------------------------------------------------------
 
 
-def _post_all(state: Store, now: float) -> None:
+def _post_all(state: Store, wall: float) -> None:
     wanted: dict[ListenerKeyId, tuple[SessionPolicy, ChainKey]] = {}
     for policy, chain in chains_of(state.policies.values()):
         if policy.listen_port is None:
             continue
-        for key in chain.accepted(state.wall(now)):
+        for key in chain.accepted(wall):
             place = (policy.remote, policy.listen_port, key.send_id, key.recv_id)
             wanted.setdefault(place, (policy, key))
     for place, posted in list(state.keys_on_listeners.items()):
@@ -111,16 +111,14 @@ def _post_all(state: Store, now: float) -> None:
             _take_down(state, place)
     for place, (policy, key) in wanted.items():
         if place not in state.keys_on_listeners:
-            _post(state, place, policy, key, now)
+            _post(state, place, policy, key)
 
 
-def _post(
-    state: Store, place: ListenerKeyId, policy: SessionPolicy, key: ChainKey, now: float
-) -> None:
+def _post(state: Store, place: ListenerKeyId, policy: SessionPolicy, key: ChainKey) -> None:
     remote, port, _, _ = place
-    life = begin_life(state, policy, PeerPairs.of(ip_network(remote), port), key, now)
-    state.keys_on_listeners[place] = ListenerKey(policy, key, life.key)
-    state.command(Install(life.key, Where.LISTENER))
+    mkt = mkt_of(state, policy, PeerPairs(ip_network(remote), port), key)
+    state.keys_on_listeners[place] = ListenerKey(policy, key, mkt)
+    state.command(Install(mkt, Where.LISTENER))
 
 
 def _take_down(state: Store, place: ListenerKeyId) -> None:
@@ -129,7 +127,8 @@ def _take_down(state: Store, place: ListenerKeyId) -> None:
 
 
 def _posted_as(state: Store, mkt: Mkt) -> ListenerKeyId | None:
-    place = (mkt.peer.network_address, mkt.pair.local_port, mkt.send_id, mkt.recv_id)
+    assert isinstance(mkt.protects, PeerPairs)
+    place = (mkt.peer.network_address, mkt.protects.service_port, mkt.send_id, mkt.recv_id)
     there = state.keys_on_listeners.get(place)
     return place if there is not None and there.mkt == mkt else None
 
@@ -146,7 +145,7 @@ def posted(state: Store, mkt: Mkt) -> None:
             recv_id=entry.mkt.recv_id,
             algorithm=entry.mkt.algorithm.name,
             backend=state.backend,
-            pair=entry.mkt.pair,
+            pair=entry.mkt.protects,
         )
 
 

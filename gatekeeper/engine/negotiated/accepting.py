@@ -270,7 +270,7 @@ def not_removed(state: Store, mkt: Mkt, failure: Failed, now: float) -> None:
             EventName.REFUSED,
             step='taking a key off the listener',
             cause=failure.text,
-            pair=mkt.pair,
+            pair=mkt.protects,
             send_id=mkt.send_id,
         )
         state.deadlines.set(Due.LISTENER, mkt, now + RETRY_REMOVE)

@@ -15,9 +15,26 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Final
 
-from tcpao.installer import Abort, Cause, Command, Event, Failed, Probe, Prune
+from tcpao.installer import (
+    Abort,
+    Cause,
+    Close,
+    Command,
+    Event,
+    Failed,
+    Guard,
+    GuardAll,
+    Install,
+    Probe,
+    Prune,
+    Read,
+    Remove,
+    SetRNext,
+    Unguard,
+    UnguardAll,
+)
 from tcpao.key_socket import InstallError, KeySocket
-from tcpao.mkt import PeerPairs, SocketPair
+from tcpao.mkt import SocketPair
 from tcpao.userspace.client.channel import Channel
 from tcpao.userspace.client.installer import UserspaceInstaller
 from tcpao.userspace.protocol.messages import Request
@@ -119,7 +136,10 @@ def _gone(job: _Job) -> Failed:
 
 def _pair_of(command: Command) -> SocketPair | None:
     """Return the connection of a command; None for a command about listening sockets."""
-    if isinstance(command, Prune):
-        return command.keep.pair if not isinstance(command.keep.pair, PeerPairs) else None
-    pair = getattr(command, 'pair', None) or getattr(getattr(command, 'mkt', None), 'pair', None)
-    return pair if isinstance(pair, SocketPair) else None
+    match command:
+        case Read(pair) | Close(pair) | Abort(pair) | Probe(pair):
+            return pair
+        case Install(mkt) | Remove(mkt) | SetRNext(mkt) | Prune(mkt):
+            return mkt.protects if isinstance(mkt.protects, SocketPair) else None
+        case Guard() | GuardAll() | Unguard() | UnguardAll():
+            return None

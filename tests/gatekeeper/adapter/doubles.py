@@ -22,7 +22,7 @@ def an_mkt(not_after: float) -> Mkt:
     """An MKT of PAIR with this end, in seconds of CLOCK_BOOTTIME."""
     return Mkt(
         identity='test',
-        pair=PAIR,
+        protects=PAIR,
         algorithm=ALGORITHMS['hmac-sha-1-96'],
         tcp_options=True,
         send_id=1,

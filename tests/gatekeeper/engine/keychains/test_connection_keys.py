@@ -639,7 +639,7 @@ def test_two_sessions_of_one_peer_share_a_chain_on_the_listener() -> None:
     assert listening(r2) == [1]
     installs = [c for c in r2.installer.submitted if isinstance(c, Install)]
     assert len(installs) == 1
-    assert isinstance(installs[0].mkt.pair, PeerPairs)
+    assert isinstance(installs[0].mkt.protects, PeerPairs)
     (first,) = sessions('r1', [key(1)])
     pair = replace(PAIR, local_port=40002)
     second = replace(first, key='r1 other', source_port=40002)
