@@ -215,9 +215,9 @@ class Core:
             case Done(Remove(mkt, where)):
                 self._removed(mkt, where)
             case Failed(Remove(mkt, Where.CONNECTION)):
-                conn, life = self._find(mkt)
-                if conn is not None and life is not None:
-                    rotation.not_removed(state, conn, life, event, now)
+                found = self._find(mkt)
+                if found is not None:
+                    rotation.not_removed(state, *found, event, now)
             case Failed(Remove(mkt, Where.LISTENER)):
                 accepting.not_removed(state, mkt, event, now)
             case Failed(Read(pair)):
@@ -243,18 +243,21 @@ class Core:
 
     # --- the installer's answers ----------------------------------------------------------------
 
-    def _find(self, mkt: Mkt) -> tuple[Connection | None, MktRecord | None]:
+    def _find(self, mkt: Mkt) -> tuple[Connection, MktRecord] | None:
         conn = self.state.connections.get(mkt.pair)
-        lives = conn.mkts() if conn is not None else []
-        return conn, next((life for life in lives if life.name == mkt.identity), None)
+        if conn is None:
+            return None
+        named = (life for life in conn.mkts() if life.name == mkt.identity)
+        return next(((conn, life) for life in named), None)
 
     def _installed(self, mkt: Mkt, where: Where, now: float) -> None:
         if isinstance(mkt.protects, PeerPairs):
             chains.posted(self.state, mkt)
             return
-        conn, life = self._find(mkt)
-        if conn is None or life is None:
+        found = self._find(mkt)
+        if found is None:
             return
+        conn, life = found
         if conn.phase is Phase.ENDING:
             life.move(MktState.INSTALLED)
         elif where is Where.LISTENER:
@@ -270,9 +273,10 @@ class Core:
         if isinstance(mkt.protects, PeerPairs):
             chains.not_posted(self.state, event, mkt, now)
             return
-        conn, life = self._find(mkt)
-        if conn is None or life is None or conn.phase is Phase.ENDING:
+        found = self._find(mkt)
+        if found is None or found[0].phase is Phase.ENDING:
             return
+        conn, life = found
         if where is Where.LISTENER:
             accepting.not_installed(self.state, conn, event, now)
         elif life is conn.mkt_in_use or conn.phase is Phase.NEGOTIATING:
@@ -286,9 +290,9 @@ class Core:
         if isinstance(mkt.protects, PeerPairs):
             mkt.master_key.wipe()
             return
-        conn, life = self._find(mkt)
-        if where is Where.CONNECTION and conn is not None and life is not None:
-            rotation.removed(self.state, conn, life)
+        found = self._find(mkt)
+        if where is Where.CONNECTION and found is not None:
+            rotation.removed(self.state, *found)
 
     def _read(self, pair: SocketPair, seen: KeyState, now: float) -> None:
         conn = self.state.connections.get(pair)

@@ -140,10 +140,11 @@ def _prepared(state: Store, event: ike.RpSaPrepared | ike.RpSaAbandoned, now: fl
 
 
 def _negotiated(state: Store, event: ike.RpSaNegotiated, now: float) -> None:
-    conn, life = state.exchanges.pop(event.exchange, (None, None))
-    if conn is None or life is None:
+    asked = state.exchanges.pop(event.exchange, None)
+    if asked is None:
         event.keys.master_key.wipe()
         return
+    conn, life = asked
     life.exchange = None
     if life is conn.mkt_in_use:
         opening.negotiated(state, conn, event.keys, now)
@@ -152,9 +153,10 @@ def _negotiated(state: Store, event: ike.RpSaNegotiated, now: float) -> None:
 
 
 def _failed(state: Store, event: ike.RpSaFailed, now: float) -> None:
-    conn, life = state.exchanges.pop(event.exchange, (None, None))
-    if conn is None or life is None:
+    asked = state.exchanges.pop(event.exchange, None)
+    if asked is None:
         return
+    conn, life = asked
     life.exchange = None
     if life is conn.mkt_in_use:
         opening.refused(state, conn, event, now)
