@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from keymaterial import Secret
-from tcpao.installer import Done, Install, Where
+from tcpao.installer import Done, Install, Installer, Where
 from tcpao.kernel.installer import LinuxInstaller
 from tcpao.mkt import ALGORITHMS, Mkt, SocketPair
-from tcpao.socket_installer import SocketInstaller
 from tcpao.userspace.client.backend import UserspaceBackend
 
 ADDRESSES = {4: ('10.9.0.1', '10.9.0.2'), 6: ('fd09::1', 'fd09::2')}
@@ -26,7 +25,7 @@ CHUNK = 256 * 1024
 def main(role: str, mode: str, algorithm: str, version: int, octets: int) -> None:
     """Send or read so many octets, and print the cost."""
     backend = UserspaceBackend() if mode == 'userspace' else None
-    installer: SocketInstaller[Any] | None = None
+    installer: Installer[Any] | None = None
     if backend is not None:
         backend.start()
         installer = backend.connection_installer()
@@ -87,7 +86,7 @@ def main(role: str, mode: str, algorithm: str, version: int, octets: int) -> Non
         backend.stop()
 
 
-def _do(installer: SocketInstaller[Any], command: Install) -> None:
+def _do(installer: Installer[Any], command: Install) -> None:
     installer.submit(command)
     (event,) = installer.events()
     assert isinstance(event, Done), event

@@ -27,9 +27,8 @@ from ikev2.udp import UdpSockets
 from keymaterial import Secret
 from tcpao.backend import Backend, Preference
 from tcpao.backend_choice import choose
-from tcpao.installer import Done, Install, Where
+from tcpao.installer import Done, Install, Installer, Where
 from tcpao.mkt import Algorithm, Mkt, SocketPair
-from tcpao.socket_installer import SocketInstaller
 
 CLONE_NEWNET = 0x40000000
 
@@ -144,7 +143,7 @@ def _signing(sock: socket.socket, target: tuple[str, int], key: TcpKey | None) -
 
 
 def _give(
-    installer: SocketInstaller[socket.socket], sock: socket.socket, pair: SocketPair, key: TcpKey
+    installer: Installer[socket.socket], sock: socket.socket, pair: SocketPair, key: TcpKey
 ) -> None:
     mkt = Mkt(
         f'impostor {pair}',

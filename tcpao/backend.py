@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from tcpao.installer import Capabilities
+from tcpao.installer import Capabilities, Installer
 from tcpao.mkt import IPAddress
 from tcpao.refusal import DroppedSyn
-from tcpao.socket_installer import SocketInstaller
 
 
 class BackendError(Exception):
@@ -68,13 +67,13 @@ class Backend(Protocol):
     def capabilities(self) -> Capabilities:
         """Return the capabilities of this backend, once started."""
 
-    def listener_installer(self) -> SocketInstaller[socket.socket]:
+    def listener_installer(self) -> Installer[socket.socket]:
         """Return an installer for the thread that owns the listening sockets."""
 
-    def connection_installer(self) -> SocketInstaller[socket.socket]:
+    def connection_installer(self) -> Installer[socket.socket]:
         """Return an installer for a thread that owns connections and may wait."""
 
-    def background_installer(self) -> SocketInstaller[socket.socket]:
+    def background_installer(self) -> Installer[socket.socket]:
         """Return an installer for the thread that owns the connections and never waits.
 
         Its events may come later, see its `fileno`.

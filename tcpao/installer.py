@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from tcpao.mkt import IPNetwork, Mkt, SocketPair
+
+Handle = TypeVar('Handle', contravariant=True)
 
 
 class Where(StrEnum):
@@ -255,10 +257,44 @@ class Capabilities:
     """True if sent segments are counted too; Linux counts received ones only."""
 
 
-class Installer(Protocol):
-    """An installer of keys, used by one thread only."""
+class Installer(Protocol[Handle]):
+    """An installer of keys, used by one thread only; `Handle` is the socket type of the owner."""
 
-    def capabilities(self) -> Capabilities: ...
+    def capabilities(self) -> Capabilities:
+        """Return the capabilities of this backend, asked of the system."""
+
+    def add_connection(self, pair: SocketPair, handle: Handle) -> None:
+        """Manage the keys of a connected socket, or of a bound one about to connect.
+
+        Raises InstallError (GONE) if the socket isn't this connection: better than a key on the
+        wrong one.
+        """
+
+    def add_accepted(self, pair: SocketPair, handle: Handle) -> None:
+        """Manage the keys of a socket that a listener has accepted, as `add_connection`.
+
+        Raises InstallError (REFUSED) too if the backend cannot tell that the peer has made the
+        handshake just now: a recorded handshake must not pass for one.
+        """
+
+    def drop_connection(self, pair: SocketPair) -> None:
+        """Forget a connection; its keys end with the socket, which its owner closes."""
+
+    def add_listener(self, handle: Handle) -> None:
+        """Manage the keys of a bound socket that listens or is about to.
+
+        The socket gets the deny keys and the MKTs that are active for it. Raises InstallError on
+        failure: then the socket has no key, is not known here, and must not listen.
+        """
+
+    def drop_listener(self, handle: Handle) -> None:
+        """Forget a listening socket, which its owner closes; its keys stay until then."""
+
+    def fileno(self) -> int | None:
+        """Return a descriptor that is readable when `events` has a new event.
+
+        None if each event is ready as soon as its command was submitted.
+        """
 
     def submit(self, command: Command) -> None:
         """Start to execute a command; its Done, Failed or KeyState comes from `events`."""

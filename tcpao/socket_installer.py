@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar, assert_never
+from typing import assert_never
 
 from tcpao.deny_keys import (
     DenyKeys,
@@ -30,7 +30,9 @@ from tcpao.installer import (
     Failed,
     Guard,
     GuardAll,
+    Handle,
     Install,
+    Installer,
     KeyCounters,
     KeyState,
     Probe,
@@ -45,13 +47,11 @@ from tcpao.installer import (
 from tcpao.key_socket import InstalledKey, InstallError, Key, KeySocket
 from tcpao.mkt import Mkt, PeerPairs, SocketPair
 
-Handle = TypeVar('Handle')
-
 _READS = 8
 """Reads until the counters of a socket that receives meanwhile are of one moment."""
 
 
-class SocketInstaller(ABC, Generic[Handle]):
+class SocketInstaller(Installer[Handle], ABC):
     """An executor of the installer's commands; `Handle` is the socket type of the owner."""
 
     def __init__(
@@ -71,54 +71,32 @@ class SocketInstaller(ABC, Generic[Handle]):
     # --- sockets, handed over by their owner ------------------------------------------------
 
     def add_connection(self, pair: SocketPair, handle: Handle) -> None:
-        """Manage the keys of a connected socket, or of a bound one about to connect.
-
-        Raises InstallError (GONE) if the socket isn't this connection: better than a key on the
-        wrong one.
-        """
         socket = self._wrap(handle)
         if not socket.is_open() or not socket.carries(pair):
             raise InstallError(Cause.GONE, f'the socket handed over is not {pair}')
         self._connections[pair] = socket
 
     def add_accepted(self, pair: SocketPair, handle: Handle) -> None:
-        """Manage the keys of a socket that a listener has accepted, as `add_connection`.
-
-        Raises InstallError (REFUSED) too if the backend cannot tell that the peer has made the
-        handshake just now: a recorded handshake must not pass for one.
-        """
         self.add_connection(pair, handle)
 
     def drop_connection(self, pair: SocketPair) -> None:
-        """Forget a connection; its keys end with the socket, which its owner closes."""
         self._connections.pop(pair, None)
 
     def add_listener(self, handle: Handle) -> None:
-        """Manage the keys of a bound socket that listens or is about to.
-
-        The socket gets the deny keys and the MKTs that are active for it. Raises InstallError on
-        failure: then the socket has no key, is not known here, and must not listen.
-        """
         socket = self._wrap(handle)
         awaited = [mkt for mkt in self._on_listeners.values() if _awaits(socket, mkt)]
         self._deny_keys.put_on(socket, [(socket, Key.of(mkt)) for mkt in awaited])
         self._listeners.append((handle, socket))
 
     def drop_listener(self, handle: Handle) -> None:
-        """Forget a listening socket, which its owner closes; its keys stay until then."""
         self._listeners = [known for known in self._listeners if known[0] is not handle]
 
     # --- the installer's interface ----------------------------------------------------------
 
     @abstractmethod
-    def capabilities(self) -> Capabilities:
-        """Return the capabilities of this backend, asked of the system."""
+    def capabilities(self) -> Capabilities: ...
 
     def fileno(self) -> int | None:
-        """Return a descriptor that is readable when `events` has a new event.
-
-        None if each event is ready as soon as its command was submitted.
-        """
         return None
 
     def submit(self, command: Command) -> None:
@@ -130,7 +108,6 @@ class SocketInstaller(ABC, Generic[Handle]):
         self._events.append(event)
 
     def events(self) -> list[Event]:
-        """Return everything that happened since the last call, oldest first."""
         events, self._events = self._events, []
         return events
 

@@ -15,9 +15,8 @@ from gatekeeper.adapter.closing import ClosingSockets
 from gatekeeper.adapter.sockets import ProtectedSocket, ProtectedSockets
 from gatekeeper.adapter.wakeup import COMMANDS, Wakeup
 from gatekeeper.clock import LATE, boottime
-from tcpao.installer import Abort, Close, Command, Event, Remove
+from tcpao.installer import Abort, Close, Command, Event, Installer, Remove
 from tcpao.mkt import SocketPair
-from tcpao.socket_installer import SocketInstaller
 
 PROOF_WITHIN = 15.0
 """Seconds after which a socket that was not proven is closed; the gatekeeper's own limit, which has
@@ -72,7 +71,7 @@ class Driver:
     def __init__(
         self,
         gatekeeper: CommandSource,
-        installer: SocketInstaller[socket.socket],
+        installer: Installer[socket.socket],
         daemon: Daemon,
     ) -> None:
         self._gatekeeper = gatekeeper

@@ -15,8 +15,8 @@ from typing import Any
 
 from gatekeeper.adapter.wakeup import Wakeup
 from gatekeeper.policy.addresses import address_of
+from tcpao.installer import Installer
 from tcpao.mkt import SocketPair
-from tcpao.socket_installer import SocketInstaller
 
 _ABORT_ON_CLOSE = struct.pack('ii', 1, 0)
 
@@ -66,7 +66,7 @@ class ProtectedSockets:
 
     def __init__(
         self,
-        installer: SocketInstaller[socket.socket],
+        installer: Installer[socket.socket],
         gone: Callable[[SocketPair], None],
         waker: Wakeup,
     ) -> None:

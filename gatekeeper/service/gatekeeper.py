@@ -37,11 +37,11 @@ from tcpao.installer import (
     ConnectionGone,
     ConnectionUp,
     Event,
+    Installer,
 )
 from tcpao.key_socket import InstallError
 from tcpao.mkt import Mkt, SocketPair
 from tcpao.second_net.client import SecondNet
-from tcpao.socket_installer import SocketInstaller
 
 __all__ = ['Gatekeeper', 'GatekeeperError']
 
@@ -304,7 +304,7 @@ class Gatekeeper:
 
     # --- the thread that owns the connections ---------------------------------------------------
 
-    def connection_installer(self) -> SocketInstaller[socket.socket]:
+    def connection_installer(self) -> Installer[socket.socket]:
         """Return the installer for the thread that owns the connections; the listeners' is
         separate.
         """

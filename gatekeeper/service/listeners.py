@@ -20,19 +20,19 @@ from tcpao.installer import (
     Guard,
     GuardAll,
     Install,
+    Installer,
     Remove,
     Unguard,
     UnguardAll,
     Where,
 )
 from tcpao.key_socket import InstallError
-from tcpao.socket_installer import SocketInstaller
 
 
 class Listeners:
     """Every listening socket that could receive a protected neighbor's SYN."""
 
-    def __init__(self, installer: SocketInstaller[socket.socket]) -> None:
+    def __init__(self, installer: Installer[socket.socket]) -> None:
         self._installer = installer
         self._sockets: dict[int, socket.socket] = {}
         """By the daemon's descriptor."""

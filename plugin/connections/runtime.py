@@ -32,8 +32,8 @@ from plugin.connections.incoming import IncomingConnections
 from plugin.connections.peers import protection_in_force
 from plugin.connections.waits import Waits
 from plugin.log import LOG, Recorder
+from tcpao.installer import Installer
 from tcpao.mkt import IPAddress
-from tcpao.socket_installer import SocketInstaller
 
 
 class Runtime(Context):
@@ -43,7 +43,7 @@ class Runtime(Context):
         self,
         reactor: Any,
         gatekeeper: Gatekeeper,
-        installer: SocketInstaller[socket.socket],
+        installer: Installer[socket.socket],
         recorder: Recorder,
         secret_files: Sequence[KeyTable | IkeKeyLog] = (),
     ) -> None:

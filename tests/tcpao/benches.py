@@ -22,9 +22,9 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
+from tcpao.installer import Installer
 from tcpao.kernel.installer import LinuxInstaller
 from tcpao.mkt import IPAddress, SocketPair
-from tcpao.socket_installer import SocketInstaller
 from tcpao.userspace.rules.interface import Kind
 from tests.doubles.memory_installer import MemoryInstaller, MemorySocket, Network
 from tests.tcpao.userspace.forked import ForkedBackend
@@ -79,8 +79,8 @@ class Listener(ABC):
 class Bench(ABC):
     """`client` and `server` are installers; `a`, `b` and `c` addresses of one family."""
 
-    client: SocketInstaller[Any]
-    server: SocketInstaller[Any]
+    client: Installer[Any]
+    server: Installer[Any]
     a: IPAddress
     b: IPAddress
     c: IPAddress
@@ -94,7 +94,7 @@ class Bench(ABC):
     def listen(self, address: IPAddress, port: int) -> Listener: ...
 
     @abstractmethod
-    def another_installer(self) -> SocketInstaller[Any]:
+    def another_installer(self) -> Installer[Any]:
         """One that knows nothing of the others, as of another process."""
 
     @abstractmethod
@@ -161,7 +161,7 @@ class MemoryBench(Bench):
     def listen(self, address: IPAddress, port: int) -> Listener:
         return MemoryListener(self.network.listen(address, port))
 
-    def another_installer(self) -> SocketInstaller[Any]:
+    def another_installer(self) -> Installer[Any]:
         return MemoryInstaller(self.network)
 
     def wait_until(self, condition: Callable[[], bool]) -> None:
@@ -261,7 +261,7 @@ class KernelBench(Bench):
         sock.listen()
         return KernelListener(sock)
 
-    def another_installer(self) -> SocketInstaller[Any]:
+    def another_installer(self) -> Installer[Any]:
         return LinuxInstaller()
 
     def bound(self, address: IPAddress, port: int) -> socket.socket:
@@ -293,7 +293,7 @@ class UserspaceBench(KernelBench):
         self.backend.start()
         super().__init__(version)
 
-    def another_installer(self) -> SocketInstaller[Any]:
+    def another_installer(self) -> Installer[Any]:
         return self.backend.connection_installer()
 
     def refusals(self) -> int:

@@ -21,6 +21,7 @@ from tcpao.installer import (
     Guard,
     GuardAll,
     Install,
+    Installer,
     KeyState,
     Probe,
     Prune,
@@ -33,7 +34,6 @@ from tcpao.installer import (
 )
 from tcpao.key_socket import InstallError
 from tcpao.mkt import ALGORITHMS, IPNetwork, Mkt, SocketPair
-from tcpao.socket_installer import SocketInstaller
 from tests.tcpao.benches import Bench, Connection, Listener
 
 PORT = 179
@@ -67,19 +67,19 @@ def mkts(
     return end('client', pair, *ids), end('server', pair.reversed(), ids[1], ids[0])
 
 
-def answer(installer: SocketInstaller[object], command: Command) -> Event:
+def answer(installer: Installer[object], command: Command) -> Event:
     installer.submit(command)
     events = installer.events()
     assert len(events) == 1
     return events[0]
 
 
-def do(installer: SocketInstaller[object], *commands: Command) -> None:
+def do(installer: Installer[object], *commands: Command) -> None:
     for command in commands:
         assert answer(installer, command) == Done(command)
 
 
-def refused(installer: SocketInstaller[object], command: Command) -> Cause:
+def refused(installer: Installer[object], command: Command) -> Cause:
     event = answer(installer, command)
     assert isinstance(event, Failed), event
     assert event.command == command
@@ -87,18 +87,18 @@ def refused(installer: SocketInstaller[object], command: Command) -> Cause:
     return event.cause
 
 
-def state(installer: SocketInstaller[object], pair: SocketPair) -> KeyState:
+def state(installer: Installer[object], pair: SocketPair) -> KeyState:
     event = answer(installer, Read(pair))
     assert isinstance(event, KeyState)
     assert event.pair == pair
     return event
 
 
-def ids(installer: SocketInstaller[object], pair: SocketPair) -> set[tuple[int, int]]:
+def ids(installer: Installer[object], pair: SocketPair) -> set[tuple[int, int]]:
     return {(key.send_id, key.recv_id) for key in state(installer, pair).keys}
 
 
-def good(installer: SocketInstaller[object], pair: SocketPair, send_id: int) -> int:
+def good(installer: Installer[object], pair: SocketPair, send_id: int) -> int:
     (count,) = [k.good for k in state(installer, pair).keys if k.send_id == send_id]
     return count
 

@@ -24,10 +24,9 @@ from typing import Any
 import dpkt
 
 from tcpao.backend import Backend
-from tcpao.installer import Command, Done, Install, KeyState, Prune, Read, Remove, Where
+from tcpao.installer import Command, Done, Install, Installer, KeyState, Prune, Read, Remove, Where
 from tcpao.kernel.backend import KernelBackend
 from tcpao.mkt import IPAddress, Mkt, SocketPair
-from tcpao.socket_installer import SocketInstaller
 from tcpao.userspace.rules.interface import Kind
 from tests.tcpao.test_installer_conformance import mkts
 from tests.tcpao.userspace.forked import ForkedBackend
@@ -178,7 +177,7 @@ class End:
 
     site: Site
     backend: Backend
-    installer: SocketInstaller[Any] = field(init=False)
+    installer: Installer[Any] = field(init=False)
     sockets: list[Socket] = field(default_factory=list)
 
     def __post_init__(self) -> None:

@@ -21,6 +21,7 @@ import pytest
 
 from lab.tcpao_kernel import has_tcp_ao
 from tcpao.installer import Failed, Guard
+from tcpao.socket_installer import SocketInstaller
 from tcpao.userspace.netlink.nfqueue import bound_queues
 from tcpao.userspace.rules import iptables as rules_iptables
 from tcpao.userspace.rules.interface import Kind
@@ -96,6 +97,8 @@ def test_packets_are_judged_when_a_rule_waits_for_its_lock(
 ) -> None:
     with legacy(sites) as one, held(lock):
         installer = one.server.backend.listener_installer()
+        assert isinstance(installer, SocketInstaller)
+        assert isinstance(one.server.installer, SocketInstaller)
         asking = threading.Thread(
             target=lambda: installer.submit(Guard(ip_network('192.0.2.1'), 179))
         )
