@@ -18,9 +18,9 @@ from gatekeeper.clock import LATE, boottime
 from tcpao.installer import Abort, Close, Command, Event, Installer, Remove
 from tcpao.mkt import SocketPair
 
-PROOF_WITHIN = 15.0
-"""Seconds after which a socket that was not proven is closed; the gatekeeper's own limit, which has
-the better explanation, is shorter."""
+CLOSE_UNPROVEN_AFTER = 15.0
+"""Seconds after which a socket that was not proven is closed, whatever the gatekeeper does. Its own
+limit, PROOF_WITHIN, has the better explanation and is shorter."""
 
 
 class CommandSource(Protocol):

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from gatekeeper.policy.keychain import ChainKey, Keychain
-from gatekeeper.policy.sessions import IPAddress, SessionPolicy
+from gatekeeper.policy.sessions import SessionPolicy
 from tcpao.installer import DENY_ID
+from tcpao.mkt import IPAddress
 
 _IDS = (DENY_ID, *range(255, 0, -1))
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv6Address
 
 from gatekeeper.errors import PolicyError
 from gatekeeper.policy.addresses import why_no_peer
@@ -16,8 +15,7 @@ from ikev2.authentication.auth import LocalCredential, PeerCredential
 from ikev2.authentication.identity import Identity
 from ikev2.authentication.ppk import Ppk
 from ikev2.proposals.ike import IkePolicy
-
-IPAddress = IPv4Address | IPv6Address
+from tcpao.mkt import IPAddress
 
 SHORTEST_LIFETIME = 15
 """Seconds: a rotation needs several round trips and probes at 1 s."""

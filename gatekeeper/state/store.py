@@ -13,7 +13,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from gatekeeper.errors import GateError
-from gatekeeper.policy.sessions import SHORTEST_LIFETIME, IPAddress, SessionPolicy
+from gatekeeper.policy.sessions import SHORTEST_LIFETIME, SessionPolicy
 from gatekeeper.reporting.adapter_names import AdapterNames
 from gatekeeper.reporting.events import EventName
 from gatekeeper.reporting.explanations import Explanation, weightier
@@ -24,7 +24,7 @@ from gatekeeper.state.limits import MAX_CONNECTIONS, OLD_KEY_LINGERS, RETRY_REMO
 from gatekeeper.state.mkt_record import MktRecord, MktState
 from gatekeeper.state.selection import Selection, Withheld
 from tcpao.installer import Command
-from tcpao.mkt import ALGORITHMS, Mkt, SocketPair
+from tcpao.mkt import ALGORITHMS, IPAddress, Mkt, SocketPair
 
 if TYPE_CHECKING:
     from gatekeeper.policy.keychain import ChainKey

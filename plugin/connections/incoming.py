@@ -19,7 +19,7 @@ from exabgp.reactor.api.processes import ProcessError
 from exabgp.reactor.network.error import NetworkError
 from exabgp.reactor.network.incoming import Incoming
 
-from gatekeeper.adapter.driver import PROOF_WITHIN
+from gatekeeper.adapter.driver import CLOSE_UNPROVEN_AFTER
 from gatekeeper.adapter.sockets import ProtectedSocket, abort_on_close, pair_of
 from gatekeeper.policy.addresses import address_of
 from gatekeeper.reporting.events import EventName, OperatorEvent
@@ -117,7 +117,7 @@ class IncomingConnections:
             log.warning(lambda: f'an accepted connection is dropped: {cause}', LOG)
             sock.close()
             return
-        link.deadline = time.monotonic() + PROOF_WITHIN
+        link.deadline = time.monotonic() + CLOSE_UNPROVEN_AFTER
         self._held.append(UnprovenSocket(link, runtime.gatekeeper.prove(None, pair)))
 
     def settle(self) -> None:
@@ -131,7 +131,7 @@ class IncomingConnections:
                 self._decide(link, ticket)
             elif link.deadline is not None and time.monotonic() >= link.deadline:
                 ticket.cancel()
-                self._abort(link, f'not proven within {PROOF_WITHIN:g} s')
+                self._abort(link, f'not proven within {CLOSE_UNPROVEN_AFTER:g} s')
             else:
                 self._held.append(held)
 

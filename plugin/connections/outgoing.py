@@ -18,7 +18,7 @@ from exabgp.protocol.family import AFI
 from exabgp.reactor.network import outgoing as module
 from exabgp.reactor.network.error import BindingError, NetworkError, NotConnected
 
-from gatekeeper.adapter.driver import PROOF_WITHIN
+from gatekeeper.adapter.driver import CLOSE_UNPROVEN_AFTER
 from gatekeeper.adapter.pinned_ports import explain_taken_port, keep_port_private
 from gatekeeper.adapter.sockets import ProtectedSocket, abort_on_close
 from gatekeeper.adapter.wakeup import CONNECTED
@@ -229,7 +229,7 @@ def _connected(
 
 def _proven(runtime: Context, policy: SessionPolicy, link: ProtectedSocket) -> Iterator[bool]:
     ticket = runtime.gatekeeper.prove(policy.key, link.pair)
-    yield from _settled(link, ticket, PROOF_WITHIN, 'proof')
+    yield from _settled(link, ticket, CLOSE_UNPROVEN_AFTER, 'proof')
     if ticket.session_key != policy.key:
         cause = f'the key belongs to another session, {ticket.session_key}'
         raise AttemptError('proof', cause, 'see show ikev2')

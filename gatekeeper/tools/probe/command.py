@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv6Address, ip_address
 
 from gatekeeper.clock import boottime
 from gatekeeper.reporting.ike_key_log import IkeKeyLog
@@ -26,11 +26,10 @@ from gatekeeper.tools.probe.transcript import Result, Step
 from ikev2.errors import LocalError
 from ikev2.events import Selector
 from ikev2.udp import UdpError, UdpSockets
+from tcpao.mkt import IPAddress
 
 PROVEN, REFUSED, UNTRIED = 0, 1, 2
 """Exit status."""
-
-IPAddress = IPv4Address | IPv6Address
 
 
 def add_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -6,7 +6,7 @@ import argparse
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import ip_address
 from typing import Any, Final, TypeVar
 
 from gatekeeper.configuration.credentials import Credentials, DirectiveError, load
@@ -22,8 +22,7 @@ from ikev2.peer import Peer
 from ikev2.proposals.ike import IkePolicy
 from ikev2.proposals.policies import POLICIES, policy_named
 from keymaterial import Secret, read_public_file, read_secret_file
-
-IPAddress = IPv4Address | IPv6Address
+from tcpao.mkt import IPAddress
 
 SERVICE: Final = 'bgp'
 LONGEST_TIMEOUT: Final = 600

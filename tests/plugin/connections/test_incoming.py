@@ -206,7 +206,7 @@ def test_the_gatekeeper_may_abort_it_first(daemon: Start) -> None:
 def test_a_proof_that_never_comes_is_not_waited_for_for_ever(
     daemon: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr('plugin.connections.incoming.PROOF_WITHIN', 0.1)
+    monkeypatch.setattr('plugin.connections.incoming.CLOSE_UNPROVEN_AFTER', 0.1)
     one, port = passive(daemon)
     with connected(port) as end:
         proof = proof_of(one)

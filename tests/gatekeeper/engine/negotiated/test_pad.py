@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 from cryptography import x509
 
-from gatekeeper.policy.sessions import IPAddress, PadEntry, SessionId, SessionPolicy
+from gatekeeper.policy.sessions import PadEntry, SessionId, SessionPolicy
 from ikev2.authentication.auth import LocalCredential, PeerCredential, PrivateKey
 from ikev2.authentication.identity import Identity
 from ikev2.events import Datagram, RpSaRequest, Selector
-from tcpao.mkt import SocketPair
+from tcpao.mkt import IPAddress, SocketPair
 from tests.gatekeeper.world import R1, R2, Router, World
 from tests.ikev2.pki import DAY, keys, root
 
