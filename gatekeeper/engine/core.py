@@ -311,11 +311,11 @@ class Core:
         conn = self.state.connections.get(pair)
         ending.gone(self.state, pair, now)
         if conn is not None and conn.replacement is not None:
-            event, conn.replacement = conn.replacement, None
-            if event.peer in self.state.peers:
+            if conn.replacement.peer in self.state.peers:
+                event, conn.replacement = conn.replacement, None
                 accepting.requested(self.state, event, now)
             else:
-                ending.refuse_for_now(self.state, event.token, now)
+                ending.refuse_replacement(self.state, conn, now)
 
 
 def _retry_ike(state: Store, peer: Peer, now: float) -> None:

@@ -85,9 +85,7 @@ def _withdraw(state: Store, life: MktRecord, now: float) -> None:
         del state.exchanges[life.exchange]
         state.endpoint.cancel(life.peer, life.exchange, now)
         life.exchange = None
-    if life.token is not None:
-        refuse_for_now(state, life.token, now)
-        life.token = None
+    refuse_waiting(state, life, now)
 
 
 def gone(state: Store, pair: SocketPair, now: float) -> None:
@@ -148,6 +146,19 @@ def _silence(state: Store, conn: Connection) -> None:
         state.deadlines.cancel(Due.RETIRE, life)
 
 
-def refuse_for_now(state: Store, token: int, now: float) -> None:
-    """Answer a peer's request with TEMPORARY_FAILURE."""
+def refuse_waiting(state: Store, life: MktRecord, now: float) -> None:
+    """Refuse for now the peer's request for this MKT, if that still waits for its answer."""
+    token, life.token = life.token, None
+    if token is not None:
+        _refuse_for_now(state, token, now)
+
+
+def refuse_replacement(state: Store, conn: Connection, now: float) -> None:
+    """Refuse for now the peer's request that waits for the end of this connection, if any."""
+    event, conn.replacement = conn.replacement, None
+    if event is not None:
+        _refuse_for_now(state, event.token, now)
+
+
+def _refuse_for_now(state: Store, token: int, now: float) -> None:
     state.endpoint.refuse(token, NotifyType.TEMPORARY_FAILURE, b'', now)

@@ -209,9 +209,7 @@ def again(state: Store, conn: Connection, now: float) -> None:
 
 def discard(state: Store, conn: Connection, life: MktRecord, now: float) -> None:
     """Remove a successor that won't be used, and delete it at the peer."""
-    if life.token is not None:
-        ending.refuse_for_now(state, life.token, now)
-        life.token = None
+    ending.refuse_waiting(state, life, now)
     conn.retiring.append(life)
     state.delete(conn.peer, [life], now)
     _remove(state, life)

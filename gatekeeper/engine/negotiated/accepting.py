@@ -162,8 +162,7 @@ def _requested(state: Store, peer: Peer, event: RpSaRequested, now: float) -> No
         # A new request means "I have no connection on this socket pair": an old one here would drop
         # every new SYN. The new key is installed only when the daemon has closed the old
         # connection.
-        if old.replacement is not None:
-            ending.refuse_for_now(state, old.replacement.token, now)
+        ending.refuse_replacement(state, old, now)
         old.replacement = event
         ending.abort(state, old, 'replaced by a new request of the peer', now)
         state.deadlines.set(Due.REPLACED, old, now + ABORT_WITHIN)
@@ -212,9 +211,7 @@ def not_closed(state: Store, conn: Connection, now: float) -> None:
     """Refuse the new request (Due.REPLACED): the daemon did not close the old connection in
     time.
     """
-    if conn.replacement is not None:
-        ending.refuse_for_now(state, conn.replacement.token, now)
-        conn.replacement = None
+    ending.refuse_replacement(state, conn, now)
 
 
 def installed(state: Store, conn: Connection, now: float) -> None:

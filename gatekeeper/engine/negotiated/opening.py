@@ -38,15 +38,23 @@ def offered(state: Store, policy: SessionPolicy) -> tuple[str, ...]:
     return tuple(name for name in policy.algorithms if name in state.algorithms)
 
 
+def selectors(conn: Connection) -> tuple[Selector, Selector]:
+    """Return TSi and TSr of its MKTs, by the role in TCP: the opener's first."""
+    pair = conn.pair
+    ours, theirs = Selector(pair.local, pair.local_port), Selector(pair.remote, pair.remote_port)
+    return (ours, theirs) if conn.opener else (theirs, ours)
+
+
 def request_for(conn: Connection, life: MktRecord, suites: tuple[str, ...]) -> RpSaRequest:
-    """Return the request for a new MKT: selectors by the role in TCP, opener first."""
-    pair, policy = conn.pair, conn.policy
+    """Return the request for a new MKT."""
+    policy = conn.policy
+    tsi, tsr = selectors(conn)
     return RpSaRequest(
         keyid=life.send_id,
         suites=suites,
         tcp_options=policy.tcp_options,
-        tsi=Selector(pair.local, pair.local_port),
-        tsr=Selector(pair.remote, pair.remote_port),
+        tsi=tsi,
+        tsr=tsr,
         session_id=policy.session.encode(),
         lifetime=policy.lifetime,
         keyids_in_use=tuple(sorted(conn.keyids_refused)),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from gatekeeper.engine import ending, rotation
 from gatekeeper.engine.negotiated import accepting
 from gatekeeper.engine.negotiated.accepting import RefusedError
-from gatekeeper.engine.negotiated.opening import offered
+from gatekeeper.engine.negotiated.opening import offered, selectors
 from gatekeeper.reporting.events import EventName
 from gatekeeper.reporting.explanations import Explanation, explain
 from gatekeeper.reporting.reasons import BY_INSTALLER, Reason
@@ -19,7 +19,7 @@ from gatekeeper.state.limits import CEASE_BEFORE, DOUBT_FOR, rekey_patience, wai
 from gatekeeper.state.mkt_record import MktRecord, MktState
 from gatekeeper.state.store import Store
 from ikev2.constants import NotifyType
-from ikev2.events import Cause, RpSaFailed, RpSaKeys, RpSaRequest, RpSaRequested, Selector
+from ikev2.events import Cause, RpSaFailed, RpSaKeys, RpSaRequest, RpSaRequested
 from tcpao.installer import Failed, Install, KeyState, Probe, Read, Where
 
 
@@ -41,8 +41,7 @@ def ask(state: Store, conn: Connection, now: float) -> None:
         rotation.again(state, conn, now)
         return
     life = conn.requested_successor = state.new_life(policy, peer, pair, send_id, initiator=True)
-    ours, theirs = Selector(pair.local, pair.local_port), Selector(pair.remote, pair.remote_port)
-    tsi, tsr = (ours, theirs) if conn.opener else (theirs, ours)
+    tsi, tsr = selectors(conn)
     request = RpSaRequest(
         keyid=send_id,
         suites=offered(state, policy),
@@ -173,8 +172,7 @@ def _requested(state: Store, event: RpSaRequested, now: float) -> None:
     if old is None or conn is None or old.ended:
         raise RefusedError(NotifyType.CHILD_SA_NOT_FOUND, f'no MKT with KeyID {offer.rekey_keyid}')
     policy, pair = conn.policy, conn.pair
-    ours, theirs = Selector(pair.local, pair.local_port), Selector(pair.remote, pair.remote_port)
-    if (offer.tsi, offer.tsr) != ((ours, theirs) if conn.opener else (theirs, ours)):
+    if (offer.tsi, offer.tsr) != selectors(conn):
         raise RefusedError(
             NotifyType.TS_UNACCEPTABLE, 'the selectors of the old MKT differ', b'', policy
         )
@@ -261,8 +259,7 @@ def not_installed(
     why = Explanation.of(reason, 'rekey', f'key refused: {failure.text}')
     state.warn(conn, why)
     if life.token is not None:
-        ending.refuse_for_now(state, life.token, now)
-        life.token = None
+        ending.refuse_waiting(state, life, now)
         state.release(conn.peer, life)
     else:
         state.delete(conn.peer, [life], now)
