@@ -265,7 +265,7 @@ class Core:
         elif life is conn.mkt_in_use:
             opening.installed(self.state, conn, now)
         elif conn.manual is not None:
-            conn.manual.installed(self.state, conn, life, now)
+            conn.manual.installed(life, now)
         else:
             rekeying.installed(self.state, conn, life, now)
 
@@ -282,7 +282,7 @@ class Core:
         elif life is conn.mkt_in_use or conn.phase is Phase.NEGOTIATING:
             opening.not_installed(self.state, conn, event, now)
         elif conn.manual is not None:
-            conn.manual.not_installed(self.state, conn, life, event, now)
+            conn.manual.not_installed(life, event, now)
         else:
             rekeying.not_installed(self.state, conn, life, event, now)
 
@@ -331,7 +331,7 @@ def _check_liveness(state: Store, life: MktRecord, now: float) -> None:
 
 def _sync(state: Store, conn: Connection, now: float) -> None:
     if conn.manual is not None:
-        conn.manual.sync(state, conn, now)
+        conn.manual.sync(now)
 
 
 def _syn_never_came(state: Store, conn: Connection, now: float) -> None:

@@ -68,7 +68,7 @@ def judge(mkt: Mkt, seen: KeyState) -> str | None:
 def read(state: Store, conn: Connection, seen: KeyState, now: float) -> None:
     """Judge the socket's state, which has arrived."""
     if conn.manual is not None:
-        against = conn.manual.judge(state, conn, seen, now)
+        against = conn.manual.judge(seen, now)
         kept = conn.manual.keys()
     else:
         against = judge(conn.mkt_in_use.key, seen)
@@ -120,7 +120,7 @@ def _proven(state: Store, conn: Connection, now: float) -> None:
         conn.waiter.settle(conn.policy.key, life.key)
         conn.waiter = None
     if conn.manual is not None:
-        conn.manual.sync(state, conn, now)
+        conn.manual.sync(now)
 
 
 def too_late(state: Store, conn: Connection, now: float) -> None:

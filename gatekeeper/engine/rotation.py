@@ -58,7 +58,7 @@ from tcpao.installer import (
 def begin_lifetime(state: Store, conn: Connection, life: MktRecord, now: float) -> None:
     """Set the deadlines of an MKT that is in use, which IKEv2 expects its user to keep."""
     if conn.manual is not None:
-        conn.manual.in_use(state, conn, now)
+        conn.manual.in_use(now)
         return
     conn.began_last = life.initiator
     state.set_soft(conn, life)
@@ -164,7 +164,7 @@ def grace_over(state: Store, conn: Connection, now: float) -> None:
     if conn.manual is not None:
         rotation.stalled = True
         state.command(Probe(conn.pair, on=False))
-        conn.manual.stalled(state, conn, rotation, now)
+        conn.manual.stalled(rotation, now)
     else:
         roll_back(state, conn, f'traffic did not move to it in {conn.policy.grace} s', now)
 
@@ -183,7 +183,7 @@ def roll_back(state: Store, conn: Connection, cause: str, now: float) -> None:
 def _discard(state: Store, conn: Connection, rotation: Rotation, now: float) -> None:
     _over(state, conn)
     if conn.manual is not None:
-        conn.manual.discarded(state, conn, rotation.new, now)
+        conn.manual.discarded(rotation.new, now)
         return
     discard(state, conn, rotation.new, now)
     again(state, conn, now)
@@ -236,7 +236,7 @@ def _finish(state: Store, conn: Connection, rotation: Rotation, now: float) -> N
     conn.trouble = None
     begin_lifetime(state, conn, new, now)
     if conn.manual is not None:
-        conn.manual.superseded(state, conn, old, now)
+        conn.manual.superseded(old, now)
         return
     old.move(MktState.RETIRING)
     state.deadlines.cancel(Due.LIVENESS, old)
@@ -291,7 +291,7 @@ def removed(state: Store, conn: Connection, life: MktRecord) -> None:
         state.note(conn.policy, EventName.MKT_REMOVED, send_id=life.send_id, recv_id=life.recv_id)
         life.end()
         if conn.manual is not None:
-            conn.manual.removed(state, conn, life)
+            conn.manual.removed(life)
         elif not state.deadlines.is_set(Due.IDS, life):
             # Its DELETE may never come.
             state.release_at(conn.peer, life, life.installed_at + 2.0 * life.lifetime)
@@ -353,7 +353,7 @@ def _never_came(state: Store, conn: Connection, rotation: Rotation, now: float) 
 
 def _why_cease(state: Store, conn: Connection, now: float) -> Explanation | None:
     if conn.manual is not None:
-        cause = conn.manual.ceases(state, conn, now)
+        cause = conn.manual.ceases(now)
         return None if cause is None else Explanation.of(Reason.NO_NEXT_KEY, 'rekey', cause)
     return _without_successor(conn) if _successor(conn) is None else None
 
@@ -382,11 +382,7 @@ def cease(state: Store, conn: Connection, now: float) -> None:
 
 def expired(state: Store, conn: Connection, now: float) -> None:
     """Handle the hard lifetime (Due.HARD)."""
-    if (
-        conn.manual is not None
-        and conn.phase is Phase.PROVEN
-        and not conn.manual.expires(state, conn, now)
-    ):
+    if conn.manual is not None and conn.phase is Phase.PROVEN and not conn.manual.expires(now):
         return
     rotation, old = conn.rotation, conn.mkt_in_use
     if rotation is not None and now < old.hard_at and not _committed(conn):

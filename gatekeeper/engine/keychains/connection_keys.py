@@ -43,6 +43,8 @@ _ON_SOCKET = frozenset({MktState.INSTALLED, MktState.IN_USE, MktState.RETIRING})
 class KeychainKeys:
     """The keys of a chain on one connection."""
 
+    _state: Store
+    _conn: Connection
     candidates: tuple[SessionPolicy, ...]
     """The sessions that an accepted connection may belong to, until its key has told."""
     held: dict[str, tuple[ChainKey, MktRecord]] = field(default_factory=dict)
@@ -74,10 +76,10 @@ class KeychainKeys:
             None,
         )
 
-    def add(self, state: Store, conn: Connection, key: ChainKey, now: float) -> MktRecord:
+    def add(self, key: ChainKey, now: float) -> MktRecord:
         """Begin the record of a key on this connection; it is being installed, or was inherited."""
-        life = begin_life(state, conn.policy, conn.pair, key, now)
-        state.keyed.append((conn.policy, conn.opener, life.key))
+        life = begin_life(self._state, self._conn.policy, self._conn.pair, key, now)
+        self._state.keyed.append((self._conn.policy, self._conn.opener, life.key))
         self.held[life.name] = (key, life)
         return life
 
@@ -90,17 +92,17 @@ class KeychainKeys:
         there = (key for key, life in self.held.values() if life.state in _ON_SOCKET)
         return any(key.accept.end <= wall for key in there)
 
-    def _chain(self, conn: Connection) -> Keychain:
-        assert conn.policy.keychain is not None
-        return conn.policy.keychain
+    def _chain(self) -> Keychain:
+        assert self._conn.policy.keychain is not None
+        return self._conn.policy.keychain
 
-    def _preferred(self, conn: Connection, wall: float, now: float) -> ChainKey | None:
+    def _preferred(self, wall: float, now: float) -> ChainKey | None:
         banned = {number for number, until in self.banned.items() if now < until}
-        return self._chain(conn).preferred(wall, banned)
+        return self._chain().preferred(wall, banned)
 
     # --- proving --------------------------------------------------------------------------------
 
-    def judge(self, state: Store, conn: Connection, seen: KeyState, now: float) -> str | None:
+    def judge(self, seen: KeyState, now: float) -> str | None:
         """Return the objection to the socket being protected by the session's chain.
 
         Without one, the connection's key becomes the one that it came up with.
@@ -108,7 +110,7 @@ class KeychainKeys:
         if seen.current is None or not seen.keys:
             return 'the socket has no TCP-AO'
         on_socket = {(key.send_id, key.recv_id) for key in seen.keys}
-        wall = state.wall(now)
+        wall = self._state.wall(now)
         against = ''
         for policy in self.candidates:
             chain = policy.keychain
@@ -125,129 +127,125 @@ class KeychainKeys:
                     f'Current {seen.current}, RNext {seen.rnext}'
                 )
             else:
-                self._came_up(state, conn, policy, there, current, rnext, now)
+                self._came_up(policy, there, current, rnext, now)
                 return None
         return against
 
     def _came_up(
         self,
-        state: Store,
-        conn: Connection,
         policy: SessionPolicy,
         there: Iterable[ChainKey],
         current: ChainKey,
         rnext: ChainKey,
         now: float,
     ) -> None:
-        conn.policy, self.candidates = policy, (policy,)
+        self._conn.policy, self.candidates = policy, (policy,)
         for key in there:
             if self.life_of(key) is None:
-                self.add(state, conn, key, now).move(MktState.INSTALLED)
+                self.add(key, now).move(MktState.INSTALLED)
         for key, life in list(self.held.values()):
             if key not in there:
                 # The listener got it after the handshake, or it belongs to another session's chain.
                 life.end()
                 del self.held[life.name]
         # Where the peer signs with one key and asks for another, one side has yet to change.
-        preferred = self._preferred(conn, state.wall(now), now)
+        preferred = self._preferred(self._state.wall(now), now)
         moving = rnext if preferred is not None and preferred.is_same_key(current) else current
         moved = self.life_of(moving)
         assert moved is not None
-        if conn.mkt_in_use.name not in self.held:
+        if self._conn.mkt_in_use.name not in self.held:
             # A placeholder until the key was known.
-            conn.mkt_in_use.end()
-        conn.mkt_in_use = moved
+            self._conn.mkt_in_use.end()
+        self._conn.mkt_in_use = moved
 
     # --- bringing the right key into use --------------------------------------------------------
 
-    def sync(self, state: Store, conn: Connection, now: float) -> None:
+    def sync(self, now: float) -> None:
         """Make the connection's keys those of the chain now, and change to the preferred one."""
-        state.deadlines.cancel(Due.SYNC, conn)
-        if conn.phase is not Phase.PROVEN:
+        self._state.deadlines.cancel(Due.SYNC, self._conn)
+        if self._conn.phase is not Phase.PROVEN:
             return
-        chain, wall = self._chain(conn), state.wall(now)
+        chain, wall = self._chain(), self._state.wall(now)
         accepted = chain.accepted(wall)
         for key, life in list(self.held.values()):
             if not any(key.is_same_key(other) for other in accepted):
-                self._not_accepted(state, conn, key, life, now)
+                self._not_accepted(key, life, now)
         if any(key.clashes(held) for key in accepted for held, _ in self.held.values()):
             # Its ids belong to another key, and both can't be on one socket.
-            ending.close(state, conn, f'ids of keychain {chain.name} changed hands', now)
+            ending.close(
+                self._state, self._conn, f'ids of keychain {chain.name} changed hands', now
+            )
             return
         for key in accepted:
             if self.life_of(key) is None and _name(key) not in self.given_up:
-                life = self.add(state, conn, key, now)
-                state.command(Install(life.key, Where.CONNECTION))
-        self._move(state, conn, now)
-        if conn.phase is Phase.PROVEN:
-            self.in_use(state, conn, now)
-            self._look_again(state, conn, now)
+                life = self.add(key, now)
+                self._state.command(Install(life.key, Where.CONNECTION))
+        self._move(now)
+        if self._conn.phase is Phase.PROVEN:
+            self.in_use(now)
+            self._look_again(now)
 
-    def _not_accepted(
-        self, state: Store, conn: Connection, key: ChainKey, life: MktRecord, now: float
-    ) -> None:
+    def _not_accepted(self, key: ChainKey, life: MktRecord, now: float) -> None:
         """End a key that the chain has not any more, or does not accept now."""
-        if life.ended or life in conn.retiring or life is conn.mkt_in_use:
+        if life.ended or life in self._conn.retiring or life is self._conn.mkt_in_use:
             return
-        if conn.rotation is not None and life is conn.rotation.new:
-            rotation.give_up(state, conn)
+        if self._conn.rotation is not None and life is self._conn.rotation.new:
+            rotation.give_up(self._state, self._conn)
         if life.state is MktState.INSTALLED:
             # It may be Current, if the peer asked for it: then it gets a little time.
-            life.hard_at = now + conn.policy.grace
-            conn.retiring.append(life)
-            rotation.retire_at(state, conn, life, now)
+            life.hard_at = now + self._conn.policy.grace
+            self._conn.retiring.append(life)
+            rotation.retire_at(self._state, self._conn, life, now)
 
-    def _move(self, state: Store, conn: Connection, now: float) -> None:
+    def _move(self, now: float) -> None:
         """Begin a rotation to the preferred key, unless it is in use or on its way."""
-        preferred = self._preferred(conn, state.wall(now), now)
+        preferred = self._preferred(self._state.wall(now), now)
         new = self.life_of(preferred) if preferred is not None else None
-        if new is None or new is conn.mkt_in_use or new.state is not MktState.INSTALLED:
+        if new is None or new is self._conn.mkt_in_use or new.state is not MktState.INSTALLED:
             return
-        if new in conn.retiring:
-            conn.retiring.remove(new)
-            state.deadlines.cancel(Due.RETIRE, new)
+        if new in self._conn.retiring:
+            self._conn.retiring.remove(new)
+            self._state.deadlines.cancel(Due.RETIRE, new)
             new.hard_at = inf
-        if conn.rotation is not None:
-            if conn.rotation.new is new or conn.rotation.rolling_back:
+        if self._conn.rotation is not None:
+            if self._conn.rotation.new is new or self._conn.rotation.rolling_back:
                 return
-            rotation.give_up(state, conn)
-        state.note(
-            conn.policy,
+            rotation.give_up(self._state, self._conn)
+        self._state.note(
+            self._conn.policy,
             EventName.REKEY_STARTED,
-            send_id=conn.mkt_in_use.send_id,
+            send_id=self._conn.mkt_in_use.send_id,
             successor=new.send_id,
         )
-        rotation.begin(state, conn, new, now)
+        rotation.begin(self._state, self._conn, new, now)
 
-    def _look_again(self, state: Store, conn: Connection, now: float) -> None:
+    def _look_again(self, now: float) -> None:
         """Set when a key that failed may be tried again."""
         waits = [until for until in self.banned.values() if now < until]
         if waits:
-            state.deadlines.set(Due.SYNC, conn, min(waits))
+            self._state.deadlines.set(Due.SYNC, self._conn, min(waits))
 
-    def installed(self, state: Store, conn: Connection, life: MktRecord, now: float) -> None:
+    def installed(self, life: MktRecord, now: float) -> None:
         """Go on: a key is on the socket, before connect() or in addition to others."""
         life.move(MktState.INSTALLED)
-        state.note_installed(conn, life)
-        if conn.phase is Phase.PROVEN:
-            self.sync(state, conn, now)
+        self._state.note_installed(self._conn, life)
+        if self._conn.phase is Phase.PROVEN:
+            self.sync(now)
 
-    def not_installed(
-        self, state: Store, conn: Connection, life: MktRecord, failure: Failed, now: float
-    ) -> None:
+    def not_installed(self, life: MktRecord, failure: Failed, now: float) -> None:
         """Report a key that was refused; the session goes on without it, for now."""
         key = self.key_of(life)
-        cause = f'{key} of keychain {self._chain(conn).name} refused: {failure.text}'
-        state.refuse(conn.policy, 'installing the key', cause, Reason.NOT_INSTALLED)
+        cause = f'{key} of keychain {self._chain().name} refused: {failure.text}'
+        self._state.refuse(self._conn.policy, 'installing the key', cause, Reason.NOT_INSTALLED)
         life.end(MktState.FAILED)
         del self.held[life.name]
-        self._ban(state, key, now)
-        state.deadlines.set(Due.SYNC, conn, self.banned[key.number])
+        self._ban(key, now)
+        self._state.deadlines.set(Due.SYNC, self._conn, self.banned[key.number])
 
-    def _ban(self, state: Store, key: ChainKey, now: float) -> None:
+    def _ban(self, key: ChainKey, now: float) -> None:
         failures = self.failures.get(key.number, 0)
         self.failures[key.number] = failures + 1
-        self.banned[key.number] = now + backoff(MANUAL_RETRY, failures, state.fraction())
+        self.banned[key.number] = now + backoff(MANUAL_RETRY, failures, self._state.fraction())
 
     def clear_failures(self) -> None:
         """Forget failures after a load of the configuration: they may have been corrected."""
@@ -258,100 +256,100 @@ class KeychainKeys:
     # --- called by the rotation
     # ---------------------------------------------------------------------
 
-    def in_use(self, state: Store, conn: Connection, now: float) -> None:
+    def in_use(self, now: float) -> None:
         """Set when the key in use ends; also if that has changed."""
-        life = conn.mkt_in_use
-        life.hard_at = self._end(state, conn, now)
-        state.deadlines.set(Due.CEASE, conn, life.hard_at - CEASE_BEFORE)
-        state.deadlines.set(Due.HARD, conn, life.hard_at)
+        life = self._conn.mkt_in_use
+        life.hard_at = self._end(now)
+        self._state.deadlines.set(Due.CEASE, self._conn, life.hard_at - CEASE_BEFORE)
+        self._state.deadlines.set(Due.HARD, self._conn, life.hard_at)
 
-    def _end(self, state: Store, conn: Connection, now: float) -> float:
+    def _end(self, now: float) -> float:
         """Return when the key in use must not be sent any more, on the clock of `now`."""
-        chain, grace = self._chain(conn), conn.policy.grace
-        offset = state.wall(now) - now
-        key = chain.find(self.key_of(conn.mkt_in_use))
+        chain, grace = self._chain(), self._conn.policy.grace
+        offset = self._state.wall(now) - now
+        key = chain.find(self.key_of(self._conn.mkt_in_use))
         if key is None:
-            noticed = self.revoked_at.setdefault(conn.mkt_in_use.name, now)
-            follows = self._preferred(conn, state.wall(now), now)
+            noticed = self.revoked_at.setdefault(self._conn.mkt_in_use.name, now)
+            follows = self._preferred(self._state.wall(now), now)
             return noticed + (CEASE_BEFORE if follows is None else grace)
-        self.revoked_at.pop(conn.mkt_in_use.name, None)
+        self.revoked_at.pop(self._conn.mkt_in_use.name, None)
         # A key that was accepted after its send-lifetime, from a late peer, gets the same time.
-        over = max(key.send.end, conn.since + offset)
+        over = max(key.send.end, self._conn.since + offset)
         if over == inf or key.send.end == inf:
             return inf
         if chain.preferred(over, {key.number, *self.banned}) is None:
             return key.send.end - offset
         return min(key.accept.end, over + grace) - offset
 
-    def ceases(self, state: Store, conn: Connection, now: float) -> str | None:
+    def ceases(self, now: float) -> str | None:
         """Return why the session must end with its key, shortly before that ends; None if it need
         not.
         """
-        key = self.key_of(conn.mkt_in_use)
-        follows = self._follows(state, conn, conn.mkt_in_use.hard_at)
+        key = self.key_of(self._conn.mkt_in_use)
+        follows = self._follows(self._conn.mkt_in_use.hard_at)
         if follows is None:
-            return f'keychain {self._chain(conn).name}: {key} ends, and no key follows it'
-        running = conn.rotation
+            return f'keychain {self._chain().name}: {key} ends, and no key follows it'
+        running = self._conn.rotation
         if running and not running.heard and now - running.answered_at > CEASE_BEFORE:
-            name = self._chain(conn).name
+            name = self._chain().name
             return f'keychain {name}: {key} ends, and the peer does not use {follows}'
         return None
 
-    def _follows(self, state: Store, conn: Connection, when: float) -> ChainKey | None:
-        found = self._preferred(conn, state.wall(when), when)
-        in_use = self.key_of(conn.mkt_in_use)
+    def _follows(self, when: float) -> ChainKey | None:
+        found = self._preferred(self._state.wall(when), when)
+        in_use = self.key_of(self._conn.mkt_in_use)
         return None if found is None or found.is_same_key(in_use) else found
 
-    def expires(self, state: Store, conn: Connection, now: float) -> bool:
+    def expires(self, now: float) -> bool:
         """End the key in use; return False if its successor needs another moment."""
-        self.sync(state, conn, now)
-        if conn.phase is Phase.PROVEN and now < conn.mkt_in_use.hard_at:
+        self.sync(now)
+        if self._conn.phase is Phase.PROVEN and now < self._conn.mkt_in_use.hard_at:
             # Its lifetime was extended, or the clock was set.
             return False
-        follows = self._follows(state, conn, now)
+        follows = self._follows(now)
         new = self.life_of(follows) if follows is not None else None
-        if new is None or conn.phase is not Phase.PROVEN:
+        if new is None or self._conn.phase is not Phase.PROVEN:
             return True
-        if new.state is MktState.NEGOTIATING and now < conn.mkt_in_use.hard_at + CEASE_BEFORE:
-            state.deadlines.set(Due.HARD, conn, now + RETRY_REMOVE)
+        if new.state is MktState.NEGOTIATING and now < self._conn.mkt_in_use.hard_at + CEASE_BEFORE:
+            self._state.deadlines.set(Due.HARD, self._conn, now + RETRY_REMOVE)
             return False
-        if new.state is MktState.INSTALLED and conn.rotation is None:
-            conn.rotation = Rotation(new, now)
+        if new.state is MktState.INSTALLED and self._conn.rotation is None:
+            self._conn.rotation = Rotation(new, now)
         return True
 
-    def superseded(self, state: Store, conn: Connection, old: MktRecord, now: float) -> None:
+    def superseded(self, old: MktRecord, now: float) -> None:
         """Note that another key is in use: the old one stays as long as the chain accepts it."""
-        state.deadlines.set(Due.SYNC, conn, now)
+        self._state.deadlines.set(Due.SYNC, self._conn, now)
         key = self.key_of(old)
-        known = self._chain(conn).find(key)
+        known = self._chain().find(key)
         expired = now >= old.hard_at
-        if known is not None and known.accept.covers(state.wall(now)) and not expired:
+        if known is not None and known.accept.covers(self._state.wall(now)) and not expired:
             old.move(MktState.INSTALLED)
             old.hard_at = inf
             return
         if expired:
             self.given_up.add(_name(key))
         old.move(MktState.RETIRING)
-        conn.retiring.append(old)
-        rotation.retire_at(state, conn, old, now + OLD_KEY_LINGERS)
+        self._conn.retiring.append(old)
+        rotation.retire_at(self._state, self._conn, old, now + OLD_KEY_LINGERS)
 
-    def discarded(self, state: Store, conn: Connection, new: MktRecord, now: float) -> None:
+    def discarded(self, new: MktRecord, now: float) -> None:
         """Note that a successor failed; the session is back on the old key."""
-        self._ban(state, self.key_of(new), now)
-        self.in_use(state, conn, now)
-        self._look_again(state, conn, now)
+        self._ban(self.key_of(new), now)
+        self.in_use(now)
+        self._look_again(now)
 
-    def stalled(self, state: Store, conn: Connection, running: Rotation, now: float) -> None:
+    def stalled(self, running: Rotation, now: float) -> None:
         """Report that the peer hasn't followed in time, and give it unlimited time."""
-        chain, key = self._chain(conn), self.key_of(running.new)
+        chain, key = self._chain(), self.key_of(running.new)
         cause = f'the peer has not moved to {key} of keychain {chain.name}'
         if running.heard:
             cause = f'the peer sends under {key} of keychain {chain.name} but asks for another'
-        state.warn(conn, Explanation.of(Reason.NOT_FOLLOWED, 'rekey', cause))
+        self._state.warn(self._conn, Explanation.of(Reason.NOT_FOLLOWED, 'rekey', cause))
 
-    def removed(self, state: Store, conn: Connection, life: MktRecord) -> None:
+    def removed(self, life: MktRecord) -> None:
         """Note that a key is off the connection. If the chain has it again, it comes back."""
-        state.deadlines.set(Due.SYNC, conn, AT_ONCE)
+        self._state.deadlines.set(Due.SYNC, self._conn, AT_ONCE)
         self.held.pop(life.name, None)
         self.revoked_at.pop(life.name, None)
 

@@ -20,7 +20,6 @@ from gatekeeper.reporting.reasons import BY_INSTALLER, Reason
 from gatekeeper.state.connection import Connection, Phase, Waiter
 from gatekeeper.state.deadlines import Due
 from gatekeeper.state.limits import CEASE_BEFORE, POSTING_RETRY
-from gatekeeper.state.mkt_record import MktRecord
 from gatekeeper.state.store import ListenerKey, ListenerKeyId, Store
 from tcpao.installer import DENY_ID, Failed, Install, Remove, Where
 from tcpao.mkt import Mkt, PeerPairs, SocketPair
@@ -85,7 +84,7 @@ def renew(state: Store, subject: object, now: float) -> None:
     _post_all(state, wall)
     for conn in list(state.connections.values()):
         if conn.manual is not None:
-            conn.manual.sync(state, conn, now)
+            conn.manual.sync(now)
     changes = [chain.next_change(wall) for _, chain in chains]
     next_change = min((change for change in changes if change is not None), default=None)
     if next_change is None:
@@ -186,14 +185,14 @@ def open_connection(
         why = denied or chain.why_denied(wall)
         waiter.fail(state.refuse(policy, 'before connect', why, Reason.CHAIN_DENIES))
         return
-    manual = KeychainKeys((policy,))
     life = begin_life(state, policy, pair, preferred, now)
-    conn = _connection(state, policy, pair, life, manual, opener=True, now=now)
-    conn.waiter = waiter
+    conn = Connection(pair, policy, None, opener=True, mkt_in_use=life, waiter=waiter, since=now)
+    keys = conn.manual = KeychainKeys(state, conn, (policy,))
+    state.connections[pair] = conn
     for key in chain.accepted(wall):
         if key is not preferred:
-            state.command(Install(manual.add(state, conn, key, now).key, Where.CONNECTION))
-    manual.held[life.name] = (preferred, life)
+            state.command(Install(keys.add(key, now).key, Where.CONNECTION))
+    keys.held[life.name] = (preferred, life)
     state.keyed.append((policy, True, life.key))
     state.command(Install(life.key, Where.CONNECTION))
     state.deadlines.set(Due.GATE, conn, now + policy.timeout)
@@ -218,23 +217,8 @@ def accept(state: Store, pair: SocketPair, now: float) -> Connection | None:
     assert policy.keychain is not None
     # A placeholder until the socket has been read.
     life = begin_life(state, policy, pair, policy.keychain.keys[0], now)
-    conn = _connection(
-        state, policy, pair, life, KeychainKeys(tuple(candidates)), opener=False, now=now
-    )
+    conn = Connection(pair, policy, None, opener=False, mkt_in_use=life, since=now)
+    conn.manual = KeychainKeys(state, conn, tuple(candidates))
     conn.phase = Phase.WAITING
-    return conn
-
-
-def _connection(
-    state: Store,
-    policy: SessionPolicy,
-    pair: SocketPair,
-    life: MktRecord,
-    manual: KeychainKeys,
-    *,
-    opener: bool,
-    now: float,
-) -> Connection:
-    conn = Connection(pair, policy, None, opener=opener, mkt_in_use=life, manual=manual, since=now)
     state.connections[pair] = conn
     return conn
