@@ -85,7 +85,7 @@ def ask(name: str, credential: PresharedKey, source: str = R1, seconds: float = 
     )
 
 
-def test_an_unsigned_syn_from_a_protected_peer_is_dropped(r2: Router) -> None:
+def test_unsigned_syn_from_a_protected_peer_is_dropped(r2: Router) -> None:
     before = r2.dropped(Dropped.UNSIGNED)
     assert connect(R1, PORTS['ipv4 unicast'], seconds=SYN_SECONDS) == Heard(
         Ending.NO_CONNECTION, b''
@@ -93,7 +93,7 @@ def test_an_unsigned_syn_from_a_protected_peer_is_dropped(r2: Router) -> None:
     r2.await_dropped(Dropped.UNSIGNED, before)
 
 
-def test_a_speaker_whose_address_no_neighbor_has_gets_no_octet(r2: Router) -> None:
+def test_speaker_gets_no_octet_when_no_neighbor_has_its_address(r2: Router) -> None:
     heard = connect(STRANGER, 0)
     assert heard.ending in (Ending.RESET, Ending.CLOSED)
     assert heard.octets == b''
@@ -101,14 +101,14 @@ def test_a_speaker_whose_address_no_neighbor_has_gets_no_octet(r2: Router) -> No
     assert STRANGER in str(refused.details['cause'])
 
 
-def test_a_peer_with_a_wrong_psk_gets_no_ike_sa(r2: Router) -> None:
+def test_peer_gets_no_ike_sa_when_its_psk_is_wrong(r2: Router) -> None:
     outcome = ask('r1.lab', PresharedKey(Secret(b'not the key that r2 has')))
     assert not outcome.up
     assert 'authentication failed' in outcome.text
     r2.await_event(EventName.REFUSED, step='IKE_AUTH', cause='authentication failed')
 
 
-def test_a_peer_with_an_unknown_identity_gets_no_ike_sa(r2: Router) -> None:
+def test_peer_gets_no_ike_sa_when_its_identity_is_unknown(r2: Router) -> None:
     outcome = ask('mallory.lab', preshared(r2.home / 'psk'))
     assert not outcome.up
     refused = r2.await_event(
@@ -117,7 +117,7 @@ def test_a_peer_with_an_unknown_identity_gets_no_ike_sa(r2: Router) -> None:
     assert 'mallory.lab' in str(refused.details['text'])
 
 
-def test_ike_from_an_address_that_no_neighbor_has_gets_no_answer(r2: Router) -> None:
+def test_ike_gets_no_answer_when_no_neighbor_has_the_address(r2: Router) -> None:
     outcome = ask('r1.lab', preshared(r2.home / 'psk'), source=STRANGER, seconds=2.0)
     assert outcome == IkeOutcome(up=False, answered=False, text='no answer')
 
@@ -138,7 +138,7 @@ def refused(r2: Router, key: TcpKey) -> str | None:
     return str(said.details['cause'])
 
 
-def test_a_connection_under_the_key_of_another_session_is_refused_without_an_octet(
+def test_connection_is_refused_under_the_other_sessions_key(
     r2: Router,
 ) -> None:
     with insider(preshared(r2.home / 'psk'), R1, R2) as r1:
@@ -147,7 +147,7 @@ def test_a_connection_under_the_key_of_another_session_is_refused_without_an_oct
     assert cause in (None, 'no MKT was negotiated for it')
 
 
-def test_a_connection_under_one_of_two_keys_that_is_not_its_own_is_refused_without_an_octet(
+def test_connection_is_refused_under_the_wrong_one_of_two_keys(
     r2: Router,
 ) -> None:
     with insider(preshared(r2.home / 'psk'), R1, R2) as r1:
@@ -157,7 +157,7 @@ def test_a_connection_under_one_of_two_keys_that_is_not_its_own_is_refused_witho
     assert cause is None or 'came up under another key' in cause
 
 
-def test_a_connection_under_a_key_that_was_never_negotiated_is_dropped(r2: Router) -> None:
+def test_connection_is_dropped_when_its_key_was_not_negotiated(r2: Router) -> None:
     with insider(preshared(r2.home / 'psk'), R1, R2) as r1:
         key = r1.ask_for_key('ipv4 unicast', PORTS['ipv4 unicast'])
         wrong = TcpKey(key.algorithm, key.send_id, key.recv_id, bytes(20))
@@ -167,7 +167,7 @@ def test_a_connection_under_a_key_that_was_never_negotiated_is_dropped(r2: Route
     r2.await_dropped(Dropped.BAD, before)
 
 
-def test_a_connection_under_its_own_key_gets_an_open(r2: Router) -> None:
+def test_connection_gets_an_open_when_its_key_is_its_own(r2: Router) -> None:
     with insider(preshared(r2.home / 'psk'), R1, R2) as r1:
         key = r1.ask_for_key('ipv4 unicast', PORTS['ipv4 unicast'])
         heard = connect(R1, PORTS['ipv4 unicast'], key)

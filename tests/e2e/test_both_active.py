@@ -101,7 +101,7 @@ def test_every_connection_that_got_an_open_was_proven(both: Routers) -> None:
             assert proven[0].time <= opens[0].time
 
 
-def test_the_key_of_the_connection_that_lost_is_gone(both: Routers) -> None:
+def test_key_of_the_connection_that_lost_is_gone(both: Routers) -> None:
     """`show` has one row for each session, and it is that of the connection that there is."""
     for router in (both.r1, both.r2):
         rows = within(

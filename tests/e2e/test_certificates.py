@@ -74,7 +74,7 @@ def row_of(router: Router) -> dict[str, object]:
     return row
 
 
-def test_the_session_is_up_by_certificates_and_hybrid_ike(both: Routers, wire: Capture) -> None:
+def test_session_is_up_by_certificates_and_hybrid_ike(both: Routers, wire: Capture) -> None:
     for router in (both.r1, both.r2):
         authentication = router.await_event(EventName.IKE_AUTH, sent=False)
         assert 'CERT' in str(authentication.details['detail']).split(', ')
@@ -126,7 +126,7 @@ def stranger(own: Certified | PrivateKey, ppk: Path) -> Peer:
     ],
     ids=['revoked', 'expired', 'wrong name', 'another CA', 'raw key'],
 )
-def test_a_certificate_that_proves_nothing_is_refused_with_the_cause(
+def test_certificate_that_proves_nothing_is_refused_with_cause(
     own: Certified | PrivateKey, cause: str, both: Routers
 ) -> None:
     peer = stranger(own, both.r2.home / 'ppk')
@@ -156,7 +156,7 @@ def reload(router: Router, *revoked: Certified) -> None:
     router.await_helper(helper)
 
 
-def test_a_crl_without_the_peer_is_no_event_for_the_session(both: Routers) -> None:
+def test_session_is_untouched_when_a_crl_lacks_the_peer(both: Routers) -> None:
     before = row_of(both.r1)
     reload(both.r1, REVOKED, ROUTERS['r1'])
     after = row_of(both.r1)
@@ -164,7 +164,7 @@ def test_a_crl_without_the_peer_is_no_event_for_the_session(both: Routers) -> No
     assert (after['state'], after['send_id'], after['rekeys']) == ('in use', before['send_id'], 0)
 
 
-def test_a_revoked_peer_is_off_at_once_and_stays_off_with_the_cause(both: Routers) -> None:
+def test_revoked_peer_is_off_at_once_and_stays_off_with_cause(both: Routers) -> None:
     reload(both.r1, ROUTERS['r2'])
     cause = 'CN=r2,O=lab was revoked'
     both.r1.await_log(cause)
@@ -180,7 +180,7 @@ def test_a_revoked_peer_is_off_at_once_and_stays_off_with_the_cause(both: Router
     assert any(cause in line for line in both.r1.ask('show ikev2'))
 
 
-def test_a_peer_that_is_pardoned_comes_back(both: Routers) -> None:
+def test_peer_comes_back_when_it_is_not_revoked_any_more(both: Routers) -> None:
     reload(both.r1, REVOKED)
     both.r1.await_established(SESSION)
     assert row_of(both.r1)['state'] == 'in use'

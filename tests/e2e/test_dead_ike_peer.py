@@ -143,14 +143,14 @@ def keepalives(wire: Capture, source: str) -> Iterator[float]:
 
 
 @pytest.mark.parametrize('address', DEAD.values(), ids=DEAD)
-def test_a_dead_peer_is_tried_again_and_the_cause_is_told(r1: Router, address: str) -> None:
+def test_dead_peer_is_tried_again_and_the_cause_is_told(r1: Router, address: str) -> None:
     again = r1.await_event(EventName.REFUSED, FAMILY, count=2, neighbor=address)
     assert str(again.details['step']).startswith('IKE')
     assert SAID[address] in str(again.details['cause'])
 
 
 @pytest.mark.parametrize('address', DEAD.values(), ids=DEAD)
-def test_the_log_says_which_session_fails_why_and_what_to_try(r1: Router, address: str) -> None:
+def test_log_tells_which_session_fails_why_and_what_to_try(r1: Router, address: str) -> None:
     said = f'neighbor {address} session {FAMILY}: IKE'
     r1.await_log(said)
     line = next(line for line in r1.log.splitlines() if said in line)
@@ -159,7 +159,7 @@ def test_the_log_says_which_session_fails_why_and_what_to_try(r1: Router, addres
 
 
 @pytest.mark.parametrize('address', DEAD.values(), ids=DEAD)
-def test_show_ikev2_says_so_too(r1: Router, address: str) -> None:
+def test_show_ikev2_tells_it_too(r1: Router, address: str) -> None:
     r1.await_event(EventName.REFUSED, FAMILY, neighbor=address)
     (row,) = (row for row in r1.show() if row['neighbor'] == address)
     assert row['state'] in ('down', 'waiting for IKE')
@@ -168,7 +168,7 @@ def test_show_ikev2_says_so_too(r1: Router, address: str) -> None:
     assert SAID[address] in line
 
 
-def test_a_dead_peer_gets_no_syn(r1: Router, dead_wire: Capture) -> None:
+def test_dead_peer_gets_no_syn(r1: Router, dead_wire: Capture) -> None:
     for address in DEAD.values():
         r1.await_event(EventName.REFUSED, FAMILY, count=2, neighbor=address)
     packets = list(read_packets(so_far(dead_wire)))

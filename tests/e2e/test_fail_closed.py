@@ -210,7 +210,7 @@ def parent(pid: int) -> int:
     return int(line)
 
 
-def test_nobody_else_has_an_end_of_the_channel_that_keys_take(scene: Scene) -> None:
+def test_no_other_process_has_the_channel_that_keys_take(scene: Scene) -> None:
     scene.up()
     r1 = scene.r1
     assert r1.process is not None
@@ -223,7 +223,7 @@ def test_nobody_else_has_an_end_of_the_channel_that_keys_take(scene: Scene) -> N
     assert holders - impostors == {r1.process.pid, packet_process(r1)}
 
 
-def test_the_rules_of_others_are_as_they_were(scene: Scene) -> None:
+def test_rules_of_others_are_as_they_were(scene: Scene) -> None:
     scene.up()
     now = ruleset(scene.r1.node)
     assert ours(now)
@@ -235,7 +235,7 @@ def test_the_rules_of_others_are_as_they_were(scene: Scene) -> None:
 # --- death --------------------------------------------------------------------------------------
 
 
-def test_killed_the_packet_process_takes_its_sessions_down_and_no_others(scene: Scene) -> None:
+def test_killed_packet_process_ends_only_its_sessions(scene: Scene) -> None:
     scene.up()
     r1, r2 = scene.r1, scene.r2
     uptime, plain = scene.plain_uptime(), scene.r3.connections()
@@ -265,7 +265,7 @@ def test_killed_the_packet_process_takes_its_sessions_down_and_no_others(scene: 
     assert ours(ruleset(r1.node)), 'what drops the packets now'
 
 
-def test_a_restart_after_that_is_protected_again(scene: Scene) -> None:
+def test_restart_after_that_is_protected_again(scene: Scene) -> None:
     scene.remember_keys()
     scene.r1.kill(signal.SIGTERM)
     scene.up()
@@ -275,7 +275,7 @@ def test_a_restart_after_that_is_protected_again(scene: Scene) -> None:
     assert ruleset(scene.r1.node) == scene.before
 
 
-def test_killed_the_daemon_leaves_nothing_behind(scene: Scene) -> None:
+def test_killed_daemon_leaves_nothing_behind(scene: Scene) -> None:
     scene.up()
     scene.remember_keys()
     r2 = scene.r2
@@ -290,7 +290,7 @@ def test_killed_the_daemon_leaves_nothing_behind(scene: Scene) -> None:
     assert ruleset(scene.r1.node) == scene.before
 
 
-def test_killed_together_they_leave_it_shut_until_the_next_start(scene: Scene) -> None:
+def test_ports_stay_shut_when_both_are_killed_together(scene: Scene) -> None:
     scene.up()
     r1 = scene.r1
     helper = packet_process(r1)
@@ -310,7 +310,7 @@ def test_killed_together_they_leave_it_shut_until_the_next_start(scene: Scene) -
     assert ruleset(r1.node) == scene.before
 
 
-def test_no_octet_was_unsigned_on_the_wire(scene: Scene, tmp_path: Path) -> None:
+def test_every_octet_was_signed_on_the_wire(scene: Scene, tmp_path: Path) -> None:
     scene.wire.close()
     table = tmp_path / 'keys.json'
     table.write_text(json.dumps(scene.keys))
@@ -329,7 +329,7 @@ def test_no_octet_was_unsigned_on_the_wire(scene: Scene, tmp_path: Path) -> None
 # --- a firewall that is reloaded ----------------------------------------------------------------
 
 
-def test_a_firewall_flush_resets_what_it_has_opened_and_nothing_else(scene: Scene) -> None:
+def test_firewall_flush_resets_only_what_it_has_opened(scene: Scene) -> None:
     scene.up()
     r1 = scene.r1
     uptime = scene.plain_uptime()

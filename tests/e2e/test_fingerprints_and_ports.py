@@ -66,13 +66,13 @@ def both(routers: Routers, wire: Capture) -> Routers:
     return routers
 
 
-def test_the_keys_come_in_the_ike_sa(both: Routers) -> None:
+def test_keys_come_in_the_ike_sa(both: Routers) -> None:
     for router in (both.r1, both.r2):
         authentication = router.await_event(EventName.IKE_AUTH, sent=False)
         assert 'CERT' in str(authentication.details['detail']).split(', ')
 
 
-def test_a_key_with_another_fingerprint_is_refused(both: Routers) -> None:
+def test_key_is_refused_when_its_fingerprint_is_another(both: Routers) -> None:
     stranger = Peer(
         name='r2',
         local_id=Identity.parse('fqdn', 'r1.lab'),
@@ -109,7 +109,7 @@ def udp_ports(packet: bytes) -> set[int]:
     return {int.from_bytes(datagram[at : at + 2], 'big') for at in (0, 2)}
 
 
-def test_the_daemons_run_as_nobody(both: Routers) -> None:
+def test_daemons_run_as_nobody(both: Routers) -> None:
     for router in (both.r1, both.r2):
         assert router.process is not None
         status = Path(f'/proc/{router.process.pid}/status').read_text()

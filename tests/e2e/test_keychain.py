@@ -131,7 +131,7 @@ def stranger(pair: Routers, known: TcpKey | None, port: int, seconds: float = SY
 # --- up -----------------------------------------------------------------------------------------
 
 
-def test_the_sessions_come_up_under_the_first_key_without_ike(pair: Routers) -> None:
+def test_sessions_come_up_under_the_first_key_without_ike(pair: Routers) -> None:
     assert in_use(pair.r1) == dict.fromkeys(FAMILIES, (11, 21))
     for router in both(pair):
         for row in router.show():
@@ -147,20 +147,20 @@ def test_both_get_the_others_routes(pair: Routers) -> None:
     pair.r2.await_routes(*PREFIXES['r1'])
 
 
-def test_the_command_line_shows_the_keychain(pair: Routers) -> None:
+def test_command_line_shows_the_keychain(pair: Routers) -> None:
     shown = pair.r1.node.run(['exabgp-gatekeeper', 'cli', 'show', 'ikev2']).stdout
     assert shown.count('keychain core') == len(FAMILIES)
     assert not any(secret.decode() in shown for secret in SECRETS.values())
 
 
-def test_strangers_are_denied_without_an_octet(pair: Routers) -> None:
+def test_unknown_peers_are_denied_without_an_octet(pair: Routers) -> None:
     wrong = TcpKey(ALGORITHMS['aes-128-cmac-96'], 11, 21, b'a guess')
     unknown = TcpKey(ALGORITHMS['aes-128-cmac-96'], 1, 2, SECRETS[1])
     for number, known in enumerate((None, wrong, unknown)):
         assert stranger(pair, known, 42000 + number) == Heard(Ending.NO_CONNECTION, b'')
 
 
-def test_who_has_the_key_but_comes_from_a_strange_port_gets_no_octet(pair: Routers) -> None:
+def test_peer_with_the_key_gets_no_octet_from_another_port(pair: Routers) -> None:
     """The sessions are told apart by the peer's ports."""
     known = TcpKey(ALGORITHMS['aes-128-cmac-96'], 11, 21, SECRETS[1])
     heard = stranger(pair, known, 42003, END_SECONDS)
@@ -171,7 +171,7 @@ def test_who_has_the_key_but_comes_from_a_strange_port_gets_no_octet(pair: Route
 # --- rollover by lifetime -----------------------------------------------------------------------
 
 
-def test_the_second_key_takes_over_without_a_flap(pair: Routers) -> None:
+def test_second_key_takes_over_without_a_flap(pair: Routers) -> None:
     """The third is there too and is not preferred: its lifetime began long before."""
     untouched = Untouched(pair)
     change = int(time.time()) + UNTIL_CHANGE
@@ -206,7 +206,7 @@ def test_the_second_key_takes_over_without_a_flap(pair: Routers) -> None:
 # --- rollover by reload -------------------------------------------------------------------------
 
 
-def test_the_old_ones_are_taken_out_at_both_ends_without_a_flap(pair: Routers) -> None:
+def test_old_keys_are_removed_at_both_ends_without_a_flap(pair: Routers) -> None:
     untouched = Untouched(pair)
     reload(both(pair), lambda router: text(router, key(router, 3)))
     await_key(pair, 3)
@@ -218,7 +218,7 @@ def refused(router: Router, says: str, *keys: str) -> None:
     reload([router], lambda router: text(router, *keys), says)
 
 
-def test_new_secrets_under_old_ids_are_refused(pair: Routers) -> None:
+def test_reload_is_refused_when_old_ids_get_new_secrets(pair: Routers) -> None:
     untouched = Untouched(pair)
     pair.r1.write('k3', b'another secret\n', 0o600)
     refused(pair.r1, 'give a new key new ids', key(pair.r1, 3))
@@ -226,7 +226,7 @@ def test_new_secrets_under_old_ids_are_refused(pair: Routers) -> None:
     untouched.check()
 
 
-def test_a_key_file_that_others_may_read_is_refused(pair: Routers) -> None:
+def test_key_file_is_refused_when_others_may_read_it(pair: Routers) -> None:
     untouched = Untouched(pair)
     pair.r1.write('k4', SECRETS[4], 0o644)
     refused(pair.r1, 'chmod 0600', key(pair.r1, 3), key(pair.r1, 4))
@@ -234,7 +234,7 @@ def test_a_key_file_that_others_may_read_is_refused(pair: Routers) -> None:
     untouched.check()
 
 
-def test_a_key_file_that_the_daemon_may_not_read_is_refused(pair: Routers) -> None:
+def test_key_file_is_refused_when_the_daemon_may_not_read_it(pair: Routers) -> None:
     """Root's own, while the daemon is nobody by now."""
     untouched = Untouched(pair)
     os.chown(pair.r1.home / 'k4', 0, -1)
@@ -263,7 +263,7 @@ def test_every_segment_verifies_under_the_keys_in_turn(pair: Routers, wire: Capt
         assert {c for c in changed if not c[0]} == {(False, 21, 22), (False, 22, 23)}
 
 
-def test_gatekeeper_verify_says_so_too(
+def test_gatekeeper_verify_agrees(
     pair: Routers, wire: Capture, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / 'keys.json'
@@ -281,7 +281,7 @@ def test_gatekeeper_verify_says_so_too(
 # --- the end of the chain -----------------------------------------------------------------------
 
 
-def test_the_end_of_the_chain_closes_the_sessions_and_lets_nobody_in(pair: Routers) -> None:
+def test_end_of_the_chain_closes_the_sessions_and_admits_none(pair: Routers) -> None:
     r1, r2 = both(pair)
     end = int(time.time()) + UNTIL_END
     last = f'send-lifetime 2026-01-01T00:00:00Z {utc(end)};'
@@ -307,7 +307,7 @@ def test_the_end_of_the_chain_closes_the_sessions_and_lets_nobody_in(pair: Route
             assert f'until {utc(end)}' in str(row['last_error'])
 
 
-def test_a_new_key_brings_them_back(pair: Routers) -> None:
+def test_sessions_come_back_when_there_is_a_new_key(pair: Routers) -> None:
     for router in (pair.r2, pair.r1):
         write_key(router, 4)
     reload((pair.r2, pair.r1), lambda router: text(router, key(router, 4)))
@@ -316,7 +316,7 @@ def test_a_new_key_brings_them_back(pair: Routers) -> None:
     await_key(pair, 4)
 
 
-def test_no_secret_is_in_a_log_or_an_event(pair: Routers) -> None:
+def test_log_and_events_hold_no_secret(pair: Routers) -> None:
     """Nor on the way to them."""
     for router in both(pair):
         said = [router.log, router.timeline.read_text(), json.dumps(router.show())]

@@ -106,7 +106,7 @@ def test_routes_come_over_both_kinds_of_sessions(three: Routers) -> None:
     three.r2.await_routes(*PREFIXES['r1'])
 
 
-def test_ike_is_for_the_session_that_negotiates_only(three: Routers) -> None:
+def test_ike_is_only_for_the_session_that_negotiates(three: Routers) -> None:
     for router in (three.r1, three.r2):
         assert {event.session for event in router.named(EventName.CHILD_SA)} == {V6}
     assert not three.r3.named(EventName.IKE_INIT)
@@ -121,7 +121,7 @@ def await_key_2(router: Router, sessions: int) -> None:
     )
 
 
-def test_the_keychain_rolls_over_for_all_that_use_it_and_leaves_the_others(three: Routers) -> None:
+def test_keychain_rolls_over_only_for_sessions_that_use_it(three: Routers) -> None:
     everybody = (three.r1, three.r2, three.r3)
     connections = {router.name: sorted(router.connections()) for router in everybody}
     negotiated = rows(three.r1)[R2, V6]

@@ -74,7 +74,7 @@ def kill_together(router: Router) -> None:
 
 
 @pytest.mark.parametrize('backend', [USERSPACE], indirect=True, scope='module')
-def test_neighbors_that_are_plain_by_then_come_up_and_no_rule_is_left(routers: Routers) -> None:
+def test_plain_neighbors_come_up_and_no_rule_is_left(routers: Routers) -> None:
     both = (routers.r1, routers.r2)
     start(routers, protected=True)
     routers.r1.await_event(EventName.OPEN, FAMILY)
@@ -90,7 +90,7 @@ def test_neighbors_that_are_plain_by_then_come_up_and_no_rule_is_left(routers: R
 
 
 @pytest.mark.parametrize('backend', [KERNEL], indirect=True, scope='module')
-def test_neighbors_that_the_kernel_protects_by_then_come_up_and_no_rule_is_left(
+def test_kernel_protected_neighbors_come_up_and_no_rule_is_left(
     routers: Routers,
 ) -> None:
     both = (routers.r1, routers.r2)

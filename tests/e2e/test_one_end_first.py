@@ -11,7 +11,7 @@ from tests.e2e.router import PATIENCE, within
 pytestmark = under_userspace
 
 
-def test_a_healthy_pair_logs_no_failure(routers: Routers) -> None:
+def test_healthy_pair_logs_no_failure(routers: Routers) -> None:
     r1, r2 = routers.r1, routers.r2
     configure(routers)
     start(r1)

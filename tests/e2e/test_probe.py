@@ -55,7 +55,7 @@ def keys(both: Routers) -> list[str]:
     return [key['master_key'] for router in (both.r1, both.r2) for key in router.key_list()]
 
 
-def test_a_probe_proves_ike_and_the_sessions_go_on_with_their_keys(both: Routers) -> None:
+def test_probe_proves_ike_and_the_sessions_keep_their_keys(both: Routers) -> None:
     before = keys(both)
     status, steps, _ = probe(both)
     assert status == 0, steps
@@ -66,7 +66,7 @@ def test_a_probe_proves_ike_and_the_sessions_go_on_with_their_keys(both: Routers
     assert keys(both) == before
 
 
-def test_the_socket_pair_of_a_running_session_is_not_asked_for(both: Routers) -> None:
+def test_socket_pair_of_a_running_session_is_not_asked_for(both: Routers) -> None:
     port = str(PORTS['ipv4 unicast'])
     status, steps, said = probe(both, *SESSION, '--source-port', port)
     assert status == 2
@@ -75,7 +75,7 @@ def test_the_socket_pair_of_a_running_session_is_not_asked_for(both: Routers) ->
     both.r1.await_established(*FAMILIES)
 
 
-def test_a_port_that_no_session_of_the_peer_has_is_explained(both: Routers) -> None:
+def test_port_that_no_session_of_the_peer_has_is_explained(both: Routers) -> None:
     status, steps, _ = probe(both, *SESSION)
     assert status == 1
     (failure,) = [step for step in steps if step['result'] == 'failed' and 'advice' in step]
@@ -85,7 +85,7 @@ def test_a_port_that_no_session_of_the_peer_has_is_explained(both: Routers) -> N
     both.r1.await_established(*FAMILIES)
 
 
-def test_a_key_for_a_session_that_is_down_is_agreed_on_and_gone_again(both: Routers) -> None:
+def test_key_is_agreed_and_gone_again_when_its_session_is_down(both: Routers) -> None:
     """r1's daemon has gone, so its port is free: what r2 would say to it is said to the probe."""
     both.r1.kill()
     for session in FAMILIES:

@@ -54,7 +54,7 @@ def plain(routers: Routers) -> Routers:
     return routers
 
 
-def test_its_session_ends_and_no_plain_one_comes_up_again(plain: Routers) -> None:
+def test_session_ends_and_no_plain_one_comes_up_again(plain: Routers) -> None:
     r2 = plain.r2
     r2.configure(text(r2, ikev2('r2', 'r1')))
     helper = r2.cli_helper()
@@ -74,7 +74,7 @@ def test_its_session_ends_and_no_plain_one_comes_up_again(plain: Routers) -> Non
     assert not r2.connections()
 
 
-def test_it_comes_up_under_a_key_once_the_peer_protects_it_too(plain: Routers) -> None:
+def test_session_comes_up_when_the_peer_protects_it_too(plain: Routers) -> None:
     r1, r2 = plain.r1, plain.r2
     r1.configure(text(r1, ikev2('r1', 'r2')))
     r1.signal(signal.SIGUSR1)

@@ -98,7 +98,7 @@ def reload(router: Router, content: str, says: str) -> None:
     )
 
 
-def test_a_reload_with_an_error_changes_nothing_and_names_the_line(pair: Routers) -> None:
+def test_reload_with_an_error_changes_nothing_and_names_line(pair: Routers) -> None:
     untouched = Untouched(pair)
     broken = text(pair.r1, sessions_of='algorithm rot13;')
     (line,) = (n for n, one in enumerate(broken.splitlines(), 1) if 'rot13' in one)
@@ -107,20 +107,20 @@ def test_a_reload_with_an_error_changes_nothing_and_names_the_line(pair: Routers
     untouched.check()
 
 
-def test_a_reload_without_the_key_file_changes_nothing(pair: Routers) -> None:
+def test_reload_changes_nothing_when_the_key_file_is_missing(pair: Routers) -> None:
     untouched = Untouched(pair)
     missing = text(pair.r1).replace('"psk"', '"no-such-psk"')
     reload(pair.r1, missing, 'no-such-psk')
     untouched.check()
 
 
-def test_a_reload_with_a_lifetime_that_is_too_short_changes_nothing(pair: Routers) -> None:
+def test_reload_changes_nothing_when_a_lifetime_is_too_short(pair: Routers) -> None:
     untouched = Untouched(pair)
     reload(pair.r1, text(pair.r1, lifetime=14), 'lifetime')
     untouched.check()
 
 
-def test_a_good_reload_after_bad_ones_leaves_running_sessions_alone(pair: Routers) -> None:
+def test_good_reload_after_bad_ones_leaves_sessions_alone(pair: Routers) -> None:
     untouched = Untouched(pair)
     helper = pair.r1.cli_helper()
     reload(pair.r1, text(pair.r1, lifetime=900), LOADED)
@@ -128,7 +128,7 @@ def test_a_good_reload_after_bad_ones_leaves_running_sessions_alone(pair: Router
     untouched.check()
 
 
-def test_a_shutdown_tells_the_peer_by_a_signed_notification(pair: Routers, wire: Capture) -> None:
+def test_shutdown_tells_the_peer_by_a_signed_notification(pair: Routers, wire: Capture) -> None:
     pair.r1.kill(signal.SIGTERM)
     within(PATIENCE, lambda: not pair.r2.connections(), lambda: pair.r2.told('connections closed'))
     within(PATIENCE, lambda: not pair.r2.established(), lambda: pair.r2.told('sessions down'))
@@ -149,15 +149,13 @@ def last_words(wire: Capture) -> list[bytes]:
     return [*said.values()]
 
 
-def test_every_segment_of_both_connections_was_signed_to_the_very_end(
-    pair: Routers, wire: Capture
-) -> None:
+def test_every_segment_of_both_connections_was_signed(pair: Routers, wire: Capture) -> None:
     report = verify_capture(so_far(wire), read_known_keys(pair.r2.key_table))
     assert len(report.connections) == len(PORTS)
     assert report.passed(require_all=True), report.to_text()
 
 
-def test_when_the_gatekeeper_dies_its_sessions_go_down_and_stay_down(pair: Routers) -> None:
+def test_sessions_stay_down_when_the_gatekeeper_dies(pair: Routers) -> None:
     r1, r2 = pair.r1, pair.r2
     r1.configure(text(r1))
     r1.start()

@@ -45,7 +45,7 @@ def updates(router: Router) -> int:
     return count
 
 
-def test_it_is_done_when_the_routes_are_sent(routers: Routers) -> None:
+def test_reload_is_done_when_the_routes_are_sent(routers: Routers) -> None:
     r1, r2 = routers.r1, routers.r2
     for router in (r2, r1):
         router.configure(text(router))

@@ -124,9 +124,7 @@ def accepted(listener: socket.socket) -> socket.socket | None:
     return listener.accept()[0] if ready else None
 
 
-def test_a_key_that_stays_on_a_listener_lets_a_recorded_connection_in_again(
-    cookies: Routers, tmp_path: Path
-) -> None:
+def test_recorded_connection_comes_in_when_its_key_stays(cookies: Routers, tmp_path: Path) -> None:
     """Without this, the test after it would show nothing."""
     with ExitStack() as stack:
         with inside(cookies.r2.node.namespace):

@@ -63,14 +63,14 @@ def await_return(victim: Router, survivor: Router, both: Routers) -> float:
     )
 
 
-def test_a_killed_opener_is_back_within_seconds(both: Routers) -> None:
+def test_killed_opener_is_back_within_seconds(both: Routers) -> None:
     r1, r2 = both.r1, both.r2
     die_unheard(r1, r2)
     assert await_return(r1, r2, both) < BACK_WITHIN
     assert {port for _, _, port in r2.connections()} == {*pair.PORTS.values()}
 
 
-def test_a_killed_listener_is_back_within_seconds(both: Routers) -> None:
+def test_killed_listener_is_back_within_seconds(both: Routers) -> None:
     r1, r2 = both.r1, both.r2
     die_unheard(r2, r1)
     assert await_return(r2, r1, both) < BACK_WITHIN

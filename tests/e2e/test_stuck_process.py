@@ -122,7 +122,7 @@ def two(routers: Routers) -> Iterator[Scene]:
     routers.r1.node.run(['nft', 'flush', 'ruleset'])
 
 
-def test_a_plain_neighbor_stays_beside_a_stuck_process(scene: Scene) -> None:
+def test_plain_neighbor_stays_beside_a_stuck_process(scene: Scene) -> None:
     scene.up()
     with scene.plain_session_stays():
         os.kill(packet_process(scene.r1), signal.SIGSTOP)
@@ -136,7 +136,7 @@ def test_a_plain_neighbor_stays_beside_a_stuck_process(scene: Scene) -> None:
     assert ours(ruleset(scene.r1.node)), 'shut'
 
 
-def test_a_load_waits_for_a_slow_process_and_is_done(scene: Scene) -> None:
+def test_load_waits_for_a_slow_process_and_is_done(scene: Scene) -> None:
     scene.up()
     r1 = scene.r1
     stuck = packet_process(r1)
@@ -171,7 +171,7 @@ def legacy(router: Router) -> tuple[dict[str, str], Path]:
     return {'PATH': os.pathsep.join(path), 'XTABLES_LOCKFILE': str(lock)}, router.home / lock.name
 
 
-def test_a_load_behind_a_lock_is_refused_with_the_reason(scene: Scene) -> None:
+def test_load_behind_a_lock_is_refused_with_the_reason(scene: Scene) -> None:
     environment, lock = legacy(scene.r1)
     scene.up(environment)
     with scene.plain_session_stays(), lock.open() as held:
@@ -182,7 +182,7 @@ def test_a_load_behind_a_lock_is_refused_with_the_reason(scene: Scene) -> None:
     assert scene.r1.established().keys() >= {PLAIN}
 
 
-def test_a_flush_behind_a_lock_ends_what_it_opens(two: Scene) -> None:
+def test_flush_behind_a_lock_ends_what_it_opens(two: Scene) -> None:
     r1 = two.r1
     environment, lock = legacy(r1)
     two.up(environment)
@@ -203,7 +203,7 @@ def test_a_flush_behind_a_lock_ends_what_it_opens(two: Scene) -> None:
     two.r2.await_established(PLAIN)
 
 
-def test_a_daemon_ends_beside_a_stuck_process(two: Scene) -> None:
+def test_daemon_ends_beside_a_stuck_process(two: Scene) -> None:
     r1 = two.r1
     two.up()
     stuck = packet_process(r1)

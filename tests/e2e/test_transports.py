@@ -47,7 +47,7 @@ def test_each_family_has_a_connection_over_ipv6(both: Routers) -> None:
         assert [connection[:2] for connection in router.connections()] == [(local, remote)] * 2
 
 
-def test_the_kernel_chose_the_ports_that_the_keys_are_for(both: Routers) -> None:
+def test_keys_are_for_the_ports_that_the_kernel_chose(both: Routers) -> None:
     ports = {port for _, _, port in both.r1.connections()}
     assert len(ports) == len(FAMILIES)
     for session in FAMILIES:
@@ -57,7 +57,7 @@ def test_the_kernel_chose_the_ports_that_the_keys_are_for(both: Routers) -> None
     assert keyed >= {f'[{R1}]:{port}' for port in ports}
 
 
-def test_the_listener_tells_the_sessions_apart_without_pinned_ports(both: Routers) -> None:
+def test_listener_tells_the_sessions_apart_without_pinned_ports(both: Routers) -> None:
     keys = [key for router in (both.r1, both.r2) for key in router.key_list()]
     sessions = {(key['local'], key['session']) for key in keys}
     ends = [local for local, _ in sessions]
@@ -74,7 +74,7 @@ def test_keys_are_replaced(both: Routers, session: str) -> None:
     assert both.r2.established()[session] >= uptime
 
 
-def test_an_unsigned_syn_is_dropped(both: Routers) -> None:
+def test_unsigned_syn_is_dropped(both: Routers) -> None:
     before = both.r2.dropped(Dropped.UNSIGNED)
     with inside(both.r1.node.namespace):
         assert speak(R1, (R2, 179), SYN_SECONDS) == Heard(Ending.NO_CONNECTION, b'')

@@ -70,7 +70,7 @@ def both(pair: Routers) -> tuple[Router, Router]:
     return pair.r1, pair.r2
 
 
-def test_the_daemons_have_dropped_their_privileges(pair: Routers) -> None:
+def test_daemons_have_dropped_their_privileges(pair: Routers) -> None:
     for router in both(pair):
         assert router.process is not None
         status = Path(f'/proc/{router.process.pid}/status').read_text()
@@ -78,12 +78,12 @@ def test_the_daemons_have_dropped_their_privileges(pair: Routers) -> None:
         assert set(users) == {NOBODY}
 
 
-def test_each_family_has_a_connection_of_its_own_from_its_pinned_port(pair: Routers) -> None:
+def test_each_family_has_a_connection_from_its_pinned_port(pair: Routers) -> None:
     for router, local, remote in ((pair.r1, R1, R2), (pair.r2, R2, R1)):
         assert sorted(router.connections()) == [(local, remote, port) for port in PORTS.values()]
 
 
-def test_each_family_has_a_key_of_its_own_under_its_own_algorithm(pair: Routers) -> None:
+def test_each_family_has_a_key_under_its_own_algorithm(pair: Routers) -> None:
     for router in both(pair):
         keys = router.key_list()
         assert len({key['master_key'] for key in keys}) == len(keys)
@@ -137,14 +137,14 @@ def test_show_ikev2_works_in_exabgps_own_command_line(pair: Routers) -> None:
 
 
 @pytest.mark.usefixtures('in_r1')
-def test_an_unsigned_syn_is_dropped_while_sessions_are_up(pair: Routers) -> None:
+def test_unsigned_syn_is_dropped_while_sessions_are_up(pair: Routers) -> None:
     before = pair.r2.dropped(Dropped.UNSIGNED)
     assert speak(R1, (R2, 179), SYN_SECONDS) == Heard(Ending.NO_CONNECTION, b'')
     pair.r2.await_dropped(Dropped.UNSIGNED, before)
 
 
 @pytest.mark.usefixtures('in_r1')
-def test_a_key_in_use_opens_no_other_connection(pair: Routers) -> None:
+def test_key_in_use_opens_no_other_connection(pair: Routers) -> None:
     newest = pair.r1.key_list()[-1]
     key = TcpKey(
         ALGORITHMS[newest['algorithm']],

@@ -10,7 +10,7 @@ from gatekeeper.clock import both_clocks
 from gatekeeper.state.limits import CLOCK_TOLERANCE
 
 
-def test_a_turn_lost_between_the_two_readings_is_no_step_of_the_clock(
+def test_lost_turn_between_two_readings_is_no_clock_step(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Seconds that pass before each reading: since boot, since the epoch, since boot, and again.

@@ -20,7 +20,7 @@ def upstream() -> object:
     install.install()
 
 
-def test_the_installed_one_is_known() -> None:
+def test_installed_version_is_known() -> None:
     compat.check()
     compat.check_version(release)
 
@@ -34,12 +34,12 @@ def test_version_is_the_installed_one_when_environment_claims_another(
 
 
 @pytest.mark.parametrize('text', ['5.0.13', '5.0.15', '5.1.0', '5.0.13-abc1234', '5.99'])
-def test_versions_in_range(text: str) -> None:
+def test_versions_in_range_are_accepted(text: str) -> None:
     compat.check_version(text)
 
 
 @pytest.mark.parametrize('text', ['5.0.12', '4.2.25', '6.0.0', '6.0.0-dev', 'unknown', ''])
-def test_versions_out_of_range(text: str) -> None:
+def test_versions_out_of_range_are_refused(text: str) -> None:
     with pytest.raises(compat.IncompatibleError, match=r'exabgp>=5\.0\.13,<6'):
         compat.check_version(text)
 
@@ -52,12 +52,12 @@ def refusal_when(changes: Callable[[pytest.MonkeyPatch], None]) -> str:
     return str(caught.value)
 
 
-def test_a_missing_name_is_named() -> None:
+def test_missing_name_is_named() -> None:
     refusal = refusal_when(lambda changed: changed.delattr(Reactor, '_wait_for_io'))
     assert 'this exabgp has no exabgp.reactor.loop.Reactor._wait_for_io' in refusal
 
 
-def test_another_signature_is_named() -> None:
+def test_changed_signature_is_named() -> None:
     refusal = refusal_when(
         lambda changed: changed.setattr(Reactor, 'reload', lambda self, force: True)
     )

@@ -115,7 +115,7 @@ def test_every_example_loads(text: str, write: Write, files: None) -> None:
     assert load(write(text)).neighbors
 
 
-def test_the_examples_of_the_readme_load(write: Write, files: None) -> None:
+def test_examples_of_the_readme_load(write: Write, files: None) -> None:
     page = (HOME / 'README.md').read_text()
     texts = [block for block in examples(page) if block.split()[0] == 'neighbor']
     assert len(texts) == 2
@@ -123,14 +123,14 @@ def test_the_examples_of_the_readme_load(write: Write, files: None) -> None:
         assert load(write(text)).neighbors
 
 
-def test_the_commands_make_a_ca_whose_certificate_is_taken(write: Write, tmp_path: Path) -> None:
+def test_documented_commands_make_a_ca_that_is_accepted(write: Write, tmp_path: Path) -> None:
     (commands,) = (block for block in examples() if block.split()[0] == 'openssl')
     subprocess.run(['sh', '-ec', commands], cwd=tmp_path, check=True, capture_output=True)
     words = 'private-key r1.pem; certificate r1.crt; trust-anchor ca.crt;'
     assert load(write(neighbor(section=with_ids(words)))).neighbors
 
 
-def test_there_are_examples() -> None:
+def test_examples_are_found() -> None:
     assert len(list(configurations())) == 8
 
 
@@ -156,5 +156,5 @@ def said() -> str:
 
 
 @pytest.mark.parametrize('words', [words for words in failures() if words])
-def test_the_table_of_failures_has_the_words_that_are_said(words: str, said: str) -> None:
+def test_table_of_failures_has_the_words_of_the_log(words: str, said: str) -> None:
     assert words in said or words in {os.strerror(errno.ECONNREFUSED)}

@@ -40,14 +40,14 @@ def test_version_is_exabgps() -> None:
     assert ours.stdout == theirs.stdout
 
 
-def test_a_good_configuration_is_valid(write: Write) -> None:
+def test_good_configuration_is_valid(write: Write) -> None:
     done = run('validate', '-n', '-v', str(write(neighbor())))
     assert done.returncode == 0, done.stderr
     assert 'psk-file "r.psk";' in done.stdout + done.stderr
     assert PSK not in done.stdout + done.stderr
 
 
-def test_a_bad_one_is_told_with_its_line_and_status_1(write: Write) -> None:
+def test_bad_configuration_is_told_with_its_line_and_status_1(write: Write) -> None:
     path = write('# head\n' + neighbor(section=SECTION.replace('psk-file', 'lifetime 2; psk-file')))
     done = run('validate', str(path))
     assert done.returncode == 1
@@ -69,34 +69,34 @@ def test_plain_exabgp_does_not_know_the_section(write: Write) -> None:
     assert 'ikev2 is invalid in neighbor' in done.stderr
 
 
-def test_a_server_with_a_bad_configuration_does_not_start(write: Write) -> None:
+def test_server_does_not_start_when_its_configuration_is_bad(write: Write) -> None:
     path = write(neighbor(section=SECTION.replace('r.psk', 'none')))
     done = run('server', str(path), exabgp_api_cli='false')
     assert done.returncode == 1
     assert 'cannot read key file' in done.stderr
 
 
-def test_the_environment_shows_our_section() -> None:
+def test_environment_shows_our_section() -> None:
     done = run('env', exabgp_ikev2_port='1500 14500')
     assert done.returncode == 0
     assert "port = '1500 14500'" in done.stdout
     assert '[exabgp.ikev2]' in done.stdout
 
 
-def test_an_environment_file_is_read_for_it(tmp_path: Path) -> None:
+def test_environment_file_is_read_for_our_section(tmp_path: Path) -> None:
     path = tmp_path / 'exabgp.env'
     path.write_text("[exabgp.ikev2]\nport = '1600 14600'\n")
     done = run('--env-file', str(path), 'env')
     assert "port = '1600 14600'" in done.stdout
 
 
-def test_ports_that_are_none_are_refused() -> None:
+def test_bad_ports_are_refused() -> None:
     done = run('env', exabgp_ikev2_port='500')
     assert done.returncode == 1
     assert done.stderr.startswith("exabgp-gatekeeper: exabgp.ikev2.port is '500'; expected two UDP")
 
 
-def test_the_helper_of_the_command_line_is_exabgps_own(tmp_path: Path) -> None:
+def test_command_line_has_exabgps_own_helper(tmp_path: Path) -> None:
     """ExaBGP starts this script again for it: with that in the environment, no patching."""
     probe = tmp_path / 'probe.py'
     probe.write_text(
@@ -117,7 +117,7 @@ def test_the_helper_of_the_command_line_is_exabgps_own(tmp_path: Path) -> None:
     assert done.stdout == '/run/x False\n'
 
 
-def test_the_launcher_can_be_run_as_the_script_that_it_names(tmp_path: Path) -> None:
+def test_launcher_can_be_run_as_the_script_that_it_names(tmp_path: Path) -> None:
     """As ExaBGP does for its helper after `python -m`, without our path and as any user."""
     probe = (
         'import runpy, sys; import exabgp.application.pipe as pipe; '
@@ -191,7 +191,7 @@ def dumped(how: str, paths: Sequence[Path]) -> dict[str, list[object]]:
     return result
 
 
-def test_exabgps_own_examples_load_as_ever() -> None:
+def test_exabgps_own_examples_load_as_upstreams() -> None:
     """Every example of ExaBGP's, with and without the plugin: names, families, routes, text."""
     # Its wheel puts them there.
     examples = sorted((Path(sys.prefix) / 'etc' / 'exabgp' / 'examples').glob('*.conf'))

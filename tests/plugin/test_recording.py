@@ -40,7 +40,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_a_record_is_one_line_of_the_timeline(tmp_path: Path) -> None:
+def test_record_is_one_line_of_the_timeline(tmp_path: Path) -> None:
     path = tmp_path / 'timeline.jsonl'
     recorder = Recorder('r1', str(path))
     before = time.time()
@@ -57,7 +57,7 @@ def test_a_record_is_one_line_of_the_timeline(tmp_path: Path) -> None:
     assert end == {'time': 1.5, 'router': 'r1', 'session': None, 'event': 'end', 'details': {}}
 
 
-def test_a_timeline_is_appended_to(tmp_path: Path) -> None:
+def test_timeline_is_appended_to(tmp_path: Path) -> None:
     path = tmp_path / 'timeline.jsonl'
     for _ in range(2):
         recorder = Recorder('r1', str(path))
@@ -66,7 +66,7 @@ def test_a_timeline_is_appended_to(tmp_path: Path) -> None:
     assert len(lines(path)) == 2
 
 
-def test_a_router_without_a_name_has_that_of_its_host() -> None:
+def test_router_without_a_name_has_that_of_its_host() -> None:
     assert Recorder().router == os.uname().nodename
 
 
@@ -89,7 +89,7 @@ def said(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
 NAME = 'neighbor 10.0.0.2 session ipv4 unicast'
 
 
-def test_a_refusal_is_one_line_with_neighbor_session_step_cause_and_what_to_try(
+def test_refusal_is_one_line_with_cause_and_what_to_try(
     said: list[tuple[str, str]],
 ) -> None:
     recorder = Recorder('r1')
@@ -102,7 +102,7 @@ def test_a_refusal_is_one_line_with_neighbor_session_step_cause_and_what_to_try(
     assert said == [('error', f'{NAME}: IKE: no answer: of r2; look')]
 
 
-def test_a_reload_has_it_said_again(said: list[tuple[str, str]]) -> None:
+def test_failure_is_told_again_after_a_reload(said: list[tuple[str, str]]) -> None:
     recorder = Recorder('r1')
     for _ in range(2):
         recorder.note(POLICY, EventName.REFUSED, step='IKE', cause='no answer', hint='look')
@@ -110,7 +110,7 @@ def test_a_reload_has_it_said_again(said: list[tuple[str, str]]) -> None:
     assert len(said) == 2
 
 
-def test_a_stranger_is_a_warning(said: list[tuple[str, str]]) -> None:
+def test_unknown_source_is_a_warning(said: list[tuple[str, str]]) -> None:
     details: dict[str, str | int | float | bool | None] = {'step': 'accept', 'cause': 'who?'}
     Recorder('r1').record(OperatorEvent(1.0, 'r1', None, EventName.REFUSED, details))
     assert said == [('warning', 'refused: accept: who?')]
@@ -126,12 +126,12 @@ def test_every_line_about_a_session_begins_with_its_name(said: list[tuple[str, s
     ]
 
 
-def test_the_end_of_a_session_names_its_cause(said: list[tuple[str, str]]) -> None:
+def test_end_of_a_session_names_its_cause(said: list[tuple[str, str]]) -> None:
     Recorder('r1').note(POLICY, EventName.END, pair='a -> b', cause='the connection was lost')
     assert said == [('warning', f'{NAME}: the session has ended: the connection was lost')]
 
 
-def test_what_will_end_is_a_warning(said: list[tuple[str, str]]) -> None:
+def test_near_expiry_is_a_warning(said: list[tuple[str, str]]) -> None:
     details: dict[str, str | int | float | bool | None] = {
         'neighbor': '10.0.0.2, 10.0.0.3 and 7 more',
         'cause': 'our certificate CN=r1 ends in 20 days',
@@ -145,7 +145,7 @@ def test_what_will_end_is_a_warning(said: list[tuple[str, str]]) -> None:
 @pytest.mark.parametrize(
     'event', ['bind', 'ike_init', 'ike_auth', 'child_sa', 'mkt_installed', 'syn', 'mkt_removed']
 )
-def test_what_every_failed_attempt_has_is_for_the_timeline_only(
+def test_details_of_failed_attempts_are_for_the_timeline_only(
     event: str, said: list[tuple[str, str]], tmp_path: Path
 ) -> None:
     path = tmp_path / 'timeline.jsonl'
@@ -157,7 +157,7 @@ def test_what_every_failed_attempt_has_is_for_the_timeline_only(
 # --- key tables ---------------------------------------------------------------------------------
 
 
-def test_a_key_table_shows_the_openers_ends_and_ids_at_either_side(tmp_path: Path) -> None:
+def test_key_table_shows_the_openers_ends_and_ids_at_both_ends(tmp_path: Path) -> None:
     expected = {
         'session': 'ipv4 unicast',
         'local': '10.0.0.1:40001',
@@ -184,7 +184,7 @@ def test_ipv6_ends_are_in_brackets(tmp_path: Path) -> None:
     assert (row['local'], row['remote']) == ('[fd00::1]:40001', '[fd00::2]:179')
 
 
-def test_a_key_table_is_a_list_after_every_write(
+def test_key_table_is_a_list_after_every_write(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / 'keys.json'
@@ -239,7 +239,7 @@ def test_timeline_begins_a_line_when_the_last_was_cut_off(tmp_path: Path) -> Non
     assert json.loads(path.read_text().splitlines()[1])['time'] == 2.0
 
 
-def test_a_key_table_takes_keys_of_two_threads(tmp_path: Path) -> None:
+def test_key_table_takes_keys_of_two_threads(tmp_path: Path) -> None:
     table = KeyTable(str(tmp_path / 'keys.json'))
 
     def work() -> None:
@@ -254,7 +254,7 @@ def test_a_key_table_takes_keys_of_two_threads(tmp_path: Path) -> None:
     assert len(json.loads((tmp_path / 'keys.json').read_text())) == 40
 
 
-def test_an_older_key_table_is_replaced_whoever_has_it(tmp_path: Path) -> None:
+def test_older_key_table_is_replaced_whoever_owns_it(tmp_path: Path) -> None:
     """Its owner, who reads it whatever its mode, and those who have it open."""
     path = tmp_path / 'keys.json'
     path.write_text('[{"master_key": "00"}]' * 10)
@@ -268,7 +268,7 @@ def test_an_older_key_table_is_replaced_whoever_has_it(tmp_path: Path) -> None:
         assert os.fstat(older.fileno()).st_ino != path.stat().st_ino
 
 
-def test_a_key_table_is_a_file_and_neither_a_link_nor_a_pipe(tmp_path: Path) -> None:
+def test_key_table_is_refused_when_it_is_a_link_or_a_pipe(tmp_path: Path) -> None:
     (tmp_path / 'link').symlink_to(tmp_path / 'elsewhere')
     os.mkfifo(tmp_path / 'pipe')
     for name in ('link', 'pipe'):
@@ -327,14 +327,14 @@ def test_show_json_is_one_list(daemon: Start) -> None:
     assert json.loads(text) == [{'neighbor': '127.0.0.2'}]
 
 
-def test_show_without_gated_neighbors_says_so(daemon: Start) -> None:
+def test_show_without_gated_neighbors_tells_so(daemon: Start) -> None:
     one = daemon(neighbor(section=''))
     assert one.begin()
     assert ask(one, 'show ikev2') == [NOTHING]
     assert ask(one, 'show ikev2 json') == ['[]']
 
 
-def test_show_of_a_dead_gatekeeper_says_so(daemon: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_show_of_a_dead_gatekeeper_tells_so(daemon: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     one = daemon(neighbor())
     assert one.begin()
 
@@ -346,7 +346,7 @@ def test_show_of_a_dead_gatekeeper_says_so(daemon: Start, monkeypatch: pytest.Mo
     assert json.loads(ask(one, 'show ikev2 json')[0]) == {'error': 'the gatekeeper is not running'}
 
 
-def test_show_says_which_backend_and_why(daemon: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_show_tells_which_backend_and_why(daemon: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     one = daemon(neighbor())
     assert one.begin()
     row = ROW | {'backend_why': 'this kernel has TCP-AO'}
@@ -362,27 +362,27 @@ def test_show_backend_tells_what_it_has_counted(daemon: Start) -> None:
     assert json.loads(ask(one, 'show ikev2 backend json')[0]) == one.gatekeeper.counted()
 
 
-def test_show_backend_without_gated_neighbors_says_so(daemon: Start) -> None:
+def test_show_backend_without_gated_neighbors_tells_so(daemon: Start) -> None:
     one = daemon(neighbor(section=''))
     assert one.begin()
     assert ask(one, 'show ikev2 backend') == [NOTHING]
 
 
-def test_the_table_has_every_field() -> None:
+def test_table_has_every_field() -> None:
     head, row = showing.table([ROW], now=1060.0)
     for cell in ('10.0.0.2', 'in use', 'hmac-sha-1-96', '1/17', '60 s', '2940 s', 'fqdn r2.lab'):
         assert cell in row
     assert row.index('in use') == head.index('State')
 
 
-def test_the_table_tells_the_last_error_and_what_to_try_next() -> None:
+def test_table_tells_the_last_error_and_what_to_try_next() -> None:
     row = ROW | {'recv_id': None, 'last_error': 'IKE: no answer', 'try_next': 'look at the peer'}
     _, shown = showing.table([row], now=1060.0)
     assert shown.endswith('IKE: no answer; look at the peer')
     assert ' 1/- ' in shown
 
 
-def test_the_table_tells_a_keychains_key_and_what_comes_next() -> None:
+def test_table_tells_a_keychains_key_and_what_comes_next() -> None:
     chain = ROW | {'peer_id': None, 'keychain': 'core', 'key': 7}
     head, row, last, ever, none = showing.table(
         [
@@ -401,7 +401,9 @@ def test_the_table_tells_a_keychains_key_and_what_comes_next() -> None:
     assert 'keychain core key' not in none
 
 
-def test_what_is_not_ascii_is_escaped(daemon: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_text_is_escaped_when_it_is_not_ascii(
+    daemon: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """ExaBGP's pipes take ASCII only; anything else would end the daemon."""
     one = daemon(neighbor())
     assert one.begin()
@@ -412,7 +414,7 @@ def test_what_is_not_ascii_is_escaped(daemon: Start, monkeypatch: pytest.MonkeyP
     assert json.loads(ask(one, 'show ikev2 json')[0])[0]['peer_id'] == 'key-id k\u00e9y'
 
 
-def test_the_commands_name_is_part_of_no_other_and_the_reverse() -> None:
+def test_command_names_do_not_begin_one_another() -> None:
     others = [name for name in Command.functions if name != showing.NAME]
     for name in others:
         assert not showing.NAME.endswith(' ' + name)
@@ -425,7 +427,7 @@ def test_the_commands_name_is_part_of_no_other_and_the_reverse() -> None:
 
 
 @pytest.mark.parametrize('text', ['500 4500', ' 500, 4500 ', '500,4500'])
-def test_two_ports(text: str) -> None:
+def test_two_ports_are_read(text: str) -> None:
     assert read_ports(text) == (500, 4500)
     assert read_ports(write_ports(read_ports(text)).strip("'")) == (500, 4500)
 
@@ -433,7 +435,7 @@ def test_two_ports(text: str) -> None:
 @pytest.mark.parametrize(
     'text', ['', '500', '500 500', '0 4500', '500 65536', 'a b', '1 2 3', '\u0665 \u0666']
 )
-def test_what_is_not_two_ports(text: str) -> None:
+def test_words_are_refused_when_they_are_not_two_ports(text: str) -> None:
     with pytest.raises(ValueError, match=r'exabgp\.ikev2\.port'):
         read_ports(text)
 

@@ -54,7 +54,7 @@ def test_served_metrics_are_read_over_http_until_stopped() -> None:
         urllib.request.urlopen(f'http://127.0.0.1:{port}/metrics', timeout=5)
 
 
-def test_a_taken_port_is_named() -> None:
+def test_endpoint_names_a_taken_port() -> None:
     with socket.create_server(('127.0.0.1', 0)) as sock:
         port = sock.getsockname()[1]
         with pytest.raises(MetricsError, match=f'port {port}.*in use'):

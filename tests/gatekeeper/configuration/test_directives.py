@@ -62,7 +62,7 @@ def section() -> StatementsBuilder:
         ('tcp-ao-backend userspace', 'userspace'),
     ],
 )
-def test_a_directive_has_its_value(statement: str, value: object) -> None:
+def test_directive_has_its_value(statement: str, value: object) -> None:
     builder = section()
     builder.add(statement.split(), HERE)
     assert builder.build().directives[statement.split()[0]].value == value
@@ -133,7 +133,7 @@ def test_a_directive_has_its_value(statement: str, value: object) -> None:
         ('tcp-ao-backend vpp', "'vpp' is unknown"),
     ],
 )
-def test_what_is_no_value_is_refused_with_cause_and_expectation(statement: str, cause: str) -> None:
+def test_bad_value_is_refused_with_cause_and_expectation(statement: str, cause: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         section().add(statement.split(' ') if statement else [], HERE)
     text = str(caught.value)
@@ -163,7 +163,7 @@ def test_error_names_the_block_when_the_word_is_of_another() -> None:
 
 
 @pytest.mark.parametrize('name', sorted(words_of(Where.SECTION)))
-def test_no_directive_may_stand_twice(name: str) -> None:
+def test_directive_is_refused_when_it_stands_twice(name: str) -> None:
     values = {
         'local-id': 'fqdn r1.lab',
         'peer-id': 'fqdn r2.lab',
@@ -184,7 +184,7 @@ def test_no_directive_may_stand_twice(name: str) -> None:
         builder.add(statement, Location(HERE.file, 9))
 
 
-def test_a_session_block_has_ports_and_what_it_overrides() -> None:
+def test_session_block_has_ports_and_what_it_overrides() -> None:
     builder = section()
     session = builder.begin_session(['ipv4', 'unicast'], HERE, FAMILIES)
     for statement in ('source-port 40001', 'peer-port 40002', 'lifetime 600', 'grace 30'):
@@ -209,7 +209,7 @@ def test_a_session_block_has_ports_and_what_it_overrides() -> None:
         ('keychain k;', "'k;' is no name of a keychain"),
     ],
 )
-def test_a_session_block_refuses_what_is_not_its_own(statement: str, cause: str) -> None:
+def test_session_block_refuses_words_of_the_section(statement: str, cause: str) -> None:
     session = section().begin_session(['ipv4', 'unicast'], HERE, FAMILIES)
     with pytest.raises(ConfigurationError, match='ikev2 session ipv4 unicast') as caught:
         session.add(statement.split(), HERE)
@@ -225,12 +225,12 @@ def test_a_session_block_refuses_what_is_not_its_own(statement: str, cause: str)
         (['ipv5', 'unicast'], "'ipv5 unicast' is no family"),
     ],
 )
-def test_a_session_block_is_for_one_family(words: list[str], cause: str) -> None:
+def test_session_block_is_for_one_family(words: list[str], cause: str) -> None:
     with pytest.raises(ConfigurationError, match=cause):
         section().begin_session(words, HERE, FAMILIES)
 
 
-def test_a_family_has_one_session_block() -> None:
+def test_family_is_refused_a_second_session_block() -> None:
     builder = section()
     builder.begin_session(['ipv4', 'unicast'], HERE, FAMILIES)
     with pytest.raises(ConfigurationError, match=r'session ipv4 unicast: repeated, .* line 7'):
@@ -249,7 +249,7 @@ WORDS = st.lists(
 
 
 @given(st.lists(WORDS, max_size=8), st.booleans())
-def test_no_words_raise_anything_but_the_configuration_error(
+def test_any_words_raise_only_the_configuration_error(
     statements: list[list[str]], in_session: bool
 ) -> None:
     builder = section()
@@ -264,7 +264,7 @@ def test_no_words_raise_anything_but_the_configuration_error(
 
 
 @given(WORDS)
-def test_no_session_words_raise_anything_but_the_configuration_error(words: list[str]) -> None:
+def test_any_session_words_raise_only_the_configuration_error(words: list[str]) -> None:
     try:
         section().begin_session(words, HERE, FAMILIES)
     except ConfigurationError as error:

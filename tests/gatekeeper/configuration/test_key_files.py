@@ -42,21 +42,21 @@ def a_key(path: Path, content: bytes = b'secret') -> Path:
     return path
 
 
-def test_a_file_that_can_be_read_is_read_each_time(folder: Path) -> None:
+def test_readable_file_is_read_each_time(folder: Path) -> None:
     files, path = KeyFiles(), a_key(folder / 'psk')
     assert files.secret(path).reveal() == b'secret'
     a_key(path, b'another')
     assert files.secret(path).reveal() == b'another'
 
 
-def test_an_unchanged_file_keeps_what_was_read(folder: Path) -> None:
+def test_unchanged_file_keeps_what_was_read(folder: Path) -> None:
     files, path = KeyFiles(), a_key(folder / 'psk')
     files.secret(path)
     with without_privileges():
         assert files.secret(path).reveal() == b'secret'
 
 
-def test_a_changed_file_that_cannot_be_read_is_an_error(folder: Path) -> None:
+def test_changed_file_is_an_error_when_it_cannot_be_read(folder: Path) -> None:
     files, path = KeyFiles(), a_key(folder / 'psk')
     files.secret(path)
     a_key(path, b'quite another secret')
@@ -64,7 +64,7 @@ def test_a_changed_file_that_cannot_be_read_is_an_error(folder: Path) -> None:
         files.secret(path)
 
 
-def test_a_replaced_file_of_the_same_size_and_time_is_a_changed_one(folder: Path) -> None:
+def test_replaced_file_counts_as_changed_at_equal_size_and_time(folder: Path) -> None:
     files, path = KeyFiles(), a_key(folder / 'psk')
     files.secret(path)
     stamp = path.stat()
@@ -75,7 +75,7 @@ def test_a_replaced_file_of_the_same_size_and_time_is_a_changed_one(folder: Path
         files.secret(path)
 
 
-def test_a_file_that_is_gone_is_an_error(folder: Path) -> None:
+def test_missing_file_is_an_error(folder: Path) -> None:
     files, path = KeyFiles(), a_key(folder / 'psk')
     files.secret(path)
     path.unlink()
@@ -85,7 +85,7 @@ def test_a_file_that_is_gone_is_an_error(folder: Path) -> None:
         files.secret(path)
 
 
-def test_a_file_in_a_folder_that_is_closed_by_now_keeps_what_was_read(folder: Path) -> None:
+def test_file_keeps_what_was_read_when_its_folder_is_closed(folder: Path) -> None:
     private = folder / 'keys'
     private.mkdir(mode=0o700)
     files, path = KeyFiles(), a_key(private / 'psk')
@@ -94,13 +94,13 @@ def test_a_file_in_a_folder_that_is_closed_by_now_keeps_what_was_read(folder: Pa
         assert files.secret(path).reveal() == b'secret'
 
 
-def test_a_file_never_read_before_is_an_error(folder: Path) -> None:
+def test_unreadable_file_is_an_error_when_never_read_before(folder: Path) -> None:
     path = a_key(folder / 'psk')
     with without_privileges(), pytest.raises(KeyFileError, match='cannot read'):
         KeyFiles().secret(path)
 
 
-def test_a_new_file_of_the_users_that_the_daemon_became_is_read(folder: Path) -> None:
+def test_new_file_is_read_when_the_daemons_user_owns_it(folder: Path) -> None:
     """So a keychain can get a key by a reload; and a restart, as root, reads it too."""
     files, path = KeyFiles(lambda: NOBODY), a_key(folder / 'psk')
     with without_privileges(), pytest.raises(KeyFileError, match=r'Permission denied.*\(chown\)'):
@@ -113,19 +113,19 @@ def test_a_new_file_of_the_users_that_the_daemon_became_is_read(folder: Path) ->
         KeyFiles(lambda: 12345).secret(path)
 
 
-def test_a_public_key_may_be_readable_by_all(folder: Path) -> None:
+def test_public_key_may_be_readable_by_all(folder: Path) -> None:
     path = a_key(folder / 'pub', b'key\n')
     path.chmod(0o644)
     assert KeyFiles().public(path, LARGEST) == b'key\n'
 
 
 @pytest.mark.parametrize('content', [b'', b'x' * (LARGEST + 1)])
-def test_an_empty_or_huge_public_key_is_an_error(folder: Path, content: bytes) -> None:
+def test_public_key_is_an_error_when_empty_or_huge(folder: Path, content: bytes) -> None:
     with pytest.raises(KeyFileError, match='empty or larger'):
         KeyFiles().public(a_key(folder / 'pub', content), LARGEST)
 
 
-def test_a_public_key_keeps_too(folder: Path) -> None:
+def test_public_key_keeps_what_was_read(folder: Path) -> None:
     files, path = KeyFiles(), a_key(folder / 'pub')
     files.public(path, LARGEST)
     with without_privileges():

@@ -491,7 +491,7 @@ def check_nothing_left(router: Router) -> None:
 
 # Half a minute of CPU: on a busy machine that is more than two.
 @pytest.mark.timeout(600)
-def test_peace_comes_after_any_order_of_events() -> None:
+def test_gatekeepers_settle_after_any_order_of_events() -> None:
     run_state_machine_as_test(
         TwoRouters,
         settings=settings(

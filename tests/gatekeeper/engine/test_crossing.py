@@ -68,7 +68,7 @@ def test_one_successor_is_left(delays: tuple[float, ...], late: tuple[float, ...
 
 @pytest.mark.parametrize('refused', ['r1 r1', 'r2 r2', 'r1', 'r2', 'r1 r2'])
 @pytest.mark.parametrize('seed', range(4))
-def test_keys_that_are_refused_leave_the_other_one_or_a_later_one(refused: str, seed: int) -> None:
+def test_other_or_later_key_is_left_when_keys_are_refused(refused: str, seed: int) -> None:
     world, r1, r2 = up(seed)
     for name in refused.split():
         (r1 if name == 'r1' else r2).installer.refuse_next(Install, Cause.NO_MEMORY)
@@ -77,7 +77,7 @@ def test_keys_that_are_refused_leave_the_other_one_or_a_later_one(refused: str, 
 
 
 @pytest.mark.parametrize('seed', range(4))
-def test_our_key_goes_on_alone_when_the_peers_cannot_be_installed_after_it(seed: int) -> None:
+def test_our_key_is_used_when_the_peers_cannot_be_installed(seed: int) -> None:
     world, r1, r2 = up(seed)
     r1.installer.hold()
     begin(r1, r2)
@@ -106,7 +106,7 @@ def test_our_key_goes_on_alone_when_the_peers_cannot_be_installed_after_it(seed:
 
 
 @pytest.mark.parametrize('seed', range(6))
-def test_an_ike_sa_lost_in_between_leaves_one_successor_too(seed: int) -> None:
+def test_one_successor_is_left_when_an_ike_sa_is_lost_between(seed: int) -> None:
     world, r1, r2 = up(seed)
     lost: list[Datagram] = []
 

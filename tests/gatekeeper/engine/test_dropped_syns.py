@@ -52,7 +52,7 @@ def tell(router: Router, reason: Reason, key_id: int | None, pair: SocketPair = 
         ),
     ],
 )
-def test_what_is_wrong_with_a_peers_syn_is_told_and_shown(
+def test_fault_of_a_peers_syn_is_told_and_shown(
     reason: Reason, key_id: int | None, cause: str, hint: str
 ) -> None:
     world = World()
@@ -68,7 +68,7 @@ def test_what_is_wrong_with_a_peers_syn_is_told_and_shown(
     assert row['try_next'] == note.details['hint']
 
 
-def test_so_is_an_answer_to_ours() -> None:
+def test_fault_of_an_answer_to_our_syn_is_told_and_shown() -> None:
     world = World()
     r1, _ = two_routers(world, [key(1)])
     tell(r1, Reason.UNSIGNED, None, PAIR)
@@ -76,7 +76,7 @@ def test_so_is_an_answer_to_ours() -> None:
     assert note.details['step'] == "the peer's answer to our SYN"
 
 
-def test_a_key_whose_time_has_not_come_is_named() -> None:
+def test_future_key_is_named() -> None:
     world = World()
     _, r2 = two_routers(world, [key(1)], [key(1, send=(world.now + 100, inf))])
     tell(r2, Reason.UNKNOWN_KEY, 11)
@@ -85,7 +85,7 @@ def test_a_key_whose_time_has_not_come_is_named() -> None:
     )
 
 
-def test_a_session_that_is_up_has_no_error_by_a_stray_syn() -> None:
+def test_session_has_no_error_when_it_is_up_at_a_stray_syn() -> None:
     world = World()
     _, r2 = up(world, [key(1)])
     tell(r2, Reason.UNSIGNED, None)
@@ -100,7 +100,7 @@ def test_a_session_that_is_up_has_no_error_by_a_stray_syn() -> None:
     ],
     ids=['another port', 'another peer'],
 )
-def test_what_is_for_nobody_here_is_told_to_nobody(pair: SocketPair) -> None:
+def test_drop_is_not_told_when_it_concerns_no_session(pair: SocketPair) -> None:
     world = World()
     _, r2 = two_routers(world, [key(1)])
     tell(r2, Reason.UNSIGNED, None, pair)
@@ -152,7 +152,7 @@ class TellingBackend(MemoryBackend):
         os.close(self._writing)
 
 
-def test_the_gatekeepers_thread_is_woken_by_what_the_backend_tells() -> None:
+def test_thread_wakes_when_the_backend_tells_something() -> None:
     backend, refused = TellingBackend(), Queue[OperatorEvent]()
 
     def note(record: OperatorEvent) -> None:

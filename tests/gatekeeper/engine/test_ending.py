@@ -17,7 +17,7 @@ from tests.gatekeeper.world import (
 )
 
 
-def test_a_killed_opener_is_back_at_once_with_the_same_ports() -> None:
+def test_killed_opener_is_back_at_once_with_the_same_ports() -> None:
     world, r1, r2 = up()
     lose_rsts(world)
     r1.kill()
@@ -28,7 +28,7 @@ def test_a_killed_opener_is_back_at_once_with_the_same_ports() -> None:
     assert set(r2.sessions) == {f'r2 {name}' for name in FAMILIES}
 
 
-def test_a_killed_listener_is_back_at_once() -> None:
+def test_killed_listener_is_back_at_once() -> None:
     world, r1, r2 = up()
     lose_rsts(world)
     r2.kill()
@@ -41,7 +41,7 @@ def test_a_killed_listener_is_back_at_once() -> None:
     assert set(r1.sessions) == {f'r1 {name}' for name in FAMILIES}
 
 
-def test_a_new_request_for_a_pair_aborts_the_survivor_on_it() -> None:
+def test_new_request_aborts_the_old_connection_of_its_pair() -> None:
     world, r1, r2 = up()
     lose_rsts(world)
     pair = pair_of('ipv4 unicast')
@@ -57,7 +57,7 @@ def test_a_new_request_for_a_pair_aborts_the_survivor_on_it() -> None:
     assert r2.sessions['r2 ipv4 unicast'] == pair.reversed()
 
 
-def test_a_delete_of_the_only_key_ends_a_connection_whose_tcp_says_nothing() -> None:
+def test_delete_of_the_only_key_ends_a_silent_connection() -> None:
     world, r1, r2 = up()
     lose_rsts(world)
     r1.close(pair_of('ipv4 unicast'))
@@ -68,7 +68,7 @@ def test_a_delete_of_the_only_key_ends_a_connection_whose_tcp_says_nothing() -> 
     assert 'r2 ipv6 unicast' in r2.sessions
 
 
-def test_a_delete_goes_out_after_tcp_not_before() -> None:
+def test_delete_goes_out_after_tcp_ended() -> None:
     world, r1, _ = up()
     before = world.datagrams
     world.run(1)
@@ -78,7 +78,7 @@ def test_a_delete_goes_out_after_tcp_not_before() -> None:
     assert world.datagrams == before + 1
 
 
-def test_losing_the_ike_sa_removes_no_key() -> None:
+def test_lost_ike_sa_removes_no_key() -> None:
     world, r1, r2 = up()
     (name,) = r1.core.state.peers
     r1.core.endpoint.replace_ike_sa(name, world.now)
@@ -89,7 +89,7 @@ def test_losing_the_ike_sa_removes_no_key() -> None:
     assert not r2.closed
 
 
-def test_a_delete_lost_with_its_ike_sa_is_said_again_under_the_next() -> None:
+def test_lost_delete_is_sent_again_under_the_next_ike_sa() -> None:
     world, r1, r2 = up()
     world.lose = lambda datagram: True
     r1.close(pair_of('ipv4 unicast'))
@@ -102,7 +102,7 @@ def test_a_delete_lost_with_its_ike_sa_is_said_again_under_the_next() -> None:
     assert not r1.core.state.peers[next(iter(r1.core.state.peers))].undeleted
 
 
-def test_a_session_that_is_no_longer_configured_is_closed_and_the_other_stays() -> None:
+def test_removed_session_is_closed_and_the_other_stays() -> None:
     world, r1, _ = up()
     r1.core.configure(policies('r1')[:1], world.now)
     r1.pump()
@@ -110,7 +110,7 @@ def test_a_session_that_is_no_longer_configured_is_closed_and_the_other_stays() 
     assert set(r1.sessions) == {'r1 ipv4 unicast'}
 
 
-def test_a_new_lifetime_does_not_touch_the_running_session() -> None:
+def test_new_lifetime_does_not_touch_the_running_session() -> None:
     world, r1, _ = up()
     r1.core.configure(policies('r1', lifetime=1200), world.now)
     r1.pump()
@@ -119,7 +119,7 @@ def test_a_new_lifetime_does_not_touch_the_running_session() -> None:
     assert r1.connection('ipv4 unicast').policy.lifetime == 1200
 
 
-def test_a_policy_that_forbids_the_running_algorithm_tears_down() -> None:
+def test_policy_that_forbids_the_running_algorithm_ends_it() -> None:
     world, r1, _ = up(algorithms=('hmac-sha-1-96', 'aes-128-cmac-96'))
     r1.core.configure(policies('r1', algorithms=('aes-128-cmac-96',)), world.now)
     r1.pump()
@@ -127,7 +127,7 @@ def test_a_policy_that_forbids_the_running_algorithm_tears_down() -> None:
     assert not r1.sessions
 
 
-def test_a_configuration_that_cannot_be_served_changes_nothing() -> None:
+def test_configuration_changes_nothing_when_it_cannot_be_served() -> None:
     world, r1, _ = up()
     with pytest.raises(ValueError, match='shorter than'):
         r1.core.configure(policies('r1', lifetime=1), world.now)
@@ -136,7 +136,7 @@ def test_a_configuration_that_cannot_be_served_changes_nothing() -> None:
     assert len(r1.core.state.policies) == 2
 
 
-def test_a_removed_peer_leaves_no_state() -> None:
+def test_removed_peer_leaves_no_state() -> None:
     world, r1, _ = up()
     r1.core.configure([], world.now)
     r1.pump()
@@ -148,7 +148,7 @@ def test_a_removed_peer_leaves_no_state() -> None:
     assert state.deadlines.next() is None
 
 
-def test_two_gatekeepers_that_start_at_once_end_with_one_ike_sa() -> None:
+def test_one_ike_sa_is_left_when_two_gatekeepers_start_at_once() -> None:
     world = World()
     r2 = world.router('r2', policies('r2'), listens=True)
     r1 = world.router('r1', policies('r1'), listens=False)
@@ -160,7 +160,7 @@ def test_two_gatekeepers_that_start_at_once_end_with_one_ike_sa() -> None:
     assert len(r1.sessions) == len(r2.sessions) == 2
 
 
-def test_both_ends_may_open_and_each_connection_has_its_own_key() -> None:
+def test_each_connection_has_its_own_key_when_both_ends_open() -> None:
     from dataclasses import replace
 
     from tcpao.mkt import SocketPair

@@ -67,15 +67,15 @@ def by_deadlines(policies: Sequence[SessionPolicy]) -> list[float]:
 # --- when ---------------------------------------------------------------------------------------
 
 
-def test_a_certificate_of_a_year_is_told_a_month_before_three_days_before_and_at_its_end() -> None:
+def test_certificate_of_a_year_is_told_at_its_three_times() -> None:
     assert by_deadlines([with_certificate(since=-265, until=100)])[:3] == [70, 97, 100]
 
 
-def test_one_that_lives_for_days_is_told_when_a_third_of_its_life_is_left() -> None:
+def test_certificate_of_days_is_told_at_a_third_of_its_life() -> None:
     assert by_deadlines([with_certificate(since=-1, until=5)])[:3] == [3, 4.8, 5]
 
 
-def test_what_is_near_when_it_is_loaded_is_told_at_once() -> None:
+def test_near_end_is_told_at_once_when_loaded() -> None:
     found = told_over([with_certificate(since=-300, until=20)], [0, 1, 2])
     assert [day for day, _ in found] == [0]
     ((_, said),) = found
@@ -85,11 +85,11 @@ def test_what_is_near_when_it_is_loaded_is_told_at_once() -> None:
     assert said.hint == 'put a renewed one in its place, and reload'
 
 
-def test_what_ends_in_years_is_told_to_nobody() -> None:
+def test_end_in_years_is_not_told() -> None:
     assert not told_over([with_certificate(since=-1, until=700)], [0, 100, 600])
 
 
-def test_what_never_ends_has_no_deadline() -> None:
+def test_endless_credential_has_no_deadline() -> None:
     assert news([with_keys(key(1))], NOW, {}) == ([], inf)
     assert news(policies('r1'), NOW, {}) == ([], inf)
     assert news([], NOW, {}) == ([], inf)
@@ -98,7 +98,7 @@ def test_what_never_ends_has_no_deadline() -> None:
 # --- certificates, anchors, CRLs ----------------------------------------------------------------
 
 
-def test_the_ca_between_is_named_if_it_ends_first() -> None:
+def test_intermediate_ca_is_named_when_it_ends_first() -> None:
     issuer = CA.ca('CN=issuer', not_before=NOW - 300 * DAY, not_after=NOW + 10 * DAY)
     own = issuer.leaf('r1', x509.DNSName('r1.lab'), **CA_LIFE)
     policy = with_certificate(since=-1, until=1)
@@ -107,7 +107,7 @@ def test_the_ca_between_is_named_if_it_ends_first() -> None:
     assert said.cause.startswith('of our certificates that of the CA CN=issuer ends in 10 days')
 
 
-def test_of_several_trust_anchors_the_last_one_counts() -> None:
+def test_last_of_several_trust_anchors_counts() -> None:
     """The next one beside the old one is how anchors are replaced."""
     old = root('CN=old', not_before=NOW - 900 * DAY, not_after=NOW + 5 * DAY).trust()
     alone = with_certificate(since=-1, until=700, trust=old)
@@ -116,7 +116,7 @@ def test_of_several_trust_anchors_the_last_one_counts() -> None:
     assert not told_over([with_certificate(since=-1, until=700, trust=both)], [0, 4.9, 5.1])
 
 
-def test_a_crl_is_told_when_a_tenth_of_its_life_is_left() -> None:
+def test_crl_is_told_when_a_tenth_of_its_life_is_left() -> None:
     crl = CA.crl(this_update=NOW - DAY, next_update=NOW + 9 * DAY)
     policy = with_certificate(since=-1, until=700, trust=CA.trust(crl))
     found = told_over([policy], [0, 7.9, 8, 8.5, 8.9, 9.1])
@@ -126,7 +126,7 @@ def test_a_crl_is_told_when_a_tenth_of_its_life_is_left() -> None:
     assert found[0][1].hint == 'put the new one in its place, and reload'
 
 
-def test_of_two_crls_of_a_ca_the_later_one_counts() -> None:
+def test_later_of_two_crls_of_a_ca_counts() -> None:
     older = CA.crl(this_update=NOW - 10 * DAY, next_update=NOW - DAY)
     newer = CA.crl(this_update=NOW - DAY, next_update=NOW + 9 * DAY)
     policy = with_certificate(since=-1, until=700, trust=CA.trust(older, newer))
@@ -140,7 +140,7 @@ def days(start: float, end: float) -> tuple[float, float]:
     return NOW + start * DAY, NOW + end * DAY
 
 
-def test_the_last_key_of_a_chain_is_told_when_a_tenth_of_its_life_is_left() -> None:
+def test_last_key_of_a_chain_is_told_at_a_tenth_of_its_life() -> None:
     found = told_over([with_keys(key(1, send=days(-10, 90)))], [0, 79, 80, 85, 89, 89.5])
     assert [day for day, _ in found] == [80, 89]
     said = found[0][1]
@@ -151,22 +151,22 @@ def test_the_last_key_of_a_chain_is_told_when_a_tenth_of_its_life_is_left() -> N
     assert said.hint == 'add a key to the keychain at both ends, and reload'
 
 
-def test_a_key_that_has_a_successor_is_told_to_nobody() -> None:
+def test_key_is_not_told_when_it_has_a_successor() -> None:
     chain = with_keys(key(1, send=days(-99, 1)), key(2, send=days(0.5, inf)))
     assert by_deadlines([chain]) == []
 
 
-def test_the_end_of_the_last_of_several_counts() -> None:
+def test_end_of_the_last_of_several_keys_counts() -> None:
     chain = with_keys(key(1, send=days(-99, 1)), key(2, send=days(0, 100)))
     assert by_deadlines([chain])[:2] == [90, 99]
 
 
-def test_a_gap_is_an_end() -> None:
+def test_gap_counts_as_an_end() -> None:
     chain = with_keys(key(1, send=days(-10, 10)), key(2, send=days(11, inf)))
     assert by_deadlines([chain])[:2] == [8, 9.8]
 
 
-def test_a_chain_that_denies_is_told_once_when_it_is_loaded() -> None:
+def test_denying_chain_is_told_once_when_it_is_loaded() -> None:
     """Whoever waits for a SYN under it would hear of it from nobody."""
     found = told_over([with_keys(key(1, send=days(-10, -1)))], [0, 1, 2])
     ((day, said),) = found
@@ -175,7 +175,7 @@ def test_a_chain_that_denies_is_told_once_when_it_is_loaded() -> None:
     assert said.cause.endswith(': its sessions are down')
 
 
-def test_one_line_for_all_who_share_it() -> None:
+def test_one_line_is_told_for_all_neighbors_that_share_it() -> None:
     chain = Keychain('core', (key(1, send=days(-10, 0.1)),))
     shared = [
         replace(with_keys(key(1)), keychain=chain, neighbor=f'10.0.{n}.2', key=str(n))
@@ -194,7 +194,7 @@ def world() -> World:
     return World()
 
 
-def test_the_gatekeeper_tells_it_by_a_deadline_and_once(world: World) -> None:
+def test_gatekeeper_tells_it_by_a_deadline_and_once(world: World) -> None:
     start = world.now
     r1, _ = two_routers(world, [key(1, send=(start - 1000, start + 9000))])
     assert not r1.noted('expires')
@@ -214,7 +214,7 @@ def test_the_gatekeeper_tells_it_by_a_deadline_and_once(world: World) -> None:
     assert len(r1.noted('expires')) == 3
 
 
-def test_a_reload_that_mends_it_ends_it_and_one_that_does_not_has_it_told_again(
+def test_reload_ends_the_warning_or_repeats_it(
     world: World,
 ) -> None:
     start = world.now
@@ -228,7 +228,7 @@ def test_a_reload_that_mends_it_ends_it_and_one_that_does_not_has_it_told_again(
     assert len(r1.noted('expires')) == 2
 
 
-def test_a_step_of_the_clock_is_noticed(world: World) -> None:
+def test_clock_step_is_noticed(world: World) -> None:
     start = world.now
     r1, _ = two_routers(world, [key(1, send=(start - 1000, start + 9000))])
     r1.core.set_clock(start + 8500, world.now)

@@ -25,7 +25,7 @@ def watch(world: World, *, deliver: bool = True) -> list[tuple[float, Kind]]:
     return seen
 
 
-def test_no_syn_goes_out_under_an_expired_key() -> None:
+def test_expired_key_sends_no_syn() -> None:
     world = World()
     r1, _ = two_routers(world, lifetime=15, timeout=60)
     world.run(1)
@@ -38,7 +38,7 @@ def test_no_syn_goes_out_under_an_expired_key() -> None:
     assert not r1.core.state.connections
 
 
-def test_no_listener_takes_a_syn_under_an_expired_key() -> None:
+def test_expired_key_admits_no_syn_at_a_listener() -> None:
     world = World()
     r1, r2 = two_routers(world, lifetime=15)
     world.network.deliver = lambda segment: False
@@ -49,7 +49,7 @@ def test_no_listener_takes_a_syn_under_an_expired_key() -> None:
     assert r2.listener_keys() == 0
 
 
-def test_a_key_that_expires_during_the_proof_protects_nothing() -> None:
+def test_key_protects_nothing_when_it_expires_during_the_proof() -> None:
     world = World()
     r1, r2 = two_routers(world, lifetime=15)
     r1.open('r1 ipv4 unicast', PAIR)
@@ -64,7 +64,7 @@ def test_a_key_that_expires_during_the_proof_protects_nothing() -> None:
     assert not r2.sessions
 
 
-def test_the_peers_lifetime_counts_from_the_floor_on() -> None:
+def test_peers_lifetime_counts_from_the_floor_on() -> None:
     world = World()
     r1, r2 = two_routers(world, lifetime=600)
     state = r2.core.state
@@ -90,7 +90,7 @@ def test_session_is_aborted_when_an_old_key_ended_unseen() -> None:
     assert 'a key ended while this process was paused' in causes
 
 
-def test_sessions_that_slept_beyond_their_hard_lifetime_are_aborted_without_another_octet() -> None:
+def test_session_is_aborted_silently_when_it_slept_too_long() -> None:
     world, r1, r2 = up(lifetime=3600)
     world.suspend(3 * 3600)
     seen = watch(world)
@@ -105,7 +105,7 @@ def test_sessions_that_slept_beyond_their_hard_lifetime_are_aborted_without_anot
     assert len(r1.sessions) == len(r2.sessions) == 2
 
 
-def test_sessions_that_slept_in_the_middle_of_a_rotation_leave_nothing_behind() -> None:
+def test_nothing_is_left_when_sessions_sleep_during_a_rotation() -> None:
     world, r1, r2 = up(lifetime=3600)
     for router in (r1, r2):
         ask(router.core.state, router.connection('ipv4 unicast'), world.now)
@@ -119,7 +119,7 @@ def test_sessions_that_slept_in_the_middle_of_a_rotation_leave_nothing_behind() 
         assert not router.peer.mkts
 
 
-def test_a_suspension_within_the_lifetime_does_no_harm() -> None:
+def test_suspension_within_the_lifetime_does_no_harm() -> None:
     world, r1, r2 = up(lifetime=3600)
     world.suspend(3300)
     world.run(3600)
@@ -128,7 +128,7 @@ def test_a_suspension_within_the_lifetime_does_no_harm() -> None:
     assert r1.connection('ipv4 unicast').rekeys >= 1
 
 
-def test_a_successor_that_expires_before_the_old_key_is_given_up_in_time() -> None:
+def test_successor_is_given_up_when_it_expires_before_the_old() -> None:
     world, r1, r2 = up(lifetime=600, grace=60)
     for router in (r1, r2):
         wanted = policies(router.name, lifetime=15, grace=60)
@@ -159,9 +159,7 @@ def test_a_successor_that_expires_before_the_old_key_is_given_up_in_time() -> No
     assert r1.connection('ipv4 unicast').rekeys >= 1
 
 
-def test_an_old_key_that_is_current_again_goes_at_its_hard_lifetime_however_late_the_daemon() -> (
-    None
-):
+def test_old_key_goes_at_its_lifetime_when_it_is_current_again() -> None:
     world, r1, r2 = up(lifetime=100)
     old = r1.connection('ipv4 unicast').mkt_in_use
     while not r1.connection('ipv4 unicast').retiring:

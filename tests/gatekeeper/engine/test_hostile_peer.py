@@ -260,7 +260,7 @@ class Hostile:
 
 @settings(deadline=None, max_examples=40)
 @given(seed=st.integers(0, 2**32))
-def test_a_hostile_peer_upsets_nothing(seed: int) -> None:
+def test_hostile_peer_changes_nothing(seed: int) -> None:
     random = Random(seed)
     world = World(seed=seed)
     r2 = world.router('r2', wanted('r2', 60, 10), listens=True)

@@ -62,7 +62,7 @@ class Impostor:
         return True
 
 
-def test_an_impostor_that_answers_in_the_peers_place_deletes_no_keys() -> None:
+def test_impostor_deletes_no_keys_when_it_answers_for_the_peer() -> None:
     world, r1, r2 = up()
     before = {**r1.sessions, **r2.sessions}
     impostor = Impostor(world)

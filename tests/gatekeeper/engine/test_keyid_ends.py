@@ -27,7 +27,7 @@ def taken(router: Router) -> tuple[int, int]:
     return len(keyids.sending), len(keyids.receiving)
 
 
-def test_an_attempt_that_never_came_up_frees_its_ids_a_minute_after_its_delete() -> None:
+def test_failed_attempt_frees_its_ids_a_minute_after_its_delete() -> None:
     world = World()
     r1, r2 = two_routers(world, lifetime=3600)
     world.network.deliver = lambda segment: False
@@ -38,7 +38,7 @@ def test_an_attempt_that_never_came_up_frees_its_ids_a_minute_after_its_delete()
     assert taken(r1) == taken(r2) == (0, 0)
 
 
-def test_hours_of_failing_attempts_do_not_use_the_ids_up() -> None:
+def test_ids_are_not_used_up_when_attempts_fail_for_hours() -> None:
     world = World()
     r1, r2 = two_routers(world, lifetime=3600)
     world.network.deliver = lambda segment: False
@@ -52,7 +52,7 @@ def test_hours_of_failing_attempts_do_not_use_the_ids_up() -> None:
         assert max(taken(router)) <= 5
 
 
-def test_ids_of_requests_that_the_peer_answered_with_an_id_in_use_are_freed(
+def test_ids_are_freed_when_the_peer_answered_with_one_in_use(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(KeyIds, 'take_recv_id', lambda keyids, recv_id: False)
@@ -80,7 +80,7 @@ def rekey_requests(router: Router, monkeypatch: pytest.MonkeyPatch) -> list[RpSa
     return seen
 
 
-def test_a_rekey_whose_answer_has_an_id_in_use_is_asked_for_again_and_says_so(
+def test_rekey_is_asked_again_when_its_answers_id_is_in_use(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     world, r1, r2 = up()
@@ -96,7 +96,7 @@ def test_a_rekey_whose_answer_has_an_id_in_use_is_asked_for_again_and_says_so(
     assert r1.connection('ipv4 unicast').rekeys == 1
 
 
-def test_a_rekey_under_an_id_that_the_peer_cannot_take_is_asked_for_under_another(
+def test_rekey_uses_another_id_when_the_peer_cannot_take_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     world, r1, r2 = up()
@@ -113,7 +113,7 @@ def test_a_rekey_under_an_id_that_the_peer_cannot_take_is_asked_for_under_anothe
     assert r1.connection('ipv4 unicast').rekeys == 1
 
 
-def test_an_old_key_that_the_socket_does_not_have_any_more_is_gone() -> None:
+def test_old_key_is_gone_when_the_socket_lost_it() -> None:
     world, r1, _ = up()
     ask(r1.core.state, r1.connection('ipv4 unicast'), world.now)
     world.run(10)
@@ -122,7 +122,7 @@ def test_an_old_key_that_the_socket_does_not_have_any_more_is_gone() -> None:
     assert taken(r1) == (2, 2)
 
 
-def test_an_old_key_that_cannot_be_removed_now_is_tried_again() -> None:
+def test_old_key_is_tried_again_when_it_cannot_be_removed() -> None:
     world, r1, _ = up()
     ask(r1.core.state, r1.connection('ipv4 unicast'), world.now)
     world.run(10)
@@ -132,7 +132,7 @@ def test_an_old_key_that_cannot_be_removed_now_is_tried_again() -> None:
     assert taken(r1) == (2, 2)
 
 
-def test_a_key_that_cannot_be_taken_off_the_listener_now_is_tried_again() -> None:
+def test_listener_key_is_tried_again_when_it_cannot_be_removed() -> None:
     world = World()
     r1, r2 = two_routers(world)
     r2.installer.refuse_next(Remove, Cause.REFUSED, 'the kernel is in a mood')
@@ -144,7 +144,7 @@ def test_a_key_that_cannot_be_taken_off_the_listener_now_is_tried_again() -> Non
     assert r2.listener_keys() == 0
 
 
-def test_a_delete_is_not_said_again_once_its_ids_are_free() -> None:
+def test_delete_is_not_sent_again_when_its_ids_are_free() -> None:
     world, r1, r2 = up(lifetime=15)
     lose_rsts(world)
     world.lose = lambda datagram: True
@@ -158,7 +158,7 @@ def test_a_delete_is_not_said_again_once_its_ids_are_free() -> None:
     assert taken(r1) == taken(r2) == (0, 0)
 
 
-def test_an_old_key_whose_delete_never_comes_frees_its_ids_after_twice_its_lifetime() -> None:
+def test_old_key_frees_its_ids_after_twice_its_lifetime() -> None:
     world, r1, r2 = up(lifetime=600)
     ask(r1.core.state, r1.connection('ipv4 unicast'), world.now)
     r1.pump()

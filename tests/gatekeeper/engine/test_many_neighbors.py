@@ -29,7 +29,7 @@ def neighbors(keys: list[ChainKey]) -> list[SessionPolicy]:
     return [replace(first, key=f'{one}', neighbor=f'{one}', remote=one) for one in addresses]
 
 
-def test_a_chain_is_checked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chain_is_checked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[object] = []
     for name in ('check_keychain', '_check_both'):
         original = getattr(module, name)
@@ -51,7 +51,7 @@ def test_two_chains_of_one_name_are_refused_wherever_they_stand() -> None:
         check(policies)
 
 
-def test_what_came_of_a_posted_key_is_told_without_a_look_at_the_others(
+def test_posted_key_is_told_without_a_look_at_the_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     core = Core(

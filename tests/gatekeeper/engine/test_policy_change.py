@@ -36,7 +36,7 @@ def configure(router: Router, wanted: list[SessionPolicy]) -> None:
 
 
 @pytest.mark.parametrize('step', ['configure', 'request'])
-def test_what_it_takes_for_one_peer_does_not_grow_with_their_number(
+def test_work_for_one_peer_does_not_grow_with_their_number(
     step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A reload with a thousand peers would stop all of them for a minute."""
@@ -81,7 +81,7 @@ def test_what_it_takes_for_one_peer_does_not_grow_with_their_number(
     assert looks_with(40) == looks_with(10)
 
 
-def test_a_peer_that_never_answered_can_be_removed() -> None:
+def test_peer_can_be_removed_when_it_never_answered() -> None:
     world = World()
     world.lose = lambda datagram: True
     r1 = world.router('r1', policies('r1'), listens=False)
@@ -92,7 +92,7 @@ def test_a_peer_that_never_answered_can_be_removed() -> None:
     assert r1.core.state.deadlines.next() is None
 
 
-def test_a_removed_peers_connections_begin_nothing_while_they_wait_to_be_closed() -> None:
+def test_removed_peers_connections_begin_nothing_while_closing() -> None:
     world, r1, _ = up(lifetime=60)
     r1.busy = True
     configure(r1, [])
@@ -104,7 +104,7 @@ def test_a_removed_peers_connections_begin_nothing_while_they_wait_to_be_closed(
     assert not r1.core.state.connections
 
 
-def test_a_connection_that_the_daemon_does_not_close_is_aborted_at_its_hard_lifetime() -> None:
+def test_connection_is_aborted_when_the_daemon_does_not_close() -> None:
     world, r1, _ = up(lifetime=60)
     r1.busy = True
     configure(r1, [])
@@ -114,7 +114,7 @@ def test_a_connection_that_the_daemon_does_not_close_is_aborted_at_its_hard_life
     assert 'hard lifetime' in r1.closed[-1][1] or not r1.sessions
 
 
-def test_a_peer_can_be_removed_while_its_new_request_waits_for_an_old_connection_to_go() -> None:
+def test_peer_can_be_removed_when_its_new_request_waits() -> None:
     world, r1, r2 = up()
     lose_rsts(world)
     pair = pair_of('ipv4 unicast')
@@ -144,7 +144,7 @@ def test_addresses_may_move_from_one_peer_to_another() -> None:
 
 
 @pytest.mark.parametrize('change', [{'local': ip_address('fd00::1')}, {'lifetime': 2**32}])
-def test_what_ike_cannot_say_is_refused_and_changes_nothing(change: dict[str, object]) -> None:
+def test_policy_is_refused_when_ike_cannot_encode_it(change: dict[str, object]) -> None:
     _, r1, _ = up()
     before = dict(r1.core.state.policies)
     with pytest.raises(PolicyError):
@@ -153,7 +153,7 @@ def test_what_ike_cannot_say_is_refused_and_changes_nothing(change: dict[str, ob
     assert len(r1.sessions) == 2
 
 
-def test_a_removed_sessions_key_leaves_the_listener_and_the_peer_at_once() -> None:
+def test_removed_sessions_key_leaves_the_listener_and_the_peer() -> None:
     world = World()
     r1, r2 = two_routers(world)
     world.network.deliver = lambda segment: False
@@ -167,7 +167,7 @@ def test_a_removed_sessions_key_leaves_the_listener_and_the_peer_at_once() -> No
     assert not r1.core.state.connections
 
 
-def test_new_algorithms_that_permit_the_running_one_are_rekeyed_to_at_once() -> None:
+def test_session_is_rekeyed_at_once_when_algorithms_are_new() -> None:
     both = ('hmac-sha-1-96', 'aes-128-cmac-96')
     world, r1, r2 = up(algorithms=both)
     for name, router in (('r1', r1), ('r2', r2)):
@@ -179,7 +179,7 @@ def test_new_algorithms_that_permit_the_running_one_are_rekeyed_to_at_once() -> 
     assert not r2.closed
 
 
-def test_an_opening_for_a_session_that_has_just_been_removed_is_refused() -> None:
+def test_opening_is_refused_when_its_session_was_just_removed() -> None:
     _, r1, _ = up()
     configure(r1, policies('r1')[:1])
     ticket = Ticket(lambda: None)
@@ -188,7 +188,7 @@ def test_an_opening_for_a_session_that_has_just_been_removed_is_refused() -> Non
     assert 'not configured' in str(ticket.error)
 
 
-def test_an_opening_whose_algorithms_this_host_cannot_do_any_more_fails() -> None:
+def test_opening_fails_when_its_algorithms_are_not_available() -> None:
     world = World()
     r1, r2 = two_routers(world)
     world.run(1)
@@ -200,7 +200,7 @@ def test_an_opening_whose_algorithms_this_host_cannot_do_any_more_fails() -> Non
     assert 'this host can do none of' in str(ticket.error)
 
 
-def test_a_session_that_is_being_closed_takes_no_part_in_anything_more() -> None:
+def test_closing_session_takes_no_part_in_anything_more() -> None:
     world, r1, _ = up(lifetime=60)
     r1.busy = True
     configure(r1, policies('r1')[1:])
@@ -211,7 +211,7 @@ def test_a_session_that_is_being_closed_takes_no_part_in_anything_more() -> None
     assert r1.connection('ipv6 unicast').phase is Phase.PROVEN
 
 
-def test_a_request_under_way_when_its_peer_is_changed_is_undone_at_the_peer() -> None:
+def test_running_request_is_undone_when_its_peer_is_changed() -> None:
     world = World()
     r1, r2 = two_routers(world)
     # A session that stays: so there is no INITIAL_CONTACT that would do it.

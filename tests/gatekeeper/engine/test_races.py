@@ -26,7 +26,7 @@ PAIR = pair_of('ipv4 unicast')
 
 
 @pytest.mark.parametrize('late', [0.01, 0.3, 2.0])
-def test_a_daemon_that_is_slow_to_tell_has_its_sessions_all_the_same(late: float) -> None:
+def test_session_comes_up_when_the_daemon_tells_late(late: float) -> None:
     world = World()
     r1, r2 = two_routers(world, lifetime=120)
     r1.late = r2.late = late
@@ -37,7 +37,7 @@ def test_a_daemon_that_is_slow_to_tell_has_its_sessions_all_the_same(late: float
     assert r1.connection('ipv4 unicast').rekeys >= 4
 
 
-def test_a_connection_that_ends_while_its_key_is_being_installed_leaves_nothing() -> None:
+def test_connection_leaves_nothing_when_it_ends_during_install() -> None:
     world = World()
     r1, r2 = two_routers(world)
     r1.installer.hold()
@@ -52,7 +52,7 @@ def test_a_connection_that_ends_while_its_key_is_being_installed_leaves_nothing(
     assert r2.listener_keys() == 0
 
 
-def test_a_key_installed_on_a_connection_that_is_ending_does_not_revive_it() -> None:
+def test_late_key_does_not_revive_an_ending_connection() -> None:
     world = World()
     r1, r2 = two_routers(world)
     r1.installer.hold()
@@ -74,7 +74,7 @@ def test_a_key_installed_on_a_connection_that_is_ending_does_not_revive_it() -> 
     assert not r1.core.state.connections
 
 
-def test_what_was_read_for_a_phase_that_has_passed_is_ignored() -> None:
+def test_reading_is_ignored_when_its_phase_has_passed() -> None:
     world, r1, _ = up()
     before = r1.connection('ipv4 unicast').mkt_in_use
     r1.core.handle(KeyState(PAIR, None, None, (), 0, 0), world.now)
@@ -84,7 +84,7 @@ def test_what_was_read_for_a_phase_that_has_passed_is_ignored() -> None:
     assert r1.connection('ipv4 unicast').mkt_in_use is before
 
 
-def test_a_second_request_for_a_pair_answers_the_one_that_still_waits() -> None:
+def test_second_request_answers_the_one_that_still_waits() -> None:
     world, r1, r2 = up()
     lose_rsts(world)
     r2.busy = True
@@ -102,7 +102,7 @@ def test_a_second_request_for_a_pair_answers_the_one_that_still_waits() -> None:
     assert not r2.core.endpoint._context.pending
 
 
-def test_connections_of_an_adapter_that_died_are_all_given_up() -> None:
+def test_connections_are_given_up_when_their_adapter_died() -> None:
     world = World()
     r1, r2 = two_routers(world)
     world.network.deliver = lambda segment: False
@@ -117,7 +117,7 @@ def test_connections_of_an_adapter_that_died_are_all_given_up() -> None:
     assert r2.listener_keys() == 0
 
 
-def test_a_strangers_failures_do_not_put_off_our_own_attempts() -> None:
+def test_failures_of_others_do_not_put_off_our_attempts() -> None:
     world = World()
     world.lose = lambda datagram: True
     r1 = world.router('r1', policies('r1'), listens=False)
@@ -135,7 +135,7 @@ def test_a_strangers_failures_do_not_put_off_our_own_attempts() -> None:
     assert world.datagrams > 30
 
 
-def test_a_waiter_learns_at_once_that_its_connection_is_given_up() -> None:
+def test_waiter_learns_at_once_that_its_connection_is_given_up() -> None:
     world, r1, r2 = up()
     r1.close(PAIR)
     world.run(1)
@@ -154,7 +154,7 @@ def test_a_waiter_learns_at_once_that_its_connection_is_given_up() -> None:
 # --- the peer says that it doesn't know our key -------------------------------------------------
 
 
-def test_a_key_that_the_peers_ike_does_not_know_stays_while_its_segments_are_good() -> None:
+def test_key_unknown_to_ike_stays_while_its_segments_are_good() -> None:
     world, r1, r2 = up(lifetime=600)
     r2.peer.mkts.clear()
     ask(r1.core.state, r1.connection('ipv4 unicast'), world.now)
@@ -164,7 +164,7 @@ def test_a_key_that_the_peers_ike_does_not_know_stays_while_its_segments_are_goo
     assert any('does not know the key' in str(note.details) for note in r1.noted('refused'))
 
 
-def test_a_key_that_the_peer_does_not_know_at_all_is_given_up() -> None:
+def test_key_is_given_up_when_the_peer_does_not_know_it() -> None:
     world, r1, r2 = up(lifetime=600)
     r2.peer.mkts.clear()
     r2.socket('ipv4 unicast').vanish()
@@ -174,7 +174,7 @@ def test_a_key_that_the_peer_does_not_know_at_all_is_given_up() -> None:
     assert 'r1 ipv4 unicast' not in r1.sessions
 
 
-def test_a_look_in_between_does_not_decide_the_doubt() -> None:
+def test_look_in_between_does_not_decide_the_doubt() -> None:
     world, r1, r2 = up(lifetime=600)
     r2.peer.mkts.clear()
     world.network.deliver = lambda segment: False
@@ -189,7 +189,7 @@ def test_a_look_in_between_does_not_decide_the_doubt() -> None:
     assert 'r1 ipv4 unicast' in r1.sessions
 
 
-def test_aborts_are_said_once_for_each_cause() -> None:
+def test_aborts_are_told_once_for_each_cause() -> None:
     world, r1, r2 = up()
     r2.busy = True
     lose_rsts(world)
@@ -200,7 +200,7 @@ def test_aborts_are_said_once_for_each_cause() -> None:
     assert len(aborts) == 2
 
 
-def test_a_refused_key_ends_the_attempt_and_a_later_event_for_it_is_ignored() -> None:
+def test_attempt_ends_when_its_key_is_refused() -> None:
     world = World()
     r1, _ = two_routers(world)
     r1.installer.refuse_next(Install, Cause.KEYID_IN_USE)
@@ -233,7 +233,7 @@ def restart_while_the_first_child_waits(late: float) -> tuple[World, Router, Rou
 
 
 @pytest.mark.parametrize('late', [0.001, 0.02, 0.1, 0.5])
-def test_a_child_of_an_older_key_does_not_take_the_new_one_with_it(late: float) -> None:
+def test_older_keys_child_does_not_take_the_new_key_with_it(late: float) -> None:
     world, r1, r2 = restart_while_the_first_child_waits(late)
     r2.busy = False
     r2.pump()
@@ -245,7 +245,7 @@ def test_a_child_of_an_older_key_does_not_take_the_new_one_with_it(late: float) 
     assert not r2.core.state.strays
 
 
-def test_a_child_of_an_older_key_that_is_read_under_the_new_one_is_disowned() -> None:
+def test_older_keys_child_is_disowned_when_read_under_the_new() -> None:
     world, r1, r2 = restart_while_the_first_child_waits(0.0)
     world.network.deliver = lambda segment: segment.kind is not Kind.SYN
     r1.open('r1 ipv4 unicast', PAIR)

@@ -32,7 +32,7 @@ def up(lifetime: int = LIFETIME, seed: int = 1) -> tuple[World, Router, Router]:
     return world, r1, r2
 
 
-def test_a_rekey_moves_both_sides_to_the_successor_and_nothing_flaps() -> None:
+def test_rekey_moves_both_ends_to_the_successor_without_a_flap() -> None:
     world, r1, r2 = up()
     socket = r1.socket('ipv4 unicast')
     before = r1.keys_on('ipv4 unicast')
@@ -56,14 +56,14 @@ def test_sessions_outlive_twenty_hard_lifetimes(lifetime: int) -> None:
     assert r1.connection('ipv4 unicast').rekeys >= 20
 
 
-def test_an_idle_session_rotates() -> None:
+def test_idle_session_rotates() -> None:
     world, r1, _ = up()
     world.network.wire.clear()
     world.run(LIFETIME)
     assert r1.connection('ipv4 unicast').rekeys == 1
 
 
-def test_the_successor_never_goes_on_the_listener() -> None:
+def test_successor_never_goes_on_the_listener() -> None:
     world, r1, r2 = up()
     world.run(LIFETIME)
     installs = [c for c in r2.installer.submitted if isinstance(c, Install)]
@@ -72,7 +72,7 @@ def test_the_successor_never_goes_on_the_listener() -> None:
     assert r1.sessions
 
 
-def test_the_old_key_stays_for_60_seconds_after_its_delete() -> None:
+def test_old_key_stays_for_60_seconds_after_its_delete() -> None:
     world, r1, _ = up()
     while not r1.connection('ipv4 unicast').rekeys:
         world.run(1)
@@ -82,7 +82,7 @@ def test_the_old_key_stays_for_60_seconds_after_its_delete() -> None:
     assert len(r1.keys_on('ipv4 unicast')) == 1
 
 
-def test_nobody_sets_current_or_forces_a_removal() -> None:
+def test_current_is_never_set_and_removal_never_forced() -> None:
     world, r1, r2 = up()
     world.run(5 * LIFETIME)
     for router in (r1, r2):
@@ -92,7 +92,7 @@ def test_nobody_sets_current_or_forces_a_removal() -> None:
 
 
 @pytest.mark.parametrize('lifetime', [15, 20, 30, 60])
-def test_rotations_of_short_lifetimes_end_in_seconds_and_by_themselves(lifetime: int) -> None:
+def test_rotations_of_short_lifetimes_end_in_seconds(lifetime: int) -> None:
     world, r1, r2 = up(lifetime)
     longest = 0.0
     for _ in range(20 * lifetime):
@@ -108,7 +108,7 @@ def test_rotations_of_short_lifetimes_end_in_seconds_and_by_themselves(lifetime:
         assert all(command.switch_to is None for command in removals)
 
 
-def test_the_responder_moves_its_rnext_only_after_its_current_has_moved() -> None:
+def test_responder_moves_rnext_only_after_its_current_moved() -> None:
     world, r1, r2 = up()
     # The answer reaches the initiator, but no segment reaches the responder.
     initiator: list[Router] = []
@@ -137,7 +137,7 @@ def test_both_sessions_rotate_by_themselves() -> None:
     assert not r2.closed
 
 
-def test_rekeys_that_cross_end_in_one_successor() -> None:
+def test_crossing_rekeys_end_in_one_successor() -> None:
     world, r1, r2 = up()
     from gatekeeper.engine.negotiated.rekeying import ask
 
@@ -154,7 +154,7 @@ def test_rekeys_that_cross_end_in_one_successor() -> None:
     assert not r2.closed
 
 
-def test_a_crossing_rekey_that_the_peer_refuses_leaves_the_other_one() -> None:
+def test_other_successor_is_left_when_the_peer_refuses_one() -> None:
     world, r1, r2 = up()
     from gatekeeper.engine.negotiated.rekeying import ask
 
@@ -168,7 +168,7 @@ def test_a_crossing_rekey_that_the_peer_refuses_leaves_the_other_one() -> None:
     assert not r2.closed
 
 
-def test_a_successor_that_fails_its_mac_is_rolled_back_and_the_session_stays() -> None:
+def test_successor_is_rolled_back_when_it_fails_its_mac() -> None:
     world, r1, r2 = up()
     old = r1.keys_on('ipv4 unicast')
 
@@ -183,7 +183,7 @@ def test_a_successor_that_fails_its_mac_is_rolled_back_and_the_session_stays() -
     assert r1.keys_on('ipv4 unicast')[-1:] == old or old[0] in r1.keys_on('ipv4 unicast')
 
 
-def test_a_successor_that_traffic_never_moves_to_is_rolled_back_after_the_grace_time() -> None:
+def test_successor_is_rolled_back_when_no_traffic_moves_to_it() -> None:
     world = World()
     r1, r2 = two_routers(world, lifetime=LIFETIME, grace=20)
     r1.open('r1 ipv4 unicast', pair_of('ipv4 unicast'))
@@ -201,7 +201,7 @@ def test_a_successor_that_traffic_never_moves_to_is_rolled_back_after_the_grace_
     assert r1.connection('ipv4 unicast').rekeys >= 1
 
 
-def test_without_a_successor_the_session_ceases_before_its_hard_lifetime() -> None:
+def test_session_ceases_before_its_lifetime_without_a_successor() -> None:
     world, r1, r2 = up()
     world.lose = lambda datagram: True
     world.run(LIFETIME - 11)
@@ -215,7 +215,7 @@ def test_without_a_successor_the_session_ceases_before_its_hard_lifetime() -> No
     assert not r2.sessions
 
 
-def test_nothing_is_signed_under_a_key_after_its_hard_lifetime() -> None:
+def test_key_signs_nothing_after_its_hard_lifetime() -> None:
     world, _, _ = up()
     world.lose = lambda datagram: True
     start = world.now
@@ -225,7 +225,7 @@ def test_nothing_is_signed_under_a_key_after_its_hard_lifetime() -> None:
     assert not world.network.wire
 
 
-def test_ike_down_for_most_of_a_lifetime_does_no_harm() -> None:
+def test_session_stays_when_ike_is_down_for_most_of_a_lifetime() -> None:
     world, r1, r2 = up(3600)
     world.lose = lambda datagram: True
     world.run(3300)
@@ -236,7 +236,7 @@ def test_ike_down_for_most_of_a_lifetime_does_no_harm() -> None:
     assert r1.connection('ipv4 unicast').rekeys == 1
 
 
-def test_a_refused_key_at_the_initiator_is_tried_again() -> None:
+def test_refused_key_at_the_initiator_is_tried_again() -> None:
     world, r1, r2 = up()
     r1.installer.refuse_next(Install, Cause.NO_MEMORY)
     r2.installer.refuse_next(Install, Cause.NO_MEMORY)
@@ -263,7 +263,7 @@ def test_ids_do_not_leak_over_a_hundred_rekeys() -> None:
     duplicates=st.booleans(),
     segments=st.sampled_from([0.0, 0.1, 0.3]),
 )
-def test_any_pattern_of_loss_and_duplication_leaves_the_session_up(
+def test_session_stays_at_any_pattern_of_loss_and_duplication(
     seed: int, loss: float, duplicates: bool, segments: float
 ) -> None:
     world = World(seed=seed)

@@ -20,7 +20,7 @@ from tests.gatekeeper.survival import (
 
 
 @pytest.mark.parametrize('share', [0.05, 0.2])
-def test_a_longer_lifetime_is_never_less_safe_than_a_shorter(share: float) -> None:
+def test_longer_lifetime_is_never_less_safe_than_a_shorter(share: float) -> None:
     """IKE datagrams are lost for two lifetimes and more, with the same seeds for each lifetime."""
     closed = [
         sum(closed_under_loss(lifetime, share, seed) for seed in range(3)) for lifetime in LIFETIMES
@@ -30,7 +30,7 @@ def test_a_longer_lifetime_is_never_less_safe_than_a_shorter(share: float) -> No
 
 
 @pytest.mark.parametrize('lifetime', [60, 61, 90, 140, 300, 600, 3600])
-def test_sessions_survive_an_outage_of_a_quarter_of_the_lifetime(lifetime: int) -> None:
+def test_sessions_survive_an_outage_of_a_quarter_of_a_lifetime(lifetime: int) -> None:
     """The outage begins before, with and during the rekey."""
     seconds = lifetime / 4
     assert not any(
@@ -38,15 +38,15 @@ def test_sessions_survive_an_outage_of_a_quarter_of_the_lifetime(lifetime: int) 
     )
 
 
-def test_sessions_that_end_together_are_up_within_10_seconds() -> None:
+def test_sessions_are_up_in_10_seconds_when_they_end_together() -> None:
     assert seconds_after_flap(MANY) <= 10
 
 
-def test_a_wave_of_rekeys_under_loss_closes_nothing() -> None:
+def test_wave_of_rekeys_under_loss_closes_nothing() -> None:
     assert closed_in_wave(MANY, 600, 0.2) == 0
 
 
-def test_the_last_of_so_many_sessions_may_be_begun_again() -> None:
+def test_last_of_many_sessions_may_be_begun_again() -> None:
     """Its old connection is still being closed, from another port."""
     world, r1, _, wanted = up_many(MANY)
     state, policy = r1.core.state, wanted[-1]

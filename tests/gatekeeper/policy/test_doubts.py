@@ -33,7 +33,7 @@ def doubt(policy: SessionPolicy, wall: float = WALL) -> str:
     return found
 
 
-def test_nothing_is_said_of_good_policies() -> None:
+def test_good_policies_raise_no_doubt() -> None:
     assert doubts_about(policies('r1') + policies('r2'), WALL) == []
 
 
@@ -41,7 +41,7 @@ def test_passive_with_source_port_is_told() -> None:
     assert 'source-port 40001 means nothing' in doubt(session(connect_port=None))
 
 
-def test_a_lifetime_of_a_year_is_told() -> None:
+def test_lifetime_of_a_year_is_told() -> None:
     assert 'a lifetime of 365 days' in doubt(session(lifetime=365 * 86400))
     assert doubts_about([session(lifetime=LONG_LIFETIME)], WALL) == []
 
@@ -62,7 +62,7 @@ def test_our_own_key_as_peer_key_is_told() -> None:
         assert "the peer's key is our own" in told
 
 
-def test_a_keychain_that_has_expired_is_told() -> None:
+def test_expired_keychain_is_told() -> None:
     (one,) = sessions('r1', [key(1)])
     assert one.keychain is not None
     (only,) = one.keychain.keys

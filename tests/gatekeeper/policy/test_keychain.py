@@ -53,12 +53,12 @@ ROLLOVER = chain(lived(1, (0, 110), (-10, 120)), lived(2, (100, 200), (90, 210))
 # --- a lifetime -----------------------------------------------------------------------------
 
 
-def test_a_lifetime_begins_with_its_start_and_ends_before_its_end() -> None:
+def test_lifetime_begins_with_its_start_and_ends_before_its_end() -> None:
     lifetime = Lifetime(100, 200)
     assert [lifetime.covers(wall) for wall in (99.9, 100, 199.9, 200)] == [False, True, True, False]
 
 
-def test_always_is_always() -> None:
+def test_always_has_no_end() -> None:
     """RFC 8177: the default of a lifetime is always."""
     assert key(1).send == key(1).accept == ALWAYS
     assert ALWAYS.covers(-1e12)
@@ -72,7 +72,7 @@ def test_lifetimes_are_written_in_utc() -> None:
     assert str(Lifetime(0, 1e12)) == '1970-01-01T00:00:00Z infinite', 'beyond the calendar'
 
 
-def test_a_tolerance_widens_both_ends() -> None:
+def test_tolerance_widens_both_ends() -> None:
     assert Lifetime(100, 200).widened(5) == Lifetime(95, 205)
     assert ALWAYS.widened(5) == ALWAYS
 
@@ -94,22 +94,24 @@ def test_a_tolerance_widens_both_ends() -> None:
         (210, [], None),
     ],
 )
-def test_a_rollover_by_lifetime(wall: float, accepted: list[int], sends: int | None) -> None:
+def test_rollover_follows_the_lifetimes(
+    wall: float, accepted: list[int], sends: int | None
+) -> None:
     assert numbers(ROLLOVER.accepted(wall)) == accepted
     assert preferred(ROLLOVER, wall) == sends
 
 
-def test_the_newest_send_lifetime_wins_wherever_it_stands() -> None:
+def test_newest_send_lifetime_wins_wherever_it_stands() -> None:
     newest, other = lived(1, (50, inf), (0, inf)), lived(2, (10, inf), (0, inf))
     assert preferred(chain(newest, other), 60) == preferred(chain(other, newest), 60) == 1
 
 
-def test_of_keys_that_began_together_the_lowest_number_is_sent() -> None:
+def test_lowest_number_is_sent_when_keys_began_together() -> None:
     """So a key that is added changes nothing before the old one is taken out."""
     assert preferred(chain(key(7), key(3), key(9)), 0) == 3
 
 
-def test_a_key_that_fails_can_be_left_out() -> None:
+def test_failing_key_can_be_left_out() -> None:
     found = ROLLOVER.preferred(105, without={2})
     assert found is not None
     assert found.number == 1
@@ -124,18 +126,18 @@ def test_every_change_is_told_in_order() -> None:
     assert changes == [-10, 0, 90, 100, 110, 120, 200, 210]
 
 
-def test_a_chain_without_lifetimes_never_changes() -> None:
+def test_chain_without_lifetimes_never_changes() -> None:
     assert chain(key(1), key(2)).next_change(0) is None
 
 
-def test_an_expired_chain_says_so() -> None:
+def test_expired_chain_tells_that_it_has_ended() -> None:
     assert ROLLOVER.why_denied(300) == (
         'keychain core has expired: key 2 (SendID 2, RecvID 2) was the last that might be sent '
         'under, until 1970-01-01T00:03:20Z'
     )
 
 
-def test_a_key_is_never_sent_whose_send_lifetime_ends_when_it_starts() -> None:
+def test_key_is_never_sent_when_its_lifetime_ends_at_its_start() -> None:
     """RFC 8177 3: such a lifetime is not valid, and the key is for acceptance only."""
     only = chain(lived(1, (100, 100), (0, 200)))
     check_keychain(only)
@@ -145,7 +147,7 @@ def test_a_key_is_never_sent_whose_send_lifetime_ends_when_it_starts() -> None:
     assert 'has expired' in only.why_denied(0), 'it will not come'
 
 
-def test_the_next_turn_is_told_with_its_key() -> None:
+def test_next_turn_is_told_with_its_key() -> None:
     turns = []
     wall: float | None = -20.0
     while wall is not None:
@@ -156,13 +158,13 @@ def test_the_next_turn_is_told_with_its_key() -> None:
     assert turns == [(0, 1), (100, 2), (200, None)]
 
 
-def test_lifetimes_that_change_no_preference_are_no_turn() -> None:
+def test_lifetimes_are_no_turn_when_they_change_no_preference() -> None:
     later = chain(lived(1, (0, 200), (0, 300)), lived(2, (-50, 100), (-50, 100)))
     assert later.next_turn(50) == (200, None)
     assert chain(key(1)).next_turn(0) is None
 
 
-def test_a_chain_whose_time_has_not_come_says_when() -> None:
+def test_future_chain_tells_when_it_begins() -> None:
     assert ROLLOVER.why_denied(-5) == (
         'keychain core has no key that may be sent under before key 1 (SendID 1, RecvID 1) at '
         '1970-01-01T00:00:00Z'
@@ -186,7 +188,7 @@ def test_nothing_changes_between_two_changes(keychain: Keychain, wall: float) ->
 
 
 @given(chains, st.floats(-60, 60))
-def test_what_is_sent_is_accepted(keychain: Keychain, wall: float) -> None:
+def test_sent_key_is_accepted(keychain: Keychain, wall: float) -> None:
     found = keychain.preferred(wall)
     assert found is None or found in keychain.accepted(wall)
 
@@ -212,12 +214,12 @@ def test_lifetimes_and_number_do_not_make_another_key() -> None:
         {'recv_id': 9},
     ],
 )
-def test_anything_else_under_one_of_its_ids_clashes(change: dict[str, Any]) -> None:
+def test_keys_clash_when_they_share_an_id_and_differ(change: dict[str, Any]) -> None:
     assert key(1).clashes(key(1, **change))
     assert chain(key(1, **change)).find(key(1)) is None
 
 
-def test_other_ids_do_not_clash() -> None:
+def test_keys_do_not_clash_when_their_ids_differ() -> None:
     assert not key(1).clashes(key(2))
 
 
@@ -247,16 +249,16 @@ def test_other_ids_do_not_clash() -> None:
         ([key(n) for n in range(256)], 'more than 255 keys'),
     ],
 )
-def test_a_chain_that_cannot_be_used_is_refused(keys: list[ChainKey], reason: str) -> None:
+def test_unusable_chain_is_refused(keys: list[ChainKey], reason: str) -> None:
     with pytest.raises(KeychainError, match=reason):
         check_keychain(chain(*keys))
 
 
-def test_a_good_chain_is_not() -> None:
+def test_good_chain_is_accepted() -> None:
     check_keychain(ROLLOVER)
     check_keychain(chain(*(key(n) for n in range(255))))
 
 
-def test_a_chain_never_shows_a_secret() -> None:
+def test_chain_never_shows_a_secret() -> None:
     shown = repr(ROLLOVER) + str(ROLLOVER.keys[0]) + str(ROLLOVER)
     assert 'secret' not in shown.replace('Secret', '').replace('secret_', '')

@@ -37,7 +37,7 @@ AUTH = Cause.AUTHENTICATION_FAILED
         (Cause.MALFORMED, '', "look at the peer's version"),
     ],
 )
-def test_of_an_ike_sa_that_could_not_be_made(cause: Cause, text: str, hint: str) -> None:
+def test_explanation_covers_an_ike_sa_that_failed(cause: Cause, text: str, hint: str) -> None:
     trouble = explain_ike_failure(IkeSaFailed('r2', 'IKE_AUTH', cause, text))
     assert hint in trouble.hint
     assert str(trouble) == f'IKE_AUTH: {cause}' + (f': {text}' if text else '')
@@ -47,19 +47,19 @@ def failed(cause: Cause, notify: int | None = None, text: str = '') -> RpSaFaile
     return RpSaFailed(1, 'r2', cause, notify, b'', text)
 
 
-def test_a_request_that_never_left_has_the_trouble_of_ike() -> None:
+def test_unsent_request_has_the_failure_of_ike() -> None:
     """Not of the session: `algorithm` has nothing to do with ike-policy."""
     ike = Explanation('IKE_SA_INIT', 'no acceptable proposal', 'compare ike-policy at both ends')
     assert explain('rekey', failed(Cause.NO_PROPOSAL_CHOSEN), ike) is ike
 
 
-def test_a_refused_request_has_its_own_trouble() -> None:
+def test_refused_request_has_its_own_failure() -> None:
     ike = Explanation('IKE_SA_INIT', 'no IKE answer', 'look')
     failure = failed(Cause.NO_PROPOSAL_CHOSEN, NotifyType.NO_PROPOSAL_CHOSEN)
     assert explain('rekey', failure, ike).hint == 'compare algorithm and tcp-options at both ends'
 
 
-def test_a_peer_that_takes_back_its_belief_refuses_us() -> None:
+def test_peer_refuses_us_when_it_withdraws_its_proof() -> None:
     trouble = explain('rekey', failed(AUTH, text='the peer sent AUTHENTICATION_FAILED'), None)
     assert trouble == explain_ike_failure(IkeSaFailed('r2', 'IKE_AUTH', AUTH, REFUSED_US))
 

@@ -9,7 +9,7 @@ import pytest
 from gatekeeper.reporting.ike_key_log import IkeKeyLog
 
 
-def test_lines_come_after_one_that_says_what_the_file_is(tmp_path: Path) -> None:
+def test_key_log_begins_with_a_line_that_tells_its_purpose(tmp_path: Path) -> None:
     log = IkeKeyLog(tmp_path / 'log')
     log.write('one')
     log.write('two')
@@ -21,7 +21,7 @@ def test_lines_come_after_one_that_says_what_the_file_is(tmp_path: Path) -> None
     assert (tmp_path / 'log').stat().st_mode & 0o777 == 0o600
 
 
-def test_an_older_log_stays_unless_it_may_be_replaced(tmp_path: Path) -> None:
+def test_older_log_stays_unless_it_may_be_replaced(tmp_path: Path) -> None:
     IkeKeyLog(tmp_path / 'log').close()
     with pytest.raises(FileExistsError):
         IkeKeyLog(tmp_path / 'log')
@@ -29,7 +29,7 @@ def test_an_older_log_stays_unless_it_may_be_replaced(tmp_path: Path) -> None:
     log.close()
 
 
-def test_a_full_disk_takes_nothing_down() -> None:
+def test_full_disk_stops_nothing() -> None:
     log = IkeKeyLog.__new__(IkeKeyLog)
     with open('/dev/full', 'wb', buffering=0) as full:
         log._file = full.fileno()

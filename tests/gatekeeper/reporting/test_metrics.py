@@ -63,12 +63,12 @@ def test_ends_are_seconds_from_now(name: str) -> None:
     assert found[f'gatekeeper_{ENDS[name][0]}{WHOSE}'] == 90
 
 
-def test_an_end_that_is_not_known_is_left_out() -> None:
+def test_end_is_left_out_when_it_is_not_known() -> None:
     found = scraped(metrics(ROW | {'expires': None}))
     assert not [name for name in found if name.startswith('gatekeeper_key_expires')]
 
 
-def test_the_soonest_end_of_several_connections_counts() -> None:
+def test_soonest_end_of_several_connections_counts() -> None:
     found = scraped(metrics(ROW, ROW | {'expires': NOW + 10}))
     assert found[f'gatekeeper_key_expires_seconds{WHOSE}'] == 10
 
@@ -91,7 +91,7 @@ def test_events_and_failures_are_counted_as_they_come() -> None:
     assert found['gatekeeper_failures_total{reason="unknown"}'] == 1
 
 
-def test_a_gatekeeper_that_does_not_answer_is_not_up() -> None:
+def test_gatekeeper_is_not_up_when_it_does_not_answer() -> None:
     def dead() -> Sequence[Mapping[str, object]]:
         raise GatekeeperError('the gatekeeper is not running')
 

@@ -16,7 +16,7 @@ def test_lasts_is_false_until_patience_is_over() -> None:
     assert failures.lasts(*WHOSE, ORDINARY, 100.0 + PATIENCE)
 
 
-def test_a_port_is_closed_while_its_daemon_starts() -> None:
+def test_lasts_is_false_while_a_daemon_starts() -> None:
     assert not OrdinaryFailures().lasts(*WHOSE, Reason.NOBODY_AT_PORT.word, 100.0)
     assert OrdinaryFailures().lasts(*WHOSE, Reason.UNREACHABLE.word, 100.0)
 

@@ -15,7 +15,7 @@ V4, V6 = 'ipv4 unicast', 'ipv6 unicast'
 R2, R3 = '10.0.0.2', '10.0.0.3'
 
 
-def test_it_is_told_once_and_counted_until_it_is_told_again() -> None:
+def test_failure_is_told_once_and_counted_until_told_again() -> None:
     news = RepeatedFailures()
     assert news.worth_telling(R2, V4, 'no answer', 0.0) == 0
     for attempt in range(1, 60):
@@ -24,33 +24,33 @@ def test_it_is_told_once_and_counted_until_it_is_told_again() -> None:
     assert news.worth_telling(R2, V4, 'no answer', AGAIN_AFTER + 1.0) is None
 
 
-def test_two_causes_that_take_turns_are_told_once_each() -> None:
+def test_alternating_causes_are_told_once_each() -> None:
     news = RepeatedFailures()
     said = [news.worth_telling(R2, V4, text, float(at)) for at, text in enumerate('abababab')]
     assert said == [0, 0] + [None] * 6
 
 
-def test_each_session_and_each_neighbor_has_its_own() -> None:
+def test_each_session_and_each_neighbor_has_its_own_count() -> None:
     news = RepeatedFailures()
     for neighbor, session in ((R2, V4), (R2, V6), (R3, V4)):
         assert news.worth_telling(neighbor, session, 'no answer', 0.0) == 0
 
 
-def test_what_concerns_all_sessions_of_a_neighbor_is_not_repeated_for_each() -> None:
+def test_neighbors_failure_is_not_repeated_for_each_session() -> None:
     news = RepeatedFailures()
     assert news.worth_telling(R2, EVERY, 'no answer', 0.0) == 0
     assert news.worth_telling(R2, V4, 'no answer', 1.0) is None
     assert news.worth_telling(R3, V4, 'no answer', 1.0) == 0
 
 
-def test_after_a_connection_that_held_it_is_news_again() -> None:
+def test_failure_is_news_when_a_connection_held_between() -> None:
     news = RepeatedFailures()
     news.worth_telling(R2, V4, 'no answer', 0.0)
     news.is_up(R2, V4, 1.0)
     assert news.worth_telling(R2, V4, 'no answer', 1.0 + SETTLED_AFTER) == 0
 
 
-def test_a_session_that_flaps_is_told_once() -> None:
+def test_flapping_session_is_told_once() -> None:
     news = RepeatedFailures()
     news.worth_telling(R2, V4, 'it ends', 0.0)
     for at in range(1, 20):
@@ -58,21 +58,21 @@ def test_a_session_that_flaps_is_told_once() -> None:
         assert news.worth_telling(R2, V4, 'it ends', at + 0.5) is None
 
 
-def test_a_reload_makes_it_news_again() -> None:
+def test_failure_is_news_after_a_reload() -> None:
     news = RepeatedFailures()
     news.worth_telling(R2, V4, 'no answer', 0.0)
     news.forget()
     assert news.worth_telling(R2, V4, 'no answer', 1.0) == 0
 
 
-def test_words_that_change_each_time_fill_no_disk() -> None:
+def test_changing_words_fill_no_disk() -> None:
     news = RepeatedFailures()
     told = [news.worth_telling(R2, V4, f'from port {n}', 1.0 * n) for n in range(1000)]
     assert told.count(0) == MOST
     assert news.worth_telling(R2, V6, 'no answer', 1000.0) == 0
 
 
-def test_news_tells_the_first_of_a_kind_when_strangers_used_up_another() -> None:
+def test_news_tells_each_kind_when_another_is_used_up() -> None:
     """Eight invented identities silenced the log about a neighbor for an hour."""
     news = RepeatedFailures()
     identity, proof = 'IKE_AUTH: another identity', 'IKE_AUTH: authentication failed'
@@ -85,7 +85,7 @@ def test_news_tells_the_first_of_a_kind_when_strangers_used_up_another() -> None
     assert news.worth_telling(R2, V4, 'no answer', 101.0) == 0
 
 
-def test_nor_memory() -> None:
+def test_changing_words_fill_no_memory() -> None:
     news = RepeatedFailures()
     for hour in range(100):
         for n in range(20):

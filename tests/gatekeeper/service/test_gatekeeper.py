@@ -228,9 +228,7 @@ def die(daemon: Daemon) -> None:
 # --- a session ----------------------------------------------------------------------------------
 
 
-def test_both_sessions_come_up_under_keys_of_their_own_and_carry_data(
-    r1: Daemon, r2: Daemon
-) -> None:
+def test_both_sessions_come_up_under_their_own_keys(r1: Daemon, r2: Daemon) -> None:
     both_up(r1, r2)
     assert set(r1.up) == {f'r1 {name}' for name in FAMILIES}
     assert set(r2.up) == {f'r2 {name}' for name in FAMILIES}
@@ -251,7 +249,7 @@ def test_both_sessions_come_up_under_keys_of_their_own_and_carry_data(
     assert [row['state'] for row in rows] == ['in use', 'in use']
 
 
-def test_a_session_that_ends_frees_its_pair_for_the_next_one(r1: Daemon, r2: Daemon) -> None:
+def test_ended_session_frees_its_pair_for_the_next_one(r1: Daemon, r2: Daemon) -> None:
     both_up(r1, r2)
     pair = next(iter(r1.sockets))
     r1.close(pair)
@@ -291,7 +289,7 @@ def test_stop_does_not_wait_for_a_peer_that_is_dead(r1: Daemon, r2: Daemon) -> N
 # --- the end of the thread ----------------------------------------------------------------------
 
 
-def test_when_the_thread_dies_every_connection_is_to_be_aborted(r1: Daemon, r2: Daemon) -> None:
+def test_connections_are_aborted_when_the_thread_dies(r1: Daemon, r2: Daemon) -> None:
     both_up(r1, r2)
     die(r2)
     assert not r2.gatekeeper.alive
@@ -302,7 +300,7 @@ def test_when_the_thread_dies_every_connection_is_to_be_aborted(r1: Daemon, r2: 
     assert any('a defect' in str(record.details) for record in r2.records)
 
 
-def test_when_the_thread_dies_nobody_waits_in_vain(r1: Daemon) -> None:
+def test_callers_are_answered_when_the_thread_dies(r1: Daemon) -> None:
     r1.gatekeeper.configure(r1.policies())
     pair = r1.open('ipv4 unicast')
     r1.gatekeeper.snapshot()
@@ -339,7 +337,7 @@ def test_when_the_thread_dies_nobody_waits_in_vain(r1: Daemon) -> None:
         assert 'a defect' in str(ticket.error)
 
 
-def test_a_dead_gatekeeper_refuses_at_once_and_says_why(r1: Daemon) -> None:
+def test_dead_gatekeeper_refuses_at_once_and_tells_why(r1: Daemon) -> None:
     die(r1)
     ticket = r1.gatekeeper.request('r1 ipv4 unicast', SocketPair(R1, 40001, R2, 179))
     assert 'a defect' in str(ticket.error)
@@ -376,7 +374,7 @@ def test_stop_gives_the_ports_back(r1: Daemon) -> None:
     again.end()
 
 
-def test_a_forked_child_has_no_gatekeeper(r1: Daemon) -> None:
+def test_forked_child_has_no_gatekeeper(r1: Daemon) -> None:
     child = os.fork()
     if not child:
         status = 1
@@ -391,7 +389,7 @@ def test_a_forked_child_has_no_gatekeeper(r1: Daemon) -> None:
     assert r1.gatekeeper.alive
 
 
-def test_a_port_that_is_taken_is_an_error_that_leaves_nothing(r1: Daemon) -> None:
+def test_start_leaves_nothing_when_a_port_is_taken(r1: Daemon) -> None:
     r1.gatekeeper.configure(r1.policies())
     second = Daemon('r1')
     before = descriptors()
@@ -405,7 +403,7 @@ def test_a_port_that_is_taken_is_an_error_that_leaves_nothing(r1: Daemon) -> Non
 # --- configurations -----------------------------------------------------------------------------
 
 
-def test_a_configuration_that_is_refused_leaves_the_old_one_in_force(r1: Daemon) -> None:
+def test_old_configuration_stays_when_the_new_one_is_refused(r1: Daemon) -> None:
     r1.gatekeeper.configure(r1.policies())
     # What IKE finds out meanwhile stands in the rows too.
     names = [(row['neighbor'], row['session']) for row in r1.gatekeeper.snapshot()]
@@ -416,7 +414,7 @@ def test_a_configuration_that_is_refused_leaves_the_old_one_in_force(r1: Daemon)
     assert r1.gatekeeper.alive
 
 
-def test_a_deny_key_that_is_refused_leaves_the_old_configuration_in_force(r2: Daemon) -> None:
+def test_old_configuration_stays_when_a_deny_key_is_refused(r2: Daemon) -> None:
     r2.listen()
     assert r2.listener is not None
     r2.gatekeeper.configure(r2.policies())
@@ -443,7 +441,7 @@ def test_a_deny_key_that_is_refused_leaves_the_old_configuration_in_force(r2: Da
     assert [str(key.peer) for key in state.keys] == [f'{R1}/32']
 
 
-def test_a_failure_to_look_takes_nothing_down(r1: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_look_stops_nothing(r1: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
     r1.gatekeeper.configure(r1.policies())
     with monkeypatch.context() as patched:
         patched.setattr('gatekeeper.state.snapshot.snapshot', lambda *_: 1 / 0)
@@ -455,7 +453,7 @@ def test_a_failure_to_look_takes_nothing_down(r1: Daemon, monkeypatch: pytest.Mo
 # --- listening sockets --------------------------------------------------------------------------
 
 
-def test_a_listener_is_guarded_before_it_is_known_to_be_one(r2: Daemon) -> None:
+def test_listener_is_guarded_before_it_is_known_to_be_one(r2: Daemon) -> None:
     r2.gatekeeper.configure(r2.policies())
     sock = r2.bound()
     r2.gatekeeper.add_listener(sock)
@@ -463,7 +461,7 @@ def test_a_listener_is_guarded_before_it_is_known_to_be_one(r2: Daemon) -> None:
     sock.close()
 
 
-def test_a_socket_that_listens_already_is_guarded_before_the_neighbor_is_configured(
+def test_listening_socket_is_guarded_before_its_neighbor_is_set(
     r2: Daemon,
 ) -> None:
     r2.listen()
@@ -475,7 +473,7 @@ def test_a_socket_that_listens_already_is_guarded_before_the_neighbor_is_configu
     assert keys_on(r2.listener) == []
 
 
-def test_an_unsigned_syn_to_a_guarded_listener_gets_no_answer(r2: Daemon) -> None:
+def test_unsigned_syn_gets_no_answer_from_a_guarded_listener(r2: Daemon) -> None:
     r2.gatekeeper.configure(r2.policies())
     r2.listen()
     with socket.socket() as stranger:
@@ -489,7 +487,7 @@ def test_an_unsigned_syn_to_a_guarded_listener_gets_no_answer(r2: Daemon) -> Non
         other.connect((str(R2), 179))
 
 
-def test_a_dropped_listener_is_let_go(r2: Daemon) -> None:
+def test_dropped_listener_is_released(r2: Daemon) -> None:
     r2.listen()
     assert r2.listener is not None
     r2.gatekeeper.drop_listener(r2.listener).result()
@@ -498,7 +496,7 @@ def test_a_dropped_listener_is_let_go(r2: Daemon) -> None:
     r2.listen()
 
 
-def test_a_listener_that_was_closed_without_a_word_is_let_go_with_its_number(r2: Daemon) -> None:
+def test_closed_listener_is_released_with_its_number(r2: Daemon) -> None:
     first = r2.bound(1179)
     r2.gatekeeper.add_listener(first)
     first.listen()
@@ -512,7 +510,7 @@ def test_a_listener_that_was_closed_without_a_word_is_let_go_with_its_number(r2:
     second.close()
 
 
-def test_a_socket_that_cannot_be_guarded_is_an_error_and_harms_nothing(r2: Daemon) -> None:
+def test_unguardable_socket_is_an_error_and_harms_nothing(r2: Daemon) -> None:
     r2.gatekeeper.configure(r2.policies())
     closed = r2.bound()
     closed.close()
@@ -523,7 +521,7 @@ def test_a_socket_that_cannot_be_guarded_is_an_error_and_harms_nothing(r2: Daemo
     r2.listen()
 
 
-def test_a_listener_may_come_in_the_moment_in_which_a_key_goes(r1: Daemon, r2: Daemon) -> None:
+def test_listener_may_come_at_the_moment_a_key_goes(r1: Daemon, r2: Daemon) -> None:
     r2.listen(shared=True)
     r2.gatekeeper.configure(r2.policies())
     r1.gatekeeper.configure(r1.policies())

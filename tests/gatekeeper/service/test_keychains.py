@@ -83,9 +83,7 @@ def current(sock: socket.socket) -> tuple[int | None, int | None]:
 # --- a router of another make -------------------------------------------------------------------
 
 
-def test_a_router_without_a_gatekeeper_connects_under_a_key_of_the_chain(
-    r2: Daemon, hand: ByHand
-) -> None:
+def test_router_connects_without_a_gatekeeper_by_a_chain_key(r2: Daemon, hand: ByHand) -> None:
     r2.gatekeeper.configure(policies('r2', [key(1)]))
     r2.listen()
     assert hand.connect()
@@ -96,7 +94,7 @@ def test_a_router_without_a_gatekeeper_connects_under_a_key_of_the_chain(
     talk(hand.sock, ours)
 
 
-def test_a_listener_that_comes_later_has_the_chain(r2: Daemon, hand: ByHand) -> None:
+def test_later_listener_has_the_chain(r2: Daemon, hand: ByHand) -> None:
     r2.listen()
     r2.gatekeeper.configure(policies('r2', [key(1)]))
     assert hand.connect()
@@ -113,7 +111,7 @@ def test_chains_keys_are_off_the_listener_when_configure_returns(r2: Daemon) -> 
     assert keys_on(r2.listener) == []
 
 
-def test_a_wrong_secret_an_unknown_key_and_no_key_stay_out(r2: Daemon) -> None:
+def test_connection_is_refused_when_its_key_is_wrong_or_missing(r2: Daemon) -> None:
     r2.gatekeeper.configure(policies('r2', [key(1)]))
     r2.listen()
     for number, keys in enumerate(([key(1, master_key=Secret(b'wrong'))], [key(9)], [])):
@@ -127,7 +125,7 @@ def test_a_wrong_secret_an_unknown_key_and_no_key_stay_out(r2: Daemon) -> None:
 
 @pytest.mark.parametrize('name', [n for n, a in ALGORITHMS.items() if a.linux_name])
 @pytest.mark.parametrize('tcp_options', [True, False])
-def test_every_suite_of_the_kernel(r2: Daemon, name: str, tcp_options: bool) -> None:
+def test_every_suite_of_the_kernel_works(r2: Daemon, name: str, tcp_options: bool) -> None:
     if why_unsupported(name) is not None:
         pytest.fail(f'this kernel cannot do {name}')
     one = key(1, algorithm=ALGORITHMS[name], tcp_options=tcp_options)
@@ -139,7 +137,7 @@ def test_every_suite_of_the_kernel(r2: Daemon, name: str, tcp_options: bool) -> 
     hand.sock.close()
 
 
-def test_a_chain_may_use_the_ids_of_the_deny_key(r2: Daemon) -> None:
+def test_chain_may_use_the_ids_of_the_deny_key(r2: Daemon) -> None:
     zero = key(1, send_id=0, recv_id=0)
     r2.gatekeeper.configure(policies('r2', [zero]))
     r2.listen()
@@ -154,9 +152,7 @@ def test_a_chain_may_use_the_ids_of_the_deny_key(r2: Daemon) -> None:
     hand.sock.close()
 
 
-def test_the_deny_key_makes_room_for_a_chain_that_begins_to_use_its_ids(
-    r2: Daemon, hand: ByHand
-) -> None:
+def test_deny_key_moves_when_a_chain_begins_to_use_its_ids(r2: Daemon, hand: ByHand) -> None:
     r2.gatekeeper.configure(policies('r2', [key(1)]))
     r2.listen()
     assert hand.connect()
@@ -167,7 +163,7 @@ def test_the_deny_key_makes_room_for_a_chain_that_begins_to_use_its_ids(
     talk(hand.sock, ours)
 
 
-def test_a_connection_under_a_key_that_was_taken_out_is_refused(r2: Daemon, hand: ByHand) -> None:
+def test_connection_is_refused_under_a_removed_key(r2: Daemon, hand: ByHand) -> None:
     r2.gatekeeper.configure(policies('r2', [key(1), key(2)]))
     r2.listen()
     assert hand.connect()
@@ -198,7 +194,7 @@ def under_key_1(r1: Daemon, r2: Daemon) -> tuple[socket.socket, socket.socket]:
     return near, far
 
 
-def test_a_rollover_by_lifetime_between_two_gatekeepers(r1: Daemon, r2: Daemon) -> None:
+def test_rollover_by_lifetime_works_between_two_gatekeepers(r1: Daemon, r2: Daemon) -> None:
     near, far = under_key_1(r1, r2)
     change = time.time() + SOON
     keys = [
@@ -222,7 +218,7 @@ def test_a_rollover_by_lifetime_between_two_gatekeepers(r1: Daemon, r2: Daemon) 
     await_listener(r2, (0, 0), (22, 12))
 
 
-def test_an_idle_session_rolls_over_too(r1: Daemon, r2: Daemon) -> None:
+def test_idle_session_rolls_over_too(r1: Daemon, r2: Daemon) -> None:
     near, far = under_key_1(r1, r2)
     keys = [key(1), key(2, send=(time.time() + SOON, inf))]
     for daemon in (r1, r2):
@@ -230,9 +226,7 @@ def test_an_idle_session_rolls_over_too(r1: Daemon, r2: Daemon) -> None:
     run(lambda: current(near) == (12, 22) and current(far) == (22, 12), r1, r2)
 
 
-def test_the_end_of_the_chain_closes_the_session_and_lets_nobody_in(
-    r2: Daemon, hand: ByHand
-) -> None:
+def test_end_of_the_chain_closes_the_session_and_admits_none(r2: Daemon, hand: ByHand) -> None:
     r2.gatekeeper.configure(policies('r2', [key(1)]))
     r2.listen()
     assert hand.connect()
@@ -246,7 +240,7 @@ def test_the_end_of_the_chain_closes_the_session_and_lets_nobody_in(
     assert not ByHand(key(1), port=45000).connect(1.5)
 
 
-def test_a_chain_that_has_expired_does_not_connect(r1: Daemon) -> None:
+def test_expired_chain_does_not_connect(r1: Daemon) -> None:
     r1.gatekeeper.configure(policies('r1', [key(1, send=(0, 1000), accept=(0, 2000))]))
     r1.open(V4)
     run(lambda: bool(r1.errors), r1)
@@ -266,7 +260,7 @@ def test_keychains_need_no_udp(r1: Daemon) -> None:
 
 
 @pytest.mark.parametrize('name', [n for n, a in ALGORITHMS.items() if not a.linux_name])
-def test_a_suite_that_the_kernel_lacks_is_a_configuration_error(r1: Daemon, name: str) -> None:
+def test_suite_that_the_kernel_lacks_is_a_configuration_error(r1: Daemon, name: str) -> None:
     long = key(1, algorithm=ALGORITHMS[name], master_key=Secret(bytes(32)))
     with pytest.raises(PolicyError, match='no such suite; try tcp-ao-backend userspace'):
         r1.gatekeeper.configure(policies('r1', [long]))
@@ -275,7 +269,7 @@ def test_a_suite_that_the_kernel_lacks_is_a_configuration_error(r1: Daemon, name
     assert r1.gatekeeper.snapshot() == []
 
 
-def test_reload_with_the_ids_of_another_key_changes_nothing(r2: Daemon, hand: ByHand) -> None:
+def test_reload_changes_nothing_when_ids_are_of_another_key(r2: Daemon, hand: ByHand) -> None:
     r2.gatekeeper.configure(policies('r2', [key(1)]))
     r2.listen()
     with pytest.raises(PolicyError, match='give a new key new ids'):
@@ -284,7 +278,7 @@ def test_reload_with_the_ids_of_another_key_changes_nothing(r2: Daemon, hand: By
     talk(hand.sock, accepted(r2))
 
 
-def test_sessions_with_and_without_ike_at_one_address(r1: Daemon, r2: Daemon) -> None:
+def test_sessions_with_and_without_ike_share_an_address(r1: Daemon, r2: Daemon) -> None:
     """The ids of both kinds are one space."""
     every = [key(n, send_id=n, recv_id=n) for n in range(1, 201)]
     for daemon in (r1, r2):
@@ -301,7 +295,7 @@ def test_sessions_with_and_without_ike_at_one_address(r1: Daemon, r2: Daemon) ->
     assert len(keys_on(r1.up[f'r1 {V4}'])) == 200
 
 
-def test_the_gatekeeper_watches_the_clock() -> None:
+def test_gatekeeper_watches_the_clock() -> None:
     """Set by somebody, it is an event; what is read then is what counts."""
     gatekeeper = Gatekeeper(router='r1', record=lambda record: None)
     gatekeeper.start()

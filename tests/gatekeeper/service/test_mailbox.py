@@ -71,7 +71,7 @@ def slowly(gatekeeper: Gatekeeper, monkeypatch: pytest.MonkeyPatch) -> tuple[Any
     return begun, go_on
 
 
-def test_what_has_begun_is_waited_for(
+def test_running_command_is_waited_for(
     gatekeeper: Gatekeeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # To call it refused, and have it in force a moment later, would be two answers.
@@ -93,7 +93,7 @@ def test_what_has_begun_is_waited_for(
     later.join()
 
 
-def test_what_has_not_begun_is_called_off(
+def test_queued_command_is_called_off(
     gatekeeper: Gatekeeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun, go_on = slowly(gatekeeper, monkeypatch)
@@ -112,7 +112,7 @@ def test_what_has_not_begun_is_called_off(
     assert not begun.is_set()
 
 
-def test_the_backend_is_told_whom_a_load_that_is_in_force_protects(gatekeeper: Gatekeeper) -> None:
+def test_backend_learns_whom_the_load_in_force_protects(gatekeeper: Gatekeeper) -> None:
     (policy,) = sessions('r2', [key(1)])
     gatekeeper.configure([policy])
     with pytest.raises(PolicyError):

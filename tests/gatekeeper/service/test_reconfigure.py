@@ -71,7 +71,9 @@ def neighbors(gatekeeper: Gatekeeper) -> list[Any]:
     return [row['neighbor'] for row in gatekeeper.snapshot()]
 
 
-def test_nothing_is_in_force_before_its_guard(gatekeeper: Gatekeeper, backend: SlowBackend) -> None:
+def test_policy_is_not_in_force_before_its_guard(
+    gatekeeper: Gatekeeper, backend: SlowBackend
+) -> None:
     backend.may_guard.clear()
     with pytest.raises(BusyError) as busy:
         gatekeeper.reconfigure([POLICY], HASTE)
@@ -83,7 +85,7 @@ def test_nothing_is_in_force_before_its_guard(gatekeeper: Gatekeeper, backend: S
     assert len(backend.guarded) == 1
 
 
-def test_a_refusal_that_came_late_is_told_once(
+def test_late_refusal_is_told_once(
     gatekeeper: Gatekeeper, backend: SlowBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who asks again would otherwise do so for as long as somebody holds a lock."""
@@ -102,7 +104,9 @@ def test_a_refusal_that_came_late_is_told_once(
     assert neighbors(gatekeeper) == [POLICY.neighbor]
 
 
-def test_guards_of_what_does_not_come_go(gatekeeper: Gatekeeper, backend: SlowBackend) -> None:
+def test_guards_go_when_their_policy_does_not_come(
+    gatekeeper: Gatekeeper, backend: SlowBackend
+) -> None:
     backend.may_guard.clear()
     with pytest.raises(BusyError):
         gatekeeper.reconfigure([POLICY], HASTE)
@@ -122,7 +126,9 @@ def test_guards_go_when_the_policies_are_refused(
     assert [type(one) for one in backend.guarded] == [GuardAll, UnguardAll]
 
 
-def test_what_comes_after_is_not_waited_for(gatekeeper: Gatekeeper, backend: SlowBackend) -> None:
+def test_reconfiguration_does_not_wait_for_later_commands(
+    gatekeeper: Gatekeeper, backend: SlowBackend
+) -> None:
     gatekeeper.reconfigure([], SECONDS)
     backend.may_load.clear()
     gatekeeper.reconfigure([POLICY], HASTE * 10)
@@ -130,7 +136,7 @@ def test_what_comes_after_is_not_waited_for(gatekeeper: Gatekeeper, backend: Slo
     assert neighbors(gatekeeper) == [POLICY.neighbor]
 
 
-def test_what_has_not_begun_is_called_off(
+def test_queued_reconfiguration_is_called_off(
     gatekeeper: Gatekeeper, backend: SlowBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     go_on = threading.Event()

@@ -8,7 +8,7 @@ import weakref
 from gatekeeper.state.deadlines import Deadlines, Due
 
 
-def test_they_come_in_the_order_of_their_time() -> None:
+def test_deadlines_come_in_the_order_of_their_time() -> None:
     deadlines = Deadlines()
     deadlines.set(Due.REKEY, 'a', 5.0)
     deadlines.set(Due.READ, 'a', 3.0)
@@ -18,7 +18,7 @@ def test_they_come_in_the_order_of_their_time() -> None:
     assert came == [(Due.READ, 'a'), (Due.REKEY, 'b'), (Due.REKEY, 'a')]
 
 
-def test_none_comes_before_its_time() -> None:
+def test_deadline_does_not_come_before_its_time() -> None:
     deadlines = Deadlines()
     deadlines.set(Due.HARD, 'a', 5.0)
     assert deadlines.pop(4.9) is None
@@ -26,7 +26,7 @@ def test_none_comes_before_its_time() -> None:
     assert deadlines.pop(6.0) is None
 
 
-def test_setting_one_again_moves_it() -> None:
+def test_deadline_moves_when_it_is_set_again() -> None:
     deadlines = Deadlines()
     deadlines.set(Due.HARD, 'a', 5.0)
     deadlines.set(Due.HARD, 'a', 8.0)
@@ -34,14 +34,14 @@ def test_setting_one_again_moves_it() -> None:
     assert deadlines.next() == 8.0
 
 
-def test_a_cancelled_one_never_comes() -> None:
+def test_cancelled_deadline_never_comes() -> None:
     deadlines = Deadlines()
     deadlines.set(Due.HARD, 'a', 5.0)
     deadlines.cancel(Due.HARD, 'a')
     assert deadlines.next() is None
 
 
-def test_all_of_a_subject_are_cancelled_and_no_others() -> None:
+def test_deadlines_of_one_subject_are_cancelled_and_no_others() -> None:
     deadlines = Deadlines()
     deadlines.set(Due.HARD, 'a', 5.0)
     deadlines.set(Due.REKEY, 'a', 5.0)
@@ -50,7 +50,7 @@ def test_all_of_a_subject_are_cancelled_and_no_others() -> None:
     assert deadlines.pop(9.0) == (Due.REKEY, 'b')
 
 
-def test_what_is_cancelled_is_not_kept_until_its_time() -> None:
+def test_cancelled_deadline_is_not_kept_until_its_time() -> None:
     # A neighbor that comes up and fails each minute leaves a hard lifetime of a day each time.
     class Subject: ...
 

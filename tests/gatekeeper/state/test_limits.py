@@ -39,9 +39,7 @@ def test_rekey_gap_grows_with_the_lifetime(hard: int, more: int) -> None:
 
 
 @given(hard=st.integers(15, 10**6), one=fractions, other=fractions)
-def test_the_two_sides_begin_apart_when_there_is_no_jitter(
-    hard: int, one: float, other: float
-) -> None:
+def test_two_ends_begin_apart_when_there_is_no_jitter(hard: int, one: float, other: float) -> None:
     """The middle of the jitter is the only moment that both sides may choose."""
     first = soft_lifetime(hard, one, began_last=True)
     second = soft_lifetime(hard, other, began_last=False) + head_start(hard)
@@ -60,7 +58,7 @@ def test_waits_shrink_with_the_time_that_is_left(left: float, less: float) -> No
 
 
 @given(hard=st.integers(15, 10**6), one=fractions, other=fractions)
-def test_who_began_the_last_exchange_takes_the_earlier_half(
+def test_initiator_of_the_last_exchange_takes_the_earlier_half(
     hard: int, one: float, other: float
 ) -> None:
     assert soft_lifetime(hard, one, began_last=True) <= soft_lifetime(hard, other, began_last=False)
@@ -79,7 +77,5 @@ def test_backoff_doubles() -> None:
 
 
 @pytest.mark.parametrize(('hard', 'seconds'), [(15, 1.5), (300, 30), (600, 60), (86400, 60)])
-def test_a_replaced_key_lingers_for_a_tenth_of_its_lifetime_and_no_longer_than_a_minute(
-    hard: int, seconds: float
-) -> None:
+def test_replaced_key_lingers_for_a_tenth_up_to_a_minute(hard: int, seconds: float) -> None:
     assert lingers(hard) == pytest.approx(seconds)

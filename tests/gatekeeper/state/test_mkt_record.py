@@ -21,7 +21,7 @@ def life() -> MktRecord:
 
 @pytest.mark.parametrize('start', MktState)
 @pytest.mark.parametrize('step', MktState)
-def test_a_step_that_the_table_lacks_is_a_defect(start: MktState, step: MktState) -> None:
+def test_step_is_a_defect_when_the_table_lacks_it(start: MktState, step: MktState) -> None:
     one = life()
     one.state = start
     if step in TRANSITIONS[start]:
@@ -38,21 +38,21 @@ def test_every_state_leads_to_an_end() -> None:
         assert state in ENDED or TRANSITIONS[state] & ENDED
 
 
-def test_the_end_wipes_the_key() -> None:
+def test_key_is_wiped_at_the_end() -> None:
     one = life()
     one.state = MktState.IN_USE
     one.end()
     assert one.key.master_key.wiped
 
 
-def test_a_key_that_may_still_be_on_its_way_to_a_socket_is_not_wiped_under_it() -> None:
+def test_key_is_not_wiped_while_it_is_on_its_way_to_a_socket() -> None:
     one = life()
     one.state = MktState.NEGOTIATING
     one.end()
     assert not one.key.master_key.wiped
 
 
-def test_an_ended_life_stays_as_it_ended() -> None:
+def test_ended_record_stays_as_it_ended() -> None:
     one = life()
     one.state = MktState.IN_USE
     one.end(MktState.REVOKED)

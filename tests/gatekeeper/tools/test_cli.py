@@ -26,14 +26,14 @@ from keymaterial import read_secret_file
 from tests.ikev2.pki import root
 
 
-def test_keygen_makes_a_private_file_that_nobody_else_may_read(tmp_path: Path) -> None:
+def test_keygen_makes_a_private_file(tmp_path: Path) -> None:
     path = tmp_path / 'r1.pem'
     assert main(['keygen', 'ed25519', str(path)]) == 0
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     read_secret_file(path)
 
 
-def test_a_fingerprint_is_sha256_over_the_der_public_key(
+def test_fingerprint_is_sha256_over_the_der_public_key(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / 'r1.pem'
@@ -47,7 +47,7 @@ def test_a_fingerprint_is_sha256_over_the_der_public_key(
         assert capsys.readouterr().out == f'sha256:{sha256(spki).hexdigest()}\n'
 
 
-def test_the_fingerprint_of_a_certificate_is_that_of_its_key(
+def test_fingerprint_of_a_certificate_is_that_of_its_key(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     holder = root()
@@ -60,7 +60,7 @@ def test_the_fingerprint_of_a_certificate_is_that_of_its_key(
     assert str(path) in capsys.readouterr().err
 
 
-def test_a_psk_has_256_bits_and_is_private(tmp_path: Path) -> None:
+def test_psk_has_256_bits_and_is_private(tmp_path: Path) -> None:
     path = tmp_path / 'psk'
     assert main(['keygen', 'psk', str(path)]) == 0
     assert len(bytes.fromhex(read_secret_file(path).reveal().decode())) == 32
@@ -91,7 +91,7 @@ def test_modes_do_not_depend_on_the_umask(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.with_suffix('.pub').stat().st_mode) == 0o644
 
 
-def test_a_key_pair_is_made_whole_or_not_at_all(
+def test_key_pair_is_made_whole_or_not_at_all(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / 'r1.pem'
@@ -103,7 +103,7 @@ def test_a_key_pair_is_made_whole_or_not_at_all(
 
 
 @pytest.mark.parametrize('name', ['r1.pub', '..', 'none/r1.pem'])
-def test_where_no_key_pair_can_be_is_said(
+def test_unwritable_place_of_a_key_pair_is_told(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(['keygen', 'ed25519', str(tmp_path / name)]) == 2
@@ -111,19 +111,19 @@ def test_where_no_key_pair_can_be_is_said(
     assert not list(tmp_path.iterdir())
 
 
-def test_no_link_is_followed(tmp_path: Path) -> None:
+def test_links_are_not_followed(tmp_path: Path) -> None:
     (tmp_path / 'link').symlink_to(tmp_path / 'elsewhere')
     assert main(['keygen', 'psk', str(tmp_path / 'link')]) == 2
     assert not (tmp_path / 'elsewhere').exists()
 
 
-def test_a_psk_that_is_made_is_above_the_floor(tmp_path: Path) -> None:
+def test_generated_psk_is_above_the_floor(tmp_path: Path) -> None:
     path = tmp_path / 'psk'
     main(['keygen', 'psk', str(path)])
     check_ppk(PresharedKey.load(read_secret_file(path)).secret)
 
 
-def test_a_psk_that_looks_regular_by_chance_is_not_taken(
+def test_generated_psk_is_replaced_when_it_looks_regular(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys = iter(['0123456789abcdef' * 4, 'a' * 64, bytes(range(100, 132)).hex()])
@@ -133,7 +133,7 @@ def test_a_psk_that_looks_regular_by_chance_is_not_taken(
     check_ppk(read_secret_file(tmp_path / 'psk'))
 
 
-def test_public_ones_may_be_in_der(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_public_keys_may_be_in_der(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     holder = root()
     for octets in (holder.certificate.spki, holder.certificate.der):
         path = tmp_path / 'der'
@@ -143,13 +143,15 @@ def test_public_ones_may_be_in_der(tmp_path: Path, capsys: pytest.CaptureFixture
         assert capsys.readouterr().out.strip() == fingerprint
 
 
-def test_no_fingerprint_is_made_of_what_never_ends(capsys: pytest.CaptureFixture[str]) -> None:
+def test_fingerprint_is_refused_when_the_input_never_ends(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert main(['fingerprint', '/dev/zero']) == 2
     assert 'larger than' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('kind', ['psk', 'ed25519'])
-def test_a_key_is_never_overwritten(
+def test_existing_key_is_never_overwritten(
     tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / 'key.pem'
@@ -159,13 +161,13 @@ def test_a_key_is_never_overwritten(
     assert path.read_bytes() == b'precious'
 
 
-def test_no_secret_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_secrets_are_never_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / 'psk'
     main(['keygen', 'psk', str(path)])
     assert path.read_text().strip() not in capsys.readouterr().out
 
 
-def test_what_is_no_key_has_no_fingerprint(
+def test_fingerprint_is_refused_when_the_input_is_no_key(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / 'x'
@@ -175,7 +177,7 @@ def test_what_is_no_key_has_no_fingerprint(
 
 
 @pytest.mark.parametrize('kind', ['psk', 'ed25519'])
-def test_a_full_disk_leaves_no_part_of_a_key(
+def test_full_disk_leaves_no_part_of_a_key(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def full(path: Path) -> int:

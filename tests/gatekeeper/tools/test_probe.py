@@ -94,7 +94,7 @@ def lines(done: Against, result: Result) -> list[str]:
 # --- all is well -----------------------------------------------------------------------------
 
 
-def test_what_was_offered_chosen_and_proven_is_told_in_order() -> None:
+def test_probe_tells_offer_choice_and_proof_in_order() -> None:
     done = run(far())
     assert [(step.exchange, str(step.result)) for step in done.steps] == [
         ('probe', 'info'),
@@ -123,7 +123,7 @@ def test_what_was_offered_chosen_and_proven_is_told_in_order() -> None:
     assert done.probe.done
 
 
-def test_a_key_is_asked_for_and_deleted_and_so_is_the_ike_sa() -> None:
+def test_probe_asks_for_a_key_and_deletes_it_and_the_ike_sa() -> None:
     done = run(far(), request=a_request(), answer=obliging)
     assert done.probe.proven
     asked = next(s for s in done.steps if s.exchange == 'CREATE_CHILD_SA')
@@ -140,7 +140,7 @@ def test_a_key_is_asked_for_and_deleted_and_so_is_the_ike_sa() -> None:
     assert done.endpoint.snapshot().peers[0].ike_sas == ()
 
 
-def test_certificates_and_their_names_are_told() -> None:
+def test_probe_tells_certificates_and_their_names() -> None:
     ca = root()
     r1 = ca.leaf('r1', x509.DNSName('r1.lab')).credential()
     r2 = ca.leaf('r2', x509.DNSName('r2.lab')).credential()
@@ -154,7 +154,7 @@ def test_certificates_and_their_names_are_told() -> None:
     assert 'certificate of CN=r2' in answer
 
 
-def test_a_cookie_and_another_group_are_told_and_answered() -> None:
+def test_probe_answers_a_cookie_and_another_group_and_tells_it() -> None:
     peer = far(policy=IkePolicy(groups=(KeyExchangeId.ECP_256,)))
     done = run(peer, limits=Limits(half_open_before_cookies=0))
     assert done.probe.proven
@@ -164,7 +164,7 @@ def test_a_cookie_and_another_group_are_told_and_answered() -> None:
     assert any('with the cookie' in text for text in lines(done, Result.SENT))
 
 
-def test_additional_key_exchanges_and_a_ppk_are_told() -> None:
+def test_probe_tells_additional_key_exchanges_and_a_ppk() -> None:
     ppk = Ppk('lab', Secret(bytes(range(32))), True)
     hybrid = POLICIES['hybrid']
     done = run(far(policy=hybrid, ppk=ppk), near(policy=hybrid, ppk=ppk))
@@ -268,7 +268,7 @@ FAILURES: dict[str, tuple[Peer | None, Peer, str, str, str]] = {
 
 
 @pytest.mark.parametrize('name', FAILURES)
-def test_a_failure_says_where_and_why_and_what_to_try(name: str) -> None:
+def test_failure_tells_where_and_why_and_what_to_try(name: str) -> None:
     peer, ours, exchange, text, try_next = FAILURES[name]
     done = run(peer, ours)
     assert not done.probe.proven
@@ -277,7 +277,7 @@ def test_a_failure_says_where_and_why_and_what_to_try(name: str) -> None:
     assert try_next in done.failure.advice
 
 
-def test_a_group_that_is_not_ours_is_named_in_the_end() -> None:
+def test_probe_names_a_group_that_is_not_ours() -> None:
     ours = near(policy=IkePolicy(groups=(KeyExchangeId.CURVE25519,)))
 
     def insist(datagram: Datagram) -> Datagram | None:
@@ -312,19 +312,19 @@ def without(*payloads: type | int) -> Callable[[Datagram], Datagram]:
     return deliver
 
 
-def test_a_peer_that_needs_a_child_in_ike_auth_is_explained() -> None:
+def test_probe_explains_a_peer_that_needs_a_child_in_ike_auth() -> None:
     done = run(far(), deliver=without(NotifyType.CHILDLESS_IKEV2_SUPPORTED))
     assert 'does not support childless IKE_AUTH' in done.failure.text
     assert 'childless = allow' in done.failure.advice
 
 
-def test_an_ike_auth_without_an_answer_is_told_from_a_silent_peer() -> None:
+def test_unanswered_ike_auth_is_told_from_a_silent_peer() -> None:
     done = run(far(), deliver=lambda one: None if exchange_of(one) == AUTH else one)
     assert done.failure.exchange == 'IKE_AUTH'
     assert 'IKE_SA_INIT was answered' in done.failure.advice
 
 
-def test_what_icmp_says_is_told_at_once_and_explains_the_silence() -> None:
+def test_icmp_error_is_told_at_once_and_explains_the_silence() -> None:
     done = against(None)
     done.probe.start(done.now)
     done.probe.unreachable('port unreachable')
@@ -335,7 +335,7 @@ def test_what_icmp_says_is_told_at_once_and_explains_the_silence() -> None:
     assert 'start the daemon at 10.0.0.2' in done.failure.advice
 
 
-def test_what_this_host_could_not_send_explains_the_silence() -> None:
+def test_failed_sending_explains_the_silence() -> None:
     done = against(None)
     done.probe.start(done.now)
     done.probe.unsendable('Network is unreachable')
@@ -344,7 +344,7 @@ def test_what_this_host_could_not_send_explains_the_silence() -> None:
     assert 'look at the route' in done.failure.advice
 
 
-def test_answers_that_are_not_authentic_are_counted() -> None:
+def test_unauthentic_answers_are_counted() -> None:
     def garble(datagram: Datagram) -> Datagram:
         if datagram.local_port != 500 or exchange_of(datagram) != AUTH:
             return datagram
@@ -374,7 +374,7 @@ def refusing(notify: NotifyType, data: bytes = b'') -> Callable[[Endpoint, Event
         (NotifyType.NO_ADDITIONAL_SAS, 'NO_ADDITIONAL_SAS', 'too many keys'),
     ],
 )
-def test_a_refused_key_says_why_and_what_to_try(
+def test_refused_key_tells_why_and_what_to_try(
     notify: NotifyType, text: str, try_next: str
 ) -> None:
     done = run(far(), request=a_request(), answer=refusing(notify))
@@ -386,7 +386,7 @@ def test_a_refused_key_says_why_and_what_to_try(
     assert not any(isinstance(event, KeysDeleted) for event in done.events)
 
 
-def test_another_keyid_is_tried_when_the_peer_has_ours_in_use() -> None:
+def test_probe_tries_another_keyid_when_the_peer_uses_ours() -> None:
     asked: list[int] = []
 
     def answer(endpoint: Endpoint, event: Event, now: float) -> None:
@@ -406,14 +406,14 @@ def test_another_keyid_is_tried_when_the_peer_has_ours_in_use() -> None:
     assert deleted.recv_ids == (77,)  # never the one that is another's
 
 
-def test_it_gives_up_on_keyids_after_a_few() -> None:
+def test_probe_gives_up_on_keyids_after_a_few() -> None:
     answer = refusing(NotifyType.KEYID_IN_USE, b'\x01')
     done = run(far(), request=a_request(), answer=answer)
     assert sum(isinstance(event, RpSaRequested) for event in done.events) == KEYID_TRIES
     assert 'none of the KeyIDs' in done.failure.advice
 
 
-def test_a_peer_without_the_profile_is_told_and_not_asked_for_a_key(
+def test_probe_asks_no_key_when_the_peer_lacks_the_profile(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(ike_init_initiator, 'speaks_profile', lambda message: False)
@@ -424,7 +424,7 @@ def test_a_peer_without_the_profile_is_told_and_not_asked_for_a_key(
     assert not any(isinstance(event, RpSaRequested) for event in done.events)
 
 
-def test_a_nat_is_told_and_no_key_is_asked_for() -> None:
+def test_probe_asks_no_key_when_there_is_a_nat() -> None:
     def translate(datagram: Datagram) -> Datagram:
         """The probe's ports are others outside."""
         if datagram.local_port > 50000:
@@ -439,7 +439,7 @@ def test_a_nat_is_told_and_no_key_is_asked_for() -> None:
     assert 'TCP-AO covers the addresses' in done.failure.advice
 
 
-def test_a_peer_that_ends_the_ike_sa_in_the_middle_is_a_failure() -> None:
+def test_probe_fails_when_the_peer_ends_the_ike_sa_meanwhile() -> None:
     def answer(endpoint: Endpoint, event: Event, now: float) -> None:
         if isinstance(event, RpSaRequested):
             endpoint.remove_peer('probed by', now)
@@ -465,7 +465,7 @@ def test_initial_contact_is_never_sent() -> None:
     assert 'INITIAL_CONTACT' not in auth.detail
 
 
-def test_an_interrupted_probe_leaves_no_ike_sa() -> None:
+def test_interrupted_probe_leaves_no_ike_sa() -> None:
     done = against(far(), request=a_request())  # a peer that never answers about the key
     done.run(lambda: any(isinstance(event, RpSaRequested) for event in done.events))
     done.probe.stop(done.now)
@@ -475,7 +475,7 @@ def test_an_interrupted_probe_leaves_no_ike_sa() -> None:
     assert 'interrupted while asking for a key' in done.failure.text
 
 
-def test_an_interrupted_probe_deletes_the_key_that_comes_all_the_same() -> None:
+def test_interrupted_probe_deletes_a_key_that_comes_late() -> None:
     waiting: list[RpSaRequested] = []
 
     def late(endpoint: Endpoint, event: Event, now: float) -> None:
@@ -494,7 +494,7 @@ def test_an_interrupted_probe_deletes_the_key_that_comes_all_the_same() -> None:
     assert done.endpoint.snapshot().peers[0].ike_sas == ()
 
 
-def test_a_delete_without_an_answer_is_told() -> None:
+def test_unanswered_delete_is_told() -> None:
     def deaf(endpoint: Endpoint, event: Event, now: float) -> None:
         if isinstance(event, RpSaRequested):
             obliging(endpoint, event, now)
@@ -505,7 +505,7 @@ def test_a_delete_without_an_answer_is_told() -> None:
     assert '180 s' in done.failure.advice
 
 
-def test_requests_of_the_peer_for_the_router_itself_are_put_off_or_left_open() -> None:
+def test_requests_for_the_router_are_put_off_or_left_open() -> None:
     """It takes the probe's IKE SA for the router's."""
 
     def ask(endpoint: Endpoint, event: Event, now: float) -> None:
@@ -523,7 +523,7 @@ def test_requests_of_the_peer_for_the_router_itself_are_put_off_or_left_open() -
     assert not any(isinstance(e, DeleteAnswered) and e.answered for e in done.events)
 
 
-def test_no_secret_is_in_what_it_says() -> None:
+def test_probe_tells_no_secret() -> None:
     done = run(far(), request=a_request(), answer=obliging)
     said = json.dumps([[s.text, s.advice, {**s.details}] for s in done.steps])
     assert PSK.decode() not in said
@@ -537,7 +537,7 @@ def test_no_secret_is_in_what_it_says() -> None:
     assert auth.data.hex() not in said  # type: ignore[attr-defined]
 
 
-def test_a_probe_that_is_interrupted_before_there_is_anything_ends_at_once() -> None:
+def test_probe_ends_at_once_when_interrupted_at_the_start() -> None:
     done = against(None)
     done.probe.start(done.now)
     done.probe.stop(done.now)
@@ -549,7 +549,7 @@ def test_a_probe_that_is_interrupted_before_there_is_anything_ends_at_once() -> 
     assert done.failure
 
 
-def test_a_delete_for_the_ike_sa_without_an_answer_is_a_warning() -> None:
+def test_unanswered_delete_of_the_ike_sa_is_a_warning() -> None:
     """All was proven, and the peer finds out by itself."""
 
     def deaf(datagram: Datagram) -> Datagram | None:
@@ -560,7 +560,7 @@ def test_a_delete_for_the_ike_sa_without_an_answer_is_a_warning() -> None:
     assert any('did not answer the Delete' in text for text in lines(done, Result.WARNING))
 
 
-def test_a_key_of_ours_that_the_peer_cannot_verify_is_explained() -> None:
+def test_probe_explains_that_the_peer_cannot_verify_our_key() -> None:
     done = run(
         far(credential=R2_KEY, remote_credential=R1_KEY.public_key),
         near(credential=R1_KEY, remote_credential=R2_KEY.public_key),

@@ -34,7 +34,7 @@ def running(r1: Router, r2: Router) -> dict[str, list[tuple[int, int]]]:
     return {f'{r.name} {name}': r.keys_on(name) for r in (r1, r2) for name in FAMILIES}
 
 
-def test_with_and_without_a_key_it_changes_nothing_at_the_peer() -> None:
+def test_probe_changes_nothing_at_the_peer() -> None:
     world, r1, r2 = routers()
     before = running(r1, r2)
     for key in (False, True):
@@ -51,7 +51,7 @@ def test_with_and_without_a_key_it_changes_nothing_at_the_peer() -> None:
     }
 
 
-def test_the_router_rekeys_with_its_peer_afterwards_as_before() -> None:
+def test_router_rekeys_after_the_probe_as_before() -> None:
     world, r1, r2 = routers()
     before = running(r1, r2)
     finish(beside(world), world)
@@ -61,7 +61,7 @@ def test_the_router_rekeys_with_its_peer_afterwards_as_before() -> None:
     assert r1.closed == r2.closed == []
 
 
-def test_a_probe_that_hangs_through_a_rekey_delays_it_at_most() -> None:
+def test_rekey_is_only_delayed_when_a_probe_hangs() -> None:
     """It stands still with its IKE SA up, as if its host slept, and never says good-bye."""
     world, r1, r2 = routers()
     prober = beside(world)
@@ -73,7 +73,7 @@ def test_a_probe_that_hangs_through_a_rekey_delays_it_at_most() -> None:
     assert all(running(r1, r2).values())
 
 
-def test_a_delete_for_the_router_that_the_peer_sends_to_the_probe_reaches_the_router() -> None:
+def test_routers_delete_reaches_it_when_the_probe_receives_it() -> None:
     world, r1, r2 = routers()
     prober = beside(world)
     while not prober.steps or prober.steps[-1].exchange != 'IKE_AUTH':
@@ -92,7 +92,7 @@ def test_a_delete_for_the_router_that_the_peer_sends_to_the_probe_reaches_the_ro
     assert all((life.send_id, life.recv_id) != key[::-1] or life.ended for life in r1.peer.mkts)
 
 
-def test_a_session_of_the_router_that_is_just_opening_comes_up() -> None:
+def test_opening_session_of_the_router_comes_up_beside_a_probe() -> None:
     """The peer keeps one pending key for each session: the newer request wins, then r1's retry."""
     world = World()
     r2 = world.router('r2', policies('r2', peer_port=None), listens=True)

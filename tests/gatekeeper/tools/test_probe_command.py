@@ -58,7 +58,7 @@ def command(psk_file: str) -> list[str]:
         (['--session', 'ipv4'], 'expected 2 arguments'),
     ],
 )
-def test_a_wrong_word_is_an_error_at_once(
+def test_wrong_word_is_an_error_at_once(
     options: list[str], said: str, command: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as end:
@@ -86,7 +86,7 @@ def test_a_wrong_word_is_an_error_at_once(
         (['--ike-key-log', '/nowhere/log'], 'cannot write /nowhere/log: No such file'),
     ],
 )
-def test_what_cannot_be_tried_is_said_at_once(
+def test_impossible_probe_is_refused_at_once(
     options: list[str], said: str, command: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*command, *options]) == 2
@@ -119,14 +119,14 @@ def test_link_local_address_is_told_when_its_interface_is_missing(
     assert 'cannot send to fe80::2: ' in capsys.readouterr().err
 
 
-def test_a_credential_is_needed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_probe_is_refused_without_a_credential(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(['probe', '127.0.0.1', *IDS]) == 2
     assert (
         'the credential is missing; expected: psk-file, or private-key' in capsys.readouterr().err
     )
 
 
-def test_a_key_file_that_others_may_read_is_refused(
+def test_key_file_is_refused_when_others_may_read_it(
     command: list[str], psk_file: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path(psk_file).chmod(0o644)
@@ -134,7 +134,7 @@ def test_a_key_file_that_others_may_read_is_refused(
     assert 'chmod 0600' in capsys.readouterr().err
 
 
-def test_a_pre_shared_key_that_could_be_guessed_is_refused(
+def test_pre_shared_key_is_refused_when_it_could_be_guessed(
     command: list[str], psk_file: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path(psk_file).write_bytes(b'correct horse battery staple')
@@ -145,7 +145,7 @@ def test_a_pre_shared_key_that_could_be_guessed_is_refused(
     assert 'horse' not in said
 
 
-def test_a_port_that_a_connection_uses_is_not_asked_for(
+def test_probe_does_not_ask_for_a_port_in_use(
     command: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The peer would take the request for news of a restart, and end the session."""
@@ -159,7 +159,7 @@ def test_a_port_that_a_connection_uses_is_not_asked_for(
     assert 'would end that session' in said
 
 
-def test_an_older_key_log_is_never_overwritten(
+def test_older_key_log_is_never_overwritten(
     command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / 'log'
@@ -169,7 +169,7 @@ def test_an_older_key_log_is_never_overwritten(
     assert path.read_text() == 'kept'
 
 
-def test_a_closed_port_is_told_from_a_silent_one(
+def test_closed_port_is_told_from_a_silent_one(
     command: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
@@ -247,7 +247,7 @@ def ended(driver: Driver, process: Process) -> tuple[int, str, str]:
 
 
 @pytest.mark.netns
-def test_a_key_is_agreed_on_over_real_sockets_and_every_line_is_json(
+def test_key_is_agreed_over_real_sockets_and_lines_are_json(
     driver: Driver, begin: Callable[..., Process]
 ) -> None:
     status, out, err = ended(driver, begin('--json', *SESSION, '--service-port', '1790'))
@@ -266,7 +266,7 @@ def test_a_key_is_agreed_on_over_real_sockets_and_every_line_is_json(
 
 
 @pytest.mark.netns
-def test_text_says_what_happens_and_the_key_log_is_announced_and_decrypts_it(
+def test_key_log_is_announced_and_decrypts_the_probe(
     driver: Driver, begin: Callable[..., Process], tmp_path: Path
 ) -> None:
     said: list[Datagram] = []
@@ -296,7 +296,7 @@ def test_text_says_what_happens_and_the_key_log_is_announced_and_decrypts_it(
 
 @pytest.mark.netns
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_probe_leaves_nothing_and_says_so(
+def test_interrupted_probe_leaves_nothing_and_tells_it(
     number: signal.Signals, driver: Driver, begin: Callable[..., Process]
 ) -> None:
     process = begin(*SESSION)

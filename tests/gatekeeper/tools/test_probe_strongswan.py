@@ -115,7 +115,7 @@ def failure(rows: list[Row]) -> Row:
     return found
 
 
-def test_it_is_proven_and_nothing_is_left(
+def test_strongswan_is_proven_and_nothing_is_left(
     swan: Swan, configured: Callable[..., None], probe: Probe
 ) -> None:
     configured()
@@ -130,7 +130,7 @@ def test_it_is_proven_and_nothing_is_left(
     assert 'ours' not in swan.control('--list-sas')
 
 
-def test_a_running_ike_sa_of_the_same_identity_stays(
+def test_running_ike_sa_of_the_same_identity_stays(
     swan: Swan, configured: Callable[..., None], probe: Probe, network: Wire
 ) -> None:
     """One that another process of ours holds: no INITIAL_CONTACT ends it."""
@@ -160,7 +160,9 @@ def spis(listed: str) -> set[str]:
     return {word for word in listed.split() if word.endswith(('_i', '_r', '_i*', '_r*'))}
 
 
-def test_it_has_no_profile_and_so_no_key(configured: Callable[..., None], probe: Probe) -> None:
+def test_strongswan_gets_no_key_request_without_the_profile(
+    configured: Callable[..., None], probe: Probe
+) -> None:
     configured()
     status, rows = probe('--session', 'ipv4', 'unicast')
     assert status == 1
@@ -229,7 +231,7 @@ REFUSALS: dict[str, tuple[dict[str, str], list[str], dict[str, Any], str, str, s
 
 
 @pytest.mark.parametrize('name', REFUSALS)
-def test_a_refusal_says_where_and_why_and_what_to_try(
+def test_refusal_tells_where_and_why_and_what_to_try(
     name: str, configured: Callable[..., None], probe: Probe
 ) -> None:
     changes, options, named, exchange, text, try_next = REFUSALS[name]
@@ -302,7 +304,7 @@ def test_certificates_of_both_are_told_and_proven(
     assert 'a signature (ecdsa-sha256, RFC 7427)' in claim['text']
 
 
-def test_a_certificate_of_a_ca_that_is_not_trusted_is_explained(
+def test_untrusted_ca_of_a_certificate_is_explained(
     certified: tuple[list[str], Path], probe: Probe
 ) -> None:
     options, folder = certified

@@ -59,14 +59,14 @@ def test_any_refusal_of_a_key_is_explained(cause: Cause, notify: int, text: str)
     assert step.advice
 
 
-def test_what_a_stranger_calls_itself_is_cut_and_moves_no_cursor() -> None:
+def test_peers_own_text_is_cut_and_moves_no_cursor() -> None:
     payloads = (IdrPayload(IdType.FQDN, b'x' * 60_000), AuthPayload(2, bytes(32)))
     step = Story(KNOWN).message(message('IKE_AUTH', payloads))
     assert len(step.text) < LONGEST + 100
     assert '\x1b' not in Step('probe', Result.INFO, 'a\x1b[2Jb\nc').text
 
 
-def test_the_octets_of_an_auth_payload_are_never_told() -> None:
+def test_octets_of_an_auth_payload_are_never_told() -> None:
     auth = AuthPayload(2, bytes.fromhex('deadbeef' * 8))
     step = Story(KNOWN).message(message('IKE_AUTH', (IdrPayload(IdType.FQDN, b'r2'), auth)))
     assert 'deadbeef' not in step.text

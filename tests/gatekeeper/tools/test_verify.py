@@ -60,28 +60,28 @@ def bad() -> Talk:
 # --- exit status ----------------------------------------------------------------------------
 
 
-def test_all_good_is_0(tool: Tool) -> None:
+def test_status_is_0_when_all_is_good(tool: Tool) -> None:
     assert tool.verify(Talk().open().packets)[0] == 0
 
 
-def test_anything_bad_is_1(tool: Tool) -> None:
+def test_status_is_1_when_anything_is_bad(tool: Tool) -> None:
     assert tool.verify(bad().packets)[0] == 1
 
 
-def test_anything_unverifiable_is_1(tool: Tool) -> None:
+def test_status_is_1_when_anything_is_unverifiable(tool: Tool) -> None:
     tool.give(KEY.known(send_id=1, recv_id=2))
     talk = Talk().open()
     talk.segment(True, Flag.ACK, b'x', key=Key(9, 9))
     assert tool.verify(talk.packets)[0] == 1
 
 
-def test_a_segment_cut_short_is_1(tool: Tool) -> None:
+def test_status_is_1_when_a_segment_is_cut_short(tool: Tool) -> None:
     talk = Talk().open().say(True)
     talk.packets[-1] = talk.packets[-1][:-1]
     assert tool.verify(talk.packets)[0] == 1
 
 
-def test_what_is_whole_of_a_capture_that_breaks_off_is_verified(tool: Tool) -> None:
+def test_whole_packets_are_verified_when_a_capture_breaks_off(tool: Tool) -> None:
     """As tcpdump leaves it when it is killed."""
     for talk, status in ((Talk().open(), 0), (bad(), 1)):
         whole = write_pcap(tool.folder / 'whole', talk.say(True).packets).read_bytes()
@@ -96,7 +96,7 @@ def test_what_is_whole_of_a_capture_that_breaks_off_is_verified(tool: Tool) -> N
         assert told['good'] == json.loads(tool.verify(path, '--json')[1])['good'] + 1
 
 
-def test_a_capture_of_which_no_packet_is_whole_is_1(tool: Tool) -> None:
+def test_status_is_1_when_no_packet_is_whole(tool: Tool) -> None:
     path = tool.folder / 'cut'
     path.write_bytes(write_pcap(tool.folder / 'whole', Talk().open().packets).read_bytes()[:30])
     status, out, _ = tool.verify(path)
@@ -104,13 +104,13 @@ def test_a_capture_of_which_no_packet_is_whole_is_1(tool: Tool) -> None:
     assert 'nothing was verified' in out
 
 
-def test_nothing_verified_is_1(tool: Tool) -> None:
+def test_status_is_1_when_nothing_verified(tool: Tool) -> None:
     status, out, _ = tool.verify([])
     assert status == 1
     assert 'nothing was verified' in out
 
 
-def test_unprotected_connections_fail_only_if_all_are_required(tool: Tool) -> None:
+def test_unprotected_connections_fail_only_when_all_are_required(tool: Tool) -> None:
     packets = Talk().open().packets + Talk(client_port=5000, key=None).open().packets
     assert tool.verify(packets)[0] == 0
     status, out, _ = tool.verify(packets, '--require-all')
@@ -118,21 +118,21 @@ def test_unprotected_connections_fail_only_if_all_are_required(tool: Tool) -> No
     assert '--require-all' in out
 
 
-def test_an_unsigned_segment_in_a_protected_connection_is_1(tool: Tool) -> None:
+def test_status_is_1_when_a_protected_connection_has_unsigned(tool: Tool) -> None:
     talk = Talk().open()
     talk.segment(False, Flag.RST, unsigned=True)
     assert tool.verify(talk.packets)[0] == 1
 
 
 @pytest.mark.parametrize('mode', [0o640, 0o604, 0o666])
-def test_keys_that_others_may_read_are_refused(tool: Tool, mode: int) -> None:
+def test_keys_are_refused_when_others_may_read_them(tool: Tool, mode: int) -> None:
     tool.keys.chmod(mode)
     status, out, err = tool.verify(Talk().open().packets)
     assert (status, out) == (2, '')
     assert 'chmod 0600' in err
 
 
-def test_keys_that_are_wrong_are_refused_without_quoting_them(tool: Tool) -> None:
+def test_wrong_keys_are_refused_without_quoting_them(tool: Tool) -> None:
     tool.give({'algorithm': 'hmac-sha-1-96', 'master_key': 'c0ffee!'})
     status, out, err = tool.verify(Talk().open().packets)
     assert (status, out) == (2, '')
@@ -140,7 +140,7 @@ def test_keys_that_are_wrong_are_refused_without_quoting_them(tool: Tool) -> Non
     assert 'c0ffee' not in err
 
 
-def test_a_file_that_is_no_capture_is_refused(tool: Tool) -> None:
+def test_file_is_refused_when_it_is_no_capture(tool: Tool) -> None:
     path = tool.folder / 'notes.txt'
     path.write_text('not a capture')
     status, out, err = tool.verify(path)
@@ -148,11 +148,11 @@ def test_a_file_that_is_no_capture_is_refused(tool: Tool) -> None:
     assert 'neither pcap nor pcapng' in err
 
 
-def test_a_missing_capture_is_refused(tool: Tool) -> None:
+def test_missing_capture_is_refused(tool: Tool) -> None:
     assert 'No such file' in tool.verify(tool.folder / 'missing')[2]
 
 
-def test_kmac_without_pycryptodome_says_what_to_install(
+def test_kmac_names_the_package_when_pycryptodome_is_missing(
     tool: Tool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, 'Crypto.Hash', None)
@@ -165,7 +165,7 @@ def test_kmac_without_pycryptodome_says_what_to_install(
 # --- what it says ---------------------------------------------------------------------------
 
 
-def test_the_json_has_what_scripts_look_for(tool: Tool) -> None:
+def test_json_has_what_scripts_look_for(tool: Tool) -> None:
     talk = Talk().open().say(True)
     talk.packets.append(talk.packets[-1])
     status, out, _ = tool.verify(talk.packets, '--json')
@@ -188,13 +188,13 @@ def test_the_json_has_what_scripts_look_for(tool: Tool) -> None:
     assert (key['send_id'], key['recv_id'], key['tcp_options']) == (1, 2, True)
 
 
-def test_the_table_says_what_would_have_been_good(tool: Tool) -> None:
+def test_table_tells_what_would_have_been_good(tool: Tool) -> None:
     tool.give(KEY.known(tcp_options=False))
     out = tool.verify(Talk().open().packets)[1]
     assert out.count('would be good with TCP options included in the MAC') == 3
 
 
-def test_the_table_tells_of_wraps_and_retransmissions(tool: Tool) -> None:
+def test_table_tells_of_wraps_and_retransmissions(tool: Tool) -> None:
     talk = Talk(client_isn=(1 << 32) - 3).open().say(True, b'over the wrap')
     talk.packets.append(talk.packets[-1])
     head, row, *details = tool.verify(talk.packets)[1].splitlines()
@@ -202,7 +202,7 @@ def test_the_table_tells_of_wraps_and_retransmissions(tool: Tool) -> None:
     assert any('wrapped: 1 times client to server, 0 times server' in line for line in details)
 
 
-def test_an_unanswered_syn_needs_no_isns(tool: Tool) -> None:
+def test_unanswered_syn_needs_no_isns(tool: Tool) -> None:
     tool.give(KEY.known() | {'send_id': 1, 'recv_id': 2})
     talk = Talk()
     talk.segment(True, Flag.SYN, key=Key(9, 9))
@@ -212,13 +212,13 @@ def test_an_unanswered_syn_needs_no_isns(tool: Tool) -> None:
     assert '--isn' not in out
 
 
-def test_where_no_key_fits_it_says_that_the_master_key_is_another_one(tool: Tool) -> None:
+def test_table_tells_that_the_master_key_differs_when_none_fits(tool: Tool) -> None:
     hint = 'the master key is another one'
     assert hint in tool.verify(Talk(key=Key(1, 2, b'guess')).open().packets)[1]
     assert hint not in tool.verify(bad().packets)[1]
 
 
-def test_a_reader_that_has_seen_enough_gets_no_traceback(tool: Tool) -> None:
+def test_reader_that_closes_early_gets_no_traceback(tool: Tool) -> None:
     path = tool.folder / 'capture.pcap'
     write_pcap(path, Talk().open().packets)
     program = 'import sys; from gatekeeper.tools.cli import main; sys.exit(main())'
@@ -252,7 +252,7 @@ def test_isns_can_be_given(tool: Tool) -> None:
         ('10.0.0.1:1', 'fd00::2:179', '1', '2'),
     ],
 )
-def test_words_that_are_no_isns_are_refused(tool: Tool, words: tuple[str, ...]) -> None:
+def test_words_are_refused_when_they_are_no_isns(tool: Tool, words: tuple[str, ...]) -> None:
     with pytest.raises(SystemExit) as exit_:
         tool.verify(Talk().open().packets, '--isn', *words)
     assert exit_.value.code == 2
@@ -275,7 +275,7 @@ def test_verdicts_are_not_kept(tool: Tool, monkeypatch: pytest.MonkeyPatch) -> N
 # --- hostile captures -----------------------------------------------------------------------
 
 
-def test_a_time_beyond_all_calendars_is_no_fault_of_ours(tool: Tool) -> None:
+def test_time_beyond_all_calendars_is_no_defect(tool: Tool) -> None:
     path = tool.folder / 'c.pcapng'
     options = b'\x0e\0\x08\0' + b'\xff' * 7 + b'\x7f' + b'\0\0\0\0'
     head = section() + interface(LinkType.RAW, options=options)
@@ -320,7 +320,7 @@ def _pcap(packets: list[bytes]) -> bytes:
     max_examples=150,
 )
 @given(octets=captures(), as_json=st.booleans())
-def test_no_capture_crashes_it(tool: Tool, octets: bytes, as_json: bool) -> None:
+def test_any_capture_is_verified_or_refused(tool: Tool, octets: bytes, as_json: bool) -> None:
     path = tool.folder / 'hostile'
     path.write_bytes(octets)
     status, out, err = tool.verify(path, *(['--json'] if as_json else []))
@@ -330,7 +330,7 @@ def test_no_capture_crashes_it(tool: Tool, octets: bytes, as_json: bool) -> None
         json.loads(out)
 
 
-def test_no_wrong_bit_verifies(tool: Tool) -> None:
+def test_segment_never_verifies_when_a_bit_is_wrong(tool: Tool) -> None:
     noise = random.Random(1)
     talk = Talk().open()
     # The TCP checksum is the one thing that no MAC covers.

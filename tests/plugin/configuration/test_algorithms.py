@@ -90,7 +90,7 @@ def refused(one: Daemon, load: Callable[[], bool]) -> str:
 
 
 @pytest.mark.parametrize('name', [n for n, a in ALGORITHMS.items() if a.linux_name is None])
-def test_the_kernel_backend_refuses_a_suite_of_userspace(daemon: Start, name: str) -> None:
+def test_kernel_backend_refuses_a_suite_of_userspace(daemon: Start, name: str) -> None:
     one = daemon(asking(f'algorithm {name};'))
     one.gatekeeper.capabilities = KERNEL
     said = refused(one, one.begin)
@@ -109,7 +109,7 @@ def test_one_such_suite_among_others_is_enough(daemon: Start) -> None:
     assert f'algorithm {HKDF}: the kernel backend has no such suite' in refused(one, one.begin)
 
 
-def test_on_a_reload_the_neighbors_that_run_stay_as_they_are(daemon: Start) -> None:
+def test_running_neighbors_stay_when_a_reload_asks_for_a_suite(daemon: Start) -> None:
     one = daemon(asking('tcp-ao-backend kernel;'))
     one.gatekeeper.capabilities = KERNEL
     assert one.begin()
@@ -123,7 +123,7 @@ def test_on_a_reload_the_neighbors_that_run_stay_as_they_are(daemon: Start) -> N
     assert one.reload(asking('algorithm hmac-sha-256-128;'))
 
 
-def test_a_key_of_a_chain_is_named(daemon: Start, chain: Callable[[str], str]) -> None:
+def test_key_of_a_chain_is_named(daemon: Start, chain: Callable[[str], str]) -> None:
     one = daemon(asking())
     one.gatekeeper.capabilities = KERNEL
     assert one.begin()
@@ -133,7 +133,7 @@ def test_a_key_of_a_chain_is_named(daemon: Start, chain: Callable[[str], str]) -
     assert one.reload(asking() + chain('aes-128-cmac-96'))
 
 
-def test_userspace_is_for_the_life_of_a_daemon_too(daemon: Start) -> None:
+def test_userspace_stays_for_the_life_of_a_daemon(daemon: Start) -> None:
     """What an error recommends doesn't pass as a reload: it says that it takes a restart."""
     one = daemon(asking())
     one.gatekeeper.capabilities = KERNEL
@@ -146,7 +146,7 @@ def test_userspace_is_for_the_life_of_a_daemon_too(daemon: Start) -> None:
 
 
 @pytest.mark.parametrize('name', [n for n, a in ALGORITHMS.items() if a.linux_name is None])
-def test_it_is_an_error_without_a_daemon_too(
+def test_unavailable_suite_is_an_error_without_a_daemon_too(
     write: Callable[[str], Path], chain: Callable[[str], str], name: str
 ) -> None:
     """`exabgp validate`, on any kernel: the named backend has no such suite anywhere."""
@@ -162,7 +162,7 @@ def test_it_is_an_error_without_a_daemon_too(
     assert Configuration([str(write(text))]).reload()
 
 
-def test_kmac_without_pycryptodome_is_an_error_without_a_daemon_too(
+def test_kmac_is_an_error_without_a_daemon_or_pycryptodome(
     write: Callable[[str], Path], no_pycryptodome: Capabilities
 ) -> None:
     configuration = Configuration([str(write(asking(f'algorithm {KMAC};')))])
@@ -173,7 +173,7 @@ def test_kmac_without_pycryptodome_is_an_error_without_a_daemon_too(
 # --- KMAC without its library -------------------------------------------------------------------
 
 
-def test_kmac_without_pycryptodome_is_refused(daemon: Start, no_pycryptodome: Capabilities) -> None:
+def test_kmac_is_refused_without_pycryptodome(daemon: Start, no_pycryptodome: Capabilities) -> None:
     one = daemon(asking('tcp-ao-backend userspace;', f'algorithm {KMAC};'))
     one.gatekeeper.capabilities = no_pycryptodome
     said = refused(one, one.begin)
@@ -184,14 +184,16 @@ def test_kmac_without_pycryptodome_is_refused(daemon: Start, no_pycryptodome: Ca
     )
 
 
-def test_every_other_suite_goes_without(daemon: Start, no_pycryptodome: Capabilities) -> None:
+def test_every_other_suite_loads_without_pycryptodome(
+    daemon: Start, no_pycryptodome: Capabilities
+) -> None:
     others = ' '.join(name for name in ALGORITHMS if name != KMAC)
     one = daemon(asking(f'algorithm [ {others} ];'))
     one.gatekeeper.capabilities = no_pycryptodome
     assert one.begin()
 
 
-def test_kmac_on_a_reload_changes_nothing(
+def test_reload_to_kmac_changes_nothing_without_pycryptodome(
     daemon: Start, no_pycryptodome: Capabilities, chain: Callable[[str], str]
 ) -> None:
     one = daemon(asking())
@@ -203,7 +205,7 @@ def test_kmac_on_a_reload_changes_nothing(
     assert one.gatekeeper.log == ['start', 'configure']
 
 
-def test_pycryptodome_that_came_after_the_start_takes_a_restart(
+def test_later_pycryptodome_needs_a_restart(
     daemon: Start, no_pycryptodome: Capabilities, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = daemon(asking())
@@ -215,7 +217,7 @@ def test_pycryptodome_that_came_after_the_start_takes_a_restart(
 
 
 @pytest.mark.native
-def test_kmac_that_a_real_packet_process_lacks(
+def test_kmac_is_refused_when_the_packet_process_lacks_it(
     daemon: Start,
     no_pycryptodome: Capabilities,
     monkeypatch: pytest.MonkeyPatch,
@@ -257,7 +259,7 @@ def assert_no_tcp_ao(said: str) -> None:
     assert 'try tcp-ao-backend userspace, or auto' in said
 
 
-def test_the_kernels_tcp_ao_where_there_is_none_is_refused_at_once(
+def test_kernel_backend_is_refused_at_once_without_its_tcp_ao(
     daemon: Start, no_tcp_ao: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = daemon(asking('tcp-ao-backend kernel;'))
@@ -269,7 +271,7 @@ def test_the_kernels_tcp_ao_where_there_is_none_is_refused_at_once(
     assert not one.reactor._peers, 'no unprotected session instead'
 
 
-def test_so_it_is_on_a_reload_and_what_runs_goes_on(
+def test_reload_is_refused_likewise_and_sessions_go_on(
     daemon: Start, no_tcp_ao: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain = neighbor(section='')

@@ -28,7 +28,7 @@ def blamed(made: list[SessionPolicy]) -> str:
 
 
 @pytest.mark.parametrize('bad', [0, 1, 499, NEIGHBORS - 1])
-def test_the_first_that_is_wrong_is_named(bad: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_first_wrong_block_is_named(bad: int, monkeypatch: pytest.MonkeyPatch) -> None:
     checks: list[Any] = []
 
     def counted(some: list[SessionPolicy]) -> None:

@@ -85,7 +85,7 @@ def section(words: str) -> str:
 # --- what a section amounts to ------------------------------------------------------------------
 
 
-def test_our_certificate_and_the_peers_trust_anchor(write: Write) -> None:
+def test_our_certificate_and_the_peers_trust_anchor_are_read(write: Write) -> None:
     entry = policy_of(write(section(X509))).entry
     assert entry.local_credential == OWN.credential(MIDDLE)
     assert entry.peer_credential == CA.trust()
@@ -94,20 +94,20 @@ def test_our_certificate_and_the_peers_trust_anchor(write: Write) -> None:
 
 
 @pytest.mark.parametrize('words', ['[ old.crt ca.crt ]', 'bundle.crt'])
-def test_several_trust_anchors_are_a_list_of_files_or_one_file(words: str, write: Write) -> None:
+def test_trust_anchors_are_a_list_of_files_or_one_file(words: str, write: Write) -> None:
     text = section(X509.replace('trust-anchor ca.crt', f'trust-anchor {words}'))
     anchors = policy_of(write(text)).entry.peer_credential
     assert isinstance(anchors, TrustAnchors)
     assert [anchor.name for anchor in anchors.anchors] == ['CN=old ca,O=lab', 'CN=ca,O=lab']
 
 
-def test_an_intermediate_ca_can_be_the_trust_anchor(write: Write) -> None:
+def test_intermediate_ca_can_be_the_trust_anchor(write: Write) -> None:
     text = section(X509.replace('trust-anchor ca.crt', 'trust-anchor middle.der'))
     assert policy_of(write(text)).entry.peer_credential == MIDDLE.trust()
 
 
 @pytest.mark.parametrize(('words', 'required'), [('', False), ('crl-required true;', True)])
-def test_crls(words: str, required: bool, write: Write) -> None:
+def test_crls_are_read(words: str, required: bool, write: Write) -> None:
     text = section(f'{X509} crl [ ca.crl ]; {words}')
     assert policy_of(write(text)).entry.peer_credential == CA.trust(CRL, crl_required=required)
 
@@ -125,7 +125,7 @@ def test_crls(words: str, required: bool, write: Write) -> None:
         ),
     ],
 )
-def test_the_two_sides_may_differ(
+def test_two_ends_may_differ(
     words: str, local: type[object], peer: type[object], write: Write
 ) -> None:
     entry = policy_of(write(section(f'{words}\n'))).entry
@@ -135,7 +135,7 @@ def test_the_two_sides_may_differ(
 
 @pytest.mark.parametrize(('words', 'required'), [('', True), ('ppk-required false;', False)])
 @pytest.mark.parametrize('credential', ['psk-file r.psk;', X509])
-def test_a_ppk_goes_beside_any_credential(
+def test_ppk_goes_beside_any_credential(
     words: str, required: bool, credential: str, write: Write
 ) -> None:
     ppk = policy_of(
@@ -147,7 +147,7 @@ def test_a_ppk_goes_beside_any_credential(
 
 
 @pytest.mark.parametrize('name', POLICIES)
-def test_an_ike_policy_is_chosen_by_name(name: str, write: Write) -> None:
+def test_ike_policy_is_chosen_by_name(name: str, write: Write) -> None:
     text = section(f'psk-file r.psk; ike-policy {name};')
     assert policy_of(write(text)).entry.ike_policy == POLICIES[name]
 
@@ -159,14 +159,14 @@ def test_an_ike_policy_is_chosen_by_name(name: str, write: Write) -> None:
         ('ike-lifetime 600; ike-reauthentication 7200; ike-liveness 60;', (600, 7200, 60)),
     ],
 )
-def test_how_long_an_ike_sa_and_a_proof_hold(
+def test_lifetimes_of_ike_sa_and_proof_are_read(
     words: str, lifetimes: tuple[int | None, ...], write: Write
 ) -> None:
     entry = policy_of(write(section(f'psk-file r.psk; {words}'))).entry
     assert (entry.ike_lifetime, entry.reauthentication, entry.liveness) == lifetimes
 
 
-def test_a_host_without_ml_kem_says_so_where_it_is_asked_for(
+def test_ml_kem_is_refused_where_asked_for_when_it_is_missing(
     write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr('ikev2.proposals.policies.available', lambda method: False)
@@ -174,7 +174,7 @@ def test_a_host_without_ml_kem_says_so_where_it_is_asked_for(
     assert error_of(path).startswith(f'{path} line 8: ikev2 ike-policy: policy hybrid needs ML-KEM')
 
 
-def test_a_secret_in_hex_is_what_its_digits_say(write: Write, psk: Path) -> None:
+def test_hex_secret_is_the_value_of_its_digits(write: Write, psk: Path) -> None:
     secret(psk, f'0x{PSK}'.encode())
     credential = policy_of(write(neighbor())).entry.local_credential
     assert credential == policy_of(write(neighbor())).entry.peer_credential
@@ -232,7 +232,7 @@ FAULTS: dict[str, str] = {
 
 
 @pytest.mark.parametrize('words', FAULTS)
-def test_what_is_wrong_is_told_with_file_line_directive_and_cause(
+def test_mistake_is_told_with_file_line_directive_and_cause(
     words: str, write: Write, files: Path
 ) -> None:
     (files / 'peer.pub').chmod(0o644)
@@ -242,12 +242,12 @@ def test_what_is_wrong_is_told_with_file_line_directive_and_cause(
     assert FAULTS[words] in error
 
 
-def test_a_certificate_needs_its_private_key(write: Write) -> None:
+def test_certificate_needs_its_private_key(write: Write) -> None:
     path = write(section('certificate own.crt; trust-anchor ca.crt;'))
     assert f'{path} line 7: ikev2: incomplete, private-key is missing' in error_of(path)
 
 
-def test_an_identity_that_is_in_no_certificate_has_no_trust_anchor(write: Write) -> None:
+def test_trust_anchor_is_refused_when_the_identity_is_in_none(write: Write) -> None:
     path = write(
         neighbor(
             section='    ikev2 { local-id fqdn r1.lab; peer-id key-id r2; private-key own.pem;\n'
@@ -278,7 +278,7 @@ template {{
         (f'peer-fingerprint {PUBLIC.fingerprint};', Fingerprint),
     ],
 )
-def test_a_neighbors_way_to_know_the_peer_replaces_the_templates(
+def test_neighbors_peer_credential_replaces_the_templates(
     words: str, peer: type[object], write: Write
 ) -> None:
     own = f'    inherit base;\n    ikev2 {{ {words} }}\n'
@@ -287,13 +287,13 @@ def test_a_neighbors_way_to_know_the_peer_replaces_the_templates(
     assert isinstance(entry.peer_credential, peer)
 
 
-def test_a_neighbors_pre_shared_key_replaces_a_templates_certificate(write: Write) -> None:
+def test_neighbors_pre_shared_key_replaces_a_certificate(write: Write) -> None:
     own = '    inherit base;\n    ikev2 { psk-file r.psk; }\n'
     entry = policy_of(write(TEMPLATE + neighbor(section=own))).entry
     assert entry.local_credential == entry.peer_credential
 
 
-def test_the_printed_section_is_one_that_can_be_read_again(write: Write) -> None:
+def test_printed_section_can_be_read_again(write: Write) -> None:
     words = (
         'private-key own.pem; certificate own.crt; trust-anchor [ old.crt ca.crt ]; crl [ ca.crl ];'
         ' crl-required true; ppk-file r.ppk; ppk-id "a b"; ike-policy hybrid;'
@@ -306,7 +306,7 @@ def test_the_printed_section_is_one_that_can_be_read_again(write: Write) -> None
     assert policy_of(write(neighbor(section=again))) == policy_of(write(text))
 
 
-def test_a_new_crl_is_read_by_a_daemon_that_has_become_nobody(write: Write, files: Path) -> None:
+def test_new_crl_is_read_when_the_daemon_runs_as_nobody(write: Write, files: Path) -> None:
     for part in (files, *files.parents):
         if part != Path('/tmp') and part.stat().st_uid == os.geteuid():
             part.chmod(0o755)
@@ -327,9 +327,7 @@ def test_a_new_crl_is_read_by_a_daemon_that_has_become_nobody(write: Write, file
     assert entry.peer_credential == CA.trust(fresh)
 
 
-def test_a_renewed_certificate_of_a_key_that_cannot_be_read_any_more_is_an_error(
-    write: Write, files: Path
-) -> None:
+def test_renewed_certificate_is_an_error_without_its_key(write: Write, files: Path) -> None:
     for part in (files, *files.parents):
         if part != Path('/tmp') and part.stat().st_uid == os.geteuid():
             part.chmod(0o755)
@@ -349,6 +347,6 @@ def test_a_renewed_certificate_of_a_key_that_cannot_be_read_any_more_is_an_error
     assert f'{path} line 8: ikev2 private-key' in str(configuration.error)
 
 
-def test_an_unchanged_configuration_is_an_equal_one(write: Write) -> None:
+def test_unchanged_configuration_is_an_equal_one(write: Write) -> None:
     text = section(f'{X509} crl ca.crl; ppk-file r.ppk; ppk-id a; ike-policy hybrid;')
     assert policy_of(write(text)) == policy_of(write(text))

@@ -68,7 +68,7 @@ def with_ids(words: str) -> str:
 # --- what a section amounts to ------------------------------------------------------------------
 
 
-def test_defaults(write: Write) -> None:
+def test_missing_directives_have_their_defaults(write: Write) -> None:
     policy = policy_of(write(neighbor()))
     assert policy.neighbor == '127.0.0.2'
     assert policy.session.name == 'ipv4 unicast'
@@ -98,26 +98,26 @@ def test_every_directive_reaches_the_policy(write: Write) -> None:
     assert (policy.listen_port, policy.connect_port) == (1790, 1791)
 
 
-def test_raw_keys_with_the_peers_file(write: Write, key_pair: PublicKey) -> None:
+def test_raw_keys_are_read_with_the_peers_file(write: Write, key_pair: PublicKey) -> None:
     text = neighbor(section=with_ids('private-key own.pem; peer-key peer.pub;'))
     pad = policy_of(write(text)).entry
     assert isinstance(pad.local_credential, PrivateKey)
     assert pad.peer_credential == key_pair
 
 
-def test_raw_keys_with_the_peers_fingerprint(write: Write, key_pair: PublicKey) -> None:
+def test_raw_keys_are_read_with_the_peers_fingerprint(write: Write, key_pair: PublicKey) -> None:
     fingerprint = str(key_pair.fingerprint)
     text = neighbor(section=with_ids(f'private-key own.pem; peer-fingerprint {fingerprint};'))
     assert policy_of(write(text)).entry.peer_credential == Fingerprint.parse(fingerprint)
 
 
-def test_a_neighbor_without_multi_session_is_one_session_of_all_its_families(write: Write) -> None:
+def test_neighbor_is_one_session_when_multi_session_is_off(write: Write) -> None:
     policy = policy_of(write(neighbor(families='ipv4 unicast; ipv6 unicast;')))
     assert policy.session.name == 'ipv4 unicast, ipv6 unicast'
     assert policy.session.families == ((1, 1), (2, 1))
 
 
-def test_a_passive_neighbor_does_not_connect(write: Write) -> None:
+def test_passive_neighbor_does_not_connect(write: Write) -> None:
     policy = policy_of(write(neighbor(more='    passive;\n    listen 1790;\n')))
     assert (policy.connect_port, policy.listen_port) == (None, 1790)
 
@@ -143,13 +143,13 @@ template {
 """
 
 
-def test_a_neighbor_can_have_its_whole_section_from_a_template(write: Write) -> None:
+def test_neighbor_can_have_its_whole_section_from_a_template(write: Write) -> None:
     policy = policy_of(write(TEMPLATE + neighbor(section='    inherit base;\n')))
     assert str(policy.entry.peer_id) == 'fqdn other.lab'
     assert policy.lifetime == 50
 
 
-def test_the_neighbors_word_wins_over_the_templates(write: Write) -> None:
+def test_neighbors_word_wins_over_the_templates(write: Write) -> None:
     own = (
         '    inherit base;\n'
         '    ikev2 { peer-id fqdn "r2.lab"; grace 30; session ipv4 unicast { lifetime 60; } }\n'
@@ -160,7 +160,7 @@ def test_the_neighbors_word_wins_over_the_templates(write: Write) -> None:
     assert (policy.grace, policy.lifetime, policy.source_port) == (30, 60, 40001)
 
 
-def test_the_neighbors_credential_replaces_the_templates(write: Write, key_pair: PublicKey) -> None:
+def test_neighbors_credential_replaces_the_templates(write: Write, key_pair: PublicKey) -> None:
     own = '    inherit base;\n    ikev2 { private-key own.pem; peer-key peer.pub; }\n'
     pad = policy_of(write(TEMPLATE + neighbor(section=own))).entry
     assert pad.peer_credential == key_pair
@@ -197,7 +197,7 @@ def test_scalars_of_a_plain_neighbor_are_upstreams(write: Write) -> None:
     assert inherited(write, OWN, '')['hold-time'] == 30
 
 
-def test_two_neighbors_inherit_one_template_and_share_nothing(write: Write) -> None:
+def test_template_is_not_shared_when_two_neighbors_inherit_it(write: Write) -> None:
     one = neighbor(section='    inherit base;\n    ikev2 { lifetime 70; grace 21; }\n')
     two = neighbor(
         section='    inherit base;\n    ikev2 { peer-id fqdn "r3.lab"; }\n', peer='127.0.0.3'
@@ -208,7 +208,7 @@ def test_two_neighbors_inherit_one_template_and_share_nothing(write: Write) -> N
     assert str(second.entry.peer_id) == 'fqdn r3.lab'
 
 
-def test_a_later_template_of_a_list_wins_and_neither_is_changed(write: Write) -> None:
+def test_later_template_of_a_list_wins_and_neither_is_changed(write: Write) -> None:
     templates = (
         'template { neighbor a { ikev2 { local-id fqdn r1.lab; psk-file r.psk; grace 11; } }\n'
         'neighbor b { ikev2 { grace 12; peer-id fqdn r2.lab; } } }\n'
@@ -414,7 +414,7 @@ FAULTS: dict[str, tuple[str, str, str]] = {
 
 
 @pytest.mark.parametrize('name', FAULTS)
-def test_what_is_wrong_is_told_with_file_line_directive_and_cause(
+def test_mistake_is_told_with_file_line_directive_and_cause(
     name: str, write: Write, tmp_path: Path, key_pair: PublicKey
 ) -> None:
     (tmp_path / 's.psk').write_bytes(PSK[::-1].encode())
@@ -428,7 +428,7 @@ def test_what_is_wrong_is_told_with_file_line_directive_and_cause(
     assert said in error
 
 
-def test_a_platform_without_tcp_ao_is_refused_at_once(
+def test_platform_is_refused_at_once_without_tcp_ao(
     write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, 'platform', 'freebsd14')
@@ -436,7 +436,7 @@ def test_a_platform_without_tcp_ao_is_refused_at_once(
     assert error_of(path).startswith(f'{path} line 7: ikev2: TCP-AO needs Linux')
 
 
-def test_a_load_that_is_refused_keeps_neighbors_and_processes(write: Write) -> None:
+def test_refused_load_keeps_neighbors_and_processes(write: Write) -> None:
     process = 'process p { run /bin/cat; encoder json; }\n'
     path = write(process + neighbor())
     configuration = load(path)
@@ -446,7 +446,7 @@ def test_a_load_that_is_refused_keeps_neighbors_and_processes(write: Write) -> N
     assert (configuration.neighbors, configuration.processes) == before
 
 
-def test_after_a_refused_load_a_good_one_is_taken(write: Write) -> None:
+def test_good_load_is_taken_after_a_refused_one(write: Write) -> None:
     path = write(neighbor(peer='127.0.0.3', section=''))
     configuration = load(path)
     write(neighbor(peer='127.0.0.3', section='') + neighbor(section=with_ids('lifetime 2;')))
@@ -468,9 +468,7 @@ def test_printed_configurations_name_files_and_hold_no_secret(write: Write) -> N
     assert 'psk-file "r.psk";' in str(one)
 
 
-def test_the_printed_section_is_one_that_can_be_read_again(
-    write: Write, key_pair: PublicKey
-) -> None:
+def test_printed_section_can_be_read_again(write: Write, key_pair: PublicKey) -> None:
     words = (
         f'private-key own.pem; peer-fingerprint {key_pair.fingerprint}; lifetime 99; '
         f'algorithm [ aes-128-cmac-96 ]; session ipv4 unicast {{ source-port 40001; }}'

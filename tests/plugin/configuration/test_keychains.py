@@ -82,7 +82,7 @@ def key_of(path: Path) -> ChainKey:
 # --- a chain --------------------------------------------------------------------------------
 
 
-def test_a_key_with_what_it_must_have(write: Write) -> None:
+def test_key_loads_with_only_the_required_words(write: Write) -> None:
     key = key_of(write(CHAIN + USED))
     assert (key.number, key.send_id, key.recv_id) == (1, 61, 84)
     assert key.algorithm is ALGORITHMS['hmac-sha-1-96']
@@ -91,7 +91,7 @@ def test_a_key_with_what_it_must_have(write: Write) -> None:
     assert key.send == key.accept == ALWAYS
 
 
-def test_a_key_with_everything(write: Write) -> None:
+def test_key_loads_with_every_word(write: Write) -> None:
     key = key_of(
         write(
             chain(
@@ -128,19 +128,19 @@ LIFETIMES: dict[tuple[str, ...], tuple[Lifetime, Lifetime]] = {
 
 
 @pytest.mark.parametrize('lines', LIFETIMES)
-def test_every_form_of_lifetime_that_rfc_8177_has(write: Write, lines: tuple[str, ...]) -> None:
+def test_every_form_of_lifetime_of_rfc_8177_is_read(write: Write, lines: tuple[str, ...]) -> None:
     key = key_of(write(chain(*lines) + USED))
     assert (key.send, key.accept) == LIFETIMES[lines]
 
 
-def test_the_tolerance_widens_what_is_accepted_and_not_what_is_sent(write: Write) -> None:
+def test_tolerance_widens_what_is_accepted_and_not_what_is_sent(write: Write) -> None:
     one = chain('send-accept-lifetime 2026-11-23T12:00:00Z 2026-12-23T12:00:00Z;')
     key = key_of(write(one.replace('core {', 'core {\n    accept-tolerance 60;') + USED))
     assert key.send == Lifetime(1795435200.0, 1798027200.0)
     assert key.accept == Lifetime(1795435140.0, 1798027260.0)
 
 
-def test_a_key_number_may_be_as_long_as_rfc_8177_has_it(write: Write) -> None:
+def test_key_number_may_be_as_long_as_in_rfc_8177(write: Write) -> None:
     assert key_of(write(CHAIN.replace('key 1', f'key {2**64 - 1}') + USED)).number == 2**64 - 1
 
 
@@ -161,15 +161,13 @@ def test_every_algorithm_may_be_asked_for(write: Write, name: str) -> None:
 
 
 @pytest.mark.parametrize('written', ['0x00ff', '0x00FF\n', '0x00:ff'])
-def test_a_key_in_hex(write: Write, key_files: Path, written: str) -> None:
+def test_key_may_be_in_hex(write: Write, key_files: Path, written: str) -> None:
     """With colons: YANG's hex-string (RFC 6991)."""
     (key_files / 'hex').write_text(written)
     assert key_of(write(CHAIN.replace('k1', 'hex') + USED)).master_key.reveal() == b'\x00\xff'
 
 
-def test_the_user_that_the_daemon_becomes_may_own_its_key_files(
-    write: Write, key_files: Path
-) -> None:
+def test_key_files_may_belong_to_the_daemons_user(write: Write, key_files: Path) -> None:
     nobody = pwd.getpwnam('nobody').pw_uid
     os.chown(key_files / 'k1', nobody, -1)
     assert key_of(write(CHAIN + USED)).master_key.reveal() == b'first secret'
@@ -177,7 +175,7 @@ def test_the_user_that_the_daemon_becomes_may_own_its_key_files(
     assert 'belongs to user' in error_of(write(CHAIN + USED))
 
 
-def test_the_chain_may_stand_below_the_neighbor(write: Write) -> None:
+def test_chain_may_stand_below_the_neighbor(write: Write) -> None:
     assert chain_of(write(USED + CHAIN)).name == 'core'
 
 
@@ -187,11 +185,11 @@ def test_many_neighbors_may_use_one_chain(write: Write) -> None:
     assert first.keychain is second.keychain
 
 
-def test_a_chain_that_nobody_uses_is_no_error(write: Write) -> None:
+def test_unused_chain_is_no_error(write: Write) -> None:
     load(write(CHAIN + neighbor()))
 
 
-def test_a_chain_is_read_anew_with_each_load(write: Write, key_files: Path) -> None:
+def test_chain_is_read_anew_with_each_load(write: Write, key_files: Path) -> None:
     path = write(CHAIN + USED)
     configuration = load(path)
     write(CHAIN.replace('k1', 'k2') + USED)
@@ -206,7 +204,7 @@ def test_a_chain_is_read_anew_with_each_load(write: Write, key_files: Path) -> N
 # --- who uses it ----------------------------------------------------------------------------
 
 
-def test_a_session_block_in_place_of_ike(write: Write) -> None:
+def test_session_block_replaces_ike_by_a_chain(write: Write) -> None:
     """One AFI/SAFI session has a keychain, the other one negotiates."""
     section = SECTION.replace(
         '    }\n',
@@ -221,7 +219,7 @@ def test_a_session_block_in_place_of_ike(write: Write) -> None:
     assert v6.entry.peer_id is not None
 
 
-def test_every_session_with_a_chain_needs_no_identities(write: Write) -> None:
+def test_identities_are_optional_when_every_session_has_a_chain(write: Write) -> None:
     section = """\
     ikev2 {
         session ipv4 unicast { keychain core; source-port 40001; }
@@ -235,7 +233,7 @@ def test_every_session_with_a_chain_needs_no_identities(write: Write) -> None:
     assert (v4.grace, v6.grace) == (60, 10)
 
 
-def test_a_section_with_a_chain_for_all_its_sessions(write: Write) -> None:
+def test_section_may_have_a_chain_for_all_its_sessions(write: Write) -> None:
     section = """\
     ikev2 {
         keychain core;
@@ -248,13 +246,13 @@ def test_a_section_with_a_chain_for_all_its_sessions(write: Write) -> None:
     assert (policy.source_port, policy.backend) == (40001, 'userspace')
 
 
-def test_a_template_may_have_it(write: Write) -> None:
+def test_template_may_have_a_chain(write: Write) -> None:
     template = 'template {\n  neighbor base {\n    keychain core;\n  }\n}\n'
     (policy,) = policies(write(CHAIN + template + neighbor(section='    inherit base;\n')))
     assert policy.keychain is not None
 
 
-def test_a_neighbor_has_the_last_word_over_its_template(write: Write) -> None:
+def test_neighbor_wins_over_its_template(write: Write) -> None:
     template = 'template {\n  neighbor base {\n    keychain core;\n  }\n}\n'
     other = CHAIN.replace('core', 'edge').replace('61', '62').replace('84', '85')
     text = CHAIN + other + template
@@ -268,7 +266,7 @@ def test_a_neighbor_has_the_last_word_over_its_template(write: Write) -> None:
     assert chain_of(write(CHAIN + other + ike + own)).name == 'edge'
 
 
-def test_what_is_printed_of_a_neighbor_can_be_read_again(write: Write) -> None:
+def test_printed_neighbor_can_be_read_again(write: Write) -> None:
     configuration = load(write(CHAIN + USED))
     (one,) = configuration.neighbors.values()
     text = NeighborTemplate.configuration(one)
@@ -277,7 +275,7 @@ def test_what_is_printed_of_a_neighbor_can_be_read_again(write: Write) -> None:
     assert chain_of(write(CHAIN + text)).name == 'core'
 
 
-def test_a_reload_with_another_chain_is_not_another_neighbor(write: Write) -> None:
+def test_reload_with_another_chain_is_not_another_neighbor(write: Write) -> None:
     """What becomes of the session is the gatekeeper's to judge."""
     other = CHAIN.replace('core', 'edge')
     (before,) = load(write(CHAIN + USED)).neighbors.values()
@@ -444,7 +442,7 @@ REFUSED: dict[str, tuple[str, str, str]] = {
 
 
 @pytest.mark.parametrize('case', REFUSED)
-def test_it_is_refused_with_the_true_line(write: Write, key_files: Path, case: str) -> None:
+def test_mistake_is_refused_with_the_true_line(write: Write, key_files: Path, case: str) -> None:
     for name, content in (('nohex', b'0xzz'), ('long', bytes(range(1, 82)))):
         (key_files / name).write_bytes(content)
         (key_files / name).chmod(0o600)
@@ -458,14 +456,14 @@ def test_it_is_refused_with_the_true_line(write: Write, key_files: Path, case: s
 
 
 @pytest.mark.parametrize('mode', [0o640, 0o604, 0o644])
-def test_a_key_file_that_others_may_read_is_refused(
+def test_key_file_is_refused_when_others_may_read_it(
     write: Write, key_files: Path, mode: int
 ) -> None:
     (key_files / 'k1').chmod(mode)
     assert 'make it private with chmod 0600' in error_of(write(CHAIN + USED))
 
 
-def test_a_refused_load_leaves_the_chains_of_the_next_one_alone(write: Write) -> None:
+def test_refused_load_leaves_the_chains_of_the_next_alone(write: Write) -> None:
     configuration = load(write(CHAIN + USED))
     write(CHAIN + CHAIN + USED)
     assert configuration.reload() is False
@@ -494,6 +492,6 @@ def test_a_refused_load_leaves_the_chains_of_the_next_one_alone(write: Write) ->
         ('always', 'duration', '1'),
     ],
 )
-def test_words_that_are_no_lifetime(words: tuple[str, ...]) -> None:
+def test_words_are_refused_when_they_are_no_lifetime(words: tuple[str, ...]) -> None:
     with pytest.raises(WordError):
         lifetime(words)

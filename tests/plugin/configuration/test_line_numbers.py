@@ -40,7 +40,7 @@ LAYOUTS = {
 
 
 @pytest.mark.parametrize('layout', LAYOUTS)
-def test_the_line_of_a_faulty_directive(write: Write, layout: str) -> None:
+def test_error_has_the_line_of_a_faulty_directive(write: Write, layout: str) -> None:
     text = '\n# head\n' + neighbor(section=LAYOUTS[layout])
     path = write(text)
     needle = 'lifetime 2' if 'inside' not in layout else 'grace 7; lifetime'
@@ -48,7 +48,7 @@ def test_the_line_of_a_faulty_directive(write: Write, layout: str) -> None:
     assert error_of(path).startswith(expected)
 
 
-def test_the_line_of_a_faulty_directive_in_a_template(write: Write) -> None:
+def test_error_has_the_line_of_a_faulty_template_directive(write: Write) -> None:
     text = (
         'template {\n  neighbor base {\n    hold-time 30;\n\n    ikev2 {\n'
         '      lifetime 2;\n    }\n  }\n}\n' + neighbor(section='    inherit base;\n')
@@ -57,14 +57,14 @@ def test_the_line_of_a_faulty_directive_in_a_template(write: Write) -> None:
     assert error_of(path).startswith(f'{path} line 6: ikev2 lifetime')
 
 
-def test_what_is_missing_in_the_end_is_told_with_the_line_of_its_section(write: Write) -> None:
+def test_error_has_the_line_of_its_section_when_a_word_misses(write: Write) -> None:
     text = '#\n' * 3 + neighbor(section='    ikev2 { local-id fqdn a;\n }\n')
     path = write(text)
     error = error_of(path)
     assert error.startswith(f'{path} line {line_of(text, "ikev2")}: ikev2: incomplete, peer-id')
 
 
-def test_a_key_file_that_fails_is_told_with_the_line_of_its_directive(write: Write) -> None:
+def test_error_has_the_line_of_the_directive_of_a_key_file(write: Write) -> None:
     text = neighbor(
         section='    ikev2 {\n local-id fqdn a; peer-id fqdn b;\n\n psk-file "none";\n }\n'
     )
@@ -73,7 +73,7 @@ def test_a_key_file_that_fails_is_told_with_the_line_of_its_directive(write: Wri
     assert error.startswith(f'{path} line {line_of(text, "psk-file")}: ikev2 psk-file: cannot read')
 
 
-def test_exabgps_own_errors_name_the_true_line_too(write: Write) -> None:
+def test_exabgps_own_errors_have_the_true_line(write: Write) -> None:
     text = '# one\n\n# three\n' + neighbor(section='', more='\n\n    bogus 1;\n')
     assert f'line {line_of(text, "bogus")}: bogus 1 ;' in error_of(write(text))
 
@@ -106,7 +106,7 @@ UNFINISHED: dict[str, tuple[str, str, str]] = {
 
 
 @pytest.mark.parametrize('name', UNFINISHED)
-def test_what_is_no_statement_is_told_with_file_line_and_directive(name: str, write: Write) -> None:
+def test_error_has_file_line_and_directive_at_no_statement(name: str, write: Write) -> None:
     words, word, said = UNFINISHED[name]
     text = '# head\n\n' + neighbor(section=f'  ikev2 {{\n {words}\n  }}\n')
     path = write(text)
@@ -115,7 +115,7 @@ def test_what_is_no_statement_is_told_with_file_line_and_directive(name: str, wr
     assert said in error
 
 
-def test_a_statement_that_does_not_end_keeps_its_secrets(write: Write) -> None:
+def test_unfinished_statement_keeps_its_secrets(write: Write) -> None:
     path = write(neighbor(section='', more='    md5-password "hunter2"\n'))
     assert error_of(path).startswith(f'{path} line 7: md5-password: the statement does not end')
     assert 'hunter2' not in error_of(path)
@@ -138,7 +138,7 @@ MISPLACED: dict[str, tuple[str, str]] = {
 
 
 @pytest.mark.parametrize('name', MISPLACED)
-def test_a_section_in_the_wrong_place_is_told_where_it_belongs(name: str, write: Write) -> None:
+def test_misplaced_section_is_told_where_it_belongs(name: str, write: Write) -> None:
     text, where = MISPLACED[name]
     path = write(text)
     line = next(n for n, line in enumerate(text.split('\n'), 1) if 'ikev2' in line.lower())
@@ -154,7 +154,7 @@ def test_a_section_in_the_wrong_place_is_told_where_it_belongs(name: str, write:
 @pytest.mark.parametrize(
     'words', ['local-id fqdn a;', 'source-port 40001;', 'session ipv4 unicast { }']
 )
-def test_a_directive_outside_the_section_is_told_where_it_belongs(words: str, write: Write) -> None:
+def test_misplaced_directive_is_told_where_it_belongs(words: str, write: Write) -> None:
     text = neighbor(more=f'    {words} # here\n')
     path = write(text)
     error = error_of(path)
@@ -169,7 +169,7 @@ def test_exabgps_own_errors_name_the_file(write: Write) -> None:
 
 
 @given(st.lists(st.sampled_from(['a b;', '', '# c', 'x "#;" y;', 'p; q r;', 'u \\', 's {', '}'])))
-def test_every_statement_of_a_file_gets_the_line_on_which_it_begins(
+def test_every_statement_has_the_line_on_which_it_begins(
     tmp_path_factory: pytest.TempPathFactory, lines: list[str]
 ) -> None:
     # A continued line needs something to continue with that ends the statement.

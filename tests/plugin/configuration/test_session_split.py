@@ -62,12 +62,12 @@ def test_each_family_has_its_own_routes_and_rib(write: Write) -> None:  # MS-2
         assert prefixes(one.rib.outgoing.queued_changes()) == [prefix]
 
 
-def test_no_rib_is_left_under_a_name_that_no_session_has(write: Write) -> None:
+def test_rib_is_removed_when_no_session_has_its_name(write: Write) -> None:
     configuration, _, _ = split(write)
     assert set(RIB._cache) == set(configuration.neighbors)
 
 
-def test_a_reload_keeps_what_an_api_process_has_announced(write: Write) -> None:
+def test_reload_keeps_what_an_api_process_has_announced(write: Write) -> None:
     configuration, v4, _ = split(write)
     rib = v4.rib.outgoing
     assert configuration.reload() is True
@@ -75,7 +75,7 @@ def test_a_reload_keeps_what_an_api_process_has_announced(write: Write) -> None:
     assert again.rib.outgoing is rib
 
 
-def test_two_blocks_that_listen_differ_by_family(write: Write) -> None:  # MS-4
+def test_two_listening_blocks_differ_by_family(write: Write) -> None:  # MS-4
     more = '    listen 1790;\n'
     text = neighbor(families='ipv4 unicast;', multi_session=True, more=more) + neighbor(
         families='ipv6 unicast;', multi_session=True, more=more
@@ -83,7 +83,7 @@ def test_two_blocks_that_listen_differ_by_family(write: Write) -> None:  # MS-4
     assert len(load(write(text)).neighbors) == 2
 
 
-def test_a_session_may_stand_in_one_block_only(write: Write) -> None:
+def test_session_may_stand_in_one_block_only(write: Write) -> None:
     more = '    listen 1790;\n'
     path = write(
         neighbor(families=BOTH, multi_session=True, more=more)
@@ -126,20 +126,20 @@ def test_each_session_has_its_own_policy(write: Write) -> None:
     assert v4.pad == v6.pad
 
 
-def test_an_open_neighbor_is_not_split(write: Write) -> None:
+def test_open_neighbor_is_not_split(write: Write) -> None:
     """Upstream makes one session of it, in spite of multi-session: that is left alone."""
     text = neighbor(section='', families=BOTH, multi_session=True, more=ROUTES)
     (one,) = load(write(text)).neighbors.values()
     assert one.families() == [V4, V6]
 
 
-def test_without_multi_session_nothing_is_split(write: Write) -> None:
+def test_neighbor_is_not_split_without_multi_session(write: Write) -> None:
     (one,) = load(write(neighbor(families=BOTH, more=ROUTES))).neighbors.values()
     assert one.families() == [V4, V6]
     assert len(one.changes) == 2
 
 
-def test_an_ipv6_route_makes_no_range_of_an_ipv4_peer(write: Write) -> None:
+def test_ipv6_route_makes_no_range_of_an_ipv4_peer(write: Write) -> None:
     """In ExaBGP the /32 of the route and that of the peer are one object."""
     more = '    static { route 2001:db8::/32 next-hop 2001:db8::1; }\n'
     (one,) = load(write(neighbor(families='ipv6 unicast;', more=more))).neighbors.values()
@@ -175,7 +175,7 @@ def test_exabgp_restarts_a_session_only_for_its_pins(
     assert after(write, old, new) == same
 
 
-def test_gaining_or_losing_the_section_is_a_change(write: Write) -> None:
+def test_gained_or_lost_section_is_a_change(write: Write) -> None:
     (gated,) = load(write(neighbor())).neighbors.values()
     (bare,) = load(write(neighbor(section=''))).neighbors.values()
     assert gated != bare
@@ -185,7 +185,7 @@ def test_gaining_or_losing_the_section_is_a_change(write: Write) -> None:
 # --- what an API process says to the neighbor ---------------------------------------------------
 
 
-def test_a_route_goes_to_the_session_of_its_family(write: Write) -> None:
+def test_route_goes_to_the_session_of_its_family(write: Write) -> None:
     configuration, v4, v6 = split(write, more='')
     (change,) = load(
         write(neighbor(section='', more='    static { route 10.9.0.0/16 next-hop 127.0.0.1; }\n'))
@@ -196,13 +196,13 @@ def test_a_route_goes_to_the_session_of_its_family(write: Write) -> None:
     assert not list(v6.rib.outgoing.queued_changes())
 
 
-def test_an_end_of_rib_goes_to_the_session_of_its_family(write: Write) -> None:
+def test_end_of_rib_goes_to_the_session_of_its_family(write: Write) -> None:
     configuration, v4, v6 = split(write)
     assert configuration.inject_eor(list(configuration.neighbors), Family(*V6)) is True
     assert (len(v4.eor), len(v6.eor)) == (0, 1)
 
 
-def test_a_route_of_a_family_that_no_session_has_is_refused_as_ever(write: Write) -> None:
+def test_route_is_refused_when_no_session_has_its_family(write: Write) -> None:
     configuration, _, _ = split(write, families='ipv4 unicast; ipv4 mpls-vpn;', more='')
     (bare,) = load(
         write(

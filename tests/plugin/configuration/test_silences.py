@@ -30,7 +30,7 @@ def error_of(path: Path) -> str:
     return str(configuration.error)
 
 
-def test_an_inherited_template_that_does_not_exist(write: Write) -> None:
+def test_missing_inherited_template_is_told(write: Write) -> None:
     text = TEMPLATE + neighbor(section='    inherit secur;\n')
     path = write(text)
     line = text[: text.index('inherit')].count('\n') + 1
@@ -38,17 +38,17 @@ def test_an_inherited_template_that_does_not_exist(write: Write) -> None:
     assert error_of(path).startswith(expected)
 
 
-def test_an_inherited_template_that_comes_later(write: Write) -> None:
+def test_inherited_template_that_comes_later_is_told(write: Write) -> None:
     path = write(neighbor(section='    inherit secure;\n') + TEMPLATE)
     assert "inherit: no template 'secure' stands above" in error_of(path)
 
 
-def test_one_of_several_inherited_templates_does_not_exist(write: Write) -> None:
+def test_missing_one_of_several_templates_is_told(write: Write) -> None:
     path = write(TEMPLATE + neighbor(section='    inherit [ secure more ];\n'))
     assert "inherit: no template 'more' stands above" in error_of(path)
 
 
-def test_a_template_that_inherits_a_template(write: Write) -> None:
+def test_template_that_inherits_a_template_is_told(write: Write) -> None:
     """ExaBGP takes the outer one only."""
     outer = 'template {\n  neighbor outer {\n    inherit secure;\n  }\n}\n'
     text = TEMPLATE.removesuffix('}\n') + outer.removeprefix('template {\n')
@@ -56,7 +56,7 @@ def test_a_template_that_inherits_a_template(write: Write) -> None:
     assert 'inherit: a template does not inherit from another' in error_of(path)
 
 
-def test_a_reload_judges_its_own_text_only(write: Write) -> None:
+def test_reload_judges_its_own_text_only(write: Write) -> None:
     path = write(OPEN_TEMPLATE + neighbor(section='    inherit none;\n'))
     configuration = loaded(path)
     assert configuration is not None
@@ -66,7 +66,7 @@ def test_a_reload_judges_its_own_text_only(write: Write) -> None:
     assert protection_of(one) is not None
 
 
-def test_a_brace_too_many_before_the_section(write: Write) -> None:
+def test_extra_brace_before_the_section_is_told(write: Write) -> None:
     """The neighbor ends, then the configuration: the section is never read."""
     text = neighbor(section='    }\n    }  # too many\n' + SECTION)
     line = text[: text.index('# too many')].count('\n') + 1
@@ -75,13 +75,13 @@ def test_a_brace_too_many_before_the_section(write: Write) -> None:
     assert error_of(path).startswith(expected)
 
 
-def test_a_brace_too_many_after_a_protected_neighbor(write: Write) -> None:
+def test_extra_brace_after_a_protected_neighbor_is_told(write: Write) -> None:
     path = write(neighbor() + '}\n' + neighbor(peer='127.0.0.3'))
     assert 'what follows it would be ignored' in error_of(path)
 
 
 @pytest.mark.parametrize('missing', [1, 2])
-def test_a_brace_missing_in_the_end(missing: int, write: Write) -> None:
+def test_missing_brace_at_the_end_is_told(missing: int, write: Write) -> None:
     text = neighbor()
     for _ in range(missing):
         text = text[: text.rindex('}')] + text[text.rindex('}') + 1 :]
@@ -98,7 +98,7 @@ OPEN = {
 
 
 @pytest.mark.parametrize('name', OPEN)
-def test_without_any_section_it_loads_as_ever(name: str, write: Write) -> None:
+def test_file_without_any_section_loads_as_upstreams(name: str, write: Write) -> None:
     configuration = loaded(write(OPEN[name]))
     assert configuration is not None
     assert len(configuration.neighbors) == 1

@@ -28,7 +28,7 @@ def validate(path: Path, **settings: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_validate_warns_when_nobody_listens(write: Write) -> None:
+def test_validate_warns_when_no_address_listens(write: Write) -> None:
     done = validate(write(neighbor(more='    passive;\n')))
     assert done.returncode == 0
     assert 'warning: neighbor 127.0.0.2 is passive, and nothing listens for it' in done.stderr

@@ -93,7 +93,7 @@ def test_close_is_cease_then_the_peers_fin_then_a_reset(daemon: Start) -> None:
             ready(running.end).recv(1)
 
 
-def test_a_peer_that_never_closes_is_waited_for_two_seconds(
+def test_close_waits_two_seconds_when_the_peer_never_closes(
     daemon: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert WAIT_FOR_FIN == 2.0
@@ -182,7 +182,7 @@ def test_abort_is_at_once_and_without_an_octet(daemon: Start) -> None:
         assert running.is_gone()
 
 
-def test_an_expired_hold_timer_closes_at_once(daemon: Start) -> None:
+def test_expired_hold_timer_closes_at_once(daemon: Start) -> None:
     def main() -> Iterator[int]:
         yield 2
         raise Notify(4, 0)
@@ -193,7 +193,7 @@ def test_an_expired_hold_timer_closes_at_once(daemon: Start) -> None:
         assert running.is_gone()
 
 
-def test_a_connection_that_the_peer_closes_is_gone_once(daemon: Start) -> None:
+def test_connection_is_gone_once_when_the_peer_closes(daemon: Start) -> None:
     with session(daemon) as running:
         running.end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
         running.end.close()
@@ -201,7 +201,7 @@ def test_a_connection_that_the_peer_closes_is_gone_once(daemon: Start) -> None:
         assert running.is_gone()
 
 
-def test_operators_are_told_why_a_session_ended(daemon: Start) -> None:
+def test_end_of_a_session_is_told_with_its_cause(daemon: Start) -> None:
     """Upstream says so in the close() that isn't called for our connections."""
     with session(daemon) as running:
         told: list[OperatorEvent] = []
@@ -213,7 +213,7 @@ def test_operators_are_told_why_a_session_ended(daemon: Start) -> None:
         assert 'notification received (6,2)' in str(end.details['cause'])
 
 
-def test_an_ended_connection_leaves_the_reactors_poll_set(daemon: Start) -> None:
+def test_ended_connection_leaves_the_reactors_poll_set(daemon: Start) -> None:
     """Upstream leaves the closed descriptor there, and spins on it."""
     with session(daemon) as running:
         one = running.one
@@ -224,7 +224,7 @@ def test_an_ended_connection_leaves_the_reactors_poll_set(daemon: Start) -> None
             one.reactor._poller.unregister(descriptor)
 
 
-def test_a_new_connection_with_the_same_ports_replaces_one_that_is_parting(daemon: Start) -> None:
+def test_new_connection_replaces_a_parting_one_of_its_ports(daemon: Start) -> None:
     with session(daemon) as running:
         one = running.one
         one.gatekeeper.command(Close(running.pair, 'revoked'))
@@ -237,7 +237,7 @@ def test_a_new_connection_with_the_same_ports_replaces_one_that_is_parting(daemo
         assert one.runtime.links.get(running.pair) is not link
 
 
-def test_the_daemons_end_is_cease_then_the_peers_fin_then_a_reset(daemon: Start) -> None:
+def test_daemons_end_is_cease_then_the_peers_fin_then_a_reset(daemon: Start) -> None:
     with session(daemon) as running:
         one = running.one
         Timer(0.1, running.end.shutdown, (socket.SHUT_WR,)).start()
@@ -250,7 +250,7 @@ def test_the_daemons_end_is_cease_then_the_peers_fin_then_a_reset(daemon: Start)
         assert one.gatekeeper.log.count('stop') == 1
 
 
-def test_the_daemons_end_waits_two_seconds_for_peers_that_never_close(
+def test_daemons_end_waits_two_seconds_when_peers_never_close(
     daemon: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr('gatekeeper.adapter.closing.WAIT_FOR_FIN', 0.2)
@@ -261,7 +261,7 @@ def test_the_daemons_end_waits_two_seconds_for_peers_that_never_close(
         assert running.is_gone()
 
 
-def test_the_daemons_end_is_silent_where_graceful_restart_was_announced(daemon: Start) -> None:
+def test_daemons_end_is_silent_when_graceful_restart_is_on(daemon: Start) -> None:
     with session(daemon, '    capability { graceful-restart 60; }\n') as running:
         running.one.reactor.shutdown()
         assert running.told() == b''
@@ -282,7 +282,7 @@ def test_commands_are_run_and_answered_in_the_reactors_turn(daemon: Start) -> No
         assert not isinstance(event, Done)
 
 
-def test_a_command_for_a_connection_that_is_gone_fails_and_is_answered(daemon: Start) -> None:
+def test_command_fails_with_an_answer_when_connection_is_gone(daemon: Start) -> None:
     with session(daemon) as running:
         one = running.one
         one.gatekeeper.command(Abort(running.pair, 'x'))
@@ -296,7 +296,7 @@ def test_a_command_for_a_connection_that_is_gone_fails_and_is_answered(daemon: S
         assert running.is_gone()
 
 
-def test_when_the_gatekeeper_dies_every_gated_session_goes_down_and_stays_down(
+def test_gated_sessions_stay_down_when_the_gatekeeper_dies(
     daemon: Start,
 ) -> None:
     with session(daemon) as running:
@@ -308,7 +308,7 @@ def test_when_the_gatekeeper_dies_every_gated_session_goes_down_and_stays_down(
         assert not list(one.runtime.links)
 
 
-def test_a_fault_of_ours_closes_gated_sessions_and_not_the_daemon(
+def test_our_defect_closes_gated_sessions_and_not_the_daemon(
     daemon: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with session(daemon) as running:

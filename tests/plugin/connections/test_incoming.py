@@ -56,7 +56,7 @@ def message_types(octets: bytes) -> list[int]:
     return types
 
 
-def test_an_unproven_connection_gets_no_octet_and_an_abort(daemon: Start) -> None:
+def test_unproven_connection_gets_no_octet_and_an_abort(daemon: Start) -> None:
     one, port = passive(daemon)
     with connected(port) as end:
         proof = proof_of(one)
@@ -76,7 +76,7 @@ def test_an_unproven_connection_gets_no_octet_and_an_abort(daemon: Start) -> Non
         assert one.peer().proto is None
 
 
-def test_what_an_unproven_peer_sends_reaches_nobody(daemon: Start) -> None:
+def test_unproven_peers_octets_reach_no_session(daemon: Start) -> None:
     one, port = passive(daemon)
     with connected(port) as end:
         end.send(b'\xff' * 16 + b'\x00\x13\x04')
@@ -88,7 +88,7 @@ def test_what_an_unproven_peer_sends_reaches_nobody(daemon: Start) -> None:
         one.until(lambda: one.gatekeeper.is_gone)
 
 
-def test_a_proven_connection_goes_to_its_session(daemon: Start) -> None:
+def test_proven_connection_goes_to_its_session(daemon: Start) -> None:
     one, port = passive(daemon, families='ipv4 unicast; ipv6 unicast;', multi_session=True)
     with connected(port) as end:
         proof = proof_of(one)
@@ -117,7 +117,7 @@ def test_two_families_of_one_peer_are_told_apart_by_their_proof(daemon: Start) -
         assert not one.gatekeeper.is_gone
 
 
-def test_a_proof_of_nobody_known_is_aborted(daemon: Start) -> None:
+def test_connection_is_aborted_when_its_proof_is_unknown(daemon: Start) -> None:
     one, port = passive(daemon)
     with connected(port) as end:
         proof_of(one).grant('a session of before the reload')
@@ -125,7 +125,7 @@ def test_a_proof_of_nobody_known_is_aborted(daemon: Start) -> None:
         assert received(ready(end)) is None
 
 
-def test_a_gated_address_is_held_wherever_it_connects_to(daemon: Start) -> None:
+def test_gated_address_is_held_wherever_it_connects_to(daemon: Start) -> None:
     """Upstream would answer with NOTIFICATION 6/3 where no neighbor has this local address."""
     port = free_port('127.0.0.9')
     other = neighbor(
@@ -143,14 +143,14 @@ def test_a_gated_address_is_held_wherever_it_connects_to(daemon: Start) -> None:
         assert received(ready(end)) is None
 
 
-def test_a_stranger_gets_no_octet_where_neighbors_are_protected(daemon: Start) -> None:
+def test_unknown_peer_gets_no_octet_when_any_is_protected(daemon: Start) -> None:
     one, port = passive(daemon)
     with connected(port, source='127.0.0.77') as end:
         one.until(lambda: received(end) is None)
         assert not one.gatekeeper.proofs
 
 
-def test_a_stranger_is_answered_as_upstream_does_where_none_is(daemon: Start) -> None:
+def test_unknown_peer_is_answered_as_upstream_when_none_is(daemon: Start) -> None:
     one, port = passive(daemon, section='')
     with connected(port, source='127.0.0.77') as end:
         octets = bytearray()
@@ -163,7 +163,7 @@ def test_a_stranger_is_answered_as_upstream_does_where_none_is(daemon: Start) ->
         assert message_types(bytes(octets)) == [NOTIFICATION]
 
 
-def test_an_open_neighbor_is_served_as_ever(daemon: Start) -> None:
+def test_open_neighbor_is_served_as_upstream_does(daemon: Start) -> None:
     port = free_port('127.0.0.9')
     other = neighbor(
         section='', peer='127.0.0.8', local='127.0.0.9', more=f'{PASSIVE}    listen {port};\n'
@@ -175,7 +175,7 @@ def test_an_open_neighbor_is_served_as_ever(daemon: Start) -> None:
         assert not one.gatekeeper.proofs
 
 
-def test_a_connection_that_ends_before_its_proof_is_gone_once(daemon: Start) -> None:
+def test_connection_is_gone_once_when_it_ends_before_its_proof(daemon: Start) -> None:
     one, port = passive(daemon)
     end = connected(port)
     proof = proof_of(one)
@@ -192,7 +192,7 @@ def test_a_connection_that_ends_before_its_proof_is_gone_once(daemon: Start) -> 
     assert not one.gatekeeper.is_up
 
 
-def test_the_gatekeeper_may_abort_it_first(daemon: Start) -> None:
+def test_gatekeeper_may_abort_it_first(daemon: Start) -> None:
     one, port = passive(daemon)
     with connected(port) as end:
         proof = proof_of(one)
@@ -203,7 +203,7 @@ def test_the_gatekeeper_may_abort_it_first(daemon: Start) -> None:
         assert one.gatekeeper.is_gone == [proof.pair]
 
 
-def test_a_proof_that_never_comes_is_not_waited_for_for_ever(
+def test_connection_waits_for_a_proof_up_to_a_limit(
     daemon: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr('plugin.connections.incoming.CLOSE_UNPROVEN_AFTER', 0.1)
@@ -215,7 +215,7 @@ def test_a_proof_that_never_comes_is_not_waited_for_for_ever(
         assert received(ready(end)) is None
 
 
-def test_a_child_is_aborted_when_it_came_by_a_cookie(
+def test_child_is_aborted_when_it_came_by_a_cookie(
     daemon: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, port = passive(daemon)
@@ -242,7 +242,7 @@ def test_unproven_connections_are_few(daemon: Start) -> None:
         assert len(one.gatekeeper.proofs) == MOST_HELD
 
 
-def test_several_arrivals_wake_a_reactor_that_sleeps_for_minutes(daemon: Start) -> None:
+def test_several_arrivals_wake_a_sleeping_reactor(daemon: Start) -> None:
     one, port = passive(daemon)
     one.turn()
     with connected(port), connected(port), connected(port):
@@ -256,7 +256,7 @@ def established(one: Daemon) -> None:
     one.peer().fsm.change(FSM.ESTABLISHED)
 
 
-def test_a_second_proven_connection_of_an_established_session_is_told_so(daemon: Start) -> None:
+def test_second_connection_is_told_when_a_session_is_up(daemon: Start) -> None:
     """Upstream drops the NOTIFICATION that it has made for this."""
     one, port = passive(daemon)
     with connected(port) as end:
@@ -289,7 +289,7 @@ def both_active(daemon: Start, ours: str, theirs: str, peer: socket.socket) -> t
     ('ours', 'theirs', 'our_connection_stays'),
     [('127.0.0.5', '127.0.0.2', True), ('127.0.0.2', '127.0.0.5', False)],
 )
-def test_of_two_connections_that_from_the_higher_address_stays(
+def test_connection_from_the_higher_address_stays(
     daemon: Start, ours: str, theirs: str, our_connection_stays: bool
 ) -> None:
     with listener(theirs) as peer:
@@ -311,7 +311,7 @@ def test_of_two_connections_that_from_the_higher_address_stays(
                 assert one.gatekeeper.is_gone == [outgoing.pair]
 
 
-def test_an_attempt_that_is_not_up_on_tcp_makes_way_for_the_peers_connection(
+def test_attempt_yields_to_the_peers_connection_before_tcp(
     daemon: Start,
 ) -> None:
     with listener('127.0.0.2') as peer:
@@ -326,7 +326,7 @@ def test_an_attempt_that_is_not_up_on_tcp_makes_way_for_the_peers_connection(
         assert accepted(peer) is None
 
 
-def test_a_newer_connection_of_the_peer_replaces_its_older_one(daemon: Start) -> None:
+def test_newer_connection_of_the_peer_replaces_its_older_one(daemon: Start) -> None:
     one, port = passive(daemon)
     with connected(port), ExitStack() as stack:
         first = proof_of(one)
@@ -362,7 +362,7 @@ V4, V6 = (AFI.ipv4, SAFI.unicast), (AFI.ipv6, SAFI.unicast)
         ('ipv4 unicast; ipv6 unicast;', [V6, V4], True),
     ],
 )
-def test_an_open_of_other_families_is_refused(
+def test_open_of_other_families_is_refused(
     daemon: Start,
     monkeypatch: pytest.MonkeyPatch,
     configured: str,

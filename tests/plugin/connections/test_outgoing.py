@@ -68,7 +68,7 @@ def pinned(port: int) -> str:
     return SECTION.replace('psk-file', f'session ipv4 unicast {{ source-port {port}; }} psk-file')
 
 
-def test_the_socket_is_bound_and_asked_for_but_not_connected(
+def test_socket_is_bound_and_asked_for_but_not_connected(
     daemon: Start, peer: socket.socket
 ) -> None:
     one = active(daemon, peer)
@@ -87,14 +87,14 @@ def test_the_socket_is_bound_and_asked_for_but_not_connected(
     assert one.peer().proto is None
 
 
-def test_the_pinned_port_is_bound(daemon: Start, peer: socket.socket) -> None:
+def test_pinned_port_is_bound(daemon: Start, peer: socket.socket) -> None:
     port = free_port()
     one = active(daemon, peer, section=pinned(port))
     one.until(lambda: one.gatekeeper.requests)
     assert one.gatekeeper.requests[0].pair.local_port == port
 
 
-def test_ipv6(daemon: Start) -> None:
+def test_attempt_works_over_ipv6(daemon: Start) -> None:
     with listener('::1') as peer:
         port = free_port('::1')
         one = active(daemon, peer, section=pinned(port), peer='::1', local='::1')
@@ -107,7 +107,7 @@ def test_ipv6(daemon: Start) -> None:
         one.until(lambda: one.gatekeeper.is_up)
 
 
-def test_granted_it_connects_and_proven_it_says_open(
+def test_attempt_connects_when_granted_and_opens_when_proven(
     daemon: Start, peer: socket.socket, events: list[tuple[EventName, dict[str, object]]]
 ) -> None:
     one = active(daemon, peer)
@@ -128,7 +128,7 @@ def test_granted_it_connects_and_proven_it_says_open(
     assert [event for event, _ in events] == [EventName.BIND, EventName.SYN, EventName.OPEN]
 
 
-def test_nothing_waits_for_the_tick_of_a_reactor_that_sleeps_for_minutes(
+def test_attempt_does_not_wait_when_the_reactor_sleeps(
     daemon: Start, peer: socket.socket, events: list[tuple[EventName, dict[str, object]]]
 ) -> None:
     one = active(daemon, peer)
@@ -137,16 +137,14 @@ def test_nothing_waits_for_the_tick_of_a_reactor_that_sleeps_for_minutes(
     assert events[-1][0] == EventName.OPEN
 
 
-def test_the_delay_after_a_failure_ends_a_sleep_of_minutes(
-    daemon: Start, peer: socket.socket
-) -> None:
+def test_delay_after_a_failure_ends_a_long_sleep(daemon: Start, peer: socket.socket) -> None:
     one = active(daemon, peer)
     for attempts in (1, 2, 3):
         one.until(lambda attempts=attempts: len(one.gatekeeper.requests) == attempts, 300_000)  # type: ignore[misc]
         one.gatekeeper.requests[-1].refuse('neighbor x: no')
 
 
-def test_refused_it_never_connects_and_tries_again_after_the_delay(
+def test_refused_attempt_never_connects_and_tries_again(
     daemon: Start, peer: socket.socket, told: list[str]
 ) -> None:
     one = active(daemon, peer)
@@ -161,7 +159,7 @@ def test_refused_it_never_connects_and_tries_again_after_the_delay(
     assert one.peer()._delay._next > 0
 
 
-def test_what_fails_the_same_way_again_is_not_said_again(
+def test_repeated_failure_is_not_told_again(
     daemon: Start, peer: socket.socket, told: list[str]
 ) -> None:
     one = active(daemon, peer)
@@ -173,7 +171,7 @@ def test_what_fails_the_same_way_again_is_not_said_again(
     assert told == [f'{name}: no answer', f'{name}: no route']
 
 
-def test_a_reload_has_what_still_fails_said_again(
+def test_lasting_failure_is_told_again_after_a_reload(
     daemon: Start, peer: socket.socket, told: list[str]
 ) -> None:
     one = active(daemon, peer)
@@ -184,7 +182,7 @@ def test_a_reload_has_what_still_fails_said_again(
     one.until(lambda: len(told) == 2)
 
 
-def test_a_proof_that_fails_aborts_without_an_octet(
+def test_failed_proof_aborts_without_an_octet(
     daemon: Start, peer: socket.socket, told: list[str]
 ) -> None:
     one = active(daemon, peer)
@@ -198,7 +196,7 @@ def test_a_proof_that_fails_aborts_without_an_octet(
     assert 'neighbor 127.0.0.2 session ipv4 unicast: the socket has no TCP-AO' in told
 
 
-def test_a_connection_refused_is_told_and_is_no_connection(daemon: Start, told: list[str]) -> None:
+def test_refused_connection_is_told_and_is_no_connection(daemon: Start, told: list[str]) -> None:
     with listener() as peer:
         port = peer.getsockname()[1]
     one = daemon(neighbor(more=f'    connect {port};\n'))
@@ -213,7 +211,7 @@ def test_a_connection_refused_is_told_and_is_no_connection(daemon: Start, told: 
     assert not one.gatekeeper.proofs
 
 
-def test_a_gatekeeper_that_never_answers_is_not_waited_for_for_ever(
+def test_attempt_ends_when_the_gatekeeper_never_answers(
     daemon: Start, peer: socket.socket, told: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr('plugin.connections.outgoing.ANSWER_LATE', 0.05)
@@ -225,7 +223,7 @@ def test_a_gatekeeper_that_never_answers_is_not_waited_for_for_ever(
     assert 'no result within 1.05 s' in told[0]
 
 
-def test_a_port_that_is_taken_is_told_with_the_port(
+def test_taken_port_is_told_with_the_port(
     daemon: Start, peer: socket.socket, told: list[str]
 ) -> None:
     with socket.socket() as other:
@@ -242,7 +240,7 @@ def test_a_port_that_is_taken_is_told_with_the_port(
     assert not one.gatekeeper.is_gone
 
 
-def test_a_missing_source_interface_is_told(
+def test_missing_source_interface_is_told(
     daemon: Start, peer: socket.socket, told: list[str]
 ) -> None:
     more = f'    connect {peer.getsockname()[1]};\n    source-interface nosuch0;\n'
@@ -268,7 +266,7 @@ ENDINGS: dict[str, Callable[[Daemon], object]] = {
 
 
 @pytest.mark.parametrize('how', ENDINGS)
-def test_a_pending_request_is_cancelled_when(how: str, daemon: Start, peer: socket.socket) -> None:
+def test_pending_request_is_cancelled(how: str, daemon: Start, peer: socket.socket) -> None:
     one = active(daemon, peer)
     one.until(lambda: one.gatekeeper.requests)
     asked = one.gatekeeper.requests[0]
@@ -283,7 +281,7 @@ def test_a_pending_request_is_cancelled_when(how: str, daemon: Start, peer: sock
     assert accepted(peer) is None
 
 
-def test_a_changed_pin_starts_the_attempt_anew(daemon: Start, peer: socket.socket) -> None:
+def test_changed_pin_starts_the_attempt_anew(daemon: Start, peer: socket.socket) -> None:
     first, second = free_ports(2)
     one = active(daemon, peer, section=pinned(first))
     one.until(lambda: one.gatekeeper.requests)
@@ -305,7 +303,7 @@ def test_other_neighbors_are_served_while_one_waits(daemon: Start, peer: socket.
         assert accepted(peer) is None
 
 
-def test_an_open_neighbor_connects_as_ever(daemon: Start, peer: socket.socket) -> None:
+def test_open_neighbor_connects_as_upstreams(daemon: Start, peer: socket.socket) -> None:
     one = active(daemon, peer, section='')
     one.until(lambda: one.peer().stats['send-open'])
     end = arrived(peer)

@@ -60,7 +60,7 @@ def lines_of_a_busy_turn(daemon: Callable[..., Daemon], neighbors: int) -> int:
     return lines
 
 
-def test_a_turn_with_work_costs_the_same_beside_any_number_of_protected_neighbors(
+def test_turn_costs_the_same_beside_many_protected_neighbors(
     daemon: Callable[..., Daemon],
 ) -> None:
     assert 0 < lines_of_a_busy_turn(daemon, 1) == lines_of_a_busy_turn(daemon, 30)

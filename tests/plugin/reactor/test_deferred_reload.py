@@ -50,7 +50,7 @@ def handles(one: Daemon) -> tuple[int, int] | None:
 
 
 @pytest.mark.parametrize('section', [SECTION, ''], ids=['protected', 'plain'])
-def test_it_is_done_once_the_routes_are_sent(daemon: Start, section: str) -> None:
+def test_reload_is_done_once_the_routes_are_sent(daemon: Start, section: str) -> None:
     one = sending(daemon, section)
     one.reactor.signal.sigusr1(signal.SIGUSR1, None)
     assert handles(one) is None
@@ -64,7 +64,7 @@ def test_it_is_done_once_the_routes_are_sent(daemon: Start, section: str) -> Non
     one.peer().fsm.change(FSM.IDLE)
 
 
-def test_it_is_said_that_it_waits_once(daemon: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_reload_is_told_once(daemon: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     one = sending(daemon)
     monkeypatch.setattr(log, 'warning', lambda text, _: said.append(text()))
@@ -77,9 +77,7 @@ def test_it_is_said_that_it_waits_once(daemon: Start, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize('numbers', [(10, 12), (12, 10)])
-def test_of_two_kinds_the_more_thorough_one_is_done(
-    daemon: Start, numbers: tuple[int, int]
-) -> None:
+def test_more_thorough_of_two_reloads_is_done(daemon: Start, numbers: tuple[int, int]) -> None:
     one = sending(daemon)
     handlers = {
         signal.SIGUSR1: one.reactor.signal.sigusr1,
@@ -94,7 +92,7 @@ def test_of_two_kinds_the_more_thorough_one_is_done(
     one.peer().fsm.change(FSM.IDLE)
 
 
-def test_routes_that_are_never_sent_put_it_off_for_a_minute_only(
+def test_reload_waits_a_minute_for_routes_that_are_never_sent(
     daemon: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = time.monotonic()
@@ -114,7 +112,7 @@ def test_routes_that_are_never_sent_put_it_off_for_a_minute_only(
     one.peer().fsm.change(FSM.IDLE)
 
 
-def test_another_reload_at_its_end_does_not_replace_it(daemon: Start) -> None:
+def test_reload_is_not_replaced_by_another_at_its_end(daemon: Start) -> None:
     one = sending(daemon)
     one.reactor.signal.sigusr2(signal.SIGUSR2, None)
     assert handles(one) is None
@@ -126,7 +124,7 @@ def test_another_reload_at_its_end_does_not_replace_it(daemon: Start) -> None:
     one.peer().fsm.change(FSM.IDLE)
 
 
-def test_a_stop_does_not_wait(daemon: Start) -> None:
+def test_stop_does_not_wait(daemon: Start) -> None:
     one = sending(daemon)
     one.reactor.signal.sigusr1(signal.SIGUSR1, None)
     assert handles(one) is None
@@ -137,7 +135,7 @@ def test_a_stop_does_not_wait(daemon: Start) -> None:
     one.peer().fsm.change(FSM.IDLE)
 
 
-def test_routes_of_a_peer_that_is_not_up_are_not_waited_for(daemon: Start) -> None:
+def test_reload_does_not_wait_for_a_peer_that_is_down(daemon: Start) -> None:
     """B-3: upstream loses SIGUSR1 while any peer that isn't up has routes to send."""
     one = sending(daemon)
     one.peer().fsm.change(FSM.IDLE)

@@ -22,7 +22,7 @@ Start = Callable[..., Daemon]
 PLAIN = neighbor(section='')
 
 
-def test_the_first_load_without_protection_clears_and_no_other(daemon: Start) -> None:
+def test_rules_are_cleared_at_the_first_plain_load_only(daemon: Start) -> None:
     one = daemon(PLAIN)
     assert one.begin()
     assert one.gatekeeper.cleared_after == [[]]
@@ -32,7 +32,7 @@ def test_the_first_load_without_protection_clears_and_no_other(daemon: Start) ->
     assert len(one.gatekeeper.cleared_after) == 1
 
 
-def test_under_the_kernel_it_clears_once_the_load_is_in_force(daemon: Start) -> None:
+def test_rules_are_cleared_when_a_kernel_load_is_in_force(daemon: Start) -> None:
     one = daemon(neighbor())
     assert one.begin()
     assert one.gatekeeper.cleared_after == [['start', 'configure']]
@@ -40,7 +40,7 @@ def test_under_the_kernel_it_clears_once_the_load_is_in_force(daemon: Start) -> 
     assert len(one.gatekeeper.cleared_after) == 1
 
 
-def test_a_packet_process_is_left_to_do_it(daemon: Start) -> None:
+def test_rules_are_left_to_a_packet_process(daemon: Start) -> None:
     one = daemon(neighbor())
     one.gatekeeper.capabilities = Capabilities('userspace', frozenset(ALGORITHMS), True, True)
     assert one.begin()
@@ -48,7 +48,7 @@ def test_a_packet_process_is_left_to_do_it(daemon: Start) -> None:
     assert one.gatekeeper.cleared_after == []
 
 
-def test_a_load_that_is_refused_clears_nothing(daemon: Start) -> None:
+def test_rules_stay_when_a_load_is_refused(daemon: Start) -> None:
     one = daemon(neighbor())
     one.gatekeeper.refuse_policies = 'no room for another deny key'
     assert not one.begin()
@@ -75,7 +75,7 @@ def found(monkeypatch: pytest.MonkeyPatch, cleared: Cleared) -> None:
     monkeypatch.setattr(clearing, 'clear', lambda: cleared)
 
 
-def test_where_nothing_was_left_nothing_is_said(
+def test_clearing_tells_nothing_when_nothing_was_left(
     said: Said, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found(monkeypatch, Cleared())
@@ -83,7 +83,7 @@ def test_where_nothing_was_left_nothing_is_said(
     assert said.info == said.critical == []
 
 
-def test_what_was_removed_is_said(said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clearing_tells_what_was_removed(said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
     found(monkeypatch, Cleared(removed=('3 rules of iptables to queue 20000',)))
     clear()
     assert said.info == [
@@ -93,7 +93,7 @@ def test_what_was_removed_is_said(said: Said, monkeypatch: pytest.MonkeyPatch) -
     assert said.critical == []
 
 
-def test_what_stays_is_said_as_loudly_as_can_be(
+def test_clearing_tells_what_stays_at_the_highest_level(
     said: Said, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found(monkeypatch, Cleared(failure='iptables-restore said no; as root: do it'))
@@ -103,7 +103,7 @@ def test_what_stays_is_said_as_loudly_as_can_be(
     assert 'left behind by a process that was killed, and not removed' in text
 
 
-def test_a_fault_of_ours_stops_no_daemon_that_has_nothing_to_do_with_it(
+def test_our_defect_stops_no_daemon_without_protection(
     daemon: Start, said: Said, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails() -> Cleared:

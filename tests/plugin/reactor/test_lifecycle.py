@@ -46,7 +46,7 @@ def listening(port: int, **changes: Any) -> str:
     return neighbor(**{'more': f'    passive;\n    listen {port};\n', **changes})
 
 
-def test_without_a_gated_neighbor_there_is_no_gatekeeper(daemon: Start) -> None:
+def test_gatekeeper_does_not_start_without_a_gated_neighbor(daemon: Start) -> None:
     one = daemon(neighbor(section=''))
     assert one.begin()
     one.turn()
@@ -54,7 +54,7 @@ def test_without_a_gated_neighbor_there_is_no_gatekeeper(daemon: Start) -> None:
     assert runtime.of(one.reactor) is None
 
 
-def test_it_starts_with_the_first_gated_neighbor_and_guards_before_listen(daemon: Start) -> None:
+def test_gatekeeper_starts_and_guards_before_listen(daemon: Start) -> None:
     port = free_port()
     one = daemon(listening(port))
     assert one.begin()
@@ -62,7 +62,7 @@ def test_it_starts_with_the_first_gated_neighbor_and_guards_before_listen(daemon
     assert [policy.listen_port for policy in one.gatekeeper.policies] == [port]
 
 
-def test_a_reload_brings_the_new_policies_and_listeners(daemon: Start) -> None:
+def test_reload_brings_the_new_policies_and_listeners(daemon: Start) -> None:
     first, second = free_ports(2)
     one = daemon(listening(first))
     assert one.begin()
@@ -73,7 +73,7 @@ def test_a_reload_brings_the_new_policies_and_listeners(daemon: Start) -> None:
     assert len(one.gatekeeper.policies) == len(one.reactor._peers) == 2
 
 
-def test_a_reload_can_bring_the_first_gated_neighbor(daemon: Start) -> None:
+def test_reload_can_bring_the_first_gated_neighbor(daemon: Start) -> None:
     one = daemon(neighbor(section=''))
     assert one.begin()
     assert one.reload(neighbor())
@@ -84,7 +84,7 @@ def test_a_reload_can_bring_the_first_gated_neighbor(daemon: Start) -> None:
     not hasattr(Reactor, '_listen_for_neighbors'),
     reason='before 5.0.14 ExaBGP closed no listening socket before its end',
 )
-def test_a_removed_neighbor_is_no_policy_and_its_listener_is_given_back(daemon: Start) -> None:
+def test_removed_neighbor_leaves_no_policy_and_no_listener(daemon: Start) -> None:
     port = free_port()
     one = daemon(listening(port))
     assert one.begin()
@@ -94,7 +94,7 @@ def test_a_removed_neighbor_is_no_policy_and_its_listener_is_given_back(daemon: 
     assert f'drop_listener {port}' in one.gatekeeper.log
 
 
-def test_a_load_that_the_gatekeeper_refuses_changes_nothing_and_says_so(daemon: Start) -> None:
+def test_load_changes_nothing_when_the_gatekeeper_refuses(daemon: Start) -> None:
     one = daemon(neighbor())
     assert one.begin()
     before = dict(one.configuration.neighbors), dict(one.reactor._peers), one.runtime.policies
@@ -107,7 +107,7 @@ def test_a_load_that_the_gatekeeper_refuses_changes_nothing_and_says_so(daemon: 
     assert one.reload(neighbor() + neighbor(peer='127.0.0.3'))
 
 
-def test_a_load_that_exabgp_refuses_afterwards_takes_the_policies_back(
+def test_policies_are_restored_when_exabgp_refuses_the_load(
     daemon: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = daemon(neighbor())
@@ -121,7 +121,7 @@ def test_a_load_that_exabgp_refuses_afterwards_takes_the_policies_back(
     assert 'no such process' in str(one.configuration.error)
 
 
-def test_a_gatekeeper_that_does_not_start_keeps_the_daemon_from_starting(
+def test_daemon_does_not_start_when_the_gatekeeper_does_not(
     daemon: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = daemon(neighbor())
@@ -135,7 +135,7 @@ def test_a_gatekeeper_that_does_not_start_keeps_the_daemon_from_starting(
     assert not one.reactor._peers
 
 
-def test_a_passive_neighbor_for_which_nothing_listens_is_refused_by_the_daemon(
+def test_passive_neighbor_is_refused_when_no_address_listens(
     daemon: Start,
 ) -> None:
     one = daemon(neighbor(more='    passive;\n'))
@@ -144,7 +144,7 @@ def test_a_passive_neighbor_for_which_nothing_listens_is_refused_by_the_daemon(
     assert one.gatekeeper.log == []
 
 
-def test_a_listener_that_cannot_be_guarded_does_not_listen(daemon: Start) -> None:
+def test_listener_does_not_listen_when_it_cannot_be_guarded(daemon: Start) -> None:
     port = free_port()
     one = daemon(listening(port))
     one.gatekeeper.refuse_listeners = 'ENOMEM'
@@ -152,7 +152,7 @@ def test_a_listener_that_cannot_be_guarded_does_not_listen(daemon: Start) -> Non
     assert not one.reactor.listener._sockets
 
 
-def test_a_changed_lifetime_reaches_the_gatekeeper_and_no_session_restarts(daemon: Start) -> None:
+def test_changed_lifetime_restarts_no_session(daemon: Start) -> None:
     one = daemon(neighbor())
     assert one.begin()
     assert one.reload(neighbor(section=SECTION.replace('psk-file', 'lifetime 99; psk-file')))
@@ -161,7 +161,7 @@ def test_a_changed_lifetime_reaches_the_gatekeeper_and_no_session_restarts(daemo
     assert one.peer().neighbor['ikev2'].pad.name == 'fqdn r1.lab - fqdn r2.lab'
 
 
-def test_a_neighbor_that_becomes_gated_restarts(daemon: Start) -> None:
+def test_neighbor_restarts_when_it_becomes_gated(daemon: Start) -> None:
     one = daemon(neighbor(section=''))
     assert one.begin()
     assert one.reload(neighbor())
@@ -177,7 +177,7 @@ def open_one(daemon: Start, remote: socket.socket, more: str = '') -> tuple[Daem
     return one, neighbor(more=more)
 
 
-def test_the_open_session_of_a_neighbor_that_becomes_gated_ends_without_an_octet(
+def test_open_session_ends_silently_when_it_becomes_gated(
     daemon: Start,
 ) -> None:
     """Upstream would answer the OPEN with KEEPALIVE, and then say Cease."""
@@ -196,7 +196,7 @@ def test_the_open_session_of_a_neighbor_that_becomes_gated_ends_without_an_octet
             one.reactor._poller.unregister(descriptor)
 
 
-def test_it_ends_so_too_when_protection_changes_the_name_that_exabgp_has_for_it(
+def test_renamed_session_ends_silently_when_it_becomes_gated(
     daemon: Start,
 ) -> None:
     """With multi-session there is a peer for each family, and the old one is removed."""
@@ -212,7 +212,7 @@ def test_it_ends_so_too_when_protection_changes_the_name_that_exabgp_has_for_it(
             ready(end).recv(1)
 
 
-def test_an_attempt_of_a_neighbor_that_becomes_gated_ends_without_an_octet(daemon: Start) -> None:
+def test_attempt_ends_silently_when_it_becomes_gated(daemon: Start) -> None:
     with listener() as remote:
         one, gated = open_one(daemon, remote)
         # Two turns until upstream has called connect(), which loopback grants at once.
@@ -226,7 +226,7 @@ def test_an_attempt_of_a_neighbor_that_becomes_gated_ends_without_an_octet(daemo
         assert not one.peer().stats['send-open']
 
 
-def test_a_restart_gives_peers_the_configuration_that_the_gatekeeper_has(daemon: Start) -> None:
+def test_restart_gives_peers_the_gatekeepers_configuration(daemon: Start) -> None:
     """Upstream's (SIGALRM) loads one, and its peers go on with what they had."""
     port = free_port()
     kept = listening(port, peer='127.0.0.3')
@@ -241,7 +241,7 @@ def test_a_restart_gives_peers_the_configuration_that_the_gatekeeper_has(daemon:
         assert received(end) == b''
 
 
-def test_a_restart_with_a_bad_configuration_keeps_the_policies(daemon: Start) -> None:
+def test_restart_with_a_bad_configuration_keeps_the_policies(daemon: Start) -> None:
     one = daemon(neighbor())
     assert one.begin()
     one.path.write_text(neighbor(section=SECTION.replace('psk-file', 'lifetime 2; psk-file')))
@@ -278,7 +278,7 @@ def test_decoding_with_a_configuration_starts_no_gatekeeper(daemon: Start) -> No
     assert one.gatekeeper.log == []
 
 
-def test_the_reactor_never_sees_our_descriptor(daemon: Start) -> None:
+def test_reactor_never_sees_our_descriptor(daemon: Start) -> None:
     """It looks descriptors up in a table of its own, and dies of a KeyError."""
     one = daemon(neighbor())
     assert one.begin()
@@ -295,7 +295,7 @@ def test_other_descriptors_still_wake_the_reactor(daemon: Start) -> None:
     os.close(descriptor)
 
 
-def test_after_the_end_the_loop_may_still_turn(daemon: Start) -> None:
+def test_loop_may_still_turn_after_the_end(daemon: Start) -> None:
     one = daemon(neighbor())
     assert one.begin()
     one.reactor.shutdown()
@@ -343,7 +343,7 @@ def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[Started]:
     return Started
 
 
-def test_the_files_of_a_run_are_opened_at_the_start(started: type[Started], tmp_path: Path) -> None:
+def test_files_of_a_run_are_opened_at_the_start(started: type[Started], tmp_path: Path) -> None:
     running = lifecycle.start(object(), Preference.KERNEL)
     assert [type(file) for file in running.secret_files] == [KeyTable, IkeKeyLog]
     assert started.named[0]['router'] == 'r1'
@@ -358,7 +358,7 @@ def test_the_files_of_a_run_are_opened_at_the_start(started: type[Started], tmp_
     assert (tmp_path / 'ike-keys').stat().st_mode & 0o777 == 0o600
 
 
-def test_a_start_that_fails_leaves_the_keys_of_a_daemon_that_runs(
+def test_failed_start_leaves_the_keys_of_a_running_daemon(
     started: type[Started], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The UDP ports are taken, by it: its table must not be replaced."""
@@ -369,7 +369,7 @@ def test_a_start_that_fails_leaves_the_keys_of_a_daemon_that_runs(
     assert 'kept' in (tmp_path / 'keys.json').read_text()
 
 
-def test_files_with_secrets_are_announced_as_loudly_as_can_be(
+def test_files_with_secrets_are_announced_at_the_highest_level(
     started: type[Started], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     said: list[str] = []
@@ -379,7 +379,7 @@ def test_files_with_secrets_are_announced_as_loudly_as_can_be(
     assert any('EVERY IKE SA' in text and str(tmp_path / 'ike-keys') in text for text in said)
 
 
-def test_no_keys_are_logged_unless_the_environment_asks(
+def test_keys_are_not_logged_unless_the_environment_asks(
     started: type[Started], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ('keytable', 'ikekeylog'):
@@ -394,7 +394,7 @@ def test_no_keys_are_logged_unless_the_environment_asks(
     ('path', 'said'),
     [('keys.json', 'say an absolute path'), ('/no/such/folder/file', 'No such file or directory')],
 )
-def test_a_file_that_cannot_be_is_told_with_its_setting(
+def test_file_is_told_with_its_setting_when_it_cannot_be_made(
     name: str, path: str, said: str, started: type[Started], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(getenv()['ikev2'], name, path)
@@ -405,7 +405,7 @@ def test_a_file_that_cannot_be_is_told_with_its_setting(
     assert started.log.count('start') == started.log.count('stop')
 
 
-def test_everything_is_put_back() -> None:
+def test_every_patch_is_undone() -> None:
     """The patches can be taken out again: what other tests compare with is upstream."""
     patched = Reactor.reload
     patching.restore()

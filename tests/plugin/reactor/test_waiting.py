@@ -50,7 +50,7 @@ def take_signal(one: Daemon) -> Any:
     return received
 
 
-def test_a_load_is_asked_for_again_when_the_gatekeeper_is_free(
+def test_load_is_asked_again_when_the_gatekeeper_is_free(
     daemon: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, free = busy(daemon)
@@ -75,7 +75,7 @@ def test_a_load_is_asked_for_again_when_the_gatekeeper_is_free(
     assert take_signal(one) == Signal.NONE
 
 
-def test_a_load_that_is_refused_later_leaves_nothing_prepared(daemon: Start) -> None:
+def test_refused_later_load_leaves_nothing_prepared(daemon: Start) -> None:
     one, free = busy(daemon)
     assert not one.reload(neighbor(section=''))
     assert one.gatekeeper.withdrawn == 0
@@ -84,7 +84,7 @@ def test_a_load_that_is_refused_later_leaves_nothing_prepared(daemon: Start) -> 
     assert one.gatekeeper.withdrawn == 1
 
 
-def test_a_restart_is_asked_for_again_once(daemon: Start) -> None:
+def test_restart_is_asked_again_once(daemon: Start) -> None:
     one, free = busy(daemon)
     one.reactor.signal.received = Signal.RESTART
     assert take_signal(one) == Signal.RESTART
@@ -98,7 +98,7 @@ def test_a_restart_is_asked_for_again_once(daemon: Start) -> None:
     assert take_signal(one) == Signal.NONE
 
 
-def test_a_socket_listens_when_it_is_guarded(daemon: Start) -> None:
+def test_socket_listens_when_it_is_guarded(daemon: Start) -> None:
     one, _ = busy(daemon)
     port = free_port()
     one.gatekeeper.busy = None
@@ -113,9 +113,7 @@ def test_a_socket_listens_when_it_is_guarded(daemon: Start) -> None:
     connected(port).close()
 
 
-def test_a_socket_without_guard_never_listens(
-    daemon: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_socket_without_guard_never_listens(daemon: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     one, _ = busy(daemon)
     port = free_port()
     said: list[str] = []
@@ -131,7 +129,7 @@ def test_a_socket_without_guard_never_listens(
     assert any('no rule can be made' in one for one in said)
 
 
-def test_a_socket_that_was_closed_meanwhile_stays_closed(daemon: Start) -> None:
+def test_socket_that_was_closed_meanwhile_stays_closed(daemon: Start) -> None:
     one, _ = busy(daemon)
     port = free_port()
     one.gatekeeper.busy = None
@@ -147,7 +145,7 @@ def test_a_socket_that_was_closed_meanwhile_stays_closed(daemon: Start) -> None:
         connected(port)
 
 
-def test_an_operator_hears_when_the_gatekeeper_is_free(daemon: Start) -> None:
+def test_operator_is_answered_when_the_gatekeeper_is_free(daemon: Start) -> None:
     one, _ = busy(daemon)
     asked: Future[tuple[object, list[str]]] = Future()
     answer(one.reactor, 'cli', lambda running: asked, False)
@@ -173,7 +171,7 @@ def begins_slowly(daemon: Start, monkeypatch: pytest.MonkeyPatch) -> tuple[Daemo
     return one, go_on
 
 
-def test_the_first_protection_waits_for_the_gatekeeper_to_start(
+def test_first_protection_waits_for_the_gatekeeper_to_start(
     daemon: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, go_on = begins_slowly(daemon, monkeypatch)
@@ -186,7 +184,7 @@ def test_the_first_protection_waits_for_the_gatekeeper_to_start(
     assert one.gatekeeper.log == ['start', 'configure']
 
 
-def test_a_gatekeeper_that_nobody_needs_by_then_stops(
+def test_gatekeeper_stops_when_it_is_not_needed_any_more(
     daemon: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, go_on = begins_slowly(daemon, monkeypatch)
@@ -197,7 +195,7 @@ def test_a_gatekeeper_that_nobody_needs_by_then_stops(
     assert runtime.of(one.reactor) is None
 
 
-def test_a_gatekeeper_that_cannot_start_is_told_by_the_load_that_waited(
+def test_waiting_load_tells_that_the_gatekeeper_cannot_start(
     daemon: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, go_on = begins_slowly(daemon, monkeypatch)

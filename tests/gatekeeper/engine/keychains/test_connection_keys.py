@@ -46,14 +46,14 @@ ROLLOVER = [
 # --- up -------------------------------------------------------------------------------------
 
 
-def test_a_session_comes_up_under_a_manual_key_without_ike() -> None:
+def test_session_comes_up_under_a_manual_key_without_ike() -> None:
     world = World()
     r1, r2 = up(world, [key(1)])
     assert current(r1) == current(r2) == (1, 1)
     assert world.datagrams == 0
 
 
-def test_the_key_stays_on_the_listener_and_the_deny_key_leaves_the_connection() -> None:
+def test_key_stays_on_the_listener_and_deny_key_goes() -> None:
     world = World()
     r1, r2 = up(world, [key(1)])
     world.run(600)
@@ -61,14 +61,14 @@ def test_the_key_stays_on_the_listener_and_the_deny_key_leaves_the_connection() 
     assert key_numbers(r1) == key_numbers(r2) == [1]
 
 
-def test_every_accepted_key_is_on_the_connection_and_the_preferred_one_in_use() -> None:
+def test_connection_has_every_accepted_key_and_uses_one() -> None:
     world = World()
     r1, r2 = up(world, [key(1), key(2, send=(0, inf)), key(3, send=(START + 1e6, inf))])
     assert current(r1) == current(r2) == (2, 2)
     assert key_numbers(r1) == key_numbers(r2) == [1, 2, 3]
 
 
-def test_the_session_comes_up_again() -> None:
+def test_session_comes_up_again() -> None:
     world = World()
     r1, r2 = up(world, [key(1)])
     r1.close(PAIR)
@@ -79,7 +79,7 @@ def test_the_session_comes_up_again() -> None:
     assert is_up(r1, r2)
 
 
-def test_nothing_is_left_of_a_closed_connection() -> None:
+def test_closed_connection_leaves_nothing() -> None:
     world = World()
     r1, r2 = up(world, [key(1), key(2)])
     lives = r1.connection(V4).mkts()
@@ -92,7 +92,7 @@ def test_nothing_is_left_of_a_closed_connection() -> None:
     assert listening(r2) == [1, 2]
 
 
-def test_a_key_of_the_chain_is_not_wiped_with_a_connection() -> None:
+def test_chain_key_is_not_wiped_with_a_connection() -> None:
     world = World()
     r1, _ = up(world, [key(1)])
     r1.close(PAIR)
@@ -101,7 +101,7 @@ def test_a_key_of_the_chain_is_not_wiped_with_a_connection() -> None:
     assert is_up(r1)
 
 
-def test_lifetimes_that_never_end_leave_nothing_to_wait_for() -> None:
+def test_gatekeeper_waits_for_nothing_when_lifetimes_never_end() -> None:
     world = World()
     r1, r2 = up(world, [key(1)])
     world.run(60)
@@ -112,7 +112,7 @@ def test_lifetimes_that_never_end_leave_nothing_to_wait_for() -> None:
 # --- denied ---------------------------------------------------------------------------------
 
 
-def test_another_secret_does_not_come_up() -> None:
+def test_session_does_not_come_up_when_secrets_differ() -> None:
     world = World()
     r1, r2 = two_routers(world, [key(1)], [key(1, master_key=Secret(b'another'))])
     connect(r1)
@@ -120,7 +120,7 @@ def test_another_secret_does_not_come_up() -> None:
     assert is_down(r1, r2)
 
 
-def test_an_unsigned_syn_is_denied() -> None:
+def test_unsigned_syn_is_denied() -> None:
     world = World()
     _, r2 = two_routers(world, [key(1)])
     stranger = world.network.socket(PAIR)
@@ -131,7 +131,7 @@ def test_an_unsigned_syn_is_denied() -> None:
     assert r2.listener.accept() is None
 
 
-def test_an_expired_chain_does_not_connect_and_says_why() -> None:
+def test_expired_chain_does_not_connect_and_tells_why() -> None:
     world = World()
     r1, _ = two_routers(world, [key(1, send=(0, START - 1))])
     connect(r1)
@@ -140,7 +140,7 @@ def test_an_expired_chain_does_not_connect_and_says_why() -> None:
     assert r1.core.state.connections == {}
 
 
-def test_a_chain_whose_time_has_not_come_does_not_connect() -> None:
+def test_future_chain_does_not_connect() -> None:
     world = World()
     r1, r2 = two_routers(world, [key(1, send=(START + 100, inf))])
     connect(r1)
@@ -152,7 +152,7 @@ def test_a_chain_whose_time_has_not_come_does_not_connect() -> None:
     assert is_up(r1, r2)
 
 
-def test_an_expired_chain_accepts_nobody() -> None:
+def test_expired_chain_accepts_no_connection() -> None:
     world = World()
     expired = [key(1, send=(0, START - 1), accept=(0, START + 1000))]
     r1, r2 = two_routers(world, [key(1)], expired)
@@ -162,7 +162,7 @@ def test_an_expired_chain_accepts_nobody() -> None:
     assert 'keychain core has expired' in r2.errors[0]
 
 
-def test_what_would_be_closed_at_once_is_not_begun() -> None:
+def test_connection_is_not_begun_when_it_would_end_at_once() -> None:
     """A session gets its Cease 5 s before the last key ends: no new one in these, on neither side,
     whoever's key lasts longer."""
     ends = [key(1, send=(0, START + 20))]
@@ -178,7 +178,7 @@ def test_what_would_be_closed_at_once_is_not_begun() -> None:
         assert snapshot(denies.core.state, world.now)[0]['state'] == DENIED
 
 
-def test_a_chain_that_goes_on_in_time_lets_in_until_the_last_moment() -> None:
+def test_chain_accepts_until_the_last_moment_when_it_goes_on() -> None:
     world = World()
     r1, r2 = two_routers(world, [key(1, send=(0, START + 20)), key(2, send=(START + 20, inf))])
     world.run(START + 18 - world.now)
@@ -187,7 +187,7 @@ def test_a_chain_that_goes_on_in_time_lets_in_until_the_last_moment() -> None:
     assert is_up(r1, r2)
 
 
-def test_a_key_that_is_not_accepted_any_more_is_off_the_listener() -> None:
+def test_key_leaves_the_listener_when_it_is_not_accepted() -> None:
     world = World()
     r1, r2 = two_routers(world, [key(1)], [key(1, send=(0, START), accept=(0, START + 50))])
     world.run(51)
@@ -197,7 +197,7 @@ def test_a_key_that_is_not_accepted_any_more_is_off_the_listener() -> None:
     assert is_down(r1, r2)
 
 
-def test_the_end_of_the_last_key_closes_the_session_with_a_cease_before_it() -> None:
+def test_session_ceases_before_the_last_key_ends() -> None:
     world = World()
     r1, r2 = up(world, [key(1, send=(0, START + 100), accept=(0, START + 200))])
     world.run(START + 94 - world.now)
@@ -215,7 +215,7 @@ def test_the_end_of_the_last_key_closes_the_session_with_a_cease_before_it() -> 
     assert is_down(r1, r2)
 
 
-def test_a_daemon_that_does_not_close_in_time_is_made_to() -> None:
+def test_session_is_aborted_when_the_daemon_does_not_close() -> None:
     world = World()
     r1, r2 = up(world, [key(1, send=(0, START + 100), accept=(0, START + 200))])
     r1.busy = r2.busy = True
@@ -228,7 +228,7 @@ def test_a_daemon_that_does_not_close_in_time_is_made_to() -> None:
 # --- rollover by lifetime -------------------------------------------------------------------
 
 
-def test_a_rollover_by_lifetime_without_a_flap() -> None:
+def test_rollover_by_lifetime_does_not_flap() -> None:
     world = World()
     r1, r2 = up(world, ROLLOVER)
     assert key_numbers(r1) == [1]
@@ -245,7 +245,7 @@ def test_a_rollover_by_lifetime_without_a_flap() -> None:
     assert world.datagrams == 0
 
 
-def test_a_rollover_is_told_step_by_step() -> None:
+def test_rollover_is_told_step_by_step() -> None:
     world = World()
     r1, _ = up(world, ROLLOVER)
     world.run(1000)
@@ -261,7 +261,7 @@ def test_a_rollover_is_told_step_by_step() -> None:
     assert r1.connection(V4).rekeys == 1
 
 
-def test_clocks_that_differ_by_a_minute_do_no_harm() -> None:
+def test_rollover_does_not_flap_when_clocks_differ_by_a_minute() -> None:
     world = World()
     r1, r2 = up(world, ROLLOVER)
     r1.core.set_clock(world.now + 30, world.now)
@@ -271,7 +271,7 @@ def test_clocks_that_differ_by_a_minute_do_no_harm() -> None:
     assert never_closed(r1, r2)
 
 
-def test_lifetimes_that_abut_roll_over_too() -> None:
+def test_rollover_does_not_flap_when_lifetimes_abut() -> None:
     """Nothing is sent under both, but both are accepted for a while."""
     world = World()
     keys = [
@@ -285,7 +285,7 @@ def test_lifetimes_that_abut_roll_over_too() -> None:
     assert never_closed(r1, r2)
 
 
-def test_lifetimes_without_any_overlap_roll_over_if_the_clocks_agree() -> None:
+def test_rollover_without_overlap_works_when_clocks_agree() -> None:
     world = World()
     keys = [
         key(1, send=(-inf, CHANGE), accept=(-inf, CHANGE)),
@@ -297,7 +297,7 @@ def test_lifetimes_without_any_overlap_roll_over_if_the_clocks_agree() -> None:
     assert never_closed(r1, r2)
 
 
-def test_a_chain_of_many_keys_runs_for_years() -> None:
+def test_chain_of_many_keys_runs_for_years() -> None:
     world = World()
     month = 30 * 86400.0
     keys = [
@@ -319,7 +319,7 @@ def test_a_chain_of_many_keys_runs_for_years() -> None:
     assert r1.keys_on(V4) == r2.keys_on(V4) == [(59, 59)]
 
 
-def test_a_connection_of_a_late_peer_is_moved_to_the_new_key() -> None:
+def test_connection_of_a_late_peer_moves_to_the_new_key() -> None:
     """It opens under the old key, which is accepted, though not sent, any more."""
     world = World()
     late = [key(1), key(2, send=(CHANGE + 1e6, inf))]
@@ -335,7 +335,7 @@ def test_a_connection_of_a_late_peer_is_moved_to_the_new_key() -> None:
 # --- rollover by reload ---------------------------------------------------------------------
 
 
-def test_a_key_that_is_added_changes_nothing_until_the_old_one_is_taken_out() -> None:
+def test_added_key_changes_nothing_until_the_old_one_goes() -> None:
     """RFC 8177 2.2: distribute the new key, then have it sent, then remove the old one."""
     world = World()
     r1, r2 = up(world, [key(1)])
@@ -356,7 +356,7 @@ def test_a_key_that_is_added_changes_nothing_until_the_old_one_is_taken_out() ->
     assert never_closed(r1, r2)
 
 
-def test_an_hour_between_the_two_reloads_is_no_flap_either() -> None:
+def test_session_stays_when_an_hour_is_between_two_reloads() -> None:
     """The peer has shown that it has the new key: after `grace` the old one is left by force."""
     world = World()
     r1, r2 = up(world, [key(1), key(2)])
@@ -371,7 +371,7 @@ def test_an_hour_between_the_two_reloads_is_no_flap_either() -> None:
     assert never_closed(r1, r2)
 
 
-def test_a_key_taken_out_that_the_peer_cannot_leave_ends_the_session() -> None:
+def test_session_ends_when_its_peer_cannot_leave_a_removed_key() -> None:
     world = World()
     r1, r2 = up(world, [key(1)])
     reload(r1, [key(2)])
@@ -385,7 +385,7 @@ def test_a_key_taken_out_that_the_peer_cannot_leave_ends_the_session() -> None:
     assert is_down(r1, r2)
 
 
-def test_a_chain_without_its_last_key_ends_the_session_at_once() -> None:
+def test_session_ends_at_once_when_the_last_key_is_removed() -> None:
     world = World()
     r1, _ = up(world, [key(1)])
     reload(r1, [key(2, send=(START + 1e6, inf))])
@@ -394,7 +394,7 @@ def test_a_chain_without_its_last_key_ends_the_session_at_once() -> None:
     assert 'no key follows' in r1.closed[0][1]
 
 
-def test_a_shorter_lifetime_takes_effect_at_once() -> None:
+def test_shorter_lifetime_takes_effect_at_once() -> None:
     world = World()
     r1, r2 = up(world, [key(1), key(2)])
     for router in (r1, r2):
@@ -405,7 +405,7 @@ def test_a_shorter_lifetime_takes_effect_at_once() -> None:
     assert never_closed(r1, r2)
 
 
-def test_a_longer_lifetime_takes_effect_before_the_old_end() -> None:
+def test_longer_lifetime_takes_effect_before_the_old_end() -> None:
     world = World()
     short = [key(1, send=(0, START + 60), accept=(0, START + 60))]
     r1, r2 = up(world, short)
@@ -415,7 +415,7 @@ def test_a_longer_lifetime_takes_effect_before_the_old_end() -> None:
     assert never_closed(r1, r2)
 
 
-def test_a_key_that_comes_back_is_used_again() -> None:
+def test_returning_key_is_used_again() -> None:
     world = World()
     r1, r2 = up(world, [key(1), key(2)])
     for router in (r1, r2):
@@ -429,7 +429,7 @@ def test_a_key_that_comes_back_is_used_again() -> None:
     assert never_closed(r1, r2)
 
 
-def test_the_chain_may_get_another_name() -> None:
+def test_chain_may_get_another_name() -> None:
     world = World()
     r1, r2 = up(world, [key(1)])
     (policy,) = sessions('r1', [key(1)])
@@ -440,7 +440,7 @@ def test_the_chain_may_get_another_name() -> None:
     assert never_closed(r1, r2)
 
 
-def test_a_neighbor_that_is_taken_out_is_closed_and_its_keys_with_it() -> None:
+def test_removed_neighbor_is_closed_and_its_keys_go() -> None:
     world = World()
     _, r2 = up(world, [key(1)])
     r2.core.configure([], world.now)
@@ -449,7 +449,7 @@ def test_a_neighbor_that_is_taken_out_is_closed_and_its_keys_with_it() -> None:
     assert listening(r2) == []
 
 
-def test_an_address_that_changes_closes_the_session() -> None:
+def test_session_closes_when_an_address_changes() -> None:
     world = World()
     r1, _ = up(world, [key(1)])
     (policy,) = sessions('r1', [key(1)])
@@ -458,7 +458,7 @@ def test_an_address_that_changes_closes_the_session() -> None:
     assert not is_up(r1)
 
 
-def test_new_secrets_under_old_ids_are_refused_and_nothing_changes() -> None:
+def test_reload_is_refused_when_old_ids_get_new_secrets() -> None:
     world = World()
     r1, r2 = up(world, [key(1)])
     with pytest.raises(PolicyError, match='give a new key new ids'):
@@ -473,7 +473,7 @@ def test_new_secrets_under_old_ids_are_refused_and_nothing_changes() -> None:
 # --- what goes wrong ------------------------------------------------------------------------
 
 
-def test_a_new_key_with_a_wrong_secret_is_left_and_the_session_stays() -> None:
+def test_new_key_with_a_wrong_secret_is_left_and_session_stays() -> None:
     world = World()
     wrong = [ROLLOVER[0], replace(ROLLOVER[1], master_key=Secret(b'a typing error'))]
     r1, r2 = up(world, ROLLOVER, wrong)
@@ -484,7 +484,7 @@ def test_a_new_key_with_a_wrong_secret_is_left_and_the_session_stays() -> None:
     assert any('fail the MAC' in str(row['last_error']) for row in rows)
 
 
-def test_it_is_tried_again_later_and_mended_by_a_reload() -> None:
+def test_failed_key_is_tried_again_and_mended_by_a_reload() -> None:
     world = World()
     old = replace(ROLLOVER[0], send=key(1).send, accept=key(1).accept)
     good = [old, ROLLOVER[1]]
@@ -501,7 +501,7 @@ def test_it_is_tried_again_later_and_mended_by_a_reload() -> None:
     assert never_closed(r1, r2)
 
 
-def test_a_wrong_secret_ends_the_session_with_the_last_key_that_works() -> None:
+def test_session_ends_with_the_last_good_key_at_a_wrong_secret() -> None:
     world = World()
     wrong = [ROLLOVER[0], replace(ROLLOVER[1], master_key=Secret(b'a typing error'))]
     r1, r2 = up(world, ROLLOVER, wrong)
@@ -509,7 +509,7 @@ def test_a_wrong_secret_ends_the_session_with_the_last_key_that_works() -> None:
     assert is_down(r1, r2)
 
 
-def test_a_peer_that_prefers_another_key_is_left_to_it() -> None:
+def test_peer_that_prefers_another_key_keeps_it() -> None:
     world = World()
     r1, r2 = up(world, [key(1), key(2, send=(0, inf))], [key(1, send=(0, inf)), key(2)])
     world.run(3600)
@@ -520,7 +520,7 @@ def test_a_peer_that_prefers_another_key_is_left_to_it() -> None:
     assert 'but asks for another' in str(row['last_error'])
 
 
-def test_a_peer_that_gets_the_key_later_moves_then() -> None:
+def test_peer_moves_when_it_gets_the_key_later() -> None:
     world = World()
     r1, r2 = up(world, [key(1)])
     reload(r1, [key(1), key(2, send=(0, inf))])
@@ -534,7 +534,7 @@ def test_a_peer_that_gets_the_key_later_moves_then() -> None:
     assert never_closed(r1, r2)
 
 
-def test_nobody_polls_a_peer_that_does_not_follow() -> None:
+def test_peer_that_does_not_follow_is_not_polled() -> None:
     world = World()
     r1, _ = up(world, [key(1)])
     reload(r1, [key(1), key(2, send=(0, inf))])
@@ -544,7 +544,7 @@ def test_nobody_polls_a_peer_that_does_not_follow() -> None:
     assert len(r1.installer.submitted) - before <= 62
 
 
-def test_a_key_that_the_listener_refuses_is_tried_again() -> None:
+def test_key_is_tried_again_when_the_listener_refuses_it() -> None:
     world = World()
     r2 = world.router('r2', sessions('r2', [key(2)]), listens=True)
     r2.installer.refuse_next(Install, Cause.NO_MEMORY)
@@ -555,7 +555,7 @@ def test_a_key_that_the_listener_refuses_is_tried_again() -> None:
     assert listening(r2) == [1, 2]
 
 
-def test_a_key_that_a_connection_refuses_is_tried_again() -> None:
+def test_key_is_tried_again_when_a_connection_refuses_it() -> None:
     world = World()
     r1, r2 = up(world, [key(1)])
     r1.installer.refuse_next(Install, Cause.NO_MEMORY)
@@ -567,7 +567,7 @@ def test_a_key_that_a_connection_refuses_is_tried_again() -> None:
     assert never_closed(r1, r2)
 
 
-def test_a_socket_that_refuses_any_key_does_not_connect() -> None:
+def test_socket_does_not_connect_when_it_refuses_any_key() -> None:
     world = World()
     r1, _ = two_routers(world, [key(1), key(2)])
     r1.installer.refuse_next(Install, Cause.UNSUPPORTED, 'no such algorithm')
@@ -579,7 +579,7 @@ def test_a_socket_that_refuses_any_key_does_not_connect() -> None:
 # --- the clock ------------------------------------------------------------------------------
 
 
-def test_a_clock_that_is_set_forward_ends_what_is_over() -> None:
+def test_clock_set_forward_ends_what_is_over() -> None:
     world = World()
     r1, _ = up(world, [key(1, send=(0, START + 10_000), accept=(0, START + 10_000))])
     r1.core.set_clock(START + 20_000, world.now)
@@ -587,7 +587,7 @@ def test_a_clock_that_is_set_forward_ends_what_is_over() -> None:
     assert not is_up(r1)
 
 
-def test_a_clock_that_is_set_right_after_the_start_lets_the_session_come_up() -> None:
+def test_session_comes_up_when_the_clock_is_set_after_the_start() -> None:
     """A router without a battery begins in 1970."""
     world = World()
     epoch = 1_800_000_000.0
@@ -603,7 +603,7 @@ def test_a_clock_that_is_set_right_after_the_start_lets_the_session_come_up() ->
     assert is_up(r1, r2)
 
 
-def test_a_clock_that_drifts_changes_nothing_at_once() -> None:
+def test_drifting_clock_changes_nothing_at_once() -> None:
     world = World()
     r1, _ = up(world, ROLLOVER)
     before = len(r1.installer.submitted)
@@ -614,7 +614,7 @@ def test_a_clock_that_drifts_changes_nothing_at_once() -> None:
     assert snapshot(r1.core.state, world.now) == shown
 
 
-def test_a_clock_that_is_set_back_goes_back_to_the_old_key() -> None:
+def test_clock_set_back_returns_to_the_old_key() -> None:
     world = World()
     r1, r2 = up(world, ROLLOVER)
     world.run(CHANGE + 10 - world.now)
@@ -653,7 +653,7 @@ def test_two_sessions_of_one_peer_share_a_chain_on_the_listener() -> None:
     assert listening(r2) == [1], 'the other one still needs it'
 
 
-def test_two_sessions_with_chains_of_their_own_are_told_apart_by_the_key() -> None:
+def test_two_sessions_are_told_apart_by_their_chains() -> None:
     world = World()
     (one,) = sessions('r2', [key(1)], peer_port=None)
     (two,) = sessions('r2', [key(2)], peer_port=None)
@@ -666,7 +666,7 @@ def test_two_sessions_with_chains_of_their_own_are_told_apart_by_the_key() -> No
     assert list(r2.sessions) == ['r2 other']
 
 
-def test_a_session_that_negotiates_beside_one_that_does_not() -> None:
+def test_negotiated_and_manual_sessions_work_side_by_side() -> None:
     """One AFI/SAFI session of a neighbor may have a keychain in place of IKE."""
     world = World()
     mixed = {}
@@ -692,7 +692,7 @@ def test_a_session_that_negotiates_beside_one_that_does_not() -> None:
     assert len(r1.sessions) == len(r2.sessions) == 2
 
 
-def test_negotiated_keys_take_none_of_the_ids_of_a_chain() -> None:
+def test_negotiated_keys_use_no_id_of_a_chain() -> None:
     world = World()
     every = [key(n, send_id=n, recv_id=n) for n in range(1, 251)]
     mixed = [
@@ -708,7 +708,7 @@ def test_negotiated_keys_take_none_of_the_ids_of_a_chain() -> None:
     assert recv_id > 250
 
 
-def test_a_connection_from_a_port_that_no_session_has_is_refused() -> None:
+def test_connection_is_refused_when_no_session_has_its_port() -> None:
     world = World()
     r1, r2 = two_routers(world, [key(1)])
     (policy,) = sessions('r1', [key(1)], source_port=50000)
@@ -723,14 +723,14 @@ def test_a_connection_from_a_port_that_no_session_has_is_refused() -> None:
 # --- what is configured ---------------------------------------------------------------------
 
 
-def test_sessions_that_nothing_tells_apart_are_refused() -> None:
+def test_sessions_are_refused_when_nothing_tells_them_apart() -> None:
     (one,) = sessions('r2', [key(1)], peer_port=None)
     with pytest.raises(PolicyError, match='cannot be told apart'):
         check([one, replace(one, key='other')])
     check([one, replace(one, key='other', peer_port=40002)])
 
 
-def test_chains_towards_one_peer_may_not_share_an_id() -> None:
+def test_chains_are_refused_when_they_share_an_id_at_one_peer() -> None:
     (one,) = sessions('r2', [key(1)])
     (two,) = sessions('r2', [key(1, master_key=Secret(b'other'))], peer_port=40002)
     assert two.keychain is not None
@@ -740,7 +740,7 @@ def test_chains_towards_one_peer_may_not_share_an_id() -> None:
     check([one, replace(two, remote=ip_address('10.0.0.3'))])
 
 
-def test_a_session_has_a_keychain_or_negotiates_not_both() -> None:
+def test_session_is_refused_when_it_has_both_kinds_of_keys() -> None:
     (one,) = sessions('r1', [key(1)])
     with pytest.raises(PolicyError, match='one of the two'):
         check([replace(one, keychain=None)])
@@ -748,7 +748,7 @@ def test_a_session_has_a_keychain_or_negotiates_not_both() -> None:
         check([replace(one, pad=policies('r1')[0].pad)])
 
 
-def test_a_bad_chain_is_refused_by_name() -> None:
+def test_bad_chain_is_refused_by_name() -> None:
     (one,) = sessions('r1', [key(1, send=(10, 5))])
     with pytest.raises(PolicyError, match='keychain core key 1: send-lifetime'):
         check([one])
@@ -757,7 +757,7 @@ def test_a_bad_chain_is_refused_by_name() -> None:
 # --- what is shown --------------------------------------------------------------------------
 
 
-def test_what_is_shown_of_a_session() -> None:
+def test_row_shows_the_session() -> None:
     world = World()
     r1, r2 = up(world, ROLLOVER)
     (row,) = snapshot(r1.core.state, world.now)
@@ -770,7 +770,7 @@ def test_what_is_shown_of_a_session() -> None:
     assert row['keychain'] == 'core'
 
 
-def test_the_key_in_use_and_the_next_change_are_shown() -> None:
+def test_row_shows_the_key_in_use_and_the_next_change() -> None:
     world = World()
     r1, r2 = up(world, ROLLOVER)
     for router in (r1, r2):
@@ -782,7 +782,7 @@ def test_the_key_in_use_and_the_next_change_are_shown() -> None:
         assert (row['key'], row['next_key'], row['next_change']) == (2, None, None)
 
 
-def test_what_holds_of_each_key_is_shown() -> None:
+def test_row_shows_the_state_of_each_key() -> None:
     """RFC 8177 3.1: send-lifetime-active and accept-lifetime-active."""
     world = World()
     r1, _ = up(world, [*ROLLOVER, key(3, send=(START + 5000, inf), accept=(START + 4000, inf))])
@@ -808,7 +808,7 @@ def test_what_holds_of_each_key_is_shown() -> None:
     }
 
 
-def test_both_ends_of_an_expired_chain_show_why_they_deny() -> None:
+def test_expired_chain_shows_why_both_ends_deny() -> None:
     """The listener too: it hears of no SYN, and would have nothing else to say."""
     world = World()
     end = START + 100
@@ -823,7 +823,7 @@ def test_both_ends_of_an_expired_chain_show_why_they_deny() -> None:
         assert str(row['last_error']).endswith('until 1970-01-01T00:18:20Z')
 
 
-def test_a_chain_whose_time_has_not_come_shows_when_it_will() -> None:
+def test_future_chain_shows_when_it_begins() -> None:
     world = World()
     _, r2 = two_routers(world, [key(1, send=(START + 100, inf))])
     (row,) = snapshot(r2.core.state, world.now)
@@ -831,7 +831,7 @@ def test_a_chain_whose_time_has_not_come_shows_when_it_will() -> None:
     assert (row['next_key'], row['next_change']) == (1, START + 100)
 
 
-def test_nothing_that_is_shown_or_told_holds_a_secret() -> None:
+def test_row_and_events_hold_no_secret() -> None:
     world = World()
     r1, r2 = up(world, ROLLOVER)
     world.run(1000)
@@ -846,21 +846,21 @@ def test_nothing_that_is_shown_or_told_holds_a_secret() -> None:
             assert secret.hex() not in told
 
 
-def test_what_never_ends_does_not_expire() -> None:
+def test_endless_chain_does_not_expire() -> None:
     world = World()
     r1, _ = up(world, [key(1)])
     (row,) = snapshot(r1.core.state, world.now)
     assert row['expires'] is None
 
 
-def test_an_idle_listener_waits_for_the_syn() -> None:
+def test_idle_listener_waits_for_the_syn() -> None:
     world = World()
     _, r2 = two_routers(world, [key(1)])
     (row,) = snapshot(r2.core.state, world.now)
     assert row['state'] == "waiting for the peer's SYN"
 
 
-def test_the_key_table_gets_every_key_of_a_connection() -> None:
+def test_key_table_gets_every_key_of_a_connection() -> None:
     world = World()
     r1, r2 = up(world, [key(1), key(2)])
     assert sorted((mkt.send_id, mkt.recv_id) for mkt in r1.keyed) == [(11, 21), (12, 22)]
@@ -868,7 +868,7 @@ def test_the_key_table_gets_every_key_of_a_connection() -> None:
     assert all(mkt.pair == PAIR for mkt in r1.keyed)
 
 
-def test_nobody_sets_current() -> None:
+def test_current_is_never_set() -> None:
     """Only RNext is ours to move; RFC 5925 7.5.1."""
     world = World()
     r1, _ = up(world, ROLLOVER)

@@ -138,13 +138,13 @@ def ids(one: ChainKey) -> tuple[int, int]:
     return one.send_id, one.recv_id
 
 
-def test_the_session_is_up_under_the_first_key(interop: Interop) -> None:
+def test_session_is_up_under_the_first_key(interop: Interop) -> None:
     interop.talk()
     assert interop.hand.ids() == ids(interop.own(1))
     interop.all_good()
 
 
-def test_we_rotate_first_and_the_other_make_follows(interop: Interop) -> None:
+def test_other_make_follows_when_we_rotate_first(interop: Interop) -> None:
     """We ask for the new key (our RNext, its Current); it moves its own RNext when its operator
     says so, and until then what we send under the old key is good."""
     hand, old, new = interop.hand, interop.own(1), interop.own(2)
@@ -163,7 +163,7 @@ def test_we_rotate_first_and_the_other_make_follows(interop: Interop) -> None:
     interop.all_good()
 
 
-def test_the_other_make_rotates_first_and_we_follow(interop: Interop) -> None:
+def test_we_follow_when_the_other_make_rotates_first(interop: Interop) -> None:
     """It asks for the new key (its RNext, our Current); our RNext moves with our configuration."""
     hand, old, new = interop.hand, interop.own(2), interop.own(3)
     interop.configure(key(2), key(3))
@@ -181,7 +181,7 @@ def test_the_other_make_rotates_first_and_we_follow(interop: Interop) -> None:
     interop.all_good()
 
 
-def test_an_idle_session_rotates_by_lifetime_with_the_other_make(interop: Interop) -> None:
+def test_idle_session_rotates_by_lifetime_with_the_other_make(interop: Interop) -> None:
     """Nobody says anything: keepalive probes carry the pointers."""
     hand, new = interop.hand, interop.own(4)
     change = time.time() + SOON

@@ -47,7 +47,7 @@ def follow_up(datagram: Datagram) -> bool:
 
 
 @pytest.mark.parametrize('policy', ['hybrid', 'hybrid-optional', 'cnsa-2'])
-def test_a_session_comes_up_and_is_rekeyed_for_long(policy: str) -> None:
+def test_session_comes_up_and_is_rekeyed_for_long(policy: str) -> None:
     world = World()
     r1, r2 = up(world, policy)
     world.run(20 * LIFETIME)
@@ -58,7 +58,7 @@ def test_a_session_comes_up_and_is_rekeyed_for_long(policy: str) -> None:
     assert (in_use.recv_id, in_use.send_id) in r2.keys_on(NAME)
 
 
-def test_a_post_quantum_pre_shared_key_reaches_ike() -> None:
+def test_post_quantum_pre_shared_key_reaches_ike() -> None:
     world = World()
     r1, r2 = routers(world, 'default', Ppk('lab', Secret(b'one that both have')))
     world.run(2)
@@ -66,7 +66,7 @@ def test_a_post_quantum_pre_shared_key_reaches_ike() -> None:
     assert any(peer.ike.ppk for peer in r1.core.state.peers.values())
 
 
-def test_an_opener_that_never_goes_on_leaves_nothing_behind() -> None:
+def test_opener_leaves_nothing_behind_when_it_never_goes_on() -> None:
     world = World()
     r1, r2 = routers(world)
     world.run(1)
@@ -84,7 +84,7 @@ def test_an_opener_that_never_goes_on_leaves_nothing_behind() -> None:
     assert r2.listener_keys() == 0
 
 
-def test_a_session_whose_exchange_was_cut_off_comes_up_later() -> None:
+def test_session_comes_up_later_when_its_exchange_was_cut_off() -> None:
     world = World()
     r1, r2 = routers(world)
     world.run(1)
@@ -101,7 +101,7 @@ def test_a_session_whose_exchange_was_cut_off_comes_up_later() -> None:
     assert r2.sessions
 
 
-def test_a_rekey_that_is_cut_off_is_tried_again_and_nothing_flaps() -> None:
+def test_cut_off_rekey_is_tried_again_and_nothing_flaps() -> None:
     world = World()
     r1, r2 = up(world)
     before = [life.name for life in r1.connection(NAME).mkts()]
@@ -116,7 +116,7 @@ def test_a_rekey_that_is_cut_off_is_tried_again_and_nothing_flaps() -> None:
     assert not r2.closed
 
 
-def test_whatever_is_lost_ids_are_not() -> None:
+def test_ids_are_freed_whatever_is_lost() -> None:
     """A quarter of all datagrams, an hour, rekeys every minute."""
     world = World(seed=3)
     r1, r2 = up(world)

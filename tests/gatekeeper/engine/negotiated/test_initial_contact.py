@@ -28,7 +28,7 @@ PAIR = pair_of('ipv4 unicast')
 
 
 @pytest.mark.parametrize('delays', list(product((0.005, 0.1, 0.4), repeat=3)))
-def test_ike_sas_that_cross_at_the_start_end_no_session(delays: tuple[float, ...]) -> None:
+def test_session_stays_when_ike_sas_cross_at_the_start(delays: tuple[float, ...]) -> None:
     world = World()
     sent = 0
 
@@ -106,7 +106,7 @@ PHASES = [negotiating, waiting, proving, proven, rotating, crossing, ending]
 
 
 @pytest.mark.parametrize('phase', PHASES, ids=lambda phase: phase.__name__)
-def test_an_opener_that_restarts_finds_the_way_free(phase) -> None:  # type: ignore[no-untyped-def]
+def test_opener_finds_no_obstacle_when_it_restarts(phase) -> None:  # type: ignore[no-untyped-def]
     world = World()
     r1, r2 = two_routers(world)
     phase(world, r1, r2)
@@ -132,7 +132,7 @@ def test_an_opener_that_restarts_finds_the_way_free(phase) -> None:  # type: ign
     assert len(r1.sessions) == len(r2.sessions) == 2
 
 
-def test_a_listener_that_restarts_while_it_is_asked_costs_no_attempt() -> None:
+def test_attempt_stays_when_the_listener_restarts_meanwhile() -> None:
     world = World()
     r1, r2 = two_routers(world)
     world.run(30)
@@ -147,7 +147,7 @@ def test_a_listener_that_restarts_while_it_is_asked_costs_no_attempt() -> None:
     assert 'r2 ipv4 unicast' in r2.sessions
 
 
-def test_a_listener_that_restarts_before_the_openers_key_is_installed_ends_the_attempt() -> None:
+def test_attempt_ends_when_the_listener_restarts_before_install() -> None:
     world = World()
     r1, r2 = two_routers(world)
     world.run(10)
@@ -167,7 +167,7 @@ def test_a_listener_that_restarts_before_the_openers_key_is_installed_ends_the_a
     assert len(r1.sessions) == len(r2.sessions) == 2
 
 
-def test_a_rekey_that_the_peers_old_self_had_just_asked_for_goes_too() -> None:
+def test_rekey_is_dropped_when_the_peers_old_process_asked() -> None:
     world = World()
     r1, r2 = two_routers(world)
     proven(world, r1, r2)
@@ -184,7 +184,7 @@ def test_a_rekey_that_the_peers_old_self_had_just_asked_for_goes_too() -> None:
     assert not r2.peer.keyids.receiving
 
 
-def test_a_key_that_the_peers_old_self_had_just_made_goes_too() -> None:
+def test_key_is_dropped_when_the_peers_old_process_made_it() -> None:
     """Its answer is overtaken by the new IKE_SA_INIT, so the key is younger than that."""
     world = World()
     r1, r2 = two_routers(world)
@@ -206,7 +206,7 @@ def test_a_key_that_the_peers_old_self_had_just_made_goes_too() -> None:
     assert len(r1.sessions) == len(r2.sessions) == 2
 
 
-def test_a_rekey_while_ike_sas_cross_ends_no_session() -> None:
+def test_session_stays_when_a_rekey_meets_crossing_ike_sas() -> None:
     """Keys made under the one IKE SA, old and new, are not what the other one says is dead."""
     world = World()
     late = iter([0.3, 0.3])
@@ -231,7 +231,7 @@ def lose_ike_sas(router: Router, world: World) -> None:
     router.pump()
 
 
-def test_a_key_whose_request_cannot_be_answered_any_more_leaves_the_listener_at_once() -> None:
+def test_key_leaves_the_listener_when_its_answer_cannot_go_out() -> None:
     world = World()
     r1, r2 = two_routers(world)
     world.run(10)
@@ -247,7 +247,7 @@ def test_a_key_whose_request_cannot_be_answered_any_more_leaves_the_listener_at_
     assert 'r2 ipv4 unicast' in r2.sessions
 
 
-def test_a_request_that_waited_too_long_for_the_old_connection_to_close_makes_no_key() -> None:
+def test_late_request_makes_no_key_when_old_connection_stays() -> None:
     world = World()
     r1, r2 = two_routers(world)
     proven(world, r1, r2)
@@ -269,7 +269,7 @@ def test_a_request_that_waited_too_long_for_the_old_connection_to_close_makes_no
     assert 'r2 ipv4 unicast' in r2.sessions
 
 
-def test_a_successor_whose_request_cannot_be_answered_any_more_is_not_used() -> None:
+def test_successor_is_not_used_when_its_answer_cannot_go_out() -> None:
     world = World()
     r1, r2 = two_routers(world)
     proven(world, r1, r2)

@@ -38,7 +38,7 @@ def test_both_sessions_come_up_each_under_its_own_key() -> None:
         assert r2.keys_on(name) == [(recv_id, send_id)]
 
 
-def test_the_gatekeepers_of_both_sides_name_the_same_session() -> None:
+def test_gatekeepers_of_both_ends_name_the_same_session() -> None:
     world = World()
     r1, r2 = two_routers(world)
     open_both(r1)
@@ -47,7 +47,7 @@ def test_the_gatekeepers_of_both_sides_name_the_same_session() -> None:
         assert r2.sessions[f'r2 {name}'] == r1.sessions[f'r1 {name}'].reversed()
 
 
-def test_no_segment_goes_unsigned() -> None:
+def test_segments_are_all_signed() -> None:
     world = World()
     r1, _ = two_routers(world)
     open_both(r1)
@@ -56,7 +56,7 @@ def test_no_segment_goes_unsigned() -> None:
     assert all(segment.key_id is not None for segment in world.network.wire)
 
 
-def test_the_responder_installs_before_it_answers_and_the_opener_before_its_syn() -> None:
+def test_install_precedes_the_answer_and_the_syn() -> None:
     world = World()
     r1, r2 = two_routers(world)
     r2.installer.hold()
@@ -73,7 +73,7 @@ def test_the_responder_installs_before_it_answers_and_the_opener_before_its_syn(
     assert set(r1.sessions) == {'r1 ipv4 unicast', 'r1 ipv6 unicast'}
 
 
-def test_the_mkt_leaves_the_listener_as_soon_as_its_connection_is_proven() -> None:
+def test_mkt_leaves_the_listener_when_its_connection_is_proven() -> None:
     world = World()
     r1, r2 = two_routers(world)
     r1.open('r1 ipv4 unicast', pair_of('ipv4 unicast'))
@@ -82,7 +82,7 @@ def test_the_mkt_leaves_the_listener_as_soon_as_its_connection_is_proven() -> No
     assert r2.listener_keys() == 0
 
 
-def test_an_accepted_socket_keeps_no_key_but_its_own() -> None:
+def test_accepted_socket_keeps_only_its_own_key() -> None:
     world = World()
     r1, r2 = two_routers(world)
     # Both MKTs are on the listener when the SYNs come.
@@ -92,7 +92,7 @@ def test_an_accepted_socket_keeps_no_key_but_its_own() -> None:
         assert len(r2.keys_on(name)) == 1
 
 
-def test_a_source_port_that_the_kernel_chose_is_matched_by_the_session_id() -> None:
+def test_kernel_chosen_port_is_matched_by_the_session_id() -> None:
     world = World()
     r2 = world.router('r2', policies('r2', peer_port=None), listens=True)
     r1 = world.router('r1', policies('r1', source_port=None), listens=False)
@@ -101,7 +101,7 @@ def test_a_source_port_that_the_kernel_chose_is_matched_by_the_session_id() -> N
     assert set(r2.sessions) == {'r2 ipv6 unicast'}
 
 
-def test_a_connection_under_another_sessions_key_is_refused_without_an_octet() -> None:
+def test_connection_is_refused_when_it_has_another_sessions_key() -> None:
     world = World()
     r1, r2 = two_routers(world)
     open_both(r1)
@@ -124,7 +124,7 @@ def test_a_connection_under_another_sessions_key_is_refused_without_an_octet() -
     assert not any(segment.kind is Kind.DATA for segment in world.network.wire)
 
 
-def test_a_connection_for_which_nothing_was_negotiated_is_refused() -> None:
+def test_connection_is_refused_when_nothing_was_negotiated() -> None:
     world = World()
     _, r2 = two_routers(world)
     world.run(1)
@@ -137,7 +137,7 @@ def test_a_connection_for_which_nothing_was_negotiated_is_refused() -> None:
     assert not any(segment.kind is Kind.DATA for segment in world.network.wire)
 
 
-def test_an_unsigned_syn_of_the_peer_is_refused_before_the_first_mkt() -> None:
+def test_unsigned_syn_is_refused_before_the_first_mkt() -> None:
     world = World()
     _, r2 = two_routers(world)
     socket = world.network.socket(SocketPair(R1, 40001, R2, 179))
@@ -148,7 +148,7 @@ def test_an_unsigned_syn_of_the_peer_is_refused_before_the_first_mkt() -> None:
     assert not r2.sockets
 
 
-def test_a_dead_ike_peer_fails_the_gate_in_its_time_and_says_why() -> None:
+def test_gate_fails_in_time_with_a_cause_when_the_peer_is_dead() -> None:
     world = World()
     world.lose = lambda datagram: True
     r1, _ = two_routers(world, timeout=30)
@@ -161,7 +161,7 @@ def test_a_dead_ike_peer_fails_the_gate_in_its_time_and_says_why() -> None:
     assert not world.network.wire
 
 
-def test_a_wrong_psk_fails_the_gate_and_names_the_cause() -> None:
+def test_gate_names_the_cause_when_the_psk_is_wrong() -> None:
     world = World()
     world.router('r2', policies('r2', psk=b'one secret that is long enough'), listens=True)
     r1 = world.router('r1', policies('r1'), listens=False)
@@ -171,7 +171,7 @@ def test_a_wrong_psk_fails_the_gate_and_names_the_cause() -> None:
     assert not world.network.wire
 
 
-def test_a_session_that_the_peer_does_not_have_is_refused_by_it() -> None:
+def test_session_is_refused_when_the_peer_does_not_have_it() -> None:
     world = World()
     r2 = world.router('r2', policies('r2')[:1], listens=True)
     r1 = world.router('r1', policies('r1'), listens=False)
@@ -182,7 +182,7 @@ def test_a_session_that_the_peer_does_not_have_is_refused_by_it() -> None:
     assert any('sessions fit' in str(note.details['cause']) for note in r2.noted('refused'))
 
 
-def test_no_common_algorithm_is_refused_by_the_peer() -> None:
+def test_peer_refuses_when_there_is_no_common_algorithm() -> None:
     world = World()
     world.router('r2', policies('r2', algorithms=('hmac-sha-1-96',)), listens=True)
     r1 = world.router('r1', policies('r1', algorithms=('aes-128-cmac-96',)), listens=False)
@@ -191,7 +191,7 @@ def test_no_common_algorithm_is_refused_by_the_peer() -> None:
     assert any('no acceptable proposal' in error for error in r1.errors)
 
 
-def test_the_responder_says_what_it_was_offered_and_what_to_do_and_shows_it() -> None:
+def test_responder_tells_and_shows_the_offer_and_the_remedy() -> None:
     world = World()
     r2 = world.router('r2', policies('r2', algorithms=('hmac-sha-1-96',)), listens=True)
     r1 = world.router('r1', policies('r1', algorithms=('aes-128-cmac-96',)), listens=False)
@@ -210,7 +210,7 @@ def test_the_responder_says_what_it_was_offered_and_what_to_do_and_shows_it() ->
     assert row['try_next'] == note.details['hint']
 
 
-def test_a_refused_request_is_no_error_of_a_session_that_runs() -> None:
+def test_refused_request_is_no_error_of_a_running_session() -> None:
     world = World()
     r1, r2 = two_routers(world)
     open_both(r1)
@@ -224,7 +224,7 @@ def test_a_refused_request_is_no_error_of_a_session_that_runs() -> None:
     assert (row['state'], row['last_error']) == ('in use', None)
 
 
-def test_what_fails_in_ike_names_the_neighbor_and_what_to_try_at_both_ends() -> None:
+def test_ike_failure_names_the_neighbor_and_remedies_of_both() -> None:
     world = World()
     r2 = world.router('r2', policies('r2', psk=b'one secret that is long enough'), listens=True)
     r1 = world.router('r1', policies('r1'), listens=False)
@@ -238,7 +238,7 @@ def test_what_fails_in_ike_names_the_neighbor_and_what_to_try_at_both_ends() -> 
         assert 'in the peer' in hints['the peer refused our identity or our proof of it']
 
 
-def test_what_fails_in_ike_is_told_of_each_neighbor_that_it_concerns() -> None:
+def test_ike_failure_is_told_of_each_neighbor_it_concerns() -> None:
     """By its name: operators look for the neighbor that is down."""
     world = World()
     v4, v6 = policies('r1')
@@ -251,7 +251,7 @@ def test_what_fails_in_ike_is_told_of_each_neighbor_that_it_concerns() -> None:
     assert told == [('ipv4 unicast', '10.0.0.2'), ('ipv6 unicast', 'fd00::2')]
 
 
-def test_a_session_that_waits_for_ike_has_the_trouble_of_ike() -> None:
+def test_waiting_session_shows_the_failure_of_ike() -> None:
     """One cause, one advice: the gate says what the failed IKE SA said."""
     world = World()
     world.lose = lambda datagram: True
@@ -263,7 +263,7 @@ def test_a_session_that_waits_for_ike_has_the_trouble_of_ike() -> None:
     assert r1.errors[0].endswith(said)
 
 
-def test_a_peer_that_does_not_listen_refuses_and_is_left_with_nothing() -> None:
+def test_peer_refuses_and_keeps_nothing_when_it_does_not_listen() -> None:
     world = World()
     r2 = world.router('r2', policies('r2'), listens=False)
     r1 = world.router('r1', policies('r1'), listens=False)
@@ -273,7 +273,7 @@ def test_a_peer_that_does_not_listen_refuses_and_is_left_with_nothing() -> None:
     assert not r2.core.state.connections
 
 
-def test_a_key_that_the_kernel_refuses_is_deleted_at_the_peer_at_once() -> None:
+def test_key_is_deleted_at_the_peer_when_the_kernel_refuses_it() -> None:
     world = World()
     r1, r2 = two_routers(world)
     r1.installer.refuse_next(Install, Cause.NO_MEMORY, 'option memory')
@@ -284,7 +284,7 @@ def test_a_key_that_the_kernel_refuses_is_deleted_at_the_peer_at_once() -> None:
     assert not r2.core.state.connections
 
 
-def test_the_advice_names_the_firewall_when_there_are_no_rules() -> None:
+def test_advice_names_the_firewall_when_there_are_no_rules() -> None:
     """The kernel's options are not what explains it."""
     world = World()
     r1, _ = two_routers(world)
@@ -294,7 +294,7 @@ def test_the_advice_names_the_firewall_when_there_are_no_rules() -> None:
     assert any('firewall' in error for error in r1.errors)
 
 
-def test_a_responder_out_of_memory_says_so_and_the_opener_tries_again_within_its_time() -> None:
+def test_opener_tries_again_when_the_responder_has_no_memory() -> None:
     world = World()
     r1, r2 = two_routers(world)
     r2.installer.refuse_next(Install, Cause.NO_MEMORY, 'option memory')
@@ -303,7 +303,7 @@ def test_a_responder_out_of_memory_says_so_and_the_opener_tries_again_within_its
     assert set(r1.sessions) == {'r1 ipv4 unicast'}
 
 
-def test_an_mkt_without_a_connection_goes_from_the_listener_after_180_seconds() -> None:
+def test_mkt_without_connection_leaves_the_listener_after_180_s() -> None:
     world = World()
     r1, r2 = two_routers(world)
     world.network.deliver = lambda segment: False
@@ -317,7 +317,7 @@ def test_an_mkt_without_a_connection_goes_from_the_listener_after_180_seconds() 
     assert any('it has not come within 180 s' in cause for cause in causes)
 
 
-def test_a_new_attempt_replaces_the_pending_mkt_of_its_session() -> None:
+def test_new_attempt_replaces_the_pending_mkt_of_its_session() -> None:
     world = World()
     r2 = world.router('r2', policies('r2', peer_port=None), listens=True)
     r1 = world.router('r1', policies('r1', source_port=None), listens=False)
@@ -331,7 +331,7 @@ def test_a_new_attempt_replaces_the_pending_mkt_of_its_session() -> None:
     assert conn.pair.remote_port == 50003
 
 
-def test_a_request_for_a_pair_replaces_what_waits_there_for_another_session() -> None:
+def test_request_replaces_the_pending_mkt_of_another_session() -> None:
     """The two would swallow each other's SYN, and the older one's end would never come."""
     world = World()
     r2 = world.router('r2', policies('r2', peer_port=None), listens=True)
@@ -356,7 +356,7 @@ def test_a_request_for_a_pair_replaces_what_waits_there_for_another_session() ->
     assert r2.listener_keys() == 1
 
 
-def test_a_cancelled_attempt_leaves_nothing_at_either_end() -> None:
+def test_cancelled_attempt_leaves_nothing_at_either_end() -> None:
     world = World()
     r1, r2 = two_routers(world)
     ticket = r1.open('r1 ipv4 unicast', pair_of('ipv4 unicast'))
@@ -368,7 +368,7 @@ def test_a_cancelled_attempt_leaves_nothing_at_either_end() -> None:
     assert r2.listener_keys() == 0
 
 
-def test_a_request_answered_too_late_for_anybody_is_deleted_at_the_peer() -> None:
+def test_key_is_deleted_at_the_peer_when_its_answer_is_too_late() -> None:
     world = World()
     world.copies = lambda datagram: (0.5,)
     r1, r2 = two_routers(world)
@@ -398,7 +398,7 @@ def test_ids_of_a_closed_connection_rest_for_its_pair_only() -> None:
         assert [len(ids) for ids in keyids.resting(here, world.now + 60)] == [0, 0]
 
 
-def test_a_peer_that_gives_out_a_resting_id_is_asked_for_another() -> None:
+def test_opener_asks_for_another_id_when_the_peers_is_resting() -> None:
     world, pair = World(), pair_of('ipv4 unicast')
     r1, _ = two_routers(world)
     r1.open('r1 ipv4 unicast', pair)
@@ -414,7 +414,7 @@ def test_a_peer_that_gives_out_a_resting_id_is_asked_for_another() -> None:
     assert not r1.errors
 
 
-def test_a_lost_syn_is_retried_under_the_same_key() -> None:
+def test_lost_syn_is_retried_under_the_same_key() -> None:
     world = World()
     r1, r2 = two_routers(world)
     syns = []
@@ -432,7 +432,7 @@ def test_a_lost_syn_is_retried_under_the_same_key() -> None:
     assert len(r1.noted('child_sa')) == 1
 
 
-def test_where_of_the_first_install_is_the_listener_at_the_responder() -> None:
+def test_first_install_is_on_the_listener_at_the_responder() -> None:
     world = World()
     r1, r2 = two_routers(world)
     r1.open('r1 ipv4 unicast', pair_of('ipv4 unicast'))

@@ -121,7 +121,7 @@ def ask(r3: Router, *, tsi: Selector, tsr: Selector, rekey_keyid: int | None = N
 # --- addresses and sessions ---------------------------------------------------------------------
 
 
-def test_r3_gets_what_is_its_own(world: World, r2: Router) -> None:
+def test_peer_gets_its_own_sessions(world: World, r2: Router) -> None:
     r3 = rogue(world)
     open_to_r2(r3)
     world.run(3)
@@ -130,7 +130,7 @@ def test_r3_gets_what_is_its_own(world: World, r2: Router) -> None:
 
 
 @pytest.mark.parametrize('port', [R1S_PORT, 40002], ids=['the pair in use', 'another pair'])
-def test_it_gets_no_key_for_anothers_address(port: int, world: World, r2: Router) -> None:
+def test_peer_gets_no_key_when_the_address_is_anothers(port: int, world: World, r2: Router) -> None:
     r3 = rogue(world)
     ask(r3, tsi=Selector(R1, port), tsr=Selector(R2, 179))
     refused = r2.noted('refused')[-1].details
@@ -140,7 +140,7 @@ def test_it_gets_no_key_for_anothers_address(port: int, world: World, r2: Router
     assert r1s_session_is_untouched(r2)
 
 
-def test_it_gets_no_key_for_an_address_that_is_nobodys(world: World, r2: Router) -> None:
+def test_peer_gets_no_key_when_no_neighbor_has_the_address(world: World, r2: Router) -> None:
     r3 = rogue(world)
     for tsi, tsr in (
         (Selector(ip_address('10.0.0.4'), 40003), Selector(R2, 179)),
@@ -155,7 +155,7 @@ def test_it_gets_no_key_for_an_address_that_is_nobodys(world: World, r2: Router)
     assert r1s_session_is_untouched(r2)
 
 
-def test_it_gets_no_session_that_is_not_configured_for_it(world: World) -> None:
+def test_peer_gets_no_session_when_none_is_configured_for_it(world: World) -> None:
     other = SessionId('bgp', 'ipv6 unicast', ((2, 1),))
     r2 = world.router('r2', [policy('r2', 'r1', session=other), policy('r2', 'r3')], listens=True)
     r3 = rogue(world, session=other)
@@ -165,7 +165,7 @@ def test_it_gets_no_session_that_is_not_configured_for_it(world: World) -> None:
     assert not r2.sessions
 
 
-def test_it_can_not_rekey_anothers_key(world: World, r2: Router) -> None:
+def test_peer_cannot_rekey_anothers_key(world: World, r2: Router) -> None:
     r3 = rogue(world)
     conn = r2.core.state.connections[r2.sessions['r2 r1']]
     assert conn.mkt_in_use.recv_id is not None
@@ -174,7 +174,7 @@ def test_it_can_not_rekey_anothers_key(world: World, r2: Router) -> None:
     assert r1s_session_is_untouched(r2)
 
 
-def test_it_can_not_delete_anothers_key(world: World, r2: Router) -> None:
+def test_peer_cannot_delete_anothers_key(world: World, r2: Router) -> None:
     r3 = rogue(world)
     r3.core.endpoint.delete(r3.peer.pad.name, tuple(range(1, 256)), world.now)
     world.run(30)
@@ -182,7 +182,7 @@ def test_it_can_not_delete_anothers_key(world: World, r2: Router) -> None:
     assert r1s_session_is_untouched(r2)
 
 
-def test_its_initial_contact_ends_nothing_of_anothers(world: World, r2: Router) -> None:
+def test_initial_contact_ends_nothing_of_another_peer(world: World, r2: Router) -> None:
     r3 = rogue(world)
     r3.kill()
     rogue(world)
@@ -222,7 +222,9 @@ class Liar(Router):
     ],
     ids=['name', 'address', 'certificate', 'raw key', 'CA'],
 )
-def test_it_is_nobody_else(source: IPv4Address, pad: PadEntry, cause: str, world: World) -> None:
+def test_peer_cannot_have_another_identity(
+    source: IPv4Address, pad: PadEntry, cause: str, world: World
+) -> None:
     r2 = hub(world)
     r3 = Liar(world, 'r3', [policy('r3', 'r2', local=source, pad=pad)], listens=False)
     world.routers.append(r3)
@@ -235,7 +237,7 @@ def test_it_is_nobody_else(source: IPv4Address, pad: PadEntry, cause: str, world
     assert not r2.core.state.connections
 
 
-def test_an_address_of_nobody_gets_no_answer(world: World) -> None:
+def test_unknown_address_gets_no_answer(world: World) -> None:
     r2, stranger = hub(world), ip_address('10.0.0.4')
     r3 = Liar(world, 'r3', [policy('r3', 'r2', local=stranger)], listens=False)
     world.routers.append(r3)
@@ -280,7 +282,7 @@ def meet(world: World, kind: str, pattern: str, r1: Any, trusted_by_r2: Any) -> 
 
 @pytest.mark.parametrize('kind', NAMES)
 @pytest.mark.parametrize('mine', [True, False], ids=['its own', "another's"])
-def test_a_certificate_stands_for_the_identities_that_are_in_it(
+def test_certificate_proves_the_identities_that_are_in_it(
     kind: str, mine: bool, world: World
 ) -> None:
     pattern, name = NAMES[kind]
@@ -296,18 +298,18 @@ def test_a_certificate_stands_for_the_identities_that_are_in_it(
 
 
 @pytest.mark.parametrize(('kind', 'pattern'), [(k, p) for k, (p, _) in NAMES.items()])
-def test_a_pinned_key_stands_for_any_identity(kind: str, pattern: str, world: World) -> None:
+def test_pinned_key_proves_any_identity(kind: str, pattern: str, world: World) -> None:
     own = PrivateKey(keys('ed25519', 1))
     assert meet(world, kind, pattern, own, own.public_key.fingerprint).sessions
 
 
 @pytest.mark.parametrize('pattern', ['router {}', '0xff0{}'])
-def test_a_key_id_has_a_pinned_key(pattern: str, world: World) -> None:
+def test_key_id_has_a_pinned_key(pattern: str, world: World) -> None:
     own = PrivateKey(keys('ed25519', 1))
     assert meet(world, 'key-id', pattern, own, own.public_key).sessions
 
 
-def test_identities_that_look_alike_differ_by_their_type(world: World) -> None:
+def test_identities_of_equal_text_differ_by_their_type(world: World) -> None:
     own = PrivateKey(keys('ed25519', 1))
     r2s = PrivateKey(keys('ed25519', 2))
     one, two = identities('fqdn', 'r{}.lab')

@@ -23,7 +23,7 @@ def rekey(router: Router) -> None:
     router.pump()
 
 
-def test_a_connection_closed_in_the_middle_of_a_rotation_ends_here_too() -> None:
+def test_connection_ends_here_when_closed_during_a_rotation() -> None:
     world, r1, r2 = up()
     world.network.deliver = lambda segment: False
     rekey(r1)
@@ -36,7 +36,7 @@ def test_a_connection_closed_in_the_middle_of_a_rotation_ends_here_too() -> None
     assert 'r2 ipv6 unicast' in r2.sessions
 
 
-def test_a_connection_closed_while_it_is_rekeyed_from_here_ends_here_too() -> None:
+def test_connection_ends_here_when_closed_during_our_rekey() -> None:
     world, r1, r2 = up()
     lose_rsts(world)
     rekey(r2)
@@ -56,7 +56,7 @@ def until_held_in_proof(world: World, r1: Router, r2: Router) -> None:
         world.run(0.001)
 
 
-def test_a_key_deleted_during_its_proof_does_not_disturb_the_next_one_for_the_pair() -> None:
+def test_next_key_is_undisturbed_when_one_is_deleted_in_proof() -> None:
     world = World()
     r1, r2 = two_routers(world)
     until_held_in_proof(world, r1, r2)
@@ -71,7 +71,7 @@ def test_a_key_deleted_during_its_proof_does_not_disturb_the_next_one_for_the_pa
     assert not r1.errors
 
 
-def test_a_successor_deleted_before_it_was_installed_here_is_never_brought_into_use() -> None:
+def test_successor_is_not_used_when_deleted_before_its_install() -> None:
     world, r1, r2 = up(grace=5)
     r1.busy = True
     rekey(r1)
@@ -91,7 +91,7 @@ def test_a_successor_deleted_before_it_was_installed_here_is_never_brought_into_
     assert r1.connection('ipv4 unicast').rekeys >= 1
 
 
-def test_a_delete_of_the_old_key_ends_a_roll_back_from_the_new_one() -> None:
+def test_roll_back_ends_when_the_old_key_is_deleted() -> None:
     world, r1, r2 = up(grace=10)
     (old,) = r1.keys_on('ipv4 unicast')
     rekey(r1)

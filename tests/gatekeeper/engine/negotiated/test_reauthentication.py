@@ -92,7 +92,7 @@ def assert_renegotiated(before: dict[str, int], *routers: Router) -> None:
 # --- what is still trusted ----------------------------------------------------------------------
 
 
-def test_a_renewed_certificate_of_ours_is_shown_at_once_and_all_keys_are_replaced() -> None:
+def test_keys_are_replaced_when_our_certificate_is_renewed() -> None:
     world, r1, r2 = up(certified('r1'), certified('r2'))
     before = send_ids(r1)
     fresh = renewed('r1')
@@ -106,7 +106,7 @@ def test_a_renewed_certificate_of_ours_is_shown_at_once_and_all_keys_are_replace
         assert proof.sent.certificates[0] == fresh.der
 
 
-def test_a_crl_that_revokes_others_is_no_event_at_all() -> None:
+def test_session_is_untouched_when_a_crl_revokes_others() -> None:
     world, r1, r2 = up(certified('r1'), certified('r2'))
     before, messages = send_ids(r1), len(r1.noted('ike_init'))
     reload(r1, peer_credential=CA.trust(CA.crl(OWN['r1'], **CRL), crl_required=True))
@@ -118,7 +118,7 @@ def test_a_crl_that_revokes_others_is_no_event_at_all() -> None:
     assert not r2.closed
 
 
-def test_and_the_proof_holds_as_long_as_the_new_one_does() -> None:
+def test_proof_holds_as_long_as_the_new_crl() -> None:
     world, r1, r2 = up(certified('r1'), certified('r2'))
     follow_the_clock(world, r1, r2)
     old = CA.crl(this_update=NOW - DAY, next_update=NOW + 1800)
@@ -134,7 +134,7 @@ def test_and_the_proof_holds_as_long_as_the_new_one_does() -> None:
     assert 'no current CRL' in str(r1.peer.trouble)
 
 
-def test_two_trust_anchors_change_into_one_another_without_a_flap() -> None:
+def test_session_stays_when_one_trust_anchor_replaces_another() -> None:
     world, r1, r2 = up(certified('r1'), certified('r2'))
     both = replace(CA.trust(), anchors=(CA.certificate, OTHER_CA.certificate))
     reload(r1, peer_credential=both)
@@ -160,7 +160,7 @@ def test_two_trust_anchors_change_into_one_another_without_a_flap() -> None:
     ids=['pre-shared key', 'raw key', 'to certificates', 'from certificates'],
 )
 @pytest.mark.parametrize('first', ['r1', 'r2'])
-def test_a_credential_that_both_ends_change_within_a_minute_flaps_nothing(
+def test_session_stays_when_both_ends_change_within_a_minute(
     first: str,
     r1: dict[str, Any],
     r2: dict[str, Any],
@@ -186,7 +186,7 @@ def test_a_credential_that_both_ends_change_within_a_minute_flaps_nothing(
     ],
     ids=['policy', 'ppk'],
 )
-def test_what_isnt_about_the_peers_identity_may_take_the_other_end_as_long_as_it_likes(
+def test_peer_has_no_time_limit_when_its_identity_is_the_same(
     change: dict[str, Any],
 ) -> None:
     world, r1, r2 = up(certified('r1'), certified('r2'))
@@ -199,7 +199,7 @@ def test_what_isnt_about_the_peers_identity_may_take_the_other_end_as_long_as_it
     assert_renegotiated(before, r1, r2)
 
 
-def test_a_rotation_under_way_is_followed_by_another_one() -> None:
+def test_another_rotation_follows_one_that_is_running() -> None:
     world, r1, r2 = up(certified('r1'), certified('r2'))
     conn = r1.connection('ipv4 unicast')
     r1.core.state.deadlines.set(Due.REKEY, conn, world.now)
@@ -229,7 +229,7 @@ def test_a_rotation_under_way_is_followed_by_another_one() -> None:
     ],
     ids=['revoked', 'another CA', 'an old CRL'],
 )
-def test_a_peer_that_is_not_trusted_any_more_is_off_at_once(trust: Any, cause: str) -> None:
+def test_session_ends_at_once_when_the_peer_is_not_trusted(trust: Any, cause: str) -> None:
     world, r1, r2 = up(certified('r1'), certified('r2'))
     before = [r1.connection(name).mkt_in_use for name in FAMILIES]
     reload(r1, peer_credential=trust)
@@ -256,7 +256,7 @@ def test_a_peer_that_is_not_trusted_any_more_is_off_at_once(trust: Any, cause: s
         (shared(b'a'), shared(b'a'), certified('r1')),
     ],
 )
-def test_a_peer_that_never_proves_itself_by_the_new_credential_has_a_minute(
+def test_peer_has_a_minute_to_prove_the_new_credential(
     r1: dict[str, Any], r2: dict[str, Any], change: dict[str, Any]
 ) -> None:
     world, one, two = up(r1, r2)
@@ -278,7 +278,7 @@ def test_reloads_do_not_put_off_the_end_of_that_minute() -> None:
     assert not r1.sessions
 
 
-def test_a_connection_that_is_not_in_use_yet_does_not_outlive_the_change() -> None:
+def test_unused_connection_does_not_outlive_the_change() -> None:
     world = World()
     world.network.deliver = lambda segment: False
     r2 = world.router('r2', policies('r2', pad=entry('r2', certified('r2'))), listens=True)
@@ -291,7 +291,7 @@ def test_a_connection_that_is_not_in_use_yet_does_not_outlive_the_change() -> No
     assert all(c.phase is Phase.ENDING for c in r2.core.state.connections.values())
 
 
-def test_a_peer_that_goes_is_not_waited_for() -> None:
+def test_deleted_peer_is_not_waited_for() -> None:
     world, r1, _ = up(shared(b'a'), shared(b'a'))
     reload(r1, **shared(b'b'))
     r1.core.configure([], world.now)
@@ -312,7 +312,7 @@ def follow_the_clock(world: World, *routers: Router) -> None:
 
 
 @pytest.mark.parametrize('ends', ['certificate', 'crl'])
-def test_a_proof_that_ends_ends_ike_and_with_the_last_key_the_session(ends: str) -> None:
+def test_session_ends_with_its_last_key_when_the_proof_ended(ends: str) -> None:
     half_an_hour = NOW + 1800
     own, trust = OWN['r2'], CA.trust()
     if ends == 'certificate':
@@ -343,7 +343,7 @@ def test_a_proof_that_ends_ends_ike_and_with_the_last_key_the_session(ends: str)
     assert not r2.sessions
 
 
-def test_a_renewed_certificate_before_the_end_of_the_old_one_is_no_event_for_the_session() -> None:
+def test_session_is_untouched_when_a_certificate_is_renewed() -> None:
     world = World()
     old = CA.leaf('r2', x509.DNSName('r2.lab'), not_before=NOW - DAY, not_after=NOW + 7200)
     two = entry('r2', certified('r2') | {'local_credential': old.credential()})
@@ -359,7 +359,7 @@ def test_a_renewed_certificate_before_the_end_of_the_old_one_is_no_event_for_the
     assert not r2.closed
 
 
-def test_identities_are_proven_anew_as_often_as_is_configured() -> None:
+def test_identities_are_proven_anew_as_often_as_configured() -> None:
     world, r1, r2 = up(
         certified('r1') | {'reauthentication': 600, 'ike_lifetime': 3600, 'liveness': 60},
         certified('r2'),
@@ -372,7 +372,7 @@ def test_identities_are_proven_anew_as_often_as_is_configured() -> None:
     assert not r2.closed
 
 
-def test_no_failure_is_told_when_both_get_another_secret() -> None:
+def test_failure_is_not_told_when_both_get_another_secret() -> None:
     _, one, two = up(shared(b'a' * 32), shared(b'a' * 32))
     for router in (one, two):
         reload(router, **shared(b'b' * 32))

@@ -35,7 +35,7 @@ def told(router: Router) -> list[str]:
     return [str(note.details['cause']) for note in router.noted('refused')]
 
 
-def test_stranger_is_told_once_an_hour() -> None:
+def test_unknown_source_is_told_once_an_hour() -> None:
     world, r2 = listening()
     for _ in range(3):
         call(world, r2, '10.0.0.99')
@@ -45,14 +45,14 @@ def test_stranger_is_told_once_an_hour() -> None:
     assert sum('10.0.0.99' in one for one in told(r2)) == 2
 
 
-def test_strangers_do_not_fill_a_log() -> None:
+def test_unknown_sources_do_not_fill_a_log() -> None:
     world, r2 = listening()
     for number in range(100):
         call(world, r2, f'10.1.0.{number}')
     assert len(told(r2)) == MOST_STRANGERS
 
 
-def test_neighbor_is_no_stranger() -> None:
+def test_neighbor_is_no_unknown_source() -> None:
     world, r2 = listening()
     call(world, r2, str(R1))
     assert told(r2) == []

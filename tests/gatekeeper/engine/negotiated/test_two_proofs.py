@@ -60,7 +60,7 @@ def ike_sas(router: Router) -> tuple[Any, ...]:
     return tuple(one for one in found if one.state == 'established')
 
 
-def test_revocation_ends_the_ike_sa_of_the_revoked_proof_only() -> None:
+def test_revocation_ends_only_the_ike_sa_of_the_revoked_proof() -> None:
     world, r1, r2, thief = renewed_while_stolen()
     before = {name: r2.connection(name).mkt_in_use for name in FAMILIES}
     (ours,) = (one for one in ike_sas(r2) if one.proven_until != STOLEN.certificate.not_after)
@@ -77,7 +77,7 @@ def test_revocation_ends_the_ike_sa_of_the_revoked_proof_only() -> None:
     assert not r2.closed
 
 
-def test_no_proof_prolongs_that_of_another_ike_sa() -> None:
+def test_proof_does_not_prolong_that_of_another_ike_sa() -> None:
     world, _, r2, _ = renewed_while_stolen()
     reload(r2, peer_credential=CA.trust(CA.crl(OWN['r2'], **CRL)))
     world.run(1)
@@ -86,7 +86,7 @@ def test_no_proof_prolongs_that_of_another_ike_sa() -> None:
     assert ends[1] > ends[0]
 
 
-def test_an_mkt_of_a_revoked_proof_ends_and_the_others_stay() -> None:
+def test_mkt_of_a_revoked_proof_ends_and_the_others_stay() -> None:
     world, r1, r2, thief = renewed_while_stolen()
     # The thief replaces the connection of one session.
     thief.request_key(FAMILY, 77)
@@ -103,7 +103,7 @@ def test_an_mkt_of_a_revoked_proof_ends_and_the_others_stay() -> None:
     assert len(r1.sessions) == 1
 
 
-def test_a_successor_of_a_revoked_proof_goes_and_the_session_stays() -> None:
+def test_session_stays_when_the_successors_proof_is_revoked() -> None:
     world, r1, r2, thief = renewed_while_stolen()
     conn = r2.connection(FAMILY)
     thief.request_successor(FAMILY, 77, conn.mkt_in_use.recv_id or 0)
@@ -120,7 +120,7 @@ def test_a_successor_of_a_revoked_proof_goes_and_the_session_stays() -> None:
     assert not r2.closed
 
 
-def test_an_old_mkt_of_a_revoked_proof_is_taken_off_at_once() -> None:
+def test_old_mkt_goes_at_once_when_its_proof_is_revoked() -> None:
     world, r1, r2, _ = renewed_while_stolen()
     conn = r2.connection(FAMILY)
     assert conn.retiring
@@ -133,7 +133,7 @@ def test_an_old_mkt_of_a_revoked_proof_is_taken_off_at_once() -> None:
     assert not r2.closed
 
 
-def test_an_ike_sa_ends_when_the_clock_was_set_beyond_its_proof() -> None:
+def test_ike_sa_ends_when_the_clock_was_set_beyond_its_proof() -> None:
     world, r1, r2, _ = renewed_while_stolen()
     endpoint = r2.core.endpoint
     ahead = endpoint._context.wall_clock() + 3 * 3600
@@ -170,19 +170,19 @@ def stolen_session(refuses_with: NotifyType) -> tuple[World, Router, SecondHolde
     return world, r2, r1, world.now - changed
 
 
-def test_a_key_that_the_true_peer_does_not_know_ends_at_once() -> None:
+def test_key_ends_at_once_when_the_true_peer_does_not_know_it() -> None:
     _, r2, _, seconds = stolen_session(NotifyType.CHILD_SA_NOT_FOUND)
     assert seconds < 5
     assert all('does not know the key from before' in why for _, why in r2.closed)
 
 
-def test_a_key_that_the_true_peer_does_not_replace_has_a_minute() -> None:
+def test_key_has_a_minute_when_the_true_peer_does_not_replace_it() -> None:
     _, r2, _, seconds = stolen_session(NotifyType.TEMPORARY_FAILURE)
     assert seconds == pytest.approx(REPROVE_WITHIN, abs=0.5)
     assert all('the peer did not replace it within 60 s' in why for _, why in r2.closed)
 
 
-def test_an_old_key_whose_delete_never_comes_ends_within_a_minute() -> None:
+def test_old_key_ends_within_a_minute_when_no_delete_comes() -> None:
     """The session has a successor under the new proof; the old key must not open it longer."""
     world, r1, r2 = up(shared(OLD), shared(OLD))
     conn = r2.connection(FAMILY)
@@ -200,7 +200,7 @@ def test_an_old_key_whose_delete_never_comes_ends_within_a_minute() -> None:
     assert not r2.closed
 
 
-def test_a_second_change_limits_the_key_of_the_first() -> None:
+def test_second_change_limits_the_key_of_the_first() -> None:
     world, r1, r2 = up(shared(OLD), shared(OLD))
     for secret in (NEW, OLD):
         changed = world.now
@@ -213,7 +213,7 @@ def test_a_second_change_limits_the_key_of_the_first() -> None:
     assert not r2.closed
 
 
-def test_a_rekey_that_is_refused_for_now_does_not_end_what_has_no_limit() -> None:
+def test_refused_rekey_does_not_end_a_key_without_limit() -> None:
     world, r1, r2 = up(shared(OLD), shared(OLD))
     ask(r2.core.state, r2.connection(FAMILY), world.now)
     world.run(2 * REPROVE_WITHIN)
@@ -221,7 +221,7 @@ def test_a_rekey_that_is_refused_for_now_does_not_end_what_has_no_limit() -> Non
     assert r2.connection(FAMILY).mkt_in_use.limited is None
 
 
-def test_another_credential_of_ours_limits_the_keys_from_before() -> None:
+def test_our_other_credential_limits_the_earlier_keys() -> None:
     """The peer can't be reached meanwhile: no new proof, no successor."""
     world, r1, r2 = up(certified('r1'), certified('r2'))
     world.lose = lambda _: True

@@ -105,7 +105,7 @@ def test_lines_align_remedies_below_their_findings() -> None:
     assert lines[at + 1].strip().startswith('-> ')
 
 
-def test_python_is_warned_of_when_nobody_may_not_use_it() -> None:
+def test_python_is_warned_of_when_its_user_may_not_run_it() -> None:
     (finding,) = about(replace(HEALTHY, closed_to_nobody='/root'), 'python')
     assert finding.verdict is Verdict.WARNING
     assert 'user nobody may not use /root' in finding.text

@@ -53,7 +53,7 @@ def run(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
 def test_init_writes_configurations_that_the_router_takes(credential: str, tmp_path: Path) -> None:
     done = run(tmp_path / 'new', *OPTIONS[:-1], credential, '--family', 'ipv6 unicast')
     assert done.returncode == 0, done.stderr
-    # The router itself has validated both: see test_a_refused_configuration_leaves_nothing.
+    # The router itself has validated both: see test_refused_configuration_leaves_nothing.
     for name in ('r1.lab', 'r2.lab'):
         assert 'family { ipv6 unicast; }' in (tmp_path / 'new' / name / 'exabgp.conf').read_text()
         assert f'{name}/ goes to {name}' in done.stdout
@@ -75,7 +75,7 @@ def test_both_routers_have_the_same_pre_shared_key(tmp_path: Path) -> None:
     assert one == other
 
 
-def test_a_private_key_stays_with_its_router(tmp_path: Path) -> None:
+def test_private_key_stays_with_its_router(tmp_path: Path) -> None:
     answers = answers_of(GIVEN | {'credential': 'raw-key'}, FAMILIES, None)
     write(answers, tmp_path, Adapter())
     assert {path.name for path in (tmp_path / 'r1.lab').iterdir()} == {
@@ -85,7 +85,7 @@ def test_a_private_key_stays_with_its_router(tmp_path: Path) -> None:
     }
 
 
-def test_nothing_is_overwritten(tmp_path: Path) -> None:
+def test_existing_files_are_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / 'r2.lab').mkdir()
     (tmp_path / 'r2.lab' / 'exabgp.conf').write_text('mine')
     done = run(tmp_path, *OPTIONS)
@@ -95,26 +95,26 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     assert not (tmp_path / 'r1.lab').exists()
 
 
-def test_a_refused_configuration_leaves_nothing(tmp_path: Path) -> None:
+def test_refused_configuration_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(ToolError, match='line 7: no such word'):
         write(answers_of(GIVEN, FAMILIES, None), tmp_path, Adapter('line 7: no such word'))
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+def test_folder_is_named_when_it_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / 'file').touch()
     done = run(tmp_path / 'file' / 'below', *OPTIONS)
     assert done.returncode == 2
     assert str(tmp_path / 'file') in done.stderr
 
 
-def test_an_unknown_family_is_told_with_those_there_are(tmp_path: Path) -> None:
+def test_unknown_family_is_told_with_the_known_ones(tmp_path: Path) -> None:
     done = run(tmp_path, *OPTIONS, '--family', 'ipv5 unicast')
     assert done.returncode == 2
     assert 'ipv4 unicast' in done.stderr
 
 
-def test_what_no_option_says_is_asked_at_the_terminal(tmp_path: Path) -> None:
+def test_missing_options_are_asked_at_the_terminal(tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     with subprocess.Popen(
         [sys.executable, '-m', 'gatekeeper', 'init', str(tmp_path), *OPTIONS[2:]],

@@ -27,7 +27,7 @@ def test_answers_need_no_question_when_options_say_all() -> None:
     assert answers.local.router_id == ip_address('10.0.0.1')
 
 
-def test_only_what_no_option_said_is_asked() -> None:
+def test_question_is_asked_only_when_no_option_answers_it() -> None:
     asked: list[str] = []
 
     def ask(question: Question) -> str:
@@ -38,7 +38,7 @@ def test_only_what_no_option_said_is_asked() -> None:
     assert asked == ['local-as']
 
 
-def test_an_empty_answer_is_the_default() -> None:
+def test_empty_answer_is_the_default() -> None:
     answers = answers_of(GIVEN | {'credential': None}, FAMILIES, lambda question: '')
     assert answers.credential == 'psk'
 
@@ -63,7 +63,7 @@ def test_missing_options_are_all_named_without_a_terminal() -> None:
         ('credential', 'md5'),
     ],
 )
-def test_a_value_that_is_none_is_refused_with_its_option(option: str, value: str) -> None:
+def test_bad_value_is_refused_with_its_option(option: str, value: str) -> None:
     with pytest.raises(ToolError, match=f'--{option}'):
         answers_of(GIVEN | {option: value}, FAMILIES, None)
 
@@ -72,7 +72,7 @@ def test_a_value_that_is_none_is_refused_with_its_option(option: str, value: str
     ('option', 'value'),
     [('peer-address', '10.0.0.1'), ('peer-name', 'r1.lab'), ('peer-address', 'fd00::2')],
 )
-def test_two_ends_that_do_not_go_together_are_refused(option: str, value: str) -> None:
+def test_ends_are_refused_when_they_do_not_match(option: str, value: str) -> None:
     with pytest.raises(ToolError):
         answers_of(GIVEN | {option: value}, FAMILIES, None)
 
