@@ -66,7 +66,8 @@ class Runtime(Context):
         stay.
         """
         if self.waits.is_running:
-            self.gatekeeper.reconfigure(policies, self.waits.left())
+            with self.waits.waiting() as within:
+                self.gatekeeper.reconfigure(policies, within)
         else:
             self.gatekeeper.configure(policies)
         self.recorder.reloaded()

@@ -2,15 +2,17 @@
 
 A daemon that starts has no session yet, and waits. A running daemon has neighbors, protected and
 others, that must get their KEEPALIVE: a load waits for LONGEST in all, the rest goes on in later
-turns, and answers to an operator always do.
+turns, and answers to an operator always do. Only waiting counts, not the work in between: a large
+file takes seconds to parse, and a load that has no time left after it would never be done.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for_any
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -38,27 +40,34 @@ class Waits:
     """The requests of the reactor's thread. For that thread alone."""
 
     def __init__(self) -> None:
-        self._until: float | None = None
+        self._left: float | None = None
         self._waiting: list[_Waiting] = []
 
     @property
     def is_running(self) -> bool:
         """Return True once the daemon serves neighbors."""
-        return self._until is not None
+        return self._left is not None
 
     def begin(self) -> None:
         """Begin a load of a running daemon, or its end."""
-        self._until = time.monotonic() + LONGEST
+        self._left = LONGEST
 
-    def left(self) -> float:
-        """Return the seconds that may still be waited."""
-        if self._until is None:
-            return CALL_WITHIN
-        return max(0.0, self._until - time.monotonic())
+    @contextmanager
+    def waiting(self) -> Iterator[float]:
+        """Count a wait against the limit; return the seconds that it may take."""
+        if self._left is None:
+            yield CALL_WITHIN
+            return
+        begun = time.monotonic()
+        try:
+            yield self._left
+        finally:
+            self._left = max(0.0, self._left - (time.monotonic() - begun))
 
     def is_over(self, future: Future[Any]) -> bool:
         """Wait for a future within the limit; return True if it is done."""
-        return bool(wait_for_any([future], self.left()).done)
+        with self.waiting() as within:
+            return bool(wait_for_any([future], within).done)
 
     def finish(self, future: Future[Any], finish: Callable[[], None]) -> None:
         """Wait for a future within the limit, then call `finish`; if not done, in a later turn.
