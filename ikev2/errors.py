@@ -178,3 +178,7 @@ class AuthenticationFailed(PeerError):
 
     def __init__(self, text: str, fault: ProofFault = ProofFault.KEY) -> None:
         super().__init__(FailureText(text, fault))
+
+
+class UnknownIdentity(AuthenticationFailed):
+    """The peer claims another identity than the configured one."""

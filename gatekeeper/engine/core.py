@@ -204,14 +204,7 @@ class Core:
             case Failed(Install(mkt, where)):
                 self._not_installed(event, mkt, where, now)
             case Done(SetRNext(mkt)):
-                conn = state.connections.get(mkt.pair)
-                if conn is not None:
-                    state.note(
-                        conn.policy,
-                        EventName.RNEXT_MOVED,
-                        recv_id=mkt.recv_id,
-                        send_id=mkt.send_id,
-                    )
+                self._rnext_moved(mkt)
             case Done(Remove(mkt, where)):
                 self._removed(mkt, where)
             case Failed(Remove(mkt, Where.CONNECTION)):
@@ -221,13 +214,9 @@ class Core:
             case Failed(Remove(mkt, Where.LISTENER)):
                 accepting.not_removed(state, mkt, event, now)
             case Failed(Read(pair)):
-                conn = state.connections.get(pair)
-                if conn is not None and conn.phase is Phase.PROVING:
-                    proving.refuse(state, conn, f'the socket is not readable: {event.text}', now)
+                self._not_proven(pair, f'the socket is not readable: {event.text}', now)
             case Failed(Prune(mkt)):
-                conn = state.connections.get(mkt.pair)
-                if conn is not None and conn.phase is Phase.PROVING:
-                    proving.refuse(state, conn, f'pruning its keys: {event.text}', now)
+                self._not_proven(mkt.pair, f'pruning its keys: {event.text}', now)
             case KeyState(pair=pair):
                 self._read(pair, event, now)
             case ConnectionGone(pair):
@@ -306,6 +295,17 @@ class Core:
             rekeying.read(self.state, conn, seen, now)
             if conn.rotation is not None and conn.phase is Phase.PROVEN:
                 rotation.read(self.state, conn, seen, now)
+
+    def _rnext_moved(self, mkt: Mkt) -> None:
+        conn = self.state.connections.get(mkt.pair)
+        if conn is not None:
+            ids = {'recv_id': mkt.recv_id, 'send_id': mkt.send_id}
+            self.state.note(conn.policy, EventName.RNEXT_MOVED, **ids)
+
+    def _not_proven(self, pair: SocketPair, cause: str, now: float) -> None:
+        conn = self.state.connections.get(pair)
+        if conn is not None and conn.phase is Phase.PROVING:
+            proving.refuse(self.state, conn, cause, now)
 
     def _gone(self, pair: SocketPair, now: float) -> None:
         conn = self.state.connections.get(pair)

@@ -25,7 +25,7 @@ from gatekeeper.reporting.events import OperatorEvent
 from gatekeeper.reporting.explanations import Explanation
 from gatekeeper.service.command_queue import CommandQueue
 from gatekeeper.service.loop import Loop, Settings
-from gatekeeper.service.mailbox import Mailbox, wait_for
+from gatekeeper.service.mailbox import Mailbox, wait_for, without_thread
 from gatekeeper.state.selection import Operation, Selection
 from gatekeeper.state.ticket import Ticket
 from ikev2.limits import KeyLog
@@ -117,7 +117,7 @@ class Gatekeeper:
             self._stop_backend()
             raise GatekeeperError(f'cannot start: {error}') from None
         reference = weakref.ref(self._calls)
-        os.register_at_fork(after_in_child=lambda: _without_thread(reference()))
+        os.register_at_fork(after_in_child=lambda: without_thread(reference()))
         self._calls.alive = True
         self._thread = threading.Thread(target=self._loop.run, name='gatekeeper', daemon=True)
         self._thread.start()
@@ -345,9 +345,3 @@ class Gatekeeper:
     def post(self, event: Event) -> None:
         """Report the result of a command."""
         self._calls.post(lambda now: self._loop.core.handle(event, now))
-
-
-def _without_thread(calls: Mailbox | None) -> None:
-    """Mark the mailbox as dead in a forked child, which has no gatekeeper's thread."""
-    if calls is not None:
-        calls.alive = False

@@ -129,3 +129,9 @@ class Mailbox:
         with suppress(Empty):
             while True:
                 self._queue.get_nowait().refuse(cause)
+
+
+def without_thread(calls: Mailbox | None) -> None:
+    """Mark the mailbox as dead in a forked child, which has no gatekeeper's thread."""
+    if calls is not None:
+        calls.alive = False

@@ -29,6 +29,7 @@ from ikev2.errors import (
     MalformedMessage,
     PeerError,
     ProofFault,
+    UnknownIdentity,
 )
 from ikev2.events import Cause
 from ikev2.exchanges.informational import AuthenticationRefused, Liveness
@@ -52,10 +53,6 @@ from ikev2.wire.words import notify_name
 
 if TYPE_CHECKING:
     from ikev2.sa.ike_sa import IkeSa
-
-
-class UnknownIdentity(AuthenticationFailed):
-    """The peer claims another identity than the configured one."""
 
 
 class Authenticate(Exchange):
