@@ -330,8 +330,7 @@ def _check_liveness(state: Store, life: MktRecord, now: float) -> None:
 
 
 def _sync(state: Store, conn: Connection, now: float) -> None:
-    if conn.manual is not None:
-        conn.manual.sync(now)
+    conn.keys.sync(now)
 
 
 def _syn_never_came(state: Store, conn: Connection, now: float) -> None:

@@ -50,9 +50,7 @@ def abort_expired(state: Store, now: float) -> None:
         if conn.phase is not Phase.PROVEN:
             continue
         ended = any(life.mkt and life.hard_at <= now - LATE for life in conn.mkts())
-        if conn.manual is not None:
-            ended |= conn.manual.has_ended_key(state.wall(now) - LATE)
-        if ended:
+        if ended or conn.keys.has_ended_key(state.wall(now) - LATE):
             state.refuse(conn.policy, 'hard lifetime', cause, Reason.PAUSED)
             abort(state, conn, cause, now)
 

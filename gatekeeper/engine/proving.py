@@ -6,7 +6,7 @@ an octet.
 
 from __future__ import annotations
 
-from gatekeeper.engine import ending, evidence, rotation
+from gatekeeper.engine import ending, evidence
 from gatekeeper.engine.keychains import sessions as chains
 from gatekeeper.engine.negotiated import accepting
 from gatekeeper.errors import GateError
@@ -115,12 +115,11 @@ def _proven(state: Store, conn: Connection, now: float) -> None:
         algorithm=life.key.algorithm.name,
         backend=state.backend,
     )
-    rotation.begin_lifetime(state, conn, life, now)
+    conn.keys.in_use(now)
     if conn.waiter is not None:
         conn.waiter.settle(conn.policy.key, life.key)
         conn.waiter = None
-    if conn.manual is not None:
-        conn.manual.sync(now)
+    conn.keys.sync(now)
 
 
 def too_late(state: Store, conn: Connection, now: float) -> None:

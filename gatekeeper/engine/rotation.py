@@ -19,28 +19,19 @@ While it runs, keepalive probes move both pointers, so idle sessions rotate too 
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from gatekeeper.engine import ending
 from gatekeeper.reporting.events import EventName
 from gatekeeper.reporting.explanations import Explanation, heaviest
 from gatekeeper.reporting.reasons import Reason
-from gatekeeper.state.connection import Connection, Phase, Rotation
+from gatekeeper.state.connection import Connection, Phase
 from gatekeeper.state.deadlines import Due
 from gatekeeper.state.limits import (
-    CEASE_BEFORE,
-    LIVENESS_AT,
     READS,
-    REKEY_BACKOFF,
     RETRY_REMOVE,
-    SHORTEST_GRACE,
     STALLED_READ,
-    backoff,
-    head_start,
-    lingers,
-    wait_before,
 )
 from gatekeeper.state.mkt_record import MktRecord, MktState
+from gatekeeper.state.rotation import Rotation
 from gatekeeper.state.store import Store
 from tcpao.installer import (
     Cause,
@@ -55,23 +46,6 @@ from tcpao.installer import (
 )
 
 
-def begin_lifetime(state: Store, conn: Connection, life: MktRecord, now: float) -> None:
-    """Set the deadlines of an MKT that is in use, which IKEv2 expects its user to keep."""
-    if conn.manual is not None:
-        conn.manual.in_use(now)
-        return
-    conn.began_last = life.initiator
-    state.set_soft(conn, life)
-    soft = life.soft_at - life.installed_at
-    renewed = life.authenticated > conn.peer.changed_at
-    begin_at = life.soft_at + (0.0 if conn.began_last else head_start(life.lifetime))
-    state.deadlines.set(Due.REKEY, conn, begin_at if renewed else now)
-    state.deadlines.set(Due.LIVENESS, life, life.installed_at + LIVENESS_AT * soft)
-    if life.limited is None:
-        state.deadlines.set(Due.CEASE, conn, life.hard_at - CEASE_BEFORE)
-    state.deadlines.set(Due.HARD, conn, life.hard_at)
-
-
 def begin(state: Store, conn: Connection, new: MktRecord, now: float) -> None:
     """Bring the successor into use, which is installed at both ends, as far as we know."""
     rotation = conn.rotation = Rotation(new, now)
@@ -79,22 +53,9 @@ def begin(state: Store, conn: Connection, new: MktRecord, now: float) -> None:
     if new.initiator:
         rotation.rnext_moved = True
         state.command(SetRNext(new.key))
-    if conn.manual is not None:
-        state.command(Read(conn.pair))
     _read_later(state, conn, rotation, now)
-    state.deadlines.set(Due.GRACE, conn, now + _grace(conn, now))
-    if conn.manual is None and new.hard_at < conn.mkt_in_use.hard_at:
-        # The lifetimes were shortened in the meantime.
-        state.deadlines.set(Due.HARD, conn, new.hard_at)
-
-
-def _grace(conn: Connection, now: float) -> float:
-    """Return the seconds that traffic has to change keys: half of the rest is for another
-    attempt.
-    """
-    if conn.manual is not None:
-        return conn.policy.grace
-    return min(conn.policy.grace, max(SHORTEST_GRACE, (_must_be_done(conn) - now) / 2))
+    state.deadlines.set(Due.GRACE, conn, now + conn.keys.grace(now))
+    conn.keys.begins(rotation)
 
 
 def _read_later(state: Store, conn: Connection, rotation: Rotation, now: float) -> None:
@@ -128,8 +89,7 @@ def read(state: Store, conn: Connection, seen: KeyState, now: float) -> None:
         KeyCounters(new.send_id, new.recv_id or 0, 0, 0),
     )
     if rotation.before is None:
-        # A manual key may have been in use before.
-        rotation.before = counted if conn.manual is not None else replace(counted, good=0, bad=0)
+        rotation.before = counted
     good = counted.good > rotation.before.good
     bad = counted.bad > rotation.before.bad
     rotation.heard = good
@@ -161,12 +121,7 @@ def grace_over(state: Store, conn: Connection, now: float) -> None:
     rotation = conn.rotation
     if rotation is None or rotation.rolling_back or _committed(conn):
         return
-    if conn.manual is not None:
-        rotation.stalled = True
-        state.command(Probe(conn.pair, on=False))
-        conn.manual.stalled(rotation, now)
-    else:
-        roll_back(state, conn, f'traffic did not move to it in {conn.policy.grace} s', now)
+    conn.keys.stalled(now)
 
 
 def roll_back(state: Store, conn: Connection, cause: str, now: float) -> None:
@@ -182,11 +137,7 @@ def roll_back(state: Store, conn: Connection, cause: str, now: float) -> None:
 
 def _discard(state: Store, conn: Connection, rotation: Rotation, now: float) -> None:
     _over(state, conn)
-    if conn.manual is not None:
-        conn.manual.discarded(rotation.new, now)
-        return
-    discard(state, conn, rotation.new, now)
-    again(state, conn, now)
+    conn.keys.discarded(rotation.new, now)
 
 
 def give_up(state: Store, conn: Connection) -> None:
@@ -195,33 +146,11 @@ def give_up(state: Store, conn: Connection) -> None:
     state.command(SetRNext(conn.mkt_in_use.key))
 
 
-def _must_be_done(conn: Connection) -> float:
-    return conn.mkt_in_use.hard_at - CEASE_BEFORE
-
-
-def again(state: Store, conn: Connection, now: float) -> None:
-    """Retry the rekey, later each time, but sooner as the hard lifetime comes nearer."""
-    wait = backoff(REKEY_BACKOFF, conn.rekey_failures, state.fraction())
-    wait = min(wait, wait_before(_must_be_done(conn), now))
-    conn.rekey_failures += 1
-    state.deadlines.set(Due.REKEY, conn, now + wait)
-
-
-def discard(state: Store, conn: Connection, life: MktRecord, now: float) -> None:
-    """Remove a successor that won't be used, and delete it at the peer."""
-    ending.refuse_waiting(state, life, now)
-    conn.retiring.append(life)
-    state.delete(conn.peer, [life], now)
-    _remove(state, life)
-
-
 def _over(state: Store, conn: Connection) -> None:
     conn.rotation = None
     state.deadlines.cancel(Due.READ, conn)
     state.deadlines.cancel(Due.GRACE, conn)
     state.command(Probe(conn.pair, on=False))
-    if conn.manual is None:
-        state.deadlines.set(Due.HARD, conn, conn.mkt_in_use.hard_at)
 
 
 def _finish(state: Store, conn: Connection, rotation: Rotation, now: float) -> None:
@@ -234,23 +163,8 @@ def _finish(state: Store, conn: Connection, rotation: Rotation, now: float) -> N
     conn.rekey_failures = 0
     state.errors.pop(conn.policy.key, None)
     conn.trouble = None
-    begin_lifetime(state, conn, new, now)
-    if conn.manual is not None:
-        conn.manual.superseded(old, now)
-        return
-    old.move(MktState.RETIRING)
-    state.deadlines.cancel(Due.LIVENESS, old)
-    conn.retiring.append(old)
-    if rotation.old_deleted_at is not None:
-        retire_at(state, conn, old, rotation.old_deleted_at + lingers(old.lifetime))
-    else:
-        retire_at(state, conn, old, old.hard_at)
-    if new.initiator:
-        state.delete(conn.peer, [old], now)
-    if conn.peers_successor is not None:
-        # The loser of two crossing rekeys, whose initiator should have deleted it long ago.
-        loser, conn.peers_successor = conn.peers_successor, None
-        discard(state, conn, loser, now)
+    conn.keys.in_use(now)
+    conn.keys.superseded(old, rotation, now)
 
 
 # --- removal of the old key -----------------------------------------------------------------------
@@ -270,7 +184,7 @@ def retire(state: Store, old: MktRecord, now: float) -> None:
         # By force only now: the hard lifetime is a promise. A rotation under way sets RNext again.
         remove_by_force(state, conn, old)
     else:
-        _remove(state, old)
+        remove(state, old)
 
 
 def remove_by_force(state: Store, conn: Connection, old: MktRecord) -> None:
@@ -278,7 +192,8 @@ def remove_by_force(state: Store, conn: Connection, old: MktRecord) -> None:
     state.command(Remove(old.key, Where.CONNECTION, switch_to=conn.mkt_in_use.key))
 
 
-def _remove(state: Store, life: MktRecord) -> None:
+def remove(state: Store, life: MktRecord) -> None:
+    """Remove an MKT that nothing is sent under any more."""
     state.command(Remove(life.key, Where.CONNECTION))
     state.deadlines.set(Due.RETIRE, life, life.hard_at)
 
@@ -290,12 +205,7 @@ def removed(state: Store, conn: Connection, life: MktRecord) -> None:
         state.deadlines.cancel(Due.RETIRE, life)
         state.note(conn.policy, EventName.MKT_REMOVED, send_id=life.send_id, recv_id=life.recv_id)
         life.end()
-        if conn.manual is not None:
-            conn.manual.removed(life)
-        elif not state.deadlines.is_set(Due.IDS, life):
-            # Its DELETE may never come.
-            state.release_at(conn.peer, life, life.installed_at + 2.0 * life.lifetime)
-        state.release_if_over(conn.ike_peer, life)
+        conn.keys.removed(life)
 
 
 def not_removed(
@@ -312,27 +222,10 @@ def not_removed(
         state.deadlines.set(Due.RETIRE, life, min(now + RETRY_REMOVE, life.hard_at))
 
 
-def deleted(state: Store, conn: Connection, life: MktRecord, now: float) -> None:
-    """Note that the peer has deleted one of several MKTs: an old one, or one of a rotation."""
-    rotation = conn.rotation
-    if life in conn.retiring:
-        retire_at(state, conn, life, now + lingers(life.lifetime))
-    elif rotation is not None and life is conn.mkt_in_use:
-        rotation.old_deleted_at = now
-        if rotation.rolling_back:
-            # The initiator is done: no roll-back is possible.
-            rotation.rolling_back = False
-            rotation.old_good = None
-            rotation.rnext_moved = True
-            state.command(SetRNext(rotation.new.key))
-    elif rotation is not None and not rotation.rolling_back:
-        roll_back(state, conn, 'the peer has deleted the new key', now)
-
-
 # --- the hard lifetime ----------------------------------------------------------------------
 
 
-def _successor(conn: Connection) -> MktRecord | None:
+def successor(conn: Connection) -> MktRecord | None:
     """Return a successor that both ends have completed, as far as we know, or None."""
     rotation = conn.rotation
     if rotation is None or rotation.new.deleted_by_peer or rotation.new.ended:
@@ -351,14 +244,7 @@ def _never_came(state: Store, conn: Connection, rotation: Rotation, now: float) 
     _discard(state, conn, rotation, now)
 
 
-def _why_cease(state: Store, conn: Connection, now: float) -> Explanation | None:
-    if conn.manual is not None:
-        cause = conn.manual.ceases(now)
-        return None if cause is None else Explanation.of(Reason.NO_NEXT_KEY, 'rekey', cause)
-    return _without_successor(conn) if _successor(conn) is None else None
-
-
-def _without_successor(conn: Connection) -> Explanation:
+def without_successor(conn: Connection) -> Explanation:
     """Return the explanation: the end of the key is a consequence, so name its cause."""
     cause, reason = 'hard lifetime reached without a successor', Reason.NO_SUCCESSOR
     why = heaviest(conn.trouble, conn.ike_peer.trouble if conn.ike_peer is not None else None)
@@ -374,7 +260,7 @@ def cease(state: Store, conn: Connection, now: float) -> None:
     """End the session before the hard lifetime (Due.CEASE); not after a suspension beyond it."""
     if conn.phase is not Phase.PROVEN or now >= conn.mkt_in_use.hard_at:
         return
-    why = _why_cease(state, conn, now)
+    why = conn.keys.ceases(now)
     if why is not None:
         state.refuse(conn.policy, why.step, why.cause, why.reason)
         ending.close(state, conn, why.cause, now)
@@ -382,14 +268,14 @@ def cease(state: Store, conn: Connection, now: float) -> None:
 
 def expired(state: Store, conn: Connection, now: float) -> None:
     """Handle the hard lifetime (Due.HARD)."""
-    if conn.manual is not None and conn.phase is Phase.PROVEN and not conn.manual.expires(now):
+    if conn.phase is Phase.PROVEN and not conn.keys.expires(now):
         return
     rotation, old = conn.rotation, conn.mkt_in_use
     if rotation is not None and now < old.hard_at and not _committed(conn):
         _never_came(state, conn, rotation, now)
         return
-    if conn.phase is not Phase.PROVEN or rotation is None or _successor(conn) is None:
-        why = _without_successor(conn)
+    if conn.phase is not Phase.PROVEN or rotation is None or successor(conn) is None:
+        why = without_successor(conn)
         if conn.phase is Phase.PROVEN and old.limited is not None:
             why = Explanation.of(Reason.UNRENEWED, 'configuration', old.limited)
         if conn.phase is Phase.PROVEN:

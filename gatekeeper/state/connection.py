@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from gatekeeper.errors import GateError
 from gatekeeper.policy.sessions import SessionPolicy
+from gatekeeper.state.key_source import KeySource
 from gatekeeper.state.mkt_record import MktRecord
-from tcpao.installer import KeyCounters
+from gatekeeper.state.rotation import Rotation
 from tcpao.mkt import Mkt, SocketPair
 
 if TYPE_CHECKING:
@@ -37,29 +38,6 @@ class Phase(StrEnum):
     ENDING = 'ending'
 
 
-@dataclass(slots=True, eq=False)
-class Rotation:
-    """A successor on its way into use on one connection."""
-
-    new: MktRecord
-    answered_at: float
-    reads: int = 0
-    rnext_moved: bool = False
-    rolling_back: bool = False
-    old_good: int | None = None
-    """While rolling back: good segments under the old MKT at the first reading."""
-    before: KeyCounters | None = None
-    """The counters of the successor before the rotation; a manual key may have been in use
-    already."""
-    heard: bool = False
-    """True once the peer has sent good segments under the successor."""
-    stalled: bool = False
-    """True if the peer has not followed in time to a manual key; it is given unlimited time
-    then."""
-    old_deleted_at: float | None = None
-    """When we answered the DELETE of the old MKT."""
-
-
 @dataclass(slots=True)
 class Doubt:
     """A doubt, after CHILD_SA_NOT_FOUND, that the peer still sends under the key in use."""
@@ -81,6 +59,8 @@ class Connection:
     opener: bool
     mkt_in_use: MktRecord
     """The MKT in use, or pending."""
+    keys: KeySource = field(init=False)
+    """What makes its keys: set before the connection is in the store."""
     phase: Phase = Phase.NEGOTIATING
     waiter: Waiter | None = None
     pruned: bool = False
@@ -125,6 +105,5 @@ class Connection:
         found = [self.mkt_in_use, self.requested_successor, self.peers_successor, *self.retiring]
         if self.rotation is not None:
             found.append(self.rotation.new)
-        if self.manual is not None:
-            found += self.manual.mkts()
+        found += self.keys.mkts()
         return [life for life in dict.fromkeys(found) if life is not None and not life.ended]

@@ -160,8 +160,7 @@ def _connected(
     if life.mkt is not None:
         row['algorithm'] = life.mkt.algorithm.name
         row['expires'] = round(life.hard_at + offset, 3) if life.hard_at < inf else None
-    if conn.manual is not None and life.name in conn.manual.held:
-        row['key'] = conn.manual.key_of(life).number
+    row['key'] = conn.keys.number_of(life)
     return row
 
 

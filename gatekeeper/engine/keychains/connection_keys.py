@@ -21,7 +21,7 @@ from gatekeeper.policy.sessions import SessionPolicy
 from gatekeeper.reporting.events import EventName
 from gatekeeper.reporting.explanations import Explanation
 from gatekeeper.reporting.reasons import Reason
-from gatekeeper.state.connection import Connection, Phase, Rotation
+from gatekeeper.state.connection import Connection, Phase
 from gatekeeper.state.deadlines import Due
 from gatekeeper.state.limits import (
     CEASE_BEFORE,
@@ -31,9 +31,10 @@ from gatekeeper.state.limits import (
     backoff,
 )
 from gatekeeper.state.mkt_record import MktRecord, MktState
+from gatekeeper.state.rotation import Rotation
 from gatekeeper.state.store import Store
 from keymaterial import Secret
-from tcpao.installer import Failed, Install, KeyState, Where
+from tcpao.installer import Failed, Install, KeyState, Probe, Read, Where
 from tcpao.mkt import Mkt, PeerPairs, SocketPair
 
 _ON_SOCKET = frozenset({MktState.INSTALLED, MktState.IN_USE, MktState.RETIRING})
@@ -64,6 +65,10 @@ class KeychainKeys:
     def mkts(self) -> list[MktRecord]:
         """Return every key that has not ended."""
         return [life for _, life in self.held.values() if not life.ended]
+
+    def number_of(self, life: MktRecord) -> int | None:
+        """Return the number of a key in its chain; None for a placeholder."""
+        return self.key_of(life).number if life.name in self.held else None
 
     def key_of(self, life: MktRecord) -> ChainKey:
         """Return the chain's key, as it was when this MKT record began."""
@@ -256,6 +261,14 @@ class KeychainKeys:
     # --- called by the rotation
     # ---------------------------------------------------------------------
 
+    def begins(self, moving: Rotation) -> None:
+        """Have the counters read at once: the key may have been in use before."""
+        self._state.command(Read(self._conn.pair))
+
+    def grace(self, now: float) -> float:
+        """Return the seconds that the configuration gives."""
+        return self._conn.policy.grace
+
     def in_use(self, now: float) -> None:
         """Set when the key in use ends; also if that has changed."""
         life = self._conn.mkt_in_use
@@ -281,19 +294,21 @@ class KeychainKeys:
             return key.send.end - offset
         return min(key.accept.end, over + grace) - offset
 
-    def ceases(self, now: float) -> str | None:
+    def ceases(self, now: float) -> Explanation | None:
         """Return why the session must end with its key, shortly before that ends; None if it need
         not.
         """
         key = self.key_of(self._conn.mkt_in_use)
         follows = self._follows(self._conn.mkt_in_use.hard_at)
         if follows is None:
-            return f'keychain {self._chain().name}: {key} ends, and no key follows it'
+            return self._no_next(f'{key} ends, and no key follows it')
         running = self._conn.rotation
         if running and not running.heard and now - running.answered_at > CEASE_BEFORE:
-            name = self._chain().name
-            return f'keychain {name}: {key} ends, and the peer does not use {follows}'
+            return self._no_next(f'{key} ends, and the peer does not use {follows}')
         return None
+
+    def _no_next(self, why: str) -> Explanation:
+        return Explanation.of(Reason.NO_NEXT_KEY, 'rekey', f'keychain {self._chain().name}: {why}')
 
     def _follows(self, when: float) -> ChainKey | None:
         found = self._preferred(self._state.wall(when), when)
@@ -317,7 +332,7 @@ class KeychainKeys:
             self._conn.rotation = Rotation(new, now)
         return True
 
-    def superseded(self, old: MktRecord, now: float) -> None:
+    def superseded(self, old: MktRecord, finished: Rotation, now: float) -> None:
         """Note that another key is in use: the old one stays as long as the chain accepts it."""
         self._state.deadlines.set(Due.SYNC, self._conn, now)
         key = self.key_of(old)
@@ -339,8 +354,12 @@ class KeychainKeys:
         self.in_use(now)
         self._look_again(now)
 
-    def stalled(self, running: Rotation, now: float) -> None:
+    def stalled(self, now: float) -> None:
         """Report that the peer hasn't followed in time, and give it unlimited time."""
+        running = self._conn.rotation
+        assert running is not None
+        running.stalled = True
+        self._state.command(Probe(self._conn.pair, on=False))
         chain, key = self._chain(), self.key_of(running.new)
         cause = f'the peer has not moved to {key} of keychain {chain.name}'
         if running.heard:

@@ -187,7 +187,7 @@ def open_connection(
         return
     life = begin_life(state, policy, pair, preferred, now)
     conn = Connection(pair, policy, None, opener=True, mkt_in_use=life, waiter=waiter, since=now)
-    keys = conn.manual = KeychainKeys(state, conn, (policy,))
+    keys = conn.manual = conn.keys = KeychainKeys(state, conn, (policy,))
     state.connections[pair] = conn
     for key in chain.accepted(wall):
         if key is not preferred:
@@ -218,7 +218,7 @@ def accept(state: Store, pair: SocketPair, now: float) -> Connection | None:
     # A placeholder until the socket has been read.
     life = begin_life(state, policy, pair, policy.keychain.keys[0], now)
     conn = Connection(pair, policy, None, opener=False, mkt_in_use=life, since=now)
-    conn.manual = KeychainKeys(state, conn, tuple(candidates))
+    conn.manual = conn.keys = KeychainKeys(state, conn, tuple(candidates))
     conn.phase = Phase.WAITING
     state.connections[pair] = conn
     return conn

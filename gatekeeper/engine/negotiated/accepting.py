@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from gatekeeper.engine import ending
+from gatekeeper.engine.negotiated.connection_keys import NegotiatedKeys
 from gatekeeper.policy.sessions import SessionPolicy
 from gatekeeper.reporting.events import EventName
 from gatekeeper.reporting.explanations import Explanation
@@ -184,6 +185,7 @@ def _requested(state: Store, peer: Peer, event: RpSaRequested, now: float) -> No
     life = state.new_life(policy, peer, pair, send_id, initiator=False)
     life.token = event.token
     conn = Connection(pair, policy, peer, opener=False, mkt_in_use=life, since=now)
+    conn.keys = NegotiatedKeys(state, conn)
     state.connections[pair] = conn
     life.promised_recv_id = offer.keyid
     keys = state.endpoint.prepare(

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from gatekeeper.engine import ending
 from gatekeeper.engine.keychains import sessions as chains
+from gatekeeper.engine.negotiated.connection_keys import NegotiatedKeys
 from gatekeeper.errors import GateError
 from gatekeeper.policy.sessions import SessionPolicy
 from gatekeeper.reporting.explanations import Explanation, explain
@@ -105,6 +106,7 @@ def open_connection(
         return
     life = state.new_life(policy, peer, pair, send_id, initiator=True)
     conn = Connection(pair, policy, peer, opener=True, mkt_in_use=life, waiter=waiter, since=now)
+    conn.keys = NegotiatedKeys(state, conn)
     state.connections[pair] = conn
     state.deadlines.set(Due.GATE, conn, now + policy.timeout)
     ask(state, conn, now)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from gatekeeper.engine import ending, rotation
-from gatekeeper.engine.negotiated import accepting
+from gatekeeper.engine.negotiated import accepting, connection_keys
 from gatekeeper.engine.negotiated.accepting import RefusedError
 from gatekeeper.engine.negotiated.opening import offered, selectors
 from gatekeeper.reporting.events import EventName
@@ -38,7 +38,7 @@ def ask(state: Store, conn: Connection, now: float) -> None:
     except NoKeyIdError as error:
         conn.keyids_unwanted = frozenset()
         state.refuse(policy, 'rekey', str(error), Reason.ALL_IDS_TAKEN)
-        rotation.again(state, conn, now)
+        connection_keys.again(state, conn, now)
         return
     life = conn.requested_successor = state.new_life(policy, peer, pair, send_id, initiator=True)
     tsi, tsr = selectors(conn)
@@ -139,7 +139,7 @@ def _go_on(state: Store, conn: Connection, now: float) -> None:
     conn.requested_successor = None
     if ours is not None and theirs is not None and ours.lowest_nonce < theirs.lowest_nonce:
         # Crossing: the exchange with the lowest of the four nonces is deleted by its initiator.
-        rotation.discard(state, conn, ours, now)
+        connection_keys.discard(state, conn, ours, now)
         ours = None
     if ours is not None:
         # The peer's, if there is one, stays in `peers_successor` until its initiator deletes it.
@@ -148,7 +148,7 @@ def _go_on(state: Store, conn: Connection, now: float) -> None:
         conn.peers_successor = None
         rotation.begin(state, conn, theirs, now)
     else:
-        rotation.again(state, conn, now)
+        connection_keys.again(state, conn, now)
 
 
 # --- the peer asks --------------------------------------------------------------------------
@@ -276,7 +276,7 @@ def deleted(state: Store, conn: Connection, life: MktRecord, now: float) -> None
         conn.peers_successor = None
     else:
         conn.requested_successor = None
-    rotation.discard(state, conn, life, now)
+    connection_keys.discard(state, conn, life, now)
     _go_on(state, conn, now)
 
 

@@ -44,8 +44,7 @@ def _carries_traffic(conn: Connection) -> bool:
 def _take_off(state: Store, conn: Connection, mkt: MktRecord, now: float) -> None:
     if conn.rotation is not None and mkt is conn.rotation.new:
         rotation.give_up(state, conn)
-        rotation.discard(state, conn, mkt, now)
-        rotation.again(state, conn, now)
+        conn.keys.discarded(mkt, now)
     elif mkt in (conn.requested_successor, conn.peers_successor) and mkt.mkt is not None:
         rekeying.deleted(state, conn, mkt, now)
     if mkt in conn.retiring:
