@@ -110,11 +110,8 @@ _IKE_SA_FILES = frozenset(
         'unproven_work',
     )
 )
-_KEY_SOURCE = 'a connection knows which of the two makes its keys: a common interface is to come'
 
 UPWARD: dict[tuple[str, str], str] = {
-    ('gatekeeper.state.connection', 'gatekeeper.engine.keychains.connection_keys'): _KEY_SOURCE,
-    ('gatekeeper.engine.negotiated.opening', 'gatekeeper.engine.keychains.sessions'): _KEY_SOURCE,
     ('ikev2.context', 'ikev2.exchanges.ike_init_initiator'): _IKE_SA,
     ('ikev2.context', 'ikev2.exchanges.rp_pending'): _IKE_SA,
     ('ikev2.context', 'ikev2.sa.ike_sa'): _IKE_SA,
@@ -130,15 +127,6 @@ UPWARD: dict[tuple[str, str], str] = {
 """Imports that go up or sideways, and why they still do."""
 CIRCLES: dict[frozenset[str], str] = {
     _IKE_SA_FILES: _IKE_SA,
-    frozenset(
-        {
-            'gatekeeper.engine.ending',
-            'gatekeeper.engine.keychains.connection_keys',
-            'gatekeeper.engine.rotation',
-            'gatekeeper.state.connection',
-            'gatekeeper.state.store',
-        }
-    ): _KEY_SOURCE,
 }
 """Files among which there are still circles, and why."""
 NAMING: dict[str, str] = {}

@@ -121,7 +121,10 @@ class Core:
 
     def open(self, session_key: str, pair: SocketPair, waiter: Waiter, now: float) -> None:
         """Request a key as the active side: a socket for `pair` is bound and closed."""
-        opening.open_connection(self.state, session_key, pair, waiter, now)
+        policy = opening.admitted(self.state, session_key, pair, waiter, now)
+        if policy is not None:
+            side = opening if policy.keychain is None else chains
+            side.open_connection(self.state, policy, pair, waiter, now)
         ike_events.drain(self.state, now)
 
     def operate(self, operation: Operation, selection: Selection, now: float) -> Operated:
@@ -253,10 +256,8 @@ class Core:
             accepting.installed(self.state, conn, now)
         elif life is conn.mkt_in_use:
             opening.installed(self.state, conn, now)
-        elif conn.manual is not None:
-            conn.manual.installed(life, now)
         else:
-            rekeying.installed(self.state, conn, life, now)
+            conn.keys.installed(life, now)
 
     def _not_installed(self, event: Failed, mkt: Mkt, where: Where, now: float) -> None:
         if isinstance(mkt.protects, PeerPairs):
@@ -270,10 +271,8 @@ class Core:
             accepting.not_installed(self.state, conn, event, now)
         elif life is conn.mkt_in_use or conn.phase is Phase.NEGOTIATING:
             opening.not_installed(self.state, conn, event, now)
-        elif conn.manual is not None:
-            conn.manual.not_installed(life, event, now)
         else:
-            rekeying.not_installed(self.state, conn, life, event, now)
+            conn.keys.not_installed(life, event, now)
 
     def _removed(self, mkt: Mkt, where: Where) -> None:
         if isinstance(mkt.protects, PeerPairs):

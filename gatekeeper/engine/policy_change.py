@@ -83,38 +83,18 @@ def _ike_peer(name: str, pad: PadEntry, sessions: Sequence[SessionPolicy]) -> Ik
 
 
 def _apply(state: Store, conn: Connection, policy: SessionPolicy | None, now: float) -> None:
-    if policy is None or not _permits(policy, conn):
+    old = conn.policy
+    if (
+        policy is None
+        or (policy.local, policy.remote) != (old.local, old.remote)
+        or not conn.keys.permits(policy)
+    ):
         ending.close(state, conn, 'the configuration changed', now)
         return
     if (
         conn.phase is Phase.PROVEN
-        and conn.manual is None
-        and policy.algorithms != conn.policy.algorithms
+        and conn.ike_peer is not None
+        and policy.algorithms != old.algorithms
     ):
         state.deadlines.set(Due.REKEY, conn, now)
     conn.policy = policy
-
-
-def _permits(policy: SessionPolicy, conn: Connection) -> bool:
-    """Return True if the new policy lets this connection continue."""
-    old = conn.policy
-    if conn.manual is not None:
-        # The keychain decides which of its keys may stay.
-        ends = (policy.local, policy.remote) == (old.local, old.remote)
-        return ends and policy.keychain is not None
-    algorithm = conn.mkt_in_use.mkt.algorithm.name if conn.mkt_in_use.mkt is not None else None
-    return (
-        (policy.local, policy.remote) == (old.local, old.remote)
-        and _same_peer(policy, conn)
-        and policy.tcp_options == old.tcp_options
-        and (algorithm is None or algorithm in policy.algorithms)
-    )
-
-
-def _same_peer(policy: SessionPolicy, conn: Connection) -> bool:
-    """Return True if the identities are the same; before PROVEN the whole entry must be the
-    same.
-    """
-    if policy.pad is None or policy.pad.name != conn.peer.pad.name:
-        return False
-    return conn.phase is Phase.PROVEN or policy.pad == conn.policy.pad

@@ -19,7 +19,7 @@ from gatekeeper.state.limits import PROOF_WITHIN
 from gatekeeper.state.mkt_record import MktState
 from gatekeeper.state.store import Store
 from tcpao.installer import KeyState, Prune, Read, Remove, Where
-from tcpao.mkt import Mkt, SocketPair
+from tcpao.mkt import SocketPair
 
 
 def prove(state: Store, pair: SocketPair, waiter: Waiter, now: float) -> None:
@@ -51,33 +51,15 @@ def prove(state: Store, pair: SocketPair, waiter: Waiter, now: float) -> None:
     state.command(Read(pair))
 
 
-def judge(mkt: Mkt, seen: KeyState) -> str | None:
-    """Return the objection to the socket being protected by `mkt`; None if there is none."""
-    if seen.current is None or not seen.keys:
-        return 'the socket has no TCP-AO'
-    if not any((key.send_id, key.recv_id) == (mkt.send_id, mkt.recv_id) for key in seen.keys):
-        return 'the socket does not hold the key that was negotiated for it'
-    if (seen.current, seen.rnext) != (mkt.send_id, mkt.recv_id):
-        return (
-            f'the socket came up under another key: Current {seen.current}, RNext {seen.rnext}, '
-            f'negotiated {mkt.send_id} and {mkt.recv_id}'
-        )
-    return None
-
-
 def read(state: Store, conn: Connection, seen: KeyState, now: float) -> None:
     """Judge the socket's state, which has arrived."""
-    if conn.manual is not None:
-        against = conn.manual.judge(seen, now)
-        kept = conn.manual.keys()
-    else:
-        against = judge(conn.mkt_in_use.key, seen)
-        kept = (conn.mkt_in_use.key,)
+    against = conn.keys.judge(seen, now)
+    kept = conn.keys.keys()
     reason = Reason.PROOF_FAILED
     if (against is None or seen.current is None) and evidence.is_missing(seen, opener=conn.opener):
         against, reason = UNSEEN, Reason.UNSEEN
     ids = {(mkt.send_id, mkt.recv_id) for mkt in kept}
-    if against is not None and not conn.opener and conn.manual is None:
+    if against is not None and conn.keys.awaits_one_syn:
         _close_unknown(state, conn, against, reason, now)
     elif against is not None:
         refuse(state, conn, against, now, reason)

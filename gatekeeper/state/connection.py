@@ -14,7 +14,6 @@ from gatekeeper.state.rotation import Rotation
 from tcpao.mkt import Mkt, SocketPair
 
 if TYPE_CHECKING:
-    from gatekeeper.engine.keychains.connection_keys import KeychainKeys
     from gatekeeper.reporting.explanations import Explanation
     from gatekeeper.state.peer import Peer
     from ikev2.events import RpSaRequested
@@ -81,8 +80,6 @@ class Connection:
     rekey_failures: int = 0
     rekeys: int = 0
     doubt: Doubt | None = None
-    manual: KeychainKeys | None = None
-    """Its keys, if they come from a keychain."""
     replacement: RpSaRequested | None = None
     """A request that waits for the end of this connection."""
     since: float = 0.0

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from gatekeeper.policy.sessions import SessionPolicy
 from gatekeeper.reporting.explanations import Explanation
 from gatekeeper.state.mkt_record import MktRecord
 from gatekeeper.state.rotation import Rotation
+from tcpao.installer import Failed, KeyState
+from tcpao.mkt import Mkt
 
 
 class KeySource(Protocol):
@@ -27,6 +30,32 @@ class KeySource(Protocol):
 
     def sync(self, now: float) -> None:
         """Make the connection's keys what they must be now."""
+
+    def permits(self, policy: SessionPolicy) -> bool:
+        """Return True if a new policy, with the same addresses, lets the connection continue."""
+
+    def clear_failures(self) -> None:
+        """Forget failures: a load of the configuration may have corrected them."""
+
+    # --- installation and proof ---------------------------------------------------------------
+
+    def installed(self, life: MktRecord, now: float) -> None:
+        """Go on: a key is on the connection in addition to others."""
+
+    def not_installed(self, life: MktRecord, failure: Failed, now: float) -> None:
+        """Report a key that was refused; the session goes on without it."""
+
+    def judge(self, seen: KeyState, now: float) -> str | None:
+        """Return the objection to the socket being protected; None if there is none."""
+
+    def keys(self) -> tuple[Mkt, ...]:
+        """Return the MKTs that a proven socket may have."""
+
+    @property
+    def awaits_one_syn(self) -> bool:
+        """Return True if the first key is for one SYN, which may still come when a socket without
+        it is found to be there.
+        """
 
     # --- a successor --------------------------------------------------------------------------
 

@@ -88,6 +88,15 @@ class KeychainKeys:
         self.held[life.name] = (key, life)
         return life
 
+    def permits(self, policy: SessionPolicy) -> bool:
+        """Return True if there still is a keychain: it decides which of the keys may stay."""
+        return policy.keychain is not None
+
+    @property
+    def awaits_one_syn(self) -> bool:
+        """Return False: the keys on the listener are for every connection."""
+        return False
+
     def keys(self) -> tuple[Mkt, ...]:
         """Return the MKTs of all keys that have not ended."""
         return tuple(life.key for life in self.mkts())

@@ -71,8 +71,7 @@ def reserve_ids(state: Store) -> None:
 def reloaded(state: Store, now: float) -> None:
     """Apply a loaded configuration; earlier failures may have been corrected."""
     for conn in state.connections.values():
-        if conn.manual is not None:
-            conn.manual.clear_failures()
+        conn.keys.clear_failures()
     reserve_ids(state)
     renew(state, CHAINS, now)
 
@@ -83,8 +82,7 @@ def renew(state: Store, subject: object, now: float) -> None:
     chains = chains_of(state.policies.values())
     _post_all(state, wall)
     for conn in list(state.connections.values()):
-        if conn.manual is not None:
-            conn.manual.sync(now)
+        conn.keys.sync(now)
     changes = [chain.next_change(wall) for _, chain in chains]
     next_change = min((change for change in changes if change is not None), default=None)
     if next_change is None:
@@ -187,7 +185,7 @@ def open_connection(
         return
     life = begin_life(state, policy, pair, preferred, now)
     conn = Connection(pair, policy, None, opener=True, mkt_in_use=life, waiter=waiter, since=now)
-    keys = conn.manual = conn.keys = KeychainKeys(state, conn, (policy,))
+    keys = conn.keys = KeychainKeys(state, conn, (policy,))
     state.connections[pair] = conn
     for key in chain.accepted(wall):
         if key is not preferred:
@@ -218,7 +216,7 @@ def accept(state: Store, pair: SocketPair, now: float) -> Connection | None:
     # A placeholder until the socket has been read.
     life = begin_life(state, policy, pair, policy.keychain.keys[0], now)
     conn = Connection(pair, policy, None, opener=False, mkt_in_use=life, since=now)
-    conn.manual = conn.keys = KeychainKeys(state, conn, tuple(candidates))
+    conn.keys = KeychainKeys(state, conn, tuple(candidates))
     conn.phase = Phase.WAITING
     state.connections[pair] = conn
     return conn

@@ -10,8 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gatekeeper.engine import ending, rotation
+from gatekeeper.policy.sessions import SessionPolicy
 from gatekeeper.reporting.explanations import Explanation
-from gatekeeper.state.connection import Connection
+from gatekeeper.reporting.reasons import BY_INSTALLER, Reason
+from gatekeeper.state.connection import Connection, Phase
 from gatekeeper.state.deadlines import Due
 from gatekeeper.state.limits import (
     CEASE_BEFORE,
@@ -26,7 +28,8 @@ from gatekeeper.state.limits import (
 from gatekeeper.state.mkt_record import MktRecord, MktState
 from gatekeeper.state.rotation import Rotation
 from gatekeeper.state.store import Store
-from tcpao.installer import KeyCounters, SetRNext
+from tcpao.installer import Failed, KeyCounters, KeyState, SetRNext
+from tcpao.mkt import Mkt
 
 
 @dataclass(eq=False, slots=True)
@@ -50,6 +53,80 @@ class NegotiatedKeys:
 
     def sync(self, now: float) -> None:
         """Change nothing: IKE tells of each change."""
+
+    def permits(self, policy: SessionPolicy) -> bool:
+        """Return True if peer and algorithm in use are permitted.
+
+        Before the connection is proven, the whole PAD entry must be the same.
+        """
+        conn, mkt = self._conn, self._conn.mkt_in_use.mkt
+        if policy.pad is None or policy.pad.name != conn.peer.pad.name:
+            return False
+        return (
+            (conn.phase is Phase.PROVEN or policy.pad == conn.policy.pad)
+            and policy.tcp_options == conn.policy.tcp_options
+            and (mkt is None or mkt.algorithm.name in policy.algorithms)
+        )
+
+    def clear_failures(self) -> None:
+        """Change nothing: a failed rekey has its deadline."""
+
+    def installed(self, life: MktRecord, now: float) -> None:
+        """Go on: a successor, ours or the peer's, is on the connection."""
+        state, conn = self._state, self._conn
+        life.move(MktState.INSTALLED)
+        state.note_installed(conn, life)
+        if life.token is not None:
+            token, life.token = life.token, None
+            if not state.endpoint.answer(token, now):
+                # The peer can't have it: its IKE SA has ended in the meantime.
+                drop_successor(state, conn, life, now)
+                return
+        if life in (conn.requested_successor, conn.peers_successor):
+            go_on(state, conn, now)
+
+    def not_installed(self, life: MktRecord, failure: Failed, now: float) -> None:
+        """Tell the peer at once: by a refusal of its request, or by a DELETE after ours."""
+        state, conn = self._state, self._conn
+        if life is conn.peers_successor:
+            conn.peers_successor = None
+        elif life is conn.requested_successor:
+            conn.requested_successor = None
+        else:
+            return
+        reason = BY_INSTALLER.get(failure.cause, Reason.KEY_REFUSED)
+        why = Explanation.of(reason, 'rekey', f'key refused: {failure.text}')
+        state.warn(conn, why)
+        if life.token is not None:
+            ending.refuse_waiting(state, life, now)
+            state.release(conn.peer, life)
+        else:
+            state.delete(conn.peer, [life], now)
+        life.end(MktState.FAILED)
+        go_on(state, conn, now)
+
+    def judge(self, seen: KeyState, now: float) -> str | None:
+        """Return the objection to the socket being protected by the key made for it."""
+        mkt = self._conn.mkt_in_use.key
+        if seen.current is None or not seen.keys:
+            return 'the socket has no TCP-AO'
+        if not any((key.send_id, key.recv_id) == (mkt.send_id, mkt.recv_id) for key in seen.keys):
+            return 'the socket does not hold the key that was negotiated for it'
+        if (seen.current, seen.rnext) != (mkt.send_id, mkt.recv_id):
+            return (
+                f'the socket came up under another key: Current {seen.current}, RNext '
+                f'{seen.rnext}, negotiated {mkt.send_id} and {mkt.recv_id}'
+            )
+        return None
+
+    def keys(self) -> tuple[Mkt, ...]:
+        """Return the key in use only."""
+        return (self._conn.mkt_in_use.key,)
+
+    @property
+    def awaits_one_syn(self) -> bool:
+        """Return True for an accepted connection: its key is on the listener for its SYN."""
+        return not self._conn.opener
 
     def begins(self, moving: Rotation) -> None:
         """Note that nothing was received under the successor yet, and whether it ends sooner."""
@@ -144,6 +221,45 @@ def discard(state: Store, conn: Connection, life: MktRecord, now: float) -> None
     conn.retiring.append(life)
     state.delete(conn.peer, [life], now)
     rotation.remove(state, life)
+
+
+def go_on(state: Store, conn: Connection, now: float) -> None:
+    """Go on after one of at most two exchanges for a successor has ended.
+
+    Wait for the other one, bring one into use, or try again.
+    """
+    ours, theirs = conn.requested_successor, conn.peers_successor
+    if conn.rotation is not None:
+        return
+    if any(life is not None and life.state is not MktState.INSTALLED for life in (ours, theirs)):
+        # A side does not set RNext while its own request for the same MKT is unanswered.
+        return
+    conn.requested_successor = None
+    if ours is not None and theirs is not None and ours.lowest_nonce < theirs.lowest_nonce:
+        # Crossing: the exchange with the lowest of the four nonces is deleted by its initiator.
+        discard(state, conn, ours, now)
+        ours = None
+    if ours is not None:
+        # The peer's, if there is one, stays in `peers_successor` until its initiator deletes it.
+        rotation.begin(state, conn, ours, now)
+    elif theirs is not None:
+        conn.peers_successor = None
+        rotation.begin(state, conn, theirs, now)
+    else:
+        again(state, conn, now)
+
+
+def drop_successor(state: Store, conn: Connection, life: MktRecord, now: float) -> None:
+    """Discard a successor outside a rotation that the peer has deleted.
+
+    It lost against the other one, or could not be installed there. Nothing was sent under it.
+    """
+    if life is conn.peers_successor:
+        conn.peers_successor = None
+    else:
+        conn.requested_successor = None
+    discard(state, conn, life, now)
+    go_on(state, conn, now)
 
 
 def deleted(state: Store, conn: Connection, life: MktRecord, now: float) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gatekeeper.engine import ending, rotation
-from gatekeeper.engine.negotiated import connection_keys, rekeying
+from gatekeeper.engine.negotiated import connection_keys
 from gatekeeper.state.connection import Connection, Phase
 from gatekeeper.state.deadlines import Due
 from gatekeeper.state.limits import ABORT_WITHIN, lingers
@@ -29,7 +29,7 @@ def keys_deleted(state: Store, event: KeysDeleted, now: float) -> None:
         if _is_over(conn):
             _over(state, conn, now)
         elif life in (conn.requested_successor, conn.peers_successor):
-            rekeying.deleted(state, conn, life, now)
+            connection_keys.drop_successor(state, conn, life, now)
         else:
             connection_keys.deleted(state, conn, life, now)
 

@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from gatekeeper.engine import ending
-from gatekeeper.engine.keychains import sessions as chains
 from gatekeeper.engine.negotiated.connection_keys import NegotiatedKeys
 from gatekeeper.errors import GateError
 from gatekeeper.policy.sessions import SessionPolicy
@@ -30,6 +29,8 @@ from tcpao.mkt import SocketPair
 MOST_ATTEMPTS = 3
 """Requests of one opening that KEYID_IN_USE may repeat."""
 
+_BEFORE = 'before connect'
+"""The step at which an opening fails without a question to the peer."""
 _FORGOTTEN = frozenset({Cause.IKE_SA_LOST, Cause.DELETED, Cause.STOPPED})
 """Causes that mean the end of the IKE SA, and of the request with it."""
 
@@ -62,15 +63,15 @@ def request_for(conn: Connection, life: MktRecord, suites: tuple[str, ...]) -> R
     )
 
 
-def open_connection(
+def admitted(
     state: Store, session_key: str, pair: SocketPair, waiter: Waiter, now: float
-) -> None:
-    """Get a key for `pair`, whose socket is bound and closed."""
+) -> SessionPolicy | None:
+    """Return the session that `pair` may be opened for; without one the waiter has failed."""
     policy = state.policies.get(session_key)
-    step = 'before connect'
+    step = _BEFORE
     if policy is None:
         waiter.fail(GateError(f'session {session_key}: {step}: it is not configured any more'))
-        return
+        return None
     if (policy.local, policy.remote, policy.connect_port) != (
         pair.local,
         pair.remote,
@@ -78,18 +79,22 @@ def open_connection(
     ):
         cause = f'the socket pair {pair} is not what the session is configured for'
         waiter.fail(state.refuse(policy, step, cause, Reason.WRONG_PAIR))
-        return
+        return None
     if pair.local_port in (pair.remote_port, policy.listen_port):
         cause = f'source port {pair.local_port} is the service port'
         waiter.fail(state.refuse(policy, step, cause, Reason.SERVICE_PORT))
-        return
+        return None
     old = state.connections.get(pair)
     if old is not None:
         # Its socket must be closed, or the pair could not have been bound again.
         ending.drop(state, old, now)
-    if policy.keychain is not None:
-        chains.open_connection(state, policy, pair, waiter, now)
-        return
+    return policy
+
+
+def open_connection(
+    state: Store, policy: SessionPolicy, pair: SocketPair, waiter: Waiter, now: float
+) -> None:
+    """Get a negotiated key for `pair`, whose socket is bound and closed."""
     withheld = state.why_withheld(policy)
     if withheld is not None:
         waiter.fail(state.refuse(policy, 'operator', withheld.cause, withheld.reason))
@@ -97,12 +102,12 @@ def open_connection(
     peer = state.peers[policy.entry.name]
     if not state.has_room(peer, policy):
         cause = 'too many sessions with this peer; the ids that are left are kept for rekeys'
-        waiter.fail(state.refuse(policy, step, cause, Reason.TOO_MANY_SESSIONS))
+        waiter.fail(state.refuse(policy, _BEFORE, cause, Reason.TOO_MANY_SESSIONS))
         return
     try:
         send_id = state.take_send_id(peer, pair, now)
     except NoKeyIdError as error:
-        waiter.fail(state.refuse(policy, step, str(error), Reason.ALL_IDS_TAKEN))
+        waiter.fail(state.refuse(policy, _BEFORE, str(error), Reason.ALL_IDS_TAKEN))
         return
     life = state.new_life(policy, peer, pair, send_id, initiator=True)
     conn = Connection(pair, policy, peer, opener=True, mkt_in_use=life, waiter=waiter, since=now)
@@ -117,7 +122,7 @@ def ask(state: Store, conn: Connection, now: float) -> None:
     suites = offered(state, conn.policy)
     if not suites:
         cause = f'this host can do none of: {" ".join(conn.policy.algorithms)}'
-        why = Explanation.of(Reason.NO_ALGORITHM_HERE, 'before connect', cause)
+        why = Explanation.of(Reason.NO_ALGORITHM_HERE, _BEFORE, cause)
         _give_up(state, conn, why, now)
         return
     state.ask(conn, conn.mkt_in_use, request_for(conn, conn.mkt_in_use, suites), now)

@@ -101,7 +101,7 @@ def _chosen(state: Store, selection: Selection) -> list[Connection]:
     return [
         conn
         for conn in state.connections.values()
-        if conn.manual is None and selection.matches(conn.policy)
+        if conn.ike_peer is not None and selection.matches(conn.policy)
     ]
 
 

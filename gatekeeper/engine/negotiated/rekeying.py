@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-from gatekeeper.engine import ending, rotation
+from gatekeeper.engine import ending
 from gatekeeper.engine.negotiated import accepting, connection_keys
 from gatekeeper.engine.negotiated.accepting import RefusedError
 from gatekeeper.engine.negotiated.opening import offered, selectors
 from gatekeeper.reporting.events import EventName
 from gatekeeper.reporting.explanations import Explanation, explain
-from gatekeeper.reporting.reasons import BY_INSTALLER, Reason
+from gatekeeper.reporting.reasons import Reason
 from gatekeeper.state.connection import Connection, Doubt, Phase
 from gatekeeper.state.deadlines import Due
 from gatekeeper.state.key_ids import NoKeyIdError
@@ -20,7 +20,7 @@ from gatekeeper.state.mkt_record import MktRecord, MktState
 from gatekeeper.state.store import Store
 from ikev2.constants import NotifyType
 from ikev2.events import Cause, RpSaFailed, RpSaKeys, RpSaRequest, RpSaRequested
-from tcpao.installer import Failed, Install, KeyState, Probe, Read, Where
+from tcpao.installer import Install, KeyState, Probe, Read, Where
 
 
 def ask(state: Store, conn: Connection, now: float) -> None:
@@ -90,7 +90,7 @@ def negotiated(state: Store, conn: Connection, life: MktRecord, keys: RpSaKeys, 
         conn.requested_successor = None
         life.end(MktState.FAILED)
         state.release_at(peer, life, now + 2.0 * conn.policy.lifetime)
-        _go_on(state, conn, now)
+        connection_keys.go_on(state, conn, now)
         return
     conn.keyids_refused = set()
     conn.keyids_unwanted = frozenset()
@@ -122,33 +122,7 @@ def failed(
     if failure.cause is Cause.NO_ANSWER:
         # Nothing is known about other connections: they stay.
         state.endpoint.connect(conn.peer.pad.name, now)
-    _go_on(state, conn, now)
-
-
-def _go_on(state: Store, conn: Connection, now: float) -> None:
-    """Go on after one of at most two exchanges for a successor has ended.
-
-    Wait for the other one, bring one into use, or try again.
-    """
-    ours, theirs = conn.requested_successor, conn.peers_successor
-    if conn.rotation is not None:
-        return
-    if any(life is not None and life.state is not MktState.INSTALLED for life in (ours, theirs)):
-        # A side does not set RNext while its own request for the same MKT is unanswered.
-        return
-    conn.requested_successor = None
-    if ours is not None and theirs is not None and ours.lowest_nonce < theirs.lowest_nonce:
-        # Crossing: the exchange with the lowest of the four nonces is deleted by its initiator.
-        connection_keys.discard(state, conn, ours, now)
-        ours = None
-    if ours is not None:
-        # The peer's, if there is one, stays in `peers_successor` until its initiator deletes it.
-        rotation.begin(state, conn, ours, now)
-    elif theirs is not None:
-        conn.peers_successor = None
-        rotation.begin(state, conn, theirs, now)
-    else:
-        connection_keys.again(state, conn, now)
+    connection_keys.go_on(state, conn, now)
 
 
 # --- the peer asks --------------------------------------------------------------------------
@@ -228,56 +202,7 @@ def abandoned(state: Store, conn: Connection, life: MktRecord, now: float) -> No
     conn.peers_successor = None
     life.end(MktState.FAILED)
     state.release(conn.peer, life)
-    _go_on(state, conn, now)
-
-
-def installed(state: Store, conn: Connection, life: MktRecord, now: float) -> None:
-    """Go on: a successor, ours or the peer's, is on the connection."""
-    life.move(MktState.INSTALLED)
-    state.note_installed(conn, life)
-    if life.token is not None:
-        token, life.token = life.token, None
-        if not state.endpoint.answer(token, now):
-            # The peer can't have it: its IKE SA has ended in the meantime.
-            deleted(state, conn, life, now)
-            return
-    if life in (conn.requested_successor, conn.peers_successor):
-        _go_on(state, conn, now)
-
-
-def not_installed(
-    state: Store, conn: Connection, life: MktRecord, failure: Failed, now: float
-) -> None:
-    """Tell the peer at once: by a refusal of its request, or by a DELETE after ours."""
-    if life is conn.peers_successor:
-        conn.peers_successor = None
-    elif life is conn.requested_successor:
-        conn.requested_successor = None
-    else:
-        return
-    reason = BY_INSTALLER.get(failure.cause, Reason.KEY_REFUSED)
-    why = Explanation.of(reason, 'rekey', f'key refused: {failure.text}')
-    state.warn(conn, why)
-    if life.token is not None:
-        ending.refuse_waiting(state, life, now)
-        state.release(conn.peer, life)
-    else:
-        state.delete(conn.peer, [life], now)
-    life.end(MktState.FAILED)
-    _go_on(state, conn, now)
-
-
-def deleted(state: Store, conn: Connection, life: MktRecord, now: float) -> None:
-    """Discard a successor outside a rotation that the peer has deleted.
-
-    It lost against the other one, or could not be installed there. Nothing was sent under it.
-    """
-    if life is conn.peers_successor:
-        conn.peers_successor = None
-    else:
-        conn.requested_successor = None
-    connection_keys.discard(state, conn, life, now)
-    _go_on(state, conn, now)
+    connection_keys.go_on(state, conn, now)
 
 
 # --- the peer does not know our key ---------------------------------------------------------

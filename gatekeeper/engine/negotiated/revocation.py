@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from gatekeeper.engine import ending, rotation
-from gatekeeper.engine.negotiated import rekeying
+from gatekeeper.engine.negotiated.connection_keys import drop_successor
 from gatekeeper.reporting.explanations import Explanation
 from gatekeeper.state.connection import Connection, Phase
 from gatekeeper.state.mkt_record import MktRecord
@@ -46,6 +46,6 @@ def _take_off(state: Store, conn: Connection, mkt: MktRecord, now: float) -> Non
         rotation.give_up(state, conn)
         conn.keys.discarded(mkt, now)
     elif mkt in (conn.requested_successor, conn.peers_successor) and mkt.mkt is not None:
-        rekeying.deleted(state, conn, mkt, now)
+        drop_successor(state, conn, mkt, now)
     if mkt in conn.retiring:
         rotation.remove_by_force(state, conn, mkt)
