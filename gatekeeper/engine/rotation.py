@@ -71,18 +71,7 @@ def read(state: Store, conn: Connection, seen: KeyState, now: float) -> None:
         return
     new = rotation.new
     if rotation.rolling_back:
-        old_good = sum(key.good for key in seen.keys if key.send_id == conn.mkt_in_use.send_id)
-        if rotation.old_good is None:
-            rotation.old_good = old_good
-        # The peer may still send under the successor. Only a segment under the old MKT shows that
-        # our RNextKeyID has reached it: removed earlier, the successor would make the peer drop the
-        # probes of an idle session for ever.
-        if (seen.current, seen.rnext) == (conn.mkt_in_use.send_id, conn.mkt_in_use.recv_id) and (
-            old_good > rotation.old_good
-        ):
-            _discard(state, conn, rotation, now)
-        else:
-            _read_later(state, conn, rotation, now)
+        _read_back(state, conn, rotation, seen, now)
         return
     counted = next(
         (key for key in seen.keys if key.send_id == new.send_id),
@@ -109,6 +98,23 @@ def read(state: Store, conn: Connection, seen: KeyState, now: float) -> None:
         state.command(Probe(conn.pair, on=True))
         state.deadlines.set(Due.GRACE, conn, now + conn.policy.grace)
     _read_later(state, conn, rotation, now)
+
+
+def _read_back(
+    state: Store, conn: Connection, rotation: Rotation, seen: KeyState, now: float
+) -> None:
+    """Read how far traffic has returned to the old MKT."""
+    old = conn.mkt_in_use
+    old_good = sum(key.good for key in seen.keys if key.send_id == old.send_id)
+    if rotation.old_good is None:
+        rotation.old_good = old_good
+    # The peer may still send under the successor. Only a segment under the old MKT shows that our
+    # RNextKeyID has reached it: removed earlier, the successor would make the peer drop the probes
+    # of an idle session for ever.
+    if (seen.current, seen.rnext) == (old.send_id, old.recv_id) and old_good > rotation.old_good:
+        _discard(state, conn, rotation, now)
+    else:
+        _read_later(state, conn, rotation, now)
 
 
 def _committed(conn: Connection) -> bool:

@@ -11,11 +11,12 @@ Current follows the peer's RNextKeyID (RFC 5925 7.5), so traffic may go on under
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from math import inf
 
 from gatekeeper.engine import ending, rotation
+from gatekeeper.engine.keychains.mkts import begin_life
+from gatekeeper.engine.keychains.recognition import Recognized, recognize
 from gatekeeper.policy.keychain import ChainKey, Keychain
 from gatekeeper.policy.sessions import SessionPolicy
 from gatekeeper.reporting.events import EventName
@@ -33,9 +34,8 @@ from gatekeeper.state.limits import (
 from gatekeeper.state.mkt_record import MktRecord, MktState
 from gatekeeper.state.rotation import Rotation
 from gatekeeper.state.store import Store
-from keymaterial import Secret
 from tcpao.installer import Failed, Install, KeyState, Probe, Read, Where
-from tcpao.mkt import Mkt, PeerPairs, SocketPair
+from tcpao.mkt import Mkt
 
 _ON_SOCKET = frozenset({MktState.INSTALLED, MktState.IN_USE, MktState.RETIRING})
 
@@ -121,50 +121,26 @@ class KeychainKeys:
 
         Without one, the connection's key becomes the one that it came up with.
         """
-        if seen.current is None or not seen.keys:
-            return 'the socket has no TCP-AO'
-        on_socket = {(key.send_id, key.recv_id) for key in seen.keys}
-        wall = self._state.wall(now)
-        against = ''
-        for policy in self.candidates:
-            chain = policy.keychain
-            assert chain is not None
-            there = [k for k in chain.accepted(wall) if (k.send_id, k.recv_id) in on_socket]
-            current = next((key for key in there if key.send_id == seen.current), None)
-            rnext = next((key for key in there if key.recv_id == seen.rnext), None)
-            denied = chain.denies(wall, CEASE_BEFORE)
-            if denied is not None:
-                against = denied
-            elif current is None or rnext is None:
-                against = (
-                    f'the socket came up under a key that keychain {chain.name} does not accept: '
-                    f'Current {seen.current}, RNext {seen.rnext}'
-                )
-            else:
-                self._came_up(policy, there, current, rnext, now)
-                return None
-        return against
+        found = recognize(self.candidates, seen, self._state.wall(now))
+        if isinstance(found, str):
+            return found
+        self._came_up(found, now)
+        return None
 
-    def _came_up(
-        self,
-        policy: SessionPolicy,
-        there: Iterable[ChainKey],
-        current: ChainKey,
-        rnext: ChainKey,
-        now: float,
-    ) -> None:
-        self._conn.policy, self.candidates = policy, (policy,)
-        for key in there:
+    def _came_up(self, found: Recognized, now: float) -> None:
+        self._conn.policy, self.candidates = found.policy, (found.policy,)
+        for key in found.keys:
             if self.life_of(key) is None:
                 self.add(key, now).move(MktState.INSTALLED)
         for key, life in list(self.held.values()):
-            if key not in there:
+            if key not in found.keys:
                 # The listener got it after the handshake, or it belongs to another session's chain.
                 life.end()
                 del self.held[life.name]
         # Where the peer signs with one key and asks for another, one side has yet to change.
         preferred = self._preferred(self._state.wall(now), now)
-        moving = rnext if preferred is not None and preferred.is_same_key(current) else current
+        yet_to_change = preferred is not None and preferred.is_same_key(found.current)
+        moving = found.rnext if yet_to_change else found.current
         moved = self.life_of(moving)
         assert moved is not None
         if self._conn.mkt_in_use.name not in self.held:
@@ -388,41 +364,3 @@ AT_ONCE = 0.0
 
 def _name(key: ChainKey) -> str:
     return f'{key.send_id}/{key.recv_id}'
-
-
-def begin_life(
-    state: Store, policy: SessionPolicy, pair: SocketPair, key: ChainKey, now: float
-) -> MktRecord:
-    """Return the record of an operator's MKT for this connection."""
-    mkt = mkt_of(state, policy, pair, key)
-    life = MktRecord(
-        name=mkt.identity,
-        peer='',
-        session_key=policy.key,
-        pair=pair,
-        send_id=key.send_id,
-        initiator=True,
-        recv_id=key.recv_id,
-        mkt=mkt,
-        installed_at=now,
-        hard_at=inf,
-    )
-    life.move(MktState.NEGOTIATING)
-    return life
-
-
-def mkt_of(
-    state: Store, policy: SessionPolicy, protects: SocketPair | PeerPairs, key: ChainKey
-) -> Mkt:
-    """Return the MKT of an operator's key, with its own copy of the secret."""
-    assert policy.keychain is not None
-    return Mkt(
-        identity=f'{policy.keychain.name}/key {key.number}/{state.next_name()}',
-        protects=protects,
-        algorithm=key.algorithm,
-        tcp_options=key.tcp_options,
-        send_id=key.send_id,
-        recv_id=key.recv_id,
-        master_key=Secret(key.master_key.reveal()),
-        not_after=inf,
-    )

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from ipaddress import ip_network
 
-from gatekeeper.engine.keychains.connection_keys import KeychainKeys, begin_life, mkt_of
+from gatekeeper.engine.keychains.connection_keys import KeychainKeys
+from gatekeeper.engine.keychains.mkts import begin_life, mkt_of
 from gatekeeper.errors import PolicyError
 from gatekeeper.policy.deny_ids import chains_of, deny_ids, keys_towards
 from gatekeeper.policy.keychain import ChainKey
