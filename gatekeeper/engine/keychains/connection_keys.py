@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from math import inf
 
 from gatekeeper.engine import ending, rotation
+from gatekeeper.engine.keychains.failed_keys import FailedKeys
 from gatekeeper.engine.keychains.mkts import begin_life
 from gatekeeper.engine.keychains.recognition import Recognized, recognize
 from gatekeeper.policy.keychain import ChainKey, Keychain
@@ -26,10 +27,8 @@ from gatekeeper.state.connection import Connection, Phase
 from gatekeeper.state.deadlines import Due
 from gatekeeper.state.limits import (
     CEASE_BEFORE,
-    MANUAL_RETRY,
     OLD_KEY_LINGERS,
     RETRY_REMOVE,
-    backoff,
 )
 from gatekeeper.state.mkt_record import MktRecord, MktState
 from gatekeeper.state.rotation import Rotation
@@ -52,15 +51,11 @@ class KeychainKeys:
     """Every key on the socket, or being installed, by the name of its MKT record."""
     revoked_at: dict[str, float] = field(default_factory=dict)
     """When a key in use was first missing from the chain."""
-    failures: dict[int, int] = field(default_factory=dict)
-    """How often traffic under a key failed, by key number."""
-    banned: dict[int, float] = field(default_factory=dict)
-    """When a key that failed may be tried again, by key number."""
-    given_up: set[str] = field(default_factory=set)
-    """Keys that were removed although the chain still accepts them: `_name` of each."""
+    failed: FailedKeys = field(default_factory=FailedKeys)
+    given_up: set[tuple[int, int]] = field(default_factory=set)
+    """Keys that were removed although the chain still accepts them: the ids of each."""
 
-    # --- present keys
-    # -------------------------------------------------------------------------------
+    # --- present keys -----------------------------------------------------------------------------
 
     def mkts(self) -> list[MktRecord]:
         """Return every key that has not ended."""
@@ -111,8 +106,7 @@ class KeychainKeys:
         return self._conn.policy.keychain
 
     def _preferred(self, wall: float, now: float) -> ChainKey | None:
-        banned = {number for number, until in self.banned.items() if now < until}
-        return self._chain().preferred(wall, banned)
+        return self._chain().preferred(wall, self.failed.banned(now))
 
     # --- proving --------------------------------------------------------------------------------
 
@@ -167,7 +161,7 @@ class KeychainKeys:
             )
             return
         for key in accepted:
-            if self.life_of(key) is None and _name(key) not in self.given_up:
+            if self.life_of(key) is None and (key.send_id, key.recv_id) not in self.given_up:
                 life = self.add(key, now)
                 self._state.command(Install(life.key, Where.CONNECTION))
         self._move(now)
@@ -211,9 +205,9 @@ class KeychainKeys:
 
     def _look_again(self, now: float) -> None:
         """Set when a key that failed may be tried again."""
-        waits = [until for until in self.banned.values() if now < until]
-        if waits:
-            self._state.deadlines.set(Due.SYNC, self._conn, min(waits))
+        next_try = self.failed.next_try(now)
+        if next_try is not None:
+            self._state.deadlines.set(Due.SYNC, self._conn, next_try)
 
     def installed(self, life: MktRecord, now: float) -> None:
         """Go on: a key is on the socket, before connect() or in addition to others."""
@@ -229,22 +223,15 @@ class KeychainKeys:
         self._state.refuse(self._conn.policy, 'installing the key', cause, Reason.NOT_INSTALLED)
         life.end(MktState.FAILED)
         del self.held[life.name]
-        self._ban(key, now)
-        self._state.deadlines.set(Due.SYNC, self._conn, self.banned[key.number])
-
-    def _ban(self, key: ChainKey, now: float) -> None:
-        failures = self.failures.get(key.number, 0)
-        self.failures[key.number] = failures + 1
-        self.banned[key.number] = now + backoff(MANUAL_RETRY, failures, self._state.fraction())
+        next_try = self.failed.add(key, now, self._state.fraction())
+        self._state.deadlines.set(Due.SYNC, self._conn, next_try)
 
     def clear_failures(self) -> None:
         """Forget failures after a load of the configuration: they may have been corrected."""
-        self.failures.clear()
-        self.banned.clear()
+        self.failed.clear()
         self.given_up.clear()
 
-    # --- called by the rotation
-    # ---------------------------------------------------------------------
+    # --- called by the rotation -------------------------------------------------------------------
 
     def begins(self, moving: Rotation) -> None:
         """Have the counters read at once: the key may have been in use before."""
@@ -275,7 +262,7 @@ class KeychainKeys:
         over = max(key.send.end, self._conn.since + offset)
         if over == inf or key.send.end == inf:
             return inf
-        if chain.preferred(over, {key.number, *self.banned}) is None:
+        if chain.preferred(over, {key.number, *self.failed.until}) is None:
             return key.send.end - offset
         return min(key.accept.end, over + grace) - offset
 
@@ -328,14 +315,14 @@ class KeychainKeys:
             old.hard_at = inf
             return
         if expired:
-            self.given_up.add(_name(key))
+            self.given_up.add((key.send_id, key.recv_id))
         old.move(MktState.RETIRING)
         self._conn.retiring.append(old)
         rotation.retire_at(self._state, self._conn, old, now + OLD_KEY_LINGERS)
 
     def discarded(self, new: MktRecord, now: float) -> None:
         """Note that a successor failed; the session is back on the old key."""
-        self._ban(self.key_of(new), now)
+        self.failed.add(self.key_of(new), now, self._state.fraction())
         self.in_use(now)
         self._look_again(now)
 
@@ -360,7 +347,3 @@ class KeychainKeys:
 
 AT_ONCE = 0.0
 """A time that has passed on any clock."""
-
-
-def _name(key: ChainKey) -> str:
-    return f'{key.send_id}/{key.recv_id}'
