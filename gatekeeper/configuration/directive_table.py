@@ -1,7 +1,7 @@
 """Every directive of an `ikev2 { }` section and of its `session` blocks, each in one row.
 
-Whoever reads, merges, writes or offers directives (a configuration language, `gatekeeper probe`)
-asks this table: a row is all that a new word takes. Data and pure functions only.
+Code that reads, merges, writes or offers directives (a configuration language, `gatekeeper probe`)
+asks this table. A new word needs one row and nothing else. Data and pure functions only.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Where(Enum):
 
 
 class Role(Enum):
-    """What a directive is about."""
+    """The subject of a directive, which decides when it has an effect."""
 
     IKE = auto()
     """Without effect where the keys are a keychain's."""
@@ -54,7 +54,7 @@ _OF_IKE: Final = frozenset({Role.IKE, Role.CREDENTIAL})
 
 @dataclass(frozen=True, slots=True)
 class Directive:
-    """One row."""
+    """One row of the table."""
 
     name: str
     parse: Parser
