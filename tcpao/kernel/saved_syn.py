@@ -61,8 +61,8 @@ def save_syns(listener: socket.socket) -> None:
 def forget_half_open_soon(listener: socket.socket) -> None:
     """Have a listening socket forget an unanswered SYN after 7 s, not after more than a minute.
 
-    Its queue is full sooner or later, and with it SYN cookies begin, when strangers send more SYNs
-    than are forgotten. Also, a recorded SYN blocks its socket pair for that long. Raises
+    Its queue is full sooner or later, and with it SYN cookies begin, when unknown hosts send more
+    SYNs than are forgotten. Also, a recorded SYN blocks its socket pair for that long. Raises
     InstallError.
     """
     try:

@@ -1,7 +1,8 @@
 """The numbers of tables in use: a running keeper holds an abstract socket named by its number.
 
 Such a socket belongs to a network namespace, as tables do, and ends with its process, however that
-ends (unix(7)). Any user may bind one: numbers are random, so that nobody can hold those to come.
+ends (unix(7)). Any user may bind one: numbers are random, so that no user can hold the
+next one.
 """
 
 from __future__ import annotations
