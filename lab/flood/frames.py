@@ -18,7 +18,7 @@ _AHEAD: Final = 8192
 
 
 class Kind(StrEnum):
-    """What is forged, always from the peer's address."""
+    """The kind of forged segments, always from the peer's address."""
 
     UNSIGNED = 'segments of the live connection without TCP-AO'
     SIGNED = 'segments of the live connection with a random MAC'
@@ -89,13 +89,13 @@ _CHANGES: Final[dict[Kind, Callable[[dpkt.tcp.TCP, bytes, Random], None]]] = {
 
 
 def _ephemeral(segment: dpkt.tcp.TCP, random: Random) -> None:
-    """From a port of any client to the service."""
+    """Move the segment to a random port of a client, towards the service."""
     segment.dport = min(segment.dport, segment.sport)
     segment.sport = random.randrange(1024, 65536)
 
 
 def _complete(frame: dpkt.ethernet.Ethernet, segment: dpkt.tcp.TCP) -> bytes:
-    """Lengths and checksums are right: nothing is dropped for those."""
+    """Return the frame with correct lengths and checksums, so that it is not dropped for those."""
     segment.off = (dpkt.tcp.TCP.__hdr_len__ + len(segment.opts)) // 4
     # dpkt computes what is 0.
     segment.sum = 0

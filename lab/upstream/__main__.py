@@ -65,7 +65,7 @@ def _results(options: argparse.Namespace) -> Iterator[Result]:
 
 
 def _tests(given: Path | None, work: Path) -> Path | None:
-    """Where ExaBGP's suites are; says loudly if they can't be had."""
+    """Return the folder of ExaBGP's suites, or None with a warning if it cannot be had."""
     if given is not None:
         return given.resolve()
     found, reason = sources.debian(work / 'debian')

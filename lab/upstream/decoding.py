@@ -1,4 +1,4 @@
-"""What `decode` makes of every message that the examples send, whole and with an octet changed."""
+"""The suite that decodes every message of the examples, whole and with an octet changed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def cases(recorded: dict[str, Sent], folder: Path) -> list[Case]:
 
 
 def run(found: Iterable[Case]) -> Result:
-    """Exit code and output of each; a case passes if it is decoded."""
+    """Return exit code and output of each case; a case passes if it is decoded."""
     found = list(found)
     outcomes = {way: _decode(found, way) for way in (Way.PLAIN, Way.HOOKS)}
     return Result(

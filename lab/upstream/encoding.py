@@ -1,4 +1,4 @@
-"""What daemons with ExaBGP's example configurations send, octet for octet."""
+"""The suite that compares, octet for octet, the messages of daemons with ExaBGP's examples."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Neighbors:
 
     @classmethod
     def of(cls, text: str) -> Neighbors:
-        """Read a configuration's text; a template's AS number is anybody's."""
+        """Read a configuration's text; the AS number of a template applies to every neighbor."""
         peers = re.findall(r'neighbor\s+([0-9a-fA-F.:]+)\s*\{', text)
         numbers = [int(one) for one in re.findall(r'peer-as\s+(\d+)\s*;', text)]
         pairs = zip(peers, numbers * len(peers) if len(numbers) == 1 else numbers, strict=False)
@@ -72,7 +72,10 @@ def record(examples: list[Path]) -> dict[str, Sent]:
 
 
 def compare(recorded: dict[str, Sent]) -> Result:
-    """A case passes if something was sent; rows differ if our hooks never sent what plain sent."""
+    """Return the comparison: rows differ if our hooks never sent what plain ExaBGP sent.
+
+    A case passes if something was sent.
+    """
     return Result(
         'encoding, octet for octet',
         passed={way: sum(any(sent[way]) for sent in recorded.values()) for way in _WAYS},
@@ -88,12 +91,15 @@ def compare(recorded: dict[str, Sent]) -> Result:
 
 
 def _is_settled(sent: Sent) -> bool:
-    """True if a run with our hooks sent the same as a plain one, message by message."""
+    """Return whether a run with our hooks sent the same as a plain one, message by message."""
     return any(_same(ours, theirs) for ours in sent[Way.HOOKS] for theirs in sent[Way.PLAIN])
 
 
 def _same(ours: list[Conversation], theirs: list[Conversation]) -> bool:
-    """Connections may come in any order; of what was cut only the common part is compared."""
+    """Return whether two runs sent the same.
+
+    Connections may come in any order; of a cut connection only the common part is compared.
+    """
     if len(ours) != len(theirs):
         return False
     pairs = zip(
@@ -151,7 +157,7 @@ def _run(example: Path, way: Way, port: int) -> list[Conversation]:
 def running(
     command: list[str], settings: dict[str, str], folder: Path
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A daemon and its helper processes, which end with it."""
+    """Run a daemon and its helper processes; end them with the context."""
     process = subprocess.Popen(
         command,
         env=settings,

@@ -51,7 +51,7 @@ def run(tests: Path, examples: Path) -> Result:
 
 
 def _case(case: Path, tests: Path, examples: Path, way: Way, port: int) -> str:
-    """What the suite's peer said last, or nothing if it was content."""
+    """Return the last output of the suite's peer, or nothing if the case passed."""
     settings = environment(tcp_port=str(port), log_enable='false')
     names = case.read_text().splitlines()[0].split()
     folders = [examples, tests / 'etc' / 'exabgp']

@@ -21,7 +21,7 @@ _TCP_MD5SIG = 14
 
 @dataclass(slots=True)
 class Conversation:
-    """What came on one connection, without KEEPALIVEs: type and body of each message."""
+    """The messages of one connection, without KEEPALIVEs: type and body of each."""
 
     messages: list[tuple[int, bytes]] = field(default_factory=list)
     is_cut: bool = False
@@ -29,7 +29,7 @@ class Conversation:
 
 
 class Recorder:
-    """Listens on a port of every address; `as_numbers` by the peer's address."""
+    """A listener on a port of every address; `as_numbers` by the peer's address."""
 
     def __init__(self, port: int, as_numbers: Mapping[str, int]) -> None:
         self.conversations: list[Conversation] = []
@@ -121,7 +121,7 @@ def answer_to(body: bytes, as_number: int | None) -> bytes:
 
 
 def _four_octet_as(parameters: bytearray) -> list[int]:
-    """Where AS numbers of four octets stand in the optional parameters of an OPEN."""
+    """Return the offsets of four-octet AS numbers in the optional parameters of an OPEN."""
     found: list[int] = []
     extended = parameters[:2] == b'\xff\xff'
     at, wide = (4, 2) if extended else (1, 1)

@@ -1,4 +1,4 @@
-"""Where ExaBGP's examples and tests come from; neither is kept in this repository.
+"""The sources of ExaBGP's examples and tests; neither is kept in this repository.
 
 The examples: the source distribution of the installed release. The suites: Debian's source package.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 def release() -> str:
-    """The version of the installed ExaBGP."""
+    """Return the version of the installed ExaBGP."""
     return metadata.version('exabgp')
 
 

@@ -11,7 +11,7 @@ from lab.upstream.ways import Difference, Result, Way, environment, failed_in_bo
 
 
 def run(folders: list[Path], work: Path) -> Result:
-    """All tests below `folders`; a file that can't be imported is a failed test."""
+    """Run all tests below `folders`; a file that cannot be imported is a failed test."""
     outcomes = {way: _outcomes(folders, way, work) for way in (Way.PLAIN, Way.HOOKS)}
     plain, hooks = outcomes[Way.PLAIN], outcomes[Way.HOOKS]
     return Result(
@@ -28,7 +28,7 @@ def run(folders: list[Path], work: Path) -> Result:
 
 
 def _outcomes(folders: list[Path], way: Way, work: Path) -> dict[str, str]:
-    """What went wrong by name of the test; nothing for one that passed."""
+    """Return the failure of each test by its name; empty for a test that passed."""
     found: dict[str, str] = {}
     for number, folder in enumerate(folders):
         report = work / f'unit-{way.replace(" ", "-")}-{number}.xml'

@@ -18,13 +18,13 @@ class _Outcome:
     text: str
 
     def beside(self, other: _Outcome) -> str:
-        """The exit code and the first line that `other` does not have."""
+        """Return the exit code and the first line that `other` does not have."""
         lines = [one for one in self.text.splitlines() if one not in other.text.splitlines()]
         return f'exit {self.code}: {lines[0] if lines else "the same lines"}'
 
 
 def run(examples: list[Path]) -> Result:
-    """Exit code and every line, with routes and neighbors checked as ExaBGP's own suite does."""
+    """Compare exit code and every line; check routes and neighbors as ExaBGP's own suite does."""
     outcomes: Mapping[Way, dict[str, _Outcome]] = {
         way: {example.name: _validate(way, example) for example in examples}
         for way in (Way.PLAIN, Way.HOOKS)

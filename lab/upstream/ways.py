@@ -14,19 +14,19 @@ _BIN = Path(sys.executable).parent
 
 
 class Way(StrEnum):
-    """How ExaBGP is run."""
+    """The two ways to run ExaBGP."""
 
     PLAIN = 'plain'
     HOOKS = 'with our hooks'
 
     @property
     def program(self) -> str:
-        """The path of the command."""
+        """Return the path of the command."""
         return str(_BIN / ('exabgp-gatekeeper' if self is Way.HOOKS else 'exabgp'))
 
 
 def environment(**settings: str) -> dict[str, str]:
-    """The environment of each run: no CLI pipes, no listener, quiet."""
+    """Return the environment of each run: no CLI pipes, no listener, quiet."""
     return {
         **{name: value for name, value in os.environ.items() if 'exabgp' not in name.lower()},
         'exabgp_api_cli': 'false',
@@ -64,7 +64,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a suite found."""
+    """The result of a suite."""
 
     suite: str
     passed: Mapping[Way, int]
@@ -73,7 +73,7 @@ class Result:
     note: str = ''
 
     def row(self) -> str:
-        """A row of the table in Markdown."""
+        """Return a row of the table in Markdown."""
         counts = ' | '.join(
             f'{self.passed[way]} / {self.failed[way]}' for way in (Way.PLAIN, Way.HOOKS)
         )
@@ -87,7 +87,7 @@ def failed_in_both(plain: Mapping[str, str], hooks: Mapping[str, str]) -> str:
 
 
 def table(results: Iterable[Result]) -> str:
-    """The table in Markdown, with each difference below it."""
+    """Return the table in Markdown, with each difference below it."""
     lines = [
         '| suite | plain: passed / failed | with our hooks: passed / failed | rows that differ | |',
         '|---|---|---|---|---|',
