@@ -252,7 +252,7 @@ def test_search_is_bounded_when_genuine_cas_are_crossed(checked: list[bool]) -> 
 
 
 @pytest.mark.parametrize('sent', ['no chain', 'a chain to nobody', 'its own CAs of our names'])
-def test_stranger_costs_one_check_at_most(sent: str, checked: list[bool]) -> None:
+def test_unknown_certificate_costs_one_check_at_most(sent: str, checked: list[bool]) -> None:
     """However many certificates it sends: 16 of them cost 32 checks, of its choice of keys."""
     false_root = root(number=77)
     crowd = {
@@ -266,7 +266,7 @@ def test_stranger_costs_one_check_at_most(sent: str, checked: list[bool]) -> Non
     assert checked == ([] if sent == 'a chain to nobody' else [False])
 
 
-def test_stranger_costs_one_wrong_check_below_a_genuine_ca(checked: list[bool]) -> None:
+def test_unknown_certificate_costs_one_check_below_a_ca(checked: list[bool]) -> None:
     """Certificates are public: a stranger can send the true CA's beside its own."""
     forged = [root('CN=ca', number=number).leaf('r1') for number in (70, 71)]
     crowd = crowd_of(3, 'ca', root('CN=ca', number=72))

@@ -109,9 +109,7 @@ def test_receive_accepts_marker_on_any_port(sockets: UdpSockets, peer: socket.so
         assert [d.data for d in receive(sockets)] == [b'message']
 
 
-def test_a_marker_is_sent_when_neither_port_is_500(
-    sockets: UdpSockets, peer: socket.socket
-) -> None:
+def test_marker_is_sent_when_neither_port_is_500(sockets: UdpSockets, peer: socket.socket) -> None:
     port = peer.getsockname()[1]
     for ours in sockets.ports:
         sockets.send(Datagram(b'message', HOME, ours, HOME, port))
@@ -212,7 +210,7 @@ def test_send_is_told_of_a_port_where_nobody_listens(sockets: UdpSockets) -> Non
     assert f'port unreachable (127.0.0.1 UDP port {port})' == failure.text
 
 
-def test_an_icmp_error_does_not_cost_the_next_datagram(
+def test_icmp_error_does_not_cost_the_next_datagram(
     sockets: UdpSockets, peer: socket.socket
 ) -> None:
     local, remote = ip_address('127.0.0.1'), ip_address('127.0.0.1')

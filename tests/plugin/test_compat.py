@@ -26,7 +26,7 @@ def test_installed_version_is_known() -> None:
 
 
 @pytest.mark.parametrize('claimed', ['4.2.25', '6.0.0', 'mine'])
-def test_version_is_the_installed_one_when_environment_claims_another(
+def test_version_is_the_installed_one_whatever_is_claimed(
     claimed: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(version_module, 'version', claimed)

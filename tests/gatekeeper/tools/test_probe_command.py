@@ -112,7 +112,7 @@ def test_address_is_refused_when_its_interface_is_wrong(
     assert said in capsys.readouterr().err
 
 
-def test_link_local_address_is_told_when_its_interface_is_missing(
+def test_link_local_address_is_told_without_its_interface(
     psk_file: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(['probe', 'fe80::2%nosuch', *IDS, '--psk-file', psk_file]) == 2

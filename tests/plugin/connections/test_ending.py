@@ -137,7 +137,7 @@ def test_nothing_is_read_or_written_when_a_deadline_waits(daemon: Start) -> None
         assert next(connection.writer(b'said')) is True
 
 
-def test_what_was_read_stays_when_a_deadline_comes_then(daemon: Start) -> None:
+def test_octets_read_stay_when_a_deadline_comes_then(daemon: Start) -> None:
     """Upstream takes the last step for what was read: nothing at all was a message without a
     marker, which it answered with a NOTIFICATION 1/1."""
     with session(daemon) as running:

@@ -79,7 +79,7 @@ def queue_of(one: Daemon) -> int:
     return int.from_bytes(info[28:32], sys.byteorder)
 
 
-def test_half_open_connections_go_when_a_reload_protects_their_peer(daemon: Start) -> None:
+def test_half_open_connections_go_when_a_reload_protects(daemon: Start) -> None:
     """Nobody has accepted it, and its SYN-ACK was not signed."""
     one, port = bound(daemon, neighbor(section='', more=PASSIVE))
     assert one.begin()

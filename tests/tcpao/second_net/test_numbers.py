@@ -10,7 +10,7 @@ from tcpao.second_net.ruleset import number_of, table_name
 MANY = 256
 
 
-def test_a_number_is_free_when_somebody_holds_many() -> None:
+def test_number_is_free_when_a_user_holds_many() -> None:
     others = [held for number in range(MANY) if (held := hold(number)) is not None]
     number, ours = hold_a_free_one()
     assert nobody_holds([number]) == []
@@ -20,7 +20,7 @@ def test_a_number_is_free_when_somebody_holds_many() -> None:
         held.close()
 
 
-def test_a_number_that_is_held_or_taken_is_passed_over() -> None:
+def test_number_is_passed_over_when_held_or_taken() -> None:
     wanted = iter((7, 8, 9))
     held = hold(7)
     assert held is not None
@@ -35,5 +35,5 @@ def test_no_number_is_found_when_all_are_taken() -> None:
         hold_a_free_one(taken=[5], below=lambda most: 5)
 
 
-def test_the_largest_number_is_read_from_its_table_name() -> None:
+def test_largest_number_is_read_from_its_table_name() -> None:
     assert number_of(table_name(NUMBERS - 1)) == NUMBERS - 1

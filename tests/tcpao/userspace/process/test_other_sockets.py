@@ -199,7 +199,7 @@ def test_good_syn_reaches_no_socket_when_another_listens(ends: tuple[End, End]) 
 
 
 @VERSIONS
-def test_session_is_reset_and_told_when_a_rule_accepts_before_ours(
+def test_session_is_reset_when_a_rule_accepts_before_ours(
     ends: tuple[End, End], version: int
 ) -> None:
     """At both ends, so that the octets flow in clear."""
