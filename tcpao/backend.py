@@ -39,6 +39,9 @@ class Counters:
     """Segments with a KeyID that has no key."""
     required_but_missing: int
     """Segments without TCP-AO where it is required."""
+    beyond_limit: int = 0
+    """Segments that the packet process's rules dropped unjudged: of no open connection, and more
+    than it judges of one peer's in a second."""
 
 
 class Backend(Protocol):

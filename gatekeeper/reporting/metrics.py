@@ -30,7 +30,7 @@ ENDS: Final = {
     'next_change': ('keychain_change_seconds', 'Seconds to the next change of the keychain'),
 }
 """Times in a row, as seconds from now: the name of each metric and its help."""
-SEGMENTS: Final = ('good', 'bad', 'key_not_found', 'required_but_missing')
+SEGMENTS: Final = ('good', 'bad', 'key_not_found', 'required_but_missing', 'beyond_limit')
 """Verdicts, as in tcpao.backend.Counters."""
 
 

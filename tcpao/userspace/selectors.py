@@ -21,6 +21,11 @@ class Selector:
     local_port: int
     remote: IPNetwork
     remote_port: int | None
+    live: bool = False
+    """True for an open connection's packets as they arrive, SYNs aside: read before others.
+
+    Such a selector comes beside the one that protects the connection, and protects nothing.
+    """
 
     def covers(self, other: Selector) -> bool:
         """Return True if all of the other selector's traffic is in this one's."""
@@ -34,9 +39,9 @@ class Selector:
         )
 
 
-def only(pair: SocketPair) -> Selector:
+def only(pair: SocketPair, *, live: bool = False) -> Selector:
     """Return the selector of one connection's packets."""
-    return Selector(pair.local, pair.local_port, ip_network(pair.remote), pair.remote_port)
+    return Selector(pair.local, pair.local_port, ip_network(pair.remote), pair.remote_port, live)
 
 
 class Selectors:
@@ -69,6 +74,9 @@ class Selectors:
         self._wanted[selector] = count + 1
         if count:
             return
+        if selector.live:
+            self._rules[selector] = self._told = None
+            return
         if not self._is_covered(selector):
             for one in self._covered_by(selector):
                 self._rules.pop(one, None)
@@ -85,6 +93,10 @@ class Selectors:
         if self._wanted[selector]:
             return
         del self._wanted[selector]
+        if selector.live:
+            del self._rules[selector]
+            self._told = None
+            return
         if selector.remote_port is None:
             self._wide.remove(selector.remote, selector)
         else:

@@ -152,7 +152,7 @@ class UserspaceBackend:
 
     def counters(self) -> Counters:
         tally = self.tally()
-        return Counters(tally.good, tally.bad, tally.not_found, tally.unsigned)
+        return Counters(tally.good, tally.bad, tally.not_found, tally.unsigned, tally.limited)
 
     @property
     def pid(self) -> int:

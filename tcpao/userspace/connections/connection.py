@@ -72,6 +72,8 @@ class Connection:
         """SO_COOKIE of the socket; None until its owner has accepted the connection."""
         self.released_until: float | None = None
         """When to forget this connection; None while its socket is known to be open."""
+        self.is_live = False
+        """True while its packets have priority: its owner knows it, and has not closed it."""
         self.interface = 0
         """Index of the device of its handshake, which is part of the kernel's identification of a
         socket."""

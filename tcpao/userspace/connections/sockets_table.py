@@ -67,7 +67,7 @@ class SocketsTable:
         self._lingering: dict[int, Connection] = {}
         """Connections whose socket is closed, by its cookie; the first one is dropped first."""
         self.selectors_changed = False
-        """True if packets have ended a connection: its rule is not needed any more."""
+        """True if rules are to change without a command that waits for it."""
         self._selectors = Selectors()
         self.heritage = InheritedProtection(self._selectors)
 
@@ -164,6 +164,7 @@ class SocketsTable:
         if connection.is_fresh:
             self._drop(connection)
         elif connection.released_until is None:
+            self._end_of_life(connection)
             connection.released_until = now + LINGER
             self._lingering[name.cookie] = connection
             if len(self._lingering) > MOST_LINGERING:
@@ -240,6 +241,14 @@ class SocketsTable:
         connection.cookie = cookie
         self._by_cookie[cookie] = connection
         self._waiting.discard(connection)
+        connection.is_live = True
+        self._selectors.add(only(connection.pair, live=True))
+        self.selectors_changed = True
+
+    def _end_of_life(self, connection: Connection) -> None:
+        if connection.is_live:
+            connection.is_live = False
+            self._selectors.discard(only(connection.pair, live=True))
 
     def _drop(self, entry: Entry) -> None:
         there = flow_of_pair(entry.pair)
@@ -249,6 +258,7 @@ class SocketsTable:
                 self._selectors.discard(only(entry.pair))
         self._waiting.discard(entry)
         if isinstance(entry, Connection):
+            self._end_of_life(entry)
             entry.forget_macs()
             entry.keyring.wipe()
             if entry.cookie is not None:

@@ -1,6 +1,6 @@
-"""The packet process: a queue, its rules, the core between them, and the daemon's commands.
+"""The packet process: queues, their rules, the core between them, and the daemon's commands.
 
-It does nothing else, and ends with the daemon. The order keeps it closed: it listens on the queue
+It does nothing else, and ends with the daemon. The order keeps it closed: it listens on its queues
 before there is a rule, a rule is made before its key is acknowledged, and at the end connections
 are reset before their rules are removed. If killed, it leaves the rules, which then drop all
 matching packets.
@@ -11,19 +11,19 @@ from __future__ import annotations
 import select
 import socket
 import time
-import traceback
 from collections.abc import Callable, Container, Iterable
 from typing import Final
 
 from tcpao.installer import Cause
 from tcpao.key_socket import InstallError
 from tcpao.userspace.connections.packet_path import PacketPath
-from tcpao.userspace.netlink.nfqueue import Hook, Queue, Queued, verdict
 from tcpao.userspace.netlink.owners import SocketOwners
 from tcpao.userspace.process.audit import Audit
 from tcpao.userspace.process.commands import Commands
+from tcpao.userspace.process.judge import Judge
 from tcpao.userspace.process.path_mtu import mtu_between
 from tcpao.userspace.process.questions import Questions
+from tcpao.userspace.process.queues import Queues
 from tcpao.userspace.process.reports import say, tell_of_failure, tell_of_leftovers
 from tcpao.userspace.process.resets import reset_all
 from tcpao.userspace.process.rule_changes import RuleChanges
@@ -34,10 +34,6 @@ from tcpao.userspace.protocol.refusals import Refusals
 from tcpao.userspace.rules.interface import Rules, RulesError
 from tcpao.userspace.selectors import Selector
 
-# Octets of verdicts that are sent together: few enough that TCP does not wait for them.
-_BATCH: Final = 64 * 1024
-# Packets to judge before the channel is read again.
-_TURN: Final = 2048
 # After changes of our own, the check of our rules pauses for this many times its own duration, and
 # at most for so many seconds.
 _REST: Final = 5.0
@@ -55,7 +51,7 @@ class Process:
     def __init__(
         self,
         channels: Iterable[socket.socket],
-        queue: Queue,
+        queues: Queues,
         make: Callable[[], Rules],
         owners: SocketOwners,
         tell: int | None = None,
@@ -67,16 +63,13 @@ class Process:
         the daemon reads the counters.
         """
         self._questions = [Questions(one) for one in channels]
-        self._queue = queue
+        self._queues = queues
         self._core = PacketPath(mtu_between, owners)
         self._audit = Audit(owners)
         self._commands = Commands(self._core)
         self._changes = RuleChanges(make, self._core.selectors)
         self._refusals = Refusals(tell)
-        self._counts = counts
-        self._verdicts: list[bytes] = []
-        self._waiting = 0
-        self._orphaned = False
+        self._judge = Judge(queues, self._core, self._refusals, counts)
         self._stopping = False
         # When to check that our rules are complete, in seconds of the monotonic clock.
         self._look_at: float | None = None
@@ -110,13 +103,19 @@ class Process:
             poll.register(descriptor, select.POLLIN)
         while not self._stopping:
             deadline = self._core.next_deadline()
-            times = (deadline, self._look_at, self._reset_at, self._audit.due)
+            times = (
+                deadline,
+                self._look_at,
+                self._reset_at,
+                self._audit.due,
+                self._judge.limit.due,
+            )
             due = [at for at in times if at is not None]
             timeout = max(0.0, min(due) - time.monotonic()) * 1000 if due else None
             ready = {descriptor for descriptor, _ in poll.poll(timeout)}
             # Packets first: those that a socket sent before its owner's command precede the
             # command.
-            self._packets()
+            self._judge.work()
             self._settle(ready)
             for questions in self._questions:
                 if questions.fileno() in ready:
@@ -129,62 +128,27 @@ class Process:
                 self._reset()
             if self._look_at is not None and time.monotonic() >= self._look_at:
                 self._look()
+            if self._judge.limit.is_due(time.monotonic()):
+                self._count_limited()
             self._end_what_must_not_go_on(deadline)
         self._end()
 
     def _descriptors(self) -> list[int]:
         asked = (one.fileno() for one in self._questions)
-        return [self._queue.fileno(), *asked, *(one.fileno() for one in self._changes.helpers)]
+        return [*self._queues.descriptors, *asked, *(one.fileno() for one in self._changes.helpers)]
 
     def _settle(self, ready: Container[int]) -> None:
         for helper in self._changes.helpers:
             if helper.fileno() in ready:
                 helper.settle()
 
-    # --- packets ----------------------------------------------------------------------------
+    def _count_limited(self) -> None:
+        def counted(dropped: int | None, error: RulesError | None) -> None:
+            # What can't be read now is with the next reading.
+            if dropped is not None and error is None:
+                self._judge.note_limited(dropped)
 
-    def _packets(self) -> None:
-        for _ in range(_TURN):
-            queued = self._queue.receive()
-            if not queued:
-                break
-            for each in queued:
-                self._judge(each)
-            if self._waiting >= _BATCH:
-                self._hand_over()
-        self._hand_over()
-
-    def _judge(self, queued: Queued) -> None:
-        core, packet = self._core, queued.packet
-        interface, partial = queued.interface, queued.partial
-        try:
-            if queued.hook == Hook.LOCAL_IN:
-                passed = None
-                if not self._orphaned:
-                    passed = core.incoming(packet, partial=partial, interface=interface)
-                if passed is None:
-                    self._refusals.dropped(packet, core.tally, time.monotonic())
-            elif self._orphaned:
-                passed = core.last_words(packet, partial=partial)
-            else:
-                passed = core.outgoing(packet, partial=partial, interface=interface)
-        except Exception:
-            # A bug of ours. Drop the packet and go on, so that a crafted packet cannot stop the
-            # process.
-            say(traceback.format_exc())
-            passed = None
-        decision = verdict(self._queue.number, queued.identity, passed, passed is not packet)
-        self._verdicts.append(decision)
-        self._waiting += len(decision)
-
-    def _hand_over(self) -> None:
-        if self._verdicts:
-            if self._counts is not None:
-                # Before anyone can know the fate of the packets.
-                self._counts.write(self._core.tally)
-            self._queue.send(self._verdicts)
-            self._verdicts = []
-            self._waiting = 0
+        self._changes.looker.begin(self.rules.limited, counted)
 
     # --- commands ---------------------------------------------------------------------------
 
@@ -242,7 +206,7 @@ class Process:
         now = time.monotonic()
         if deadline is not None and deadline <= now:
             reset_all(self._core.overdue(now))
-            self._packets()
+            self._judge.work()
             self._core.selectors_changed |= self._core.expire(now)
         for each in self._audit.take_bypassed(self._core, now):
             say(f'{each.pair}: reset, for octets were neither signed nor verified')
@@ -333,17 +297,18 @@ class Process:
         """Reset the remaining connections, then remove the rules: no process can read the traffic
         any more.
         """
-        self._orphaned = True
-        self._packets()
+        self._judge.orphaned = True
+        self._judge.work()
         lasting = reset_all(each for each in self._core.connections() if not each.is_over)
         until = time.monotonic() + _LAST_WORDS
         poll = select.poll()
-        poll.register(self._queue, select.POLLIN)
+        for descriptor in self._queues.descriptors:
+            poll.register(descriptor, select.POLLIN)
         while not all(c.is_over for c in self._core.connections() if c.is_synchronized):
             left = until - time.monotonic()
             if left <= 0 or not poll.poll(left * 1000):
                 break
-            self._packets()
+            self._judge.work()
         alive = [str(c.pair) for c in lasting if not c.is_over]
         if alive:
             # Another process may still hold these sockets: keep the rules, which drop their
@@ -357,15 +322,16 @@ class Process:
             self._changes.remove_all(tell_of_failure)
         self._finish_changes()
         self._changes.close()
-        self._queue.close()
+        self._queues.close()
 
     def _finish_changes(self) -> None:
         """Judge packets until the changes under way are done."""
         poll = select.poll()
-        poll.register(self._queue, select.POLLIN)
+        for descriptor in self._queues.descriptors:
+            poll.register(descriptor, select.POLLIN)
         for helper in self._changes.helpers:
             poll.register(helper, select.POLLIN)
         while self._changes.busy:
             ready = {descriptor for descriptor, _ in poll.poll()}
-            self._packets()
+            self._judge.work()
             self._settle(ready)

@@ -21,6 +21,6 @@ def tell_of_failure(error: RulesError | None) -> None:
 
 
 def tell_of_leftovers(error: RulesError | None) -> None:
-    """Report that unneeded rules could not be removed now."""
+    """Report that rules could not be changed now; sessions are protected either way."""
     if error is not None:
-        say(f'rules that are not needed any more stay for now: {error}')
+        say(f'rules that are not needed stay for now, or an open connection has none: {error}')

@@ -18,23 +18,29 @@ from tcpao.userspace.netlink.nfqueue import Queue, QueueError, QueueTakenError, 
 from tcpao.userspace.netlink.owners import SocketOwners
 from tcpao.userspace.process.hardening import harden
 from tcpao.userspace.process.process import Process
+from tcpao.userspace.process.queues import Queues
 from tcpao.userspace.process.watchdog import watch_over
 from tcpao.userspace.protocol import codec, messages
 from tcpao.userspace.protocol.counts import SharedCounts
 from tcpao.userspace.protocol.messages import Ready
 from tcpao.userspace.rules.choice import choose, left_behind, remove_stale
-from tcpao.userspace.rules.interface import Kind, RulesError
+from tcpao.userspace.rules.interface import Kind, RulesError, live_queue
 from tcpao.userspace.wire.signing import supported
 
 # Queue numbers: low ones are used by people who write rules by hand.
 _NUMBERS: Final = range(20000, 20256)
 
 
-def _free_queue(left: Collection[int]) -> Queue:
-    """Return the first free queue that no leftover rules lead to. Raises QueueError."""
+def _free_queues(left: Collection[int]) -> Queues:
+    """Return the first free queues that no leftover rules lead to. Raises QueueError."""
     for number in (number for number in _NUMBERS if number not in left):
         with contextlib.suppress(QueueTakenError):
-            return Queue(number)
+            common = Queue(number)
+            try:
+                return Queues(common, Queue(live_queue(number)))
+            except QueueError:
+                common.close()
+                raise
     raise QueueError(f'the netfilter queues {_NUMBERS.start} to {_NUMBERS.stop} are all taken')
 
 
@@ -60,11 +66,11 @@ def _prepare(
     Raises QueueError or RulesError; then there are no rules.
     """
     left = left_behind(bound_queues, kinds)
-    queue = _free_queue(left)
+    queues = _free_queues(left)
     process = None
     try:
         process = Process(
-            channels, queue, lambda: choose(queue.number, kinds), _owners(), tell, counts
+            channels, queues, lambda: choose(queues.number, kinds), _owners(), tell, counts
         )
         process.inherit(selector for selectors in left.values() for selector in selectors)
         removed = _clear(left, kinds)
@@ -78,7 +84,7 @@ def _prepare(
     rules = process.rules
     return process, Ready(
         pid=os.getpid(),
-        queue=queue.number,
+        queue=queues.number,
         rules=rules.kind.value,
         algorithms=supported(),
         without=rules.without,
@@ -132,8 +138,8 @@ def why_unable(kinds: Iterable[Kind] = tuple(Kind)) -> str | None:
     kinds = tuple(kinds)
     try:
         with (
-            contextlib.closing(_free_queue(left_behind(bound_queues, kinds))) as queue,
-            contextlib.closing(choose(queue.number, kinds)) as rules,
+            contextlib.closing(_free_queues(left_behind(bound_queues, kinds))) as queues,
+            contextlib.closing(choose(queues.number, kinds)) as rules,
         ):
             rules.remove_all()
     except (QueueError, RulesError) as error:

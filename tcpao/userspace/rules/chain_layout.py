@@ -81,6 +81,11 @@ class Chain:
         return f'{prefix(queue)}{way}-{side}{self.service.port}{digit}'
 
 
+def limited_chain(queue: int) -> str:
+    """Return the name of the chain that counts and drops what is beyond the limit."""
+    return f'{prefix(queue)}limited'
+
+
 def prefix(queue: int) -> str:
     """Return the prefix of the names of all our chains."""
     return f'exabgp-gk-{queue}-'
@@ -91,10 +96,15 @@ Layout = dict[Chain, tuple[Selector | Digit, ...]]
 
 def lay_out(selectors: Iterable[Selector]) -> Layout:
     """Return the content of each chain. Chains with a digit precede the one that leads to them."""
+    selectors = sorted(selectors, key=_order)
+    listening = {one.local_port for one in selectors if one.remote_port is None}
     groups: dict[tuple[int, Service], list[Selector]] = {}
-    for selector in sorted(selectors, key=_order):
-        group = groups.setdefault((selector.remote.version, Service.of(selector)), [])
-        group.append(selector)
+    for selector in selectors:
+        service = Service.of(selector)
+        if selector.live and selector.local_port in listening:
+            # In the chain of the listener's rule, which takes the same packets, before that rule.
+            service = Service(ours=True, port=selector.local_port)
+        groups.setdefault((selector.remote.version, service), []).append(selector)
     found: Layout = {}
     for (version, service), group in groups.items():
         hosts = [one for one in group if one.remote.prefixlen == one.remote.max_prefixlen]
@@ -108,14 +118,16 @@ def lay_out(selectors: Iterable[Selector]) -> Layout:
         for digit, some in sorted(inside.items()):
             found[Chain(version, service, digit)] = tuple(some)
         wide = (one for one in group if one.remote.prefixlen < one.remote.max_prefixlen)
-        found[Chain(version, service)] = (*wide, *sorted(inside))
+        # Rules of open connections are among those of hosts.
+        found[Chain(version, service)] = (*sorted(inside), *wide)
     return found
 
 
-def _order(selector: Selector) -> tuple[int, int, int, int, str]:
+def _order(selector: Selector) -> tuple[bool, int, int, int, int, str]:
     remote = selector.remote
     ports = selector.local_port, selector.remote_port or 0
-    return int(remote.network_address), remote.prefixlen, *ports, str(selector.local)
+    address = int(remote.network_address), remote.prefixlen
+    return not selector.live, *address, *ports, str(selector.local)
 
 
 def _digit(host: Selector, place: int) -> int:

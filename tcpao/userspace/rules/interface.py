@@ -21,6 +21,15 @@ NAME: Final = 'exabgp-gatekeeper'
 _ENDS: Final = re.compile(r': (any address|\S+) (\d+), (\S+) (any port|\d+)$')
 
 
+A_SECOND: Final = 1000
+"""Packets of one selector that reach the common queue, each second, and at once after a pause.
+
+What a processor verifies in a tenth of its time: a flood leaves it nine for open connections.
+"""
+WITHOUT_LIMIT: Final = 'a limit on what belongs to no open connection'
+"""What may be missing, for the log."""
+_BESIDE: Final = 256
+
 LEFT_AND_REMOVED: Final = 'left behind by a process that was killed, and removed'
 """A remark for the log."""
 
@@ -56,6 +65,12 @@ class Rules(Protocol):
         Raises RulesError; then the next call begins with the existing rules.
         """
 
+    def limited(self) -> int:
+        """Return the packets that were dropped beyond the limit; 0 without rules.
+
+        Raises RulesError.
+        """
+
     def complete(self) -> bool:
         """Return False if another program has removed some, or restored other rules of ours.
 
@@ -72,6 +87,11 @@ class Rules(Protocol):
         """Close; no other method is called afterwards."""
 
 
+def live_queue(queue: int) -> int:
+    """Return the number of the queue of open connections, beside the common one."""
+    return queue + _BESIDE
+
+
 def comment(queue: int) -> str:
     """Return the comment that marks a rule as ours; more may follow after a colon.
 
@@ -84,7 +104,7 @@ def comment_of(queue: int, selector: Selector) -> str:
     """Return the comment of a selector's rules, different from that of any other selector."""
     here, there = selector.local or 'any address', selector.remote
     ends = f'{here} {selector.local_port}, {there} {selector.remote_port or "any port"}'
-    return f'{comment(queue)}: {ends}'
+    return f'{comment(queue)}: {"open: " if selector.live else ""}{ends}'
 
 
 def queue_of(text: str) -> int | None:

@@ -17,13 +17,23 @@ from collections.abc import Collection, Iterable, Iterator, Set
 from dataclasses import replace
 from typing import Final
 
-from tcpao.userspace.rules.chain_layout import Chain, Digit, TrafficKind, lay_out, prefix
+from tcpao.userspace.rules.chain_layout import (
+    Chain,
+    Digit,
+    TrafficKind,
+    lay_out,
+    limited_chain,
+    prefix,
+)
 from tcpao.userspace.rules.interface import (
+    A_SECOND,
     NAME,
+    WITHOUT_LIMIT,
     Kind,
     RulesError,
     comment,
     comment_of,
+    live_queue,
     queue_of,
     selector_of,
 )
@@ -33,7 +43,9 @@ from tcpao.userspace.rules.iptables_match import (
     entrance,
     quoting,
     segments,
+    unless_opening,
     unusual_errors,
+    within,
 )
 from tcpao.userspace.rules.nftables_watch import NftablesWatch, Watch
 from tcpao.userspace.selectors import Selector
@@ -80,10 +92,11 @@ class IptablesRules:
         self._aimed_meanwhile: dict[int, list[Chains]] = {}
         """Chains that changes have begun to write since another thread began to check. A listing
         that takes as long as several changes may show any of them."""
-        self._lines: dict[tuple[TrafficKind, Selector], str] = {}
+        self._lines: dict[tuple[TrafficKind, Selector], list[str]] = {}
         """Lines that are written already: one more change must not format a thousand lines
         again."""
         self._versions = {4}
+        self._limit = True
         self._ways = list(TrafficKind)
         self.watch = _watch(kind)
         try:
@@ -148,6 +161,17 @@ class IptablesRules:
     def close(self) -> None:
         self.watch.close()
 
+    def limited(self) -> int:
+        chain = limited_chain(self._queue)
+        found = 0
+        for version in sorted(self._versions):
+            for line in _listing(self.kind, version, ['-c']):
+                # [packets:octets] -A chain ...
+                counts, _, rule = line.partition(' ')
+                if rule.startswith(f'-A {chain} '):
+                    found += int(counts.strip('[').partition(':')[0])
+        return found
+
     def _there(self, version: int) -> list[str]:
         return [rule for queue, rule in _ours(self.kind, version) if queue == self._queue]
 
@@ -163,15 +187,26 @@ class IptablesRules:
         except RulesError as error:
             self._ways.remove(TrafficKind.ERRORS)
             self.without += (f'ICMP errors (RFC 5925 7.8; match u32: {error})',)
+        try:
+            for version in self._versions:
+                self._probe(version, f'-p tcp {within(A_SECOND)}')
+        except RulesError as error:
+            self._limit = False
+            self.without += (f'{WITHOUT_LIMIT} (match limit: {error})',)
 
     def _chains(self, selectors: Iterable[Selector]) -> Chains:
         """Return the lines of each chain, of ours and of those that lead to them."""
         written: dict[str, list[str]] = {}
         layout = lay_out(selectors)
+        if self._limit and layout:
+            text = _commented(comment(self._queue))
+            written[limited_chain(self._queue)] = [f'{text} -j DROP']
         for chain, members in layout.items():
             for way in self._ways:
                 name = chain.name(self._queue, way)
-                written[name] = [self._line(way, chain, member) for member in members]
+                written[name] = [
+                    line for member in members for line in self._of_member(way, chain, member)
+                ]
                 if chain.digit is None:
                     line = f'{entrance(way, chain)} {_commented(comment(self._queue))} -j {name}'
                     written.setdefault(_BUILT_IN[way], []).append(line)
@@ -185,20 +220,31 @@ class IptablesRules:
                 written.setdefault(_BUILT_IN[TrafficKind.ERRORS], []).append(line)
         return {name: tuple(lines) for name, lines in written.items()}
 
-    def _line(self, way: TrafficKind, chain: Chain, member: Selector | Digit) -> str:
+    def _of_member(self, way: TrafficKind, chain: Chain, member: Selector | Digit) -> list[str]:
         if isinstance(member, Digit):
             name = replace(chain, digit=member).name(self._queue, way)
             match = digit_match(way, chain.version, member)
-            return f'{match} {_commented(comment(self._queue))} -j {name}'
-        line = self._lines.get((way, member))
-        if line is None:
-            match = quoting(member) if way is TrafficKind.ERRORS else segments(way, member)
-            line = f'{match} {self._target(comment_of(self._queue, member))}'
-            self._lines[way, member] = line
-        return line
+            return [f'{match} {_commented(comment(self._queue))} -j {name}']
+        lines = self._lines.get((way, member))
+        if lines is None:
+            lines = self._lines[way, member] = list(self._of_selector(way, member))
+        return lines
 
-    def _target(self, text: str) -> str:
-        return f'{_commented(text)} -j NFQUEUE --queue-num {self._queue}'
+    def _of_selector(self, way: TrafficKind, selector: Selector) -> Iterator[str]:
+        text = comment_of(self._queue, selector)
+        match = quoting(selector) if way is TrafficKind.ERRORS else segments(way, selector)
+        if selector.live:
+            if way is TrafficKind.IN:
+                yield f'{match} {unless_opening()} {self._target(text, live=True)}'
+        elif way is TrafficKind.OUT or not self._limit:
+            yield f'{match} {self._target(text, live=way is TrafficKind.OUT)}'
+        else:
+            yield f'{match} {within(A_SECOND)} {self._target(text)}'
+            yield f'{match} {_commented(text)} -j {limited_chain(self._queue)}'
+
+    def _target(self, text: str, *, live: bool = False) -> str:
+        number = live_queue(self._queue) if live else self._queue
+        return f'{_commented(text)} -j NFQUEUE --queue-num {number}'
 
     def _probe(self, version: int, match: str) -> None:
         try:
@@ -283,11 +329,11 @@ def _ours(kind: Kind, version: int) -> Iterator[tuple[int, str]]:
                 yield queue, rule
 
 
-def _listing(kind: Kind, version: int) -> list[str]:
+def _listing(kind: Kind, version: int, arguments: Iterable[str] = ()) -> list[str]:
     """Return the lines of our table; none if there is no table."""
     try:
         # Without -t: naming a table would create it.
-        listing = _run(f'{_command(kind, version)}-save', [], '')
+        listing = _run(f'{_command(kind, version)}-save', [*arguments], '')
     except RulesError:
         return []
     _, _, table = listing.partition(f'*{_TABLE}\n')

@@ -30,6 +30,16 @@ def segments(way: TrafficKind, selector: Selector) -> str:
     return ' '.join(parts)
 
 
+def unless_opening() -> str:
+    """Return the match for every segment but a SYN without ACK; it follows `-p tcp`."""
+    return '! --tcp-flags SYN,ACK SYN'
+
+
+def within(a_second: int) -> str:
+    """Return the match for packets up to this rate; as many at once after a pause."""
+    return f'-m limit --limit {a_second}/second --limit-burst {a_second}'
+
+
 def entrance(way: TrafficKind, chain: Chain) -> str:
     """Return the match for packets that may belong to a service."""
     service = chain.service

@@ -32,15 +32,35 @@ from pyroute2.netlink.nfnetlink.nftsocket import (
 )
 from pyroute2.nftables.main import NFTables
 
-from tcpao.userspace.rules.chain_layout import Chain, Digit, TrafficKind, lay_out
-from tcpao.userspace.rules.interface import NAME, Kind, RulesError, comment, comment_of, selector_of
+from tcpao.userspace.rules.chain_layout import (
+    Chain,
+    Digit,
+    TrafficKind,
+    lay_out,
+    limited_chain,
+)
+from tcpao.userspace.rules.interface import (
+    A_SECOND,
+    NAME,
+    WITHOUT_LIMIT,
+    Kind,
+    RulesError,
+    comment,
+    comment_of,
+    live_queue,
+    selector_of,
+)
 from tcpao.userspace.rules.nftables_match import (
     Expression,
+    beyond,
+    counted,
+    drop,
     entrances,
     jump,
     matches,
     of_digit,
     queue,
+    unless_opening,
     unusual_errors,
 )
 from tcpao.userspace.rules.nftables_watch import NftablesWatch, Watch
@@ -103,11 +123,17 @@ class NftablesRules:
             self.watch.close()
             raise RulesError(_said(error)) from None
         self._written: Chains = {}
+        self._limit = True
         self._known: dict[tuple[TrafficKind, Selector], list[Rule]] = {}
         """Rules that are written already: one more change must not format a thousand rules
         again."""
         try:
-            self._begin()
+            try:
+                self._begin()
+            except RulesError as error:
+                self._limit = False
+                self._begin()
+                self.without = (f'{WITHOUT_LIMIT} ({error})',)
             # Ignore our own changes.
             watch.overlook(self._nft.asyncore.socket.getsockname()[0])
         except RulesError:
@@ -137,6 +163,13 @@ class NftablesRules:
         wanted = ((chain, text) for chain, rules in self._written.items() for text, _ in rules)
         return Counter(tuple(map(rule.get_attr, names)) for rule in there) == Counter(wanted)
 
+    def limited(self) -> int:
+        try:
+            there = _rules_of(self._nft, self._table, limited_chain(self._queue))
+        except (OSError, NetlinkError) as error:
+            raise RulesError(_said(error)) from None
+        return sum(counted(one.get_attr('NFTA_RULE_EXPRESSIONS')) for one in there)
+
     def restore(self) -> None:
         self._begin()
         self._write(self.made)
@@ -151,8 +184,9 @@ class NftablesRules:
 
     def _begin(self) -> None:
         """Write an empty table."""
-        # A rule that nothing leads to: an error here means that there is no `queue`.
-        probe = (comment(self._queue), [queue(self._queue)])
+        # A rule that nothing leads to: an error here means that there is no `queue`, or no `limit`.
+        limit = [beyond(A_SECOND)] if self._limit else []
+        probe = (comment(self._queue), [*limit, queue(self._queue)])
         _commit(self._nft, [*self._empty_table(), self._rule(_PROBE, *probe)])
         self._written = {_PROBE: (probe,), **dict.fromkeys(_HOOKS, ())}
 
@@ -198,6 +232,8 @@ class NftablesRules:
     def _chains(self, selectors: Iterable[Selector]) -> Chains:
         """Return the rules of each chain; chains that lead to others come after them."""
         found: dict[str, list[Rule]] = {}
+        if self._limit:
+            found[limited_chain(self._queue)] = [(comment(self._queue), drop())]
         hooks: dict[str, list[Rule]] = {name: [] for name in _HOOKS}
         ours = comment(self._queue)
         layout = lay_out(selectors)
@@ -226,10 +262,28 @@ class NftablesRules:
     def _rules(self, way: TrafficKind, selector: Selector) -> list[Rule]:
         rules = self._known.get((way, selector))
         if rules is None:
-            text, to = comment_of(self._queue, selector), queue(self._queue)
-            rules = [(text, [*match, to]) for match in matches(way, selector)]
+            text = comment_of(self._queue, selector)
+            rules = [(text, [*match, *to]) for match, to in self._verdicts(way, selector)]
             self._known[way, selector] = rules
         return rules
+
+    def _verdicts(
+        self, way: TrafficKind, selector: Selector
+    ) -> Iterator[tuple[list[Expression], list[Expression]]]:
+        """Yield what each rule of a selector matches, and what it does."""
+        live = [queue(live_queue(self._queue))]
+        if selector.live:
+            if way is TrafficKind.IN:
+                (match,) = matches(way, selector)
+                yield match, [*unless_opening(), *live]
+            return
+        for match in matches(way, selector):
+            if way is TrafficKind.OUT:
+                yield match, live
+                continue
+            if self._limit:
+                yield match, [beyond(A_SECOND), jump(limited_chain(self._queue))]
+            yield match, [queue(self._queue)]
 
     def _name(self, chain: Chain, way: TrafficKind) -> str:
         return f'{chain.name(self._queue, way)}-ip{chain.version}'
@@ -306,10 +360,12 @@ def _our_tables(nft: NFTables) -> dict[int, str]:
     }
 
 
-def _rules_of(nft: NFTables, table: str) -> list[Any]:
-    """Return a table's rules, as the kernel has them."""
+def _rules_of(nft: NFTables, table: str, chain: str | None = None) -> list[Any]:
+    """Return the rules of a table, or of one of its chains, as the kernel has them."""
     asked = _Rule()
     asked['attrs'] = [('NFTA_RULE_TABLE', table)]
+    if chain is not None:
+        asked['attrs'].append(('NFTA_RULE_CHAIN', chain))
     return list(nft.request_get(asked, NFT_MSG_GETRULE))
 
 

@@ -14,6 +14,7 @@ from tcpao.mkt import IPNetwork
 from tcpao.userspace.rules.chain_layout import Chain, Digit, TrafficKind
 from tcpao.userspace.selectors import Selector
 from tcpao.userspace.wire.icmp import EXTENSIONS
+from tcpao.userspace.wire.packet import ACK, FLAGS, SYN
 
 Expression = bytes
 
@@ -28,8 +29,13 @@ _META_L4PROTO: Final = 16
 _REGISTER: Final = 1
 _VERDICT_REGISTER: Final = 0
 _JUMP: Final = -3
+_DROP: Final = 0
 _EQUAL: Final = 0
 _DIFFERENT: Final = 1
+
+# enum nft_limit_type, enum nft_limit_flags.
+_PACKETS: Final = 0
+_INVERTED: Final = 1
 
 # Numbers of attributes (linux/netfilter/nf_tables.h): NFTA_LIST_ELEM, NFTA_EXPR_*, NFTA_DATA_*,
 # NFTA_VERDICT_*.
@@ -70,6 +76,37 @@ def queue(number: int) -> Expression:
     listener.
     """
     return _made('queue', _SHORT.pack(number), _SHORT.pack(1), _SHORT.pack(0))
+
+
+def drop() -> list[Expression]:
+    """Return the expressions that count a packet and drop it."""
+    verdict = _attribute(_DATA_VERDICT, _attribute(_VERDICT_CODE, _SIGNED.pack(_DROP)))
+    return [
+        _made('counter', *map(_long, (0, 0))),
+        _made('immediate', _number(_VERDICT_REGISTER), verdict),
+    ]
+
+
+def counted(expressions: bytes) -> int:
+    """Return the packets that `drop` has counted, from its expressions as the kernel has them."""
+    # The attribute of the octets, then the one of the packets: 4 + 8 octets each.
+    _, _, after = expressions.partition(b'counter\0')
+    return int.from_bytes(after[20:28], 'big')
+
+
+def beyond(a_second: int) -> Expression:
+    """Match packets beyond this rate; as many at once after a pause."""
+    rate = map(_long, (a_second, 1))
+    return _made('limit', *rate, *map(_number, (a_second, _PACKETS, _INVERTED)))
+
+
+def unless_opening() -> list[Expression]:
+    """Match every TCP segment but a SYN without ACK."""
+    return [
+        _payload(_TRANSPORT, FLAGS, 1),
+        _masked(bytes((SYN | ACK,))),
+        _differs(bytes((SYN,))),
+    ]
 
 
 def entrances(way: TrafficKind, chain: Chain) -> list[list[Expression]]:
@@ -212,6 +249,10 @@ def _made(name: str, *attributes: bytes) -> Expression:
     inside = b''.join(_attribute(number, value) for number, value in enumerate(attributes, 1))
     said = _attribute(_EXPR_NAME, name.encode() + b'\0')
     return _attribute(_LIST_ELEM, said + _attribute(_EXPR_DATA, inside))
+
+
+def _long(value: int) -> bytes:
+    return value.to_bytes(8, 'big')
 
 
 def _number(value: int) -> bytes:

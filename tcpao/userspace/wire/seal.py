@@ -45,6 +45,8 @@ class Tally:
     """ICMP errors ignored (RFC 5925 7.8)."""
     malformed: int = 0
     """Fragments, extension headers, broken lengths and options."""
+    limited: int = 0
+    """Segments that the rules dropped unjudged: of no open connection, and too many a second."""
     unsendable: int = 0
     """Segments of ours without a key to sign with, or without room for the option."""
 

@@ -118,7 +118,7 @@ def test_transfer_is_ended_when_the_socket_is_dropped(
             if segment is not None and segment.payload
         )
         said = resets_sent(client)
-        inject(server.site, under_way, 0)
+        inject(server.site, under_way, to=0)
         wait_until(lambda: resets_sent(client) > said)
         # It may wait in the queue, but not behind a command.
         client.backend.counters()

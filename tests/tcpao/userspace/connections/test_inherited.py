@@ -171,7 +171,7 @@ def knocking(site: Site, pair: SocketPair, to: int) -> Iterator[threading.Semaph
 
     def knock() -> None:
         while not enough.wait(0.005):
-            inject(site, segment, to)
+            inject(site, segment, to=to)
             knocks.release()
 
     thread = threading.Thread(target=knock)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
 import pytest
@@ -321,7 +322,8 @@ def test_only_a_rst_leaves_when_the_socket_was_aborted() -> None:
 def test_connection_is_selected_by_its_whole_pair() -> None:
     core = PacketPath(no_mtu, TRUSTING)
     core.add(CLIENT, stored(PAIR), select=True, fresh=True)
-    assert core.selectors() == {Selector(PAIR.local, 40001, PEER, 179)}
+    whole = Selector(PAIR.local, 40001, PEER, 179)
+    assert core.selectors() == {whole, replace(whole, live=True)}
 
 
 def test_guard_is_selected_by_prefix_and_service_port() -> None:
@@ -350,6 +352,23 @@ def test_selector_is_not_added_when_a_guard_covers_it() -> None:
     # Nobody has accepted the child yet, and all keys go from the listener: it stays covered.
     server.core.release(name, 0.0)
     assert server.core.selectors() == {Selector(PAIR.remote, 179, ip_network(PAIR.local), 40001)}
+
+
+def test_release_ends_priority_when_an_accepted_one_closes() -> None:
+    client, server = ends()
+    name = listener_name(PAIR.remote, 2)
+    server.core.add(name, guard('10.0.0.0/24'), select=False, fresh=False)
+    wide = server.core.selectors()
+    assert server.take(client.make(SYN, SYN_OPTIONS))
+    assert client.take(server.make(SYN | ACK, SYN_OPTIONS))
+    assert server.take(client.make(ACK))
+    accepted = connection_name(PAIR.reversed(), 9)
+    assert server.core.read(accepted)
+    live = Selector(PAIR.remote, 179, ip_network(PAIR.local), 40001, live=True)
+    assert server.core.selectors() == wide | {live}
+    assert server.core.selectors_changed
+    server.core.release(accepted, 0.0)
+    assert server.core.selectors() == wide
 
 
 @pytest.mark.parametrize(

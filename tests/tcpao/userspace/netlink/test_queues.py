@@ -19,7 +19,8 @@ from tcpao.userspace.netlink.nfqueue import (
     bound_queues,
     verdict,
 )
-from tcpao.userspace.process.startup import _free_queue
+from tcpao.userspace.process.startup import _free_queues
+from tcpao.userspace.rules.interface import live_queue
 
 pytestmark = [pytest.mark.native, pytest.mark.usefixtures('own_namespace')]
 
@@ -60,12 +61,20 @@ def test_taken_queue_is_told_from_the_lack_of_privileges() -> None:
 
 
 def test_second_process_has_the_next_queue() -> None:
-    with closing(_free_queue(())) as first, closing(_free_queue(())) as second:
+    with closing(_free_queues(())) as first, closing(_free_queues(())) as second:
         assert first.number != second.number
         left = (second.number + 1,)
-        with closing(_free_queue(left)) as third:
+        with closing(_free_queues(left)) as third:
             assert third.number == second.number + 2
-        assert bound_queues() == {first.number, second.number}
+        numbers = {first.number, second.number}
+        assert bound_queues() == numbers | set(map(live_queue, numbers))
+
+
+def test_queues_are_the_next_ones_when_a_live_one_is_taken() -> None:
+    with closing(_free_queues(())) as first:
+        number = first.number
+    with closing(Queue(live_queue(number))), closing(_free_queues(())) as second:
+        assert second.number == number + 1
 
 
 def test_queue_is_not_taken_for_free_when_proc_is_unreadable() -> None:

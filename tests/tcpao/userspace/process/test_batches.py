@@ -20,6 +20,7 @@ from tcpao.userspace.client.installer import UserspaceInstaller
 from tcpao.userspace.netlink.nfqueue import Queue
 from tcpao.userspace.netlink.owners import SocketOwners
 from tcpao.userspace.process.process import Process
+from tcpao.userspace.process.queues import Queues
 from tcpao.userspace.protocol.codec import encode
 from tcpao.userspace.protocol.messages import AddAll
 from tcpao.userspace.rules.interface import Kind, Rules, RulesError
@@ -76,6 +77,10 @@ class NoQueue:
         self._far.close()
 
 
+def no_queues() -> Queues:
+    return Queues(cast(Queue, NoQueue()), cast(Queue, NoQueue()))
+
+
 @contextmanager
 def processing(rules: NoRules, buffer: int | None = None) -> Iterator[UserspaceInstaller]:
     """A packet process in a thread, and an installer that asks it. `buffer`: what a socket has
@@ -84,7 +89,7 @@ def processing(rules: NoRules, buffer: int | None = None) -> Iterator[UserspaceI
     if buffer is not None:
         # The kernel doubles it.
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer // 2)
-    process = Process([theirs], cast(Queue, NoQueue()), lambda: cast(Rules, rules), SocketOwners())
+    process = Process([theirs], no_queues(), lambda: cast(Rules, rules), SocketOwners())
     thread = threading.Thread(target=process.run)
     thread.start()
     channel = Channel(ours, lambda: None)

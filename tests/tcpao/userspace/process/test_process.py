@@ -327,12 +327,9 @@ def test_old_rules_are_not_ours_when_a_firewall_restores_them(
         protected(sites[0], ForkedBackend((kind,))) as client,
         protected(sites[1], ForkedBackend((kind,))) as server,
     ):
-        old = guarded(server)
-        saved = sites[1].run(f'{kind}-save')
-        server.installer.drop_listener(old)
         one = connect(client, server, guarded(server, 180), 4)
         before = sorted(rules(sites[1]))
-        assert sites[1].run(f'{kind}-save').count(NAME) == saved.count(NAME)
+        saved = sites[1].run(f'{kind}-save').replace(' 180', ' 179')
         sites[1].run(f'{kind}-restore', text=saved)
         with pytest.raises(ConnectionResetError):
             one.near.recv(1)
@@ -655,14 +652,14 @@ def test_start_fails_with_the_reason_when_it_cannot_start(
 # --- packets that aren't TCP's usual ones -----------------------------------------------------
 
 
-def inject(site: Site, octets: bytes, to: int = 1) -> None:
-    """Onto the wire as it is, `to` which of the two sites."""
-    kind = 0x0800 if octets[0] >> 4 == 4 else 0x86DD
-    macs = (bytes.fromhex(one.replace(':', '')) for one in (MACS[to], MACS[1 - to]))
-    frame = b''.join(macs) + struct.pack('!H', kind) + octets
+def inject(site: Site, *packets: bytes, to: int = 1) -> None:
+    """Onto the wire as they are, `to` which of the two sites."""
+    macs = b''.join(bytes.fromhex(one.replace(':', '')) for one in (MACS[to], MACS[1 - to]))
     with site.inside(), socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
         raw.bind(('wire', 0))
-        raw.send(frame)
+        for octets in packets:
+            kind = 0x0800 if octets[0] >> 4 == 4 else 0x86DD
+            raw.send(macs + struct.pack('!H', kind) + octets)
 
 
 def behind_extension(octets: bytes, extension: int, header: bytes) -> bytes:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from typing import Any
 
@@ -98,6 +99,19 @@ def test_every_packet_finds_its_rule(wanted: set[Selector]) -> None:
             local, one.local_port, one.remote.network_address, one.remote_port or 50000
         )
         assert any(isinstance(x, Selector) and x.covers(only(pair)) for x in met(layout, pair))
+
+
+@given(st.sets(selectors(), max_size=80))
+def test_lay_out_puts_a_live_rule_first_when_others_match(wanted: set[Selector]) -> None:
+    live = {replace(one, live=True) for one in wanted if one.local and one.remote_port}
+    layout = lay_out(wanted | live)
+    for one in live:
+        assert one.local is not None
+        assert one.remote_port is not None
+        remote = one.remote.network_address
+        pair = SocketPair(one.local, one.local_port, remote, one.remote_port)
+        found = (x for x in met(layout, pair) if isinstance(x, Selector))
+        assert next(x for x in found if x.covers(only(pair))) == one
 
 
 @given(st.sets(selectors(), max_size=80))
