@@ -10,8 +10,6 @@ table `filter` examines them. ICMP errors that quote a protected connection are 
 
 from __future__ import annotations
 
-import os
-import subprocess
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Set
 from dataclasses import replace
@@ -37,8 +35,18 @@ from tcpao.userspace.rules.interface import (
     queue_of,
     selector_of,
 )
-from tcpao.userspace.rules.iptables_lock_watch import LOCK_FILE, LockWatch
+from tcpao.userspace.rules.iptables_command import (
+    LONG,
+    PREFIX,
+    SOON,
+    TABLE,
+    command_of,
+    restore,
+    run,
+)
+from tcpao.userspace.rules.iptables_lock_watch import LockWatch
 from tcpao.userspace.rules.iptables_match import (
+    commented,
     digit_match,
     entrance,
     quoting,
@@ -50,27 +58,13 @@ from tcpao.userspace.rules.iptables_match import (
 from tcpao.userspace.rules.nftables_watch import NftablesWatch, Watch
 from tcpao.userspace.selectors import Selector
 
-_PREFIX: Final = {4: 'iptables', 6: 'ip6tables'}
 _PROBE_CHAIN: Final = f'{NAME}-probe'
-# Seconds that a command waits for the xtables lock. A change of keys fails soon, since the daemon
-# waits for it during a load; restoring or removing rules is worth a longer wait.
-_SOON: Final = 2
-_LONG: Final = 20
-_PATIENCE: Final = 30.0
-_TABLE: Final = 'mangle'
 _BUILT_IN: Final = {TrafficKind.IN: 'INPUT', TrafficKind.ERRORS: 'INPUT', TrafficKind.OUT: 'OUTPUT'}
 # A line that differs from every rule of ours.
 _ANYTHING: Final = ''
 
 Chains = dict[str, tuple[str, ...]]
 """Rules by chain."""
-
-# Daemons often have no /usr/sbin in their path.
-_ENVIRONMENT: Final = {
-    'PATH': f'{os.environ.get("PATH", "")}:/usr/sbin:/sbin',
-    'LC_ALL': 'C',
-    'XTABLES_LOCKFILE': LOCK_FILE,
-}
 
 
 class IptablesRules:
@@ -123,7 +117,7 @@ class IptablesRules:
                 self._aimed_meanwhile.get(version, []).append(chains)
                 try:
                     lines = _difference(self._written.get(version, {}), chains)
-                    _restore(self.kind, version, lines, patience=_SOON if wanted else _LONG)
+                    restore(self.kind, version, lines, patience=SOON if wanted else LONG)
                     self._written[version] = chains
                 finally:
                     del self._aimed[version]
@@ -153,7 +147,7 @@ class IptablesRules:
             # Written again, whatever is there.
             anew = _difference(dict.fromkeys(there, (_ANYTHING,)), chains)
             lines = [*(f'-D {rule}' for rule in entrances), *anew]
-            _restore(self.kind, version, lines)
+            restore(self.kind, version, lines)
 
     def remove_all(self) -> None:
         self.change(frozenset())
@@ -199,7 +193,7 @@ class IptablesRules:
         written: dict[str, list[str]] = {}
         layout = lay_out(selectors)
         if self._limit and layout:
-            text = _commented(comment(self._queue))
+            text = commented(comment(self._queue))
             written[limited_chain(self._queue)] = [f'{text} -j DROP']
         for chain, members in layout.items():
             for way in self._ways:
@@ -208,7 +202,7 @@ class IptablesRules:
                     line for member in members for line in self._of_member(way, chain, member)
                 ]
                 if chain.digit is None:
-                    line = f'{entrance(way, chain)} {_commented(comment(self._queue))} -j {name}'
+                    line = f'{entrance(way, chain)} {commented(comment(self._queue))} -j {name}'
                     written.setdefault(_BUILT_IN[way], []).append(line)
         if TrafficKind.ERRORS in self._ways:
             ours = comment(self._queue)
@@ -216,7 +210,7 @@ class IptablesRules:
             for version in sorted({chain.version for chain in layout}):
                 # In a chain of our own: every line of ours is in one, or leads to one.
                 written[name] = [self._target(ours)]
-                line = f'{unusual_errors(version)} {_commented(ours)} -j {name}'
+                line = f'{unusual_errors(version)} {commented(ours)} -j {name}'
                 written.setdefault(_BUILT_IN[TrafficKind.ERRORS], []).append(line)
         return {name: tuple(lines) for name, lines in written.items()}
 
@@ -224,7 +218,7 @@ class IptablesRules:
         if isinstance(member, Digit):
             name = replace(chain, digit=member).name(self._queue, way)
             match = digit_match(way, chain.version, member)
-            return [f'{match} {_commented(comment(self._queue))} -j {name}']
+            return [f'{match} {commented(comment(self._queue))} -j {name}']
         lines = self._lines.get((way, member))
         if lines is None:
             lines = self._lines[way, member] = list(self._of_selector(way, member))
@@ -240,32 +234,28 @@ class IptablesRules:
             yield f'{match} {self._target(text, live=way is TrafficKind.OUT)}'
         else:
             yield f'{match} {within(A_SECOND)} {self._target(text)}'
-            yield f'{match} {_commented(text)} -j {limited_chain(self._queue)}'
+            yield f'{match} {commented(text)} -j {limited_chain(self._queue)}'
 
     def _target(self, text: str, *, live: bool = False) -> str:
         number = live_queue(self._queue) if live else self._queue
-        return f'{_commented(text)} -j NFQUEUE --queue-num {number}'
+        return f'{commented(text)} -j NFQUEUE --queue-num {number}'
 
     def _probe(self, version: int, match: str) -> None:
         try:
-            _restore(
+            restore(
                 self.kind,
                 version,
                 [f'-A {_PROBE_CHAIN} {match} {self._target(comment(self._queue))}'],
                 chain=_PROBE_CHAIN,
             )
         finally:
-            _restore(self.kind, version, [f'-X {_PROBE_CHAIN}'], chain=_PROBE_CHAIN)
-
-
-def _commented(text: str) -> str:
-    return f'-m comment --comment "{text}"'
+            restore(self.kind, version, [f'-X {_PROBE_CHAIN}'], chain=_PROBE_CHAIN)
 
 
 def listed(kind: Kind) -> dict[int, set[Selector]]:
     """Return the queues of all rules of ours that this variant shows, and the traffic of each."""
     found: dict[int, set[Selector]] = {}
-    for version in _PREFIX:
+    for version in PREFIX:
         for queue, rule in _ours(kind, version):
             selector = selector_of(_name(rule)[1])
             found.setdefault(queue, set()).update({selector} if selector is not None else ())
@@ -275,16 +265,16 @@ def listed(kind: Kind) -> dict[int, set[Selector]]:
 def remove_queues(kind: Kind, queues: Collection[int]) -> list[str]:
     """Remove our rules that lead to these queues; see `choice.remove_stale`."""
     found = []
-    for version in _PREFIX:
+    for version in PREFIX:
         rules = [(queue, rule) for queue, rule in _ours(kind, version) if queue in queues]
         chains = [name for queue in queues for name in _our_chains(kind, version, queue)]
         if rules or chains:
             others = [rule for _, rule in rules if rule.split()[0] not in chains]
             lines = [f'-D {rule}' for rule in others]
             lines += [f'-{act} {name}' for act in 'FX' for name in chains]
-            _restore(kind, version, lines)
+            restore(kind, version, lines)
         for queue, count in sorted(Counter(queue for queue, _ in rules).items()):
-            found.append(f'{count} rules of {_command(kind, version)} to queue {queue}')
+            found.append(f'{count} rules of {command_of(kind, version)} to queue {queue}')
     return found
 
 
@@ -333,10 +323,10 @@ def _listing(kind: Kind, version: int, arguments: Iterable[str] = ()) -> list[st
     """Return the lines of our table; none if there is no table."""
     try:
         # Without -t: naming a table would create it.
-        listing = _run(f'{_command(kind, version)}-save', [*arguments], '')
+        listing = run(f'{command_of(kind, version)}-save', [*arguments], '')
     except RulesError:
         return []
-    _, _, table = listing.partition(f'*{_TABLE}\n')
+    _, _, table = listing.partition(f'*{TABLE}\n')
     return table.partition('COMMIT\n')[0].splitlines()
 
 
@@ -347,47 +337,12 @@ def _name(rule: str) -> tuple[str, str]:
     return rule.split(maxsplit=1)[0], rule.split('"')[quotes + 1]
 
 
-def _command(kind: Kind, version: int) -> str:
-    return kind.value.replace('iptables', _PREFIX[version])
-
-
 def _watch(kind: Kind) -> Watch:
-    version = _run(kind.value, ['--version'], '')
+    version = run(kind.value, ['--version'], '')
     try:
         # Before 1.8 there was only this variant, and the version did not name it.
-        return NftablesWatch({_TABLE}) if 'nf_tables' in version else LockWatch()
+        return NftablesWatch({TABLE}) if 'nf_tables' in version else LockWatch()
     except OSError as error:
         raise RulesError(
             f'it cannot be noticed when a firewall removes our rules: {error}'
         ) from None
-
-
-def _restore(
-    kind: Kind, version: int, lines: Iterable[str], chain: str | None = None, patience: int = _LONG
-) -> None:
-    made = [f':{chain} - [0:0]'] if chain is not None else []
-    text = '\n'.join([f'*{_TABLE}', *made, *lines, 'COMMIT', ''])
-    _run(f'{_command(kind, version)}-restore', ['--noflush', '-w', str(patience)], text)
-
-
-def _run(command: str, arguments: list[str], text: str) -> str:
-    try:
-        done = subprocess.run(
-            [command, *arguments],
-            input=text,
-            capture_output=True,
-            text=True,
-            timeout=_PATIENCE,
-            env=_ENVIRONMENT,
-            check=False,
-        )
-    except FileNotFoundError:
-        raise RulesError(f'{command} is not installed') from None
-    except OSError as error:
-        raise RulesError(f'{command} cannot be run: {error.strerror}') from None
-    except subprocess.TimeoutExpired:
-        raise RulesError(f'{command} did not end within {_PATIENCE:g} s') from None
-    if done.returncode:
-        said = ' '.join(line for line in done.stderr.splitlines() if line.strip())
-        raise RulesError(f'{command} said: {said[:300] or done.returncode}')
-    return done.stdout

@@ -16,6 +16,11 @@ from tcpao.userspace.selectors import Selector
 from tcpao.userspace.wire.icmp import EXTENSIONS
 
 
+def commented(text: str) -> str:
+    """Return the match that adds a comment to a rule, and matches everything."""
+    return f'-m comment --comment "{text}"'
+
+
 def segments(way: TrafficKind, selector: Selector) -> str:
     """Return the match for TCP from the peer, or to it."""
     incoming = way is TrafficKind.IN

@@ -15,19 +15,14 @@ from contextlib import closing, suppress
 from dataclasses import replace
 from typing import Any, Final
 
-from pyroute2.netlink import NLM_F_ACK, NLM_F_CREATE, NLM_F_REQUEST
 from pyroute2.netlink.exceptions import NetlinkError
-from pyroute2.netlink.nfnetlink import NFNL_SUBSYS_NFTABLES, nfgen_msg
 from pyroute2.netlink.nfnetlink.nftsocket import (
     NFT_MSG_DELCHAIN,
     NFT_MSG_DELRULE,
-    NFT_MSG_DELTABLE,
-    NFT_MSG_GETRULE,
     NFT_MSG_NEWCHAIN,
     NFT_MSG_NEWRULE,
     NFT_MSG_NEWTABLE,
     nft_chain_msg,
-    nft_rule_msg,
     nft_table_msg,
 )
 from pyroute2.nftables.main import NFTables
@@ -63,11 +58,19 @@ from tcpao.userspace.rules.nftables_match import (
     unless_opening,
     unusual_errors,
 )
+from tcpao.userspace.rules.nftables_netlink import (
+    Message,
+    RuleMessage,
+    commit,
+    message,
+    nftables_socket,
+    rules_of,
+    said,
+    without_table,
+)
 from tcpao.userspace.rules.nftables_watch import NftablesWatch, Watch
 from tcpao.userspace.selectors import Selector
 
-_INET: Final = 1
-"""NFPROTO_INET."""
 # Priorities (include/uapi/linux/netfilter_ipv4.h): in before mangle, out after all but confirm.
 _HOOKS: Final = {'in': (1, -160), 'out': (3, 250)}
 """NF_INET_LOCAL_IN, NF_INET_LOCAL_OUT, and priorities."""
@@ -78,27 +81,9 @@ _HOOK_OF: Final = {TrafficKind.IN: 'in', TrafficKind.ERRORS: 'in', TrafficKind.O
 _AT_ONCE: Final = 64
 _PROBE: Final = 'probe'
 _ACCEPT: Final = 1
-# nfnetlink.h: NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END.
-_BATCH: Final = (0x10, 0x11)
-_FLAGS: Final = {
-    NFT_MSG_NEWTABLE: NLM_F_CREATE,
-    NFT_MSG_NEWCHAIN: NLM_F_CREATE,
-    NFT_MSG_NEWRULE: NLM_F_CREATE,
-}
-
-Message = Any
 Rule = tuple[str, list[Expression]]
 """The comment of a rule, and its expressions."""
 Chains = dict[str, tuple[Rule, ...]]
-
-
-class _Rule(nft_rule_msg):  # type: ignore[misc]
-    """A rule whose expressions are octets, in both directions."""
-
-    nla_map = tuple(
-        (name, 'cdata' if name == 'NFTA_RULE_EXPRESSIONS' else kind)
-        for name, kind in nft_rule_msg.nla_map
-    )
 
 
 class NftablesRules:
@@ -115,13 +100,13 @@ class NftablesRules:
         try:
             watch = NftablesWatch({self._table})
         except OSError as error:
-            raise RulesError(_said(error)) from None
+            raise RulesError(said(error)) from None
         self.watch: Watch = watch
         try:
-            self._nft = _nftables()
+            self._nft = nftables_socket()
         except (OSError, NetlinkError) as error:
             self.watch.close()
-            raise RulesError(_said(error)) from None
+            raise RulesError(said(error)) from None
         self._written: Chains = {}
         self._limit = True
         self._known: dict[tuple[TrafficKind, Selector], list[Rule]] = {}
@@ -154,20 +139,20 @@ class NftablesRules:
 
     def complete(self) -> bool:
         try:
-            there = _rules_of(self._nft, self._table)
+            there = rules_of(self._nft, self._table)
         except (OSError, NetlinkError) as error:
             if isinstance(error, NetlinkError) and error.code == errno.ENOENT:
                 return False
-            raise RulesError(_said(error)) from None
+            raise RulesError(said(error)) from None
         names = ('NFTA_RULE_CHAIN', 'NFTA_RULE_USERDATA')
         wanted = ((chain, text) for chain, rules in self._written.items() for text, _ in rules)
         return Counter(tuple(map(rule.get_attr, names)) for rule in there) == Counter(wanted)
 
     def limited(self) -> int:
         try:
-            there = _rules_of(self._nft, self._table, limited_chain(self._queue))
+            there = rules_of(self._nft, self._table, limited_chain(self._queue))
         except (OSError, NetlinkError) as error:
-            raise RulesError(_said(error)) from None
+            raise RulesError(said(error)) from None
         return sum(counted(one.get_attr('NFTA_RULE_EXPRESSIONS')) for one in there)
 
     def restore(self) -> None:
@@ -175,7 +160,7 @@ class NftablesRules:
         self._write(self.made)
 
     def remove_all(self) -> None:
-        _commit(self._nft, _without_table(self._table))
+        commit(self._nft, without_table(self._table))
         self._written, self.made = {}, frozenset()
 
     def close(self) -> None:
@@ -187,7 +172,7 @@ class NftablesRules:
         # A rule that nothing leads to: an error here means that there is no `queue`, or no `limit`.
         limit = [beyond(A_SECOND)] if self._limit else []
         probe = (comment(self._queue), [*limit, queue(self._queue)])
-        _commit(self._nft, [*self._empty_table(), self._rule(_PROBE, *probe)])
+        commit(self._nft, [*self._empty_table(), self._rule(_PROBE, *probe)])
         self._written = {_PROBE: (probe,), **dict.fromkeys(_HOOKS, ())}
 
     def _write(self, selectors: Set[Selector]) -> None:
@@ -205,10 +190,10 @@ class NftablesRules:
         self._rewrite(some)
         gone = [name for name in self._written if name not in chains]
         if gone:
-            _commit(
+            commit(
                 self._nft,
                 [
-                    *(self._of_chain(_Rule, NFT_MSG_DELRULE, chain=name) for name in gone),
+                    *(self._of_chain(RuleMessage, NFT_MSG_DELRULE, chain=name) for name in gone),
                     *(self._of_chain(nft_chain_msg, NFT_MSG_DELCHAIN, name=name) for name in gone),
                 ],
             )
@@ -221,12 +206,12 @@ class NftablesRules:
         messages = []
         for name in chains:
             if name in self._written:
-                messages.append(self._of_chain(_Rule, NFT_MSG_DELRULE, chain=name))
+                messages.append(self._of_chain(RuleMessage, NFT_MSG_DELRULE, chain=name))
             else:
                 messages.append(self._of_chain(nft_chain_msg, NFT_MSG_NEWCHAIN, name=name))
         for name, rules in chains.items():
             messages += (self._rule(name, *rule) for rule in rules)
-        _commit(self._nft, messages)
+        commit(self._nft, messages)
         self._written |= chains
 
     def _chains(self, selectors: Iterable[Selector]) -> Chains:
@@ -289,8 +274,8 @@ class NftablesRules:
         return f'{chain.name(self._queue, way)}-ip{chain.version}'
 
     def _empty_table(self) -> Iterator[Message]:
-        yield from _without_table(self._table)
-        yield _message(
+        yield from without_table(self._table)
+        yield message(
             nft_table_msg, NFT_MSG_NEWTABLE, name=self._table, userdata=comment(self._queue)
         )
         for name, (hook, priority) in _HOOKS.items():
@@ -307,7 +292,7 @@ class NftablesRules:
 
     def _rule(self, chain: str, text: str, expressions: list[Expression]) -> Message:
         return self._of_chain(
-            _Rule,
+            RuleMessage,
             NFT_MSG_NEWRULE,
             chain=chain,
             expressions=b''.join(expressions),
@@ -316,22 +301,16 @@ class NftablesRules:
         )
 
     def _of_chain(self, of: Any, number: int, **attributes: object) -> Message:
-        return _message(of, number, table=self._table, **attributes)
-
-
-def _nftables() -> NFTables:
-    nft = NFTables(nfgen_family=_INET)
-    nft.asyncore.register_policy({NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWRULE: _Rule})
-    return nft
+        return message(of, number, table=self._table, **attributes)
 
 
 def listed() -> dict[int, set[Selector]]:
     """Return the queues of all tables of ours, and the traffic of each."""
     found: dict[int, set[Selector]] = {}
     # No nftables here, so no rules of ours either.
-    with suppress(OSError, NetlinkError), closing(_nftables()) as nft:
+    with suppress(OSError, NetlinkError), closing(nftables_socket()) as nft:
         for queue, name in _our_tables(nft).items():
-            comments = (rule.get_attr('NFTA_RULE_USERDATA') for rule in _rules_of(nft, name))
+            comments = (rule.get_attr('NFTA_RULE_USERDATA') for rule in rules_of(nft, name))
             selectors = (selector_of(text) for text in comments if text is not None)
             found[queue] = {selector for selector in selectors if selector is not None}
     return found
@@ -341,13 +320,13 @@ def remove_queues(queues: Collection[int]) -> list[str]:
     """Remove our rules that lead to these queues; see `choice.remove_stale`."""
     found: list[str] = []
     try:
-        with closing(_nftables()) as nft:
+        with closing(nftables_socket()) as nft:
             for queue, name in _our_tables(nft).items():
                 if queue in queues:
-                    _commit(nft, _without_table(name))
+                    commit(nft, without_table(name))
                     found.append(f'nftables: table inet {name}')
     except (OSError, NetlinkError) as error:
-        raise RulesError(_said(error)) from None
+        raise RulesError(said(error)) from None
     return found
 
 
@@ -358,47 +337,3 @@ def _our_tables(nft: NFTables) -> dict[int, str]:
         for name in (table.get_attr('NFTA_TABLE_NAME') for table in nft.get_tables())
         if name.startswith(f'{NAME}-queue-') and name.rpartition('-')[2].isdigit()
     }
-
-
-def _rules_of(nft: NFTables, table: str, chain: str | None = None) -> list[Any]:
-    """Return the rules of a table, or of one of its chains, as the kernel has them."""
-    asked = _Rule()
-    asked['attrs'] = [('NFTA_RULE_TABLE', table)]
-    if chain is not None:
-        asked['attrs'].append(('NFTA_RULE_CHAIN', chain))
-    return list(nft.request_get(asked, NFT_MSG_GETRULE))
-
-
-# --- transactions ---------------------------------------------------------------------------
-
-
-def _commit(nft: NFTables, messages: Iterable[Message]) -> None:
-    """Commit all messages, or none. Raises RulesError."""
-    begin, end = nfgen_msg(), nfgen_msg()
-    for edge, number in zip((begin, end), _BATCH, strict=True):
-        edge['header']['type'] = number
-        edge['header']['flags'] = NLM_F_REQUEST
-        edge['res_id'] = NFNL_SUBSYS_NFTABLES
-    try:
-        nft.nlm_request_batch([begin, *messages, end])
-    except (OSError, NetlinkError) as error:
-        raise RulesError(_said(error)) from None
-
-
-def _message(of: Any, number: int, **attributes: object) -> Message:
-    message = of()
-    message['attrs'] = [(of.name2nla(name), value) for name, value in attributes.items()]
-    message['header']['type'] = NFNL_SUBSYS_NFTABLES << 8 | number
-    message['header']['flags'] = NLM_F_REQUEST | NLM_F_ACK | _FLAGS.get(number, 0)
-    message['nfgen_family'] = _INET
-    return message
-
-
-def _without_table(name: str) -> Iterator[Message]:
-    """Yield messages that remove a table: created first, so that a missing one is no error."""
-    yield _message(nft_table_msg, NFT_MSG_NEWTABLE, name=name)
-    yield _message(nft_table_msg, NFT_MSG_DELTABLE, name=name)
-
-
-def _said(error: BaseException) -> str:
-    return f'the kernel said {error}'

@@ -44,6 +44,7 @@ from tcpao.userspace.netlink.nfqueue import bound_queues
 from tcpao.userspace.process.startup import why_unable
 from tcpao.userspace.protocol.messages import LARGEST
 from tcpao.userspace.rules import iptables as rules_iptables
+from tcpao.userspace.rules import iptables_command
 from tcpao.userspace.rules.interface import NAME, Kind
 from tcpao.userspace.rules.iptables_lock_watch import LOCK_FILE, LockWatch
 from tests.tcpao.conftest import rule_kinds
@@ -414,7 +415,7 @@ def test_look_at_the_rules_causes_no_further_look(
     """What its own iptables do is noticed too: once, for the look itself takes no lock."""
     path = str(tmp_path / 'lock')
     monkeypatch.setattr(rules_iptables, 'LockWatch', partial(LockWatch, path))
-    monkeypatch.setitem(rules_iptables._ENVIRONMENT, 'XTABLES_LOCKFILE', path)
+    monkeypatch.setitem(iptables_command.ENVIRONMENT, 'XTABLES_LOCKFILE', path)
     with (
         protected(sites[1], ForkedBackend((Kind.IPTABLES_LEGACY,))) as server,
         closing(LockWatch(path)) as watch,

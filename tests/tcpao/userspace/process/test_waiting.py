@@ -24,6 +24,7 @@ from tcpao.installer import Failed, Guard
 from tcpao.socket_installer import SocketInstaller
 from tcpao.userspace.netlink.nfqueue import bound_queues
 from tcpao.userspace.rules import iptables as rules_iptables
+from tcpao.userspace.rules import iptables_command
 from tcpao.userspace.rules.interface import Kind
 from tcpao.userspace.rules.iptables_lock_watch import LockWatch
 from tests.tcpao.conftest import rule_kinds
@@ -65,7 +66,7 @@ def lock(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """The one that both sites' iptables take."""
     path = tmp_path / 'xtables.lock'
     monkeypatch.setattr(rules_iptables, 'LockWatch', partial(LockWatch, str(path)))
-    monkeypatch.setitem(rules_iptables._ENVIRONMENT, 'XTABLES_LOCKFILE', str(path))
+    monkeypatch.setitem(iptables_command.ENVIRONMENT, 'XTABLES_LOCKFILE', str(path))
     monkeypatch.setenv('XTABLES_LOCKFILE', str(path))
     return path
 

@@ -18,6 +18,7 @@ from tcpao.installer import Guard as GuardOf
 from tcpao.installer import GuardAll, UnguardAll
 from tcpao.mkt import SocketPair
 from tcpao.userspace.rules import iptables as rules_iptables
+from tcpao.userspace.rules import iptables_command
 from tcpao.userspace.rules.chain_layout import (
     MOST,
     Chain,
@@ -169,14 +170,14 @@ def test_name_fits_into_an_iptables_rule() -> None:
 @pytest.mark.parametrize('kind', IPTABLES)
 def test_thousand_rules_take_one_transaction(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[object] = []
-    restore = rules_iptables._restore
+    restore = iptables_command.restore
 
     def counted(*arguments: Any, **more: Any) -> None:
         done.append(arguments)
         restore(*arguments, **more)
 
     with closing(Site()) as site, site.inside(), closing(choose(QUEUE, (kind,))) as made:
-        monkeypatch.setattr(rules_iptables, '_restore', counted)
+        monkeypatch.setattr(rules_iptables, 'restore', counted)
         wanted = neighbors(1000)
         made.change(wanted)
         assert len(done) == 1
@@ -218,9 +219,10 @@ def test_hundred_rules_of_nftables_take_a_few_transactions(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from tcpao.userspace.rules import nftables as rules_nftables
+    from tcpao.userspace.rules import nftables_netlink
 
     done: list[object] = []
-    commit = rules_nftables._commit
+    commit = nftables_netlink.commit
 
     def counted(*arguments: Any) -> None:
         done.append(arguments)
@@ -228,7 +230,7 @@ def test_hundred_rules_of_nftables_take_a_few_transactions(
 
     with closing(Site()) as site, site.inside():
         with closing(choose(QUEUE, (Kind.NFTABLES,))) as made:
-            monkeypatch.setattr(rules_nftables, '_commit', counted)
+            monkeypatch.setattr(rules_nftables, 'commit', counted)
             wanted = neighbors(100)
             made.change(wanted)
             assert len(done) <= 6
