@@ -3,7 +3,7 @@
 Not a library for nfnetlink: one queue, whole packets, no fail-open, no GSO (each segment must have
 its own MAC, so the kernel has to segment, and complete checksums, before it queues). Sources:
 include/uapi/linux/netfilter/nfnetlink.h, nfnetlink_queue.h and linux/netlink.h. Numbers in
-nfnetlink's attributes are in network byte order, those of netlink itself in the host's.
+nfnetlink's attributes are in network byte order, netlink's own in the host's.
 """
 
 from __future__ import annotations
@@ -240,7 +240,7 @@ class Queue:
             self._socket.bind((0, 0))
             self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, RECEIVE_BUFFER)
             self._socket.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, SEND_BUFFER)
-            # An overflow loses packets either way; an error in between would help nobody.
+            # An overflow loses packets either way.
             self._socket.setsockopt(_SOL_NETLINK, _NETLINK_NO_ENOBUFS, 1)
             self._command(_COMMAND_PF_BIND)
             try:

@@ -11,6 +11,7 @@ from struct import Struct
 from typing import Final
 
 from tcpao.mkt import IPNetwork
+from tcpao.userspace.netlink.messages import attribute
 from tcpao.userspace.rules.chain_layout import Chain, Digit, TrafficKind
 from tcpao.userspace.selectors import Selector
 from tcpao.userspace.wire.icmp import EXTENSIONS
@@ -38,10 +39,11 @@ _PACKETS: Final = 0
 _INVERTED: Final = 1
 
 # Numbers of attributes (linux/netfilter/nf_tables.h): NFTA_LIST_ELEM, NFTA_EXPR_*, NFTA_DATA_*,
-# NFTA_VERDICT_*.
+# NFTA_VERDICT_*, NFTA_COUNTER_PACKETS.
 _LIST_ELEM: Final = 1
 _EXPR_NAME: Final = 1
 _EXPR_DATA: Final = 2
+_COUNTED_PACKETS: Final = 2
 _DATA_VALUE: Final = 1
 _DATA_VERDICT: Final = 2
 _VERDICT_CODE: Final = 1
@@ -89,9 +91,9 @@ def drop() -> list[Expression]:
 
 def counted(expressions: bytes) -> int:
     """Return the packets that `drop` has counted, from its expressions as the kernel has them."""
-    # The attribute of the octets, then the one of the packets: 4 + 8 octets each.
-    _, _, after = expressions.partition(b'counter\0')
-    return int.from_bytes(after[20:28], 'big')
+    first = attribute(expressions, _LIST_ELEM) or b''
+    count = attribute(attribute(first, _EXPR_DATA) or b'', _COUNTED_PACKETS)
+    return int.from_bytes(count or b'', 'big')
 
 
 def beyond(a_second: int) -> Expression:

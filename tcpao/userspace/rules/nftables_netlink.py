@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from pyroute2.netlink import NLM_F_ACK, NLM_F_CREATE, NLM_F_REQUEST
+from pyroute2.netlink import NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_REQUEST
 from pyroute2.netlink.exceptions import NetlinkError
 from pyroute2.netlink.nfnetlink import NFNL_SUBSYS_NFTABLES, nfgen_msg
 from pyroute2.netlink.nfnetlink.nftsocket import (
@@ -28,7 +28,8 @@ _BATCH: Final = (0x10, 0x11)
 _FLAGS: Final = {
     NFT_MSG_NEWTABLE: NLM_F_CREATE,
     NFT_MSG_NEWCHAIN: NLM_F_CREATE,
-    NFT_MSG_NEWRULE: NLM_F_CREATE,
+    # Behind those that there are.
+    NFT_MSG_NEWRULE: NLM_F_CREATE | NLM_F_APPEND,
 }
 
 Message = Any
