@@ -248,9 +248,8 @@ class Queue:
             except OSError as error:
                 # At this point EPERM means that another socket has the queue.
                 if error.errno in (errno.EPERM, errno.EBUSY, errno.EEXIST):
-                    raise QueueTakenError(
-                        f'netfilter queue {number} belongs to another process'
-                    ) from None
+                    taken = f'netfilter queue {number} belongs to another process'
+                    raise QueueTakenError(taken) from None
                 raise
             self._configure(
                 (ConfigAttribute.PARAMETERS, Struct('!IB').pack(0xFFFF, _COPY_PACKET)),
