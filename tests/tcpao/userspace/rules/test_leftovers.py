@@ -120,7 +120,7 @@ def test_unremovable_rules_are_told_with_the_command(
     for command in (kind.value, kind.replace('iptables', 'ip6tables')):
         sites[1].run(command, *others)
     left_by_one_that_was_killed(sites[1], kind)
-    monkeypatch.setattr(rules_iptables, '_restore', refused)
+    monkeypatch.setattr(rules_iptables, 'restore', refused)
     done = cleared(sites[1], (kind,))
     assert done.removed == ()
     do_by_hand(sites[1], done.failure)
@@ -135,7 +135,7 @@ def test_unremovable_table_is_told_with_the_command(
     sites: tuple[Site, Site], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sites[1].run('nft', '-f', '-', text=DROPPING)
-    monkeypatch.setattr(rules_nftables, '_commit', refused)
+    monkeypatch.setattr(rules_nftables, 'commit', refused)
     do_by_hand(sites[1], cleared(sites[1]).failure)
     assert cleared(sites[1]) == Cleared()
 
@@ -147,7 +147,7 @@ def test_other_ways_are_cleared_when_one_fails(
     left_by_one_that_was_killed(sites[1], Kind.IPTABLES_LEGACY)
     sites[1].run('nft', '-f', '-', text=DROPPING)
     with monkeypatch.context() as patch:
-        patch.setattr(rules_nftables, '_commit', refused)
+        patch.setattr(rules_nftables, 'commit', refused)
         done = cleared(sites[1])
     assert any('iptables' in one for one in done.removed)
     assert done.failure == f'it said no; as root: nft delete table inet {TABLE}'
@@ -162,7 +162,7 @@ def test_clearing_succeeds_when_another_was_quicker(
         refused()
 
     sites[1].run('nft', '-f', '-', text=DROPPING)
-    monkeypatch.setattr(rules_nftables, '_commit', too_late)
+    monkeypatch.setattr(rules_nftables, 'commit', too_late)
     assert cleared(sites[1]) == Cleared()
 
 
