@@ -52,6 +52,18 @@ def change_over(reactor: Any) -> None:
             peer._delay.reset()
 
 
+def drop_removed(reactor: Any) -> None:
+    """Drop the peers that a reload has removed and that have no connection.
+
+    Before 5.0.14 ExaBGP gives a passive one no turn, so it stays. A later reload that brings its
+    name back, as when protection is taken out again, finds it and leaves it as it is: it is given
+    the connections of the neighbor, and serves none.
+    """
+    for name, peer in list(reactor._peers.items()):
+        if name not in reactor.configuration.neighbors and peer.proto is None:
+            del reactor._peers[name]
+
+
 def _exchange_routes(peer: Any) -> None:
     """Announce and withdraw the changes of a reload in the static routes of a session that is up.
 

@@ -237,6 +237,8 @@ def _reload(original: Any, self: Any) -> Any:
     if reloaded:
         listeners.listen_for_protected(self)
         peers.change_over(self)
+        if runtime.of(self) is not None:
+            peers.drop_removed(self)
         hop_limits.set_on_listeners(self)
     elif running is not None:
         running.gatekeeper.withdraw()

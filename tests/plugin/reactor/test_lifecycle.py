@@ -212,6 +212,19 @@ def test_renamed_session_ends_silently_when_it_becomes_gated(
             ready(end).recv(1)
 
 
+def test_removed_passive_peer_is_gone_when_a_reload_ends(daemon: Start) -> None:
+    """A later reload that brings its name back must not find it: it would serve nobody."""
+    port = free_port()
+    one = daemon(listening(port, section=''))
+    assert one.begin()
+    (plain,) = one.reactor._peers
+    assert one.reload(listening(port, multi_session=True))
+    assert plain not in one.reactor._peers
+    assert one.reload(listening(port, section=''))
+    assert list(one.reactor._peers) == [plain]
+    assert one.peer()._restart
+
+
 def test_attempt_ends_silently_when_it_becomes_gated(daemon: Start) -> None:
     with listener() as remote:
         one, gated = open_one(daemon, remote)
