@@ -9,10 +9,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from lab.upstream import decoding, encoding, functional, sources, unit, validating
-from lab.upstream.ways import Result, table
+from lab.tcpao_kernel import has_tcp_ao
+from lab.upstream import decoding, encoding, functional, protecting, sources, unit, validating
+from lab.upstream.ways import Result, Way, table
 
-_SUITES = ('validate', 'unit', 'functional', 'encoding', 'decoding')
+_SUITES = ('validate', 'unit', 'functional', 'encoding', 'decoding', 'protected')
 _INSIDE = 'GATEKEEPER_UPSTREAM_INSIDE'
 
 
@@ -62,6 +63,12 @@ def _results(options: argparse.Namespace) -> Iterator[Result]:
         yield encoding.compare(recorded)
         if 'decoding' in wanted:
             yield decoding.run(decoding.cases(recorded, folder))
+    if 'protected' in wanted:
+        if has_tcp_ao():
+            moved = protecting.prepare(examples, work / 'protected')
+            yield encoding.compare(encoding.record(moved, Way.PROTECTED))
+        else:
+            print('NO PROTECTED EXAMPLES: this kernel has no TCP-AO', file=sys.stderr)
 
 
 def _tests(given: Path | None, work: Path) -> Path | None:

@@ -9,6 +9,13 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_network
+
+from keymaterial import Secret
+from lab.upstream import protecting
+from tcpao.kernel.installer import LinuxSocket
+from tcpao.key_socket import Key
+from tcpao.mkt import ALGORITHMS
 
 _HEADER = 19
 _OPEN, _KEEPALIVE = 1, 4
@@ -50,6 +57,18 @@ class Recorder:
         option = struct.pack('=128sBBHI80s', peer, 0, 0, len(key), 0, key)
         self._listener.setsockopt(socket.IPPROTO_TCP, _TCP_MD5SIG, option)
 
+    def expect_ao(self, address: str) -> None:
+        """Sign with TCP-AO what goes to this address, by the key of `protecting`."""
+        key = Key(
+            peer=ip_network(address),
+            send_id=protecting.RECV_ID,
+            recv_id=protecting.SEND_ID,
+            algorithm=ALGORITHMS[protecting.ALGORITHM],
+            tcp_options=True,
+            master_key=Secret(protecting.SECRET),
+        )
+        LinuxSocket(self._listener).add(key, select=False)
+
     def close(self) -> None:
         """End the listener and every connection."""
         self._ended = True
@@ -79,6 +98,8 @@ class Recorder:
                 if kind == _KEEPALIVE:
                     connection.sendall(_MARKER + struct.pack('!HB', _HEADER, _KEEPALIVE))
                     continue
+                if self._ended:
+                    return
                 conversation.messages.append((kind, body))
                 self.last = time.monotonic()
                 if kind == _OPEN:
