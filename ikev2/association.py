@@ -137,7 +137,7 @@ class Association:
         """Make a new IKE SA, but not often, to see whether the NAT is still on the path.
 
         The NAT may be gone, or never have been there: a copy of IKE_SA_INIT that overtakes its
-        original from a forged port looks the same, and the IKE SA that results is of no use for its
+        original from a forged port looks the same. The IKE SA that results is of no use for its
         whole lifetime.
         """
         if self._nat_looks.allow(now):

@@ -30,15 +30,15 @@ class Limits:
     2.21.1)."""
     init_retries: int = 8
     """Immediate repetitions of one IKE_SA_INIT within `init_retries_within` seconds, for COOKIE and
-    INVALID_KE_PAYLOAD together. Shuts nobody out: later ones wait for the next retransmission."""
+    INVALID_KE_PAYLOAD together. Shuts no peer out: later ones wait for the next retransmission."""
     init_retries_within: float = 16.0
     init_answers: int = 64
     """Answers to one IKE_SA_INIT that are tried with IKE_AUTH at a time, since all but one may be
-    forged. Shuts nobody out: the one that has waited longest is dropped, and is tried after its
+    forged. Shuts no peer out: the one that has waited longest is dropped, and is tried after its
     next repetition. An honest peer answers within a round trip; see also `unproven_share`."""
     auth_repetitions_per_second: int = 6
     """Repetitions of IKE_AUTH requests per peer: each forged answer that is tried has one to
-    repeat. Shuts nobody out: the next repetition is later."""
+    repeat. Shuts no peer out: the next repetition is later."""
     unproven_failure: float = 0.5
     """Seconds in which the true answer may still come after IKE_AUTH has failed: the failed one may
     have followed a forged answer."""
@@ -48,17 +48,17 @@ class Limits:
     half_open_before_cookies: int = 4
     """Half-open IKE SAs per peer from which on a cookie is asked for (RFC 7296, 2.6)."""
     half_open_most: int = 128
-    """Half-open IKE SAs per peer. Shuts nobody out: the oldest is dropped. An honest handshake
+    """Half-open IKE SAs per peer. Shuts no peer out: the oldest is dropped. An honest handshake
     needs one round trip, and `unproven_share` allows a few hundred a second: time enough."""
     half_open_total: int = 256
     """Half-open IKE SAs of all peers from which on every initiator is asked for a cookie. Shuts
-    nobody out: the true peer has a cookie one round trip later."""
+    no peer out: the true peer has a cookie one round trip later."""
     half_open_in_all: int = 4096
-    """Half-open IKE SAs of all peers that are kept. Shuts nobody out: the oldest is dropped."""
+    """Half-open IKE SAs of all peers that are kept. Shuts no peer out: the oldest is dropped."""
     cookie_secret_lifetime: float = 60.0
     cookie_answer: int = 3
     """A cookie is asked for where the answer to an IKE_SA_INIT would be longer than so many times
-    the request: an attacker who forges a source address gains little amplification. Shuts nobody
+    the request: an attacker who forges a source address gains little amplification. Shuts no peer
     out: a cookie costs one round trip."""
     unproven_share: float = 0.1
     """CPU seconds per second for messages that claim to be from one peer before that peer is
@@ -75,36 +75,36 @@ class Limits:
     unproven_size_in_all: float = 0.4
     repetitions_per_second: int = 6
     """Repetitions of one answer (RFC 7296, 2.1): a recorded request, sent again from a forged
-    address, makes us send to the owner of that address. Shuts nobody out: honest repetitions come
+    address, makes us send to the owner of that address. Shuts no peer out: honest repetitions come
     every quarter of a second at most."""
     established_most: int = 16
     """IKE SAs per peer, including those that the peer has rekeyed and not deleted: a peer that
-    rekeys without end must not cost more each time. Shuts nobody out: the oldest is closed when
+    rekeys without end must not cost more each time. Shuts no peer out: the oldest is closed when
     another one comes up."""
 
     child_requests: int = 256
     """CREATE_CHILD_SA requests per peer and `child_requests_within`; more get TEMPORARY_FAILURE.
     Twice the number of sessions that one peer can have begin together: each costs about a
-    millisecond, and the peer is authenticated. Shuts nobody else out: only the authenticated peer
+    millisecond, and the peer is authenticated. Shuts no other peer out: only the authenticated peer
     can use this limit up, and that peer repeats its request."""
     child_requests_within: float = 10.0
     unprotected_errors_per_second: int = 10
-    """Error answers per peer to messages that prove nothing (RFC 7296, 2.21.4). Shuts nobody out: a
-    peer that gets no error learns by its own time-out; cookies and INVALID_KE_PAYLOAD, which a good
-    exchange needs, are not counted."""
+    """Error answers per peer to messages that prove nothing (RFC 7296, 2.21.4). Shuts no peer out:
+    a peer that gets no error learns by its own time-out; cookies and INVALID_KE_PAYLOAD, which a
+    good exchange needs, are not counted."""
     unproven_told_per_second: int = 20
     """Events per peer about messages before the peer is authenticated, and as many about unknown
-    peers that failed: events go to a timeline, and a flood must not fill a disk. Shuts nobody out:
+    peers that failed: events go to a timeline, and a flood must not fill a disk. Shuts no peer out:
     the messages are served all the same, and a peer that goes on failing is reported in the next
     second."""
     hint_interval: float = 10.0
-    """Seconds between liveness checks after an unprotected INVALID_IKE_SPI. Shuts nobody out: a
+    """Seconds between liveness checks after an unprotected INVALID_IKE_SPI. Shuts no peer out: a
     forged hint takes the place of a true one, and starts the same check."""
     follow_up: float = 20.0
     """The next IKE_FOLLOWUP_KE must come within this time (RFC 9370, 2.2.4 has 5 to 20 s)."""
     follow_ups_most: int = 4
-    """CREATE_CHILD_SA exchanges of one IKE SA that wait for IKE_FOLLOWUP_KE. Shuts nobody out: they
-    are the authenticated peer's own, and the oldest is dropped."""
+    """CREATE_CHILD_SA exchanges of one IKE SA that wait for IKE_FOLLOWUP_KE. Shuts no peer out:
+    they are the authenticated peer's own, and the oldest is dropped."""
     group_retries: int = 3
     """CREATE_CHILD_SA requests repeated for INVALID_KE_PAYLOAD. Shuts out only a peer that names a
     new group each time: the answers are authentic."""
@@ -115,8 +115,8 @@ class Limits:
     fragment is one more that can be lost."""
     fragment_ipv6: int = 1280
     fragments_most: int = 100
-    """Fragments of one message; the next limit is the octets of the assembled message. Shuts nobody
-    out: only authentic fragments are kept, per IKE SA and direction, so an attacker fills no
+    """Fragments of one message; the next limit is the octets of the assembled message. Shuts no
+    peer out: only authentic fragments are kept, per IKE SA and direction, so an attacker fills no
     place."""
     reassembled_most: int = 48 * 1024
     reassembly: float = 30.0

@@ -69,7 +69,7 @@ class UdpSockets:
         """Open the sockets. Raises UdpError.
 
         With a `device`, receive only datagrams that arrive by that interface, or by a VRF of that
-        name, and only while `sharing` for the sockets without a device.
+        name. Open them only while the sockets without a device are `sharing` their ports.
         """
         self.ports = ports
         self.device = device
@@ -269,7 +269,7 @@ def _bind_to_device(one: socket.socket, device: str) -> None:
     """Bind a socket to a device.
 
     Without this, datagrams that arrive by an interface of a VRF reach no socket
-    (udp_l3mdev_accept), and datagrams of such a socket are not routed in the VRF.
+    (udp_l3mdev_accept). Datagrams that are sent are not routed in the VRF either.
     """
     one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     one.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode() + b'\0')

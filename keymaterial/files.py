@@ -31,10 +31,11 @@ def read_secret_file(
     """Read a private file whole, without one final newline.
 
     `owners` are the users (uid) who may own the file besides root and the user who reads; None
-    means that any user may own it. Raises KeyFileError if the file cannot be read, is not a regular
-    file, holds no secret (but a public key or a certificate), is readable by others than its owner,
-    belongs to another user, is empty, is a text with a byte order mark, or is larger than `largest`
-    octets.
+    means that any user may own it. Raises KeyFileError
+
+    - if the file cannot be read, is not a regular file, or is larger than `largest` octets;
+    - if it belongs to another user, or others than its owner may read it;
+    - if it is empty, holds a public key or a certificate, or begins with a byte order mark.
     """
     try:
         # O_NONBLOCK: opening a FIFO must not hang the daemon; a regular file ignores it.

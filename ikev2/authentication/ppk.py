@@ -1,8 +1,8 @@
 """Post-quantum pre-shared keys, mixed into the keys of an IKE SA (RFC 8784).
 
 A PPK is no credential: it is used together with one, and protects traffic recorded today from a
-later quantum computer. It changes SK_d, SK_pi and SK_pr of the initial IKE SA, nothing else, so the
-IKE SA's own messages are protected only from its first rekey on.
+later quantum computer. It changes only SK_d, SK_pi and SK_pr of the initial IKE SA. The IKE SA's
+own messages are protected from its first rekey on.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The base of all payloads, and the generic payload header (RFC 7296, 3.2).
 
 The payloads themselves are in payloads.py, payloads_sa.py and payloads_ts.py; chains of payloads in
-message.py. RESERVED bits and octets are sent as zero and ignored on receipt, so decoding and
+message.py. RESERVED bits and octets are sent as zero and ignored on receipt. So decoding and
 encoding again gives the same octets only for messages of a conforming sender.
 """
 

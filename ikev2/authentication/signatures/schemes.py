@@ -1,8 +1,12 @@
 """Kinds of signature keys, and the schemes by which each signs an AUTH payload.
 
-Tables only: a kind of key is a row of `KINDS`, a scheme of the Digital Signature method a row of
-`SCHEMES` (RFC 7427; RFC 8420 for Edwards curves; draft-ietf-ipsecme-ikev2-pqc-auth for ML-DSA), a
-method with an algorithm of its own a row of `CLASSIC` (RFC 7296, 3.8; RFC 4754).
+Tables only:
+
+- `KINDS`: a row for each kind of key;
+- `SCHEMES`: a row for each scheme of the Digital Signature method (RFC 7427; RFC 8420 for Edwards
+  curves; draft-ietf-ipsecme-ikev2-pqc-auth for ML-DSA);
+- `CLASSIC`: a row for each method with an algorithm of its own (RFC 7296, 3.8; RFC 4754).
+
 AlgorithmIdentifiers are compared as blobs, as RFC 7427, 3 allows.
 
 SHA-1 appears nowhere (RFC 8247, 3.2). That includes RSA Digital Signature (method 1), where SHA-1
