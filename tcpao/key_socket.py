@@ -1,7 +1,7 @@
 """One socket's TCP-AO keys: the operations that a backend must support, and how it refuses.
 
-`tcpao.socket_installer` turns the installer's commands into these few operations, so the order of
-steps, the roll-back and the pruning are the same code above every backend. Nothing here touches a
+`tcpao.socket_installer` turns the installer's commands into these few operations. The order of
+steps, the roll-back and the pruning are the same code for every backend. Nothing here touches a
 socket.
 """
 

@@ -1,9 +1,9 @@
 """The installer on Linux's own TCP-AO (6.7 and later with CONFIG_TCP_AO).
 
 One socket's keys through setsockopt and getsockopt, and an installer over such sockets. The
-kernel's options read the buffers that they are given even in getsockopt, which Python's own
-`socket.getsockopt` leaves uninitialised, so the calls go through ctypes with zeroed and filled
-structures. Buffers that held a key are wiped.
+kernel's options read the buffers that they are given even in getsockopt. Python's own
+`socket.getsockopt` leaves these uninitialised, so the calls go through ctypes, with structures that
+are zeroed and filled. Buffers that held a key are wiped.
 
 Keys match by the peer's address, never by port: a listener's keys for one peer share one space of
 KeyIDs, and a child inherits all of them.

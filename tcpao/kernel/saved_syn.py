@@ -1,12 +1,12 @@
 """Detection of connections that were made without a whole handshake, so that a recording may pass.
 
-With a cookie the kernel takes both initial sequence numbers from a bare ACK (`cookie_v4_check`), so
-a recorded ACK, and the data after it, make a connection again wherever their key is still on the
-listening socket. A listener with TCP_SAVE_SYN hands each child the SYN that it was made from
+With a cookie the kernel takes both initial sequence numbers from a bare ACK (`cookie_v4_check`). So
+a recorded ACK, and the data after it, make a connection again where the listening socket still has
+their key. A listener with TCP_SAVE_SYN hands each child the SYN that it was made from
 (tcp(7), `tcp_reqsk_record_syn`); a child made from a cookie has none.
 
 With TCP Fast Open for all listeners (bits 0x402 of net.ipv4.tcp_fastopen) a SYN with data makes a
-child at once (RFC 7413 4.2.2), and a recorded SYN does the same. Such a child is in SYN-RECEIVED
+child at once (RFC 7413 4.2.2). A recorded SYN does the same. Such a child is in SYN-RECEIVED
 until the peer has answered our own initial sequence number.
 """
 
@@ -35,7 +35,7 @@ _ALWAYS: Final = '2'
 
 NO_SYN: Final = (
     'it was made from a SYN cookie, which a recorded session passes too: the queue of half-open '
-    'connections was full (is somebody flooding the port?), or net.ipv4.tcp_syncookies is 2'
+    'connections was full (a flood of SYNs?), or net.ipv4.tcp_syncookies is 2'
 )
 ONLY_A_SYN: Final = (
     'it was made from a SYN alone, which may be a recorded one: net.ipv4.tcp_fastopen is on for '

@@ -3,7 +3,7 @@
 A peer and a port are enough, whichever side opened the connection or listens: a peer's address is
 protected as a whole. SYNs without TCP-AO pass inwards, a few a second: the backend drops them, and
 tells operators that the peer has no TCP-AO. RSTs pass outwards: a session that ends because it is
-protected from now on has no key to sign one, and a RST holds no octet of the protocol.
+protected from now on has no key to sign its RST. A RST holds no octet of the protocol.
 """
 
 from __future__ import annotations

@@ -128,8 +128,8 @@ class Verifier:
 def _belongs(attribution: tuple[Connection, Verdict]) -> tuple[bool, bool, bool]:
     """Return how likely a segment belongs to a connection; of equals, the newest comes first.
 
-    Its MAC decides. An unsigned segment, or one with a bad MAC, is assigned to a connection that is
-    up, or else to one that has TCP-AO, rather than to the rest of a forged SYN.
+    Its MAC decides. A segment that is unsigned, or has a bad MAC, is assigned to a connection
+    that is up, or else to one that has TCP-AO. The rest of a forged SYN comes last.
     """
     connection, verdict = attribution
     stray = connection.has_ao and not connection.is_open

@@ -1,9 +1,9 @@
 """The packet process: queues, their rules, the core between them, and the daemon's commands.
 
-It does nothing else, and ends with the daemon. The order keeps it closed: it listens on its queues
-before there is a rule, a rule is made before its key is acknowledged, and at the end connections
-are reset before their rules are removed. If killed, it leaves the rules, which then drop all
-matching packets.
+It does nothing else, and ends with the daemon. The order fails closed: the process listens on
+its queues before it makes a rule, and makes a rule before it acknowledges the rule's key. At the
+end it resets connections before it removes their rules. If killed, it leaves the rules, which then
+drop all matching packets.
 """
 
 from __future__ import annotations
@@ -216,7 +216,7 @@ class Process:
             self._core.selectors_changed = False
             self._drop_rules()
 
-    # --- rules that somebody removes ----------------------------------------------------------
+    # --- rules that another program removes ---------------------------------------------------
 
     def _plan_look(self) -> None:
         """Schedule a check of the rules, after a removal by another program or perhaps by

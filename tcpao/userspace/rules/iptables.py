@@ -97,7 +97,7 @@ class IptablesRules:
             self._ask_the_kernel()
             if not self.watch.removals():
                 raise RulesError(
-                    f'{kind} changes rules and {self.watch} says nothing, so nobody would know '
+                    f'{kind} changes rules and {self.watch} says nothing, so we would not know '
                     f'if a firewall removed ours'
                 )
         except (RulesError, OSError) as error:

@@ -1,9 +1,9 @@
 """The removal of rules of a killed packet process, where no other process replaces them.
 
-In a daemon that has no protected neighbor, or whose kernel protects them, such rules go on dropping
-traffic that may need no key any more. Nothing stays blocked after that (`inherited`): the traffic
-is not protected any more, or the kernel has TCP-AO and answers no signed segment of a connection
-that it doesn't know (RFC 5925 7.7).
+Where a daemon has no protected neighbor, or its kernel protects them, such rules go on dropping
+traffic that may need no key any more. Nothing stays blocked after that (`inherited`). The traffic
+is not protected any more, or the kernel has TCP-AO: then it answers no signed segment of a
+connection that it does not know (RFC 5925 7.7).
 """
 
 from __future__ import annotations

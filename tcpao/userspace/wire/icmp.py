@@ -1,8 +1,8 @@
 """ICMP errors about protected connections (RFC 5925 7.8).
 
 Hard errors about connections in synchronized states are ignored. So is IPv6's "packet too big",
-which the RFC does not mention: anyone can send one, and Linux would limit our packets to the path
-MTU that it learns from it, TCP-AO option included, while TCP fills that MTU without the option. A
+which the RFC does not mention: any host can send one. Linux would limit our packets to the path MTU
+in that error, TCP-AO option included, while TCP fills that MTU without the option. A
 path that is narrower than our own link needs no such error: see `client.key_socket` for IPv4,
 `options` for IPv6.
 """

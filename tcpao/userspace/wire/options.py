@@ -1,8 +1,8 @@
 """TCP options: finding TCP-AO's, removing it, and making room for it.
 
-TCP doesn't know that its segments grow, so its header may be full. Room is made from padding first,
-then counters of AccECN, which every later segment repeats, then SACK blocks, which are advice, and
-in a SYN from options that need no answer.
+TCP doesn't know that its segments grow, so its header may be full. Room is made from padding
+first, then from counters of AccECN, which every later segment repeats. SACK blocks, which are
+advice, come next, and in a SYN options that need no answer.
 """
 
 from __future__ import annotations
