@@ -4,8 +4,8 @@ Pure: no clock, no sockets. `gatekeeper.engine.keychains.connection_keys` uses t
 
 A key is *accepted* in its accept-lifetime and *sent* in its send-lifetime. Of several that may be
 sent the one whose send-lifetime began last is preferred (RFC 7210 3: the newest SendLifetimeStart;
-RFC 8177 2.2: the most recent send lifetime); of those that began together, the lowest number, so
-that adding a key to a chain without lifetimes changes nothing until the old one is removed.
+RFC 8177 2.2: the most recent send lifetime); of those that began together, the lowest number.
+So a key that is added to a chain without lifetimes changes nothing until the old one is removed.
 """
 
 from __future__ import annotations

@@ -160,8 +160,7 @@ class Gatekeeper:
         """Put a new set of sessions in force as `configure`, in at most `within` seconds.
 
         For a thread that has other sessions to serve. Raises BusyError too: then the old set is in
-        force, and deny keys of the new one may stay until the next call of this method, or of
-        `withdraw`.
+        force, and deny keys of the new set may stay until the next call, or until `withdraw`.
         """
         until = time.monotonic() + within
         wanted = tuple(policies)

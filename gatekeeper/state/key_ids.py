@@ -1,10 +1,9 @@
 """SendIDs and RecvIDs towards one peer.
 
 Two spaces. Each side assigns only its own SendIDs (the other's RecvIDs), so crossing exchanges
-can't clash. An id is taken from the moment that it goes into a request or an answer, until the
-exchange has failed or the MKT has ended at both ends. It then rests for its socket pair, since
-segments may be in flight, and is free for every other pair. 0 is never negotiated: deny keys have
-it.
+can't clash. An id is taken from its request or answer on, until the exchange has failed or the MKT
+has ended at both ends. It then rests for its socket pair, since segments may be in flight, and is
+free for every other pair. 0 is never negotiated: deny keys have it.
 """
 
 from __future__ import annotations

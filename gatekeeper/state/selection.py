@@ -84,7 +84,7 @@ class Selection:
 
 
 EVERYTHING: Final = 'all'
-"""The word for every session: nobody should select all of them by forgetting a word."""
+"""The word for every session: a command without it must not select all of them."""
 _LENGTHS: Final = {'neighbor': 1, 'session': 2, 'peer-id': 2}
 """Number of words that follow."""
 

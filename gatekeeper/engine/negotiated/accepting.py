@@ -1,7 +1,7 @@
 """The passive side: an authenticated peer requests an MKT; install first, then answer.
 
-The session is found from the peer's identity, the addresses, the service port and the session named
-in the request, never from the claims of the request alone.
+The session is found from the peer's identity, the addresses, and the service port and session in
+the request; never from the claims of the request alone.
 """
 
 from __future__ import annotations

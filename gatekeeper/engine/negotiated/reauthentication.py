@@ -1,8 +1,8 @@
 """A changed PAD entry: proofs are judged again, or the peer has to prove itself again.
 
 Every IKE SA and every MKT is judged by its own proof. New trust anchors and CRLs judge them at
-once: those that fail end, all others go on. After a change of a credential only a new proof can
-tell: every MKT from before the change has REPROVE_WITHIN to get a successor under it, since the
+once: those that fail end, all others go on. After a change of a credential a new proof is
+needed: every MKT from before the change has REPROVE_WITHIN to get a successor under that proof. The
 peer that proves itself may not be the one that holds the MKT. A change of anything else
 renegotiates all MKTs, and sets no limit but their hard lifetime.
 """

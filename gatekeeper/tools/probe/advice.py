@@ -31,7 +31,7 @@ class Circumstances:
 ADVICE: dict[tuple[str, Cause | NotifyType | str], str] = {
     (INIT, Cause.NO_ANSWER): (
         'look whether IKE runs at {remote} on UDP port {port}, whether it has a peer with the '
-        'address {local} (it may be silent towards strangers), and whether a firewall drops UDP '
+        'address {local} (it may not answer unknown addresses), and whether a firewall drops UDP '
         'ports {port} and {natt_port} in either direction'
     ),
     (INIT, 'unreachable'): (

@@ -118,7 +118,7 @@ def _key_log(path: str) -> IkeKeyLog:
     except OSError as error:
         raise ToolError(f'cannot write {path}: {error.strerror}') from None
     print(
-        f'gatekeeper probe: THE KEYS OF THIS IKE SA ARE BEING WRITTEN TO {path}: whoever has them '
+        f'gatekeeper probe: THE KEYS OF THIS IKE SA ARE BEING WRITTEN TO {path}: its reader '
         f'can read a capture of it',
         file=sys.stderr,
         flush=True,
