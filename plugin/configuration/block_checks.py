@@ -2,7 +2,7 @@
 
 A closing brace too many ends the configuration there; the end of the file closes every block; a
 template that does not exist (yet), or that would have to be inherited through another, is ignored.
-Refused where protection is at stake; files without an ikev2 section load as before.
+Refused where protection is at stake; files without an `ikev2` section load as before.
 """
 
 from __future__ import annotations

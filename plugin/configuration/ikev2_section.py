@@ -214,7 +214,7 @@ def add_section(configuration: Any, instance: Any, inside: Mapping[str, str]) ->
 
 
 def _neighbor_parse(original: Any, self: Any, name: str, command: str) -> Any:
-    """Parse `keychain NAME;` in a neighbor or a template as an ikev2 section with only that."""
+    """Parse `keychain NAME;` in a neighbor or a template as an `ikev2` section with only that."""
     if command != 'keychain' or self.known is not ParseNeighbor.known:
         place = place_of(self.tokeniser) if command == 'md5-password' else None
         parsed = original(self, name, command)

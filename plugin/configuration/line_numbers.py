@@ -1,7 +1,7 @@
 """The true line of every statement of a configuration file.
 
 ExaBGP's "line N" counts statements. Here each statement gets the line of the file on which it
-begins, and ExaBGP's own count becomes that line, so that its messages and ours agree. Unfinished
+begins. ExaBGP's own count becomes that line, so its messages and ours agree. Unfinished
 statements are reported with their line too.
 """
 

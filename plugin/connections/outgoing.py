@@ -129,8 +129,8 @@ def establish(runtime: Context, outgoing: Any, peer: Any) -> Iterator[bool]:
 def establish_repeatedly(original: Any, outgoing: Any) -> Iterator[bool]:
     """Replace Outgoing.establish for a plain neighbor that was protected: retry every few seconds.
 
-    While the peer still wants protection it drops every SYN of ours, and TCP repeats a SYN after 1,
-    3, 7, 15, 31 and 63 s: the session would wait for that long when the peer is plain too.
+    While the peer still wants protection it drops every SYN of ours. TCP repeats a SYN after 1, 3,
+    7, 15, 31 and 63 s: the session would wait for that long when the peer is plain too.
     """
     while True:
         attempt = original(outgoing)

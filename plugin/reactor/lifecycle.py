@@ -106,7 +106,7 @@ def start(reactor: Any, preference: Preference) -> Runtime:
             log.critical(
                 lambda: (
                     f'EVERY MASTER KEY of this daemon is being written to {environment.keytable} '
-                    f'(exabgp.ikev2.keytable): whoever reads it can forge every session'
+                    f'(exabgp.ikev2.keytable): its reader can forge every session'
                 ),
                 LOG,
             )
@@ -116,7 +116,7 @@ def start(reactor: Any, preference: Preference) -> Runtime:
             log.critical(
                 lambda: (
                     f'THE KEYS OF EVERY IKE SA of this daemon are being written to '
-                    f'{environment.ikekeylog} (exabgp.ikev2.ikekeylog): whoever reads it can read '
+                    f'{environment.ikekeylog} (exabgp.ikev2.ikekeylog): its reader can read '
                     f'and forge IKE messages'
                 ),
                 LOG,

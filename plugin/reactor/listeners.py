@@ -1,8 +1,8 @@
 """The start of listening: after the first load, when all that it protects is guarded.
 
 Upstream listens on exabgp.tcp.bind before it reads a configuration. A protected peer that repeats
-its SYN while we restart would get an unsigned SYN-ACK, which it drops, and the kernel would keep
-that half-open connection, and give this answer to every SYN, for more than a minute. For the same
+its SYN while we restart would get an unsigned SYN-ACK, which it drops. The kernel would keep that
+half-open connection for more than a minute, and give the same answer to every SYN. For the same
 reason half-open connections are dropped when a reload protects another address.
 """
 
