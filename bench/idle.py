@@ -1,8 +1,9 @@
 """The memory of idle IKE SAs, counted by glibc's malloc. Prints JSON.
 
 Run with PYTHONMALLOC=malloc: the memory of Python, OpenSSL and the library's Rust is then all
-malloc's, its own overhead included, to the octet and for a single IKE SA too. Resident memory would
-be as exact only for thousands, and tracemalloc would leave out all but Python's.
+malloc's, its own overhead included. It is exact to the octet, for a single IKE SA too.
+Resident memory would be as exact only for thousands, and tracemalloc would leave out all but
+Python's.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The unavoidable part of a handshake: the cryptographic primitives of both ends.
 
 Counted from the protocol (RFC 7296, 2.13 to 2.18) and timed alone, by the calls of the library that
-the engine uses, on inputs of the sizes that a handshake on the wire had. Work that could be done
+the engine uses. The inputs have the sizes of a handshake on the wire. Work that could be done
 once for many handshakes is not counted: reading of long-lived public keys, and the hashes by which
 repetitions are recognised; nor are random numbers, and SHA-1 for NAT detection.
 """

@@ -102,8 +102,8 @@ class Authority:
 def make_certificates(folder: Path, routers: tuple[str, str] = ('r1', 'r2')) -> dict[Path, bytes]:
     """Return the contents of FOLDER/ROUTER/{router.pem, router.crt, ca.crt, ca.crl}.
 
-    router.pem is an ECDSA P-256 key (PKCS#8), router.crt its certificate for ROUTER.lab with the
-    issuing CA's after it, ca.crt the root, ca.crl the CRLs of both CAs.
+    router.pem is an ECDSA P-256 key (PKCS#8); router.crt is its certificate for ROUTER.lab, with
+    the issuing CA's after it; ca.crt is the root, ca.crl the CRLs of both CAs.
     """
     authority = Authority.new()
     files: dict[Path, bytes] = {}

@@ -1,7 +1,7 @@
 """A pytest plugin: tests that need TCP-AO run in one boot of a kernel that has it.
 
 Where the host's kernel has TCP-AO the plugin does nothing. Elsewhere the tests marked `kernel` or
-`netns` are run by a second pytest inside a User Mode Linux, after all others, and its reports are
+`netns` are run by a second pytest inside a User Mode Linux, after all others. Its reports are
 reported here: one summary, one list of the slowest, one closing line. A test without a report from
 the guest has failed.
 """

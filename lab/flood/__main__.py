@@ -1,8 +1,8 @@
 """`python -m lab.flood INTERFACE SOURCE DESTINATION KIND RATE SECONDS [SEED]`, as root.
 
-Wait for a segment with TCP-AO from one IPv4 address to the other on the link, then send forged ones
-from the same address, so many a second for so long; print how many there were, and in how many
-seconds, as JSON. The frames go onto the link as they are: no rule of this host sees them.
+Wait for a segment with TCP-AO from one IPv4 address to the other on the link. Then send forged ones
+from the same address, RATE a second for SECONDS; print their number, and the seconds that it took,
+as JSON. The frames go onto the link as they are: no rule of this host sees them.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The content of a containerlab topology file, as far as the runner supports it.
 
 Strict: a setting that the runner would handle differently from containerlab is refused, with the
-file, the line and the key, so that a file that loads here means the same there. Nothing is started.
+file, the line and the key. So a file that loads here means the same there. Nothing is started.
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
-"""ExaBGP's functional suite: a daemon with an example, and ExaBGP's own program as its peer, which
-compares what it is sent with the messages that the suite expects (`qa/ci`, as of ExaBGP 4.2)."""
+"""ExaBGP's functional suite: a daemon with an example, and ExaBGP's own program as its peer.
+
+The peer compares what it is sent with the messages that the suite expects (`qa/ci`, as of ExaBGP
+4.2)."""
 
 from __future__ import annotations
 
