@@ -1,6 +1,6 @@
 """The generator of docs/states.md from the transition tables: Mermaid, which code hosts draw.
 
-    python -m lab.state_diagrams > docs/states.md
+Run `python -m lab.state_diagrams > docs/states.md`.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ def test_open_has_the_peers_as_when_it_is_external(number: int, short: int) -> N
     assert answer[5:9] != OPEN[5:9]
 
 
-def test_open_is_the_same_but_for_its_router_id_when_as_is_unknown() -> None:
+def test_open_changes_only_its_router_id_when_as_is_unknown() -> None:
     body = OPEN + with_length(four_octet_as(65000))
     assert answer_to(body, None)[:5] + answer_to(body, None)[9:] == body[:5] + body[9:]
 
