@@ -56,7 +56,9 @@ def load_adapter() -> FirstConfiguration:
     raise ToolError('no adapter for a router is installed here')
 
 
-def _ask(question: Question) -> str:
+def _ask(question: Question, fault: str) -> str:
+    if fault:
+        print(fault)
     hint = f' [{question.default}]' if question.default else ''
     try:
         return input(f'{question.text}{hint}: ').strip()

@@ -81,11 +81,12 @@ class Answers:
 def answers_of(
     given: Mapping[str, str | None],
     families: Sequence[str],
-    ask: Callable[[Question], str] | None,
+    ask: Callable[[Question, str], str] | None,
 ) -> Answers:
     """Return the answers: values of options, else the result of `ask` for a question.
 
-    Raises ToolError if a value is invalid, or is missing without a terminal to ask at.
+    `ask` gets the fault of the previous answer, and is called until there is none. Raises ToolError
+    if an option's value is invalid, or is missing without a terminal to ask at.
     """
     missing = [f'--{q.option}' for q in QUESTIONS if given.get(q.option) is None]
     if ask is None and missing:
@@ -95,12 +96,22 @@ def answers_of(
         text = given.get(question.option)
         if text is None:
             assert ask is not None
-            text = ask(question) or question.default
+            values[question.option] = _asked(question, ask)
+            continue
         try:
             values[question.option] = question.parse(text)
         except ValueError as error:
             raise ToolError(f'--{question.option}: {error}') from None
     return _checked(values, families)
+
+
+def _asked(question: Question, ask: Callable[[Question, str], str]) -> Any:
+    fault = ''
+    while True:
+        try:
+            return question.parse(ask(question, fault) or question.default)
+        except ValueError as error:
+            fault = str(error)
 
 
 def _checked(values: Mapping[str, Any], families: Sequence[str]) -> Answers:

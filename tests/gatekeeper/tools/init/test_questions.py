@@ -30,7 +30,7 @@ def test_answers_need_no_question_when_options_say_all() -> None:
 def test_question_is_asked_only_when_no_option_answers_it() -> None:
     asked: list[str] = []
 
-    def ask(question: Question) -> str:
+    def ask(question: Question, fault: str) -> str:
         asked.append(question.option)
         return '65001'
 
@@ -39,8 +39,22 @@ def test_question_is_asked_only_when_no_option_answers_it() -> None:
 
 
 def test_empty_answer_is_the_default() -> None:
-    answers = answers_of(GIVEN | {'credential': None}, FAMILIES, lambda question: '')
+    answers = answers_of(GIVEN | {'credential': None}, FAMILIES, lambda question, fault: '')
     assert answers.credential == 'psk'
+
+
+def test_question_is_asked_again_when_its_answer_is_none() -> None:
+    typed = iter(['10.0.0.300', '', '10.0.0.7'])
+    faults: list[str] = []
+
+    def ask(question: Question, fault: str) -> str:
+        faults.append(fault)
+        return next(typed)
+
+    answers = answers_of(GIVEN | {'local-address': None}, FAMILIES, ask)
+    assert str(answers.local.address) == '10.0.0.7'
+    assert [bool(fault) for fault in faults] == [False, True, True]
+    assert '10.0.0.300' in faults[1]
 
 
 def test_missing_options_are_all_named_without_a_terminal() -> None:
