@@ -1,4 +1,4 @@
-"""The README's steps: what is written where, run where, and printed then."""
+"""The steps of a page: what is written where, run where, and printed then."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent
 
-PAGE = Path(__file__).resolve().parents[2] / 'README.md'
+PROJECT = Path(__file__).resolve().parents[2]
+README = PROJECT / 'README.md'
+RECIPES = PROJECT / 'docs' / 'recipes.md'
 _MARKED = re.compile(r'<!-- (.+?) -->\n\n((?:    .*\n|\n(?=    ))+)')
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A block of the README, and what stands above it in a comment."""
+    """A block of a page, and what stands above it in a comment."""
 
     mark: str
     text: str
@@ -31,10 +33,18 @@ class Step:
         return self.mark.split()[0] if self.mark.startswith('/') else None
 
 
-def steps() -> Iterator[Step]:
-    """In the order of the page."""
-    for mark, block in _MARKED.findall(PAGE.read_text()):
+def steps(text: str) -> Iterator[Step]:
+    """In the order of the text."""
+    for mark, block in _MARKED.findall(text):
         yield Step(mark, dedent(block))
+
+
+def sections(page: Path) -> Iterator[tuple[str, list[Step]]]:
+    """The headings of a page that have steps below them, and these."""
+    for part in page.read_text().split('\n## ')[1:]:
+        found = list(steps(part))
+        if found:
+            yield part.partition('\n')[0], found
 
 
 def fits(pattern: str, printed: str) -> bool:
