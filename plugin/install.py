@@ -3,35 +3,36 @@
 from __future__ import annotations
 
 from plugin import patching
-from plugin.commands import operate
-from plugin.commands import route_injection as injecting
-from plugin.commands import show as showing
-from plugin.configuration import block_checks as blocks
-from plugin.configuration import environment as surroundings
-from plugin.configuration import ikev2_section as section
-from plugin.configuration import keychain_section as keychains
-from plugin.configuration import line_numbers as truelines
-from plugin.configuration import loading as reloading
-from plugin.configuration import neighbors, several_files, validation
-from plugin.reactor import deferred_reload as postponing
-from plugin.reactor import hooks, lifecycle, steady_timers
+from plugin.commands import operate, route_injection, show
+from plugin.configuration import (
+    block_checks,
+    environment,
+    ikev2_section,
+    keychain_section,
+    line_numbers,
+    loading,
+    neighbors,
+    several_files,
+    validation,
+)
+from plugin.reactor import deferred_reload, hooks, lifecycle, steady_timers
 
 PARTS = (
-    surroundings,
-    truelines,
-    section,
-    blocks,
+    environment,
+    line_numbers,
+    ikev2_section,
+    block_checks,
     neighbors,
-    keychains,
-    reloading,
+    keychain_section,
+    loading,
     validation,
     several_files,
-    injecting,
+    route_injection,
     hooks,
-    postponing,
+    deferred_reload,
     lifecycle,
     steady_timers,
-    showing,
+    show,
     operate,
 )
 

@@ -32,8 +32,7 @@ from plugin.connections import outgoing as gate
 from plugin.connections import runtime
 from plugin.connections.peers import protection_in_force
 from plugin.patching import replace, wrap
-from plugin.reactor import deferred_reload as postponing
-from plugin.reactor import listeners
+from plugin.reactor import deferred_reload, listeners
 
 LONG_QUEUE = 4096
 """Connections that wait on a listening socket, half-open ones too: what net.core.somaxconn permits
@@ -254,7 +253,7 @@ def _wait_for_io(original: Any, self: Any, sleep: Any) -> Iterator[Any]:
     running = runtime.of(self)
     if running is None or running.stopped:
         yield from original(self, sleep)
-        postponing.resume(self)
+        deferred_reload.resume(self)
         return
     waker = running.waker.fileno()
     woken = False
@@ -268,7 +267,7 @@ def _wait_for_io(original: Any, self: Any, sleep: Any) -> Iterator[Any]:
             yield descriptor
     if not running.stopped:
         running.turn(woken)
-    postponing.resume(self)
+    deferred_reload.resume(self)
 
 
 def install() -> None:
