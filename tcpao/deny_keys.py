@@ -146,4 +146,4 @@ def is_deny_key(key: InstalledKey) -> bool:
 
 
 def _concerns(guard: Guard, socket: KeySocket) -> bool:
-    return socket.hears(guard.peer, None, guard.service_port)
+    return socket.can_receive_syn(guard.peer, None, guard.service_port)

@@ -105,7 +105,7 @@ class KeySocket(Protocol):
     def is_dead(self) -> bool:
         """Return True if the connection has ended, or never came up."""
 
-    def hears(self, peer: IPNetwork, local: IPAddress | None, port: int) -> bool:
+    def can_receive_syn(self, peer: IPNetwork, local: IPAddress | None, port: int) -> bool:
         """Return True if this listening socket could receive a SYN from `peer` to `local` and
         `port`.
 

@@ -294,8 +294,8 @@ def _refuse_if_used(socket: KeySocket, pair: SocketPair) -> None:
 
 def _awaits(socket: KeySocket, mkt: Mkt) -> bool:
     if isinstance(mkt.protects, PeerPairs):
-        return socket.hears(mkt.peer, None, mkt.protects.service_port)
-    return socket.hears(mkt.peer, mkt.protects.local, mkt.protects.local_port)
+        return socket.can_receive_syn(mkt.peer, None, mkt.protects.service_port)
+    return socket.can_receive_syn(mkt.peer, mkt.protects.local, mkt.protects.local_port)
 
 
 def _refuse_if_in_use(pair: SocketPair, key: InstalledKey) -> None:

@@ -116,11 +116,11 @@ class LinuxSocket:
         closed, segments = self._tcp_info()
         return closed and bool(segments)
 
-    def hears(self, peer: IPNetwork, local: IPAddress | None, port: int) -> bool:
+    def can_receive_syn(self, peer: IPNetwork, local: IPAddress | None, port: int) -> bool:
         bound, bound_port = endpoint_of(self._sock.getsockname())
         return (
             bound_port == port
-            and peer.version in heard_versions(self._sock)
+            and peer.version in received_versions(self._sock)
             and (local is None or not any(bound.packed) or local == bound)
         )
 
@@ -379,7 +379,7 @@ def why_unsupported(algorithm: str) -> str | None:
     return None
 
 
-def heard_versions(sock: socket.socket) -> frozenset[int]:
+def received_versions(sock: socket.socket) -> frozenset[int]:
     """Return the IP versions of peers that a bound socket could receive from. Raises OSError."""
     bound, _ = endpoint_of(sock.getsockname())
     if sock.family == socket.AF_INET or bound.version == 4:

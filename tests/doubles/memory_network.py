@@ -233,7 +233,7 @@ class MemorySocket:
     def is_dead(self) -> bool:
         return self.state is State.DEAD
 
-    def hears(self, peer: IPNetwork, local: IPAddress | None, port: int) -> bool:
+    def can_receive_syn(self, peer: IPNetwork, local: IPAddress | None, port: int) -> bool:
         return (
             self.local_port == port
             and self.local.version == peer.version

@@ -13,7 +13,7 @@ from struct import Struct
 from typing import Final
 
 from tcpao.installer import Cause
-from tcpao.kernel.installer import LinuxSocket, endpoint_of, heard_versions
+from tcpao.kernel.installer import LinuxSocket, endpoint_of, received_versions
 from tcpao.key_socket import InstalledKey, InstallError, Key, SocketState
 from tcpao.mkt import IPNetwork, SocketPair
 from tcpao.userspace.client.channel import Channel
@@ -128,7 +128,7 @@ class UserspaceSocket(LinuxSocket):
         if self._name is None:
             try:
                 local, port = endpoint_of(self._sock.getsockname())
-                versions = heard_versions(self._sock)
+                versions = received_versions(self._sock)
             except OSError as error:
                 raise InstallError(Cause.GONE, f'the socket is closed ({error})') from None
             self._name = SocketName(self._cookie(), local, port, versions)

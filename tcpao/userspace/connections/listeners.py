@@ -34,7 +34,7 @@ class Listener:
             local, self.port, key.peer, key.pair.remote_port if key.pair is not None else None
         )
 
-    def hears(self, pair: SocketPair) -> bool:
+    def can_receive_syn(self, pair: SocketPair) -> bool:
         """Return True if the socket could get a SYN of this connection; `pair` is seen from this
         host.
         """
@@ -70,14 +70,14 @@ class Listeners:
         listener.keyring.wipe()
         return True
 
-    def hearing(self, pair: SocketPair) -> list[Listener]:
+    def receivers(self, pair: SocketPair) -> list[Listener]:
         """Return the listeners that get this SYN: as in the kernel, one on the address before a
         wildcard.
 
         There are several if sockets share a port (SO_REUSEPORT): any of them may get the SYN.
         """
-        hearing = [listener for listener in self if listener.hears(pair)]
-        return [listener for listener in hearing if not listener.is_wildcard] or hearing
+        receivers = [listener for listener in self if listener.can_receive_syn(pair)]
+        return [listener for listener in receivers if not listener.is_wildcard] or receivers
 
 
 def keys_for(listeners: list[Listener], pair: SocketPair) -> list[StoredKey]:

@@ -25,5 +25,5 @@ class Owners(Protocol):
     def is_free_of_others(self, cookie: int, pair: SocketPair, interface: int) -> bool:
         """Return True if no other socket has the pair that a process could read from."""
 
-    def hears(self, cookies: Set[int], pair: SocketPair, interface: int) -> bool:
+    def receives_syn(self, cookies: Set[int], pair: SocketPair, interface: int) -> bool:
         """Return True if one of these listening sockets is the one that gets the pair's SYN."""

@@ -112,7 +112,7 @@ class PacketPath(SocketsTable):
         pair = pair_of_flow(flow_of(packet, start))
         if pair is None:
             raise MalformedError
-        listeners = self.listeners.hearing(pair)
+        listeners = self.listeners.receivers(pair)
         if isinstance(entry, Handshake):
             return entry.sign(packet, start, data, listeners, partial=partial)
         if not keys_for(listeners, pair):
@@ -180,7 +180,7 @@ class PacketPath(SocketsTable):
         if sender is None:
             raise MalformedError
         pair = sender.reversed()
-        listeners = self.listeners.hearing(pair)
+        listeners = self.listeners.receivers(pair)
         if not keys_for(listeners, pair):
             # No MKT matches (RFC 5925 7.3): the segment passes, unless its pair was protected.
             return packet if handshake is None and not self.heritage.holds(pair) else None
@@ -190,7 +190,7 @@ class PacketPath(SocketsTable):
             if segment is None:
                 return None
             keyed = {one.cookie for one in listeners}
-            if not self._owners.hears(keyed, pair, interface):
+            if not self._owners.receives_syn(keyed, pair, interface):
                 # Another socket listens there, or none does yet: the peer repeats its SYN.
                 return None
             self.put(opening)

@@ -75,7 +75,7 @@ class SocketOwners:
             return False
         return found.listens or found.cookie == cookie or not found.inode
 
-    def hears(self, cookies: Set[int], pair: SocketPair, interface: int) -> bool:
+    def receives_syn(self, cookies: Set[int], pair: SocketPair, interface: int) -> bool:
         try:
             # No connection has the port 0: the answer is the listening socket, even while a
             # connection has the pair.

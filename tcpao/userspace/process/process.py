@@ -154,7 +154,7 @@ class Process:
 
     def _hear(self, questions: Questions) -> None:
         try:
-            request = questions.hear()
+            request = questions.receive_request()
         except EOFError:
             self._stopping = True
             return

@@ -14,7 +14,7 @@ class Questions:
 
     def __init__(self, channel: socket.socket) -> None:
         self._channel = channel
-        self._heard = b''
+        self._received = b''
         """The received part of an incomplete request."""
         self._answered = True
 
@@ -22,7 +22,7 @@ class Questions:
         """Return a descriptor that is readable at a question, or when the daemon hangs up."""
         return self._channel.fileno()
 
-    def hear(self) -> Request | None:
+    def receive_request(self) -> Request | None:
         """Return the question, once it is complete. Raises EOFError when the daemon has hung up."""
         try:
             piece = self._channel.recv(1 + messages.PIECE)
@@ -30,10 +30,10 @@ class Questions:
             piece = b''
         if not piece:
             raise EOFError
-        self._heard += piece[1:]
+        self._received += piece[1:]
         if piece[0]:
             return None
-        octets, self._heard = self._heard, b''
+        octets, self._received = self._received, b''
         self._answered = False
         return codec.decode(octets)
 

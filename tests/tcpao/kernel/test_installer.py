@@ -325,7 +325,7 @@ def test_fresh_socket_differs_from_a_dead_one(
 
 
 @pytest.mark.parametrize(
-    ('bound', 'v6only', 'hears'),
+    ('bound', 'v6only', 'receives'),
     [
         ('0.0.0.0', None, {'10.0.0.1'}),
         ('127.0.0.1', None, {'10.0.0.1'}),
@@ -336,7 +336,7 @@ def test_fresh_socket_differs_from_a_dead_one(
     ],
 )
 def test_listener_hears_the_syns_of_its_addresses(
-    bound: str, v6only: int | None, hears: set[str]
+    bound: str, v6only: int | None, receives: set[str]
 ) -> None:
     family = socket.AF_INET if v6only is None else socket.AF_INET6
     with socket.socket(family, socket.SOCK_STREAM) as sock:
@@ -346,8 +346,8 @@ def test_listener_hears_the_syns_of_its_addresses(
         port = sock.getsockname()[1]
         listener = LinuxSocket(sock)
         for peer in ('10.0.0.1', 'fd00::1'):
-            assert listener.hears(ip_network(peer), None, port) == (peer in hears)
-            assert not listener.hears(ip_network(peer), None, port % 65535 + 1)
+            assert listener.can_receive_syn(ip_network(peer), None, port) == (peer in receives)
+            assert not listener.can_receive_syn(ip_network(peer), None, port % 65535 + 1)
 
 
 def test_specific_listener_hears_only_its_own_address() -> None:
@@ -355,8 +355,8 @@ def test_specific_listener_hears_only_its_own_address() -> None:
         sock.bind(('127.0.0.1', 0))
         listener, port = LinuxSocket(sock), sock.getsockname()[1]
         peer = ip_network('10.0.0.1')
-        assert listener.hears(peer, LOCALHOST, port)
-        assert not listener.hears(peer, ip_address('127.0.0.2'), port)
+        assert listener.can_receive_syn(peer, LOCALHOST, port)
+        assert not listener.can_receive_syn(peer, ip_address('127.0.0.2'), port)
 
 
 # --- with TCP-AO ----------------------------------------------------------------------------

@@ -20,5 +20,5 @@ class Sockets:
     def is_free_of_others(self, cookie: int, pair: SocketPair, interface: int) -> bool:
         return self.owner in (None, cookie)
 
-    def hears(self, cookies: Set[int], pair: SocketPair, interface: int) -> bool:
+    def receives_syn(self, cookies: Set[int], pair: SocketPair, interface: int) -> bool:
         return self.listening in cookies

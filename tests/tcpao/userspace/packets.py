@@ -242,7 +242,7 @@ class TrustingOwners:
     def is_free_of_others(self, cookie: int, pair: SocketPair, interface: int) -> bool:
         return True
 
-    def hears(self, cookies: Set[int], pair: SocketPair, interface: int) -> bool:
+    def receives_syn(self, cookies: Set[int], pair: SocketPair, interface: int) -> bool:
         return True
 
 

@@ -31,7 +31,7 @@ class Stuck:
     heard: list[messages.Request] = field(default_factory=list)
 
     def hear(self) -> messages.Request:
-        request = self.questions.hear()
+        request = self.questions.receive_request()
         assert request is not None
         self.heard.append(request)
         return request
