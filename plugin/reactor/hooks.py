@@ -34,6 +34,8 @@ from plugin.connections.peers import protection_in_force
 from plugin.patching import replace, wrap
 from plugin.reactor import deferred_reload, listeners
 
+ACCEPTED_IN_A_TURN = 32
+"""Connections of each listener, as long as none is for a plain neighbor, whom upstream serves."""
 LONG_QUEUE = 4096
 """Connections that wait on a listening socket, half-open ones too: what net.core.somaxconn permits
 by default."""
@@ -233,16 +235,21 @@ def _new_socket(original: Any, self: Any, ip: Any) -> Any:
 
 
 def _incoming(original: Any, self: Any) -> Any:
-    accepted = original(self)
     running = runtime.of(self._reactor)
     if running is None:
-        return accepted
+        return original(self)
+    accepted = False
+    for _ in range(ACCEPTED_IN_A_TURN):
+        # One connection of each listener, and strangers may fill the queue before a neighbor's.
+        accepted = original(self)
+        # Not only the new ones: upstream can leave some of the last turn.
+        if self._accepted:
+            running.accepting.take(self._accepted)
+        if not accepted or self._accepted:
+            break
     if accepted:
-        # One connection of each listener is accepted in a turn; there may be more.
+        # There may be more.
         running.again = True
-    # Not only the new ones: upstream can leave some of the last turn.
-    if self._accepted:
-        running.accepting.take(self._accepted)
     return bool(self._accepted)
 
 

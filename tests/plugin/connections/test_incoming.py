@@ -150,6 +150,18 @@ def test_unknown_peer_gets_no_octet_when_any_is_protected(daemon: Start) -> None
         assert not one.gatekeeper.proofs
 
 
+def test_strangers_are_turned_away_in_one_turn_when_many_wait(daemon: Start) -> None:
+    """A neighbor's connection may stand behind them."""
+    one, port = passive(daemon)
+    with ExitStack() as stack:
+        strangers = [stack.enter_context(connected(port, source='127.0.0.77')) for _ in range(8)]
+        neighbors = stack.enter_context(connected(port))
+        one.turn()
+        assert [received(ready(end)) for end in strangers] == [None] * len(strangers)
+        assert len(one.gatekeeper.proofs) == 1
+        assert received(neighbors) == b''
+
+
 def test_unknown_peer_is_answered_as_upstream_when_none_is(daemon: Start) -> None:
     one, port = passive(daemon, section='')
     with connected(port, source='127.0.0.77') as end:
