@@ -34,6 +34,9 @@ from tcpao.mkt import IPAddress, SocketPair
 MOST_HELD = 64
 """Unproven sockets at a time: keys and counters are read in milliseconds."""
 
+STRANGERS_EVERY = 1.0
+"""Seconds between two reports of strangers, who may connect hundreds of times a second."""
+
 _COLLISION = (6, 7)
 
 
@@ -51,6 +54,7 @@ class IncomingConnections:
     def __init__(self, runtime: Context) -> None:
         self._runtime = runtime
         self._held: list[UnprovenSocket] = []
+        self._silent_until = 0.0
 
     def take(self, accepted: dict[Any, socket.socket]) -> None:
         """Take the gated peers' sockets out of ExaBGP's new connections."""
@@ -74,8 +78,11 @@ class IncomingConnections:
                 hop_limits.restore(listener, sock)
 
     def _turn_away(self, sock: socket.socket, remote: object) -> None:
-        cause = f'no neighbor has the address {remote}'
-        self._record(cause, hint='configure it, or find out who connects')
+        now = time.monotonic()
+        if now >= self._silent_until:
+            self._silent_until = now + STRANGERS_EVERY
+            cause = f'no neighbor has the address {remote}'
+            self._record(cause, hint='configure it, or find out who connects')
         abort_on_close(sock)
         sock.close()
 

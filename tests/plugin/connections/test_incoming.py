@@ -162,6 +162,19 @@ def test_strangers_are_turned_away_in_one_turn_when_many_wait(daemon: Start) -> 
         assert received(neighbors) == b''
 
 
+def test_strangers_are_told_of_once_when_many_come(daemon: Start) -> None:
+    """Each line of a timeline would be theirs to write."""
+    one, port = passive(daemon)
+    told: list[OperatorEvent] = []
+    one.runtime.recorder.record = told.append  # type: ignore[method-assign, assignment]
+    with ExitStack() as stack:
+        strangers = [stack.enter_context(connected(port, source='127.0.0.77')) for _ in range(8)]
+        one.turn()
+        assert [received(ready(end)) for end in strangers] == [None] * len(strangers)
+    (event,) = told
+    assert '127.0.0.77' in str(event.details['cause'])
+
+
 def test_unknown_peer_is_answered_as_upstream_when_none_is(daemon: Start) -> None:
     one, port = passive(daemon, section='')
     with connected(port, source='127.0.0.77') as end:
