@@ -18,6 +18,7 @@ from exabgp.configuration.configuration import Configuration
 from gatekeeper.errors import PolicyError
 from gatekeeper.policy.doubts import doubts_about
 from gatekeeper.policy.sessions import SessionPolicy
+from plugin.configuration import vrf
 from plugin.configuration.environment import SECTION, helper_obstacle
 from plugin.configuration.session_policies import backend_of, policies_of, unreachable
 from plugin.patching import replace
@@ -48,6 +49,7 @@ def warnings_about(
     """Yield a sentence for each setting that is valid, but will not work."""
     yield from map(str, unreachable(policies))
     yield from doubts_about(policies, wall)
+    yield from vrf.unheard(policies)
     yield from unknown_settings(environment)
     yield from filter(None, [helper_obstacle()])
 

@@ -29,6 +29,7 @@ from gatekeeper.reporting.ike_key_log import IkeKeyLog
 from gatekeeper.reporting.keys_json import KeyTable
 from gatekeeper.reporting.metrics import Metrics
 from gatekeeper.service.gatekeeper import Gatekeeper, GatekeeperError
+from plugin.configuration import vrf
 from plugin.configuration.environment import helper_obstacle
 from plugin.configuration.loading import set_commit
 from plugin.configuration.neighbors import protection_of
@@ -176,7 +177,7 @@ def _commit(reactor: Any, policies: list[SessionPolicy]) -> str | None:
 def _warn(policies: list[SessionPolicy]) -> None:
     """Warn of settings that will not work; the gatekeeper warns of the end of a keychain."""
     doubts = doubts_about([one for one in policies if one.keychain is None], time.time())
-    for warning in (*doubts, *unknown_settings(os.environ)):
+    for warning in (*doubts, *vrf.unheard(policies), *unknown_settings(os.environ)):
         log.warning(lambda warning=warning: warning, LOG)
     obstacle = helper_obstacle()
     if obstacle is not None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import os
 import select
 import socket
+import subprocess
 from collections.abc import Iterator
 from ipaddress import ip_address
 
@@ -15,6 +17,7 @@ from ikev2.constants import ExchangeType
 from ikev2.events import Datagram
 from ikev2.udp import UdpError, UdpSockets
 from ikev2.wire.message import Header
+from tests.tcpao.benches import namespace
 
 HOME = ip_address('127.0.0.1')
 OTHER = ip_address('127.0.0.2')
@@ -150,6 +153,31 @@ def test_send_counts_refusals_with_reason(sockets: UdpSockets) -> None:
     assert len(failures) == 2
     assert 'port 1' in failures[-1].text
     assert not sockets.take_failures()
+
+
+@pytest.mark.netns
+def test_send_is_told_why_when_a_rule_refuses() -> None:
+    """As a host's own firewall does: the kernel says EPERM at once."""
+    with namespace():
+        sockets = UdpSockets(free_ports())
+        for line in (
+            'add table inet firewall',
+            'add chain inet firewall out { type filter hook output priority 0; }',
+            'add rule inet firewall out meta l4proto udp drop',
+        ):
+            subprocess.run(['nft', line], check=True)
+        sockets.send(Datagram(b'x', HOME, sockets.ports[0], HOME, 500))
+        (failure,) = sockets.take_failures()
+        sockets.close()
+    assert failure.text.endswith(os.strerror(errno.EPERM))
+
+
+def test_send_is_told_why_when_a_link_local_peer_has_no_zone(sockets: UdpSockets) -> None:
+    local, remote = ip_address('fe80::1'), ip_address('fe80::2')
+    sockets.send(Datagram(b'x', local, sockets.ports[0], remote, 500))
+    (failure,) = sockets.take_failures()
+    assert failure.remote == remote
+    assert failure.text.endswith(os.strerror(errno.EINVAL))
 
 
 def test_open_explains_port_in_use(sockets: UdpSockets) -> None:
