@@ -16,7 +16,7 @@ from ikev2.constants import ExchangeType, NotifyType
 from ikev2.context import NONCE_LENGTH, Context, Counters
 from ikev2.cookies import CookieJar
 from ikev2.errors import LocalError, MalformedMessage, UnsupportedVersion
-from ikev2.events import Cause, Datagram, Event, IPAddress, RpSaKeys, RpSaRequest, StrangerCalled
+from ikev2.events import Cause, Datagram, Event, IPAddress, RpSaKeys, RpSaRequest, UnknownSource
 from ikev2.exchanges.create_child import serve_create_child
 from ikev2.exchanges.follow_up import serve_follow_up
 from ikev2.exchanges.ike_auth import serve_ike_auth
@@ -97,7 +97,7 @@ class Endpoint:
         self._leaving: dict[str, list[Association]] = {}
         """Associations of removed peers, while they have IKE SAs."""
         self._by_address: dict[tuple[IPAddress, IPAddress], Association] = {}
-        self._strangers = Counters()
+        self._unknown_sources = Counters()
 
     # --- configuration -----------------------------------------------------------------------
 
@@ -173,7 +173,7 @@ class Endpoint:
     def receive_datagram(self, datagram: Datagram, now: float) -> None:
         """Receive a datagram from the network, without non-ESP marker."""
         association = self._by_address.get((datagram.local, datagram.remote))
-        counters = association.counters if association else self._strangers
+        counters = association.counters if association else self._unknown_sources
         try:
             header = Header.decode(datagram.data)
         except UnsupportedVersion as error:
@@ -186,8 +186,8 @@ class Endpoint:
             return
         if header.exchange_type == ExchangeType.IKE_SA_INIT:
             if association is None:
-                self._strangers.unknown_address += 1
-                self._context.events.append(StrangerCalled(datagram.local, datagram.remote))
+                self._unknown_sources.unknown_address += 1
+                self._context.events.append(UnknownSource(datagram.local, datagram.remote))
             else:
                 self._receive_init(association, datagram, header, now)
             return
@@ -433,7 +433,7 @@ class Endpoint:
         """Return the state of this endpoint for `show`, without secrets."""
         return Snapshot(
             tuple(snapshot_of(association) for association in self._associations.values()),
-            replace(self._strangers),
+            replace(self._unknown_sources),
         )
 
     def ike_sa_in_use(self, peer: str) -> IkeSaSnapshot | None:

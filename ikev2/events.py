@@ -292,7 +292,7 @@ class DeleteAnswered:
 
 
 @dataclass(frozen=True, slots=True)
-class StrangerCalled:
+class UnknownSource:
     """IKE_SA_INIT came from an address that no peer has; nothing was answered."""
 
     local: IPAddress
@@ -302,7 +302,7 @@ class StrangerCalled:
 
 Event = (
     IkeMessage
-    | StrangerCalled
+    | UnknownSource
     | IkeSaUp
     | IkeSaDown
     | IkeSaDistrusted

@@ -54,7 +54,7 @@ class Snapshot:
     """The state of one endpoint."""
 
     peers: tuple[PeerSnapshot, ...]
-    strangers: Counters
+    unknown_sources: Counters
     """Counts of datagrams from addresses that no peer has."""
 
     def peer(self, name: str) -> PeerSnapshot:

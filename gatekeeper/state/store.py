@@ -110,7 +110,7 @@ class Store:
         self.keys_on_listeners: dict[ListenerKeyId, ListenerKey] = {}
         self.withheld: dict[Selection, Withheld] = {}
         """Sessions that an operator gives no keys, until the operator takes that back."""
-        self.strangers: dict[IPAddress, float] = {}
+        self.unknown_sources: dict[IPAddress, float] = {}
         """When IKE from an unknown address was last reported."""
         self.wall_offset = 0.0
         """Seconds since the epoch less this clock's: keychains use UTC."""

@@ -85,14 +85,14 @@ def test_unknown_address_is_dropped_before_key_exchange(monkeypatch: pytest.Monk
     bench = Bench()
     bench.inject(replace(init_request(), local=STRANGER))
     assert not list(bench.sent_by(bench.b))
-    assert bench.b.endpoint.snapshot().strangers.unknown_address == 1
+    assert bench.b.endpoint.snapshot().unknown_sources.unknown_address == 1
     assert not sas_of(bench.b)
 
 
 def test_peer_is_served_only_at_its_configured_address() -> None:
     bench = Bench()
     bench.inject(replace(init_request(), remote=ip_address('10.0.0.9')))
-    assert bench.b.endpoint.snapshot().strangers.unknown_address == 1
+    assert bench.b.endpoint.snapshot().unknown_sources.unknown_address == 1
 
 
 def test_request_with_message_id_or_spi_is_no_ike_sa_init() -> None:

@@ -5,7 +5,7 @@ Events of an IKE SA change its peer here; the others concern a session.
 
 from __future__ import annotations
 
-from gatekeeper.engine.negotiated import accepting, opening, rekeying, strangers
+from gatekeeper.engine.negotiated import accepting, opening, rekeying, unknown_sources
 from gatekeeper.engine.negotiated import deletion as deleting
 from gatekeeper.engine.negotiated import reauthentication as reproving
 from gatekeeper.reporting.events import EventName
@@ -26,8 +26,8 @@ def drain(state: Store, now: float) -> None:
 
 def handle(state: Store, event: ike.Event, now: float) -> None:
     """Handle one event; events of a peer that was removed are ignored."""
-    if isinstance(event, ike.StrangerCalled):
-        strangers.stranger_called(state, event, now)
+    if isinstance(event, ike.UnknownSource):
+        unknown_sources.report_unknown_source(state, event, now)
         return
     peer = state.peers.get(event.peer)
     if peer is None:

@@ -252,7 +252,7 @@ def test_unknown_address_gets_no_answer(world: World) -> None:
     world.lose = watch
     world.run(30)
     assert stranger not in answered
-    assert r2.core.endpoint.snapshot().strangers.unknown_address > 0
+    assert r2.core.endpoint.snapshot().unknown_sources.unknown_address > 0
 
 
 # --- every type of identity, with the credentials that can stand for it -------------------------

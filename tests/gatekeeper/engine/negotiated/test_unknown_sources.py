@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from ipaddress import ip_address
 
-from gatekeeper.engine.negotiated.strangers import MOST_STRANGERS, TOLD_AGAIN_AFTER
+from gatekeeper.engine.negotiated.unknown_sources import MAX_UNKNOWN_SOURCES, TOLD_AGAIN_AFTER
 from ikev2.events import Datagram
 from tests.gatekeeper.world import R1, R2, Router, World, policies
 from tests.ikev2.bench import turned
@@ -49,7 +49,7 @@ def test_unknown_sources_do_not_fill_a_log() -> None:
     world, r2 = listening()
     for number in range(100):
         call(world, r2, f'10.1.0.{number}')
-    assert len(told(r2)) == MOST_STRANGERS
+    assert len(told(r2)) == MAX_UNKNOWN_SOURCES
 
 
 def test_neighbor_is_no_unknown_source() -> None:
