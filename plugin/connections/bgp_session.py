@@ -134,7 +134,7 @@ def closed(connection: Any) -> None:
     if link.ended is not None:
         return
     if link.notification_sent:
-        runtime.parting.begin(link)
+        runtime.closing.begin(link)
     else:
         runtime.links.end(link, 'closed by BGP')
 

@@ -32,4 +32,4 @@ class Context:
         self.driver = driver
         self.links = driver.sockets
         self.waker = driver.wakeup
-        self.parting = driver.closing
+        self.closing = driver.closing

@@ -34,8 +34,9 @@ from tcpao.mkt import IPAddress, SocketPair
 MOST_HELD = 64
 """Unproven sockets at a time: keys and counters are read in milliseconds."""
 
-STRANGERS_EVERY = 1.0
-"""Seconds between two reports of strangers, who may connect hundreds of times a second."""
+UNKNOWN_TOLD_EVERY = 1.0
+"""Seconds between two reports of connections from unknown addresses: there may be hundreds a
+second."""
 
 _COLLISION = (6, 7)
 
@@ -80,7 +81,7 @@ class IncomingConnections:
     def _turn_away(self, sock: socket.socket, remote: object) -> None:
         now = time.monotonic()
         if now >= self._silent_until:
-            self._silent_until = now + STRANGERS_EVERY
+            self._silent_until = now + UNKNOWN_TOLD_EVERY
             cause = f'no neighbor has the address {remote}'
             self._record(cause, hint='configure it, or find out who connects')
         abort_on_close(sock)

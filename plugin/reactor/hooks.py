@@ -146,8 +146,8 @@ def _validate_open(original: Any, self: Any) -> None:
     if protection_of(self.neighbor) is None:
         return
     capabilities = self.negotiated.received_open.capabilities
-    spoken = capabilities.get(Capability.CODE.MULTIPROTOCOL, [(AFI.ipv4, SAFI.unicast)])
-    if {tuple(family) for family in spoken} != {*self.neighbor.families()}:
+    advertised = capabilities.get(Capability.CODE.MULTIPROTOCOL, [(AFI.ipv4, SAFI.unicast)])
+    if {tuple(family) for family in advertised} != {*self.neighbor.families()}:
         cause = "the families in the peer's OPEN are not the session's"
         hint = 'compare the family blocks, and multi-session, of both ends'
         _note(self, EventName.REFUSED, step='open', cause=cause, hint=hint)
@@ -240,7 +240,7 @@ def _incoming(original: Any, self: Any) -> Any:
         return original(self)
     accepted = False
     for _ in range(ACCEPTED_IN_A_TURN):
-        # One connection of each listener, and strangers may fill the queue before a neighbor's.
+        # One connection of each listener, and unknown hosts may fill the queue first.
         accepted = original(self)
         # Not only the new ones: upstream can leave some of the last turn.
         if self._accepted:
