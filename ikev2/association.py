@@ -107,7 +107,9 @@ class Association:
 
     def best(self) -> IkeSa | None:
         """Return the IKE SA for the next request: the one that received from the peer last."""
-        return max(self.usable, key=lambda sa: (sa.heard, sa.origin.lowest_nonce), default=None)
+        return max(
+            self.usable, key=lambda sa: (sa.last_received_at, sa.origin.lowest_nonce), default=None
+        )
 
     @property
     def address_pair(self) -> tuple[IPAddress, IPAddress]:

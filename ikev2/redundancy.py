@@ -21,8 +21,8 @@ def watch(sa: IkeSa, idle: float, now: float) -> None:
     def look(now: float) -> None:
         if sa.state not in USABLE:
             return
-        if now < sa.heard + idle:
-            sa.at(sa.heard + idle, look)
+        if now < sa.last_received_at + idle:
+            sa.at(sa.last_received_at + idle, look)
             return
         sa.at(now + idle, look)
         if not sa.busy:
@@ -58,7 +58,7 @@ class RedundantSas:
         if len(usable) < 2:
             return
         idle = self._context.limits.redundant_idle
-        idle_from = max(sa.spoken for sa in usable) + idle
+        idle_from = max(sa.last_message_at for sa in usable) + idle
         if now < idle_from or any(sa.busy or sa.answering for sa in usable):
             self.look(max(now, idle_from - idle))
             return

@@ -25,7 +25,7 @@ class IkeSaSnapshot:
     suite: str
     since: float | None
     """`now` when the IKE SA came up."""
-    heard: float
+    last_received_at: float
     """`now` of the peer's last authentic message."""
     profile: bool
     nat: bool
@@ -87,7 +87,7 @@ def snapshot_of_ike_sa(sa: IkeSa) -> IkeSaSnapshot:
         origin.spis,
         str(origin.suite),
         sa.established,
-        sa.heard,
+        sa.last_received_at,
         origin.profile,
         origin.nat,
         sa.path,

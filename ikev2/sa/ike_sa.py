@@ -72,11 +72,11 @@ class IkeSa:
         self.keys = keys
         self.path = path
         self.state = state
-        self.heard = now
+        self.last_received_at = now
         """`now` of the last authentic message from the peer."""
         self.received = 0
         """Authentic messages so far, without repetitions."""
-        self.spoken = now
+        self.last_message_at = now
         """`now` of the last message in either direction."""
         self.established: float | None = None
         self.proof: Proof | None = None
@@ -161,7 +161,7 @@ class IkeSa:
 
         An IKE SA that the peer began is confirmed by its first message after IKE_AUTH.
         """
-        return self.origin.initiator or self.heard > self.authenticated
+        return self.origin.initiator or self.last_received_at > self.authenticated
 
     @property
     def busy(self) -> bool:
@@ -242,7 +242,7 @@ class IkeSa:
         self._next_id += 1
         kind = exchange.exchange_type
         datagrams = self._protect(kind, message_id, payloads, response=False)
-        self.spoken = now
+        self.last_message_at = now
         self._tell(kind, payloads, now, sent=True, response=False)
         retransmission = Retransmission(
             datagrams,
@@ -271,7 +271,7 @@ class IkeSa:
         """Return the seconds since our request, or since the peer's last message after it; 0
         without one.
         """
-        return now - max(self._asking.since, self.heard) if self._asking else 0.0
+        return now - max(self._asking.since, self.last_received_at) if self._asking else 0.0
 
     def repeat(self, now: float) -> None:
         """Repeat the request that waits for its answer."""
@@ -413,7 +413,7 @@ class IkeSa:
         (RFC 7296, 2.23): a copy that overtakes its original from a forged port would otherwise
         divert our requests.
         """
-        self.heard = self.spoken = now
+        self.last_received_at = self.last_message_at = now
         self.received += 1
         if self.state == State.HALF_OPEN or self.origin.nat:
             self.path = Path.back(datagram)
@@ -433,7 +433,7 @@ class IkeSa:
         kind, message_id = request.exchange_type, request.message_id
         datagrams = self._protect(kind, message_id, payloads, response=True)
         self._answers.answered(datagrams)
-        self.spoken = now
+        self.last_message_at = now
         self._tell(kind, payloads, now, sent=True, response=True)
         # To the source of the request, whatever its port (RFC 7296, 2.11).
         self._context.send(path, datagrams)
