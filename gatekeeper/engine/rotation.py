@@ -81,7 +81,7 @@ def read(state: Store, conn: Connection, seen: KeyState, now: float) -> None:
         rotation.before = counted
     good = counted.good > rotation.before.good
     bad = counted.bad > rotation.before.bad
-    rotation.heard = good
+    rotation.successor_received = good
     asked = rotation.rnext_moved or seen.current == new.send_id
     if asked and seen.rnext != new.recv_id:
         rotation.rnext_moved = True

@@ -22,7 +22,7 @@ class Rotation:
     before: KeyCounters | None = None
     """The counters of the successor before the rotation; a manual key may have been in use
     already."""
-    heard: bool = False
+    successor_received: bool = False
     """True once the peer has sent good segments under the successor."""
     stalled: bool = False
     """True if the peer has not followed in time to a manual key; it is given unlimited time

@@ -275,7 +275,7 @@ class KeychainKeys:
         if follows is None:
             return self._no_next(f'{key} ends, and no key follows it')
         running = self._conn.rotation
-        if running and not running.heard and now - running.answered_at > CEASE_BEFORE:
+        if running and not running.successor_received and now - running.answered_at > CEASE_BEFORE:
             return self._no_next(f'{key} ends, and the peer does not use {follows}')
         return None
 
@@ -334,7 +334,7 @@ class KeychainKeys:
         self._state.command(Probe(self._conn.pair, on=False))
         chain, key = self._chain(), self.key_of(running.new)
         cause = f'the peer has not moved to {key} of keychain {chain.name}'
-        if running.heard:
+        if running.successor_received:
             cause = f'the peer sends under {key} of keychain {chain.name} but asks for another'
         self._state.warn(self._conn, Explanation.of(Reason.NOT_FOLLOWED, 'rekey', cause))
 

@@ -38,7 +38,9 @@ def revoke(
 def _carries_traffic(conn: Connection) -> bool:
     """Return True if segments may be under a revoked MKT."""
     moving = conn.rotation
-    return conn.mkt_in_use.revoked or (moving is not None and moving.new.revoked and moving.heard)
+    return conn.mkt_in_use.revoked or (
+        moving is not None and moving.new.revoked and moving.successor_received
+    )
 
 
 def _take_off(state: Store, conn: Connection, mkt: MktRecord, now: float) -> None:
