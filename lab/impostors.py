@@ -194,19 +194,19 @@ atexit.register(finish)
 
 
 def _listen(sock: socket.socket, hello: bytes, deadline: float) -> Heard:
-    heard = b''
+    received = b''
     try:
         sock.sendall(hello)
         while True:
             sock.settimeout(max(0.001, deadline - time.monotonic()))
             octets = sock.recv(65536)
             if not octets:
-                return Heard(Ending.CLOSED, heard)
-            heard += octets
+                return Heard(Ending.CLOSED, received)
+            received += octets
     except TimeoutError:
-        return Heard(Ending.STILL_OPEN, heard)
+        return Heard(Ending.STILL_OPEN, received)
     except OSError:
-        return Heard(Ending.RESET, heard)
+        return Heard(Ending.RESET, received)
 
 
 # --- IKE ----------------------------------------------------------------------------------------

@@ -47,15 +47,15 @@ Attack = Callable[[], tuple[str, bool]]
 
 
 def _spoken(source: str, port: int = 0, key: TcpKey | None = None) -> tuple[str, bool]:
-    heard = speak(source, TARGET, ANSWERED_WITHIN, source_port=port, key=key, hello=OPEN)
-    refused = not heard.octets and heard.ending is not Ending.STILL_OPEN
-    return f'{heard.ending}, {len(heard.octets)} octets received', refused
+    outcome = speak(source, TARGET, ANSWERED_WITHIN, source_port=port, key=key, hello=OPEN)
+    refused = not outcome.octets and outcome.ending is not Ending.STILL_OPEN
+    return f'{outcome.ending}, {len(outcome.octets)} octets received', refused
 
 
 def _connection(source: str, port: int, key: TcpKey | None) -> tuple[str, bool]:
     """Try a connection that must not even come up."""
-    heard = speak(source, TARGET, PATIENCE, source_port=port, key=key, hello=OPEN)
-    return str(heard.ending), heard.ending is Ending.NO_CONNECTION and not heard.octets
+    outcome = speak(source, TARGET, PATIENCE, source_port=port, key=key, hello=OPEN)
+    return str(outcome.ending), outcome.ending is Ending.NO_CONNECTION and not outcome.octets
 
 
 def _ike(source: str, name: str, seconds: float) -> IkeOutcome:

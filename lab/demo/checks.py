@@ -287,8 +287,8 @@ def forged_syns_get_no_answer(evidence: Evidence) -> str:
 def wire_is_closed_first(evidence: Evidence) -> str:
     """Check that no impostor used r1's address while the routers' link was captured."""
     closed = max(_closing(evidence).time, *(packet.time for packet in evidence.wire))
-    strangers = [p for p in tcp(evidence.wire) if IMPOSTOR in _ends(p.segment.source)]
-    require(not strangers, "the impostor is on the routers' link")
+    from_impostor = [p for p in tcp(evidence.wire) if IMPOSTOR in _ends(p.segment.source)]
+    require(not from_impostor, "the impostor is on the routers' link")
     spoofed = [p.time for p in tcp(evidence.refused) if str(p.segment.source) == R1]
     spoofed += [p.time for p in ike(evidence.refused) if p.source == R1]
     require(
