@@ -58,7 +58,10 @@ _UNCLEAR: Final = re.compile(
 (say receive, clear, fail, send)."""
 
 _COINED: Final = frozenset(
-    {'hear', 'hears', 'greeted', 'pardon', 'disappoint', 'take_leave', 'kept_out', 'truelines'}
+    {
+        *('hear', 'hears', 'heard', 'spoken', 'greeted', 'parting', 'strangers', 'pardon'),
+        *('disappoint', 'take_leave', 'kept_out', 'truelines'),
+    }
 )
 """Names that have been replaced by a word of an RFC or of the domain."""
 
