@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -32,6 +33,7 @@ class SecondNet:
         self._channel: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = Lock()
+        self._process_end: int | None = None
         self.missing: str | None = 'it was not started'
         """The reason why there is no net; None while there is one."""
 
@@ -39,6 +41,14 @@ class SecondNet:
     def pid(self) -> int | None:
         """Return the process id of the keeper; None before the start."""
         return self._process.pid if self._process is not None else None
+
+    def fileno(self) -> int | None:
+        """Return a descriptor that is readable once the keeper has ended; None without a net."""
+        return self._process_end if self.missing is None else None
+
+    def lose(self) -> None:
+        """Note that the keeper has ended by itself; its rules stay until the next start."""
+        self._give_up('its process has ended')
 
     def start(self) -> None:
         """Start the keeper, with this process's privileges. Never raises: see `missing`."""
@@ -62,7 +72,8 @@ class SecondNet:
         self.missing = None
         try:
             self._hear(_PATIENCE)
-        except NetError as error:
+            self._process_end = os.pidfd_open(self._process.pid)
+        except (NetError, OSError) as error:
             self._give_up(str(error))
 
     def keep(self, services: Collection[Service]) -> None:
@@ -100,6 +111,9 @@ class SecondNet:
         assert self._channel is not None
         assert self._process is not None
         self._channel.close()
+        if self._process_end is not None:
+            os.close(self._process_end)
+            self._process_end = None
         try:
             self._process.wait(_SHORT)
         except subprocess.TimeoutExpired:

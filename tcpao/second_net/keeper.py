@@ -17,12 +17,12 @@ from contextlib import suppress
 from ipaddress import ip_address
 from typing import Any, Final
 
-from tcpao.second_net import nft
-from tcpao.second_net.nft import NftError
+from tcpao.second_net.interface import NetRules
 from tcpao.second_net.numbers import hold_a_free_one, nobody_holds
-from tcpao.second_net.ruleset import Service, script, table_name
+from tcpao.second_net.ruleset import Service
+from tcpao.second_net.ways import WAYS, existing
 from tcpao.userspace.process.hardening import harden
-from tcpao.userspace.rules.nftables_watch import NftablesWatch
+from tcpao.userspace.rules.interface import RulesError
 
 _LARGEST: Final = 1 << 22
 """Octets of a request: some 100,000 services."""
@@ -32,16 +32,16 @@ class Keeper:
     """The state of one daemon's net."""
 
     def __init__(self, channel: socket.socket) -> None:
-        """Check that rules can be made. Raises NftError or OSError if not."""
+        """Check that rules can be made. Raises RulesError or OSError if not."""
         self._channel = channel
-        left = nobody_holds(nft.our_tables())
-        self._number, self._held = hold_a_free_one(left)
-        # A test: one rule for an address that no host has, made and removed.
-        nft.apply(script(self._number, [(ip_address('0.0.0.0'), 1)]))
-        nft.apply(script(self._number, ()))
-        self._left = left
+        there = existing()
+        left = nobody_holds(number for _, number in there)
+        self._number, self._held = hold_a_free_one(number for _, number in there)
+        self._left = [one for one in there if one[1] in left]
+        """Nets of killed daemons; they stay until ours is there."""
+        self._rules = _first_that_works(self._number)
         self._services: frozenset[Service] = frozenset()
-        self._watch = NftablesWatch({table_name(self._number)})
+        self._watch = self._rules.watch(self._number)
 
     def run(self) -> None:
         """Serve until the daemon ends, or announces its end."""
@@ -63,7 +63,7 @@ class Keeper:
         request = json.loads(octets)
         try:
             answer: Any = self._carry_out(request)
-        except NftError as error:
+        except RulesError as error:
             answer = {'error': str(error)}
         with suppress(OSError):
             self._channel.send(json.dumps(answer).encode())
@@ -71,23 +71,44 @@ class Keeper:
 
     def _carry_out(self, request: Any) -> dict[str, int]:
         if request == 'count':
-            return nft.counters(self._number)
+            return self._rules.counters(self._number)
         services = () if request == 'end' else request
         self._have(frozenset((ip_address(peer), port) for peer, port in services))
         return {}
 
     def _have(self, services: frozenset[Service]) -> None:
         if services != self._services or self._left:
-            nft.apply(script(self._number, services, self._left))
+            mine = [number for rules, number in self._left if rules is self._rules]
+            self._rules.replace(self._number, services, mine)
+            for rules, number in self._left:
+                if rules is not self._rules:
+                    rules.replace(number, ())
             self._services, self._left = services, []
             # Ignore our own removals.
             self._watch.removals()
 
     def _restore(self) -> None:
         """Make the rules again if they are missing; the next flush is noticed again."""
-        with suppress(NftError):
-            if self._services and self._number not in nft.our_tables():
-                nft.apply(script(self._number, self._services))
+        with suppress(RulesError):
+            if self._services and not self._rules.stands(self._number, self._services):
+                self._rules.replace(self._number, self._services)
+
+
+def _first_that_works(number: int) -> NetRules:
+    """Return the first way to make rules that the kernel takes. Raises RulesError with all errors.
+
+    A test of each: rules for an address that no host has, made and removed.
+    """
+    reasons = []
+    for rules in WAYS:
+        try:
+            rules.replace(number, [(ip_address('0.0.0.0'), 1)])
+            rules.replace(number, ())
+        except RulesError as error:
+            reasons.append(str(error))
+        else:
+            return rules
+    raise RulesError('; '.join(dict.fromkeys(reasons)))
 
 
 def main(arguments: Collection[str]) -> int:
@@ -100,7 +121,7 @@ def main(arguments: Collection[str]) -> int:
         signal.signal(number, signal.SIG_IGN)
     try:
         keeper = Keeper(channel)
-    except (NftError, OSError) as error:
+    except (RulesError, OSError) as error:
         channel.send(json.dumps({'error': str(error)}).encode())
         return 1
     channel.send(b'{}')

@@ -26,7 +26,7 @@ _FAMILIES: Final = {4: ('peers4', 'ipv4_addr', 'ip'), 6: ('peers6', 'ipv6_addr',
 # Priorities (include/uapi/linux/netfilter_ipv4.h): in before any queue, out after any.
 _IN: Final = -310
 _OUT: Final = 310
-_SYNS_A_SECOND: Final = 20
+SYNS_A_SECOND: Final = 20
 """SYNs without TCP-AO that pass per second, of all peers together: enough to report each peer."""
 
 
@@ -74,7 +74,7 @@ def _table(name: str, services: Collection[Service]) -> list[str]:
         'chain judge_in {',
         'tcp option 29 exists accept',
         'tcp flags & (fin|syn|rst) == syn '
-        f'limit rate {_SYNS_A_SECOND}/second burst {_SYNS_A_SECOND} packets accept',
+        f'limit rate {SYNS_A_SECOND}/second burst {SYNS_A_SECOND} packets accept',
         'counter name dropped_in drop',
         '}',
         'chain judge_out {',

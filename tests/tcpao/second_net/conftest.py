@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tcpao.second_net.client import SecondNet
+from tcpao.second_net import client
+from tcpao.second_net.client import MODULE, SecondNet
 from tests.tcpao.userspace.sites import Site, wired
 
 
@@ -17,8 +18,15 @@ def hosts() -> Iterator[tuple[Site, Site]]:
         yield sites
 
 
+@pytest.fixture(params=[MODULE, 'tests.tcpao.second_net.without_nft'], ids=['nft', 'iptables'])
+def keeper(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every keeper that is started from now on makes its rules in this way."""
+    # An ordinary program, which finds nothing of the name nft.
+    monkeypatch.setattr(client, 'MODULE', request.param)
+
+
 @pytest.fixture
-def net(hosts: tuple[Site, Site]) -> Iterator[SecondNet]:
+def net(hosts: tuple[Site, Site], keeper: None) -> Iterator[SecondNet]:
     """The server's, started."""
     made = SecondNet()
     with hosts[1].inside():

@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 
 from tcpao.mkt import IPAddress
+from tcpao.second_net import client
 from tcpao.second_net.client import NetError, SecondNet
 from tcpao.second_net.leftovers import remove_left_behind
-from tcpao.second_net.ruleset import PREFIX, Service
+from tcpao.second_net.ruleset import Service
+from tcpao.second_net.ways import existing
 from tests.tcpao.userspace.sites import Site, wait_until
 
 pytestmark = pytest.mark.native
@@ -48,9 +50,15 @@ def answers(host: Site, address: IPAddress, port: int) -> bool:
     return True
 
 
-def tables(host: Site) -> list[str]:
-    listed = host.run('nft', 'list', 'tables').splitlines()
-    return [line for line in listed if PREFIX in line]
+def kill(net: SecondNet) -> None:
+    assert net.pid is not None
+    os.kill(net.pid, signal.SIGKILL)
+    os.waitpid(net.pid, 0)
+
+
+def nets(host: Site) -> list[str]:
+    with host.inside():
+        return [way.name(number) for way, number in existing()]
 
 
 @pytest.mark.parametrize('version', [4, 6])
@@ -103,37 +111,37 @@ def test_other_ports_and_other_peers_are_untouched(hosts: Hosts, net: SecondNet)
 
 def test_net_stays_when_its_keeper_is_killed(hosts: Hosts, net: SecondNet) -> None:
     net.keep(services(4))
-    assert net.pid is not None
-    os.kill(net.pid, signal.SIGKILL)
-    os.waitpid(net.pid, 0)
-    assert len(tables(hosts[1])) == 1
+    kill(net)
+    assert len(nets(hosts[1])) == 1
     with pytest.raises(NetError, match='its process'):
         net.keep([])
     assert net.counters() == {}
     with hosts[1].inside():
         assert len(remove_left_behind()) == 1
-    assert tables(hosts[1]) == []
+    assert nets(hosts[1]) == []
 
 
-def test_net_stays_when_its_daemon_dies_and_goes_with_the_next(hosts: Hosts) -> None:
+def test_net_stays_when_its_daemon_dies_and_goes_with_the_next(hosts: Hosts, keeper: None) -> None:
     daemon = (
         'import os; from ipaddress import ip_address\n'
+        'from tcpao.second_net import client\n'
         'from tcpao.second_net.client import SecondNet\n'
+        f'client.MODULE = {client.MODULE!r}\n'
         f'net = SecondNet(); net.start(); net.keep([(ip_address("{CLIENT[4]}"), {PORT})])\n'
         'print(net.pid, flush=True); os._exit(1)'
     )
-    keeper = int(hosts[1].run(sys.executable, '-c', daemon, check=False))
-    wait_until(lambda: not Path(f'/proc/{keeper}').exists())
-    assert len(tables(hosts[1])) == 1
+    left = int(hosts[1].run(sys.executable, '-c', daemon, check=False))
+    wait_until(lambda: not Path(f'/proc/{left}').exists())
+    assert len(nets(hosts[1])) == 1
     second = SecondNet()
     with hosts[1].inside():
         second.start()
     # Until the next one's is there.
-    assert len(tables(hosts[1])) == 1
+    assert len(nets(hosts[1])) == 1
     second.keep(services(6))
-    assert len(tables(hosts[1])) == 1
+    assert len(nets(hosts[1])) == 1
     second.stop()
-    assert tables(hosts[1]) == []
+    assert nets(hosts[1]) == []
 
 
 def test_two_daemons_have_a_net_each(hosts: Hosts, net: SecondNet) -> None:
@@ -142,37 +150,62 @@ def test_two_daemons_have_a_net_each(hosts: Hosts, net: SecondNet) -> None:
         other.start()
     net.keep(services(4))
     other.keep(services(6))
-    assert len(tables(hosts[1])) == 2
+    assert len(nets(hosts[1])) == 2
     with hosts[1].inside():
         assert remove_left_behind() == []
     other.stop()
-    assert len(tables(hosts[1])) == 1
+    assert len(nets(hosts[1])) == 1
 
 
 def test_net_is_made_anew_when_the_firewall_is_flushed(hosts: Hosts, net: SecondNet) -> None:
     net.keep(services(4))
-    for _ in range(3):
-        hosts[1].run('nft', 'flush', 'ruleset')
-        wait_until(lambda: len(tables(hosts[1])) == 1)
+    with closing(listen(hosts[1], SERVER[4], PORT)):
+        for _ in range(3):
+            hosts[1].run('nft', 'flush', 'ruleset')
+            for table in ('raw', 'mangle'):
+                hosts[1].run('iptables', '-t', table, '-F')
+            wait_until(lambda: not answers(hosts[0], SERVER[4], PORT))
+    assert len(nets(hosts[1])) == 1
 
 
 def test_stop_removes_the_net_when_called_twice(hosts: Hosts, net: SecondNet) -> None:
     net.keep(services(4))
     net.stop()
     net.stop()
-    assert tables(hosts[1]) == []
+    assert nets(hosts[1]) == []
     assert net.missing == 'it has ended'
 
 
-def test_net_is_refused_when_there_is_no_nft(hosts: Hosts, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_net_of_iptables_goes_when_the_next_is_of_nft(
+    hosts: Hosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = SecondNet(), SecondNet()
+    with hosts[1].inside():
+        with monkeypatch.context() as patch:
+            patch.setattr(client, 'MODULE', 'tests.tcpao.second_net.without_nft')
+            first.start()
+        first.keep(services(4))
+        kill(first)
+        second.start()
+    second.keep(services(4))
+    (there,) = nets(hosts[1])
+    assert there.startswith('nftables')
+    second.stop()
+    assert nets(hosts[1]) == []
+
+
+def test_net_is_refused_when_no_rules_can_be_made(
+    hosts: Hosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
     net = SecondNet()
     with hosts[1].inside():
-        # An ordinary program is started, which finds nothing of that name.
-        monkeypatch.setattr('tcpao.second_net.client.MODULE', 'tests.tcpao.second_net.without_nft')
+        monkeypatch.setattr(client, 'MODULE', 'tests.tcpao.second_net.without_rules')
         net.start()
-    assert net.missing == 'nft is not installed'
+    assert net.missing is not None
+    assert 'nft is not installed' in net.missing
+    assert 'iptables-save is not installed' in net.missing
     net.keep(services(4))
-    assert tables(hosts[1]) == []
+    assert nets(hosts[1]) == []
 
 
 def test_net_is_refused_when_privileges_are_missing(hosts: Hosts) -> None:
