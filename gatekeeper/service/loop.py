@@ -109,12 +109,21 @@ class Loop:
         for descriptor in (self._calls, self._alarm, self._clock, *ends):
             if descriptor is not None:
                 self._selector.register(descriptor, selectors.EVENT_READ)
+        net = self._settings.net.fileno()
+        if net is not None:
+            self._selector.register(net, selectors.EVENT_READ)
         while not self.stopping:
             due = self.core.next_timer()
             self._commands.expect(due)
             self._alarm.set(due)
-            self._selector.select()
+            ready = {key.fd for key, _ in self._selector.select()}
+            if net is not None and net in ready:
+                self._selector.unregister(net)
+                self._services.lose()
+                net = None
             self._turn()
+        if net is not None:
+            self._selector.unregister(net)
         self._step(self.core.stop, boottime())
         self._flush(boottime())
         self._part(boottime() + PARTING_WITHIN)

@@ -8,7 +8,10 @@ from gatekeeper.policy.sessions import SessionPolicy
 from tcpao.second_net.client import NetError, SecondNet
 from tcpao.second_net.ruleset import Service
 
-BY_HAND = 'look at `nft list ruleset`; nft delete table inet exabgp-gatekeeper-net-N takes it away'
+BY_HAND = (
+    'look at `nft list ruleset`; nft delete table inet exabgp-gatekeeper-net-N takes it away '
+    '(by iptables: iptables-save, chains exabgp-gk-net-N)'
+)
 
 
 def services_of(policies: Iterable[SessionPolicy]) -> frozenset[Service]:
@@ -40,6 +43,15 @@ class ProtectedServices:
     def keep(self, policies: Iterable[SessionPolicy]) -> None:
         """Reduce the net to exactly these sessions."""
         self._have(services_of(policies))
+
+    def lose(self) -> None:
+        """Report that the net's process has ended by itself."""
+        self._net.lose()
+        self._tell(
+            'the process of the second net has ended: its rules stay as they are, whatever a '
+            'reload changes',
+            f'restart the daemon when that suits; {BY_HAND}',
+        )
 
     def _have(self, services: frozenset[Service]) -> None:
         if services == self._kept:

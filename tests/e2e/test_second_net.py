@@ -3,12 +3,15 @@ still there after a kill, and in force where what protects connections is passed
 
 from __future__ import annotations
 
+import os
 import signal
 from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
 
 from lab.impostors import Ending, Heard, inside, speak
+from tcpao.second_net.client import MODULE
 from tcpao.second_net.ruleset import PREFIX
 from tests.e2e import pair
 from tests.e2e.backends import under_both
@@ -25,6 +28,16 @@ def net_of(router: Router) -> str:
     """The rules of the net on this host; '' if there is none."""
     rules = router.node.run(['nft', 'list', 'ruleset']).stdout
     return rules[rules.index(PREFIX) :] if PREFIX in rules else ''
+
+
+def keeper_of(router: Router) -> int:
+    """The process that makes the net's rules, a child of the daemon."""
+    assert router.process is not None
+    children = Path(f'/proc/{router.process.pid}/task/{router.process.pid}/children')
+    for pid in children.read_text().split():
+        if MODULE in Path(f'/proc/{pid}/cmdline').read_text():
+            return int(pid)
+    raise AssertionError('there is no such process')
 
 
 def start(router: Router) -> None:
@@ -63,6 +76,14 @@ def test_net_outlives_a_kill_and_keeps_the_peer_out(up: Routers) -> None:
     start(up.r2)
     pair.await_up(up)
     assert net_of(up.r2).count('table inet') <= 1
+
+
+def test_end_of_the_nets_process_is_told_at_once(up: Routers) -> None:
+    connections = up.r1.connections()
+    os.kill(keeper_of(up.r1), signal.SIGKILL)
+    up.r1.await_log('the process of the second net has ended')
+    assert f'{pair.R2} . 179' in net_of(up.r1)
+    assert up.r1.connections() == connections
 
 
 def test_net_goes_with_a_stop(up: Routers) -> None:
