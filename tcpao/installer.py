@@ -201,6 +201,28 @@ class KeyCounters:
     bad: int
 
 
+_SEGMENTS_WRAP = 1 << 32
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """The traffic of a connection since it began, both directions together, as TCP counts it."""
+
+    segments: int = 0
+    """Modulo 2^32, like the kernel's counters; retransmissions count."""
+    octets: int = 0
+    """Octets of data, without headers; retransmissions count where they are sent."""
+
+    def since(self, earlier: Traffic) -> Traffic:
+        """Return the traffic after an earlier reading of the same connection."""
+        return Traffic(
+            (self.segments - earlier.segments) % _SEGMENTS_WRAP, self.octets - earlier.octets
+        )
+
+
+NO_TRAFFIC = Traffic()
+
+
 @dataclass(frozen=True, slots=True)
 class KeyState:
     """The TCP-AO state of a connection: the answer to Read.
@@ -217,6 +239,7 @@ class KeyState:
     """Segments received under an unknown KeyID."""
     unsigned: int
     """Segments received without TCP-AO where it was required."""
+    traffic: Traffic = NO_TRAFFIC
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from keymaterial import Secret
-from tcpao.installer import Cause
+from tcpao.installer import Cause, Traffic
 from tcpao.mkt import Algorithm, IPAddress, IPNetwork, Mkt, PeerPairs, SocketPair
 
 
@@ -122,6 +122,9 @@ class KeySocket(Protocol):
 
     def read(self) -> SocketState | None:
         """Return the TCP-AO state of the socket; None if it has no TCP-AO at all."""
+
+    def traffic(self) -> Traffic:
+        """Return the traffic of the connection so far, under whichever keys."""
 
     def set_rnext(self, recv_id: int) -> None:
         """Make the key with this RecvID RNext."""

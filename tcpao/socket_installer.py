@@ -216,7 +216,8 @@ class SocketInstaller(Installer[Handle], ABC):
         socket.add(Key.of(mkt), select=socket.is_fresh())
 
     def _read(self, pair: SocketPair) -> KeyState:
-        state = self._connection(pair).read()
+        socket = self._connection(pair)
+        state = socket.read()
         if state is None:
             return KeyState(pair, None, None, (), 0, 0)
         return KeyState(
@@ -228,6 +229,7 @@ class SocketInstaller(Installer[Handle], ABC):
             ),
             not_found=state.not_found,
             unsigned=state.unsigned,
+            traffic=socket.traffic(),
         )
 
     def _remove_from_connection(self, mkt: Mkt, switch_to: Mkt | None) -> None:

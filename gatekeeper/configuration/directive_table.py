@@ -23,6 +23,12 @@ SHORTEST_IKE_LIFETIME = 60
 LONGEST_LIVENESS = 86400
 LONGEST_GRACE = 3600
 LONGEST_TIMEOUT = 600
+LEAST_SEGMENTS = 100
+"""A change of keys takes some ten segments at each end."""
+LEAST_OCTETS = 10_000
+MOST_SEGMENTS = 2**31
+"""Half of what the kernel's counter holds before it wraps."""
+MOST_OCTETS = 2**53
 LOWEST_SOURCE_PORT = 1024
 """Ports below need privileges, which a daemon has dropped when it connects."""
 
@@ -45,6 +51,8 @@ class Role(Enum):
     """As IKE, and read by `gatekeeper.configuration.credentials`."""
     NEGOTIATED = auto()
     """Negotiated for each key; with a keychain each key says it instead."""
+    LOCAL = auto()
+    """For negotiated keys, and a decision of this end: the peer is not told."""
     SESSION = auto()
     """For any source of keys."""
 
@@ -174,6 +182,18 @@ _ROWS: Final = (
         placeholder='SECONDS',
     ),
     Directive(
+        'lifetime-segments',
+        values.number(LEAST_SEGMENTS, MOST_SEGMENTS, 'segments'),
+        Role.LOCAL,
+        Where.BOTH,
+    ),
+    Directive(
+        'lifetime-octets',
+        values.number(LEAST_OCTETS, MOST_OCTETS, 'octets'),
+        Role.LOCAL,
+        Where.BOTH,
+    ),
+    Directive(
         'grace', values.number(5, LONGEST_GRACE, 'seconds'), Role.SESSION, Where.BOTH, default=60
     ),
     Directive(
@@ -225,5 +245,5 @@ def superseded_by(names: Iterable[str]) -> frozenset[str]:
     """Return what these directives supersede when a neighbor inherits it."""
     found = frozenset().union(*(TABLE[name].excludes for name in names if name in TABLE))
     if 'keychain' in names:
-        found |= of_ike() | frozenset(of_role(Role.NEGOTIATED))
+        found |= of_ike() | frozenset(of_role(Role.NEGOTIATED) + of_role(Role.LOCAL))
     return found

@@ -6,15 +6,21 @@ Pure: no file is read.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from gatekeeper.configuration.directive_table import Role, default_of, of_ike, of_role
 from gatekeeper.configuration.location import ConfigurationError, Location
 from gatekeeper.configuration.statements import SectionStatements, Statement
+from gatekeeper.policy.volume import Volume
 from ikev2.authentication.identity import Identity
 from ikev2.errors import UnsupportedAlgorithm
 from ikev2.proposals.ike import IkePolicy
 from ikev2.proposals.policies import policy_named
+
+_NOT_OF_KEYCHAINS: Final = {
+    Role.NEGOTIATED: 'each key of the keychain says that itself',
+    Role.LOCAL: 'the keys of a keychain have no successor that could be asked for',
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +30,7 @@ class SessionSettings:
     algorithms: tuple[str, ...]
     tcp_options: bool
     lifetime: int
+    volume: Volume | None
     grace: int
     timeout: int
     source_port: int | None
@@ -61,12 +68,17 @@ def session_settings(draft: SectionStatements, block: SectionStatements | None) 
         algorithms=value('algorithm'),
         tcp_options=value('tcp-options') == 'included',
         lifetime=value('lifetime'),
+        volume=_volume(value('lifetime-segments'), value('lifetime-octets')),
         grace=value('grace'),
         timeout=value('timeout'),
         source_port=value('source-port'),
         peer_port=value('peer-port'),
         keychain=_keychain(draft, block),
     )
+
+
+def _volume(segments: int | None, octets: int | None) -> Volume | None:
+    return None if segments is octets is None else Volume(segments, octets)
 
 
 def _keychain(draft: SectionStatements, block: SectionStatements | None) -> Statement | None:
@@ -76,12 +88,11 @@ def _keychain(draft: SectionStatements, block: SectionStatements | None) -> Stat
         if chain is None:
             continue
         assert said is not None
-        for name in of_role(Role.NEGOTIATED):
-            extra = said.directives.get(name)
-            if extra is not None:
-                raise ConfigurationError(
-                    extra.place, f'ikev2 {name}', 'each key of the keychain says that itself'
-                )
+        for role, cause in _NOT_OF_KEYCHAINS.items():
+            for name in of_role(role):
+                extra = said.directives.get(name)
+                if extra is not None:
+                    raise ConfigurationError(extra.place, f'ikev2 {name}', cause)
         return chain
     return None
 

@@ -13,7 +13,7 @@ from gatekeeper.engine import dropped_syns, ending, proving, rotation
 from gatekeeper.engine import expiry_warnings as forewarning
 from gatekeeper.engine import policy_change as reloading
 from gatekeeper.engine.keychains import sessions as chains
-from gatekeeper.engine.negotiated import accepting, ike_events, opening, operator, rekeying
+from gatekeeper.engine.negotiated import accepting, ike_events, opening, operator, rekeying, volume
 from gatekeeper.engine.negotiated import deletion as deleting
 from gatekeeper.policy.sessions import SessionPolicy
 from gatekeeper.reporting.adapter_names import AdapterNames
@@ -291,6 +291,7 @@ class Core:
         elif conn.phase is Phase.PROVING:
             proving.read(self.state, conn, seen, now)
         elif conn.phase is Phase.PROVEN:
+            volume.read(self.state, conn, seen, now)
             rekeying.read(self.state, conn, seen, now)
             if conn.rotation is not None and conn.phase is Phase.PROVEN:
                 rotation.read(self.state, conn, seen, now)
@@ -348,6 +349,7 @@ DUE: dict[Due, Callable[..., None]] = {
     Due.SYN_ANSWER: dropped_syns.look_for_answers,
     Due.PROOF: proving.too_late,
     Due.REKEY: rekeying.ask,
+    Due.VOLUME: volume.look,
     Due.UNANSWERED: rekeying.unanswered,
     Due.READ: _look,
     Due.GRACE: rotation.grace_over,

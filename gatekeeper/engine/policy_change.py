@@ -98,3 +98,5 @@ def _apply(state: Store, conn: Connection, policy: SessionPolicy | None, now: fl
     ):
         state.deadlines.set(Due.REKEY, conn, now)
     conn.policy = policy
+    if conn.ike_peer is not None:
+        conn.keys.sync(now)

@@ -30,7 +30,7 @@ from gatekeeper.state.limits import (
     RETRY_REMOVE,
     STALLED_READ,
 )
-from gatekeeper.state.mkt_record import MktRecord, MktState
+from gatekeeper.state.mkt_record import MktRecord, MktState, VolumeStage
 from gatekeeper.state.rotation import Rotation
 from gatekeeper.state.store import Store
 from tcpao.installer import (
@@ -253,6 +253,8 @@ def _never_came(state: Store, conn: Connection, rotation: Rotation, now: float) 
 def without_successor(conn: Connection) -> Explanation:
     """Return the explanation: the end of the key is a consequence, so name its cause."""
     cause, reason = 'hard lifetime reached without a successor', Reason.NO_SUCCESSOR
+    if conn.mkt_in_use.volume_stage is VolumeStage.SPENT:
+        cause = 'lifetime by volume reached without a successor'
     why = heaviest(conn.trouble, conn.ike_peer.trouble if conn.ike_peer is not None else None)
     if why is not None:
         return Explanation.of(why.reason, 'rekey', f'{cause}, since {why}')

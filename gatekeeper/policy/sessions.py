@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from gatekeeper.errors import PolicyError
 from gatekeeper.policy.addresses import why_no_peer
 from gatekeeper.policy.keychain import Keychain, KeychainError, check_keychain
+from gatekeeper.policy.volume import Volume
 from ikev2.authentication.auth import LocalCredential, PeerCredential
 from ikev2.authentication.identity import Identity
 from ikev2.authentication.ppk import Ppk
@@ -102,6 +103,8 @@ class SessionPolicy:
     tcp_options: bool = True
     lifetime: int = 3600
     """Hard lifetime of an MKT, seconds."""
+    volume: Volume | None = None
+    """Lifetime of an MKT by volume; whichever of the two lifetimes comes first."""
     grace: int = 60
     """Limit on a rotation, seconds."""
     timeout: int = 30

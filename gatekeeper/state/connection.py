@@ -11,6 +11,7 @@ from gatekeeper.policy.sessions import SessionPolicy
 from gatekeeper.state.key_source import KeySource
 from gatekeeper.state.mkt_record import MktRecord
 from gatekeeper.state.rotation import Rotation
+from tcpao.installer import NO_TRAFFIC, Traffic
 from tcpao.mkt import Mkt, SocketPair
 
 if TYPE_CHECKING:
@@ -45,6 +46,14 @@ class Doubt:
     """Good segments at the first reading; None until then."""
     until: float = 0.0
     """Readings between the first one and this time decide nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """The traffic of a connection as last read, and when."""
+
+    traffic: Traffic = NO_TRAFFIC
+    at: float = 0.0
 
 
 @dataclass(slots=True, eq=False)
@@ -82,6 +91,7 @@ class Connection:
     doubt: Doubt | None = None
     replacement: RpSaRequested | None = None
     """A request that waits for the end of this connection."""
+    counted: Counted = field(default_factory=Counted)
     since: float = 0.0
     trouble: Explanation | None = None
     """The obstacle to the next key, while this one protects the session."""

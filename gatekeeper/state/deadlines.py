@@ -22,6 +22,7 @@ class Due(StrEnum):
     SYN_ANSWER = 'look at what became of the answers to our SYN'
     PROOF = 'the socket must have been read'
     REKEY = 'soft lifetime'
+    VOLUME = 'look how much the key in use has protected'
     UNANSWERED = 'the rekey request must have been answered'
     READ = 'look how far traffic has moved to the successor'
     GRACE = 'traffic must have moved to the successor'

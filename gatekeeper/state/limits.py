@@ -56,6 +56,14 @@ POSTING_RETRY = 5.0
 """Wait before a manual key that a listening socket has refused is tried again."""
 DOUBT_FOR = 3.0
 """Time for a connection to show a good segment after CHILD_SA_NOT_FOUND."""
+SOFT_VOLUME = (0.75, 0.8)
+"""The parts of a volume at which a successor is requested: by the side that began the last
+exchange, and by the other one, so that the two sides rarely begin at once."""
+VOLUME_READS = (1.0, 10.0)
+"""Shortest and longest wait between readings of how much a key has protected."""
+SPENT_FOR = 30.0
+"""From a spent volume to the end of the key: a burst may spend it between two readings, and a
+successor takes a moment."""
 LIVENESS_AT = 0.7
 """The part of the soft lifetime after which the IKE SA's liveness is checked, before it is
 needed."""

@@ -7,10 +7,21 @@ TRANSITIONS has every change of state. The causes are in `opening`, `accepting`,
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 
 from ikev2.authentication.proof import Proof
+from tcpao.installer import NO_TRAFFIC, Traffic
 from tcpao.mkt import Mkt, SocketPair
+
+
+class VolumeStage(IntEnum):
+    """The part of its volume that an MKT has protected, as acted on."""
+
+    BELOW_SOFT = 0
+    SOFT = 1
+    """A successor was requested."""
+    SPENT = 2
+    """It ends soon, with a successor or without."""
 
 
 class MktState(StrEnum):
@@ -80,6 +91,9 @@ class MktRecord:
     """The proof of the IKE SA that made it; None before there is a key, and for a manual key."""
     limited: str | None = None
     """The reason for a hard lifetime that was shortened after a change of a credential."""
+    counted_from: Traffic = NO_TRAFFIC
+    """The connection's traffic when this MKT began to come into use."""
+    volume_stage: VolumeStage = VolumeStage.BELOW_SOFT
     revoked: bool = False
     """True if neither side may use it any more."""
     exchange: int | None = None

@@ -99,6 +99,7 @@ def _row(state: Store, policy: SessionPolicy) -> dict[str, object]:
         'since': None,
         'expires': None,
         'rekeys': 0,
+        'volume_used': None,
         'peer_id': str(policy.pad.peer_id) if policy.pad is not None else None,
         'notification': state.notifications.get(policy.key),
         **_why(trouble),
@@ -161,6 +162,10 @@ def _connected(
         row['algorithm'] = life.mkt.algorithm.name
         row['expires'] = round(life.hard_at + offset, 3) if life.hard_at < inf else None
     row['key'] = conn.keys.number_of(life)
+    if policy.volume is not None:
+        row['volume_used'] = round(
+            policy.volume.share(conn.counted.traffic.since(life.counted_from)), 3
+        )
     return row
 
 

@@ -119,6 +119,7 @@ def _policy(key: str, neighbor: Any, chains: Chains) -> SessionPolicy:
         algorithms=settings.algorithms,
         tcp_options=settings.tcp_options,
         lifetime=settings.lifetime,
+        volume=settings.volume,
         grace=settings.grace,
         timeout=settings.timeout,
         backend=protection.backend,

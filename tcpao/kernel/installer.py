@@ -20,7 +20,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any, Final
 
 from keymaterial import Secret
-from tcpao.installer import Capabilities, Cause
+from tcpao.installer import Capabilities, Cause, Traffic
 from tcpao.kernel.abi import (
     TCP_AO_MAXKEYLEN,
     KeyFlag,
@@ -48,6 +48,8 @@ _TCP_CLOSE: Final = 7
 # struct tcp_info: tcpi_state at 0, tcpi_segs_out and tcpi_segs_in (u32) from 136 on.
 _TCP_INFO_LENGTH: Final = 144
 _TCP_INFO_SEGMENTS: Final = 136
+# tcpi_bytes_received (u64) at 128, the segments at 136, tcpi_bytes_sent (u64, Linux 4.19) at 200.
+_TRAFFIC: Final = struct.Struct('=128xQII56xQ')
 
 # A connection has two keys most of the time, three with a deny key that isn't pruned yet.
 _EXPECTED_KEYS: Final = 4
@@ -132,6 +134,14 @@ class LinuxSocket:
             raise refusal(error.errno, 'asking for the TCP state') from None
         sent, received = struct.unpack_from('=II', info, _TCP_INFO_SEGMENTS)
         return info[0] == _TCP_CLOSE, sent + received
+
+    def traffic(self) -> Traffic:
+        try:
+            info = self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TRAFFIC.size)
+        except OSError as error:
+            raise refusal(error.errno, "asking for TCP's counts") from None
+        octets_in, segments_out, segments_in, octets_out = _TRAFFIC.unpack(info)
+        return Traffic(segments_out + segments_in, octets_out + octets_in)
 
     # --- keys -------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from enum import Enum, StrEnum, auto
 
 from keymaterial import Secret
-from tcpao.installer import Cause
+from tcpao.installer import Cause, Traffic
 from tcpao.key_socket import InstalledKey, InstallError, Key, SocketState
 from tcpao.mkt import ALGORITHMS, IPAddress, IPNetwork, SocketPair
 
@@ -156,6 +156,8 @@ class MemorySocket:
         self._not_found = 0
         self._unsigned = 0
         self._of_removed = 0
+        self._segments = 0
+        self._octets = 0
         self._probing = False
         self._unacknowledged = bytearray()
         self._snd_una = 0
@@ -297,6 +299,9 @@ class MemorySocket:
             of_removed=self._of_removed,
         )
 
+    def traffic(self) -> Traffic:
+        return Traffic(self._segments, self._octets)
+
     def set_rnext(self, recv_id: int) -> None:
         for key in self._keys:
             if key.recv_id == recv_id:
@@ -339,18 +344,22 @@ class MemorySocket:
     def _send(self, kind: Kind) -> None:
         assert self.pair is not None
         key = self._current if self._protected else None
-        self.network.transmit(
-            Segment(
-                kind=kind,
-                pair=self.pair,
-                seq=self._snd_una,
-                ack=self._rcv_nxt,
-                data=bytes(self._unacknowledged) if kind is Kind.DATA else b'',
-                key_id=key.send_id if key else None,
-                rnext_key_id=self._rnext.recv_id if key and self._rnext else None,
-                material=key.material if key else None,
-            )
+        segment = Segment(
+            kind=kind,
+            pair=self.pair,
+            seq=self._snd_una,
+            ack=self._rcv_nxt,
+            data=bytes(self._unacknowledged) if kind is Kind.DATA else b'',
+            key_id=key.send_id if key else None,
+            rnext_key_id=self._rnext.recv_id if key and self._rnext else None,
+            material=key.material if key else None,
         )
+        self._count(segment)
+        self.network.transmit(segment)
+
+    def _count(self, segment: Segment) -> None:
+        self._segments += 1
+        self._octets += len(segment.data)
 
     # --- segments in, on a connection -------------------------------------------------------
 
@@ -358,6 +367,7 @@ class MemorySocket:
         """A segment for this connection; the network calls it."""
         if not self._verify(segment):
             return
+        self._count(segment)
         if self.state is State.SYN_SENT:
             if segment.kind is Kind.SYN_ACK:
                 self.state = State.ESTABLISHED

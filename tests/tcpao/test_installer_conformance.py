@@ -232,6 +232,17 @@ def test_algorithm_is_refused_when_the_backend_lacks_it(bench: Bench) -> None:
     assert state(bench.client, pair).keys == ()
 
 
+def test_traffic_counts_both_directions(bench: Bench) -> None:
+    near, far, client, server = established(bench)
+    ends = ((bench.client, client.pair), (bench.server, server.pair))
+    before = [state(*end).traffic for end in ends]
+    talk(near, far, b'forth' * 20)
+    for end, earlier in zip(ends, before, strict=True):
+        used = state(*end).traffic.since(earlier)
+        assert used.octets >= len(b'forth' * 20)
+        assert used.segments >= 2
+
+
 def test_two_sessions_of_one_peer_each_have_their_own_key(bench: Bench) -> None:
     listener = listening(bench)
     ends = []

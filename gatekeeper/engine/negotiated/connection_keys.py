@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gatekeeper.engine import ending, rotation
+from gatekeeper.engine.negotiated import volume
 from gatekeeper.policy.sessions import SessionPolicy
 from gatekeeper.reporting.explanations import Explanation
 from gatekeeper.reporting.reasons import BY_INSTALLER, Reason
@@ -52,7 +53,8 @@ class NegotiatedKeys:
         return False
 
     def sync(self, now: float) -> None:
-        """Change nothing: IKE tells of each change."""
+        """Begin to watch a volume; IKE tells of every other change."""
+        volume.watch(self._state, self._conn, now)
 
     def permits(self, policy: SessionPolicy) -> bool:
         """Return True if peer and algorithm in use are permitted.
@@ -132,6 +134,7 @@ class NegotiatedKeys:
         """Note that nothing was received under the successor yet, and whether it ends sooner."""
         conn, new = self._conn, moving.new
         moving.before = KeyCounters(new.send_id, new.recv_id or 0, 0, 0)
+        new.counted_from = conn.counted.traffic
         if new.hard_at < conn.mkt_in_use.hard_at:
             # The lifetimes were shortened in the meantime.
             self._state.deadlines.set(Due.HARD, conn, new.hard_at)

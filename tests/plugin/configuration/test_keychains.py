@@ -423,6 +423,14 @@ REFUSED: dict[str, tuple[str, str, str]] = {
         '        algorithm hmac-sha-1-96;',
         'each key of the keychain says that itself',
     ),
+    'a chain and a volume': (
+        CHAIN
+        + neighbor(
+            section='    ikev2 {\n        keychain core;\n        lifetime-octets 10000;\n    }\n'
+        ),
+        '        lifetime-octets 10000;',
+        'the keys of a keychain have no successor',
+    ),
     'a chain inside a family block': (
         CHAIN + neighbor(families='ipv4 unicast; keychain core;'),
         'family {',
