@@ -20,7 +20,7 @@ TEST_PACKAGES := strongswan-charon strongswan-swanctl \
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .PHONY: help setup kernel libreswan promtool lint check coverage sizes test demo dist manuals clean \
-    flood soak-ike upstream-suites
+    flood soak-ike upstream-suites releases
 .DELETE_ON_ERROR:
 
 help:
@@ -34,6 +34,7 @@ help:
 	@echo 'make flood  forged segments against live sessions, a minute of each kind'
 	@echo 'make soak-ike  hostile peers and networks against IKE, for a quarter of an hour'
 	@echo 'make upstream-suites  ExaBGP'"'"'s own suites and examples, plain and with our hooks'
+	@echo 'make releases  the tests of what ExaBGP may change, with each release since 5.0.13'
 	@echo 'make manuals  manual pages and shell completion in build/manuals'
 	@echo 'make dist   wheel (the same octets each time) and source distribution, in build/dist'
 
@@ -140,6 +141,22 @@ soak-ike: setup
 # As root. TESTS: an unpacked source of ExaBGP that has `qa`, where Debian's can't be had.
 upstream-suites: setup
 	@$(PYTHON) -m lab.upstream $(if $(TESTS),--tests $(TESTS))
+
+# As root. Each release of ExaBGP in an environment of its own.
+RELEASES := 5.0.13 5.0.14
+BY_RELEASE := tests/e2e/test_two_sessions.py tests/e2e/test_keychain.py tests/e2e/test_reload_and_end.py \
+    tests/e2e/test_protection_by_reload.py tests/e2e/test_protecting_a_plain_neighbor.py
+
+releases: packages-test setup
+	@set -e; for release in $(RELEASES); do \
+	    venv=$(CURDIR)/build/exabgp-$$release; \
+	    echo "ExaBGP $$release, in $$venv"; \
+	    [ -x $$venv/bin/python ] || $(BASE_PYTHON) -m venv $$venv; \
+	    $$venv/bin/pip install -q --disable-pip-version-check -e '.[lab,test,kmac]' exabgp==$$release; \
+	    export PATH=$$venv/bin:$$PATH; \
+	    $$venv/bin/python -m pytest -q -m '$(WITHOUT) and not boots' tests/plugin; \
+	    $$venv/bin/python -m pytest -q -m native $(BY_RELEASE); \
+	done
 
 demo: packages-run $(if $(wildcard $(VENV)/.complete),$(VENV)/.complete,$(VENV)/.for-demo)
 	@$(PYTHON) -m lab.demo $(DEMO)
