@@ -91,7 +91,7 @@ def _may_have_tables() -> bool:
     """Return False if no kind of iptables has a net: a quick test, without a command."""
     table = HOOKS[0].table
     try:
-        # Of legacy iptables, which have no table before somebody uses it.
+        # Of legacy iptables, which have no table before its first use.
         if any(table in names.read_text().split() for names in _TABLE_NAMES if names.exists()):
             return True
     except OSError:

@@ -80,7 +80,7 @@ def _lines_of_a_handshake(idle: int) -> int:
 
     population.add(idle)
     before = sys.gettrace()
-    # A collection runs whoever's callbacks and finalizers there are, and they would count.
+    # A collection runs all callbacks and finalizers that there are, and they would count.
     gc.collect()
     gc.disable()
     sys.settrace(count)

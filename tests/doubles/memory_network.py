@@ -94,7 +94,7 @@ class Network:
     wire: deque[Segment] = field(default_factory=lambda: deque(maxlen=REMEMBERED_SEGMENTS))
 
     def listen(self, address: IPAddress, port: int) -> MemorySocket:
-        """A listening socket; the any-address hears every address of its family."""
+        """A listening socket; the any-address receives for every address of its family."""
         return MemorySocket(self, address, port, State.LISTEN)
 
     def socket(self, pair: SocketPair) -> MemorySocket:

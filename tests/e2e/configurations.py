@@ -27,7 +27,7 @@ def ikev2(
     timeout: int = 30,
     sessions: Mapping[str, str] | None = None,
 ) -> str:
-    """An ikev2 section; `sessions` gives the content of each session block."""
+    """An `ikev2` section; `sessions` gives the content of each session block."""
     blocks = ' '.join(f'session {family} {{ {text} }}' for family, text in (sessions or {}).items())
     return (
         f'    {SECTION}\n'

@@ -52,7 +52,7 @@ def await_up(routers: Routers) -> None:
 
 @contextmanager
 def cut(*nodes: Node, interface: str = 'eth1') -> Iterator[None]:
-    """Nothing that comes in by the interface reaches any of the nodes; nobody is told."""
+    """Drop all that comes in by the interface, for every node, without an error."""
     rules = f"""
         table inet cut {{
             chain incoming {{

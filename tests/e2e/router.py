@@ -67,7 +67,7 @@ def within(seconds: float, look: Callable[[], Found | None], what: Callable[[], 
 
 
 def let_others_in(node: Node) -> None:
-    """Let everybody in this node reach the project and its Python, under the paths that they have.
+    """Let every user in this node reach the project and its Python, under the paths that they have.
 
     A private home on the way is covered by an empty folder, in which only these are shown again.
     """
@@ -176,7 +176,7 @@ class Router:
         program: tuple[str, ...] = ('exabgp-gatekeeper',),
     ) -> None:
         """Start the daemon. `listen` is the address of exabgp.tcp.bind; with `drop` it becomes
-        nobody, as it does by default, wherever the project lies."""
+        `nobody`, as it does by default, wherever the project lies."""
         assert not self.is_running
         self._runs += 1
         self._seen, self._read = [], 0
@@ -261,7 +261,7 @@ class Router:
         the command line replaced: who asks afterwards waits for the new one."""
         assert self.process is not None
         if self._line is not None:
-            # A new helper has to be greeted anew.
+            # A new helper needs the first message again.
             self._line.close()
             self._line = None
         self.process.send_signal(number)

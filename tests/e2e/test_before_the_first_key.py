@@ -1,7 +1,7 @@
 """r2 listens and has no connection yet: who gets what from it.
 
-r1's node speaks for itself, without ExaBGP: as somebody without TCP-AO, as somebody with wrong
-credentials, and as r1 with the right ones that then misbehaves.
+r1's node speaks for itself, without ExaBGP: as a host without TCP-AO, as a host
+with wrong credentials, and as r1 with the right ones that then misbehaves.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ def refused(r2: Router, key: TcpKey) -> str | None:
         r2.await_dropped(Dropped.KEY_NOT_FOUND, unknown)
         return None
     assert connect(R1, PORTS['ipv6 unicast'], key) == Heard(Ending.RESET, b'')
-    # r2 may be refused other things meanwhile: nobody answers its IKE.
+    # r2 may be refused other things meanwhile: no daemon answers its IKE.
     said = r2.await_event(EventName.REFUSED, step='proof', count=seen + 1)
     return str(said.details['cause'])
 

@@ -58,7 +58,7 @@ def furnish(router: Router) -> None:
 
 @pytest.fixture(scope='module')
 def both(routers: Routers, wire: Capture) -> Routers:
-    """The session is up; both daemons have become nobody."""
+    """The session is up; both daemons have become `nobody`."""
     for router in (routers.r2, routers.r1):
         furnish(router)
         router.start(listen=R2 if router is routers.r2 else None, drop=True)
@@ -100,7 +100,7 @@ def exchange_of(packet: bytes) -> int | None:
 
 
 def stranger(own: Certified | PrivateKey, ppk: Path) -> Peer:
-    """Somebody on r1's host who says that he is r1."""
+    """A process on r1's host that claims to be r1."""
     key = own if isinstance(own, PrivateKey) else PrivateKey(own.key)
     credential = key if own is key else CertifiedKey.load(key, getattr(own, 'chain'))  # noqa: B009
     return Peer(
@@ -143,13 +143,13 @@ def test_certificate_that_proves_nothing_is_refused_with_cause(
         ),
         lambda: both.r2.told(f'{cause!r} in an event'),
     )
-    # The log has the first three in an hour: whoever invents certificates can't fill it.
+    # The log has the first three in an hour: a peer with invented certificates can't fill it.
     # The true r1 isn't touched.
     assert row_of(both.r2)['state'] == 'in use'
 
 
 def reload(router: Router, *revoked: Certified) -> None:
-    """With a new CRL, as nobody."""
+    """With a new CRL, as the user `nobody`."""
     helper = router.cli_helper()
     router.write('keys/ca.crl', AUTHORITY.crls(*revoked))
     router.signal(signal.SIGUSR1)

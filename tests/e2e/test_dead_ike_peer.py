@@ -21,7 +21,7 @@ from tests.e2e.router import Router
 pytestmark = under_userspace
 
 NOBODY, DEAF = '10.0.0.88', '10.0.0.99'
-"""An address that nobody has, and one of r2's: what comes to it is dropped in silence."""
+"""An address that no host has, and one of r2's: what comes to it is dropped in silence."""
 DEAD = {'r2': R2, 'nobody': NOBODY, 'deaf': DEAF}
 """r2 has no daemon: it answers that nothing listens on UDP 500."""
 SAID = {R2: 'port unreachable', NOBODY: 'no route to host', DEAF: 'no IKE answer'}
@@ -69,7 +69,7 @@ def dead_wire(routers: Routers, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 @pytest.fixture(scope='module')
 def deaf(routers: Routers) -> Iterator[None]:
-    """r2 has the address to which nobody listens."""
+    """r2 has the address on which no daemon listens."""
     node = routers.r2.node
     node.run(['ip', 'address', 'add', f'{DEAF}/24', 'dev', 'eth1'])
     node.run(['nft', '-f', '-'], input=DEAFNESS)

@@ -1,7 +1,7 @@
 """Sudden death under the userspace backend, of whole daemons: sessions go down, and nothing is
-said unsigned; nothing is left behind, and nobody else is touched.
+said unsigned; nothing is left behind, and no other process is touched.
 
-r1 opens both sessions to r2, is plain to r3, listens, and has become nobody; others have firewall
+r1 opens both sessions to r2, is plain to r3, listens, and has become `nobody`; others have firewall
 rules of their own there. What dies is r1's.
 """
 
@@ -75,7 +75,7 @@ COUNTERS = re.compile(r'packets \d+ bytes \d+|\[\d+:\d+\]')
 
 
 def ruleset(node: Node) -> list[str]:
-    """All rules that there are, of anybody, by every tool; counters apart."""
+    """All rules that there are, of any program, by every tool; counters apart."""
     text = ''.join(node.run(command).stdout for command in LISTINGS)
     return [COUNTERS.sub('', line) for line in text.splitlines() if not line.startswith('#')]
 
@@ -162,7 +162,7 @@ class Scene:
         return self.r3.established()[PLAIN]
 
     def assert_shut(self) -> None:
-        """Who comes without a key gets no answer from r1's listener, whoever still lives there."""
+        """A host without a key gets no answer from r1's listener, whatever still runs there."""
         with inside(self.r2.node.namespace):
             assert speak(R2, (R1, 179), SYN_SECONDS) == Heard(Ending.NO_CONNECTION, b'')
 

@@ -1,5 +1,5 @@
 """Raw keys of which each side knows only the other's fingerprint, so that the keys themselves come
-in IKE (RFC 7670), and IKE on other UDP ports than 500; both daemons have become nobody.
+in IKE (RFC 7670), and IKE on other UDP ports than 500; both daemons have become `nobody`.
 """
 
 from __future__ import annotations

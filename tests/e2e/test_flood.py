@@ -92,7 +92,7 @@ def flood(sender: Router, addresses: tuple[str, str], kind: Kind) -> int:
     return sent
 
 
-# Who opens listens to nobody: only its live connections are anything to flood.
+# An opener has no listener: only its live connections are anything to flood.
 @pytest.mark.parametrize(
     ('kind', 'to'), [*((kind, 'r2') for kind in Kind), (Kind.UNSIGNED, 'r1'), (Kind.SIGNED, 'r1')]
 )

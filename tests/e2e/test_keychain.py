@@ -59,7 +59,7 @@ def text(router: Router, *keys: str) -> str:
 
 @pytest.fixture(scope='module')
 def pair(routers: Routers, wire: Capture) -> Routers:
-    """Both sessions up under key 1; the daemons have become nobody."""
+    """Both sessions up under key 1; the daemons have become `nobody`."""
     for router in (routers.r2, routers.r1):
         for number in SECRETS:
             write_key(router, number)
@@ -116,7 +116,7 @@ def await_key(pair: Routers, number: int, seconds: float = 60.0) -> None:
 
 
 def stranger(pair: Routers, known: TcpKey | None, port: int, seconds: float = SYN_SECONDS) -> Heard:
-    """Somebody at r1's address says OPEN to r2."""
+    """A process at r1's address sends an OPEN to r2."""
     with inside(pair.r1.node.namespace):
         return speak(
             R1,
@@ -235,7 +235,7 @@ def test_key_file_is_refused_when_others_may_read_it(pair: Routers) -> None:
 
 
 def test_key_file_is_refused_when_the_daemon_may_not_read_it(pair: Routers) -> None:
-    """Root's own, while the daemon is nobody by now."""
+    """Root's own, while the daemon is `nobody` by now."""
     untouched = Untouched(pair)
     os.chown(pair.r1.home / 'k4', 0, -1)
     refused(pair.r1, 'give the file to that user', key(pair.r1, 3), key(pair.r1, 4))
@@ -271,7 +271,7 @@ def test_gatekeeper_verify_agrees(
     path.write_bytes(pair.r1.key_table.read_bytes())
     status = main(['verify', str(so_far(wire)), '--keys', str(path)])
     out = capsys.readouterr().out
-    # The strangers' segments are on this wire too, and are bad or can't be verified.
+    # The segments of unknown hosts are on this wire too, and are bad or can't be verified.
     assert status == 1
     for port in PORTS.values():
         (row,) = (line for line in out.splitlines() if f'{R1}:{port} ' in line)

@@ -1,7 +1,7 @@
 """One keychain for several neighbors, one of which negotiates the keys of its other session.
 
-r1 has r2 with an ikev2 section, whose session block gives ipv4 unicast to the keychain, and r3 with
-nothing but `keychain core;`.
+r1 has r2 with an `ikev2` section, whose session block gives `ipv4 unicast` to the keychain, and r3
+with nothing but `keychain core;`.
 """
 
 from __future__ import annotations

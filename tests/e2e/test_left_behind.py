@@ -1,6 +1,7 @@
 """A daemon and its packet process are killed at once; the next daemon has no packet process.
 
-What drops the peer's packets until then would do so for ever: nobody else takes those rules away.
+What drops the peer's packets until then would do so for ever: no other process takes those
+rules away.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ def scraped(router: Router) -> dict[str, float]:
 
 @pytest.fixture(scope='module')
 def up(routers: Routers) -> Routers:
-    """Both sessions are up; r1 serves metrics and has become nobody."""
+    """Both sessions are up; r1 serves metrics and has become `nobody`."""
     pair.configure(routers)
     pair.start(routers.r2)
     routers.r1.start(drop=True, environment={'exabgp_ikev2_metrics': ENDPOINT})

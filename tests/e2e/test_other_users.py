@@ -87,7 +87,7 @@ def hijack(router: Router, port: int) -> dict[str, int]:
 
 @contextmanager
 def rules_before_ours(*routers: Router) -> Iterator[None]:
-    """Somebody's script accepts what belongs to a connection, in both directions."""
+    """Another user's script accepts what belongs to a connection, in both directions."""
     rules = [
         f'iptables -w -t mangle -{{}} {chain} -p tcp -j ACCEPT' for chain in ('INPUT', 'OUTPUT')
     ]

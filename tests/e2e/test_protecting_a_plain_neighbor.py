@@ -1,6 +1,7 @@
-"""A reload gives a neighbor that has a plain BGP session an ikev2 section.
+"""A reload gives a neighbor that has a plain BGP session an `ikev2` section.
 
-The daemons stay root: who has become nobody can neither read a new key file nor bind UDP 500.
+The daemons stay root: a daemon that has become `nobody` can neither read a new key file nor bind
+UDP 500.
 """
 
 from __future__ import annotations

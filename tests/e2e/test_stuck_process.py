@@ -32,7 +32,7 @@ from tests.e2e.test_fail_closed import AT_R3, PLAIN, R3, ours, packet_process, r
 pytestmark = under_userspace
 
 STRANGER = '10.0.0.99'
-"""Nobody is there."""
+"""No process is there."""
 HOLD_TIME = 9
 """Seconds, of what is protected: a peer that was not told finds out soon."""
 STOPS_WITHIN = 5.0

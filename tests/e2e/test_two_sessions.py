@@ -1,5 +1,5 @@
 """Two routers with two sessions, as an operator would run them: r1 connects, r2 listens, both
-have become nobody, raw keys, a lifetime of 15 s.
+have become `nobody`, raw keys, a lifetime of 15 s.
 """
 
 from __future__ import annotations
@@ -217,7 +217,7 @@ def secret_texts(router: Router) -> Iterator[bytes]:
 
 
 def processes(router: Router) -> dict[str, bytes]:
-    """What anybody can see of the daemon's processes."""
+    """What any user can see of the daemon's processes."""
     found = {}
     namespace = os.stat(router.node.namespace).st_ino
     for folder in Path('/proc').glob('[0-9]*'):

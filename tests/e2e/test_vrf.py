@@ -61,7 +61,7 @@ def test_session_comes_up_and_is_rekeyed_when_it_is_in_a_vrf(in_vrf: Routers) ->
 
 
 def test_passive_session_comes_up_when_listeners_hear_the_vrf(in_vrf: Routers) -> None:
-    """Which is off by default, and told then; nobody without the key is heard either way."""
+    """Which is off by default, and told then; no segment without the key is accepted either way."""
     r1, r2 = in_vrf.r1, in_vrf.r2
     in_vrf.stop()
     r1.configure(text('r1', 'r2', R1, R2, passive=True))

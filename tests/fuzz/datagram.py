@@ -4,7 +4,7 @@
 
 The first octet of an input chooses what the rest is: a datagram as it is; the payloads of an
 IKE_SA_INIT request; payloads that are sealed under the keys of an IKE SA, as a request or as the
-answer to one, or as the first request of somebody who has proved nothing yet; the answers to our
+answer to one, or as the first request of a peer that has proved nothing yet; the answers to our
 IKE_SA_INIT and IKE_AUTH; IKE_FOLLOWUP_KE both ways. So mutations get
 behind the integrity check, which they could never pass.
 `run` needs no atheris: the tests feed it the corpus.
@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
-# Before anything of ikev2 is imported, when this is the program that runs.
+# Before anything of `ikev2` is imported, when this is the program that runs.
 if __name__ == '__main__' and sys.argv[1:] != ['--seeds']:
     import atheris
 
@@ -56,7 +56,7 @@ EXCHANGES = (
     ExchangeType.IKE_SA_INIT,
     200,
 )
-# What a stranger gets to with a key exchange alone: the first request under the keys.
+# What an unknown host gets to with a key exchange alone: the first request under the keys.
 HALF_OPEN = (ExchangeType.IKE_AUTH, ExchangeType.IKE_INTERMEDIATE)
 MOST_DATAGRAMS = 4
 """An input's answer, what it sets off, and a repetition of each: no input makes us talk more."""
@@ -139,7 +139,7 @@ def _stranger(rest: bytes) -> None:
 
 
 def _init_answer(rest: bytes) -> None:
-    """The answer to our IKE_SA_INIT, of whoever has seen that."""
+    """The answer to our IKE_SA_INIT, of a host that has seen that."""
     if not rest:
         return
     bench = asked_init()
@@ -150,7 +150,7 @@ def _init_answer(rest: bytes) -> None:
 
 
 def _auth_answer(rest: bytes) -> None:
-    """The answer to our IKE_AUTH, under keys that were made with whoever answered before."""
+    """The answer to our IKE_AUTH, under keys that were made with the host that answered before."""
     if not rest:
         return
     bench = half_open(ExchangeType.IKE_AUTH)

@@ -15,7 +15,7 @@ from tests.fuzz.datagram import CORPUS, KINDS, Target
 
 ROOT = Path(__file__).parents[2]
 SECONDS = int(os.environ.get('FUZZ_SECONDS', '20'))
-# CI judges a change; what nobody has tried yet is looked for elsewhere (see tests/conftest.py).
+# CI judges a change; untried inputs are looked for elsewhere (see tests/conftest.py).
 SEED = ('-seed=1',) if 'CI' in os.environ else ()
 
 

@@ -59,7 +59,7 @@ class ByHand:
         self._ao.delete(ip_network(self.remote), one.send_id, one.recv_id)
 
     def connect(self, seconds: float = PATIENCE) -> bool:
-        """False if nobody answers in time."""
+        """False if no answer comes in time."""
         self.sock.settimeout(seconds)
         try:
             self.sock.connect((self.remote, 179))

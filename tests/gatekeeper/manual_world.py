@@ -45,7 +45,7 @@ def mirrored(keys: list[ChainKey]) -> list[ChainKey]:
 
 
 def sessions(router: str, keys: list[ChainKey], **changes: Any) -> list[SessionPolicy]:
-    """The ipv4 session of r1 or r2, with these keys as r1 has them."""
+    """The IPv4 session of r1 or r2, with these keys as r1 has them."""
     held = keys if router == 'r1' else mirrored(keys)
     (first, _) = policies(router)
     return [replace(first, pad=None, keychain=Keychain('core', tuple(held)), **changes)]

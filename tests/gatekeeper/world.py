@@ -153,7 +153,7 @@ class World:
         raise AssertionError('the world never comes to rest')
 
     def suspend(self, seconds: float) -> None:
-        """All hosts sleep, and with them their kernels: deadlines pass without anybody acting."""
+        """All hosts sleep, and with them their kernels: deadlines pass without any action."""
         self.now += seconds
         self.network.now = self.now
         for socket in self.network.sockets:
@@ -422,5 +422,5 @@ def up(**changes: Any) -> tuple[World, Router, Router]:
 
 
 def lose_rsts(world: World) -> None:
-    """Who closes isn't heard: as when a host loses its power."""
+    """The end that closes sends nothing: as when a host loses its power."""
     world.network.deliver = lambda segment: segment.kind is not Kind.RST

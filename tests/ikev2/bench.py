@@ -241,13 +241,13 @@ class Bench:
     # --- the network -------------------------------------------------------------------------
 
     def inject(self, datagram: Datagram) -> None:
-        """Give a datagram, as it is sent, to whoever has its destination address."""
+        """Give a datagram, as it is sent, to the end that has its destination address."""
         target = self.a if datagram.remote in self.a_addresses else self.b
         target.endpoint.receive_datagram(turned(datagram), self.now)
         self.collect()
 
     def post(self, datagram: Datagram, delay: float) -> None:
-        """Somebody else's datagram, on its way to whoever has its destination address."""
+        """Another host's datagram, on its way to the end that has its destination address."""
         heappush(self._air, (self.now + delay, next(self._order), datagram))
 
     def collect(self) -> None:

@@ -40,7 +40,7 @@ class Router(Node):
     deleting: dict[int, int] = field(default_factory=dict)
     """SendIDs of the DELETEs under way, by their numbers."""
     undeleted: set[int] = field(default_factory=set)
-    """Those that nobody answered."""
+    """Requests without an answer."""
     ended: Counter[int] = field(default_factory=Counter)
     up: bool = False
     slow: bool = False
@@ -75,8 +75,8 @@ class Router(Node):
         self.deleting[self.endpoint.delete(self.peer, (send_id,), now)] = send_id
 
     def delete_again(self, now: float) -> None:
-        """Say what nobody answered again: with a new IKE SA, and after a while with one that was up
-        beside the one which carried it."""
+        """Send requests without an answer again: with a new IKE SA, and after a while with one that
+        was up beside the one which carried it."""
         undeleted, self.undeleted = self.undeleted, set()
         for send_id in undeleted:
             self.delete(send_id, now)

@@ -63,7 +63,7 @@ def test_ml_kem_matches_published_vectors(vector: dict[str, str]) -> None:
     )
     assert exchange.public_value.hex() == vector['pk']
     assert exchange.shared_secret(bytes.fromhex(vector['ct'])).reveal().hex() == vector['ss']
-    # Implicit rejection (FIPS 203, 6.3): no error, but a secret that nobody else has.
+    # Implicit rejection (FIPS 203, 6.3): no error, but a secret that no other end has.
     assert exchange.shared_secret(bytes.fromhex(vector['ct_n'])).reveal().hex() == vector['ss_n']
 
 

@@ -408,7 +408,7 @@ def test_ike_auth_fails_when_notifies_were_removed_on_the_way() -> None:
 
 
 def test_initiator_makes_no_ike_sa_when_messages_are_reflected() -> None:
-    """Every message of A comes back to A as if B had sent it, and B hears nothing."""
+    """Every message of A comes back to A as if B had sent it, and B receives nothing."""
     bench = Bench()
     bench.fate = lambda datagram: []
     bench.a.endpoint.connect('b', bench.now)
@@ -707,7 +707,7 @@ def test_flood_of_wrong_groups_keeps_no_answer_from_peer() -> None:
 
 
 def test_half_open_ike_sas_are_counted_only_while_half_open() -> None:
-    """Else, after so many good ones, everybody would be asked for a cookie for ever."""
+    """Else, after so many good ones, every peer would be asked for a cookie for ever."""
     bench = Bench()
     for _ in range(3):
         bench.connect()
@@ -718,7 +718,7 @@ def test_half_open_ike_sas_are_counted_only_while_half_open() -> None:
 
 
 def test_budget_keeps_share_when_one_host_sends_no_cookies() -> None:
-    """The limit over all peers turns cookies on for all of them, and turns nobody away."""
+    """The limit over all peers turns cookies on for all of them, and turns no peer away."""
     bench = Bench(limits=Limits(half_open_total=2, half_open_before_cookies=100))
     for datagram in init_requests(5):
         bench.inject(datagram)

@@ -70,7 +70,7 @@ def test_peer_signs_by_announced_algorithm() -> None:
 
 
 def test_read_announcements_skips_other_methods() -> None:
-    # A method alone, classic methods with a CA, one that nobody knows, one without algorithm.
+    # A method alone, classic methods with a CA, an unknown one, one without algorithm.
     read = read_announcements(
         notify('02 02 02 0d 03 01 01 03 09 00 05 63 00 ffff 03 0e 00 0a 0e 02 300506032b6570')
     )

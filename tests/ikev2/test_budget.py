@@ -1,4 +1,4 @@
-"""The CPU time that strangers may use."""
+"""The CPU time that unauthenticated peers may use."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_budget_fills_with_time_but_never_beyond_its_size() -> None:
 
 
 def test_budget_debt_is_bounded_when_one_message_costs_much() -> None:
-    """Nobody waits longer than for twice the size."""
+    """No peer waits longer than for twice the size."""
     budget = Budget(SHARE, SIZE)
     budget.spend(3600.0, 0.0)
     assert not budget.allows(SIZE / SHARE - 0.1, cookie=True)

@@ -655,7 +655,7 @@ def test_request_is_undone_when_peer_is_changed() -> None:
 def test_undo_ends_with_the_peer() -> None:
     bench = undone_in_vain()
     bench.a.endpoint.remove_peer('b', bench.now)
-    bench.a.endpoint.cancel('b', 1, bench.now)  # whoever still waits for something may say so
+    bench.a.endpoint.cancel('b', 1, bench.now)  # the end that still waits for something may say so
     bench.run(100)
     assert not bench.b.all(KeysDeleted)
     assert bench.a.endpoint.next_timer() is None
@@ -665,7 +665,7 @@ def test_undo_ends_with_the_peer() -> None:
 
 
 def without_vendor_id(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody recognises the Vendor ID."""
+    """Neither end recognises the Vendor ID."""
     for module in ('ikev2.exchanges.ike_init_initiator', 'ikev2.exchanges.ike_init_responder'):
         monkeypatch.setattr(f'{module}.speaks_profile', lambda message: False)
 

@@ -86,7 +86,7 @@ def test_prove_refuses_another_identity() -> None:
 
 
 def test_prove_refuses_certificate_without_private_key() -> None:
-    # Anybody may send anybody's certificate.
+    # Any host may send any certificate.
     thief = CA.leaf('r2', x509.DNSName('r2.lab')).credential()
     auth = make_auth(thief, PRF, OCTETS, HASHES)
     refused('signature is wrong', TRUST, OURS, auth=auth)

@@ -78,7 +78,7 @@ def test_check_revocation_returns_end_of_newest_list() -> None:
 
 
 def test_check_revocation_ignores_forged_list() -> None:
-    # Signed by somebody else in the CA's name: neither revokes nor shows that nothing is revoked.
+    # Signed by another key in the CA's name: neither revokes nor shows that nothing is revoked.
     forged = OTHER.crl(LEAF, issuer='CN=ca')
     with pytest.raises(CertificateError, match='no current CRL'):
         check(forged)

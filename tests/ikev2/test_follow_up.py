@@ -283,7 +283,7 @@ def test_ike_sa_ends_when_follow_up_request_is_malformed(
     bench.negotiate()
     assert bench.b.last(IkeSaDown).cause == Cause.MALFORMED
     assert bench.a.last(RpSaFailed)
-    # Whoever was told to wait for keys is told that there will be none.
+    # A caller that was told to wait for keys is told that there will be none.
     assert bench.b.last(RpSaAbandoned).token == bench.b.last(RpSaRequested).token
 
 

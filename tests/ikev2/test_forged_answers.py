@@ -27,7 +27,7 @@ AUTH = ExchangeType.IKE_AUTH
 
 
 def test_attempt_ends_when_forged_answers_keep_coming() -> None:
-    """One datagram in 20 s kept an attempt alive that nobody had answered, and with it every
+    """One datagram in 20 s kept an attempt without an answer alive, and with it every
     later one from being made."""
     bench = Bench()
     bench.fate = lambda datagram: []
@@ -63,8 +63,8 @@ def test_true_answer_is_taken_when_cookies_are_forged() -> None:
 
 
 def test_request_is_repeated_when_an_answer_was_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A burst of forged answers that are tried with IKE_AUTH used up the CPU time, and nobody
-    asked for the true answer again while they were tried."""
+    """A burst of forged answers that are tried with IKE_AUTH used up the CPU time, and the
+    true answer was not asked for again while they were tried."""
     bench = Bench(limits=Limits(unproven_size=5 * COST, unproven_share=5 * COST))
     cost_key_exchanges(bench, 1.5 * COST, monkeypatch)
     floods, numbers = iter(range(2)), count(1)
@@ -92,7 +92,7 @@ def test_request_is_repeated_when_an_answer_was_dropped(monkeypatch: pytest.Monk
 
 
 def test_search_is_charged_when_answers_share_their_spis() -> None:
-    """64 decryptions for one datagram that is nobody's, as often as somebody sent one."""
+    """64 decryptions for one forged datagram, as often as one was sent."""
     bench = Bench()
     bench.fate = lambda datagram: []
     bench.a.endpoint.connect('b', bench.now)

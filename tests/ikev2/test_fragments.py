@@ -310,7 +310,7 @@ def test_incomplete_request_is_forgotten_after_a_while() -> None:
 
 @pytest.mark.usefixtures('long_auth')
 def test_memory_is_bounded_when_initiator_is_unproven() -> None:
-    """RFC 7383, 5: it has keys, since anybody may do a key exchange."""
+    """RFC 7383, 5: it has keys, since any host may do a key exchange."""
     bench = Bench(limits=Limits(reassembled_most=2000))
     bench.connect()
     assert not sas_of(bench.b)

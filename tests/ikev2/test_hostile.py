@@ -26,7 +26,7 @@ STRANGER = ip_address('192.0.2.99')
 
 
 def to_b(data: bytes, source: object = A_ADDRESS, port: int = 500) -> Datagram:
-    """A datagram as it leaves A, or whoever says so."""
+    """A datagram as it leaves A, or a host that claims to be A."""
     return Datagram(data, ip_address(str(source)), port, B_ADDRESS, 500)
 
 
@@ -90,7 +90,7 @@ def test_endpoint_survives_mutated_message_at_any_moment(
         datagram = replace(datagram, local=B_ADDRESS, remote=A_ADDRESS)
     bench.inject(datagram)
     bench.run(70)
-    # IKE_SA_INIT is open to whoever is on the path; all the rest isn't.
+    # IKE_SA_INIT is open to every host on the path; all the rest isn't.
     if not bench.a.all(RpSaNegotiated):
         assert moment <= 2
     still_serves(bench)
@@ -141,7 +141,7 @@ def test_endpoint_survives_any_payloads_of_authentic_requests(
         return
     assert exchange.answer is not None, 'every request of an authenticated peer is answered'
     if not sas_of(bench.b):
-        # It was a Delete for the IKE SA, or a fatal error: whoever sends one lets go, too.
+        # It was a Delete for the IKE SA, or a fatal error: its sender forgets the IKE SA, too.
         bench.a.endpoint.replace_ike_sa('b', bench.now)
     still_serves(bench)
 

@@ -229,7 +229,7 @@ def test_auth_covers_intermediate_exchanges(
 
 
 def test_ike_auth_is_refused_before_the_exchange(monkeypatch: pytest.MonkeyPatch) -> None:
-    # RFC 9370, 2.2.2: all of them first. Whoever leaves one out proves himself with other keys.
+    # RFC 9370, 2.2.2: all of them first. A proof without one is under other keys.
     monkeypatch.setattr(Intermediate, 'request', lambda self, sa, now: None)
     made = connected()
     assert 'IKE_AUTH before the additional key exchanges' in made.b.last(IkeSaFailed).text

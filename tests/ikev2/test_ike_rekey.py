@@ -323,7 +323,7 @@ def test_rekey_leaves_nothing_when_peer_is_removed() -> None:
 
 
 def test_delete_goes_before_rekey() -> None:
-    """RFC 7296, 2.25.2: whoever is asked to close an IKE SA forgets that it was rekeying it."""
+    """RFC 7296, 2.25.2: an end that is asked to close an IKE SA forgets that it was rekeying it."""
     bench = up()
     bench.fate = lambda d: [] if is_kind(d, CHILD, response=False) else deliver(d)
     bench.b.endpoint.rekey_ike_sa('a', bench.now)

@@ -1,4 +1,4 @@
-"""INITIAL_CONTACT: whose RP SAs it ends, and that it is heard (RFC 7296, 2.4; decision 13)."""
+"""INITIAL_CONTACT: whose RP SAs it ends, and that it is received (RFC 7296, 2.4; decision 13)."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_initial_contact_ends_rp_sa_of_old_self() -> None:
 
 
 def test_initial_contact_ends_rp_sa_of_rekeyed_ike_sa() -> None:
-    """By a rekey nobody proves anything."""
+    """A rekey proves no identity."""
     bench = Bench()
     bench.connect()
     bench.negotiate(rp_request(1))
@@ -138,7 +138,7 @@ def test_initial_contact_ends_successor_of_old_ike_sa() -> None:
 
 
 def test_initial_contact_is_repeated_when_perhaps_lost() -> None:
-    """A gives up before B's answer has come, so nobody has told it that B is new."""
+    """A gives up before B's answer has come, so it has not been told that B is new."""
     bench = Bench()
     bench.fate = lambda datagram: (
         [] if is_kind(datagram, ExchangeType.IKE_AUTH, response=True) else [LATENCY]
@@ -155,7 +155,7 @@ def test_initial_contact_is_repeated_when_perhaps_lost() -> None:
 
 
 def test_initial_contact_spares_what_peer_still_has() -> None:
-    """Somebody probes in its name: that must cost the router behind it nothing."""
+    """A program probes in its name: that must cost the router behind it nothing."""
     bench = Bench()
     bench.connect()
     router = bench.a

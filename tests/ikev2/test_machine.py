@@ -336,7 +336,7 @@ def no_iv_twice(bench: Bench) -> None:
 
 
 TestTwoEnds = TwoEnds.TestCase
-# The same examples in every ordinary run: new ones are looked for where somebody waits for them.
+# The same examples in every ordinary run: new ones are looked for in runs that wait for them.
 LONG = settings().max_examples > 1000
 TestTwoEnds.settings = settings(
     max_examples=settings().max_examples // 2,

@@ -114,7 +114,7 @@ def test_everything_ends_and_both_ends_agree(
     bench.fate = deliver
     users.act('a asks')
     bench.run(5)
-    # B has heard from A now, so that it asks over an IKE SA that A has, too.
+    # B has received from A now, so that it asks over an IKE SA that A has, too.
     users.act('b asks')
     bench.run(200)
 

@@ -267,7 +267,7 @@ def test_unknown_certificate_costs_one_check_at_most(sent: str, checked: list[bo
 
 
 def test_unknown_certificate_costs_one_check_below_a_ca(checked: list[bool]) -> None:
-    """Certificates are public: a stranger can send the true CA's beside its own."""
+    """Certificates are public: any host can send the true CA's beside its own."""
     forged = [root('CN=ca', number=number).leaf('r1') for number in (70, 71)]
     crowd = crowd_of(3, 'ca', root('CN=ca', number=72))
     checked.clear()
@@ -328,7 +328,7 @@ def test_check_path_goes_from_leaf_up() -> None:
 
 @given(st.permutations(range(6)), st.sets(st.integers(0, 5)))
 def test_check_path_fails_without_each_requirement(order: list[int], missing: set[int]) -> None:
-    """Five CAs in a row and a stranger: the path is found exactly if none of the five lacks."""
+    """Five CAs in a row and an unknown one: the path is found exactly if none of the five lacks."""
     offered = [ROW[number] for number in order if number not in missing]
     try:
         find(ROW_LEAF, *offered)

@@ -178,7 +178,7 @@ def test_peer_refuses_reauthentication_below_a_minute() -> None:
 
 
 def test_refused_ike_sa_does_not_hide_end_of_last_one() -> None:
-    """Else the peer would be shown as up, and nobody would try again."""
+    """Else the peer would be shown as up, and neither end would try again."""
     bench = Bench()
     bench.connect()
     changed = replace(peer_b(), remote_credential=psk('another secret that is long enough'))

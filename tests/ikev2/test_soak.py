@@ -131,7 +131,7 @@ def changed(payloads: Sequence[Payload], random: pseudo.Random) -> list[Payload]
 
 @contextmanager
 def changing(kind: ExchangeType, response: bool, seed: int) -> Iterator[list[int]]:
-    """Change one message in two of a kind, whoever sends it, before it is sealed."""
+    """Change one message in two of a kind, whichever end sends it, before it is sealed."""
     random = pseudo.Random(seed)
     original = Channel.seal
     count: list[int] = []
@@ -167,7 +167,7 @@ def test_ends_agree_again_when_authentic_messages_were_changed(
 
 @pytest.mark.parametrize('response', [False, True], ids=['request', 'answer'])
 def test_ends_agree_again_when_initial_messages_were_changed(response: bool) -> None:
-    """Nothing seals an IKE_SA_INIT: somebody between the two changes one message in two."""
+    """Nothing seals an IKE_SA_INIT: an attacker between the two changes one message in two."""
     tried = 0
     for seed in range(5 * SOAK):
         bench, random = two_ends('hybrid-optional', seed), pseudo.Random(seed)

@@ -88,7 +88,7 @@ def test_policies_meet_as_documented(one: str, other: str, meet: bool, turned: b
         works(bench)
         return
     bench.connect()
-    # That there is no proposal anybody could have said: it has a while to be told better.
+    # Any host could have said that there is no proposal: it has a while to be told better.
     bench.run(60)
     assert not bench.a.all(IkeSaUp)
     assert bench.a.last(IkeSaFailed).step == 'IKE_SA_INIT'

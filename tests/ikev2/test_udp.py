@@ -25,7 +25,7 @@ HOME6 = ip_address('::1')
 
 
 def free_ports() -> tuple[int, int]:
-    """Two ports that nobody uses."""
+    """Two ports that no socket uses."""
     with (
         socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as one,
         socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as two,

@@ -1,4 +1,4 @@
-"""Whoever answers an IKE_SA_INIT has the keys of the IKE SA, but isn't anybody yet.
+"""The host that answers an IKE_SA_INIT has the keys of the IKE SA, but has proven no identity yet.
 
 Until its AUTH is verified, and after it was refused (RFC 7296, 2.21.2), it makes us do nothing:
 what it asks is neither acted upon nor answered, and we end the IKE SA in any case.

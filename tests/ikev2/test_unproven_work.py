@@ -1,4 +1,4 @@
-"""Strangers at a peer's address neither shut the peer out nor make us talk (RFC 7296, 2.6).
+"""Unknown hosts at a peer's address neither shut the peer out nor make us talk (RFC 7296, 2.6).
 
 The attacker sees the packets between two honest ends and sends what it likes, but drops nothing.
 """

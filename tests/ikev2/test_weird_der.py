@@ -35,7 +35,7 @@ OCTETS = b'what both have signed'
 
 @pytest.mark.parametrize('what', ['leaf', 'ca', 'rsa'])
 def test_certificate_is_read_or_refused_when_der_is_changed(what: str) -> None:
-    """Nothing but CertificateError is raised, and no changed octets are signed by anybody."""
+    """Nothing but CertificateError is raised, and no changed octets have a valid signature."""
     random = pseudo.Random(what)
     holder = {'leaf': LEAF, 'ca': CA, 'rsa': ROOT.ca('rsa', kind='rsa')}[what]
     signer = CA.certificate if what == 'leaf' else ROOT.certificate
@@ -129,7 +129,7 @@ def test_signature_is_refused_when_its_algorithm_is_anothers(kind: str) -> None:
 
 @pytest.mark.parametrize('salt', [2**16, 2**31, 2**64])
 def test_signature_is_wrong_when_library_cannot_use_its_salt(salt: int) -> None:
-    """The issuer's key is ours, the parameters are a stranger's: OverflowError went through."""
+    """The issuer's key is ours, the parameters are the sender's: OverflowError went through."""
     key = rsa.generate_private_key(65537, 2048).public_key()
     pss = padding.PSS(padding.MGF1(hashes.SHA256()), salt)
     assert not Signed(b'signed', bytes(256), hashes.SHA256(), pss).by(key)

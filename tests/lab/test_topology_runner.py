@@ -56,7 +56,7 @@ def test_linked_nodes_reach_each_other(pair: Topology, tmp_path: Path) -> None:
 def test_bind_shows_the_file_and_leaves_the_host_as_it_is(pair: Topology, tmp_path: Path) -> None:
     with pair.up(tmp_path / 'logs') as lab:
         shown = lab.node('a').run(['cat', '/etc/gatekeeper-lab-test/note']).stdout
-        # What was in /etc is still there, and for everybody.
+        # What was in /etc is still there, and for every process.
         mode = lab.node('a').run(['stat', '-c', '%a', '/etc', '/etc/passwd']).stdout
         assert not Path('/etc/gatekeeper-lab-test').exists()
     assert shown == 'a note\n'
@@ -152,7 +152,7 @@ def test_nothing_is_left_after_a_failed_exec(pair: Topology, tmp_path: Path) -> 
 
 
 def is_alive(pid: str) -> bool:
-    """Whoever has inherited a dead process may not have asked for its status yet."""
+    """The process that has inherited a dead one may not have asked for its status yet."""
     try:
         status = Path(f'/proc/{pid}/stat').read_text()
     except (FileNotFoundError, ProcessLookupError):

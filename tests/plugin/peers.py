@@ -13,7 +13,7 @@ nothing says so."""
 
 
 def free_port(address: str = OURS) -> int:
-    """A TCP port that nobody has."""
+    """A TCP port that no socket has."""
     return free_ports(1, address)[0]
 
 

@@ -278,7 +278,7 @@ def test_key_table_is_refused_when_it_is_a_link_or_a_pipe(tmp_path: Path) -> Non
     assert not (tmp_path / 'elsewhere').exists()
 
 
-# --- show ikev2 ---------------------------------------------------------------------------------
+# --- `show ikev2` -------------------------------------------------------------------------------
 
 ROW: dict[str, object] = {
     'neighbor': '10.0.0.2',

@@ -22,7 +22,7 @@ def neighbor(
     more: str = '',
     multi_session: bool = False,
 ) -> str:
-    """A neighbor block; `section` is its ikev2 section, empty for an open one."""
+    """A neighbor block; `section` is its `ikev2` section, empty for an open one."""
     capability = '    capability { multi-session; }\n' if multi_session else ''
     family = f'    family {{ {families} }}\n' if families else ''
     return (

@@ -1,6 +1,6 @@
 """What every backend of the installer does, the double included: one test for all.
 
-`a` connects, `b` listens, `c` is somebody else. An MKT's two ends are made by `mkts`.
+`a` connects, `b` listens, `c` is another host. An MKT's two ends are made by `mkts`.
 """
 
 from __future__ import annotations
@@ -354,7 +354,7 @@ def test_guard_waits_when_there_is_no_listener(bench: Bench) -> None:
 
 
 def test_listener_is_as_it_was_when_it_cannot_be_guarded(bench: Bench) -> None:
-    # It already has a key of somebody else's with the deny key's ids.
+    # It already has another peer's key with the deny key's ids.
     do(bench.server, Guard(ip_network(bench.c), PORT), Guard(host(bench), PORT))
     listener = bench.listen(bench.b, PORT)
     other = bench.another_installer()

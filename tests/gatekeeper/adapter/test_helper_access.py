@@ -13,7 +13,7 @@ USER, GROUPS = 65534, {65534}
 
 @pytest.fixture
 def script(tmp_path: Path) -> Path:
-    """A script in a folder that everybody may enter; pytest's own folders are private."""
+    """A script in a folder that every user may enter; pytest's own folders are private."""
     script = tmp_path / 'home' / 'bin' / 'script'
     script.parent.mkdir(parents=True)
     script.touch(0o755)

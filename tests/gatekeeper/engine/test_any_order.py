@@ -167,7 +167,7 @@ class TwoRouters(RuleBasedStateMachine):
             lives = [life for life in peer.mkts if life.send_id == segment.key_id]
             expired = [life for life in lives if self.world.network.now > life.hard_at + 0.01]
             if segment.kind is Kind.RST:
-                # An abort comes when it comes; so does that of a child nobody has accepted yet.
+                # An abort comes when it comes; so does that of a child that is not accepted yet.
                 continue
             if expired:
                 self.wrong.append(f'{segment.kind} under the expired {expired[0].name}')
@@ -402,7 +402,7 @@ class TwoRouters(RuleBasedStateMachine):
             assert not router.core.state.connections
             assert not router.peer.mkts
             assert not router.peer.keyids.sending | router.peer.keyids.receiving
-            # Certificates end, whoever is connected.
+            # Certificates end, whichever router is connected.
             router.core.state.deadlines.cancel(Due.FOREWARN, forewarning.ENDS)
             assert router.core.state.deadlines.next() is None
 
@@ -446,7 +446,7 @@ def check_records(router: Router) -> None:
         if conn.phase is Phase.PROVEN:
             assert conn.mkt_in_use.state is MktState.IN_USE
         if conn.mkt_in_use.mkt is not None:
-            # A promise that somebody keeps, unless it is being kept.
+            # A promise that a router keeps, unless it is being kept.
             assert (
                 state.deadlines.is_set(Due.HARD, conn)
                 or state.deadlines.is_set(Due.SYN, conn)

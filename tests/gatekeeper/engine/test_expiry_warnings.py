@@ -44,7 +44,7 @@ def with_keys(*chain: ChainKey, neighbor: str = '10.0.0.2') -> SessionPolicy:
 def told_over(
     policies: Sequence[SessionPolicy], days: Sequence[float]
 ) -> list[tuple[float, Forewarning]]:
-    """What is told when somebody looks on each of these days from now."""
+    """What is told when an operator looks on each of these days from now."""
     told: dict[tuple[str, float], ExpiryStage] = {}
     found = []
     for day in days:
@@ -167,7 +167,7 @@ def test_gap_counts_as_an_end() -> None:
 
 
 def test_denying_chain_is_told_once_when_it_is_loaded() -> None:
-    """Whoever waits for a SYN under it would hear of it from nobody."""
+    """No other event would tell the side that waits for a SYN under it."""
     found = told_over([with_keys(key(1, send=days(-10, -1)))], [0, 1, 2])
     ((day, said),) = found
     assert day == 0

@@ -146,7 +146,7 @@ def test_successor_is_given_up_when_it_expires_before_the_old() -> None:
             late.append(segment.kind)
         return found
 
-    # Both sides sign under the successor, and neither hears the other under it.
+    # Both sides sign under the successor, and neither receives the other's under it.
     world.network.deliver = lambda segment: not under_the_new_one(segment)
     world.run(17)
     for router in (r1, r2):

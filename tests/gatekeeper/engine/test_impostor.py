@@ -1,4 +1,4 @@
-"""Somebody on the path who has no credential of the peer's: it may end what it answers itself."""
+"""An attacker on the path without the peer's credential: it may end what it answers itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A failure is told once, then once an hour; several causes, sessions and strangers."""
+"""A failure is told once, then once an hour; several causes, sessions and unknown addresses."""
 
 from __future__ import annotations
 

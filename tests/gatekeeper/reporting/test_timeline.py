@@ -1,4 +1,4 @@
-"""The daemon's log: what a stranger claims doesn't silence what a neighbor's failure says."""
+"""The daemon's log: what an unknown host claims doesn't silence what a neighbor's failure says."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Lines(Recorder):
 
 
 def failures(bench: Bench, identity: str, secret: str) -> list[IkeSaFailed]:
-    """B's, after somebody at A's address has tried with this identity and pre-shared key."""
+    """B's, after a host at A's address has tried with this identity and pre-shared key."""
     before = len(bench.b.all(IkeSaFailed))
     peer = replace(peer_b(psk(secret), psk(secret)), local_id=Identity.parse('fqdn', identity))
     bench.a.endpoint.set_peer(peer, bench.now)

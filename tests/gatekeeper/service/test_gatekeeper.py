@@ -505,7 +505,7 @@ def test_closed_listener_is_released_with_its_number(r2: Daemon) -> None:
     second = r2.bound(2179)
     assert second.fileno() == number
     r2.gatekeeper.add_listener(second)
-    # Nobody holds the first one's port any more.
+    # No socket holds the first one's port any more.
     r2.bound(1179).listen()
     second.close()
 

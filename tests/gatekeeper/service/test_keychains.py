@@ -169,7 +169,7 @@ def test_connection_is_refused_under_a_removed_key(r2: Daemon, hand: ByHand) -> 
     assert hand.connect()
     assert r2.listener is not None
     assert select.select([r2.listener], [], [], PATIENCE)[0]
-    # Nobody has accepted it yet: the child has kept its keys.
+    # It is not accepted yet: the child has kept its keys.
     r2.gatekeeper.configure(policies('r2', [key(2)]))
     run(lambda: bool(r2.errors), r2)
     assert 'under a key that keychain core does not accept' in r2.errors[0]
@@ -296,7 +296,7 @@ def test_sessions_with_and_without_ike_share_an_address(r1: Daemon, r2: Daemon) 
 
 
 def test_gatekeeper_watches_the_clock() -> None:
-    """Set by somebody, it is an event; what is read then is what counts."""
+    """Set by an operator, it is an event; what is read then is what counts."""
     gatekeeper = Gatekeeper(router='r1', record=lambda record: None)
     gatekeeper.start()
     try:

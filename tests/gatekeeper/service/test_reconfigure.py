@@ -88,7 +88,7 @@ def test_policy_is_not_in_force_before_its_guard(
 def test_late_refusal_is_told_once(
     gatekeeper: Gatekeeper, backend: SlowBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who asks again would otherwise do so for as long as somebody holds a lock."""
+    """A caller that asks again would otherwise do so for as long as a process holds a lock."""
     with monkeypatch.context() as locked:
         locked.setattr(gatekeeper._loop.listeners, 'guard', partial(_refuse_guards, backend))
         backend.may_guard.clear()
@@ -144,7 +144,7 @@ def test_queued_reconfiguration_is_called_off(
 
     def prepare_then_stall(*arguments: Any) -> None:
         prepare(*arguments)
-        # Somebody else's work comes before ours.
+        # Another caller's work comes before ours.
         gatekeeper._calls.post(lambda now: _wait(go_on))
 
     monkeypatch.setattr(gatekeeper._loop, 'prepare', prepare_then_stall)

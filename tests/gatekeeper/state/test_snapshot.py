@@ -101,7 +101,7 @@ def test_send_failed_is_shown_at_once_when_ike_worked_meanwhile() -> None:
 
 
 def test_send_failed_says_nothing_while_ike_works() -> None:
-    """Anybody can forge an ICMP error."""
+    """Any host can forge an ICMP error."""
     world, r1 = running()
     r1.core.send_failed(SendFailure(R2, 'port unreachable', from_icmp=True), world.now)
     assert r1.peer.trouble is None

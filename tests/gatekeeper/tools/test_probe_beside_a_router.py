@@ -12,7 +12,7 @@ LIFETIME = 600
 
 
 def routers() -> tuple[World, Router, Router]:
-    """Two sessions are up, whose source ports nobody has pinned."""
+    """Two sessions are up, whose source ports are not pinned."""
     return up(peer_port=None, lifetime=LIFETIME)
 
 
@@ -78,7 +78,7 @@ def test_routers_delete_reaches_it_when_the_probe_receives_it() -> None:
     prober = beside(world)
     while not prober.steps or prober.steps[-1].exchange != 'IKE_AUTH':
         world.run(0.001)
-    world.run(0.006)  # the peer has its IKE_AUTH: it has heard the probe last
+    world.run(0.006)  # the peer has its IKE_AUTH: the probe's was the last that it received
     prober.held = True
     name = next(iter(FAMILIES))
     pair = r2.sessions[f'r2 {name}']

@@ -268,7 +268,7 @@ def as_pem(holder: Holder) -> bytes:
 def certified(
     swan: Swan, configured: Callable[..., None], tmp_path: Path
 ) -> Iterator[tuple[list[str], Path]]:
-    """strongSwan with a certificate; our options, and a CA that knows nobody."""
+    """strongSwan with a certificate; our options, and a CA that has issued nothing."""
     ca, other = root(**NOW), root('CN=other', **NOW)
     theirs, ours = issued(ca, PEER_NAME), issued(ca, OUR_NAME)
     files = {

@@ -20,7 +20,7 @@ from tests.ikev2.interop.wire import inside
 _E = TypeVar('_E')
 
 PATIENCE = 30.0
-"""Seconds, for what comes in a fraction of one if nobody has to wait for a processor."""
+"""Seconds, for what comes in a fraction of one if no process has to wait for a processor."""
 
 
 class Driver:
@@ -48,7 +48,7 @@ class Driver:
         return [message.detail for message in self.all(IkeMessage) if message.exchange == exchange]
 
     def different_messages(self, exchange: str) -> list[str]:
-        """Without those that were sent again, since somebody was slow."""
+        """Without those that were sent again, since an end was slow."""
         return list(dict.fromkeys(self.messages(exchange)))
 
     @property

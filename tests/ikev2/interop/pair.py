@@ -66,7 +66,7 @@ class Setup:
     our_ppk: Ppk | None = None
     """If it is another one, ours."""
     limits: Limits = field(default_factory=lambda: Limits(unproven_refusal=0.5))
-    """Ours. On this wire nobody forges a refusal: no need to wait long for a better answer."""
+    """Ours. On this wire no refusal is forged: no need to wait long for a better answer."""
 
     def peer(self) -> Peer:
         """The other end as we configure it."""
@@ -193,7 +193,7 @@ class Pair:
         return found[0]
 
     def nothing_in_common(self, setup: Setup, role: str) -> None:
-        """No proposal is acceptable to whoever answers, which says so; no IKE SA at either end."""
+        """No proposal is acceptable to the responder, which says so; no IKE SA at either end."""
         driver = self.configure(setup)
         if role == 'initiator':
             driver.endpoint.connect('theirs', driver.now())

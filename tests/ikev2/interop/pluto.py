@@ -173,7 +173,7 @@ class Pluto:
         return [str(PROGRAMS / 'whack'), *self._socket, *arguments]
 
     def _wait_for_control(self) -> None:
-        """pluto tells nobody that it is ready: its control socket answers, or it has ended."""
+        """pluto does not tell that it is ready: its control socket answers, or it has ended."""
         ask = self._whack('--status')
         self.wait_until(lambda: not subprocess.run(ask, capture_output=True).returncode, 60)
 

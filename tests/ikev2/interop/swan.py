@@ -206,7 +206,7 @@ class Swan:
         )
 
     def _wait_for_control(self) -> None:
-        """charon tells nobody that it is ready: its control socket answers, or it has ended."""
+        """charon does not tell that it is ready: its control socket answers, or it has ended."""
         self.wait_until(lambda: not self._swanctl('--stats').returncode, 60)
 
     def wait_until(self, done: Callable[[], bool], seconds: float = 30) -> None:

@@ -199,7 +199,7 @@ def test_strongswan_is_refused_when_ppk_differs(pair: Pair, role: str) -> None:
 
 @pytest.mark.parametrize('words', ['PSK', 'raw ed25519', 'certified ecdsa-p256'])
 def test_strongswan_is_refused_when_proof_is_wrong(pair: Pair, role: str, words: str) -> None:
-    # Whoever answers refuses what comes first, the initiator's proof.
+    # The responder refuses what comes first, the initiator's proof.
     ours, theirs = proofs(words)
     wrong = shared('not theirs, but as long') if words == 'PSK' else proof(words, 'else.example')
     with pair.row(role, 'authentication refused', f"{ours}, the initiator's is wrong"):

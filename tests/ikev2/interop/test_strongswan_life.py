@@ -1,4 +1,4 @@
-"""strongSwan as peer: the life of an IKE SA, whoever begins what."""
+"""strongSwan as peer: the life of an IKE SA, whichever end begins what."""
 
 from __future__ import annotations
 
@@ -267,7 +267,7 @@ def test_strongswan_cookie_is_returned(tmp_path: Path) -> None:
     with wired() as wire, closing_swan(wire, tmp_path, 'cookie_threshold = 1') as swan:
         pair = Pair(wire, swan)
         with pair.row('initiator', 'COOKIE', 'it demands it'):
-            # Somebody has to be there who looks like an attacker.
+            # Another host has to be there that looks like an attacker.
             driver = pair.configure(PSK)
             driver.half_open()
             swan.wait_until(lambda: '1 half-open' in swan.control('--stats'))

@@ -35,7 +35,7 @@ KERNEL = Capabilities(
 
 
 def asking(*statements: str, peer: str = '127.0.0.2') -> str:
-    """A protected neighbor with these in its ikev2 section."""
+    """A protected neighbor with these in its `ikev2` section."""
     section = SECTION.replace('psk-file', f'{" ".join(statements)} psk-file')
     return neighbor(section=section, peer=peer)
 

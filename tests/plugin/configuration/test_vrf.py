@@ -1,4 +1,4 @@
-"""A passive neighbor in a VRF that nobody hears is told of."""
+"""A passive neighbor in a VRF without a listener is reported."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ def test_close_waits_two_seconds_when_the_peer_never_closes(
         begun = time.monotonic()  # the wait begins within the turn that ends BGP, not after it
         one.gatekeeper.command(Close(running.pair, 'its lifetime ends'))
         one.until(lambda: one.peer().proto is None, sleep=300_000)
-        running.end.send(b'more')  # of no interest to anybody
+        running.end.send(b'more')  # of no interest to any handler
         one.until(running.is_gone, sleep=300_000)
         assert time.monotonic() - begun >= 0.2
 

@@ -250,7 +250,7 @@ def test_missing_source_interface_is_told(
     assert 'nosuch0' in told[0]
 
 
-# --- whoever stops waiting cancels --------------------------------------------------------------
+# --- an end of waiting cancels ------------------------------------------------------------------
 
 ENDINGS: dict[str, Callable[[Daemon], object]] = {
     'the neighbor is removed': lambda one: one.peer().remove(),

@@ -34,7 +34,7 @@ def active(port: int, section: str = SECTION) -> str:
 def test_idle_passive_peer_has_new_definition_at_once(
     before: str, after: str, daemon: Start
 ) -> None:
-    """Upstream gives it no turn while nobody connects, and so would wait for ever."""
+    """Upstream gives it no turn while no peer connects, and so would wait for ever."""
     port = free_port()
     one = daemon(passive(port, before))
     assert one.begin()
@@ -106,7 +106,7 @@ def test_protected_session_that_is_up_ends_in_its_next_turn(daemon: Start) -> No
 def test_attempt_begins_anew_when_peer_drops_its_syn(
     daemon: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The peer is still protected. Nobody answers on this address either: its queue is full."""
+    """The peer is still protected. No host answers on this address either: its queue is full."""
     monkeypatch.setattr(outgoing, 'PLAIN_ATTEMPT', 0.1)
     with listener() as remote:
         remote.listen(0)

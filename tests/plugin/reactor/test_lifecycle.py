@@ -213,7 +213,7 @@ def test_renamed_session_ends_silently_when_it_becomes_gated(
 
 
 def test_removed_passive_peer_is_gone_when_a_reload_ends(daemon: Start) -> None:
-    """A later reload that brings its name back must not find it: it would serve nobody."""
+    """A later reload that brings its name back must not find it: it would serve no session."""
     port = free_port()
     one = daemon(listening(port, section=''))
     assert one.begin()

@@ -1,4 +1,4 @@
-"""ExaBGP's timers of protected neighbors while somebody sets the clock."""
+"""ExaBGP's timers of protected neighbors while the clock is set."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The reactor waits for nobody: loads, listeners and answers come when the gatekeeper is free."""
+"""The reactor never waits: loads, listeners and answers come when the gatekeeper is free."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def busy(daemon: Start) -> tuple[Daemon, Future[None]]:
-    """A daemon that runs, whose gatekeeper waits for somebody."""
+    """A daemon that runs, whose gatekeeper waits for a lock."""
     one = daemon(neighbor())
     assert one.begin()
     one.reactor.signal.mark_ready()

@@ -69,7 +69,7 @@ def test_plain_connection_is_shut_when_its_peer_is_protected(
         assert answers(hosts[0], SERVER[version], PORT)
         net.keep(services(version))
         assert not answers(hosts[0], SERVER[version], PORT)
-        # Its answer to the SYN, which may pass so that somebody can say what is wrong.
+        # Its answer to the SYN, which may pass so that the backend can say what is wrong.
         wait_until(lambda: net.counters()['dropped_out'] > 0)
         net.keep([])
         assert answers(hosts[0], SERVER[version], PORT)

@@ -127,7 +127,7 @@ def wired(mtu: int = 1500) -> Iterator[tuple[Site, Site]]:
             site.addresses(*(pair[number] for pair in ADDRESSES.values()), device='wire')
             site.run('ip', 'link', 'set', 'lo', 'up')
             site.run('ip', 'link', 'set', 'wire', 'address', MACS[number], 'up')
-            # A link is slow to hear multicast after it comes up: no neighbor discovery.
+            # A link is slow to receive multicast after it comes up: no neighbor discovery.
             for pair in ADDRESSES.values():
                 site.run(
                     *('ip', 'neigh', 'replace', str(pair[1 - number]), 'dev', 'wire'),

@@ -164,7 +164,7 @@ def test_expired_chain_accepts_no_connection() -> None:
 
 def test_connection_is_not_begun_when_it_would_end_at_once() -> None:
     """A session gets its Cease 5 s before the last key ends: no new one in these, on neither side,
-    whoever's key lasts longer."""
+    whichever key lasts longer."""
     ends = [key(1, send=(0, START + 20))]
     for ours, theirs in ((ends, [key(1)]), ([key(1)], ends)):
         world = World()
@@ -809,7 +809,7 @@ def test_row_shows_the_state_of_each_key() -> None:
 
 
 def test_expired_chain_shows_why_both_ends_deny() -> None:
-    """The listener too: it hears of no SYN, and would have nothing else to say."""
+    """The listener too: it receives no SYN, and would have nothing else to say."""
     world = World()
     end = START + 100
     r1, r2 = up(world, [key(1, send=(-inf, end), accept=(-inf, end))])

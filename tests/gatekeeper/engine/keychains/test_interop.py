@@ -182,7 +182,7 @@ def test_we_follow_when_the_other_make_rotates_first(interop: Interop) -> None:
 
 
 def test_idle_session_rotates_by_lifetime_with_the_other_make(interop: Interop) -> None:
-    """Nobody says anything: keepalive probes carry the pointers."""
+    """Neither end sends data: keepalive probes carry the pointers."""
     hand, new = interop.hand, interop.own(4)
     change = time.time() + SOON
     hand.add(new)

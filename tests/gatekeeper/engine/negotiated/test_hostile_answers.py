@@ -16,7 +16,7 @@ from tests.gatekeeper.world import R2, World, open_both, two_routers
 def test_opening_goes_on_when_undo_is_unanswered(monkeypatch: pytest.MonkeyPatch) -> None:
     """The peer grants a key and says beside that it is busy, which makes the request fail and a
     DELETE follow. It left that unanswered, and the repeated request had the same KeyID: the
-    gatekeeper died of it, and with it the sessions of everybody."""
+    gatekeeper died of it, and with it the sessions of all peers."""
     world = World()
     r1, _ = two_routers(world)
     world.run(1)

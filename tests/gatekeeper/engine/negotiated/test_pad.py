@@ -194,7 +194,7 @@ def test_initial_contact_ends_nothing_of_another_peer(world: World, r2: Router) 
 
 
 class Liar(Router):
-    """Sends from where it likes; what comes back is heard on the way."""
+    """Sends from where it likes; what comes back is read on the way."""
 
     def hears(self, datagram: Datagram) -> bool:
         return datagram.remote == self.core.state.policies['r3 r2'].local
@@ -203,7 +203,7 @@ class Liar(Router):
 @pytest.mark.parametrize(
     ('source', 'pad', 'cause'),
     [
-        # r3's own address, somebody else's name
+        # r3's own address, another router's name
         (R3, entry('r1', 'r2', OWN['r3'].credential()), 'peer identity is not the configured'),
         # r1's address, and who it truly is
         (R1, entry('r3', 'r2'), 'peer identity is not the configured'),

@@ -191,7 +191,7 @@ def test_old_key_ends_within_a_minute_when_no_delete_comes() -> None:
         reload(router, **shared(NEW))
     while not conn.rekeys:
         world.run(0.05)
-    # From here on nobody deletes anything.
+    # From here on neither end deletes anything.
     world.lose = lambda _: True
     world.run(REPROVE_WITHIN)
     assert before.ended

@@ -49,7 +49,7 @@ def ends() -> Iterator[tuple[End, End]]:
 
 
 class Deaf:
-    """An end that doesn't hear segments with this flag, for as long as it lasts."""
+    """An end that doesn't receive segments with this flag, for as long as it lasts."""
 
     def __init__(self, end: End, version: int, flag: str) -> None:
         self._end = end

@@ -178,7 +178,7 @@ def test_retransmission_has_the_new_key_when_current_changed() -> None:
 
 
 def unsigned_from(end: End, flags: int = ACK, payload: bytes = b'') -> bytes:
-    """A segment in its name that nobody has signed."""
+    """A segment in its name that is not signed."""
     return packet(
         end.pair, end.isn + end.sent, (end.peer_isn or 0) + end.got, flags, DATA_OPTIONS, payload
     )

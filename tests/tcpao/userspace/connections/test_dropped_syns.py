@@ -45,7 +45,7 @@ class Wire:
         self.now = 100.0
 
     def arrive(self, core: PacketPath, octets: bytes | None, *times: float) -> None:
-        """Whoever gets no answer sends it again, after 1 s and 3 s if the test says nothing."""
+        """A host without an answer sends it again, after 1 s and 3 s if the test says nothing."""
         assert octets is not None
         for seconds in times or (0.0, 1.0, 3.0):
             assert core.incoming(octets) is None

@@ -41,7 +41,7 @@ BACK = PAIR.reversed()
 
 
 def deny(peer: str = '10.0.0.0/24') -> StoredKey:
-    """The key that a guard puts on a listener: nobody has it."""
+    """The key that a guard puts on a listener: no peer has it."""
     return StoredKey(
         ip_network(peer), None, 0, 0, ALGORITHMS['hmac-sha-1-96'], True, Secret(b'forgotten')
     )

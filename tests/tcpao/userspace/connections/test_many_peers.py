@@ -1,5 +1,5 @@
 """A route server has a thousand protected neighbors on one listening socket: what a SYN, a command
-and a turn cost must not grow with them, for anybody can send SYNs in a neighbor's name."""
+and a turn cost must not grow with them, for any host can send SYNs in a neighbor's name."""
 
 from __future__ import annotations
 

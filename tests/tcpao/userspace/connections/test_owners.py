@@ -147,7 +147,7 @@ def test_good_segment_reaches_no_other_socket_when_lingering(
 
 
 def test_good_syn_reaches_no_other_socket_when_it_listens(kernel: Sockets) -> None:
-    """A socket has the listener's keys before it listens; somebody else may be faster."""
+    """A socket has the listener's keys before it listens; another process may be faster."""
     kernel.owner = None
     client, server = ends(cores=(PacketPath(no_mtu, Sockets(DAEMON)), PacketPath(no_mtu, kernel)))
     syn = client.make(SYN, SYN_OPTIONS)

@@ -349,7 +349,7 @@ def test_selector_is_not_added_when_a_guard_covers_it() -> None:
     assert client.take(server.make(SYN | ACK, SYN_OPTIONS))
     assert server.take(client.make(ACK))
     assert server.core.selectors() == wide
-    # Nobody has accepted the child yet, and all keys go from the listener: it stays covered.
+    # The child is not accepted yet, and all keys go from the listener: it stays covered.
     server.core.release(name, 0.0)
     assert server.core.selectors() == {Selector(PAIR.remote, 179, ip_network(PAIR.local), 40001)}
 

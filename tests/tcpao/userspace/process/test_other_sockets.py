@@ -176,7 +176,7 @@ def test_forked_child_says_nothing_when_the_daemon_has_closed(
 
 
 def test_good_syn_reaches_no_socket_when_another_listens(ends: tuple[End, End]) -> None:
-    """The daemon's socket is guarded and bound, and somebody is faster with listen()."""
+    """The daemon's socket is guarded and bound, and another process is faster with listen()."""
     client, server = ends
     pair = a_pair()
     ours, theirs = mkts(pair, secret=b'k' * 32)

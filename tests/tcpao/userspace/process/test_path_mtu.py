@@ -1,4 +1,4 @@
-"""A path MTU that somebody else has had the host learn, and sessions whose segments are longer."""
+"""A path MTU that another process had the host learn, and sessions whose segments are longer."""
 
 from __future__ import annotations
 

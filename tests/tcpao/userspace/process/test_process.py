@@ -379,7 +379,7 @@ def lasting(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_flushed_rules_shut_sessions_that_cannot_be_reset(
     sites: tuple[Site, Site], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Nobody knows what came in between."""
+    """What came in between is unknown."""
     (kind,) = rule_kinds()
     with (
         protected(sites[0], ForkedBackend((kind,))) as client,
@@ -720,7 +720,7 @@ def test_fragments_are_no_bypass(ends: tuple[End, End]) -> None:
 
 def sent_by(one: Session) -> bytes:
     """A segment of the server's that isn't acknowledged, so that an error about it counts."""
-    # Nobody reads or acknowledges behind this rule.
+    # No socket reads or acknowledges behind this rule.
     command = 'iptables' if one.ours.pair.local.version == 4 else 'ip6tables'
     rule = ('PREROUTING', '-p', 'tcp', '--sport', '179', '-j', 'DROP')
     one.client.site.run(command, '-t', 'raw', '-A', *rule)

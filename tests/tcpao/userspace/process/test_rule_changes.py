@@ -19,7 +19,7 @@ ONE, OTHER = (Selector(None, 179, ip_network(f'10.0.0.{n}'), None) for n in (1, 
 
 
 class LockedRules:
-    """Behind a lock that somebody holds."""
+    """Behind a lock that another process holds."""
 
     kind = Kind.IPTABLES
 

@@ -1,5 +1,7 @@
-"""What the packet process waits for, and who waits for it: a lock that somebody holds costs no
-packet its verdict, and a stuck process no daemon its end.
+"""What the packet process waits for, and what waits for the packet process.
+
+A lock that another process holds costs no packet its verdict, and a stuck process no daemon
+its end.
 
 Real ones, on a real wire; the lock of the legacy iptables is one of the test's own.
 """

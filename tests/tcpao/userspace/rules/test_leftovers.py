@@ -26,7 +26,7 @@ from tests.tcpao.userspace.sites import Site, connect, protected, wired
 native = pytest.mark.native
 QUEUE = 20077
 TABLE = f'{NAME}-queue-{QUEUE}'
-# What nftables rules of ours do once nobody listens; not every kernel has `queue`.
+# What nftables rules of ours do once no process listens; not every kernel has `queue`.
 DROPPING = f"""
 table inet {TABLE} {{
     chain in {{
