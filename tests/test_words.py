@@ -33,7 +33,7 @@ def test_docstring_is_a_sentence_in_plain_words(package: str) -> None:
     assert not {place: why for place, why in found.items() if why}
 
 
-@pytest.mark.parametrize('package', PACKAGES)
+@pytest.mark.parametrize('package', [*PACKAGES, 'tests'])
 def test_prose_of_code_has_no_unclear_word(package: str) -> None:
     found = {text.place: bad_words(text) for text in prose(package)}
     assert not {place: words for place, words in found.items() if words}

@@ -4,7 +4,7 @@ A script does not read: that a text holds these rules does not make it clear. Le
 a pronoun whose noun is in another docstring, a comment without its reason or source, a metaphor
 that is not in the list below, and a test's name that says the condition in another way than by
 `when`. Not judged at all are literals in code, decision notes (records of their day), and the
-docstrings of tests, which tell a story.
+form of docstrings of tests, which tell a story (their words are).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import tokenize
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from inspect import cleandoc
 from pathlib import Path
 from typing import Final
 
@@ -111,7 +112,8 @@ def prose(package: str) -> Iterator[Text]:
                 and isinstance(node.value, ast.Constant)
                 and isinstance(node.value.value, str)
             ):
-                yield Text(f'{path.relative_to(ROOT)}:{node.lineno}', node.value.value)
+                text = _CODE_BLOCK.sub('', cleandoc(node.value.value))
+                yield Text(f'{path.relative_to(ROOT)}:{node.lineno}', text)
         with path.open() as file:
             for token in tokenize.generate_tokens(file.readline):
                 if token.type == tokenize.COMMENT:
