@@ -17,11 +17,13 @@ from tests.words import (
     Text,
     bad_words,
     coined_names,
+    compared_texts,
     docstrings,
     documents,
     faults,
     names_of_tests,
     prose,
+    silent_folders,
 )
 
 NO_SUBJECT = re.compile(r'test_(an?|the|it|they|what|whose?|how|that|this|of|as|when|if)_')
@@ -47,6 +49,16 @@ def test_document_has_no_unclear_word() -> None:
 @pytest.mark.parametrize('package', PACKAGES)
 def test_code_has_no_coined_name(package: str) -> None:
     assert not list(coined_names(package))
+
+
+@pytest.mark.parametrize('package', PACKAGES)
+def test_folder_says_what_is_in_it(package: str) -> None:
+    assert not list(silent_folders(package))
+
+
+@pytest.mark.parametrize('package', PACKAGES)
+def test_code_compares_no_errors_text(package: str) -> None:
+    assert not list(compared_texts(package))
 
 
 def test_names_of_tests_are_at_most_60_characters() -> None:

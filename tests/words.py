@@ -134,6 +134,27 @@ def coined_names(package: str) -> Iterator[str]:
             yield from (f'{path.relative_to(ROOT)}: {name}' for name in names & _COINED)
 
 
+def silent_folders(package: str) -> Iterator[str]:
+    """Yield the folders of a package whose `__init__` does not say what is in them."""
+    for folder in {path.parent for path in _sources(package)}:
+        first = folder / '__init__.py'
+        if not first.exists() or not ast.get_docstring(_tree(first)):
+            yield str(folder.relative_to(ROOT))
+
+
+def compared_texts(package: str) -> Iterator[str]:
+    """Yield comparisons of an error's text: decisions are made on types and enums."""
+    for path in _sources(package):
+        for handler in ast.walk(_tree(path)):
+            if isinstance(handler, ast.ExceptHandler) and handler.name:
+                texts = {f'str({handler.name})', f'repr({handler.name})', f'{handler.name}.args'}
+                for node in ast.walk(handler):
+                    if isinstance(node, ast.Compare) and any(
+                        text in ast.unparse(node) for text in texts
+                    ):
+                        yield f'{path.relative_to(ROOT)}:{node.lineno}'
+
+
 def faults(docstring: Docstring) -> list[str]:
     """Return the rules that a docstring does not hold."""
     found = []
