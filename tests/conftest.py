@@ -1,4 +1,4 @@
-"""What holds for every test.
+"""Options and fixtures of every test.
 
 Tests marked `kernel` or `netns` run where the kernel has TCP-AO, see lab.kernel_tests.
 """

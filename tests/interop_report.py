@@ -21,7 +21,7 @@ Cell = str | int
 
 
 class Outcome(StrEnum):
-    """What came of a row."""
+    """The outcome of a row."""
 
     GOOD = 'good'
     BAD = 'BAD'
@@ -57,7 +57,7 @@ class Report:
 
     @contextmanager
     def row(self, *cells: Cell) -> Iterator[Row]:
-        """What happens inside is one row: good unless it raises, or says "unsupported"."""
+        """Report what happens inside as one row: good unless it raises, or says "unsupported"."""
         row = Row(dict(zip(self.columns, cells, strict=True)))
         try:
             yield row

@@ -66,7 +66,7 @@ def test_primitive_calls_what_it_says(kind: Kind) -> None:
 
 
 def _lines_of_a_handshake(idle: int) -> int:
-    """How many lines of Python it takes beside so many idle IKE SAs."""
+    """Return how many lines of Python a handshake takes beside so many idle IKE SAs."""
     population = KINDS[0].population()
     for spoke in range(idle):
         population.add(spoke)

@@ -40,7 +40,7 @@ class MemoryInstaller(SocketInstaller[MemorySocket]):
         self._held: deque[Command] | None = None
 
     def capabilities(self) -> Capabilities:
-        """As the simulated kernel's."""
+        """Return the simulated kernel's capabilities."""
         return Capabilities(
             backend='memory',
             algorithms=self.network.algorithms,
@@ -49,7 +49,7 @@ class MemoryInstaller(SocketInstaller[MemorySocket]):
         )
 
     def submit(self, command: Command) -> None:
-        """As every installer's, unless held or told to refuse."""
+        """Carry a command out as every installer does, unless it is held or to be refused."""
         self.submitted.append(command)
         if self._held is not None:
             self._held.append(command)

@@ -25,7 +25,7 @@ REMEMBERED_SEGMENTS = 10_000
 
 
 class Kind(StrEnum):
-    """What a segment is."""
+    """The kind of a segment."""
 
     SYN = 'SYN'
     SYN_ACK = 'SYN-ACK'
@@ -58,7 +58,7 @@ class StoredKey:
     bad: int = 0
 
     def copy(self) -> StoredKey:
-        """As a child inherits it: its own counters, from zero."""
+        """Return the key as a child inherits it: with its own counters, from zero."""
         return StoredKey(self.peer, self.send_id, self.recv_id, self.material)
 
 
@@ -212,7 +212,7 @@ class MemorySocket:
         self.vanish()
 
     def vanish(self) -> None:
-        """As if the host had lost power: the socket is gone and the peer isn't told."""
+        """End the socket without a word to the peer, as if the host had lost power."""
         for child in self._accept_queue:
             child.close()
         self._accept_queue.clear()

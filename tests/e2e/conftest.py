@@ -61,7 +61,8 @@ def topology(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Routers]:
 
 @pytest.fixture(scope='module')
 def backend(request: pytest.FixtureRequest) -> Preference:
-    """What protects the sessions; the kernel unless the module asks for others, see `backends`."""
+    """Return the backend of the sessions; the kernel unless the module asks for others, see
+    `backends`."""
     wanted: Preference = getattr(request, 'param', Preference.KERNEL)
     if wanted is Preference.KERNEL and not has_tcp_ao():
         pytest.fail('this kernel has no TCP-AO: run the tests as the Makefile does')

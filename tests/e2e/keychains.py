@@ -15,7 +15,7 @@ NOBODY = 65534
 
 
 def utc(wall: float) -> str:
-    """As a lifetime has it."""
+    """Return a time in the form of a lifetime."""
     return datetime.fromtimestamp(wall, UTC).strftime('%Y-%m-%dT%H:%M:%SZ')
 
 

@@ -1,4 +1,4 @@
-"""What a capture holds while it goes on."""
+"""The content of a capture while it goes on."""
 
 from __future__ import annotations
 

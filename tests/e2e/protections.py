@@ -23,7 +23,7 @@ GATE_SECONDS = 5
 
 
 class Kind(StrEnum):
-    """How a session is protected."""
+    """The kinds of protection of a session."""
 
     PLAIN = 'plain'
     MD5 = 'md5'

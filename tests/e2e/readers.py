@@ -102,7 +102,7 @@ class Readers:
 
 
 def run(router: Router, commands: str) -> str:
-    """What the commands print, on both streams."""
+    """Run commands on a router; return their output, of both streams."""
     return router.node.run(['sh', '-ec', commands], cwd=_folder(router)).stdout
 
 

@@ -130,12 +130,12 @@ class Router:
 
     @property
     def log(self) -> str:
-        """What all daemons here have logged."""
+        """Return the log of all daemons here."""
         return self._logged(0)
 
     @property
     def log_of_this_run(self) -> str:
-        """What the daemon that runs, or ran last, has said."""
+        """Return the log of the daemon that runs, or ran last."""
         return self._logged(self._log_begins)
 
     def _logged(self, start: int) -> str:
@@ -153,7 +153,7 @@ class Router:
 
     @property
     def key_table(self) -> Path:
-        """Its master keys."""
+        """Return the path of the daemon's master keys."""
         return self.home / f'keys.{self._runs}'
 
     def key_list(self) -> list[dict[str, Any]]:
@@ -218,7 +218,7 @@ class Router:
 
     @property
     def is_running(self) -> bool:
-        """Whether the daemon's process is there."""
+        """Return whether the daemon's process is there."""
         return self.process is not None and self.process.poll() is None
 
     def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
@@ -402,8 +402,8 @@ class Router:
         return found
 
     def dropped(self, why: Dropped) -> int:
-        """How many segments its backend has not let in, as the kernel itself says where it is the
-        backend."""
+        """Return the number of segments that the backend has not let in, from the kernel where it
+        is the backend."""
         if self.backend is Preference.KERNEL:
             return self.counter(NETSTAT[why])
         count = self.counters()[why]
@@ -478,7 +478,7 @@ def _end(text: str) -> tuple[str, int]:
 
 
 def _child_that_judges_packets(parent: int) -> int | None:
-    """Of this process; the watchdog has the same name as its child."""
+    """Return the child of this process; the watchdog has the same name as its child."""
     for children in Path(f'/proc/{parent}/task').glob('*/children'):
         # A thread, or a child, may have ended meanwhile.
         with suppress(OSError):

@@ -45,7 +45,7 @@ REVOKED = AUTHORITY.certify('r1', 'r1.lab')
 
 
 def furnish(router: Router) -> None:
-    """What the configuration names, as `lab.keys` would."""
+    """Write the files that the configuration names, as `lab.keys` would."""
     (router.home / 'keys').mkdir(exist_ok=True)
     own = ROUTERS[router.name]
     router.write('keys/router.pem', own.private, 0o600)

@@ -85,7 +85,8 @@ def ours(rules: list[str]) -> list[str]:
 
 
 def standing(router: Router) -> list[str]:
-    """Those that protect; what gives an open connection priority comes a moment later."""
+    """Return the rules that protect; rules that give an open connection priority come a moment
+    later."""
     rules = ours(ruleset(router.node))
     return sorted(line for line in rules if not PRIORITY.search(line))
 
@@ -154,7 +155,7 @@ class Scene:
         return [one for one in self.r1.connections() if one[1] == R2]
 
     def ended(self, router: Router) -> dict[str, int]:
-        """How often each session has ended there so far."""
+        """Return how often each session has ended there so far."""
         return {session: len(router.named(EventName.END, session)) for session in FAMILIES}
 
     def plain_uptime(self) -> int:
@@ -203,7 +204,7 @@ def test_only_the_packet_process_keeps_its_privileges(scene: Scene) -> None:
 
 
 def descriptors(pid: int) -> set[str]:
-    """What a process has open; it, or a file of it, may be gone at any moment."""
+    """Return the open files of a process; the process, or a file, may be gone at any moment."""
     found = set()
     with suppress(OSError):
         for one in Path(f'/proc/{pid}/fd').iterdir():

@@ -77,7 +77,7 @@ def up(routers: Routers) -> Routers:
 
 
 def cpu_seconds(router: Router) -> float:
-    """Of its packet process, until now."""
+    """Return the CPU time of the router's packet process until now."""
     stat = Path(f'/proc/{router.packet_process()}/stat').read_text().rpartition(')')[2].split()
     return (int(stat[11]) + int(stat[12])) / os.sysconf('SC_CLK_TCK')
 

@@ -79,7 +79,7 @@ def three(routers: Routers) -> Routers:
 
 
 def rows(router: Router) -> dict[tuple[str, str], dict[str, object]]:
-    """What it shows, by neighbor and session."""
+    """Return the rows of `show`, by neighbor and session."""
     return {(row['neighbor'], row['session']): row for row in router.show()}
 
 

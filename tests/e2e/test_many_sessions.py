@@ -1,4 +1,4 @@
-"""As many sessions with one peer as there may be: they end together, and are up again together."""
+"""The largest number of sessions with one peer: they end together, and are up again together."""
 
 from __future__ import annotations
 

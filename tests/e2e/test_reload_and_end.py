@@ -67,7 +67,7 @@ def pair(routers: Routers, wire: Capture) -> Routers:
 
 
 class Untouched:
-    """What a reload must leave as it is."""
+    """The state that a reload must leave as it is."""
 
     def __init__(self, pair: Routers) -> None:
         self._pair = pair
@@ -139,7 +139,7 @@ def test_shutdown_tells_the_peer_by_a_signed_notification(pair: Routers, wire: C
 
 
 def last_words(wire: Capture) -> list[bytes]:
-    """What r1 said last from each of its ports, signed as all before."""
+    """Return the last octets from each of r1's ports, signed as all before."""
     said = dict.fromkeys(PORTS.values(), b'')
     for packet in read_packets(so_far(wire)):
         segment = parse_ip(packet.octets)

@@ -39,7 +39,7 @@ def text(router: Router, *more: str) -> str:
 
 
 def updates(router: Router) -> int:
-    """Those that it has read."""
+    """Return the number of UPDATEs that the router has read."""
     (row,) = router.neighbors()
     count: int = row['messages']['received'].get('update', 0)
     return count

@@ -51,7 +51,7 @@ def cookies(routers: Routers) -> Iterator[Routers]:
 
 @contextmanager
 def recording(routers: Routers, folder: Path) -> Iterator[list[tuple[bytes, Segment]]]:
-    """What r1 sends in TCP meanwhile: frames, and the segments in them."""
+    """Record what r1 sends in TCP meanwhile: frames, and the segments in them."""
     capture = Capture(routers.r1.node, 'eth1', folder / 'recorded.pcap')
     recorded: list[tuple[bytes, Segment]] = []
     yield recorded

@@ -158,8 +158,8 @@ def test_key_in_use_opens_no_other_connection(pair: Routers) -> None:
 
 
 def old_keys_removed(router: Router, session: str) -> list[OperatorEvent]:
-    """Of those that were in use. Of two successors that were asked for at once, one is removed
-    too, and before."""
+    """Return the removals of keys that were in use. Of two successors that were asked for at once,
+    one is removed too, and before."""
     began = router.named(EventName.REKEY_STARTED, session)
     in_use = {event.details['send_id'] for event in began}
     removals = router.named(EventName.MKT_REMOVED, session)
@@ -217,7 +217,7 @@ def secret_texts(router: Router) -> Iterator[bytes]:
 
 
 def processes(router: Router) -> dict[str, bytes]:
-    """What any user can see of the daemon's processes."""
+    """Return what any user can see of the daemon's processes."""
     found = {}
     namespace = os.stat(router.node.namespace).st_ino
     for folder in Path('/proc').glob('[0-9]*'):

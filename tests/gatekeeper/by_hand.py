@@ -37,7 +37,7 @@ class ByHand:
         return sock
 
     def add(self, one: ChainKey, *, select: bool = False) -> None:
-        """As a router's own configuration would."""
+        """Add a key as a router's own configuration would."""
         self._ao.add(
             Key(
                 ip_network(self.remote),

@@ -88,7 +88,7 @@ def a_probe(
 
 @dataclass
 class Told:
-    """What a probe has said."""
+    """The report of a probe."""
 
     probe: Probe
     steps: list[Step] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""Whether sessions survive what happens to IKE: lost datagrams, outages, waves of rekeys, flaps.
+"""The survival of sessions: lost datagrams of IKE, outages, waves of rekeys, flaps.
 
 Each trial is one simulated run of two routers. `python -m tests.gatekeeper.survival` makes the
 whole tables, in minutes, and writes them to `build/soak/`; tests run a part of each.

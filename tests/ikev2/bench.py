@@ -131,7 +131,7 @@ class Node:
         return found[-1]
 
     def story(self) -> list[Event]:
-        """What happened, without the messages."""
+        """Return the events, without the messages."""
         return [event for event in self.events if not isinstance(event, IkeMessage)]
 
     def collect(self, now: float) -> None:
@@ -167,7 +167,7 @@ def deliver(datagram: Datagram) -> list[float]:
 
 
 def turned(datagram: Datagram) -> Datagram:
-    """As who receives it sees it."""
+    """Return the datagram as its receiver sees it."""
     return Datagram(
         datagram.data,
         datagram.remote,
@@ -310,7 +310,7 @@ class Bench:
         return number
 
     def sent_by(self, node: Node) -> Iterator[Datagram]:
-        """What one node sent."""
+        """Return the datagrams that one node sent."""
         address = A_ADDRESS if node is self.a else B_ADDRESS
         return (datagram for datagram in self.wire if datagram.local == address)
 

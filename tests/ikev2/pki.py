@@ -75,7 +75,7 @@ KIND_NAMES = (
 
 
 def hash_for(key: Any) -> Any:
-    """What a CA with this key hashes with."""
+    """Return the hash for signatures of a CA with this key."""
     if isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
         return hashes.SHA256()
     return None
@@ -158,12 +158,12 @@ class Holder:
         return builder.sign(self.key, hash_for(self.key)).public_bytes(Encoding.DER)
 
     def credential(self, *chain: Holder) -> CertifiedKey:
-        """As our own credential, with intermediate certificates."""
+        """Return the certificate as our own credential, with intermediate certificates."""
         certificates = (self.certificate, *(holder.certificate for holder in chain))
         return CertifiedKey(PrivateKey(self.key), certificates)
 
     def trust(self, *crls: bytes, crl_required: bool = False) -> TrustAnchors:
-        """As the trust anchor of a peer."""
+        """Return the certificate as the trust anchor of a peer."""
         return TrustAnchors(
             (self.certificate,), tuple(RevocationList.read(crl) for crl in crls), crl_required
         )

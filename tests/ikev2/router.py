@@ -150,5 +150,5 @@ def secret(keys: RpSaKeys) -> tuple[str, bytes]:
 
 
 def mirrored(keys: RpSaKeys) -> tuple[int, int, str, bytes]:
-    """As the other end holds it."""
+    """Return the key as the other end holds it."""
     return keys.recv_id, keys.send_id, *secret(keys)

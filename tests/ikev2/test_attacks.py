@@ -65,12 +65,12 @@ def up() -> Bench:
 
 
 def from_b(data: bytes) -> Datagram:
-    """As if B had sent it to A."""
+    """Return a datagram as if B had sent it to A."""
     return Datagram(data, B_ADDRESS, 500, A_ADDRESS, 500)
 
 
 def from_a(data: bytes) -> Datagram:
-    """As if A had sent it to B."""
+    """Return a datagram as if A had sent it to B."""
     return Datagram(data, A_ADDRESS, 500, B_ADDRESS, 500)
 
 

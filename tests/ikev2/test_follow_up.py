@@ -483,7 +483,7 @@ def test_both_sides_may_rekey_at_once() -> None:
 
 
 def lowest_nonces(bench: Bench) -> tuple[bytes, bytes]:
-    """Of the CREATE_CHILD_SA that A began and of the one that B began, as A saw them."""
+    """Return the lowest nonces of the CREATE_CHILD_SA that A began and of the one that B began."""
     messages = [m for m in bench.a.all(IkeMessage) if m.exchange == 'CREATE_CHILD_SA']
     by_a, by_b = (
         [

@@ -63,12 +63,12 @@ def init_request(
 
 
 def answers(bench: Bench) -> list[Message]:
-    """What B sent without protection."""
+    """Return the messages that B sent without protection."""
     return [Message.decode(d.data) for d in bench.sent_by(bench.b)]
 
 
 def the_notify(message: Message) -> NotifyPayload:
-    """Of a message that is nothing else."""
+    """Return the notification of a message that has no other payload."""
     (payload,) = message.payloads
     assert isinstance(payload, NotifyPayload)
     return payload

@@ -60,7 +60,7 @@ def connected(a: str | IkePolicy = 'hybrid', b: str | IkePolicy = 'hybrid') -> B
 
 
 def exchanges(made: Bench) -> list[str]:
-    """What A sent and received."""
+    """Return the exchanges of A, sent and received."""
     return [message.exchange for message in made.a.all(IkeMessage)]
 
 

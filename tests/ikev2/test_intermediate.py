@@ -1,4 +1,4 @@
-"""What IKE_INTERMEDIATE exchanges add to AUTH: RFC 9242, 3.3.2."""
+"""The part of IKE_INTERMEDIATE exchanges in AUTH: RFC 9242, 3.3.2."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class Logged:
         self.bench.connect()
 
     def seen(self, folder: Path, *, logged: bool = True) -> list[Seen]:
-        """What tshark makes of all that was said."""
+        """Return tshark's reading of all messages."""
         table, capture = folder / 'table', folder / 'ike.pcap'
         table.write_text(''.join(f'{line}\n' for line in self.logs['a']))
         write_capture(capture, self.bench.wire)

@@ -208,7 +208,7 @@ class TwoEnds(RuleBasedStateMachine):
 
     @invariant()
     def no_two_keys_of_one_exchange(self) -> None:
-        """What both have of an exchange is the same, mirrored."""
+        """Check that what both ends have of an exchange is the same, mirrored."""
         known: dict[bytes, tuple[str, RpSaKeys]] = {}
         for router in self.routers(ever=True):
             for keys in router.every:

@@ -137,7 +137,7 @@ def ended_exactly_once(bench: Bench, users: Users) -> None:
 
 
 def keys_agree(mine: Node, theirs: Node) -> None:
-    """What we got, the other end has; what only it has, it was told to delete."""
+    """Check that the other end has what we got; what only it has, it was told to delete."""
     ours = {e.keys.send_id: e.keys for e in mine.all(RpSaNegotiated)}
     accepted: dict[int, RpSaKeys] = {}
     for keys in theirs.accepted:

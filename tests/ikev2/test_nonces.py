@@ -1,4 +1,4 @@
-"""How long a peer's nonces have to be (RFC 7296, 2.10): half the key of the PRF, at least."""
+"""The length of a peer's nonces (RFC 7296, 2.10): half the key of the PRF, at least."""
 
 from __future__ import annotations
 

@@ -225,7 +225,7 @@ def test_find_path_ends_when_certificates_form_circles() -> None:
 
 @pytest.fixture
 def checked(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """What each check of a signature on a certificate or CRL has found."""
+    """Return the results of all checks of signatures on a certificate or CRL."""
     found: list[bool] = []
     original = Signed.by
 

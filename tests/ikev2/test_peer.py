@@ -1,4 +1,4 @@
-"""What a PAD entry must be."""
+"""Requirements on a PAD entry."""
 
 from __future__ import annotations
 

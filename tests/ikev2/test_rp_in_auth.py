@@ -33,7 +33,7 @@ OFFER = offer_rp(9, REQUEST.suites, [True], ())
 
 
 def child(offer: SaPayload = OFFER) -> list[Payload]:
-    """What A asks for beside its proof."""
+    """Return A's request beside its proof."""
     return [
         offer,
         TsiPayload.of(REQUEST.tsi),
@@ -72,7 +72,7 @@ Ask = Callable[[list[Payload]], Bench]
 
 
 def errors() -> list[int]:
-    """Of the one answer."""
+    """Return the errors in the one answer."""
     (answer,) = ANSWERS
     return [n.notify_type for n in answer.all(NotifyPayload) if n.notify_type < 16384]
 

@@ -182,7 +182,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[Secret]:
 
 
 def left(made: list[Secret]) -> list[Secret]:
-    """Those that are still there."""
+    """Return the secrets that are still there."""
     return [one for one in made if len(one) and not one.wiped]
 
 

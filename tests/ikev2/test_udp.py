@@ -51,7 +51,7 @@ def peer() -> Iterator[socket.socket]:
 
 
 def receive(sockets: UdpSockets) -> list[Datagram]:
-    """What comes first that isn't nothing, within half a minute."""
+    """Return the first datagrams that come, within half a minute."""
     poll = select.poll()
     for descriptor in sockets.filenos():
         poll.register(descriptor, select.POLLIN)

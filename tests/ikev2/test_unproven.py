@@ -76,7 +76,7 @@ def _refusal(datagram: Datagram) -> bool:
 
 
 def heard_nothing(bench: Bench, victim: Node, asked: Anything, before: int) -> None:
-    """What was asked came, and had no effect: no answer, and nothing for our user."""
+    """Check that the request came, and had no effect: no answer, and no event for our user."""
     address = A_ADDRESS if victim is bench.a else B_ADDRESS
     peer = 'b' if victim is bench.a else 'a'
     assert asked.answer is None

@@ -28,7 +28,7 @@ _NON_ESP_MARKER = bytes(4)
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What tshark sees of one IKE message."""
+    """One IKE message as tshark reads it."""
 
     exchange: int
     response: bool

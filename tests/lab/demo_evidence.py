@@ -69,7 +69,7 @@ def ike(
 
 @dataclass
 class Demo:
-    """What a test may change before `leave` writes it."""
+    """Evidence that a test may change before `leave` writes it."""
 
     wire: list[Timed] = field(default_factory=list)
     refused: list[Timed] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""What keeps the demo's sessions busy while keys are replaced."""
+"""Changes that keep the demo's sessions busy while keys are replaced."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong with a forged segment: its MAC, or that there is none; nothing else."""
+"""Faults of a forged segment: its MAC, or that there is none; nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the runner reads in a containerlab topology file, and what it refuses."""
+"""The runner's reading of a containerlab topology file, and its refusals."""
 
 from __future__ import annotations
 

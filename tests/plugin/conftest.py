@@ -32,7 +32,7 @@ def patched() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def fresh_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What an ExaBGP process has once: key files read before, working directory, umask."""
+    """Reset what an ExaBGP process has once: key files read before, working directory, umask."""
     monkeypatch.setattr(neighbors, 'files', KeyFiles(neighbors.files.daemon_user))
     folder, mask = os.getcwd(), os.umask(0o022)
     # Its handlers would take the test runner's, whose time-out is a signal.

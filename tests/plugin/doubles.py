@@ -204,7 +204,7 @@ class FakeGatekeeper(Gatekeeper):
         self.tell(session_key, self.failures[-1])
 
     def tell(self, session_key: str | None, text: str) -> None:
-        """As the real one's events are told."""
+        """Report a failure as the real gatekeeper's events are reported."""
         for policy in self.policies:
             if policy.key == session_key and self.recorder is not None:
                 name = f'neighbor {policy.neighbor} session {policy.session.name}: '
@@ -286,7 +286,7 @@ class Daemon:
         return running
 
     def begin(self) -> bool:
-        """What Reactor.run does before its loop."""
+        """Do what Reactor.run does before its loop."""
         for ip in self.reactor._ips:
             self.reactor.listener.listen_on(ip, None, self.reactor._port, None, False, None)
         if not self.reactor.reload():
@@ -313,7 +313,7 @@ class Daemon:
         self.wait()
 
     def work(self) -> None:
-        """What comes before the reactor sleeps."""
+        """Do what comes before the reactor sleeps."""
         reactor = self.reactor
         if reactor.listener.incoming():
             reactor.asynchronous.schedule('test', 'accept', reactor.listener.new_connections())

@@ -61,7 +61,7 @@ def arrived(sock: socket.socket) -> socket.socket:
 
 
 def accepted(sock: socket.socket) -> socket.socket | None:
-    """What the peer's listening socket has got so far."""
+    """Return what the peer's listening socket has got so far."""
     with suppress(BlockingIOError):
         peer, _ = sock.accept()
         peer.setblocking(False)

@@ -138,7 +138,7 @@ def test_examples_are_found() -> None:
 
 
 def failures() -> list[str]:
-    """What docs/operating.md says that one sees: parts between dots, as they stand in the code."""
+    """Return the failures of docs/operating.md: parts between dots, as they stand in the code."""
     text = (HOME / 'docs' / 'operating.md').read_text()
     table = text.partition('## Reading failures')[2].partition('\n## ')[0]
     rows = [line.split(' | ') for line in table.splitlines() if line.startswith('| ')]

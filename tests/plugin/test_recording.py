@@ -75,7 +75,7 @@ def test_router_without_a_name_has_that_of_its_host() -> None:
 
 @pytest.fixture
 def said(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
-    """What was logged, with its level."""
+    """Return what was logged, with its level."""
     lines: list[tuple[str, str]] = []
     for level in ('debug', 'info', 'warning', 'error', 'critical'):
         monkeypatch.setattr(

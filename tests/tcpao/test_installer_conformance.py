@@ -1,4 +1,4 @@
-"""What every backend of the installer does, the double included: one test for all.
+"""The behaviour of every backend of the installer, the double included: one test for all.
 
 `a` connects, `b` listens, `c` is another host. An MKT's two ends are made by `mkts`.
 """

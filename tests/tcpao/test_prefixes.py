@@ -1,4 +1,4 @@
-"""What is kept by prefix, against a look at everything."""
+"""Values that are kept by prefix, against a look at everything."""
 
 from __future__ import annotations
 

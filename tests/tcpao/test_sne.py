@@ -12,7 +12,8 @@ HALF = 1 << 31
 
 
 def kernel(next_sne: int, next_sequence: int, sequence: int) -> int:
-    """What Linux computes, from its description: adjust by one if the comparison wraps."""
+    """Return the SNE that Linux computes, from its description: adjust by one if the comparison
+    wraps."""
     before = (sequence - next_sequence) % SPACE >= HALF
     if before and sequence > next_sequence:
         return (next_sne - 1) % SPACE

@@ -210,7 +210,7 @@ class Child(MemorySocket):
 
 
 def child_with(network: Network, *ids: tuple[int, int]) -> Child:
-    """Its last key is Current and RNext."""
+    """Return a child with these keys; the last one is Current and RNext."""
     child = Child(network, PAIR.local, PAIR.local_port, network.socket(PAIR).state, PAIR)
     child.deleted = []
     for send_id, recv_id in ids:

@@ -37,13 +37,13 @@ class Key:
     tcp_options: bool = True
 
     def known(self, **more: Any) -> dict[str, Any]:
-        """As an object of keys.json, with nothing but what must be there and `more`."""
+        """Return an object of keys.json, with nothing but what must be there and `more`."""
         return {'algorithm': self.algorithm, 'master_key': self.secret.hex(), **more}
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """How another implementation may get a MAC wrong."""
+    """Mistakes that another implementation may make in a MAC."""
 
     other_direction: bool = False
     sne: int | None = None

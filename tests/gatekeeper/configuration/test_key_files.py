@@ -18,7 +18,8 @@ LARGEST = 1000
 
 @contextmanager
 def without_privileges() -> Iterator[None]:
-    """As ExaBGP after its start. Without root, files are closed to their owner instead."""
+    """Drop privileges, as ExaBGP does after its start. Without root, files are closed to their
+    owner instead."""
     if os.geteuid() != 0:
         pytest.fail('needs root')
     os.seteuid(NOBODY)

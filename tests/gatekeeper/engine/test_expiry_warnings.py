@@ -1,4 +1,4 @@
-"""What will end is told in time: once when the end is near, once more, and when it has come."""
+"""Warnings of expiry: once when the end is near, once more, and when it has come."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def with_keys(*chain: ChainKey, neighbor: str = '10.0.0.2') -> SessionPolicy:
 def told_over(
     policies: Sequence[SessionPolicy], days: Sequence[float]
 ) -> list[tuple[float, Forewarning]]:
-    """What is told when an operator looks on each of these days from now."""
+    """Return the warnings if an operator looks on each of these days from now."""
     told: dict[tuple[str, float], ExpiryStage] = {}
     found = []
     for day in days:

@@ -67,7 +67,7 @@ def test_ids_are_freed_when_the_peer_answered_with_one_in_use(
 
 
 def rekey_requests(router: Router, monkeypatch: pytest.MonkeyPatch) -> list[RpSaOffer]:
-    """What the peer of this router asks for from here on."""
+    """Return the peer's requests to this router from here on."""
     seen: list[RpSaOffer] = []
     requested = rekeying.requested
 

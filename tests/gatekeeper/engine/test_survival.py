@@ -1,4 +1,4 @@
-"""What sessions survive: a part of each table of `tests.gatekeeper.survival`."""
+"""The survival of sessions: a part of each table of `tests.gatekeeper.survival`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What policies say, and which sets of them can't be served."""
+"""Policies, and sets of them that can't be served."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an operator is told to try next, by what has failed."""
+"""Advice to an operator, by what has failed."""
 
 from __future__ import annotations
 

@@ -158,7 +158,7 @@ class Daemon:
         return ticket.error is not None
 
     def story(self) -> str:
-        """What has happened here, for who has waited in vain."""
+        """Return what has happened here, for the failure of a test that waited in vain."""
         happened = (*self.errors, *self.aborted, *self.records[-20:])
         return '\n'.join(f'{self.name}: {one}' for one in happened)
 

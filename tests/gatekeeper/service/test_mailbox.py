@@ -1,4 +1,4 @@
-"""What the daemon asks of the gatekeeper's thread, when the answer takes its time."""
+"""Requests of the daemon to the gatekeeper's thread, when the answer takes its time."""
 
 from __future__ import annotations
 

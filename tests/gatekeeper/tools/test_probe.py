@@ -1,4 +1,4 @@
-"""What a probe says of each way in which IKE goes well or fails, and that it leaves nothing."""
+"""The report of a probe for each way in which IKE goes well or fails; a probe leaves nothing."""
 
 from __future__ import annotations
 

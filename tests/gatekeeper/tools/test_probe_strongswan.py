@@ -156,7 +156,7 @@ def test_running_ike_sa_of_the_same_identity_stays(
 
 
 def spis(listed: str) -> set[str]:
-    """Of the IKE SAs that swanctl lists."""
+    """Return the SPIs of the IKE SAs that swanctl lists."""
     return {word for word in listed.split() if word.endswith(('_i', '_r', '_i*', '_r*'))}
 
 
@@ -259,7 +259,7 @@ def issued(ca: Holder, name: str) -> Holder:
 
 
 def as_pem(holder: Holder) -> bytes:
-    """Its private key."""
+    """Return the holder's private key in PEM."""
     octets: bytes = holder.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     return octets
 

@@ -44,7 +44,7 @@ class Driver:
         return [event for event in self.events if isinstance(event, kind)]
 
     def messages(self, exchange: str) -> list[str]:
-        """What was in the messages of an exchange, in order."""
+        """Return the payloads of the messages of an exchange, in order."""
         return [message.detail for message in self.all(IkeMessage) if message.exchange == exchange]
 
     def different_messages(self, exchange: str) -> list[str]:

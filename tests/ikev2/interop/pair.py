@@ -107,10 +107,10 @@ class OtherEnd(Protocol):
         """Begin an IKE SA: a command that ends when that is done, in success or failure."""
 
     def sas(self) -> list[OtherSa]:
-        """Its IKE SAs that are up, as it tells them."""
+        """Return the other end's IKE SAs that are up, as the other end tells them."""
 
     def log_text(self) -> str:
-        """What it has logged since it was configured."""
+        """Return the other end's log since it was configured."""
 
 
 class Pair:
@@ -125,7 +125,7 @@ class Pair:
         )
 
     def row(self, role: str, what: str, how: str = '') -> AbstractContextManager[Row]:
-        """What happens inside is one row: good unless it raises."""
+        """Report what happens inside as one row: good unless it raises."""
         return self._report.row(self.other.name, role, what, how)
 
     def configure(self, setup: Setup) -> Driver:
@@ -230,7 +230,7 @@ class Pair:
         assert theirs.initiator is not ours.initiator, self.other.log_text()
 
     def algorithms(self) -> str:
-        """What the other end says of its one IKE SA."""
+        """Return the algorithms that the other end tells of its one IKE SA."""
         (theirs,) = self.other.sas()
         return theirs.algorithms
 

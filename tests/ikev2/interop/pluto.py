@@ -68,12 +68,12 @@ class Pluto:
         return self.start('--initiate', '--name', 'ours')
 
     def sas(self) -> list[OtherSa]:
-        """Its IKE SAs that are up; it doesn't tell their SPIs."""
+        """Return pluto's IKE SAs that are up; pluto doesn't tell their SPIs."""
         found = re.findall(r'#(\d+): .*STATE_V2_ESTABLISHED_IKE_SA', self.control('--showstates'))
         return [self._sa(int(number)) for number in found]
 
     def log_text(self) -> str:
-        """What it has logged since it was configured, without what it tells of itself."""
+        """Return pluto's log since it was configured, without what it tells of itself."""
         text = self._log.read_text(errors='replace') if self._log.exists() else ''
         return text.partition('starting up')[2] or text
 
@@ -208,7 +208,7 @@ def _authentication(setup: Setup) -> list[str]:
 
 
 def _bundle(theirs: Proof) -> bytes:
-    """Its private key and its certificates, PKCS #12."""
+    """Return the private key and its certificates, PKCS #12."""
     leaf, *others = theirs.chain
     assert theirs.anchor
     return pkcs12.serialize_key_and_certificates(

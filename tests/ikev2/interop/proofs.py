@@ -37,7 +37,8 @@ PSK = 'correct horse battery staple, and then some more'
 
 @dataclass(frozen=True)
 class Proof:
-    """How one end proves itself: by a pre-shared key, a raw key, or a certificate."""
+    """The way in which one end proves its identity: a pre-shared key, a raw key, or a
+    certificate."""
 
     name: str
     psk: str = ''
@@ -62,7 +63,7 @@ class Proof:
 
     @property
     def accepted(self) -> PeerCredential:
-        """What we take from a peer that proves itself so."""
+        """Return the credential that we accept from a peer with this proof."""
         if self.psk:
             return PresharedKey(Secret(self.psk.encode()))
         if self.anchor:

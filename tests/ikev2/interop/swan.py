@@ -82,11 +82,11 @@ class Swan:
         return self.start('--initiate', *(what or ('--ike', 'ours')), '--timeout', '20')
 
     def sas(self) -> list[OtherSa]:
-        """Its IKE SAs that are up."""
+        """Return strongSwan's IKE SAs that are up."""
         return [_sa(fields) for fields in self._listed() if fields['state'] == 'ESTABLISHED']
 
     def log_text(self) -> str:
-        """What it has logged since it was configured."""
+        """Return strongSwan's log since it was configured."""
         return self._text()[self._seen :]
 
     # --- beyond ------------------------------------------------------------------------------
@@ -186,7 +186,7 @@ class Swan:
             (self.folder / path).write_bytes(content)
 
     def _listed(self) -> list[dict[str, str]]:
-        """Its IKE SAs in whatever state, as fields and values."""
+        """Return strongSwan's IKE SAs in whatever state, as fields and values."""
         events = self.control('--list-sas', '--raw').splitlines()
         return [
             dict(_FIELD.findall(event)) for event in events if event.startswith('list-sa event')
@@ -244,7 +244,7 @@ def _identity(identity: tuple[str, str]) -> str:
 
 
 def _local(theirs: Proof, auth: str) -> str:
-    """How it proves itself."""
+    """Return the settings of strongSwan's own proof."""
     if theirs.psk:
         return 'auth = psk'
     if theirs.chain:
@@ -253,7 +253,7 @@ def _local(theirs: Proof, auth: str) -> str:
 
 
 def _remote(ours: Proof) -> str:
-    """How it wants us to prove ourselves."""
+    """Return the settings of the proof that strongSwan wants from us."""
     if ours.psk:
         return 'auth = psk'
     if ours.chain:
@@ -262,7 +262,7 @@ def _remote(ours: Proof) -> str:
 
 
 def _ours(ours: Proof) -> dict[str, bytes]:
-    """What it must know of us."""
+    """Return the files about us that strongSwan needs."""
     if ours.psk:
         return {}
     if ours.anchor:
@@ -271,7 +271,7 @@ def _ours(ours: Proof) -> dict[str, bytes]:
 
 
 def _theirs(theirs: Proof) -> dict[str, bytes]:
-    """What it has to prove itself with."""
+    """Return the files of strongSwan's own proof."""
     if theirs.psk:
         return {}
     files = {'private/theirs.pem': theirs.private_pem}

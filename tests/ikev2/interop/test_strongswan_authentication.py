@@ -46,7 +46,7 @@ KINDS = {
 
 
 def proven(pair: Pair, ours: str, theirs: str) -> None:
-    """Its log says that both authenticated so."""
+    """Check in the other end's log that both ends authenticated by these methods."""
     log = pair.other.log_text()
     for line, with_ in (("' (myself) with ", theirs), (f"{OUR_NAME}' with ", ours)):
         assert f'{line}{with_}' in log, log

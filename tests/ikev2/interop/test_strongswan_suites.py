@@ -61,7 +61,7 @@ OTHER_GROUP = {
 
 
 def agreed(pair: Pair, role: str, policy: IkePolicy, proposal: str, listed: str) -> None:
-    """It comes up; each end says that it has that suite; messages under its keys are understood."""
+    """Check that the IKE SA comes up with that suite at both ends, and that its keys work."""
     driver = pair.bring_up(Setup(shared(), shared(), policy=policy, proposal=proposal), role)
     assert pair.algorithms() == listed
     suite = driver.only_sa().suite

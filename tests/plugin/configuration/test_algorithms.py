@@ -61,7 +61,7 @@ def chain(tmp_path: Path) -> Callable[[str], str]:
 
 @pytest.fixture
 def no_pycryptodome(monkeypatch: pytest.MonkeyPatch) -> Capabilities:
-    """It can't be imported here; what a packet process can do without it."""
+    """Return what a packet process can do without PyCryptodome, which can't be imported here."""
     for name in ('Crypto', 'Crypto.Hash'):
         monkeypatch.setitem(sys.modules, name, None)
     able = supported.__wrapped__()

@@ -46,7 +46,7 @@ def private_pem(holder: Holder) -> bytes:
 
 @pytest.fixture(autouse=True)
 def files(tmp_path: Path, psk: Path) -> Path:
-    """What an operator has beside the configuration, good things and bad ones."""
+    """Write the files beside an operator's configuration, good ones and bad ones."""
     secret(tmp_path / 'own.pem', private_pem(OWN))
     secret(tmp_path / 'r.ppk', PPK.encode())
     secret(tmp_path / 'weak', b'correct horse battery staple')

@@ -150,7 +150,7 @@ def test_ipv6_route_makes_no_range_of_an_ipv4_peer(write: Write) -> None:
 
 
 def after(write: Write, old: str, new: str) -> tuple[bool, bool]:
-    """Whether the two sessions are the same to ExaBGP after a change of the section."""
+    """Return, for both sessions, whether a change of the section leaves them the same to ExaBGP."""
     section = SECTION.replace(
         'psk-file',
         'session ipv4 unicast { source-port 40001; } session ipv6 unicast { peer-port 7; }psk-file',

@@ -1,4 +1,4 @@
-"""What ExaBGP overlooks is an error where a neighbor would lose its protection by it."""
+"""Errors that ExaBGP overlooks, where a neighbor would lose its protection by them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How protected connections end: with the NOTIFICATION delivered, without TIME-WAIT, gone once."""
+"""The end of protected connections: the NOTIFICATION is delivered, and no TIME-WAIT is left."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Session:
         self.octets = b''
 
     def told(self) -> bytes:
-        """What the peer has received after the OPEN."""
+        """Return what the peer has received after the OPEN."""
         self.octets += received(self.end) or b''
         return self.octets[int.from_bytes(self.octets[16:18], 'big') :]
 

@@ -38,7 +38,7 @@ def peer() -> Iterator[socket.socket]:
 
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What was logged as a warning or worse."""
+    """Return what was logged as a warning or worse."""
     lines: list[str] = []
     for level in ('warning', 'error', 'critical'):
         monkeypatch.setattr(

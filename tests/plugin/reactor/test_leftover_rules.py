@@ -56,7 +56,7 @@ def test_rules_stay_when_a_load_is_refused(daemon: Start) -> None:
 
 
 class Said:
-    """What is logged."""
+    """The lines that were logged."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.info: list[str] = []

@@ -316,7 +316,7 @@ def test_loop_may_still_turn_after_the_end(daemon: Start) -> None:
 
 
 class Started(Gatekeeper):
-    """What was started, and how; nothing runs."""
+    """Parts that were started, and how; nothing runs."""
 
     fault = ''
     named: ClassVar[list[dict[str, Any]]] = []

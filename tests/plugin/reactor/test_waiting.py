@@ -42,7 +42,7 @@ def busy(daemon: Start) -> tuple[Daemon, Future[None]]:
 
 
 def take_signal(one: Daemon) -> Any:
-    """What the loop does now, as Reactor.run comes to it."""
+    """Do what the loop does now, as Reactor.run comes to it."""
     received = one.reactor.signal.received
     one.reactor.signal.rearm()
     if received == Signal.RELOAD and one.reactor._pending_adjribout():

@@ -1,4 +1,4 @@
-"""What the kernel puts on the wire verifies with our own code and with scapy's.
+"""Segments of the kernel, verified with our own code and with scapy's.
 
 Captured on loopback in a namespace of its own, by a packet socket: handshake, data both ways, a
 rotation, the wrap of the sequence space, the signed RST of an abort.

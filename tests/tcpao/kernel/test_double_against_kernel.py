@@ -84,7 +84,7 @@ class World:
         return False
 
     def open(self, port: int, number: int) -> object:
-        """As a session does: the key on both ends, then connect."""
+        """Open a connection as a session does: the key on both ends, then connect."""
         if port in self.near:
             return None
         self.bind(port)
@@ -160,7 +160,7 @@ class World:
 
 
 def _plain(event: object) -> object:
-    """What must be the same: not the words, and not how many segments TCP took."""
+    """Return what must be the same: not the words, and not how many segments TCP took."""
     match event:
         case Done():
             return 'done'

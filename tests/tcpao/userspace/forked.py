@@ -62,7 +62,7 @@ class ForkedChild:
         self.send_signal(signal.SIGKILL)
 
     def end(self) -> None:
-        """It sees the end of its channels."""
+        """End the daemon: the process sees the end of its channels."""
 
     def poll(self) -> int | None:
         if self.returncode is None:
@@ -88,7 +88,7 @@ class ForkedChild:
 
 
 class ForkedBackend(UserspaceBackend):
-    """As the real one, but for how its process begins."""
+    """The real backend, but for how its process begins."""
 
     def _spawn(self, theirs: Sequence[socket.socket]) -> Child:
         assert self._counts is not None

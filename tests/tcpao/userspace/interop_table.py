@@ -29,7 +29,7 @@ class Table:
         suite: str = 'hmac-sha-1-96',
         tcp_options: bool = True,
     ) -> AbstractContextManager[Row]:
-        """What happens inside is one row: good unless it raises."""
+        """Report what happens inside as one row: good unless it raises."""
         return self._report.row(
             client, server, version, what, suite, 'yes' if tcp_options else 'no'
         )

@@ -250,7 +250,7 @@ TRUSTING = TrustingOwners()
 
 
 def no_mtu(local: IPAddress, remote: IPAddress) -> int | None:
-    """As if there were no way."""
+    """Return None, as if there were no route."""
     return None
 
 

@@ -60,7 +60,7 @@ class Site:
 
     @property
     def path(self) -> str:
-        """What `ip` takes for its name."""
+        """Return what `ip` takes for the namespace's name."""
         return f'/proc/{os.getpid()}/fd/{self._namespace}'
 
     @contextmanager
@@ -75,7 +75,7 @@ class Site:
             os.close(home)
 
     def run(self, *command: str, text: str | None = None, check: bool = True) -> str:
-        """Its standard output."""
+        """Run a command in the namespace; return its standard output."""
         with self.inside():
             done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
         if check and done.returncode:
@@ -97,7 +97,7 @@ class Site:
         self.run('ip', '-batch', '-', text='\n'.join(lines))
 
     def close(self) -> None:
-        """It goes when its last socket has gone."""
+        """Close the namespace, which ends with its last socket."""
         os.close(self._namespace)
 
 
@@ -191,7 +191,7 @@ class End:
             assert events == [Done(command)], events
 
     def state(self, pair: SocketPair) -> KeyState:
-        """As the installer reads it."""
+        """Return the state of the keys, as the installer reads it."""
         self.installer.submit(Read(pair))
         (event,) = self.installer.events()
         assert isinstance(event, KeyState), event
@@ -365,7 +365,7 @@ def meet(client: End, server: End, version: int, isn: int) -> Session:
 
 
 def client_is_first(client: End, version: int) -> bool:
-    """Whether this end is the site with the first address."""
+    """Return whether this end is the site with the first address."""
     return str(ADDRESSES[version][0]) in client.site.run('ip', '-o', 'addr', 'show', 'dev', 'wire')
 
 

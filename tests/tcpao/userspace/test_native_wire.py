@@ -41,7 +41,7 @@ row = partial(Table('tcp-ao-packet-processes').of, client='packet process', serv
 
 @pytest.fixture
 def mtu() -> int:
-    """Of the wire, where a test has no parameter of that name."""
+    """Return the MTU of the wire, where a test has no parameter of that name."""
     return 1500
 
 

@@ -23,7 +23,7 @@ ANY = [
 
 
 def needed(wanted: Counter[Selector]) -> set[Selector]:
-    """As the definition has it."""
+    """Return the selectors that are needed, by the definition."""
     there = +wanted
     return {
         one

@@ -226,7 +226,7 @@ def test_session_stays_when_a_rekey_meets_crossing_ike_sas() -> None:
 
 
 def lose_ike_sas(router: Router, world: World) -> None:
-    """Those that were up; it makes a new one."""
+    """Replace the IKE SAs that were up by a new one."""
     router.core.state.endpoint.replace_ike_sa(router.peer.pad.name, world.now)
     router.pump()
 

@@ -1,4 +1,4 @@
-"""What an operator does: rekey, revoke, drain, and take the last two back."""
+"""Commands of an operator: rekey, revoke, drain, and the ends of the last two."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `gatekeeper doctor` makes of the facts about a host."""
+"""The verdicts of `gatekeeper doctor` about the facts of a host."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How `gatekeeper doctor` looks at a host: parsers, and real namespaces."""
+"""The look of `gatekeeper doctor` at a host: parsers, and real namespaces."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `gatekeeper init` asks, and what it refuses."""
+"""The questions of `gatekeeper init`, and the answers that it refuses."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def published(vector: Vector) -> bytes:
 
 
 def unsigned(packet: bytes) -> bytes:
-    """As TCP would have made it."""
+    """Return the segment as TCP would have made it."""
     place = locate(packet)
     assert place is not None
     start, data = place

@@ -1,4 +1,4 @@
-"""What is told of connections that are kept out: SYNs and their answers, once a minute each."""
+"""Reports of connections that are kept out: SYNs and their answers, once a minute each."""
 
 from __future__ import annotations
 

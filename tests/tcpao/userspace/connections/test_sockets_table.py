@@ -55,7 +55,7 @@ def signed(at: End, octets: bytes | None) -> bool:
 
 
 def is_over(end: End) -> bool:
-    """Its only connection."""
+    """Return whether the end's only connection is over."""
     (connection,) = end.core.connections()
     return connection.is_over
 

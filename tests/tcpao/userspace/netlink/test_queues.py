@@ -1,4 +1,4 @@
-"""Whose a netfilter queue is, and what it takes, as the kernel says."""
+"""The owner of a netfilter queue, and what a queue takes, as the kernel says."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ QUEUE = 20077
 
 
 def as_nobody(do: Callable[[], object]) -> str:
-    """What a process without privileges, in this thread's namespace, gets or is refused."""
+    """Return what a process without privileges, in this thread's namespace, gets or is refused."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:

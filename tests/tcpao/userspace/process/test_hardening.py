@@ -1,4 +1,4 @@
-"""What a process that holds keys forbids itself, and what its programs may do."""
+"""Restrictions of a process that holds keys, and the rights of its programs."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def ike_socket(site: Site, version: int) -> Iterator[None]:
 
 
 def datagram(version: int) -> bytes:
-    """What the server might have sent by UDP."""
+    """Return a datagram that the server might have sent by UDP."""
     to, source = (one.packed for one in ADDRESSES[version])
     udp = struct.pack('!HHHH', IKE, IKE, 1408, 0) + bytes(8)
     if version == 6:

@@ -371,7 +371,7 @@ def stays_shut(one: Session, listed: list[str], said: str) -> None:
 
 @pytest.fixture
 def lasting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As with a kernel that has no SOCK_DESTROY."""
+    """Let no socket be reset, as with a kernel that has no SOCK_DESTROY."""
     monkeypatch.setattr(orphans, 'destroy', lambda pair, cookie, interface: False)
 
 

@@ -1,4 +1,4 @@
-"""What the packet process waits for, and what waits for the packet process.
+"""Waits of the packet process, and waits for it.
 
 A lock that another process holds costs no packet its verdict, and a stuck process no daemon
 its end.
@@ -121,7 +121,7 @@ def test_packets_are_judged_when_a_rule_waits_for_its_lock(
 
 @pytest.fixture
 def gate(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """What rules that were removed wait for before they are made anew."""
+    """Return the lock that removed rules wait for before they are made anew."""
     path = tmp_path / 'gate'
     path.touch()
     restore = rules_iptables.IptablesRules.restore

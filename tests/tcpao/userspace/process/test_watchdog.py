@@ -49,7 +49,7 @@ def watched(work: Callable[[tuple[int, ...]], int]) -> Iterator[tuple[socket.soc
 
 @pytest.fixture
 def clearing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is cleared away is told by the exit status."""
+    """End the process, when it would clear rules away, with a status that tells so."""
     monkeypatch.setattr(watchdog, '_clear', lambda kinds: os._exit(CLEARED))
 
 

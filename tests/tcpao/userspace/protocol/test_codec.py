@@ -1,4 +1,4 @@
-"""What the daemon and the packet process say to each other, there and back."""
+"""Messages between the daemon and the packet process, there and back."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def neighbors(count: int, version: int = 4) -> set[Selector]:
 
 
 def met(layout: Layout, pair: SocketPair) -> Iterator[Selector | Digit]:
-    """What a packet of this connection is compared with, until it is found."""
+    """Return the rules that a packet of this connection is compared with, until one matches."""
     version = pair.local.version
 
     def walk(chain: Chain) -> Iterator[Selector | Digit]:

@@ -1,4 +1,4 @@
-"""What is noticed of a lock file that others open, close, remove and replace."""
+"""Events of a lock file that others open, close, remove and replace."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def watch(lock: Path) -> Iterator[LockWatch]:
 
 
 def take(lock: Path) -> int:
-    """As iptables does."""
+    """Take the lock as iptables does."""
     return os.open(lock, os.O_RDONLY | os.O_CREAT, 0o600)
 
 

@@ -103,7 +103,7 @@ def refused(*_: object, **__: object) -> str:
 
 
 def do_by_hand(site: Site, failure: str | None) -> None:
-    """What the message says, as it stands there."""
+    """Run the commands of the message, as they stand there."""
     assert failure is not None
     said, _, commands = failure.partition('; as root: ')
     assert said == 'it said no'
