@@ -112,7 +112,8 @@ def is_told(router: Router) -> bool:
 
 
 def test_local_user_is_not_signed_for_when_a_session_has_ended(routers: Routers) -> None:
-    """Of the pair that the ended session had; the peer's key is on its listener all the time."""
+    """A local user takes the ended session's pair; the peer's key is on its listener all the
+    time."""
     bring_up(routers)
     ((_, _, port),) = {(a, b, c) for a, b, c in routers.r2.connections()}
     routers.r2.kill()

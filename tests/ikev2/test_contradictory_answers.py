@@ -75,7 +75,7 @@ def test_handshake_succeeds_when_error_is_about_the_child(
 def test_rp_sa_fails_when_answer_reports_an_error(
     monkeypatch: pytest.MonkeyPatch, kind: ExchangeType, notify_type: int
 ) -> None:
-    """What the peer may have made all the same is deleted."""
+    """An RP SA that the peer may have made all the same is deleted."""
     bench = hybrid()
     bench.connect()
     report_beside(monkeypatch, kind, notify_type)

@@ -362,7 +362,7 @@ def test_message_is_dropped_when_any_bit_is_flipped() -> None:
 
 @pytest.mark.parametrize('what', ['liveness', 'delete', 'undo'])
 def test_request_ends_when_answer_is_malformed(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is authentic, so the peer lives, and has read the request."""
+    """The answer is authentic, so the peer lives, and has read the request."""
 
     def serve(sa: IkeSa, message: Message, now: float) -> None:
         sa.answer([UnknownPayload(200, b'', critical=True)], now)

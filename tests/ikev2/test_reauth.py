@@ -56,7 +56,7 @@ def test_reauthentication_makes_new_ike_sa_first() -> None:
 
 
 def test_reauthentication_sends_no_initial_contact() -> None:
-    """That would tell the peer that all connections are dead."""
+    """INITIAL_CONTACT would tell the peer that all connections are dead."""
     bench = up()
     before = len(bench.b.all(InitialContact))
     bench.a.endpoint.reauthenticate('b', bench.now)

@@ -157,7 +157,7 @@ def test_send_counts_refusals_with_reason(sockets: UdpSockets) -> None:
 
 @pytest.mark.netns
 def test_send_is_told_why_when_a_rule_refuses() -> None:
-    """As a host's own firewall does: the kernel says EPERM at once."""
+    """A host's own firewall refuses so: the kernel says EPERM at once."""
     with namespace():
         sockets = UdpSockets(free_ports())
         for line in (

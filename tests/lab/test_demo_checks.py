@@ -233,7 +233,7 @@ def test_router_segments_on_a_stolen_path_are_not_the_impostors(
 def test_scapy_is_asked_about_every_segment_by_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It isn't our own verification that makes its verdict."""
+    """Our own verification does not make scapy's verdict."""
     evidence = Evidence.read(good().leave(tmp_path))
     monkeypatch.setattr('scapy.contrib.tcpao.calc_tcpao_mac', lambda *arguments, **named: bytes(12))
     with pytest.raises(AssertionError, match='scapy finds 0'):

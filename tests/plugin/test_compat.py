@@ -65,7 +65,7 @@ def test_changed_signature_is_named() -> None:
 
 
 def test_everything_that_is_patched_was_checked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What `wrap` and `replace` touch is in the table, class by class."""
+    """Everything that `wrap` and `replace` touch is in the table, class by class."""
     touched: list[str] = []
     real = patching.replace
 

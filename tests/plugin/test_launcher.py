@@ -118,7 +118,7 @@ def test_command_line_has_exabgps_own_helper(tmp_path: Path) -> None:
 
 
 def test_launcher_can_be_run_as_the_script_that_it_names(tmp_path: Path) -> None:
-    """As ExaBGP does for its helper after `python -m`, without our path and as any user."""
+    """ExaBGP does so for its helper after `python -m`, without our path and as any user."""
     probe = (
         'import runpy, sys; import exabgp.application.pipe as pipe; '
         'pipe.main = lambda name: print(name); '

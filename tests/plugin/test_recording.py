@@ -255,7 +255,7 @@ def test_key_table_takes_keys_of_two_threads(tmp_path: Path) -> None:
 
 
 def test_older_key_table_is_replaced_whoever_owns_it(tmp_path: Path) -> None:
-    """Its owner, who reads it whatever its mode, and those who have it open."""
+    """The old file's owner could read it whatever its mode, and so could those who have it open."""
     path = tmp_path / 'keys.json'
     path.write_text('[{"master_key": "00"}]' * 10)
     path.chmod(0o644)

@@ -412,7 +412,7 @@ def test_pruning_proves_nothing_when_another_key_is_in_use(bench: Bench) -> None
 
 
 def test_pruning_fails_when_a_pruned_key_was_used(bench: Bench) -> None:
-    """What came under it waits for the reader."""
+    """Octets that came under the key wait for the reader."""
     listener = listening(bench)
     other_client, other = mkts(pair_of(bench), (3, 4), b'other')
     do(bench.server, Install(other, Where.LISTENER))

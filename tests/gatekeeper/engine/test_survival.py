@@ -47,7 +47,7 @@ def test_wave_of_rekeys_under_loss_closes_nothing() -> None:
 
 
 def test_last_of_many_sessions_may_be_begun_again() -> None:
-    """Its old connection is still being closed, from another port."""
+    """The session's old connection is still being closed, from another port."""
     world, r1, _, wanted = up_many(MANY)
     state, policy = r1.core.state, wanted[-1]
     assert state.has_room(r1.peer, policy)

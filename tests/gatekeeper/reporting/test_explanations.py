@@ -76,7 +76,7 @@ NOTHING = Explanation.of(Reason.NO_IKE_ANSWER, 'IKE', 'no IKE answer')
 
 
 def test_weightier_keeps_the_cause_when_a_consequence_comes() -> None:
-    """What this end found, over what the peer said, over "no session"."""
+    """This end's own finding comes before what the peer said, and that before "no session"."""
     assert weightier(FOUND, SAID).reason is FOUND.reason
     assert weightier(SAID, NOTHING).reason is SAID.reason
     assert weightier(NOTHING, FOUND) is FOUND

@@ -454,7 +454,7 @@ def test_probe_fails_when_the_peer_ends_the_ike_sa_meanwhile() -> None:
 
 
 def test_initial_contact_is_never_sent() -> None:
-    """It would end everything that a router with our identity has with the peer."""
+    """INITIAL_CONTACT would end everything that a router with our identity has with the peer."""
     done = run(far(), request=a_request(), answer=obliging)
     assert not any(isinstance(event, InitialContact) for event in done.events)
     (auth,) = [
@@ -506,7 +506,7 @@ def test_unanswered_delete_is_told() -> None:
 
 
 def test_requests_for_the_router_are_put_off_or_left_open() -> None:
-    """It takes the probe's IKE SA for the router's."""
+    """The peer takes the probe's IKE SA for the router's."""
 
     def ask(endpoint: Endpoint, event: Event, now: float) -> None:
         if isinstance(event, IkeSaUp):

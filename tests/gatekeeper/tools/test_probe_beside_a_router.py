@@ -62,7 +62,7 @@ def test_router_rekeys_after_the_probe_as_before() -> None:
 
 
 def test_rekey_is_only_delayed_when_a_probe_hangs() -> None:
-    """It stands still with its IKE SA up, as if its host slept, and never says good-bye."""
+    """The probe stands still with its IKE SA up, as if its host slept, and never sends a Delete."""
     world, r1, r2 = routers()
     prober = beside(world)
     world.run(0.03)

@@ -82,7 +82,7 @@ def test_status_is_1_when_a_segment_is_cut_short(tool: Tool) -> None:
 
 
 def test_whole_packets_are_verified_when_a_capture_breaks_off(tool: Tool) -> None:
-    """As tcpdump leaves it when it is killed."""
+    """A killed tcpdump leaves such a capture."""
     for talk, status in ((Talk().open(), 0), (bad(), 1)):
         whole = write_pcap(tool.folder / 'whole', talk.say(True).packets).read_bytes()
         path = tool.folder / 'cut'

@@ -134,7 +134,7 @@ def test_key_of_a_chain_is_named(daemon: Start, chain: Callable[[str], str]) -> 
 
 
 def test_userspace_stays_for_the_life_of_a_daemon(daemon: Start) -> None:
-    """What an error recommends doesn't pass as a reload: it says that it takes a restart."""
+    """An error's advice that a reload can't follow says that it takes a restart."""
     one = daemon(asking())
     one.gatekeeper.capabilities = KERNEL
     assert one.begin()

@@ -276,7 +276,7 @@ def test_printed_neighbor_can_be_read_again(write: Write) -> None:
 
 
 def test_reload_with_another_chain_is_not_another_neighbor(write: Write) -> None:
-    """What becomes of the session is the gatekeeper's to judge."""
+    """The gatekeeper decides what becomes of the session."""
     other = CHAIN.replace('core', 'edge')
     (before,) = load(write(CHAIN + USED)).neighbors.values()
     (after,) = load(write(other + USED.replace('core', 'edge'))).neighbors.values()

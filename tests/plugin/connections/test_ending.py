@@ -154,7 +154,7 @@ def test_octets_read_stay_when_a_deadline_comes_then(daemon: Start) -> None:
 
 
 def test_close_sends_nothing_when_it_has_waited_past_a_deadline(daemon: Start) -> None:
-    """As after a pause: the key may have ended meanwhile, and not all goes by the generators."""
+    """The key may have ended in a pause meanwhile, and not all goes by the generators."""
     with session(daemon) as running:
         one = running.one
         assert one.peer().fsm != FSM.ESTABLISHED

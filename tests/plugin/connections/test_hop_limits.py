@@ -47,7 +47,7 @@ def test_listener_answers_with_the_ttl_of_its_protected_neighbor(
 
 
 def test_listener_has_the_hosts_ttl_when_gtsm_is_plain(daemon: Start) -> None:
-    """As without us, whatever that is worth."""
+    """The same happens without us, whatever that is worth."""
     protected = neighbor(peer='127.0.0.4', more='    passive;\n')
     _, _, sock = listening(daemon, text(section='') + protected)
     assert ttl(sock) == 64

@@ -292,7 +292,7 @@ def test_decoding_with_a_configuration_starts_no_gatekeeper(daemon: Start) -> No
 
 
 def test_reactor_never_sees_our_descriptor(daemon: Start) -> None:
-    """It looks descriptors up in a table of its own, and dies of a KeyError."""
+    """The reactor looks descriptors up in a table of its own, and dies of a KeyError."""
     one = daemon(neighbor())
     assert one.begin()
     one.gatekeeper.wake()

@@ -80,7 +80,7 @@ def queue_of(one: Daemon) -> int:
 
 
 def test_half_open_connections_go_when_a_reload_protects(daemon: Start) -> None:
-    """It is not accepted yet, and its SYN-ACK was not signed."""
+    """Such a connection is not accepted yet, and its SYN-ACK was not signed."""
     one, port = bound(daemon, neighbor(section='', more=PASSIVE))
     assert one.begin()
     with connected(port) as before:

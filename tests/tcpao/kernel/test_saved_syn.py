@@ -87,7 +87,7 @@ def test_installer_refuses_a_child_when_cookies_are_always_on(
 def test_installer_refuses_a_child_when_only_a_syn_has_come(
     stack: ExitStack, own_namespace: None
 ) -> None:
-    """As a recorded one would be played back: what answers ours doesn't come."""
+    """A recorded SYN would be played back so: no answer to ours comes."""
     FASTOPEN.write_text(str(FOR_ALL_LISTENERS))
     installer = LinuxInstaller()
     listener = stack.enter_context(socket.socket())

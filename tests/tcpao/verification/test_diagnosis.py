@@ -148,7 +148,7 @@ def test_diagnosis_names_an_sne_that_was_never_counted_up(tmp_path: Path) -> Non
 
 
 def test_search_is_right_when_a_segment_precedes_octet_one(tmp_path: Path) -> None:
-    """Its SNE is 2**32 - 1, and there is no next one."""
+    """The SNE of that segment is 2**32 - 1, and there is no next one."""
     talk = Talk(key=KEY).open()
     talk.segment(True, Flag.ACK, b'x', sequence=1001 + (1 << 31), mistake=Mistake(sne=7))
     assert remedies(tmp_path, talk, GIVEN) == [None]

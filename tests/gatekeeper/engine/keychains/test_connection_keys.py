@@ -320,7 +320,7 @@ def test_chain_of_many_keys_runs_for_years() -> None:
 
 
 def test_connection_of_a_late_peer_moves_to_the_new_key() -> None:
-    """It opens under the old key, which is accepted, though not sent, any more."""
+    """The connection opens under the old key, which is accepted, though not sent, any more."""
     world = World()
     late = [key(1), key(2, send=(CHANGE + 1e6, inf))]
     r1, r2 = two_routers(world, late, ROLLOVER)

@@ -164,7 +164,8 @@ def test_other_make_follows_when_we_rotate_first(interop: Interop) -> None:
 
 
 def test_we_follow_when_the_other_make_rotates_first(interop: Interop) -> None:
-    """It asks for the new key (its RNext, our Current); our RNext moves with our configuration."""
+    """The other end asks for the new key (its RNext, our Current); our RNext moves with our
+    configuration."""
     hand, old, new = interop.hand, interop.own(2), interop.own(3)
     interop.configure(key(2), key(3))
     interop.wait_until(lambda: interop.installed(3))

@@ -185,7 +185,8 @@ def test_rekey_is_dropped_when_the_peers_old_process_asked() -> None:
 
 
 def test_key_is_dropped_when_the_peers_old_process_made_it() -> None:
-    """Its answer is overtaken by the new IKE_SA_INIT, so the key is younger than that."""
+    """The old process's answer is overtaken by the new IKE_SA_INIT, so the key is younger than
+    that."""
     world = World()
     r1, r2 = two_routers(world)
     world.run(10)

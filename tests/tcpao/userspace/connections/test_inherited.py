@@ -300,7 +300,7 @@ def test_start_goes_on_when_another_removed_the_leftovers(
 
 @pytest.mark.native
 def test_rules_are_empty_when_the_command_may_not_be_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As an unprivileged daemon's, where iptables are root's."""
+    """An unprivileged daemon sees none, where iptables are root's."""
 
     def forbidden(*_: object, **__: object) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))

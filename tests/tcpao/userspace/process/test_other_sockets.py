@@ -148,7 +148,8 @@ def test_other_sockets_syn_stays_here_before_the_daemon_connects(
 
 
 def test_another_daemon_has_a_session_when_the_pair_lingers(ends: tuple[End, End]) -> None:
-    """Its SYN comes to the first one's queue, which forgets the pair; the next SYN is its own."""
+    """The other daemon's SYN comes to the first one's queue, which forgets the pair; the next SYN
+    is its own."""
     one = session(ends)
     listener = next(sock for sock in ends[1].sockets if sock.getsockname()[1] == 179)
     release(one)

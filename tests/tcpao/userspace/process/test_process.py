@@ -300,7 +300,7 @@ def test_rules_return_and_sessions_reset_when_they_are_flushed(
 
 @pytest.mark.parametrize('kind', IPTABLES)
 def test_rules_stay_when_a_firewall_reloads_its_own(sites: tuple[Site, Site], kind: Kind) -> None:
-    """As `iptables-restore` does: its tables are as its file says, ours not among it."""
+    """A reload by `iptables-restore` leaves its tables as its file says, ours not among them."""
     firewall = '*mangle\n-A INPUT -p tcp -m tcp --dport 7777 -j ACCEPT\nCOMMIT\n'
     with (
         protected(sites[0], ForkedBackend((kind,))) as client,
@@ -323,7 +323,7 @@ def test_rules_stay_when_a_firewall_reloads_its_own(sites: tuple[Site, Site], ki
 def test_old_rules_are_not_ours_when_a_firewall_restores_them(
     sites: tuple[Site, Site], kind: Kind
 ) -> None:
-    """As many as there are, and for another port."""
+    """The old rules are as many, and for another port."""
     with (
         protected(sites[0], ForkedBackend((kind,))) as client,
         protected(sites[1], ForkedBackend((kind,))) as server,
@@ -379,7 +379,7 @@ def lasting(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_flushed_rules_shut_sessions_that_cannot_be_reset(
     sites: tuple[Site, Site], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """What came in between is unknown."""
+    """Segments that came in between are unknown."""
     (kind,) = rule_kinds()
     with (
         protected(sites[0], ForkedBackend((kind,))) as client,
@@ -412,7 +412,7 @@ def test_rules_stay_for_sessions_that_cannot_be_reset_at_end(
 def test_look_at_the_rules_causes_no_further_look(
     sites: tuple[Site, Site], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """What its own iptables do is noticed too: once, for the look itself takes no lock."""
+    """The process notices its own iptables too: once, for the look itself takes no lock."""
     path = str(tmp_path / 'lock')
     monkeypatch.setattr(rules_iptables, 'LockWatch', partial(LockWatch, path))
     monkeypatch.setitem(iptables_command.ENVIRONMENT, 'XTABLES_LOCKFILE', path)
@@ -446,7 +446,7 @@ def test_rules_are_not_made_when_there_is_no_watch(
 def test_rules_are_not_made_when_the_watch_notices_nothing(
     sites: tuple[Site, Site], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """As where the iptables have another lock than the one that is known."""
+    """The iptables here have another lock than the one that is known."""
     other = partial(LockWatch, str(tmp_path / 'lock'))
     monkeypatch.setattr(rules_iptables, 'LockWatch', other)
     with sites[0].inside(), pytest.raises(BackendError, match='lock says nothing'):

@@ -147,7 +147,7 @@ def test_packet_meets_few_rules_when_there_are_a_thousand(version: int) -> None:
 
 
 def test_addresses_differ_by_chain_when_they_end_alike() -> None:
-    """As at exchanges, where the neighbor's AS number stands in the middle."""
+    """Exchanges have such addresses: the neighbor's AS number stands in the middle."""
     peers = {
         Selector(None, 179, ip_network(f'2001:db8::{number:x}:0:1'), None)
         for number in range(64496, 64496 + 256)
