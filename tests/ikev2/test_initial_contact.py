@@ -35,7 +35,7 @@ def restart_b(bench: Bench) -> None:
 
 
 def is_dead(keys: RpSaKeys, contact: InitialContact) -> bool:
-    """As it is told."""
+    """Return whether INITIAL_CONTACT says that these keys are dead."""
     return keys.authenticated < contact.before
 
 

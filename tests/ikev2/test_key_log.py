@@ -46,7 +46,7 @@ def only(encryption: Encryption) -> IkePolicy:
 
 
 def named(seen: list[Seen]) -> set[str]:
-    """Whom tshark saw in IKE_AUTH."""
+    """Return the names that tshark saw in IKE_AUTH."""
     found = [one for one in seen if one.exchange == ExchangeType.IKE_AUTH]
     return {name for one in found for name in one.names if PayloadType.AUTH in one.payloads}
 

@@ -255,7 +255,7 @@ class TwoEnds(RuleBasedStateMachine):
         no_iv_twice(bench)
 
     def wait_for_connections(self) -> None:
-        """What only one end has is no good for one, so that end deletes it after so long (wire
+        """Delete the keys that only one end has, which are of no use for a connection (wire
         profile: MKT without a connection)."""
         self.bench.run(180)
         for router in self.routers():

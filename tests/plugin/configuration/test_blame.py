@@ -1,5 +1,7 @@
-"""Of a thousand sections the one that doesn't go with those before it is named, and soon: the
-daemon stands still meanwhile."""
+"""The search for the one of a thousand sections that doesn't go with those before it.
+
+It has to be quick: the daemon stands still meanwhile.
+"""
 
 from __future__ import annotations
 

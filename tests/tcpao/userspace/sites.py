@@ -138,8 +138,8 @@ def wired(mtu: int = 1500) -> Iterator[tuple[Site, Site]]:
 
 @contextmanager
 def routed(narrow: int) -> Iterator[tuple[Site, Site]]:
-    """As `wired`, but over a router that has a smaller MTU towards the second one, which doesn't
-    know of it."""
+    """Connect two sites as `wired` does, but over a router with a smaller MTU towards the second
+    one, which doesn't know of it."""
     with ExitStack() as stack:
         one, router, other = (stack.enter_context(closing(Site())) for _ in range(3))
         for number, (site, mtu) in enumerate(((one, 1500), (other, narrow))):
