@@ -21,6 +21,7 @@ from tests.words import (
     docstrings,
     documents,
     faults,
+    has_no_subject,
     names_of_tests,
     prose,
     silent_folders,
@@ -33,6 +34,10 @@ NO_SUBJECT = re.compile(r'test_(an?|the|it|they|what|whose?|how|that|this|of|as|
 def test_docstring_is_a_sentence_in_plain_words(package: str) -> None:
     found = {text.place: faults(text) for text in docstrings(package)}
     assert not {place: why for place, why in found.items() if why}
+
+
+def test_docstring_of_tests_names_its_subject() -> None:
+    assert not [text.place for text in docstrings('tests') if has_no_subject(text)]
 
 
 @pytest.mark.parametrize('package', [*PACKAGES, 'tests'])

@@ -3,8 +3,8 @@
 A script does not read: that a text holds these rules does not make it clear. Left to reviewers are
 a pronoun whose noun is in another docstring, a comment without its reason or source, a metaphor
 that is not in the list below, and a test's name that says the condition in another way than by
-`when`. Not judged at all are literals in code, decision notes (records of their day), and the
-form of docstrings of tests, which tell a story (their words are).
+`when`. Not judged at all are literals in code, and decision notes (records of their day).
+Docstrings of tests may tell a story: only their words and their beginnings are judged.
 """
 
 from __future__ import annotations
@@ -167,6 +167,11 @@ def faults(docstring: Docstring) -> list[str]:
         if len(sentence.split()) > MAX_SENTENCE:
             found.append(f'has more than {MAX_SENTENCE} words: {" ".join(sentence.split())}')
     return found
+
+
+def has_no_subject(docstring: Docstring) -> bool:
+    """Return whether a docstring begins with a pronoun, or with a question's word."""
+    return _NO_NOUN.match(docstring.text) is not None
 
 
 def bad_words(text: Text) -> list[str]:
