@@ -95,10 +95,18 @@ def _secret(label: str, directive: Statement, files: KeyFiles) -> Secret:
         raise ConfigurationError(
             directive.place, f'{label} key-file', str(error), 'a private file, mode 0600'
         ) from None
+    key = master_key(content)
+    if key is None:
+        cause = f'{path} begins with 0x and holds no hex'
+        raise ConfigurationError(directive.place, f'{label} key-file', cause, '0x and hex digits')
+    return key
+
+
+def master_key(content: Secret) -> Secret | None:
+    """Return the master key of a key file's content; None if it begins with 0x and is no hex."""
     octets = content.reveal()
     if not octets.startswith(_HEX):
         return content
     if not _HEX_STRING.fullmatch(octets):
-        cause = f'{path} begins with 0x and holds no hex'
-        raise ConfigurationError(directive.place, f'{label} key-file', cause, '0x and hex digits')
+        return None
     return Secret(bytes.fromhex(octets.removeprefix(_HEX).replace(b':', b'').decode('ascii')))

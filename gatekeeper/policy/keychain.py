@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import inf
 
+from gatekeeper.policy import key_selection
 from keymaterial import Secret
 from tcpao.mkt import Algorithm
 
@@ -117,16 +118,13 @@ class Keychain:
 
     def accepted(self, wall: float) -> tuple[ChainKey, ...]:
         """Return the keys that received segments may have."""
-        return tuple(key for key in self.keys if key.accept.covers(wall))
+        return key_selection.to_accept(self.keys, wall)
 
     def preferred(self, wall: float, without: Container[int] = ()) -> ChainKey | None:
         """Return the key to send with, except those `without` numbers; None if the chain denies."""
-        usable = [
-            key
-            for key in self.keys
-            if key.send.covers(wall) and key.accept.covers(wall) and key.number not in without
-        ]
-        return max(usable, key=lambda key: (key.send.start, -key.number), default=None)
+        usable = [key for key in self.keys if key.number not in without]
+        usable.sort(key=lambda key: key.number)
+        return key_selection.to_send(usable, wall)
 
     def denies(self, wall: float, soon: float) -> str | None:
         """Return why nothing may begin now; None if it may.

@@ -271,6 +271,10 @@ class Gatekeeper:
         why = {'backend_why': self._backend.why}
         return self._calls.ask(lambda now: [row | why for row in self._loop.look(now)])
 
+    def key_table(self) -> Future[list[dict[str, object]]]:
+        """Return the rows of the crypto key table (RFC 7210), without keys."""
+        return self._calls.ask(self._loop.key_table)
+
     def snapshot(self) -> list[dict[str, object]]:
         """Return the rows of `show`, for a thread that may wait. Raises GatekeeperError."""
         return wait_for(self.look())

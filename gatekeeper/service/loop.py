@@ -26,6 +26,7 @@ from gatekeeper.service.ike_sockets import IkeSockets, UdpError
 from gatekeeper.service.listeners import Listeners, is_for_listeners
 from gatekeeper.service.mailbox import Mailbox
 from gatekeeper.service.protected_services import ProtectedServices
+from gatekeeper.state import key_table
 from gatekeeper.state import snapshot as show
 from gatekeeper.state.ticket import Ticket
 from ikev2.limits import KeyLog
@@ -289,4 +290,11 @@ class Loop:
             return show.snapshot(self.core.state, now)
         except Exception as error:
             # A failing `show` must not stop the gatekeeper.
+            raise GatekeeperError(f'internal error: {error!r}') from error
+
+    def key_table(self, now: float) -> list[dict[str, object]]:
+        """Return the rows of the crypto key table, without keys. Raises GatekeeperError."""
+        try:
+            return [row.to_json() for row in key_table.rows(self.core.state, now)]
+        except Exception as error:
             raise GatekeeperError(f'internal error: {error!r}') from error

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gatekeeper.configuration.credentials import LARGEST_CERTIFICATES
+from gatekeeper.tools import keytable
 from gatekeeper.tools import verify as verifying
 from gatekeeper.tools.doctor import command as doctor
 from gatekeeper.tools.errors import ANY_OWNER, ToolError
@@ -107,6 +108,7 @@ def parser() -> argparse.ArgumentParser:
     fingerprint.set_defaults(run=_fingerprint)
     probing.add_verb(verbs)
     verifying.add_verb(verbs)
+    keytable.add_verb(verbs)
     doctor.add_verb(verbs)
     init.add_verb(verbs)
     return top

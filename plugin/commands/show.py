@@ -1,4 +1,4 @@
-"""The commands `show ikev2` and `show ikev2 backend`, also with `json`, in ExaBGP's CLI and API.
+"""The commands `show ikev2`, `show ikev2 backend` and `show ikev2 keytable`, also with `json`.
 
 Read only, and without secrets: the gatekeeper's snapshot has none.
 """
@@ -12,6 +12,7 @@ from typing import Any
 
 from exabgp.reactor.api.command.command import Command
 
+from gatekeeper.reporting.text_table import KEY_TABLE_FIELDS, key_table_cells, text_table
 from gatekeeper.service.gatekeeper import GatekeeperError
 from plugin.commands.answers import NOTHING, Answer, answer, known, then
 from plugin.connections.runtime import Runtime
@@ -19,7 +20,8 @@ from plugin.patching import add
 
 NAME = 'show ikev2'
 BACKEND = 'backend'
-WORDS = (BACKEND, 'json', 'text')
+KEY_TABLE = 'keytable'
+WORDS = (BACKEND, KEY_TABLE, 'json', 'text')
 
 Row = dict[str, object]
 
@@ -93,11 +95,7 @@ def table(rows: Sequence[Row], now: float) -> list[str]:
     """Return one line each, a head line first; columns as wide as their widest cell."""
     lines = [[title for title, _ in COLUMNS]]
     lines += [[cell(row, now) for _, cell in COLUMNS] for row in rows]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(COLUMNS))]
-    return [
-        '  '.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    ]
+    return text_table(lines)
 
 
 def which_backend(row: Row) -> str:
@@ -122,15 +120,31 @@ def _backend(running: Runtime | None) -> Future[Answer]:
     return known((counted, [which_backend(counted), *counters]))
 
 
+def _key_table(running: Runtime | None) -> Future[Answer]:
+    if running is None:
+        return known(([], [NOTHING]))
+    return then(running.gatekeeper.key_table(), _of_key_table)
+
+
+def _of_key_table(rows: list[Row]) -> Answer:
+    lines = text_table([KEY_TABLE_FIELDS, *(key_table_cells(row) for row in rows)])
+    return rows, lines
+
+
+_LOOKS = {BACKEND: _backend, KEY_TABLE: _key_table}
+
+
 def show(self: Any, reactor: Any, service: str, line: str, use_json: bool) -> bool:
     """Answer the command; return True, as ExaBGP requires."""
     words = line.removeprefix(NAME).split()
-    look = _backend if BACKEND in words else _sessions
+    look = next((_LOOKS[word] for word in words if word in _LOOKS), _sessions)
 
     def ask(running: Runtime | None) -> Future[Answer]:
         for word in words:
             if word not in WORDS:
-                raise GatekeeperError(f'{NAME}: {word!r} is unknown; expected json or backend')
+                raise GatekeeperError(
+                    f'{NAME}: {word!r} is unknown; expected json, backend or keytable'
+                )
         return look(running)
 
     answer(reactor, service, ask, use_json)
@@ -143,6 +157,6 @@ def install() -> None:
     for kind in ('text', 'json'):
         add(tables[kind], NAME, show)
     add(tables['neighbor'], NAME, False)
-    add(tables['options'], NAME, ['json', BACKEND])
+    add(tables['options'], NAME, ['json', BACKEND, KEY_TABLE])
     Command.functions.append(NAME)
     Command.functions.sort(reverse=True)

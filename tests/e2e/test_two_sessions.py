@@ -4,6 +4,7 @@ have become `nobody`, raw keys, a lifetime of 15 s.
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Iterator
@@ -126,6 +127,14 @@ def test_show_ikev2_tells_every_session(pair: Routers) -> None:
             assert row['peer_id'] == f'fqdn {"r2" if router is pair.r1 else "r1"}.lab'
             assert asked < row['expires'] <= time.time() + LIFETIME
             assert {row['send_id'], row['recv_id']} & {0, None} == set()
+
+
+def test_key_table_has_the_key_in_use_of_every_session(pair: Routers) -> None:
+    for router in both(pair):
+        rows = json.loads(''.join(router.ask('show ikev2 keytable json')))
+        sent = [row for row in rows if row['Direction'] == 'both']
+        assert len({row['ProtocolSpecificInfo']['connection'] for row in sent}) == len(FAMILIES)
+        assert {row['Key'] for row in rows} == {None}
 
 
 def test_show_ikev2_works_in_exabgps_own_command_line(pair: Routers) -> None:

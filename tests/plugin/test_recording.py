@@ -21,6 +21,7 @@ from exabgp.reactor.api.command.command import Command
 
 from gatekeeper.reporting.events import EventName, OperatorEvent
 from gatekeeper.reporting.keys_json import KeyTable
+from gatekeeper.reporting.text_table import KEY_TABLE_FIELDS
 from gatekeeper.service.gatekeeper import GatekeeperError
 from plugin.commands import show as showing
 from plugin.commands.answers import NOTHING, known
@@ -316,7 +317,7 @@ def test_show_is_a_table_with_a_line_for_each_session(daemon: Start) -> None:
 def test_show_refuses_a_word_that_it_does_not_know(daemon: Start) -> None:
     one = daemon(neighbor())
     assert one.begin()
-    said = "error: show ikev2: 'jsno' is unknown; expected json or backend"
+    said = "error: show ikev2: 'jsno' is unknown; expected json, backend or keytable"
     assert ask(one, 'show ikev2 jsno') == [said]
 
 
@@ -366,6 +367,17 @@ def test_show_backend_without_gated_neighbors_tells_so(daemon: Start) -> None:
     one = daemon(neighbor(section=''))
     assert one.begin()
     assert ask(one, 'show ikev2 backend') == [NOTHING]
+
+
+def test_show_keytable_tells_rows(daemon: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = daemon(neighbor())
+    assert one.begin()
+    row = dict.fromkeys(KEY_TABLE_FIELDS, 'x') | {'Peers': ['10.0.0.2'], 'Key': None}
+    monkeypatch.setattr(one.gatekeeper, 'key_table', lambda: known([row]))
+    head, line = ask(one, 'show ikev2 keytable')
+    assert head.split() == list(KEY_TABLE_FIELDS)
+    assert '10.0.0.2' in line
+    assert json.loads(ask(one, 'show ikev2 keytable json')[0]) == [row]
 
 
 def test_table_has_every_field() -> None:

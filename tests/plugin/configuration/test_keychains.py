@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 from collections.abc import Callable
+from dataclasses import replace
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,11 @@ from exabgp.configuration.configuration import Configuration
 
 from gatekeeper.configuration.keychain_directives import lifetime
 from gatekeeper.configuration.values import WordError
+from gatekeeper.policy.key_table import Row
 from gatekeeper.policy.keychain import ALWAYS, ChainKey, Keychain, Lifetime
 from gatekeeper.policy.sessions import SessionPolicy
+from gatekeeper.tools.keychain_of_table import keychain_of, write_keychain
+from keymaterial import Secret
 from plugin.configuration.session_policies import policies_of
 from tcpao.mkt import ALGORITHMS
 from tests.plugin.texts import SECTION, neighbor
@@ -183,6 +187,20 @@ def test_many_neighbors_may_use_one_chain(write: Write) -> None:
     other = neighbor(section='    keychain core;\n', peer='127.0.0.3')
     first, second = policies(write(CHAIN + USED + other))
     assert first.keychain is second.keychain
+
+
+def test_keychain_of_a_key_table_loads(write: Write, tmp_path: Path) -> None:
+    """The text of `gatekeeper keytable import` is what the configuration reads."""
+    rows = [
+        Row(f'core/key {number}', number, number, (), algorithm, False, send, Lifetime(0.0, 9e9))
+        for number, (algorithm, send) in enumerate(
+            zip(ALGORITHMS.values(), [Lifetime(5.0, 9e9), Lifetime(7.0, 8e9)], strict=False), 1
+        )
+    ]
+    keyed = [replace(row, key=Secret(os.urandom(20))) for row in rows]
+    made = keychain_of('core', keyed, from_peer=False)
+    text = '\n'.join(write_keychain(made, tmp_path))
+    assert chain_of(write(f'{text}\n{USED}')) == made
 
 
 def test_unused_chain_is_no_error(write: Write) -> None:
