@@ -1,6 +1,7 @@
 """`gatekeeper keytable`: show, select, export and import rows of a crypto key table (RFC 7210).
 
-A table is a JSON list of rows, as a running daemon prints it on request. Keys are never printed; they go into private files, and come from private files.
+A table is a JSON list of rows, as a running daemon prints it on request. Keys are never
+printed; they go into private files, and come from private files.
 """
 
 from __future__ import annotations
