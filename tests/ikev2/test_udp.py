@@ -9,6 +9,7 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
 
@@ -183,6 +184,15 @@ def test_send_is_told_why_when_a_link_local_peer_has_no_zone(sockets: UdpSockets
 def test_open_explains_port_in_use(sockets: UdpSockets) -> None:
     with pytest.raises(UdpError, match=rf'UDP port {sockets.ports[0]}.*other IKE daemon'):
         UdpSockets(sockets.ports)
+
+
+def test_buffer_is_larger_than_the_default(sockets: UdpSockets) -> None:
+    default = int(Path('/proc/sys/net/core/rmem_default').read_text())
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as plain:
+        assert plain.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) == default
+    for descriptor in sockets.filenos():
+        with socket.socket(fileno=os.dup(descriptor)) as one:
+            assert one.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) > default
 
 
 def test_close_leaves_no_descriptors() -> None:
