@@ -9,7 +9,7 @@ import platform
 import sys
 from pathlib import Path
 
-from bench import handshake, routes, rules, segments, transfers
+from bench import handshake, routes, rules, segments, start, transfers
 from lab.tcpao_kernel import has_tcp_ao
 
 FOLDER = Path(__file__).resolve().parents[1] / 'build' / 'bench'
@@ -19,6 +19,7 @@ BENCHES = {
     'transfers': transfers,
     'routes': routes,
     'rules': rules,
+    'start': start,
 }
 
 
