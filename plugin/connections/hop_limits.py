@@ -10,8 +10,10 @@ from __future__ import annotations
 import socket
 from typing import Any, Final
 
+from gatekeeper.policy.addresses import address_of
 from plugin.configuration.neighbors import protection_of
 from plugin.connections.peers import neighbor_in_force
+from tcpao.mkt import IPAddress
 
 GTSM_HOP_LIMIT: Final = 255
 HOSTS_DEFAULT: Final = -1
@@ -37,6 +39,18 @@ def restore(listener: Any, sock: socket.socket) -> None:
     """Give an accepted connection of a plain neighbor the host's TTL back."""
     if getattr(listener, 'hop_limit', HOSTS_DEFAULT) != HOSTS_DEFAULT:
         _set(sock, HOSTS_DEFAULT)
+
+
+def expect_at_accept(reactor: Any, sock: socket.socket, remote: IPAddress) -> None:
+    """Do what `expect` does before it is known which neighbor of that address this is.
+
+    What arrives until then counts as the session's: the opener sends its OPEN at once.
+    """
+    neighbors = [neighbor_in_force(peer) for peer in reactor._peers.values()]
+    there = [one for one in neighbors if address_of(one['peer-address']) == remote]
+    least = min(there, key=lambda one: one['incoming-ttl'] or 0, default=None)
+    if least is not None:
+        expect(sock, least)
 
 
 def expect(sock: socket.socket, neighbor: Any) -> None:

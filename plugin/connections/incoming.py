@@ -113,6 +113,7 @@ class IncomingConnections:
             abort_on_close(sock)
             sock.setblocking(False)
             pair = pair_of(sock)
+            hop_limits.expect_at_accept(runtime.reactor, sock, pair.remote)
             if len(self._held) >= MOST_HELD:
                 raise OSError(f'{MOST_HELD} connections wait for their proof already')
             link = runtime.links.add_accepted(pair, sock)

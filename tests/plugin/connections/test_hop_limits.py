@@ -78,3 +78,12 @@ def test_proven_connection_expects_and_sends_255(daemon: Start) -> None:
         sock = peer.proto.connection.io
         assert ttl(sock) == hop_limits.GTSM_HOP_LIMIT
         assert sock.getsockopt(socket.IPPROTO_IP, MINTTL) == hop_limits.GTSM_HOP_LIMIT
+
+
+def test_accepted_connection_expects_255_before_its_proof(daemon: Start) -> None:
+    """The opener sends its OPEN at once."""
+    one, port, _ = listening(daemon, text())
+    with connected(port):
+        one.until(lambda: one.gatekeeper.proofs)
+        (held,) = one.runtime.accepting._held
+        assert held.link.sock.getsockopt(socket.IPPROTO_IP, MINTTL) == hop_limits.GTSM_HOP_LIMIT
