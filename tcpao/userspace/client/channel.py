@@ -133,5 +133,7 @@ class Channel:
             self._lock.release()
 
     def _give_up(self, why: str) -> None:
-        self.died = why
-        self._kill()
+        """Kill a process that does not answer, unless the daemon has closed the channel."""
+        if self.died is None:
+            self.died = why
+            self._kill()
