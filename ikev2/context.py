@@ -97,8 +97,8 @@ class Context:
     several answers to an IKE_SA_INIT of ours are tried (RFC 7296, 2.4)."""
     attempts: dict[bytes, Attempt] = field(default_factory=dict)
     """IKE_SA_INIT exchanges that we began, by our SPI."""
-    initials: dict[tuple[IPAddress, bytes], IkeSa] = field(default_factory=dict)
-    """IKE SAs that a peer began, by its address and the digest of its IKE_SA_INIT request."""
+    initials: dict[tuple[IPAddress, IPAddress, bytes], IkeSa] = field(default_factory=dict)
+    """IKE SAs that a peer began, by our address, its address and the digest of its IKE_SA_INIT."""
     pending: dict[int, Pending] = field(default_factory=dict)
     """RP SA requests and Deletes of peers that wait for our user's answer, by token."""
     servers: Mapping[int, Server] = field(default_factory=dict)

@@ -62,7 +62,9 @@ def serve_ike_init(
     """Serve a peer's IKE_SA_INIT request, from one of its addresses."""
     context = association.context
     counters = association.counters
-    key = datagram.remote, sha256(datagram.data).digest()
+    # With our own address: a copy to another one must not take the place of the original there,
+    # where another peer may be configured.
+    key = datagram.local, datagram.remote, sha256(datagram.data).digest()
     known = context.initials.get(key)
     if known is not None:
         # RFC 7296, 2.1: compared by the whole packet. After IKE_AUTH, the request is ignored.

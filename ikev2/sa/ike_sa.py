@@ -91,7 +91,7 @@ class IkeSa:
         """CPU seconds that this IKE SA has cost before it was authenticated."""
         self.repetitions = Rate(association.context.limits.repetitions_per_second, 1.0)
         """Rate of repetitions of our answers."""
-        self.initial: tuple[IPAddress, bytes] | None = None
+        self.initial: tuple[IPAddress, IPAddress, bytes] | None = None
         """The key of this IKE SA in `Context.initials`, if the peer began it."""
         self.control: deque[Exchange] = deque()
         """Requests about this very IKE SA; they are sent before those of the association."""

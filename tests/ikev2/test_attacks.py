@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from ipaddress import ip_address
 from itertools import count
 
 import pytest
 
 import ikev2.exchanges.ike_init_responder as responder
+from ikev2.authentication.identity import Identity
 from ikev2.constants import ExchangeType, KeyExchangeId, NotifyType, ProtocolId
 from ikev2.context import Context
 from ikev2.crypto.key_exchange import KeyExchange, respond
@@ -787,3 +789,22 @@ def test_configured_credentials_are_not_wiped() -> None:
     bench.a.endpoint.replace_ike_sa('b', bench.now)
     bench.settle()
     assert len(bench.a.all(IkeSaUp)) == 2
+
+
+def test_ike_sa_comes_up_when_copy_reached_other_address_first() -> None:
+    """An attacker copies A's IKE_SA_INIT to an address of B where another peer is configured."""
+    bench = Bench()
+    other = ip_address('10.0.0.3')
+    local_id, addresses = Identity.parse('fqdn', 'other.example'), ((other, A_ADDRESS),)
+    bench.b.endpoint.set_peer(
+        replace(peer_a(), name='other', local_id=local_id, addresses=addresses), bench.now
+    )
+
+    def copy(datagram: Datagram) -> list[float]:
+        if is_kind(datagram, INIT, response=False) and datagram.local == A_ADDRESS:
+            bench.post(replace(from_a(datagram.data), remote=other), LATENCY / 2)
+        return [LATENCY]
+
+    bench.fate = copy
+    bench.connect()
+    assert bench.b.last(IkeSaUp).peer == 'a'
