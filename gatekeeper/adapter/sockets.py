@@ -11,7 +11,7 @@ import socket
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from gatekeeper.adapter.wakeup import Wakeup
 from gatekeeper.policy.addresses import address_of
@@ -19,6 +19,8 @@ from tcpao.installer import Installer
 from tcpao.mkt import SocketPair
 
 _ABORT_ON_CLOSE = struct.pack('ii', 1, 0)
+# include/net/tcp_states.h; the first octet of TCP_INFO.
+_SYN_RECV: Final = 3
 
 
 def abort_on_close(sock: socket.socket) -> None:
@@ -53,12 +55,16 @@ class ProtectedSocket:
     """The reason why the socket is closed; None while it is open."""
 
     def established(self) -> bool:
-        """Return True if TCP is established."""
+        """Return True if TCP is established, or was.
+
+        In SYN-RECEIVED a peer is named too: a recorded SYN takes a socket that connects there.
+        """
         try:
             self.sock.getpeername()
+            state = self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
         except OSError:
             return False
-        return True
+        return state != _SYN_RECV
 
 
 class ProtectedSockets:
