@@ -13,8 +13,8 @@ from tcpao.userspace.protocol.messages import Stop
 PATIENCE = 30.0
 
 
-def test_process_is_not_killed_when_the_daemon_closes_the_channel() -> None:
-    """It removes its rules then, while a question of another thread may still wait."""
+def test_process_is_not_killed_when_the_daemon_closes() -> None:
+    """The process removes its rules then, while a question of another thread may still wait."""
     kills: list[None] = []
     refused: list[str] = []
     ours, theirs = both_ends()
