@@ -17,6 +17,7 @@ from tests.e2e.configurations import ROUTES, ikev2, neighbor
 from tests.e2e.conftest import Routers
 from tests.e2e.pair import R1, R2
 from tests.e2e.router import PATIENCE, Router, let_others_in, within
+from tests.e2e.test_fail_closed import ours, ruleset
 
 pytestmark = under_userspace
 
@@ -105,3 +106,20 @@ def test_service_stops_and_leaves_no_rules(service: Routers) -> None:
         lambda: 'exabgp-gatekeeper' not in r1.node.run(['iptables-save']).stdout,
         lambda: r1.told('rules are gone'),
     )
+
+
+def test_service_removes_what_a_kill_has_left(service: Routers) -> None:
+    """It may not read which queues are listened on."""
+    r1 = service.r1
+    start_as_service(r1)
+    r1.await_established(PLAIN, PROTECTED)
+    helper = r1.packet_process()
+    assert helper is not None
+    os.kill(helper, signal.SIGKILL)
+    r1.kill()
+    assert ours(ruleset(r1.node))
+    start_as_service(r1)
+    r1.await_log('left behind by a process that was killed, and removed: ')
+    r1.await_established(PLAIN, PROTECTED)
+    r1.kill(signal.SIGTERM)
+    assert not ours(ruleset(r1.node))

@@ -14,8 +14,9 @@ import socket
 from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
-from tcpao.userspace.netlink.nfqueue import Queue, QueueError, QueueTakenError, bound_queues
+from tcpao.userspace.netlink.nfqueue import Queue, QueueError, QueueTakenError
 from tcpao.userspace.netlink.owners import SocketOwners
+from tcpao.userspace.netlink.queues_in_use import listened_on
 from tcpao.userspace.process.hardening import harden
 from tcpao.userspace.process.process import Process
 from tcpao.userspace.process.queues import Queues
@@ -65,7 +66,7 @@ def _prepare(
 
     Raises QueueError or RulesError; then there are no rules.
     """
-    left = left_behind(bound_queues, kinds)
+    left = left_behind(listened_on, kinds)
     queues = _free_queues(left)
     process = None
     try:
@@ -100,7 +101,7 @@ def _clear(left: Collection[int], kinds: tuple[Kind, ...]) -> list[str]:
     try:
         return remove_stale(left, kinds)
     except RulesError:
-        if left_behind(bound_queues, kinds).keys() & set(left):
+        if left_behind(listened_on, kinds).keys() & set(left):
             raise
         return []
 
@@ -138,7 +139,7 @@ def why_unable(kinds: Iterable[Kind] = tuple(Kind)) -> str | None:
     kinds = tuple(kinds)
     try:
         with (
-            contextlib.closing(_free_queues(left_behind(bound_queues, kinds))) as queues,
+            contextlib.closing(_free_queues(left_behind(listened_on, kinds))) as queues,
             contextlib.closing(choose(queues.number, kinds)) as rules,
         ):
             rules.remove_all()

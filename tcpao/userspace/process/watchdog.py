@@ -22,7 +22,8 @@ from typing import Final
 
 from tcpao.mkt import IPAddress, SocketPair
 from tcpao.userspace.netlink import destroy_socket as orphans
-from tcpao.userspace.netlink.nfqueue import QueueError, bound_queues
+from tcpao.userspace.netlink.nfqueue import QueueError
+from tcpao.userspace.netlink.queues_in_use import listened_on
 from tcpao.userspace.protocol.messages import END, KILL
 from tcpao.userspace.rules.choice import left_behind, remove_stale
 from tcpao.userspace.rules.interface import Kind, RulesError
@@ -124,7 +125,7 @@ def _kill(child: int) -> None:
 def _clear(kinds: tuple[Kind, ...]) -> None:
     """Remove its rules, once no connection is left that they protect."""
     with suppress(QueueError, RulesError):
-        left = left_behind(bound_queues, kinds)
+        left = left_behind(listened_on, kinds)
         selectors = {one for some in left.values() for one in some}
         if all(orphans.destroy(pair, None) for pair in _connections(selectors)):
             remove_stale(left, kinds)

@@ -25,7 +25,7 @@ def choose(queue: int, kinds: Iterable[Kind] = Kind) -> Rules:
 
 
 def left_behind(
-    bound: Callable[[], set[int]], kinds: Iterable[Kind] = Kind
+    bound: Callable[[Collection[int]], set[int]], kinds: Iterable[Kind] = Kind
 ) -> dict[int, frozenset[Selector]]:
     """Return queues without a listener that rules of ours lead to, and the traffic of each.
 
@@ -37,7 +37,7 @@ def left_behind(
     for kind in kinds:
         for queue, selectors in _listed(kind).items():
             found.setdefault(queue, set()).update(selectors)
-    alive = bound() if found else set()
+    alive = bound(found)
     return {queue: frozenset(selectors) for queue, selectors in found.items() if queue not in alive}
 
 

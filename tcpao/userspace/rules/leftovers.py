@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from tcpao.userspace.netlink.nfqueue import QueueError, bound_queues
+from tcpao.userspace.netlink.nfqueue import QueueError
+from tcpao.userspace.netlink.queues_in_use import listened_on
 from tcpao.userspace.rules.chain_layout import prefix
 from tcpao.userspace.rules.choice import left_behind, remove_stale
 from tcpao.userspace.rules.interface import Kind, RulesError, comment
@@ -35,7 +36,7 @@ def clear(kinds: Iterable[Kind] = tuple(Kind)) -> Cleared:
     """
     kinds = tuple(kinds)
     try:
-        left = left_behind(bound_queues, kinds)
+        left = left_behind(listened_on, kinds)
     except QueueError as error:
         return Cleared(failure=f'there are rules of ours, and {error}: start as root')
     removed: list[str] = []
@@ -56,7 +57,7 @@ def by_hand(kinds: Iterable[Kind]) -> list[str]:
     """Return commands that remove the leftovers."""
     commands: dict[frozenset[int], str] = {}
     for kind in kinds:
-        queues = frozenset(left_behind(bound_queues, (kind,)))
+        queues = frozenset(left_behind(listened_on, (kind,)))
         # `iptables` is one of its variants.
         if queues and queues not in commands:
             commands[queues] = _command(kind, queues)
