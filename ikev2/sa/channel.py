@@ -29,6 +29,8 @@ from ikev2.wire.payload import Payload
 _IP_HEADER = {4: 20, 6: 40}
 _UDP_HEADER = 8
 _NON_ESP_MARKER = 4
+_COUNT_START = 7
+"""Octets of the random start of the count of sealings, which itself has 8."""
 
 
 class Channel:
@@ -73,7 +75,10 @@ class Channel:
         ours = keys.initiator_cipher(suite.encryption)
         theirs = keys.responder_cipher(suite.encryption)
         self._before = self._in
-        self._sealed = 0
+        # A random start: copies of one IKE_SA_INIT answer that differ in octets that make no keys
+        # give several IKE SAs the same keys while they are tried (RFC 7296, 2.4), and no IV may be
+        # used twice under a key (RFC 5282, 3.1).
+        self._sealed = int.from_bytes(self._random(_COUNT_START), 'big')
         self._out, self._in = (ours, theirs) if self._origin.initiator else (theirs, ours)
         keys.sk_ei.wipe()
         keys.sk_er.wipe()

@@ -35,7 +35,13 @@ from ikev2.proposals.policies import policy_named
 from ikev2.sa.transitions import State
 from ikev2.wire.message import HEADER_LENGTH, Header, Message
 from ikev2.wire.payload import Payload
-from ikev2.wire.payloads import DeletePayload, KeyExchangePayload, NoncePayload, NotifyPayload
+from ikev2.wire.payloads import (
+    DeletePayload,
+    EncryptedFragmentPayload,
+    KeyExchangePayload,
+    NoncePayload,
+    NotifyPayload,
+)
 from ikev2.wire.payloads_sa import SaPayload
 from keymaterial import Secret
 from tests.ikev2.bench import (
@@ -808,3 +814,30 @@ def test_ike_sa_comes_up_when_copy_reached_other_address_first() -> None:
     bench.fate = copy
     bench.connect()
     assert bench.b.last(IkeSaUp).peer == 'a'
+
+
+def test_no_iv_is_used_twice_when_answer_was_altered_too() -> None:
+    """An altered copy of B's answer makes the same keys as the answer itself."""
+    bench = two_exchanges()
+
+    def copy(datagram: Datagram) -> list[float]:
+        if is_kind(datagram, INIT, response=True):
+            end = Message.decode(datagram.data)
+            status = NotifyPayload(NotifyType.SIGNATURE_HASH_ALGORITHMS, bytes(2))
+            bench.post(from_b(replace(end, payloads=(*end.payloads, status)).encode()), LATENCY / 2)
+        return [LATENCY]
+
+    bench.fate = copy
+    bench.a.endpoint.connect('b', bench.now)
+    bench.run(1)
+    messages = {d.data: Message.decode(d.data) for d in bench.sent_by(bench.a)}.values()
+    sealed = [m.payloads[-1] for m in messages if m.header.message_id == 1]
+    ivs = [p.sealed[:8] for p in sealed if isinstance(p, EncryptedFragmentPayload)]
+    assert len(ivs) > 2
+    assert len(set(ivs)) == len(ivs)
+
+
+def two_exchanges() -> Bench:
+    """Two ends that make an additional key exchange, each time with a new public value."""
+    policy = policy_named('hybrid')
+    return Bench(a=replace(peer_a(), policy=policy), b=replace(peer_b(), policy=policy))
