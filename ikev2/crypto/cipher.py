@@ -115,10 +115,10 @@ class Cipher(ABC):
 
     @abstractmethod
     def make_iv(self, counter: int, random: Callable[[int], bytes]) -> bytes:
-        """Return an IV for the `counter`th sealing under this key (0, 1, 2 ...).
+        """Return an IV for one sealing; `counter` is another one for each under this key.
 
-        The IV is a counter for an AEAD; `random(16)` for CBC, which needs an unpredictable one (RFC
-        7296, 3.14). Raises OverflowError after 2**64 sealings.
+        The IV is the counter for an AEAD; `random(16)` for CBC, which needs an unpredictable one
+        (RFC 7296, 3.14). Raises OverflowError from 2**64 on.
         """
 
     @abstractmethod
