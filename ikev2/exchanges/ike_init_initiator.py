@@ -3,7 +3,9 @@
 Nothing in the answer is authenticated: an answer that does not fit is dropped and counted while the
 true answer may still come, and a refusal is only a hint. Every answer that fits is tried with an
 IKE_AUTH of its own, and the first one that authenticates ends the others (RFC 7296, 2.4): a forged
-answer, cookie or group does not fail the attempt.
+answer, cookie or group does not fail the attempt. One that can is an altered copy of the true
+answer, with the same nonce and key exchange: both have the same keys and message IDs. Its sender
+has to see the answer, and to be faster, as on the path.
 """
 
 from __future__ import annotations
