@@ -108,8 +108,8 @@ def test_service_stops_and_leaves_no_rules(service: Routers) -> None:
     )
 
 
-def test_service_removes_what_a_kill_has_left(service: Routers) -> None:
-    """It may not read which queues are listened on."""
+def test_service_clears_the_leftovers_of_a_kill(service: Routers) -> None:
+    """The service may not read which queues are listened on."""
     r1 = service.r1
     start_as_service(r1)
     r1.await_established(PLAIN, PROTECTED)

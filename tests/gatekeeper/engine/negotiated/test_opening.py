@@ -372,7 +372,7 @@ def test_key_is_deleted_at_the_peer_when_its_answer_is_too_late() -> None:
     world = World()
     world.copies = lambda datagram: (0.5,)
     r1, r2 = two_routers(world)
-    world.run(10)  # until no request is under way, whoever began
+    world.run(10)  # until no request of either router is under way
     r1.open('r1 ipv4 unicast', pair_of('ipv4 unicast'))
     world.run(0.7)
     assert r2.listener_keys() == 1
