@@ -24,6 +24,9 @@ def readers(routers: Routers) -> Iterator[Readers]:
                 break
             found.follow(step)
         yield found
+    for router in (routers.r1, routers.r2):
+        # The firewall of the recipes; the nodes are used on.
+        router.node.run(['nft', 'delete', 'table', 'inet', 'firewall'])
 
 
 @pytest.mark.parametrize('recipe', [found for _, found in RECIPE], ids=[name for name, _ in RECIPE])
