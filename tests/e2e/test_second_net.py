@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -33,10 +34,12 @@ def net_of(router: Router) -> str:
 def keeper_of(router: Router) -> int:
     """The process that makes the net's rules, a child of the daemon."""
     assert router.process is not None
-    children = Path(f'/proc/{router.process.pid}/task/{router.process.pid}/children')
-    for pid in children.read_text().split():
-        if MODULE in Path(f'/proc/{pid}/cmdline').read_text():
-            return int(pid)
+    for status in Path('/proc').glob('[0-9]*/status'):
+        # Another process may have ended meanwhile. (No list of children: not every kernel has it.)
+        with suppress(OSError):
+            is_child = f'\nPPid:\t{router.process.pid}\n' in status.read_text()
+            if is_child and MODULE in status.with_name('cmdline').read_text():
+                return int(status.parent.name)
     raise AssertionError('there is no such process')
 
 
